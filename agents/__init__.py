@@ -1,0 +1,1 @@
+"""Questions to a model: typed value in, typed value out."""

@@ -1,0 +1,1 @@
+"""The order of events. Read `graph/graph.py` first."""

@@ -1,0 +1,1 @@
+"""The words: prompts and projects, Markdown with strict variables."""
