@@ -1,1 +1,1 @@
-"""A stand-in for the outside world that speaks HTTP: models, moderation, videos, publishing. Imports nothing of ours."""
+"""A stand-in for the outside world that speaks HTTP. Imports nothing of ours."""
