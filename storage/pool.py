@@ -1,0 +1,64 @@
+"""The connections to the database, and the few verbs our SQL is spoken with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+Connection = AsyncConnection[DictRow]
+Pool = AsyncConnectionPool[Connection]
+Params = Sequence[Any] | Mapping[str, Any]
+
+
+def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 10) -> Pool:
+    """A pool to be entered with `async with`; it serves our SQL, AsyncPostgresSaver and Procrastinate alike.
+
+    Connections commit by themselves and give rows as dicts. One that died is replaced when it is asked for.
+    """
+    return AsyncConnectionPool(
+        dsn,
+        min_size=min_size,
+        max_size=max_size,
+        open=False,
+        kwargs={"row_factory": dict_row, "prepare_threshold": 0, "connect_timeout": 10},
+        configure=_configure,
+        check=AsyncConnectionPool.check_connection,
+    )
+
+
+async def _configure(connection: Connection) -> None:
+    # Not among the keywords: Procrastinate passes those on beside an `autocommit` of its own.
+    await connection.set_autocommit(True)
+
+
+class Database:
+    """Our SQL over one pool. Statements are committed one by one, except inside `transaction`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    async def fetch_all(self, sql: LiteralString, params: Params = ()) -> list[DictRow]:
+        """Every row of the answer."""
+        async with self.pool.connection() as connection:
+            return await (await connection.execute(sql, params or None)).fetchall()
+
+    async def fetch_one(self, sql: LiteralString, params: Params = ()) -> DictRow | None:
+        """The first row of the answer, or None."""
+        async with self.pool.connection() as connection:
+            return await (await connection.execute(sql, params or None)).fetchone()
+
+    async def execute(self, sql: LiteralString, params: Params = ()) -> int:
+        """How many rows were touched."""
+        async with self.pool.connection() as connection:
+            return (await connection.execute(sql, params or None)).rowcount
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection whose statements are kept together, or not at all when the block raises."""
+        async with self.pool.connection() as connection, connection.transaction():
+            yield connection

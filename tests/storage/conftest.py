@@ -1,0 +1,19 @@
+"""What the tests of storage share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from storage.pool import Database, open_pool
+from tests.databases import database_url, empty_database_url, migrated_template, postgres_server
+
+__all__ = ["database_url", "empty_database_url", "migrated_template", "postgres_server"]
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """Our SQL over a fresh database."""
+    async with open_pool(database_url, max_size=8) as pool:
+        yield Database(pool)

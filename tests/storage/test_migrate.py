@@ -1,0 +1,35 @@
+"""Migrations."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+
+from storage.migrate import OURS, migrate
+
+
+async def test_many_at_once_apply_everything_once(empty_database_url: str) -> None:
+    """Five that start together on an empty database all return, and each step was taken by one of them."""
+    applied = await asyncio.gather(*(migrate(empty_database_url) for _ in range(5)))
+
+    assert sorted(map(bool, applied)) == [False, False, False, False, True]
+    names = {name for one in applied for name in one}
+    assert {f"myloware/{path.name}" for path in OURS.glob("*.sql")} <= names
+    assert "procrastinate/schema.sql" in names
+    assert "langgraph/0" in names
+
+
+async def test_a_second_time_applies_nothing(database_url: str) -> None:
+    """What was applied is not applied again."""
+    assert await migrate(database_url) == []
+
+
+async def test_an_older_queue_is_brought_up_to_date(database_url: str) -> None:
+    """A step of Procrastinate's that is not noted as taken is taken."""
+    step = "procrastinate/03.04.00_01_pre_add_retry_failed_job_procedure.sql"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        removed = connection.execute("delete from schema_history where name = %s", (step,)).rowcount
+
+    assert removed == 1
+    assert await migrate(database_url) == [step]

@@ -1,0 +1,85 @@
+"""The pool and the verbs of our SQL."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import procrastinate
+import psycopg
+import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+from storage.pool import Database, open_pool
+
+
+async def test_rows_are_dicts(db: Database) -> None:
+    """Every verb gives rows by name."""
+    assert await db.fetch_one("select %s::int as a", (1,)) == {"a": 1}
+    assert await db.fetch_all("select %(n)s::int as a union all select 2 order by 1", {"n": 1}) == [{"a": 1}, {"a": 2}]
+    assert await db.fetch_one("select 1 where false") is None
+    assert await db.execute("insert into workers (id) values ('a'), ('b')") == 2
+    async with db.transaction() as connection:
+        assert await (await connection.execute("select '5 %' as a")).fetchone() == {"a": "5 %"}
+
+
+async def test_a_transaction_that_raises_leaves_nothing(db: Database) -> None:
+    """All of a transaction is kept, or none of it."""
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        async with db.transaction() as connection:
+            await connection.execute("insert into workers (id) values ('a')")
+            await connection.execute("select 1 / 0")
+    async with db.transaction() as connection:
+        await connection.execute("insert into workers (id) values ('b')")
+
+    assert await db.fetch_all("select id from workers") == [{"id": "b"}]
+
+
+async def test_killed_connections_are_not_noticed(database_url: str) -> None:
+    """Whoever asks after the database has cut every connection gets an answer all the same."""
+    async with open_pool(database_url, min_size=3, max_size=3) as pool:
+        await pool.wait()
+        db = Database(pool)
+        with psycopg.connect(database_url, autocommit=True) as other:
+            other.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = current_database() and pid <> pg_backend_pid()"
+            )
+
+        assert [await db.fetch_one("select 1 as a") for _ in range(3)] == [{"a": 1}] * 3
+
+
+async def test_one_pool_serves_us_the_checkpoints_and_the_queue(db: Database) -> None:
+    """A job deferred inside our transaction runs after the commit, and only then; checkpoints are kept beside."""
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector())
+    ran = asyncio.Queue[int]()
+
+    @app.task
+    async def note(number: int) -> None:
+        await ran.put(number)
+
+    saver = AsyncPostgresSaver(db.pool)
+    config = {"configurable": {"thread_id": "a", "checkpoint_ns": ""}}
+    await saver.aput(config, empty_checkpoint(), {}, {})
+    async with app.open_async(db.pool):
+        with suppress(ZeroDivisionError):
+            async with db.transaction() as connection:
+                await note.configure(connection=connection).defer_async(number=1)
+                raise ZeroDivisionError
+        async with db.transaction() as connection:
+            await note.configure(connection=connection).defer_async(number=2)
+        worker = asyncio.create_task(
+            app.run_worker_async(install_signal_handlers=False, fetch_job_polling_interval=60, wait=True)
+        )
+        first = await asyncio.wait_for(ran.get(), 10)
+        # The worker sleeps now, for a minute: it must hear of this one over its listening connection.
+        await note.defer_async(number=3)
+        second = await asyncio.wait_for(ran.get(), 10)
+        worker.cancel()
+        await asyncio.wait({worker})
+    found = await saver.aget_tuple(config)
+
+    assert (first, second) == (2, 3)
+    assert found is not None
+    assert found.checkpoint["v"] == empty_checkpoint()["v"]
