@@ -1,0 +1,47 @@
+"""The caption writer: what is posted with a film."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+from langchain_core.language_models import BaseChatModel
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from agents.asking import ask, text_of
+from agents.ideator import Idea
+from prompts.templates import prompt
+from providers.orders import Answer
+
+
+def _hashtags(tags: list[str]) -> list[str]:
+    if not 1 <= len(tags) <= 10:
+        raise ValueError("there must be 1 to 10 hashtags")
+    for tag in tags:
+        if not re.fullmatch(r"#\w{1,50}", tag):
+            raise ValueError(f"{tag[:60]!r} is not a hashtag: one word behind a '#'")
+    return list(dict.fromkeys(tags))
+
+
+class Caption(BaseModel):
+    """What is posted with a film."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    caption: Annotated[str, text_of(500)]
+    hashtags: Annotated[list[str], AfterValidator(_hashtags)]
+
+
+async def write_caption(
+    model: BaseChatModel,
+    brief: str,
+    title: str,
+    ideas: Sequence[Idea],
+    *,
+    previous: str = "",
+    comment: str = "",
+) -> Answer[Caption]:
+    """A caption for the film of these ideas; with a comment, another one than `previous`. Raises as `ask` does."""
+    words = prompt("caption", brief=brief, title=title, ideas=ideas, previous=previous, comment=comment)
+    return await ask(model, words, Caption)

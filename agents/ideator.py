@@ -1,0 +1,56 @@
+"""The ideator: from a brief to the ideas of a film."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
+from langchain_core.language_models import BaseChatModel
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from agents.asking import ask, text_of
+from prompts.project import Project
+from prompts.templates import prompt
+from providers.orders import Answer
+
+
+class Idea(BaseModel):
+    """What one clip shows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Annotated[str, text_of(60)]
+    scene: Annotated[str, text_of(600)]
+    sound: Annotated[str, text_of(200)]
+    overlay: Annotated[str, text_of(60, minimum=0)]
+
+
+class Ideas(BaseModel):
+    """The ideas of one film, one for each clip, in order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Annotated[str, text_of(80)]
+    ideas: list[Idea]
+
+
+class Earlier(TypedDict):
+    """A revision that was shown before: the titles of its ideas, and what the reviewer said."""
+
+    revision: int
+    ideas: list[str]
+    comment: str
+
+
+async def ideate(
+    model: BaseChatModel, project: Project, brief: str, *, history: Sequence[Earlier] = (), comment: str = ""
+) -> Answer[Ideas]:
+    """As many ideas as the project has clips. Raises as `ask` does."""
+    schema = create_model(
+        "Ideas",
+        __base__=Ideas,
+        __doc__=Ideas.__doc__,
+        ideas=(list[Idea], Field(min_length=project.clips, max_length=project.clips)),
+    )
+    words = prompt("ideator", project=project, brief=brief, history=list(history), comment=comment)
+    return await ask(model, words, schema)

@@ -1,0 +1,99 @@
+"""The two moments that matter: a gate asks, and does nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from langgraph.types import interrupt
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from graph.reviews import as_question, edited, review_of
+from graph.state import Decided, Gate, State
+from providers.orders import digest_of
+
+REJECTED = {"code": "rejected", "message": "A reviewer rejected it, so the run ended here."}
+
+
+class Decision(BaseModel):
+    """A person's answer at a gate, in any of the forms that those who can ask send it.
+
+    Our own form comes from a row of `decisions`. Studio and the inboxes send `{"decisions": [...]}`, the older
+    `[{"type": ...}]`, one bare decision, `{"approved": bool, "comment": ...}` or a plain boolean. Anything else
+    is refused, and the gate stays open.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    verdict: Literal["approve", "revise", "reject"]
+    comment: str = ""
+    edits: Any = None
+    clips: list[int] = []
+    number: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _any_form(cls, answer: Any) -> Any:
+        if isinstance(answer, dict) and "decisions" in answer:
+            answer = answer["decisions"]
+        if isinstance(answer, list) and len(answer) == 1:
+            answer = answer[0]
+        if isinstance(answer, bool):
+            answer = {"approved": answer}
+        if isinstance(answer, dict) and "type" in answer:
+            return _inbox_form(answer)
+        if isinstance(answer, dict) and isinstance(answer.get("approved"), bool):
+            comment = answer.get("comment") or ""
+            refusal = "revise" if comment else "reject"
+            return {"verdict": "approve" if answer["approved"] else refusal, "comment": comment}
+        return answer
+
+
+def _inbox_form(answer: dict[str, Any]) -> dict[str, Any]:
+    match answer["type"]:
+        case "approve" | "accept":
+            return {"verdict": "approve"}
+        case "edit":
+            action = answer.get("edited_action") or answer.get("args") or {}
+            args = action.get("args", {}) if isinstance(action, dict) else {}
+            edits = args.get("ideas") or {k: args[k] for k in ("caption", "hashtags") if k in args}
+            return {"verdict": "approve", "edits": edits or None}
+        case "reject" | "response" | "respond" | "ignore":
+            said = answer.get("message") or answer.get("args") or ""
+            return {"verdict": "revise" if said else "reject", "comment": said}
+    return answer
+
+
+def ideation_gate(state: State) -> State:
+    """Shows the ideas and what they cost; goes on with them as the reviewer approved them."""
+    decided, shown = _ask("ideation", state)
+    ideas = state["ideas"]
+    return {**decided, "ideas": {**ideas, "ideas": shown["ideas"]}}
+
+
+def publish_gate(state: State) -> State:
+    """Shows the film and what would be posted with it."""
+    decided, shown = _ask("publish", state)
+    words = {key: shown[key] for key in ("caption", "hashtags")}
+    return {**decided, "caption": {**state["caption"], **words}}
+
+
+def _ask(gate: Gate, state: State) -> tuple[State, dict[str, Any]]:
+    review = review_of(gate, state)
+    decision = interrupt(as_question(review), response_schema=Decision)
+    shown = edited(gate, review["shown"], decision.edits) if decision.verdict == "approve" else review["shown"]
+    decided: Decided = {
+        "number": decision.number,
+        "revision": review["revision"],
+        "verdict": decision.verdict,
+        "comment": decision.comment,
+        "clips": decision.clips,
+        "approved_digest": digest_of(shown) if decision.verdict != "reject" else None,
+    }
+    change: State = {
+        "gate": gate,
+        "decisions": {**state.get("decisions", {}), gate: decided},
+        "revisions": {**state.get("revisions", {}), gate: review["revision"]},
+    }
+    if decision.verdict == "reject":
+        change["failure"] = REJECTED
+    return change, shown

@@ -1,0 +1,101 @@
+"""The line, from a brief to a published film. Read this file first."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+from graph import gates, nodes
+from graph.ports import Ports
+from graph.state import State
+
+#: Node names are written into checkpoints: renaming one is a migration.
+NODES = (
+    nodes.supervisor,
+    nodes.ideator,
+    nodes.plan_clips,
+    nodes.order_clip,
+    nodes.await_clips,
+    nodes.order_render,
+    nodes.await_render,
+    nodes.write_caption,
+    nodes.order_publication,
+    nodes.await_publication,
+)
+
+
+def after_supervisor(state: State) -> str:
+    """Screened out, or on to the step that the brief or the reviewer's comment concerns."""
+    if "failure" in state:
+        return END
+    match state["going"]:
+        case {"step": "clips", "clips": []}:
+            return "ideation_gate"
+        case {"step": "clips"}:
+            return "plan_clips"
+        case {"step": "caption"}:
+            return "write_caption"
+        case {"step": "render"}:
+            return "order_render"
+    return "ideator"
+
+
+def after_ideator(state: State) -> str:
+    return END if "failure" in state else "ideation_gate"
+
+
+def after_ideation_gate(state: State) -> str:
+    return {"approve": "plan_clips", "revise": "supervisor"}.get(state["decisions"]["ideation"]["verdict"], END)
+
+
+def after_plan_clips(state: State) -> list[Send]:
+    """One order for each clip that is not made yet."""
+    made = {clip["shot"] for clip in state.get("clips", {}).values()}
+    return [Send("order_clip", shot) for shot in state["shots"].values() if shot["key"] not in made]
+
+
+def after_await_clips(state: State) -> str:
+    return "plan_clips" if state["failed_shots"] else "order_render"
+
+
+def after_await_render(state: State) -> str:
+    return "order_render" if state["render"]["failed"] else "write_caption"
+
+
+def after_publish_gate(state: State) -> str:
+    return {"approve": "order_publication", "revise": "supervisor"}.get(state["decisions"]["publish"]["verdict"], END)
+
+
+def after_await_publication(state: State) -> str:
+    return "order_publication" if state["publication"]["failed"] else END
+
+
+def build_graph(ports: Ports) -> StateGraph[State]:
+    """The line, not yet compiled: the API, the worker, the tests and Studio each add their own checkpointer."""
+    line = StateGraph(State)
+
+    for node in NODES:
+        line.add_node(node.__name__, partial(node, ports=ports))
+    line.add_node("ideation_gate", gates.ideation_gate)
+    line.add_node("publish_gate", gates.publish_gate)
+
+    line.add_edge(START, "supervisor")
+    line.add_conditional_edges(
+        "supervisor",
+        after_supervisor,
+        ["ideator", "ideation_gate", "plan_clips", "write_caption", "order_render", END],
+    )
+    line.add_conditional_edges("ideator", after_ideator, ["ideation_gate", END])
+    line.add_conditional_edges("ideation_gate", after_ideation_gate, ["plan_clips", "supervisor", END])
+    line.add_conditional_edges("plan_clips", after_plan_clips, ["order_clip"])
+    line.add_edge("order_clip", "await_clips")
+    line.add_conditional_edges("await_clips", after_await_clips, ["plan_clips", "order_render"])
+    line.add_edge("order_render", "await_render")
+    line.add_conditional_edges("await_render", after_await_render, ["order_render", "write_caption"])
+    line.add_edge("write_caption", "publish_gate")
+    line.add_conditional_edges("publish_gate", after_publish_gate, ["order_publication", "supervisor", END])
+    line.add_edge("order_publication", "await_publication")
+    line.add_conditional_edges("await_publication", after_await_publication, ["order_publication", END])
+    return line

@@ -1,0 +1,284 @@
+"""The steps. One that spends makes one call, through the ledger; one that waits only reads, and interrupts."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from langgraph.types import interrupt
+
+from agents.caption_writer import write_caption as ask_caption
+from agents.ideator import Idea, ideate
+from agents.shot_writer import shot_prompt
+from agents.supervisor import route, screen
+from graph.ports import Ports
+from graph.state import Clip, Going, Shot, State
+from prompts.project import Project
+from providers.orders import Approval, Order, Standing, digest_of
+from providers.renders.manifest import Manifest, ManifestClip
+
+
+class StepFailed(Exception):
+    """A step cannot go on by itself. A person may ask to try it again."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+async def supervisor(state: State, *, ports: Ports) -> State:
+    """Screens the brief; after changes were requested, sends the work back to the step they concern."""
+    if "gate" not in state:
+        return await _screen(state, ports)
+    run, asked = state["run"], state["decisions"][state["gate"]]
+    going: Going = {"step": "ideas", "clips": [], "comment": asked["comment"]}
+    if state["gate"] == "ideation":
+        return {"going": going}
+    if asked["clips"]:
+        return {"going": {**going, "step": "clips", "clips": asked["clips"]}}
+    answer = await ports.ledger.answer(
+        f"{run['id']}:route:{asked['revision']}",
+        run["id"],
+        lambda: route(ports.model, _ideas(state), asked["comment"]),
+    )
+    clips = [number for number in answer["clips"] if 1 <= number <= len(_ideas(state))]
+    if answer["step"] != "clips" or not clips:
+        step = "ideas" if answer["step"] == "clips" else answer["step"]
+        return {"going": {**going, "step": step}}
+    # A model's reading of a comment buys nothing. Clips the person named with their numbers are made at once;
+    # any other goes back to the ideation gate, where it is shown with its price.
+    named = {int(number) for number in re.findall(r"\b\d{1,2}\b", asked["comment"])}
+    if set(clips) <= named:
+        return {"going": {**going, "step": "clips", "clips": clips}}
+    return {"going": {**going, "step": "clips", "clips": []}, "ideas": {**state["ideas"], "make": clips}}
+
+
+async def _screen(state: State, ports: Ports) -> State:
+    run, project = state["run"], _project(state, ports)
+    verdict = await ports.moderation.check([run["brief"]])
+    if verdict.flagged:
+        return _ended("brief_refused", f"The brief was refused by moderation: {', '.join(verdict.categories)}.")
+    answer = await ports.ledger.answer(
+        f"{run['id']}:screening", run["id"], lambda: screen(ports.model, project, run["brief"])
+    )
+    if not answer["fits"]:
+        return _ended("brief_unfit", answer["reason"] or f"The brief does not fit the project {project.name}.")
+    return {"going": {"step": "ideas", "clips": [], "comment": ""}}
+
+
+async def ideator(state: State, *, ports: Ports) -> State:
+    """Makes the ideas, or other ones after a comment, and says what making them costs."""
+    run, project = state["run"], _project(state, ports)
+    revision = state.get("revisions", {}).get("ideation", 0) + 1
+    history = await ports.inbox.history(run["id"], "ideation") if revision > 1 else []
+    comment = state["going"]["comment"]
+    answer = await ports.ledger.answer(
+        f"{run['id']}:ideas:{revision}",
+        run["id"],
+        lambda: ideate(ports.model, project, run["brief"], history=history, comment=comment),
+    )
+    verdict = await ports.moderation.check([f"{idea['scene']} {idea['overlay']}" for idea in answer["ideas"]])
+    if verdict.flagged:
+        return _ended("ideas_refused", f"The ideas were refused by moderation: {', '.join(verdict.categories)}.")
+    return {
+        "ideas": {
+            "title": answer["title"],
+            "ideas": answer["ideas"],
+            "make": list(range(1, project.clips + 1)),
+            "usd_per_clip": str(ports.video.price(project.clip_seconds, project.clip_size)),
+        }
+    }
+
+
+async def plan_clips(state: State, *, ports: Ports) -> State:
+    """Writes down every clip to be made, before any is ordered."""
+    run, project = state["run"], _project(state, ports)
+    ideas, shots = _ideas(state), dict(state.get("shots", {}))
+    decisions, again = state["decisions"], state.get("failed_shots", [])
+    remake = state["going"]["clips"]
+    approved = decisions["publish" if remake else "ideation"]
+    for number in again or remake or state["ideas"]["make"]:
+        last = shots.get(str(number))
+        take = last["take"] + 1 if last else 1
+        kept = last if again and last else None  # a second take stands under the approval of the first
+        shots[str(number)] = Shot(
+            number=number,
+            take=take,
+            key=f"{run['id']}:clip:{number}:{take}",
+            prompt=shot_prompt(project, ideas[number - 1], _slate(run["id"], number, take)),
+            seconds=project.clip_seconds,
+            size=project.clip_size,
+            model=ports.video.model,
+            usd=state["ideas"]["usd_per_clip"],
+            decision=kept["decision"] if kept else approved["number"],
+            digest=kept["digest"] if kept else approved["approved_digest"] or "",
+            remake=kept["remake"] if kept else bool(remake),
+        )
+    return {"shots": shots, "failed_shots": [], "retries": await ports.inbox.retries(run["id"])}
+
+
+async def order_clip(shot: Shot, *, ports: Ports) -> State:
+    """Orders one clip."""
+    clip = shot["number"] if shot["remake"] else None
+    order = Order(
+        key=shot["key"],
+        run_id=shot["key"].split(":", 1)[0],
+        kind="clip",
+        request={key: shot[key] for key in ("model", "prompt", "seconds", "size")},
+        amount_usd=Decimal(shot["usd"]),
+        approval=Approval(shot["decision"], shot["digest"], clip),
+    )
+    await ports.ledger.once(order)
+    return {}
+
+
+async def await_clips(state: State, *, ports: Ports) -> State:
+    """Waits until every clip is made. One that failed is taken again, as often as the project or a person allows."""
+    shots = state["shots"]
+    standing = await _all_over([shot["key"] for shot in shots.values()], "clips", ports)
+    failed = [number for number, shot in shots.items() if standing[shot["key"]].state != "settled"]
+    if failed:
+        takes, asked = _project(state, ports).takes, await _asked_again(state, ports)
+        for number in failed:
+            of_clip = standing[shots[number]["key"]]
+            if not asked and (of_clip.state == "unknown" or shots[number]["take"] >= takes):
+                raise _not_made(f"Clip {number}", of_clip)
+        return {"failed_shots": [int(number) for number in failed]}
+    clips: dict[str, Clip] = {}
+    for number, shot in shots.items():
+        result = standing[shot["key"]].result
+        clips[number] = {"shot": shot["key"], "digest": result["digest"], "seconds": result["seconds"]}
+    return {"clips": clips, "failed_shots": []}
+
+
+async def order_render(state: State, *, ports: Ports) -> State:
+    """Orders the film from its clips."""
+    run, project = state["run"], _project(state, ports)
+    manifest = Manifest(
+        crossfade_seconds=project.crossfade_seconds,
+        clips=[
+            ManifestClip(
+                digest=state["clips"][str(number)]["digest"],
+                seconds=project.clip_seconds,
+                overlay=idea.overlay,
+            )
+            for number, idea in enumerate(_ideas(state), start=1)
+        ],
+    ).model_dump()
+    attempt = state["render"]["attempt"] + 1 if "render" in state else 1
+    key = f"{run['id']}:render:1:{attempt}"
+    await ports.ledger.once(Order(key=key, run_id=run["id"], kind="render", request=manifest))
+    return {
+        "render": {"key": key, "attempt": attempt, "manifest": manifest, "failed": False},
+        "retries": await ports.inbox.retries(run["id"]),
+    }
+
+
+async def await_render(state: State, *, ports: Ports) -> State:
+    """Waits until the film is rendered."""
+    key = state["render"]["key"]
+    standing = (await _all_over([key], "render", ports))[key]
+    if standing.state == "settled":
+        return {"film": standing.result}
+    if not await _asked_again(state, ports):
+        raise _not_made("The film", standing)
+    return {"render": {**state["render"], "failed": True}}
+
+
+async def write_caption(state: State, *, ports: Ports) -> State:
+    """Writes what is posted with the film, unless there is a caption that nobody asked to change."""
+    run, project = state["run"], _project(state, ports)
+    previous, going = state.get("caption"), state["going"]
+    if previous and going["step"] in ("clips", "render"):
+        return {}
+    revision = state.get("revisions", {}).get("publish", 0) + 1
+    said = (
+        {"previous": previous["caption"], "comment": going["comment"]}
+        if going["step"] == "caption" and previous
+        else {}
+    )
+    answer = await ports.ledger.answer(
+        f"{run['id']}:caption:{revision}",
+        run["id"],
+        lambda: ask_caption(ports.model, run["brief"], state["ideas"]["title"], _ideas(state), **said),
+    )
+    return {"caption": {**answer, "platforms": project.platforms}}
+
+
+async def order_publication(state: State, *, ports: Ports) -> State:
+    """Orders the publication of exactly what was approved."""
+    run, decision, last = state["run"], state["decisions"]["publish"], state.get("publication")
+    attempt = last["attempt"] + 1 if last else 1
+    key = f"{run['id']}:publication:1:{attempt}"
+    order = Order(
+        key=key,
+        run_id=run["id"],
+        kind="publication",
+        request={
+            "digest": state["film"]["digest"],
+            "title": state["ideas"]["title"],
+            "caption": state["caption"]["caption"],
+            "hashtags": state["caption"]["hashtags"],
+            "platforms": state["caption"]["platforms"],
+        },
+        approval=Approval(decision["number"], decision["approved_digest"] or ""),
+    )
+    await ports.ledger.once(order)
+    return {
+        "publication": {"key": key, "attempt": attempt, "facts": {}, "failed": False},
+        "retries": await ports.inbox.retries(run["id"]),
+    }
+
+
+async def await_publication(state: State, *, ports: Ports) -> State:
+    """Waits until the publisher says how it went."""
+    publication = state["publication"]
+    standing = (await _all_over([publication["key"]], "publication", ports))[publication["key"]]
+    if standing.state == "settled":
+        return {"publication": {**publication, "facts": standing.result}}
+    if not await _asked_again(state, ports):
+        raise _not_made("The publication", standing)
+    return {"publication": {**publication, "failed": True}}
+
+
+async def _all_over(keys: list[str], what: str, ports: Ports) -> dict[str, Standing]:
+    """How these orders stand, once nothing more will come of any of them by itself."""
+    while True:
+        standing = await ports.ledger.standing(keys)
+        missing = [key for key in keys if key not in standing or not standing[key].over]
+        if not missing:
+            return standing
+        interrupt({"waiting_for": what, "orders": missing, "hint": "resumed automatically"})
+
+
+async def _asked_again(state: State, ports: Ports) -> bool:
+    """Whether a person asked for another try since this was ordered."""
+    return await ports.inbox.retries(state["run"]["id"]) > state["retries"]
+
+
+def _not_made(what: str, standing: Standing) -> StepFailed:
+    if standing.state == "unknown":
+        return StepFailed(
+            f"{standing.kind}_outcome_unknown",
+            f"{what} may or may not have been made: look at the provider before it is ordered again.",
+        )
+    code = standing.result.get("code", f"{standing.kind}_failed")
+    said = str(standing.result.get("message", "the provider gave no reason")).rstrip(".")
+    return StepFailed(code, f"{what} could not be made: {said}.")
+
+
+def _ended(code: str, message: str) -> State:
+    return {"failure": {"code": code, "message": message}}
+
+
+def _project(state: State, ports: Ports) -> Project:
+    return ports.project(state["run"]["project"], state["run"]["options"])
+
+
+def _ideas(state: State) -> list[Idea]:
+    return [Idea.model_validate(idea) for idea in state["ideas"]["ideas"]]
+
+
+def _slate(run_id: str, number: int, take: int) -> str:
+    return f"{digest_of(run_id)[:8]}-{number}-{take}"

@@ -1,0 +1,79 @@
+"""What a node may ask for. Everything outside the graph comes in through here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+from langchain_core.language_models import BaseChatModel
+
+from agents.ideator import Earlier
+from graph.state import Gate
+from prompts.project import Project
+from providers.moderation import Verdict
+from providers.orders import Answer, Order, Standing
+
+
+class Ledger(Protocol):
+    """The only way to spend."""
+
+    async def once(self, order: Order) -> None:
+        """Place the order, at most once for its key, if a decision and the caps allow it.
+
+        Whatever comes of it stands in the ledger; read it with `standing`. Raises Unavailable when the ledger
+        itself cannot be reached.
+        """
+        ...
+
+    async def answer(self, key: str, run_id: str, ask: Callable[[], Awaitable[Answer[Any]]]) -> dict[str, Any]:
+        """A model's answer as JSON, asked for once for `key` and kept, so that a node run again reads the same."""
+        ...
+
+    async def standing(self, keys: Sequence[str]) -> dict[str, Standing]:
+        """How these orders stand, by key; an order that was never written down is absent."""
+        ...
+
+
+class Inbox(Protocol):
+    """What people did beside deciding."""
+
+    async def retries(self, run_id: str) -> int:
+        """How often a person asked to try a failed run again."""
+        ...
+
+    async def history(self, run_id: str, gate: Gate) -> list[Earlier]:
+        """The reviews of this gate so far, oldest first, with what was said of each."""
+        ...
+
+
+class Moderation(Protocol):
+    """Somebody who says what must not be made."""
+
+    async def check(self, texts: list[str]) -> Verdict:
+        """Whether any of these is flagged. Raises Unavailable when it cannot be told."""
+        ...
+
+
+class Video(Protocol):
+    """What the video provider can do and asks for it."""
+
+    @property
+    def model(self) -> str: ...
+
+    def price(self, seconds: int, size: str) -> Decimal:
+        """What a clip costs, in USD."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything a node may ask for."""
+
+    project: Callable[[str, dict[str, int]], Project]
+    model: BaseChatModel
+    moderation: Moderation
+    video: Video
+    ledger: Ledger
+    inbox: Inbox

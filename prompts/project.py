@@ -1,0 +1,135 @@
+"""A project is one Markdown file: its front matter is the production spec, its body the creative direction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+FOLDER = Path(__file__).parent / "projects"
+
+#: What `options` of a request may set, if the project file declares bounds for it.
+OPTIONS = ("clips", "clip_seconds")
+
+
+class ProjectError(ValueError):
+    """A project file cannot be used; the message names the file and the place."""
+
+
+class OptionError(ValueError):
+    """An option of a request does not fit the project; the message says which and why."""
+
+
+class Bounds(BaseModel):
+    """The whole numbers an option may take, both ends included."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    minimum: int = Field(ge=1)
+    maximum: int = Field(ge=1)
+
+
+class Project(BaseModel):
+    """A production spec. Lengths in seconds, sizes in pixels, money in USD."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern="^[a-z0-9_-]{1,64}$")
+    title: str = Field(min_length=1, max_length=80)
+    summary: str = Field(min_length=1, max_length=300)
+    clips: int = Field(ge=1, le=24)
+    clip_seconds: int = Field(ge=1, le=60)
+    clip_size: str = Field("720x1280", pattern=r"^\d{2,4}x\d{2,4}$")
+    #: How often a clip that failed is ordered before a person is asked.
+    takes: int = Field(2, ge=1, le=5)
+    crossfade_seconds: float = Field(0.5, ge=0, le=5)
+    #: One idea for each of these, in this order.
+    subjects: list[str] = Field(default_factory=list)
+    #: How the text over a clip is built, in words for the ideator.
+    overlay: str = Field("a short caption of at most 40 characters", max_length=200)
+    platforms: list[str] = Field(default_factory=lambda: ["tiktok"], min_length=1)
+    budget_usd: Decimal = Field(gt=0)
+    options: dict[str, Bounds] = Field(default_factory=dict)
+    direction: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _is_producible(self) -> Self:
+        if self.clips > 1 and self.crossfade_seconds * 2 > self.clip_seconds:
+            raise ValueError("crossfade_seconds: a clip must be at least two crossfades long")
+        if self.subjects and len(self.subjects) < self.clips:
+            raise ValueError(f"subjects: {len(self.subjects)} subjects are too few for {self.clips} clips")
+        if unknown := sorted(set(self.options) - set(OPTIONS)):
+            raise ValueError(f"options: {', '.join(unknown)} cannot be an option, only {', '.join(OPTIONS)}")
+        if not 3 <= self.film_seconds <= 180:
+            raise ValueError(f"the film would be {self.film_seconds:g} s long, and must be 3 to 180 s")
+        return self
+
+    @property
+    def film_seconds(self) -> float:
+        """The length of the finished film."""
+        return self.clips * self.clip_seconds - (self.clips - 1) * self.crossfade_seconds
+
+    @property
+    def chosen_subjects(self) -> list[str]:
+        """The subjects that get a clip."""
+        return self.subjects[: self.clips]
+
+    def with_options(self, options: Mapping[str, Any]) -> Project:
+        """This project as a request wants it. Raises OptionError for an option it does not declare or allow."""
+        for name, value in options.items():
+            bounds = self.options.get(name)
+            if bounds is None:
+                offered = ", ".join(sorted(self.options)) or "none"
+                raise OptionError(f"Project {self.name} has no option {name!r}; its options: {offered}.")
+            if type(value) is not int or not bounds.minimum <= value <= bounds.maximum:
+                raise OptionError(f"Option {name} must be a whole number from {bounds.minimum} to {bounds.maximum}.")
+        try:
+            return Project.model_validate({**self.model_dump(), **options})
+        except ValidationError as error:
+            raise OptionError(f"These options do not make a film: {_first(error)}.") from error
+
+
+def read_project(path: Path) -> Project:
+    """The project in `path`, named after the file. Raises ProjectError naming the file and the place."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path.name}: it cannot be read as UTF-8 text.") from error
+    parts = text.split("---\n", 2)
+    if len(parts) != 3 or parts[0].strip():
+        raise ProjectError(f"{path.name}: it must begin with front matter between two lines of '---'.")
+    try:
+        spec = yaml.safe_load(parts[1])
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 2}" if mark else ""
+        raise ProjectError(f"{path.name}{place}: the front matter is not YAML.") from error
+    if not isinstance(spec, dict):
+        raise ProjectError(f"{path.name}: the front matter must be a mapping of settings.")
+    try:
+        return Project.model_validate({**spec, "name": path.stem, "direction": parts[2].strip()})
+    except ValidationError as error:
+        raise ProjectError(f"{path.name}: {_first(error)}.") from error
+
+
+def read_projects(folders: Iterable[Path]) -> dict[str, Project]:
+    """Every project in these folders by name, later folders winning. Raises ProjectError for any bad file."""
+    found = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise ProjectError(f"{folder}: this folder of projects does not exist.")
+        found.update({path.stem: read_project(path) for path in sorted(folder.glob("*.md"))})
+    if not found:
+        raise ProjectError("There is no project file.")
+    return found
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

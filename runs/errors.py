@@ -1,0 +1,64 @@
+"""What can be wrong with a request about a run. Each has a code, and a sentence for the person who asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RunError(Exception):
+    """A request about a run that cannot be met; nothing was changed."""
+
+    code = "run_error"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class ProjectNotFound(RunError):
+    """There is no project of that name."""
+
+    code = "project_not_found"
+
+
+class RunNotFound(RunError):
+    """There is no run of that id."""
+
+    code = "run_not_found"
+
+
+class ArtifactNotFound(RunError):
+    """There is no file of that digest."""
+
+    code = "artifact_not_found"
+
+
+class Invalid(RunError):
+    """What was sent does not fit; the message names the place."""
+
+    code = "invalid_request"
+
+
+class GateNotOpen(RunError):
+    """That gate is not open; the details name the one that is, and who decided last."""
+
+    code = "gate_not_open"
+
+
+class StaleReview(RunError):
+    """What was reviewed is not what the gate shows now."""
+
+    code = "stale_review"
+
+
+class RunEnded(RunError):
+    """The run has ended already."""
+
+    code = "run_ended"
+
+
+class NotRetryable(RunError):
+    """The run did not fail, or failed for good."""
+
+    code = "run_not_retryable"

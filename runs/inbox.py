@@ -1,0 +1,30 @@
+"""What people did beside deciding, as the graph asks for it."""
+
+from __future__ import annotations
+
+from agents.ideator import Earlier
+from graph.state import Gate
+from storage import decisions, events
+from storage.pool import Database
+
+
+class PostgresInbox:
+    """The inbox of `graph.ports`, read from the tables."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    async def retries(self, run_id: str) -> int:
+        """How often a person asked to try the run again."""
+        return await events.count(self.db, run_id, "retry.requested")
+
+    async def history(self, run_id: str, gate: Gate) -> list[Earlier]:
+        """The reviews of this gate so far, oldest first."""
+        return [
+            Earlier(
+                revision=row["revision"],
+                ideas=[idea["title"] for idea in row["shown"].get("ideas", [])],
+                comment=row["comment"] or "",
+            )
+            for row in await decisions.reviews(self.db, run_id, gate)
+        ]

@@ -1,0 +1,70 @@
+"""Look at runs: one, a page of them, what happened in one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from runs.errors import RunNotFound
+from runs.production import Production
+from storage import runs as table
+from storage.runs import Costs, RunRow
+
+
+async def find(production: Production, run_id: UUID) -> RunRow:
+    """The run of this id. Raises RunNotFound."""
+    row = await table.get(production.db, run_id)
+    if row is None:
+        raise RunNotFound(f"There is no run {run_id}.", run_id=str(run_id))
+    return row
+
+
+async def view(production: Production, run_id: UUID) -> dict[str, Any]:
+    """The run as every door shows it: plain JSON. Raises RunNotFound."""
+    row = await find(production, run_id)
+    return as_view(row, await table.costs(production.db, run_id))
+
+
+async def page(
+    production: Production,
+    *,
+    limit: int = 20,
+    before: tuple[datetime, UUID] | None = None,
+    status: str | None = None,
+    project: str | None = None,
+) -> list[dict[str, Any]]:
+    """Up to `limit` runs, newest first, older than the place `before` (time of creation, id)."""
+    rows = await table.page(production.db, limit=limit, before=before, status=status, project=project)
+    return [as_view(row, await table.costs(production.db, row["id"])) for row in rows]
+
+
+def as_view(row: RunRow, costs: Costs) -> dict[str, Any]:
+    """A run's row as JSON, in the words of the API reference."""
+    estimated = (row["review"] or {}).get("shown", {}).get("estimated_usd")
+    return {
+        "run_id": str(row["id"]),
+        "status": row["status"],
+        "current_step": row["current_step"],
+        "artifacts": row["artifacts"],
+        "project": row["project"],
+        "brief": row["brief"],
+        "options": row["options"],
+        "metadata": row["metadata"],
+        "created_at": row["created_at"].isoformat(),
+        "updated_at": row["updated_at"].isoformat(),
+        "error": row["error"],
+        "cost": {
+            "estimated_usd": _usd(estimated),
+            "reserved_usd": _usd(costs["reserved"]),
+            "spent_usd": _usd(costs["spent"]),
+            "cap_usd": _usd(row["cap_usd"]),
+        },
+        "review": row["review"],
+        "revision": row["revision"],
+    }
+
+
+def _usd(amount: Decimal | str | None) -> float | None:
+    return None if amount is None else round(float(amount), 4)

@@ -1,0 +1,69 @@
+"""Start a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from uuid import UUID, uuid4, uuid5
+
+from agents.asking import clean
+from prompts.project import OptionError, Project
+from providers.video_profiles import ProfileError
+from runs.errors import Invalid, ProjectNotFound
+from runs.look import find
+from runs.production import Production
+from storage import runs as table
+from storage.runs import RunRow
+
+NAMESPACE = UUID("b6b3a2a8-6b0b-4b52-8f4e-1d5a4c1c9d3e")
+BRIEF_LIMIT = 10_000
+
+
+async def start(
+    production: Production,
+    *,
+    project: str,
+    brief: str,
+    options: Mapping[str, int] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    budget_usd: Decimal | None = None,
+    started_by: str,
+    channel: str,
+    request_key: str | None = None,
+) -> RunRow:
+    """A new run, or the one that the same `request_key` of the same `started_by` began already.
+
+    `budget_usd` caps the run instead of the project's own budget. Raises ProjectNotFound or Invalid.
+    """
+    spec = production.projects.get(project)
+    if spec is None:
+        known = ", ".join(sorted(production.projects))
+        raise ProjectNotFound(
+            f"There is no project {project!r}; there are: {known}.", projects=sorted(production.projects)
+        )
+    brief = clean(brief)
+    if not 1 <= len(brief) <= BRIEF_LIMIT:
+        raise Invalid(f"The brief must have 1 to {BRIEF_LIMIT:,} characters, not {len(brief):,}.", field="brief")
+    _producible(production, spec, options or {})
+    run_id = uuid5(NAMESPACE, f"{started_by}:{request_key}") if request_key else uuid4()
+    await table.start(
+        production.db,
+        run_id,
+        project=project,
+        brief=brief,
+        options=options or {},
+        metadata=metadata or {},
+        cap_usd=spec.budget_usd if budget_usd is None else budget_usd,
+        started_by=started_by,
+        channel=channel,
+    )
+    production.wake.advance(str(run_id))
+    return await find(production, run_id)
+
+
+def _producible(production: Production, spec: Project, options: Mapping[str, int]) -> None:
+    try:
+        chosen = spec.with_options(options)
+        production.video.check(chosen.clip_seconds, chosen.clip_size)
+    except (OptionError, ProfileError, ValueError) as error:
+        raise Invalid(str(error), field="options") from error

@@ -1,0 +1,80 @@
+"""The worker: takes wake-ups from the queue, and sweeps for those that were lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from procrastinate.jobs import Status
+
+from runs.advance import advance
+from runs.collect import collect
+from runs.production import Production
+from runs.queue import ORDERS, RENDERS, RUNS, Queue
+from runs.sweep import sweep
+
+log = logging.getLogger(__name__)
+
+#: How many of each a process works on at once. A render uses two cores by itself.
+CONCURRENCY = {RUNS: 8, ORDERS: 4, RENDERS: max(1, (os.cpu_count() or 2) // 2)}
+SWEEP_EVERY = 1.0
+TIDY_EVERY = 60.0
+#: How long a job may take to end by itself when the process is asked to stop.
+GRACE = 10.0
+
+
+@asynccontextmanager
+async def working(production: Production, queue: Queue) -> AsyncIterator[None]:
+    """Work while the block runs. Leaving it lets jobs under way finish, for `GRACE` seconds at most."""
+
+    @queue.app.task(name="advance")
+    async def _advance(about: str) -> None:
+        await advance(production, about)
+
+    @queue.app.task(name="collect")
+    async def _collect(about: str) -> None:
+        await collect(production, about)
+
+    work = [
+        asyncio.create_task(_again_and_again(lambda name=name, many=many: _serve(queue, name, many), pause=1.0))
+        for name, many in CONCURRENCY.items()
+    ]
+    work.append(asyncio.create_task(_again_and_again(lambda: sweep(production), pause=SWEEP_EVERY)))
+    work.append(asyncio.create_task(_again_and_again(lambda: _tidy(queue), pause=TIDY_EVERY)))
+    try:
+        yield
+    finally:
+        for task in work:
+            task.cancel()
+        await asyncio.wait(work)
+
+
+async def _serve(queue: Queue, name: str, concurrency: int) -> None:
+    await queue.app.run_worker_async(
+        queues=[name],
+        name=name,
+        concurrency=concurrency,
+        install_signal_handlers=False,
+        shutdown_graceful_timeout=GRACE,
+        # The rows of the product say what happened: a job is only a wake-up, and leaves nothing behind.
+        delete_jobs="always",
+    )
+
+
+async def _tidy(queue: Queue) -> None:
+    """Forget the jobs of processes that died; the sweeper has woken others for them long since."""
+    for job in await queue.app.job_manager.get_stalled_jobs():
+        await queue.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+
+
+async def _again_and_again(work: Callable[[], Awaitable[object]], *, pause: float) -> None:
+    """Do this for ever. The one place where any error is survived: what failed is found again by the sweeper."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("work was interrupted; it goes on in %.0f s", pause)
+        await asyncio.sleep(pause)

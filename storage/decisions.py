@@ -1,0 +1,134 @@
+"""What people decided: append-only, one decision for each review, every row chained to the one before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypedDict
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from providers.orders import digest_of
+from storage.events import record
+from storage.pool import Database
+from storage.runs import LOST_WAKE_UP
+
+
+class DecisionRow(TypedDict):
+    """A row of `decisions`."""
+
+    number: int
+    run_id: UUID
+    gate: str
+    revision: int
+    verdict: str
+    seen_digest: str
+    approved_digest: str | None
+    comment: str | None
+    edits: Any
+    clips: list[int] | None
+    decided_by: str
+    channel: str
+    decided_at: datetime
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision as it is given: for the review of `gate` numbered `revision`, which showed `seen_digest`."""
+
+    gate: str
+    revision: int
+    verdict: str
+    seen_digest: str
+    approved_digest: str | None
+    comment: str | None
+    edits: Any
+    clips: list[int] | None
+    decided_by: str
+    channel: str
+
+
+GENESIS = "0" * 64
+
+INSERT = """
+insert into decisions (number, run_id, gate, revision, verdict, seen_digest, approved_digest, comment, edits, clips,
+                       decided_by, channel, decided_at, previous_hash, hash)
+values (%(number)s, %(run_id)s, %(gate)s, %(revision)s, %(verdict)s, %(seen_digest)s, %(approved_digest)s,
+        %(comment)s, %(edits)s, %(clips)s, %(decided_by)s, %(channel)s, %(decided_at)s, %(previous_hash)s, %(hash)s)
+"""
+
+# The one lock of the chain: rows are appended one after the other.
+CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
+
+
+def hash_of(row: dict[str, Any]) -> str:
+    """The hash of a decision: of everything in its row, the hash of the one before it among that."""
+    said = {key: value for key, value in row.items() if key != "hash"}
+    said["run_id"] = str(said["run_id"])
+    said["decided_at"] = said["decided_at"].astimezone(UTC).isoformat()
+    return digest_of(said)
+
+
+async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | None:
+    """Keep the decision and close the gate. None if that review is not open, or not what was seen, any more.
+
+    Of any number who decide at once, one gets the row: the run's row is locked while it is looked at.
+    """
+    async with db.transaction() as conn:
+        cursor = await conn.execute("select status, review from runs where id = %s for update", (run_id,))
+        run = await cursor.fetchone()
+        review = run and run["review"]
+        wanted = (verdict.gate, verdict.revision, verdict.seen_digest)
+        if not review or (review["gate"], review["revision"], review["digest"]) != wanted:
+            return None
+        row = await _append(conn, run_id, verdict)
+        await conn.execute(
+            "update runs set status = 'running', review = null, updated_at = now(), next_look_at = now() + %s"
+            " where id = %s",
+            (LOST_WAKE_UP, run_id),
+        )
+        payload = {key: row[key] for key in ("number", "gate", "revision", "verdict", "comment", "decided_by")}  # type: ignore[literal-required]
+        await record(conn, source=verdict.channel, kind="decision.made", run_id=run_id, payload=payload)
+    return row
+
+
+async def _append(conn: AsyncConnection[dict[str, Any]], run_id: UUID, verdict: Verdict) -> DecisionRow:
+    await conn.execute(CHAIN_LOCK)
+    last = await (await conn.execute("select number, hash from decisions order by number desc limit 1")).fetchone()
+    row = {
+        "number": last["number"] + 1 if last else 1,
+        "run_id": run_id,
+        **vars(verdict),
+        # What is hashed must be what is read back: Postgres keeps microseconds.
+        "decided_at": datetime.now(UTC),
+        "previous_hash": last["hash"] if last else GENESIS,
+    }
+    row["hash"] = hash_of(row)
+    values = {**row, "edits": _json(row["edits"]), "clips": _json(row["clips"])}
+    await conn.execute(INSERT, values)
+    return DecisionRow(**row)  # type: ignore[typeddict-item]  # built of its keys
+
+
+def _json(value: Any) -> Jsonb | None:
+    return None if value is None else Jsonb(value)
+
+
+async def of_run(db: Database, run_id: UUID | str) -> list[DecisionRow]:
+    """Every decision about a run, oldest first."""
+    rows = await db.fetch_all("select * from decisions where run_id = %s order by number", (run_id,))
+    return [DecisionRow(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
+
+
+async def reviews(db: Database, run_id: UUID | str, gate: str) -> list[dict[str, Any]]:
+    """What this gate showed so far, oldest first: `revision`, `shown`, and the `comment` it got."""
+    return await db.fetch_all(
+        """select (payload ->> 'revision')::int as revision, payload -> 'shown' as shown, decisions.comment
+        from events left join decisions on decisions.run_id = events.run_id and decisions.gate = %(gate)s
+             and decisions.revision = (payload ->> 'revision')::int
+        where events.run_id = %(run_id)s and kind = 'review.opened' and payload ->> 'gate' = %(gate)s order by seq""",
+        {"run_id": run_id, "gate": gate},
+    )
