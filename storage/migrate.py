@@ -19,7 +19,7 @@ TICK = 0.05
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Apply what is missing and return its names; empty when nothing was. Any number of processes may call it.
+    """Apply what is missing and return its names. Any number of processes may call it at once.
 
     Raises TimeoutError when another process migrates for more than five minutes.
     """
@@ -29,7 +29,7 @@ async def migrate(dsn: str) -> list[str]:
     ):
         # Asking again and again, never waiting inside Postgres: a session that waits for a lock is a
         # transaction that LangGraph's CREATE INDEX CONCURRENTLY waits for in turn.
-        while not await _value(connection, "select pg_try_advisory_lock(%s)", LOCK):
+        while not await _value(connection, "select pg_try_advisory_lock(%s)", LOCK):  # noqa: ASYNC110
             await asyncio.sleep(TICK)
         return await _langgraph(connection) + await _procrastinate(connection) + await _ours(connection)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -20,15 +20,26 @@ def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 10) -> Pool:
 
     Connections commit by themselves and give rows as dicts. One that died is replaced when it is asked for.
     """
-    return AsyncConnectionPool(
+
+    async def check(connection: Connection) -> None:
+        try:
+            await AsyncConnectionPool.check_connection(connection)
+        except OperationalError:
+            # Where one is dead, others are: replace them all now. Left alone, the pool would come upon them
+            # one by one, waiting 1, 2, 4, … seconds after each.
+            await pool.check()
+            raise
+
+    pool: Pool = AsyncConnectionPool(
         dsn,
         min_size=min_size,
         max_size=max_size,
         open=False,
         kwargs={"row_factory": dict_row, "prepare_threshold": 0, "connect_timeout": 10},
         configure=_configure,
-        check=AsyncConnectionPool.check_connection,
+        check=check,
     )
+    return pool
 
 
 async def _configure(connection: Connection) -> None:

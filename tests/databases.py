@@ -23,9 +23,11 @@ TEMPLATE = "migrated"
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The address of a server of our own, as its superuser; gone with its data after the session."""
-    with tempfile.TemporaryDirectory(prefix="myloware-tests-") as folder:
-        with EmbeddedPostgres(Path(folder)) as server:
-            yield server.dsn
+    with (
+        tempfile.TemporaryDirectory(prefix="myloware-tests-") as folder,
+        EmbeddedPostgres(Path(folder)) as server,
+    ):
+        yield server.dsn
 
 
 @pytest.fixture(scope="session")

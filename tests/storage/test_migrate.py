@@ -27,9 +27,12 @@ async def test_a_second_time_applies_nothing(database_url: str) -> None:
 
 async def test_an_older_queue_is_brought_up_to_date(database_url: str) -> None:
     """A step of Procrastinate's that is not noted as taken is taken."""
-    step = "procrastinate/03.04.00_01_pre_add_retry_failed_job_procedure.sql"
+    step = "procrastinate/03.03.00_01_pre_priority_lock_fetch_job.sql"
+    function = "select to_regproc('procrastinate_fetch_job_v2') is not null"
     with psycopg.connect(database_url, autocommit=True) as connection:
-        removed = connection.execute("delete from schema_history where name = %s", (step,)).rowcount
+        connection.execute("drop function procrastinate_fetch_job_v2")
+        connection.execute("delete from schema_history where name = %s", (step,))
 
-    assert removed == 1
-    assert await migrate(database_url) == [step]
+        assert connection.execute(function).fetchone() == (False,)
+        assert await migrate(database_url) == [step]
+        assert connection.execute(function).fetchone() == (True,)

@@ -17,7 +17,10 @@ from storage.pool import Database, open_pool
 async def test_rows_are_dicts(db: Database) -> None:
     """Every verb gives rows by name."""
     assert await db.fetch_one("select %s::int as a", (1,)) == {"a": 1}
-    assert await db.fetch_all("select %(n)s::int as a union all select 2 order by 1", {"n": 1}) == [{"a": 1}, {"a": 2}]
+    assert await db.fetch_all("select %(n)s::int as a union all select 2 order by 1", {"n": 1}) == [
+        {"a": 1},
+        {"a": 2},
+    ]
     assert await db.fetch_one("select 1 where false") is None
     assert await db.execute("insert into workers (id) values ('a'), ('b')") == 2
     async with db.transaction() as connection:
@@ -26,10 +29,14 @@ async def test_rows_are_dicts(db: Database) -> None:
 
 async def test_a_transaction_that_raises_leaves_nothing(db: Database) -> None:
     """All of a transaction is kept, or none of it."""
-    with pytest.raises(psycopg.errors.DivisionByZero):
+
+    async def fail_half_way() -> None:
         async with db.transaction() as connection:
             await connection.execute("insert into workers (id) values ('a')")
             await connection.execute("select 1 / 0")
+
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await fail_half_way()
     async with db.transaction() as connection:
         await connection.execute("insert into workers (id) values ('b')")
 
@@ -37,8 +44,8 @@ async def test_a_transaction_that_raises_leaves_nothing(db: Database) -> None:
 
 
 async def test_killed_connections_are_not_noticed(database_url: str) -> None:
-    """Whoever asks after the database has cut every connection gets an answer all the same."""
-    async with open_pool(database_url, min_size=3, max_size=3) as pool:
+    """Whoever asks after the database has cut every connection gets an answer all the same, and soon."""
+    async with open_pool(database_url, min_size=8, max_size=8) as pool:
         await pool.wait()
         db = Database(pool)
         with psycopg.connect(database_url, autocommit=True) as other:
@@ -47,11 +54,11 @@ async def test_killed_connections_are_not_noticed(database_url: str) -> None:
                 "where datname = current_database() and pid <> pg_backend_pid()"
             )
 
-        assert [await db.fetch_one("select 1 as a") for _ in range(3)] == [{"a": 1}] * 3
+        assert [await db.fetch_one("select 1 as a") for _ in range(9)] == [{"a": 1}] * 9
 
 
 async def test_one_pool_serves_us_the_checkpoints_and_the_queue(db: Database) -> None:
-    """A job deferred inside our transaction runs after the commit, and only then; checkpoints are kept beside."""
+    """A job deferred in our transaction runs after the commit, and only then; checkpoints are kept beside."""
     app = procrastinate.App(connector=procrastinate.PsycopgConnector())
     ran = asyncio.Queue[int]()
 

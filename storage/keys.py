@@ -1,0 +1,63 @@
+"""The API keys: of a key only its digest is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from storage.pool import Database
+
+# Rows are taken in one order by all processes, so that none waits for another in a circle.
+GIVEN = """
+insert into api_keys (id, name, digest, origin)
+select 'key_' || left(digest, 12), 'from the settings', digest, 'settings'
+from unnest(%s::text[]) as digest order by digest
+on conflict (digest) do update set origin = 'settings', name = excluded.name
+    where api_keys.origin <> 'settings'
+"""
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """A key that is known. `id` is its public half, fit for logs."""
+
+    id: str
+    name: str
+
+
+async def sync_settings_keys(db: Database, keys: Sequence[str]) -> None:
+    """Make `keys` the keys that the settings give; those they gave earlier and do not give now are removed."""
+    digests = sorted({_digest(key) for key in keys})
+    async with db.transaction() as connection:
+        await connection.execute(GIVEN, (digests,))
+        await connection.execute(
+            "delete from api_keys where origin = 'settings' and digest <> all(%s::text[])",
+            (digests,),
+        )
+
+
+async def generate(db: Database) -> str | None:
+    """A new key, told this once, if there is no key at all; else None."""
+    key = f"mw_{secrets.token_urlsafe(24)}"
+    digest = _digest(key)
+    async with db.transaction() as connection:
+        # Of several processes that start at once on a new database one makes the key.
+        await connection.execute("lock table api_keys in share row exclusive mode")
+        made = await connection.execute(
+            "insert into api_keys (id, name, digest, origin) select %s, 'generated', %s, 'generated' "
+            "where not exists (select from api_keys)",
+            (f"key_{digest[:12]}", digest),
+        )
+    return key if made.rowcount == 1 else None
+
+
+async def find(db: Database, key: str) -> KeyRow | None:
+    """The key, if it is one of ours. The time it takes does not tell how nearly right a wrong one is."""
+    row = await db.fetch_one("select id, name from api_keys where digest = %s", (_digest(key),))
+    return None if row is None else KeyRow(row["id"], row["name"])
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
