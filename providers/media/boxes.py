@@ -11,7 +11,8 @@ from providers.media.errors import BadClip
 
 #: What may lie at the top of an MP4 file. Anything else after a complete film is rubbish and not a box.
 KINDS = frozenset(
-    "ftyp styp pdin moov mdat moof mfra sidx ssix free skip wide uuid meta udta emsg prft".split()
+    {"ftyp", "styp", "pdin", "moov", "mdat", "moof", "mfra", "sidx", "ssix"}
+    | {"free", "skip", "wide", "uuid", "meta", "udta", "emsg", "prft"}
 )
 MAX_BOXES = 4096
 MAX_INDEX_BYTES = 16 * 1024 * 1024

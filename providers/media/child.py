@@ -77,7 +77,8 @@ async def _talk(
     process: asyncio.subprocess.Process, line: str, progress: Callable[[float], Awaitable[None]] | None
 ) -> dict[str, Any]:
     """Hand over the order and listen until the child has no more to say; its last answer."""
-    assert process.stdin and process.stdout  # noqa: S101 - both are pipes
+    assert process.stdin is not None  # noqa: S101 - both are pipes
+    assert process.stdout is not None  # noqa: S101
     with contextlib.suppress(ConnectionError):
         process.stdin.write(line.encode() + b"\n")
         await process.stdin.drain()
@@ -93,7 +94,8 @@ async def _talk(
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """Leave nothing of the child behind, however the talk ended."""
-    assert process.stdin and process.stdout  # noqa: S101 - both are pipes
+    assert process.stdin is not None  # noqa: S101 - both are pipes
+    assert process.stdout is not None  # noqa: S101
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -21,6 +21,7 @@ from providers.media.errors import BadClip
 from providers.media.loudness import RATE, SILENT_LUFS, Sound, integrated_lufs, true_peak_dbtp
 from providers.media.probe import open_mp4
 from providers.media.timeline import MAX_SECONDS, MIN_SECONDS
+from providers.media.watch import Watch
 
 MAX_BYTES = 287_000_000
 
@@ -119,58 +120,33 @@ def _declared(picture: VideoStream, sound: AudioStream, wanted: Wanted) -> Itera
 
 def _decoded(container: InputContainer, picture: VideoStream, sound: AudioStream, wanted: Wanted) -> Iterator[Finding]:
     """What is seen and heard."""
-    watched = _Watched()
+    watched, keys, corrupt = Watch(), [], 0
     parts: list[Sound] = []
     resampler = AudioResampler("fltp", "stereo", RATE)
-    picture.thread_type = "AUTO"  # type: ignore[assignment]  # a descriptor that takes names
+    picture.thread_type = "AUTO"
     for packet in container.demux(picture, sound):
         for frame in packet.decode():
             if isinstance(frame, VideoFrame):
+                keys += [watched.frames] if frame.key_frame else []
+                corrupt += frame.is_corrupt
                 watched.see(frame)
             elif isinstance(frame, AudioFrame):
                 parts += [part.to_ndarray().astype(np.float32) for part in resampler.resample(frame)]
     meant = round(wanted.seconds * wanted.fps)
-    counts = f"{watched.frames} of {picture.frames}, {meant} meant, {watched.corrupt} corrupt"
-    whole = watched.frames == picture.frames and abs(watched.frames - meant) <= 1 and not watched.corrupt
+    counts = f"{watched.frames} of {picture.frames}, {meant} meant, {corrupt} corrupt"
+    whole = watched.frames == picture.frames and abs(watched.frames - meant) <= 1 and not corrupt
     yield _error("frames", whole, counts)
-    keys = [*watched.keys, watched.frames]
-    gap = max((later - earlier for earlier, later in zip(keys, keys[1:], strict=False)), default=0) / wanted.fps
+    ends = [*keys[1:], watched.frames]
+    gap = max((end - key for key, end in zip(keys, ends, strict=True)), default=0) / wanted.fps
     yield _warning("key_pictures", gap <= 2, f"{gap:.2f} s apart")
-    black = f"{watched.black} of {watched.frames}, longest {watched.longest_black}"
-    yield _warning("black", watched.black * 10 < watched.frames and watched.longest_black <= wanted.fps, black)
-    yield _warning("frozen", watched.longest_still < wanted.fps, f"{watched.longest_still} pictures")
+    black = f"{watched.black} of {watched.frames}, longest {watched.black_run}"
+    yield _warning("black", not watched.mostly_black(wanted.fps), black)
+    yield _warning("frozen", not watched.frozen(wanted.fps), f"{watched.still_run} pictures")
     heard = np.concatenate(parts, axis=1) if parts else np.zeros((2, 0), np.float32)
     loud, peak = integrated_lufs(heard), true_peak_dbtp(heard)
     silent = loud <= SILENT_LUFS
     yield _error("loudness", silent or abs(loud - wanted.lufs) <= 1, "silent" if silent else f"{loud:.2f} LUFS")
     yield _error("true_peak", peak <= -1, f"{peak:.2f} dBTP")
-
-
-class _Watched:
-    """What is remembered of the pictures that passed."""
-
-    def __init__(self) -> None:
-        self.frames = self.corrupt = 0
-        self.keys: list[int] = []
-        self.black = self.longest_black = self.longest_still = 0
-        self._black_run = self._still_run = 0
-        self._last: np.ndarray[tuple[int, ...], np.dtype[np.int16]] | None = None
-
-    def see(self, frame: VideoFrame) -> None:
-        if frame.key_frame:
-            self.keys.append(self.frames)
-        self.frames += 1
-        self.corrupt += frame.is_corrupt
-        plane = frame.planes[0]
-        luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[::16, : frame.width : 16].astype(np.int16)
-        black = bool(luma.mean() < 20)
-        still = self._last is not None and bool(np.abs(luma - self._last).mean() < 0.05)
-        self._last = luma
-        self._black_run = self._black_run + 1 if black else 0
-        self._still_run = self._still_run + 1 if still else 0
-        self.black += black
-        self.longest_black = max(self.longest_black, self._black_run)
-        self.longest_still = max(self.longest_still, self._still_run)
 
 
 def _seconds(stream: VideoStream | AudioStream) -> float:

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 
 from providers.media import leash, picture
 from providers.media.conform import Finding, final_video_conforms
-from providers.media.loudness import RATE, Sound
+from providers.media.loudness import RATE, SILENT_LUFS, Sound
 from providers.media.overlay import drawable, layer
 from providers.media.sound import mastered, silence, sound_of
 from providers.media.timeline import Cut, timeline
@@ -84,8 +84,8 @@ def _composed(manifest: Manifest, cuts: list[Cut], clips: Sequence[Path]) -> Ite
         seen = [number for number, cut in enumerate(cuts) if cut.first <= frame < cut.end]
         running = {number: running.get(number) or _opened(manifest, cuts, clips, number) for number in seen}
         canvas = picture.blank(manifest.width, manifest.height)
-        shown = [next(running[number]) for number in seen]
-        picture.blend(canvas, *shown, share=cuts[seen[-1]].share(frame))
+        under, *over = [next(running[number]) for number in seen]
+        picture.blend(canvas, under, over[0] if over else None, cuts[seen[-1]].share(frame))
         for number in seen:
             text, opacity = texts[number], cuts[number].text_share(frame)
             if text is not None and opacity > 0:
@@ -119,7 +119,11 @@ def _make(order: leash.Order, progress: leash.Progress) -> dict[str, Any]:
     left_out = sorted({letter for clip in manifest.clips for letter in set(clip.overlay) - set(drawable(clip.overlay))})
     if left_out:
         findings.append(Finding("overlay", False, f"left out {''.join(left_out)}", "warning"))
-    return {"findings": [asdict(finding) for finding in findings], "lufs": round(lufs, 2)}
+    return {
+        "findings": [asdict(finding) for finding in findings],
+        "lufs": round(lufs, 2) if lufs > SILENT_LUFS else None,
+        "seconds": round(timeline(manifest)[-1].end / manifest.fps, 3),
+    }
 
 
 if __name__ == "__main__":

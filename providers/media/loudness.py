@@ -53,8 +53,8 @@ def normalised(sound: Sound, *, lufs: float, ceiling_dbtp: float) -> Sound:
     for _ in range(12):
         gain = np.float32(10 ** (gain_db / 20))
         if float(peaks.max()) * gain <= ceiling:
-            return sound * gain
-        louder = sound * (gain * _limit(peaks * gain, ceiling))
+            return (sound * gain).astype(np.float32)
+        louder = (sound * (gain * _limit(peaks * gain, ceiling))).astype(np.float32)
         missing = lufs - integrated_lufs(louder)
         if abs(missing) < 0.1:
             break

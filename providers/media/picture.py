@@ -45,7 +45,7 @@ def pictures(path: Path, *, frames: int, fps: int, width: int, height: int) -> I
 def _scaled(path: Path, fps: int, width: int, height: int) -> Iterator[VideoFrame]:
     with open_mp4(path) as container:
         stream = picture_stream(container)
-        stream.thread_type = "AUTO"  # type: ignore[assignment]  # a descriptor that takes names
+        stream.thread_type = "AUTO"
         graph: Graph | None = None
         for frame in container.decode(stream):
             if graph is None:
@@ -100,7 +100,7 @@ def planes(picture: VideoFrame) -> list[NDArray[np.uint8]]:
     """The luma and the two colour planes of a yuv420p picture, as views of its pixels."""
     sizes = [(picture.height, picture.width)] + [(picture.height // 2, picture.width // 2)] * 2
     return [
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:rows, :columns]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:rows, :columns]
         for plane, (rows, columns) in zip(picture.planes, sizes, strict=True)
     ]
 

@@ -14,12 +14,13 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container.input import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from providers.media.errors import BadClip
 from providers.media.loudness import RATE, Sound
+from providers.media.watch import Watch
 
 BT709, UNTAGGED = 1, 2
 MAX_SIDE = 2160
@@ -125,7 +126,7 @@ def _check_limits(container: InputContainer, picture: VideoStream) -> None:
         raise BadClip("clip_too_large", f"The clip has more than {MAX_FPS} pictures a second.")
 
 
-def _seconds(stream: VideoStream | AudioStream) -> float:
+def _seconds(stream: Stream) -> float:
     return float((stream.duration or 0) * (stream.time_base or 0))
 
 
@@ -137,21 +138,19 @@ def _colour(picture: VideoStream) -> Literal["bt709", "untagged", "other"]:
     return "untagged" if tags <= {BT709, UNTAGGED} and ranged in (0, 1) else "other"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Decoded:
     """What came out of a file that was decoded to its end."""
 
-    frames: int = 0
+    watched: Watch
     #: Pictures the file itself says are not to be shown.
-    unshown: int = 0
-    seconds: float = 0.0
+    unshown: int
+    seconds: float
     #: Whether every picture follows the one before by exactly 1/30 second.
-    steady: bool = True
-    rotation: int = 0
-    black: int = 0
-    longest_black: int = 0
-    longest_still: int = 0
-    sound: Sound | None = None
+    steady: bool
+    #: Degrees it must be turned anticlockwise by to be upright.
+    rotation: int
+    sound: Sound | None
 
 
 def decode(path: Path) -> Decoded:
@@ -167,67 +166,58 @@ def decode(path: Path) -> Decoded:
 
 
 class _Decoding:
-    """One pass over a file, and what is remembered of the pictures passed."""
+    """One pass over a file, and what is remembered of it."""
 
     def __init__(self, container: InputContainer) -> None:
         self.container = container
         self.picture = picture_stream(container)
-        self.picture.thread_type = "AUTO"  # type: ignore[assignment]  # a descriptor that takes names
+        self.picture.thread_type = "AUTO"
         self.sound = next(iter(container.streams.audio), None)
         self.resampler = AudioResampler("fltp", "stereo", RATE)
-        self.parts: list[Sound] = []
-        self.samples = 0
+        self.samples: list[Sound] = []
         self.times: list[Fraction] = []
-        self.black_run = self.still_run = 0
-        self.last: np.ndarray[tuple[int, ...], np.dtype[np.int16]] | None = None
+        self.watched = Watch()
+        self.rotation = 0
         self.size = (0, 0)
-        self.found = Decoded()
 
     def run(self) -> Decoded:
+        unshown = 0
         for packet in self.container.demux(self.picture, *([self.sound] if self.sound else [])):
-            self.found.unshown += packet.stream is self.picture and packet.is_discard
+            unshown += packet.stream is self.picture and packet.is_discard
             for frame in packet.decode():
                 if isinstance(frame, VideoFrame):
                     self._see(frame)
                 elif isinstance(frame, AudioFrame):
                     self._hear(frame)
-        if self.sound and self.parts:
+        if self.samples:
             self._hear(None)
-            self.found.sound = np.concatenate(self.parts, axis=1)
         if not self.times:
             raise BadClip("clip_corrupt", "Not one picture of the clip can be decoded.")
+        span = self.times[-1] - self.times[0]
         steps = {later - earlier for earlier, later in zip(self.times, self.times[1:], strict=False)}
-        usual = (self.times[-1] - self.times[0]) / (len(self.times) - 1) if steps else Fraction(1, 30)
-        self.found.seconds = float(self.times[-1] - self.times[0] + usual)
-        self.found.steady = steps <= {Fraction(1, 30)}
-        return self.found
+        return Decoded(
+            watched=self.watched,
+            unshown=unshown,
+            seconds=float(span + (span / (len(self.times) - 1) if steps else Fraction(1, 30))),
+            steady=steps <= {Fraction(1, 30)},
+            rotation=self.rotation,
+            sound=np.concatenate(self.samples, axis=1) if self.samples else None,
+        )
 
     def _see(self, frame: VideoFrame) -> None:
-        found = self.found
-        if frame.is_corrupt or frame.pts is None:
-            raise BadClip("clip_corrupt", f"Picture {found.frames + 1} of the clip is damaged.")
-        if not found.frames:
-            self.size, found.rotation = (frame.width, frame.height), frame.rotation
+        if frame.is_corrupt or frame.pts is None or frame.time_base is None:
+            raise BadClip("clip_corrupt", f"Picture {self.watched.frames + 1} of the clip is damaged.")
+        if not self.times:
+            self.size, self.rotation = (frame.width, frame.height), frame.rotation
         if (frame.width, frame.height) != self.size:
             raise BadClip("clip_wrong_format", "The clip changes its size on the way.")
-        found.frames += 1
-        if found.frames > MAX_FPS * MAX_SECONDS:
+        if len(self.times) == MAX_FPS * MAX_SECONDS:
             raise BadClip("clip_too_large", "The clip has more pictures than it may.")
         self.times.append(frame.pts * frame.time_base)
-        plane = frame.planes[0]
-        luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:: 16, : frame.width : 16].astype(np.int16)
-        black = bool(luma.mean() < 20)
-        still = self.last is not None and bool(np.abs(luma - self.last).mean() < 0.05)
-        self.last = luma
-        self.black_run = self.black_run + 1 if black else 0
-        self.still_run = self.still_run + 1 if still else 0
-        found.black += black
-        found.longest_black = max(found.longest_black, self.black_run)
-        found.longest_still = max(found.longest_still, self.still_run)
+        self.watched.see(frame)
 
     def _hear(self, frame: AudioFrame | None) -> None:
-        for part in self.resampler.resample(frame):
-            self.samples += part.samples
-            if self.samples > (MAX_SECONDS + 1) * RATE:
-                raise BadClip("clip_too_large", "The clip's sound is longer than it may be.")
-            self.parts.append(part.to_ndarray().astype(np.float32))
+        self.samples += [part.to_ndarray().astype(np.float32) for part in self.resampler.resample(frame)]
+        # A packet is at least a hundred samples or so; what it counts is only that there is an end.
+        if len(self.samples) > (MAX_SECONDS + 1) * RATE // 100:
+            raise BadClip("clip_too_large", "The clip's sound is longer than it may be.")

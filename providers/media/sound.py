@@ -62,7 +62,7 @@ def _laid(into: Sound, part: AudioFrame, position: int) -> int:
     skip = max(0, -position)
     room = into[:, position + skip : position + samples.shape[1]]
     room[...] = samples[:, skip : skip + room.shape[1]]
-    return position + samples.shape[1]
+    return position + part.samples
 
 
 def encode_aac(sound: Sound) -> list[bytes]:
@@ -100,8 +100,8 @@ def _coder(mode: str) -> AudioCodecContext:
     coder = CodecContext.create("aac", mode)  # type: ignore[call-overload]
     assert isinstance(coder, AudioCodecContext)  # noqa: S101 - tells the type
     coder.sample_rate = RATE
-    coder.layout = "stereo"  # type: ignore[assignment]
-    coder.format = "fltp"  # type: ignore[assignment]
+    coder.layout = "stereo"
+    coder.format = "fltp"
     return coder
 
 
