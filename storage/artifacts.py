@@ -48,8 +48,13 @@ class Artifacts(Files):
         self._folder: Path | None = None
         self._store: ObjectStore
         if isinstance(store, str) and "://" in store and not store.startswith("file://"):
-            # A film may take longer than the 30 seconds a request is given otherwise.
-            self._store = from_url(store, client_options={"timeout": "10m"})
+            # A film may take longer than the 30 seconds a request is given otherwise; whoever asks for it asks
+            # again later by himself, so that little is gained by many tries here.
+            self._store = from_url(
+                store,
+                client_options={"timeout": "10m", "connect_timeout": "10s"},
+                retry_config={"max_retries": 3},
+            )
         else:
             self._folder = Path(str(store).removeprefix("file://")).expanduser().resolve()
             self._store = LocalStore(self._folder, mkdir=True)

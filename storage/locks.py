@@ -103,10 +103,13 @@ class Locks:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._beating.cancel()
-        await asyncio.wait({self._beating})
-        await self._answered("delete from workers where id = %(id)s")
-        await self._lose("this process lets go of its locks")
+        try:
+            await self._answered("delete from workers where id = %(id)s")
+        finally:
+            self._beating.cancel()
+            await asyncio.wait({self._beating})
+        if not self._beating.cancelled():
+            self._beating.result()
 
     @contextlib.asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[None]:
@@ -190,6 +193,12 @@ class Locks:
         return task
 
     async def _beat(self) -> None:
+        try:
+            await self._keep_beating()
+        finally:  # who does not beat may be cut off, and must not go on holding
+            await self._lose("the locks are let go")
+
+    async def _keep_beating(self) -> None:
         while True:
             if self._connection is None:
                 try:
