@@ -6,16 +6,12 @@ from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
-from openai import ContentFilterFinishReasonError, LengthFinishReasonError
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from prompts.templates import Prompt
 from providers.base import ProviderError
 from providers.chat_models import model_errors
 from providers.orders import Answer
-
-CUT = "The model's answer was cut off before its end."
-REFUSED = "The model refused to answer."
 
 
 class AnswerError(ProviderError):
@@ -37,15 +33,10 @@ async def ask(model: BaseChatModel, prompt: Prompt, schema: type[T]) -> Answer[T
     spent = [0, 0]
     complaint = ""
     for _ in range(2):
-        try:
-            async with model_errors():
-                raw = await bound.ainvoke(messages)
-        except LengthFinishReasonError as error:
-            raise AnswerError("model_answer_cut", CUT) from error
-        except ContentFilterFinishReasonError as error:
-            raise AnswerError("model_refused", REFUSED) from error
+        async with model_errors():
+            raw = await bound.ainvoke(messages)
         _count(raw, spent)
-        _must_be_whole(raw)
+        must_be_whole(raw)
         try:
             return Answer(schema.model_validate_json(str(raw.text)), *spent)
         except ValidationError as error:
@@ -59,13 +50,13 @@ def _complaint(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'answer'}: {fault['msg']}" for fault in faults)
 
 
-def _must_be_whole(raw: AIMessage) -> None:
+def must_be_whole(raw: AIMessage) -> None:
     """A stream that broke off ends without a reason: what came of it may even parse, and is worth nothing."""
     reason = raw.response_metadata.get("finish_reason")
     if raw.additional_kwargs.get("refusal") or reason == "content_filter":
-        raise AnswerError("model_refused", REFUSED)
+        raise AnswerError("model_refused", "The model refused to answer.")
     if reason not in ("stop", "tool_calls"):
-        raise AnswerError("model_answer_cut", CUT)
+        raise AnswerError("model_answer_cut", "The model's answer was cut off before its end.")
 
 
 def _count(raw: AIMessage, spent: list[int]) -> None:

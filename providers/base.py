@@ -90,7 +90,9 @@ class Provider(Protocol):
         """
         ...
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
+    async def look(
+        self, task_id: str, request: Json, *, into: Path, progress: Progress
+    ) -> Pending | Failed | Done:
         """How far the order is. A result is fetched, checked and laid into the folder `into`.
 
         Raises Unavailable when it cannot be told now.

@@ -12,7 +12,7 @@ from langgraph.graph import StateGraph
 
 from graph.state import State
 from prompts.project import Project
-from providers.video_profiles import Profile
+from providers.video_profiles import VideoModel
 from storage.artifacts import Artifacts
 from storage.ledger import Ledger
 from storage.locks import Locks
@@ -46,7 +46,7 @@ class Production:
     locks: Locks
     artifacts: Artifacts
     projects: Mapping[str, Project]
-    video: Profile
+    video: VideoModel
     line: StateGraph[State]
     new_saver: NewSaver
     wake: Wake

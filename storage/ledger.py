@@ -255,14 +255,16 @@ class Ledger:
                     payload=said,
                 )
 
-    async def look_now(self, provider: str, task_id: str) -> str | None:
-        """Ask for a look at the order that this provider knows by `task_id`; its key, if there is one open."""
+    async def key_of(self, provider: str, task_id: str) -> str | None:
+        """The key of the order that this provider knows by `task_id`."""
         row = await self.db.fetch_one(
-            "update orders set next_look_at = now() where provider = %s and task_id = %s and settled_at is null"
-            " returning key",
-            (provider, task_id),
+            "select key from orders where provider = %s and task_id = %s", (provider, task_id)
         )
         return str(row["key"]) if row else None
+
+    async def look_now(self, key: str) -> None:
+        """Make an order that is not over due for a look."""
+        await self.db.execute("update orders set next_look_at = now() where key = %s and settled_at is null", (key,))
 
     async def row(self, key: str) -> OrderRow | None:
         """The order of this key."""
@@ -319,6 +321,14 @@ class Ledger:
             (usd, Jsonb(value.model_dump(mode="json")), key),
         )
         return value.model_dump(mode="json")
+
+    async def spent(self, key: str, input_tokens: int, output_tokens: int) -> None:
+        """Write down the tokens of a message in a talk, which belongs to no run."""
+        await self.db.execute(
+            "insert into orders (key, kind, provider, request, amount_usd, spent_usd, state, called_at, settled_at)"
+            " values (%s, 'model', 'model', '{}', 0, %s, 'settled', now(), now()) on conflict (key) do nothing",
+            (key, self.usd_of_tokens(input_tokens, output_tokens)),
+        )
 
     async def _reserve_answer(self, key: str, run_id: str | None) -> None:
         async with self.db.transaction() as conn:

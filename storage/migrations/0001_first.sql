@@ -36,7 +36,7 @@ create table runs (
 create index runs_newest on runs (created_at desc, id desc);
 create index runs_due on runs (next_look_at) where next_look_at is not null;
 
--- What happened and what we were told: append-only. Numbered without gaps inside a run, in commit order,
+-- What happened and what we were told: append-only. Numbered inside a run in commit order (with gaps),
 -- because the number is drawn from the run's own row.
 create table events (
     id           bigint generated always as identity primary key,

@@ -1,0 +1,61 @@
+"""`GET /v1/artifacts/{digest}`: the kept files, whole or in part."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path
+from fastapi.responses import Response, StreamingResponse
+
+from api.callers import Caller, Parts
+from api.errors import ApiError, responses
+from runs.errors import ArtifactNotFound
+
+router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"], responses=responses(401, 422, 429))
+
+BYTES = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
+
+
+@router.get(
+    "/{digest}",
+    response_class=Response,
+    responses={**responses(404, 416), 200: BYTES, 206: BYTES, 304: {"description": "You have it already."}},
+)
+async def get_artifact(
+    digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+    parts: Parts,
+    _who: Caller,
+    range: Annotated[str | None, Header(max_length=200)] = None,  # noqa: A002 - the header's name
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
+) -> Response:
+    """A file by its sha256. Knows one `Range`; the ETag is the digest."""
+    artifacts = parts.production.artifacts
+    row = await artifacts.row(digest)
+    if row is None:
+        raise ArtifactNotFound(f"There is no file {digest[:12]}….")
+    headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
+    if if_none_match and (digest in if_none_match or if_none_match.strip() == "*"):
+        return Response(status_code=304, headers=headers)
+    part = _part(range, row.size_bytes) if range else None
+    start, end = part or (0, row.size_bytes)
+    headers["Content-Length"] = str(end - start)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size_bytes}"
+    body = artifacts.stream(digest, start, end)
+    return StreamingResponse(body, 206 if part else 200, headers=headers, media_type=row.media_type)
+
+
+def _part(header: str, size: int) -> tuple[int, int] | None:
+    """The part asked for as (start, end), end not included; None for a header that means nothing or many parts."""
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header.strip(), re.ASCII)
+    if not match or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    start = int(first) if first else max(0, size - int(last))
+    end = min(size, int(last) + 1) if first and last else size
+    if start >= size or end <= start:
+        raise ApiError(
+            416, "range_not_satisfiable", f"The file has {size} bytes.", headers={"Content-Range": f"bytes */{size}"}
+        )
+    return start, end

@@ -1,0 +1,55 @@
+"""Who asks: the API key of a request, and how often it may ask."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+
+from api.errors import ApiError
+from api.wiring import Assembly
+from storage import keys
+from storage.keys import KeyRow
+from storage.rate_limit import admit
+
+WINDOW_SECONDS = 60
+
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="Your API key.")
+
+
+def assembly(request: Request) -> Assembly:
+    """The parts behind this app."""
+    found: Assembly = request.app.state.assembly
+    return found
+
+
+Parts = Annotated[Assembly, Depends(assembly)]
+
+
+async def caller(request: Request, parts: Parts, key: Annotated[str | None, Security(_header)] = None) -> KeyRow:
+    """The key that the request was sent with. Counts the request; raises ApiError 401 or 429.
+
+    Requests without a valid key are counted apart, by address.
+    """
+    db = parts.production.db
+    found = await keys.find(db, key) if key else None
+    address = request.client.host if request.client else "unknown"
+    who = found.id if found else f"address:{address}"
+    wait = await admit(db, who, limit=parts.rate_limit, seconds=WINDOW_SECONDS)
+    if wait:
+        raise ApiError(
+            429,
+            "rate_limited",
+            f"More than {parts.rate_limit} requests within a minute: try again in {wait} s.",
+            headers={"Retry-After": str(wait)},
+            extra={"retry_after_seconds": wait},
+        )
+    if found is None:
+        if key:
+            raise ApiError(401, "invalid_api_key", "This API key is not known.")
+        raise ApiError(401, "missing_api_key", "Send your API key in the header X-API-Key.")
+    return found
+
+
+Caller = Annotated[KeyRow, Depends(caller)]

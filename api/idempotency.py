@@ -1,0 +1,77 @@
+"""The `Idempotency-Key` header: the same request again gets the same answer again, and changes nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import Header, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from api.callers import Caller, Parts
+from api.errors import ApiError
+from providers.orders import digest_of
+from storage import answers
+from storage.answers import Given, Reused, UnderWay
+
+#: How long a request waits for the answer of one like it that is under way, in seconds.
+PATIENCE = 20.0
+TICK = 0.05
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same key and body give the same answer again; the same key and another body, 409.",
+    ),
+]
+
+
+class Once:
+    """Answers a request that changes something, once for its Idempotency-Key."""
+
+    def __init__(self, request: Request, parts: Parts, who: Caller, idempotency_key: IdempotencyKey = None) -> None:
+        self.path = request.url.path
+        self.db = parts.production.db
+        self.who = who
+        self.key = idempotency_key
+
+    @property
+    def external_id(self) -> str:
+        """What the request is known by: its key, or a new name."""
+        return f"{self.who.id}:{self.key or uuid4()}"
+
+    async def __call__(self, body: BaseModel | None, do: Callable[[], Awaitable[dict[str, Any]]]) -> JSONResponse:
+        """The answer of `do`, or that of the first request with the same key. Raises ApiError 409."""
+        if self.key is None:
+            return JSONResponse(await do())
+        digest = digest_of([self.path, body.model_dump(mode="json") if body else None])
+        given = await self._begin(digest)
+        if given:
+            return JSONResponse(given.body, given.status_code)
+        try:
+            answer = await do()
+        except BaseException:
+            await answers.forget(self.db, self.who.id, self.key)
+            raise
+        await answers.finish(self.db, self.who.id, self.key, 200, answer)
+        return JSONResponse(answer)
+
+    async def _begin(self, digest: str) -> Given | None:
+        for _ in range(round(PATIENCE / TICK)):
+            begun = await answers.begin(self.db, self.who.id, self.key or "", digest)
+            match begun:
+                case Given():
+                    return begun
+                case Reused():
+                    raise ApiError(409, "idempotency_key_reused", "This Idempotency-Key was used for another request.")
+                case UnderWay():
+                    await asyncio.sleep(TICK)
+                case _:
+                    return None
+        raise ApiError(409, "request_under_way", "The same request is being answered: ask again in a moment.")

@@ -1,0 +1,132 @@
+"""`/v1/runs`: start, look, decide, cancel, retry."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse
+
+from api.callers import Caller, Parts
+from api.errors import ApiError, responses
+from api.idempotency import Once
+from api.schemas import Approve, Run, RunPage, Started, StartRun
+from graph.steps import Status
+from runs import control, look
+from runs.decide import decide, verdict_of
+from runs.start import start
+
+CHANNEL = "api"
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(401, 413, 422, 429))
+
+OnceDep = Annotated[Once, Depends()]
+
+
+@router.post("/start", response_model=Started, responses=responses(404, 409))
+async def start_run(body: StartRun, parts: Parts, once: OnceDep) -> JSONResponse:
+    """Start a video production from a brief."""
+
+    async def do() -> dict[str, Any]:
+        run = await start(
+            parts.production,
+            project=body.project,
+            brief=body.brief,
+            options=body.options,
+            metadata=body.metadata,
+            budget_usd=body.budget_usd,
+            started_by=once.who.id,
+            channel=CHANNEL,
+            request_key=once.key,
+        )
+        return {"run_id": str(run["id"]), "status": "pending"}
+
+    return await once(body, do)
+
+
+@router.get("", response_model=RunPage)
+async def list_runs(
+    parts: Parts,
+    _who: Caller,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    status: Status | None = None,
+    project: Annotated[str | None, Query(pattern="^[a-z0-9_-]{1,64}$")] = None,
+) -> dict[str, Any]:
+    """Runs, newest first."""
+    runs = await look.page(
+        parts.production, limit=limit, before=_place(cursor) if cursor else None, status=status, project=project
+    )
+    return {"runs": runs, "next_cursor": _cursor(runs[-1]) if len(runs) == limit else None}
+
+
+@router.get("/{run_id:uuid}", response_model=Run, responses=responses(404))
+async def get_run(run_id: UUID, parts: Parts, _who: Caller) -> dict[str, Any]:
+    """How a run stands."""
+    return await look.view(parts.production, run_id)
+
+
+@router.post("/{run_id:uuid}/approve", response_model=Run, responses=responses(404, 409))
+async def approve(run_id: UUID, body: Approve, parts: Parts, once: OnceDep) -> JSONResponse:
+    """Decide at a gate: approve, ask for changes (`approved: false` with a comment), or reject (without one)."""
+
+    async def do() -> dict[str, Any]:
+        await decide(
+            parts.production,
+            run_id,
+            body.gate,
+            verdict=body.decision or verdict_of(body.approved, body.comment),
+            comment=body.comment,
+            edits=body.edits,
+            clips=body.clips,
+            digest=body.digest,
+            decided_by=once.who.id,
+            channel=CHANNEL,
+        )
+        return await look.view(parts.production, run_id)
+
+    return await once(body, do)
+
+
+@router.post("/{run_id:uuid}/cancel", response_model=Run, responses=responses(404, 409))
+async def cancel_run(run_id: UUID, parts: Parts, once: OnceDep) -> JSONResponse:
+    """End a run. What was ordered already is paid; nothing more is ordered."""
+
+    async def do() -> dict[str, Any]:
+        await control.cancel(
+            parts.production, run_id, by=once.who.id, channel=CHANNEL, external_id=f"cancel:{once.external_id}"
+        )
+        return await look.view(parts.production, run_id)
+
+    return await once(None, do)
+
+
+@router.post("/{run_id:uuid}/retry", response_model=Run, responses=responses(404, 409))
+async def retry_run(run_id: UUID, parts: Parts, once: OnceDep) -> JSONResponse:
+    """Let a failed run go on from its last checkpoint. Nothing that was paid is paid again."""
+
+    async def do() -> dict[str, Any]:
+        await control.retry(
+            parts.production, run_id, by=once.who.id, channel=CHANNEL, external_id=f"retry:{once.external_id}"
+        )
+        return await look.view(parts.production, run_id)
+
+    return await once(None, do)
+
+
+def _cursor(run: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(f"{run['created_at']}|{run['run_id']}".encode()).decode()
+
+
+def _place(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        created_at, _, run_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition("|")
+        place = datetime.fromisoformat(created_at), UUID(run_id)
+    except ValueError:
+        raise ApiError(422, "invalid_cursor", "The cursor is not one that this API gave.") from None
+    if place[0].tzinfo is None:
+        raise ApiError(422, "invalid_cursor", "The cursor is not one that this API gave.")
+    return place

@@ -1,0 +1,184 @@
+"""Puts the parts together: the only module that names concrete providers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import httpx2
+from langchain_core.language_models import BaseChatModel
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from pydantic import SecretStr
+
+from api.settings import FolderPublisher, Settings, SettingsError, UploadPostPublisher, VideoServer
+from graph.graph import build_graph
+from graph.ports import Ports
+from prompts.project import Project, ProjectError
+from providers.base import Files, Provider
+from providers.chat_models import chat_model
+from providers.media.clips import accept_clip
+from providers.moderation import Moderation
+from providers.publications.folder import Folder
+from providers.publications.upload_post import UploadPost
+from providers.renders.embedded import EmbeddedRenders
+from providers.video_profiles import ProfileError
+from providers.videos import Videos
+from providers.webhooks import Secret
+from runs.inbox import PostgresInbox
+from runs.production import Production
+from runs.queue import Queue
+from storage import keys
+from storage.artifacts import Artifacts
+from storage.ledger import Caps, Ledger
+from storage.locks import Locks
+from storage.migrate import migrate
+from storage.pool import Database, open_pool
+
+MODEL_SECONDS = 120.0
+POOL_SIZE = 20
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A production with its queue, and what the doors need beside it."""
+
+    production: Production
+    queue: Queue
+    model: BaseChatModel
+    video_secrets: tuple[Secret, ...]
+    render_secrets: tuple[Secret, ...]
+    rate_limit: int
+    #: A key made because there was none: to be shown once, and nowhere kept.
+    new_key: str | None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What can be said to be wrong before anything is opened, and is not."""
+
+    projects: dict[str, Project]
+    video: VideoServer
+
+
+def check(settings: Settings) -> Checked:
+    """Read everything that the settings name. Raises SettingsError: one sentence that names the place."""
+    try:
+        projects = settings.projects()
+        server = settings.video(datetime.now(UTC).date())
+    except (ProjectError, ProfileError) as error:
+        raise SettingsError(str(error)) from error
+    for project in projects.values():
+        try:
+            server.video.check(project.clip_seconds, project.clip_size)
+        except ProfileError as error:
+            raise SettingsError(f"{project.name}.md: {error.message}") from error
+    return Checked(projects, server)
+
+
+@asynccontextmanager
+async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
+    """The parts, opened; closed again with the block. `settings` must be complete: see `cli/local.py`.
+
+    Raises SettingsError for a setting that cannot be used.
+    """
+    checked = check(settings)
+    if settings.database_url is None:
+        raise SettingsError("DATABASE_URL: there is no database.")
+    dsn = settings.database_url.get_secret_value()
+    await migrate(dsn)
+    scratch = settings.data_dir.absolute() / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(dsn, min_size=2, max_size=POOL_SIZE))
+        locks = await stack.enter_async_context(Locks(dsn))
+        client = await stack.enter_async_context(httpx.AsyncClient())
+        model_client = await stack.enter_async_context(httpx2.AsyncClient())
+        db, queue = Database(pool), Queue()
+        await stack.enter_async_context(queue.sending(pool))
+        store = settings.store_url or settings.data_dir.absolute() / "artifacts"
+        artifacts = Artifacts(db, store, settings.data_dir.absolute() / "cache")
+        ledger = Ledger(
+            db,
+            {
+                "clip": _videos(checked.video, client),
+                "render": EmbeddedRenders(artifacts),
+                "publication": _publisher(settings, artifacts, client),
+            },
+            Caps(day_usd=settings.day_cap_usd),
+            _token_price(settings),
+        )
+        server = settings.models
+        model = chat_model(
+            base_url=server.base_url,
+            api_key=server.api_key.get_secret_value(),
+            model=server.model,
+            http_async_client=model_client,
+            timeout=MODEL_SECONDS,
+        )
+        ports = Ports(
+            project=lambda name, options: checked.projects[name].with_options(options),
+            model=model,
+            moderation=Moderation(server.base_url, server.api_key.get_secret_value(), client),
+            video=checked.video.video,
+            ledger=ledger,
+            inbox=PostgresInbox(db),
+        )
+        production = Production(
+            db=db,
+            ledger=ledger,
+            locks=locks,
+            artifacts=artifacts,
+            projects=checked.projects,
+            video=checked.video.video,
+            line=build_graph(ports),
+            new_saver=lambda: AsyncPostgresSaver(pool),
+            wake=queue,
+            scratch=scratch,
+        )
+        await keys.sync_settings_keys(db, [key.get_secret_value() for key in settings.api_keys or []])
+        yield Assembly(
+            production=production,
+            queue=queue,
+            model=model,
+            video_secrets=checked.video.webhook_secrets,
+            render_secrets=settings.render_secrets,
+            rate_limit=settings.rate_limit,
+            new_key=await keys.generate(db),
+        )
+
+
+def _videos(server: VideoServer, client: httpx.AsyncClient) -> Provider:
+    return Videos(server.base_url, _open(server.api_key), server.video.profile, client, accept_clip)
+
+
+def _publisher(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
+    match settings.publisher:
+        case UploadPostPublisher(url=url, api_key=api_key, user=user):
+            return UploadPost(url, _open(api_key), user, files, client)
+        case FolderPublisher(folder=folder):
+            return Folder(Path(folder).absolute(), files)
+
+
+def _token_price(settings: Settings) -> TokenPrice:
+    return TokenPrice(settings.usd_per_million_input_tokens, settings.usd_per_million_output_tokens)
+
+
+@dataclass(frozen=True)
+class TokenPrice:
+    """What tokens cost, in USD for a million of each."""
+
+    input_usd: Decimal
+    output_usd: Decimal
+
+    def __call__(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """What so many tokens cost, in USD."""
+        return (self.input_usd * input_tokens + self.output_usd * output_tokens) / 1_000_000
+
+
+def _open(secret: SecretStr) -> str:
+    return secret.get_secret_value()
