@@ -55,7 +55,7 @@ def chat_model(
 async def model_errors() -> AsyncIterator[None]:
     """Turn what a call to a chat model raises into Unavailable (ask again later) or Refused (not as it is).
 
-    Hold nothing but the call in it: the library tells an answer without meaning by a bare ValueError or TypeError.
+    Hold nothing but the call in it: the library raises a bare ValueError or TypeError for a senseless answer.
     Answers that mean something else than was wanted (OutputParserException, ValidationError) pass through.
     """
     try:
@@ -67,9 +67,7 @@ async def model_errors() -> AsyncIterator[None]:
     except openai.APIStatusError as error:
         if error.status_code in (408, 409, 425, 429) or error.status_code >= 500:
             code = "model_rate_limited" if error.status_code == 429 else "model_unavailable"
-            raise Unavailable(
-                code, f"The language model did not answer (HTTP {error.status_code})."
-            ) from error
+            raise Unavailable(code, f"The language model did not answer (HTTP {error.status_code}).") from error
         known = re.fullmatch(r"[a-z][a-z0-9_]{0,63}", error.code or "")
         raise Refused(
             str(error.code) if known else "model_refused",

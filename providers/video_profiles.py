@@ -77,9 +77,7 @@ class Profile(BaseModel):
     @model_validator(mode="after")
     def _all_sizes_priced(self) -> Self:
         if strange := self.usd_per_second.keys() - {"*", *self.sizes}:
-            raise ValueError(
-                f"there is a price for {', '.join(sorted(strange))}, which is not among the sizes"
-            )
+            raise ValueError(f"there is a price for {', '.join(sorted(strange))}, which is not among the sizes")
         if "*" not in self.usd_per_second and (unpriced := set(self.sizes) - self.usd_per_second.keys()):
             raise ValueError(f"there is no price for {', '.join(sorted(unpriced))}")
         return self
@@ -107,6 +105,22 @@ class Profile(BaseModel):
         """What a status word of the server means."""
         known = STATES | {name.lower(): state for name, state in self.statuses.items()}
         return known.get(word.lower(), "running") if isinstance(word, str) else "running"
+
+
+class VideoModel:
+    """The model that makes the clips, and what it can do."""
+
+    def __init__(self, model: str, profile: Profile) -> None:
+        self.model = model
+        self.profile = profile
+
+    def price(self, seconds: int, size: str) -> Decimal:
+        """US dollars for one clip. Raises ProfileError for a clip that cannot be ordered."""
+        return self.profile.price(seconds, size)
+
+    def check(self, seconds: int, size: str) -> None:
+        """Raise ProfileError, in one sentence, for a length or size that cannot be ordered."""
+        self.profile.check(seconds, size)
 
 
 def load_profiles(extra: Path | None = None) -> list[Profile]:

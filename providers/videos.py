@@ -44,9 +44,7 @@ class Clip(Protocol):
 class Accept(Protocol):
     """The check of a downloaded clip. Raises a ProviderError for one that cannot be used."""
 
-    def __call__(
-        self, path: Path, *, seconds: float, width: int, height: int, into: Path
-    ) -> Awaitable[Clip]: ...
+    def __call__(self, path: Path, *, seconds: float, width: int, height: int, into: Path) -> Awaitable[Clip]: ...
 
 
 class Videos:
@@ -90,9 +88,7 @@ class Videos:
             if self._profile.encoding == "json"
             else {"files": {name: (None, value) for name, value in fields.items()}}
         )
-        answer = await self._line.place(
-            "/videos", refused="video_refused", seconds=self._submit_seconds, **content
-        )
+        answer = await self._line.place("/videos", refused="video_refused", seconds=self._submit_seconds, **content)
         video_id = answer.json().get("id")
         if not isinstance(video_id, str) or not 1 <= len(video_id) <= 4096 or not video_id.isprintable():
             raise self._line.unknown("its answer names no video")
@@ -128,9 +124,7 @@ class Videos:
             params["after"] = last
         raise Unavailable("video_list_too_long", f"{WHO} lists too many videos to look through.")
 
-    async def look(
-        self, task_id: str, request: Json, *, into: Path, progress: Progress
-    ) -> Pending | Failed | Done:
+    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
         """How far a video is; once completed, its clip, downloaded into `into` and accepted.
 
         `facts` are those of the accepted clip, with `model` and `provider_seconds` as the server tells them.

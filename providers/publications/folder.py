@@ -66,9 +66,7 @@ class Folder:
         except (ArtifactMissing, ArtifactChanged) as error:
             return Failed(error.code, error.message)
         except OSError as error:
-            raise Unavailable(
-                "folder_unwritable", "The folder for publications cannot be written."
-            ) from error
+            raise Unavailable("folder_unwritable", "The folder for publications cannot be written.") from error
         return Done(facts={"platforms": {"folder": {"url": f"{task_id}/film.mp4", "post_id": task_id}}})
 
 

@@ -98,20 +98,14 @@ class UploadPost:
             raise Refused(code, f"{WHO} refused the order: {message or 'no reason given'}")
         # An upload that it takes for a repeat of an earlier one is told under the earlier one's id.
         theirs = told.get("request_id")
-        return (
-            theirs
-            if isinstance(theirs, str) and 1 <= len(theirs) <= 255 and theirs.isprintable()
-            else request_id
-        )
+        return theirs if isinstance(theirs, str) and 1 <= len(theirs) <= 255 and theirs.isprintable() else request_id
 
     async def find(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """The request id, if Upload-Post knows of it. Raises Unavailable."""
         request_id = id_of(request, key)
         return [request_id] if await self._status(request_id) else []
 
-    async def look(
-        self, task_id: str, request: Json, *, into: Path, progress: Progress
-    ) -> Pending | Failed | Done:
+    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
         """How far a publication is. Done as soon as one platform has it; those that have not are in `failed`.
 
         `facts`: `platforms` by name with `url`, `post_id` and, where the film only reached the drafts,

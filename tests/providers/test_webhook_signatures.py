@@ -159,9 +159,7 @@ def test_remotion_lambda_is_accepted() -> None:
         verify_lambda(lambda_signature(SECRET, BODY), BODY + b" ", [OTHER, SECRET])
 
 
-@pytest.mark.parametrize(
-    "header", [None, "", "NO_SECRET_PROVIDED", "sha512=", "sha512=" + "0" * 128, "sha512=é"]
-)
+@pytest.mark.parametrize("header", [None, "", "NO_SECRET_PROVIDED", "sha512=", "sha512=" + "0" * 128, "sha512=é"])
 def test_remotion_lambda_without_a_secret_is_refused(header: str | None) -> None:
     """`NO_SECRET_PROVIDED` and everything like it never gets in."""
     with pytest.raises(BadSignature):
@@ -210,9 +208,7 @@ def test_render_events_are_read() -> None:
     assert RenderEvent("r1", "failed", error="no font") == read_render_event(
         b'{"render_id":"r1","status":"failed","error":"no font"}'
     )
-    assert RenderEvent("r1", "failed") == read_render_event(
-        b'{"render_id":"r1","status":"failed","error":{}}'
-    )
+    assert RenderEvent("r1", "failed") == read_render_event(b'{"render_id":"r1","status":"failed","error":{}}')
 
 
 @pytest.mark.parametrize(
