@@ -52,9 +52,21 @@ MOODS = {
     "bread": Mood(70, 35, 0.64, 0.11, "silk"),
     "cat": Mood(55, 60, 0.62, 0.10, "orbs"),
     "gold": Mood(85, 30, 0.68, 0.14, "silk"),
+    "glass": Mood(195, 60, 0.66, 0.09, "silk"),
+    "velvet": Mood(350, 50, 0.46, 0.14, "silk"),
+    "marble": Mood(250, 50, 0.74, 0.05, "silk"),
+    "honey": Mood(75, 30, 0.66, 0.14, "silk"),
+    "bronze": Mood(60, 40, 0.55, 0.11, "rays"),
+    "pearl": Mood(330, 70, 0.80, 0.06, "orbs"),
+    "amber": Mood(65, 35, 0.62, 0.14, "orbs"),
+    "quartz": Mood(310, 60, 0.62, 0.09, "rays"),
+    "porcelain": Mood(245, 40, 0.80, 0.06, "silk"),
+    "mirror": Mood(205, 90, 0.60, 0.10, "rays"),
     "rose": Mood(5, 50, 0.66, 0.14, "silk"),
 }
 
+#: How often a mood gets the scene that suits it best.
+OWN_SCENE = 0.5
 SCENES = ("silk", "orbs", "waves", "rays")
 
 
@@ -72,8 +84,10 @@ def palette(prompt: str, rng: np.random.Generator) -> tuple[Palette, str]:
     mood = mood_of(prompt) or Mood(
         rng.uniform(0, 360), rng.uniform(50, 130), rng.uniform(0.52, 0.66), rng.uniform(0.11, 0.18), None
     )
-    scene = mood.scene or SCENES[int(rng.integers(len(SCENES)))]
-    hue = mood.hue + rng.uniform(-16, 16)
+    # The clips of one film share their mood words: were the scene theirs alone, they would look the same.
+    any_scene = SCENES[int(rng.integers(len(SCENES)))]
+    scene = mood.scene if mood.scene and rng.random() < OWN_SCENE else any_scene
+    hue = mood.hue + rng.uniform(-24, 24)
     swing = mood.spread * float(rng.choice((-1, 1)))
     lightness, chroma = mood.lightness, mood.chroma
     stops = np.array(

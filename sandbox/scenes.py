@@ -142,9 +142,7 @@ class Rays:
 
     def at(self, t: float) -> Field:
         depth = 0.42 / self.distance + 0.55 * t
-        arms = 0.5 + 0.5 * np.sin(
-            self.angle * self.arms + 2.2 * np.sin(1.6 * depth + self.phase[0]) + 0.3 * t
-        )
+        arms = 0.5 + 0.5 * np.sin(self.angle * self.arms + 2.2 * np.sin(1.6 * depth + self.phase[0]) + 0.3 * t)
         rings = 0.5 + 0.5 * np.sin(2 * math.pi * depth + 1.5 * np.sin(3 * self.angle + self.phase[1]))
         glow = 0.55 * np.exp(-((self.distance / 0.26) ** 2))
         lit = 0.62 * arms * rings * np.clip(1.7 * self.distance, 0, 1)
