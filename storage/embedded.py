@@ -198,6 +198,8 @@ class EmbeddedPostgres:
                 if os.path.samefile(server.cwd(), self.data):
                     server.send_signal(sign)
             if self._wait(lambda: not self._running(), seconds):
+                with contextlib.suppress(OSError):
+                    self.socket.rmdir()
                 return
         raise EmbeddedPostgresError(f"The server in {self.folder} does not stop; see postgres.log there.")
 

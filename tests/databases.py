@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -24,10 +26,10 @@ TEMPLATE = "migrated"
 def postgres_server() -> Iterator[str]:
     """The address of a server of our own, as its superuser; gone with its data after the session."""
     with (
-        tempfile.TemporaryDirectory(prefix="myloware-tests-") as folder,
+        tempfile.TemporaryDirectory(prefix="myloware-tests-", dir=fast_folder()) as folder,
         EmbeddedPostgres(Path(folder)) as server,
     ):
-        # Dropping a database waits for the disk; what dies with the session need not reach it.
+        # What dies with the session need not reach a disk.
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute("alter system set fsync = off")
             connection.execute("select pg_reload_conf()")
@@ -62,6 +64,14 @@ def _fresh(server: str, template: str) -> Iterator[str]:
     yield make_conninfo(server, dbname=name)
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def fast_folder() -> Path | None:
+    """Where files are made fastest, or None for the usual place."""
+    # A database is some three hundred files: 20 ms in memory, 20 times as long on some disks.
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
+    return memory if roomy and os.access(memory, os.W_OK) else None
 
 
 def _create(server: str, name: str, template: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from storage import embedded
 from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError, readable_by_all
+from tests.databases import fast_folder
 from tests.storage.programs import line, program
 
 USER = """
@@ -35,7 +36,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root cannot run Pos
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A data folder that its owner alone may enter; at the end no server may be left in it."""
-    with tempfile.TemporaryDirectory(prefix="myloware-tests-") as name:
+    with tempfile.TemporaryDirectory(prefix="myloware-tests-", dir=fast_folder()) as name:
         yield Path(name).resolve()
         shutil.rmtree(EmbeddedPostgres(Path(name)).socket, ignore_errors=True)
 
@@ -43,7 +44,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Path]:
     """A cluster as initdb makes it, to be copied: making one takes longest."""
-    with tempfile.TemporaryDirectory(prefix="myloware-tests-") as name:
+    with tempfile.TemporaryDirectory(prefix="myloware-tests-", dir=fast_folder()) as name:
         with EmbeddedPostgres(Path(name)):
             pass
         yield Path(name) / "pg18"
