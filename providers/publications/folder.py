@@ -61,8 +61,9 @@ class Folder:
             return Failed("publication_lost", "This is not a publication of the folder.")
         place = self._root / task_id
         try:
-            film = await self._files.local(post.digest)
-            await asyncio.to_thread(_lay, film, post, place)
+            if not place.is_dir():
+                film = await self._files.local(post.digest)
+                await asyncio.to_thread(_lay, film, post, place)
         except (ArtifactMissing, ArtifactChanged) as error:
             return Failed(error.code, error.message)
         except OSError as error:
@@ -71,8 +72,6 @@ class Folder:
 
 
 def _lay(film: Path, post: Post, place: Path) -> None:
-    if place.is_dir():
-        return
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place.parent))
     try:

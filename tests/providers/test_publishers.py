@@ -368,6 +368,32 @@ async def test_folder(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> N
     }
 
 
+async def test_folder_outlives_the_kept_film(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
+    """What is published stays so when the kept film is gone."""
+    folder = Folder(tmp_path / "out", shelf)
+    before = await folder.look("abc", request_, into=tmp_path, progress=no_progress)
+    (shelf.folder / request_["digest"]).unlink()
+
+    assert isinstance(before, Done)
+    assert await folder.look("abc", request_, into=tmp_path, progress=no_progress) == before
+
+
+async def test_folder_laid_down_by_two(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
+    """Of two who lay down the same publication at once one wins, and both are done."""
+
+    class Late:
+        """Somebody else has laid it down by the time the film is found."""
+
+        async def local(self, digest: str) -> Path:
+            await Folder(tmp_path / "out", shelf).look("abc", request_, into=tmp_path, progress=no_progress)
+            return await shelf.local(digest)
+
+    done = await Folder(tmp_path / "out", Late()).look("abc", request_, into=tmp_path, progress=no_progress)
+
+    assert isinstance(done, Done)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["abc"]
+
+
 async def test_folder_that_cannot_be_written(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
     """A folder that cannot be written is asked again later, and no half publication stays."""
     (tmp_path / "out").write_text("a file where a folder should be")

@@ -1,5 +1,6 @@
 """A clip is ordered once, found again when its fate is unknown, and fetched whole or not at all."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ async def test_an_order_in_json() -> None:
         (always(422, {"detail": [{"loc": ["size"]}]}), Refused, "video_refused"),
         (always(404, b"<html>"), Refused, "video_refused"),
         (always(401, {"error": {"code": "invalid_api_key", "message": f"Bad key {KEY}"}}), Refused, "video_refused"),
-        (always(403), Refused, "video_refused"),
+        (always(403, {"error": {"code": "no_access"}}), Refused, "video_refused"),
     ],
 )
 async def test_what_became_of_an_order(respond: Respond, error: type[ProviderError], code: str) -> None:
@@ -464,6 +465,14 @@ async def test_a_transfer_that_breaks(
 
     assert caught.value.code == "download_cut"
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_silence_ends_a_transfer_early(tmp_path: Path, client: httpx.AsyncClient, serve: Any) -> None:
+    """A server that falls silent is not waited for as long as one that is merely slow."""
+    url = await serve(COMPLETED, HEAD + b"content-length: 1000\r\n\r\nshort", hang=True)
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable, match="whole file"):
+            await look(at(url, client, idle_seconds=0.2, download_seconds=60), tmp_path)
 
 
 async def test_a_clip_without_end_is_cut_off(tmp_path: Path) -> None:
