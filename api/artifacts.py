@@ -42,7 +42,7 @@ async def get_artifact(
     headers["Content-Length"] = str(end - start)
     if part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size_bytes}"
-    body = artifacts.stream(digest, start, end)
+    body = await artifacts.stream(digest, start, end)
     return StreamingResponse(body, 206 if part else 200, headers=headers, media_type=row.media_type)
 
 

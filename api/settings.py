@@ -129,8 +129,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: Any) -> Any:
-        lists = ("MYLOWARE_API_KEYS", "VIDEO_WEBHOOK_SECRETS", "REMOTION_WEBHOOK_SECRETS")
-        lists += ("api_keys", "video_webhook_secrets", "remotion_webhook_secrets")
+        fields = ("api_keys", "video_webhook_secrets", "remotion_webhook_secrets")
+        lists = {name for field in fields for name in (field, cls.model_fields[field].alias)}
         return {name: _listed(value) if name in lists else value for name, value in values.items()}
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from procrastinate.jobs import Status
 
@@ -39,7 +40,7 @@ async def working(production: Production, queue: Queue) -> AsyncIterator[None]:
         await collect(production, about)
 
     work = [
-        asyncio.create_task(_again_and_again(lambda name=name, many=many: _serve(queue, name, many), pause=1.0))
+        asyncio.create_task(_again_and_again(partial(_serve, queue, name, many), pause=1.0))
         for name, many in CONCURRENCY.items()
     ]
     work.append(asyncio.create_task(_again_and_again(lambda: sweep(production), pause=SWEEP_EVERY)))
