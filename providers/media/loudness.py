@@ -73,7 +73,8 @@ def _limit(peaks: NDArray[np.float32], ceiling: float) -> NDArray[np.float32]:
     padded = np.pad(lowest.astype(np.float64), _LOOK_AHEAD, mode="edge")
     total = np.concatenate([[0.0], np.cumsum(padded)])
     width = 2 * _LOOK_AHEAD + 1
-    return ((total[width:] - total[:-width]) / width).astype(np.float32)
+    gains: NDArray[np.float32] = ((total[width:] - total[:-width]) / width).astype(np.float32)
+    return gains
 
 
 def _sliding_minimum(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:

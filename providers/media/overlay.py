@@ -47,7 +47,7 @@ def layer(text: str, width: int, height: int) -> Layer | None:
     top, bottom = round(TOP * height / 1920), height - round(BOTTOM * height / 1920)
     shadow = max(1, round(SHADOW * unit))
     font, lines = _fitted(words, right - left - 2 * shadow, unit)
-    outline = max(1, round(font.size * OUTLINE))
+    outline = _outline(font.size)
     spacing = round(font.size * 1.22)
     white = Image.new("L", (width, height))
     dark = Image.new("L", (width, height))
@@ -92,11 +92,11 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def _fitted(words: list[str], room: int, unit: float) -> tuple[ImageFont.FreeTypeFont, list[str]]:
     """The largest letters with which the words fit into two lines of `room` pixels, and those lines."""
-    for size in range(max(1, round(LARGEST * unit)), 0, -1):
+    largest = max(1, round(LARGEST * unit))
+    lines = _broken(words, _font(largest), room - 2 * _outline(largest))
+    for size in range(largest, 0, -1):
         font = _font(size)
-        outline = 2 * max(1, round(size * OUTLINE))
-        lines = _broken(words, font, room - outline)
-        if max(font.getlength(line) for line in lines) + outline <= room:
+        if max(font.getlength(line) for line in lines) + 2 * _outline(size) <= room:
             break
     return font, lines
 
@@ -108,6 +108,10 @@ def _broken(words: list[str], font: ImageFont.FreeTypeFont, room: float) -> list
         return [whole]
     pairs = [[" ".join(words[:n]), " ".join(words[n:])] for n in range(1, len(words))]
     return min(pairs, key=lambda pair: max(font.getlength(line) for line in pair))
+
+
+def _outline(size: float) -> int:
+    return max(1, round(size * OUTLINE))
 
 
 def _even_up(number: int) -> int:

@@ -14,12 +14,14 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from providers.media.errors import BadClip
-from providers.media.loudness import RATE, Sound, integrated_lufs, normalised, true_peak_dbtp
+from providers.media.loudness import RATE, SILENT_LUFS, Sound, integrated_lufs, normalised, true_peak_dbtp
 from providers.media.probe import open_mp4, picture_stream
 
 #: Samples in a packet; also how many the coder puts before the first one it was given.
 AAC_FRAME = 1024
 BITRATE = 192_000
+
+_NEAR = 0.3  # LU; the ear does not tell
 
 
 def silence(seconds: float) -> Sound:
@@ -108,14 +110,16 @@ def _coder(mode: str) -> AudioCodecContext:
 def mastered(sound: Sound, *, lufs: float, ceiling_dbtp: float = -1.0) -> tuple[list[bytes], float]:
     """The sound at this loudness as AAC packets, true peak at most `ceiling_dbtp`, and the LUFS reached.
 
-    Coding moves the peaks a little, so the result is listened to and made once more where it went over.
+    Coding moves the peaks and drops the highest tones, so the result is listened to and made again where
+    that matters. A loudness no sound can have below the ceiling is not reached.
     """
-    headroom = 0.3
-    for _ in range(4):
-        packets = encode_aac(normalised(sound, lufs=lufs, ceiling_dbtp=ceiling_dbtp - headroom))
+    aim, headroom = lufs, 0.3
+    for _ in range(5):
+        packets = encode_aac(normalised(sound, lufs=aim, ceiling_dbtp=ceiling_dbtp - headroom))
         heard = decode_aac(packets)
-        excess = true_peak_dbtp(heard) - ceiling_dbtp
-        if excess <= 0:
+        reached, excess = integrated_lufs(heard), true_peak_dbtp(heard) - ceiling_dbtp
+        if reached <= SILENT_LUFS or (excess <= 0 and abs(reached - lufs) < _NEAR):
             break
-        headroom += excess + 0.1
-    return packets, integrated_lufs(heard)
+        aim += 0 if abs(reached - lufs) < _NEAR else lufs - reached
+        headroom += max(0.0, excess + 0.1)
+    return packets, reached
