@@ -44,8 +44,8 @@ async def supervisor(state: State, *, ports: Ports) -> State:
     )
     clips = [number for number in answer["clips"] if 1 <= number <= len(_ideas(state))]
     if answer["step"] != "clips" or not clips:
-        step = "ideas" if answer["step"] == "clips" else answer["step"]
-        return {"going": {**going, "step": step}}
+        going["step"] = "ideas" if answer["step"] == "clips" else answer["step"]
+        return {"going": going}
     # A model's reading of a comment buys nothing. Clips the person named with their numbers are made at once;
     # any other goes back to the ideation gate, where it is shown with its price.
     named = {int(number) for number in re.findall(r"\b\d{1,2}\b", asked["comment"])}

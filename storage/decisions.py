@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -91,7 +91,14 @@ async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | 
             " where id = %s",
             (LOST_WAKE_UP, run_id),
         )
-        payload = {key: row[key] for key in ("number", "gate", "revision", "verdict", "comment", "decided_by")}  # type: ignore[literal-required]
+        payload = {
+            "number": row["number"],
+            "gate": row["gate"],
+            "revision": row["revision"],
+            "verdict": row["verdict"],
+            "comment": row["comment"],
+            "decided_by": row["decided_by"],
+        }
         await record(conn, source=verdict.channel, kind="decision.made", run_id=run_id, payload=payload)
     return row
 
@@ -99,7 +106,7 @@ async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | 
 async def _append(conn: AsyncConnection[dict[str, Any]], run_id: UUID, verdict: Verdict) -> DecisionRow:
     await conn.execute(CHAIN_LOCK)
     last = await (await conn.execute("select number, hash from decisions order by number desc limit 1")).fetchone()
-    row = {
+    row: dict[str, Any] = {
         "number": last["number"] + 1 if last else 1,
         "run_id": run_id,
         **vars(verdict),
@@ -110,7 +117,7 @@ async def _append(conn: AsyncConnection[dict[str, Any]], run_id: UUID, verdict: 
     row["hash"] = hash_of(row)
     values = {**row, "edits": _json(row["edits"]), "clips": _json(row["clips"])}
     await conn.execute(INSERT, values)
-    return DecisionRow(**row)  # type: ignore[typeddict-item]  # built of its keys
+    return cast("DecisionRow", row)
 
 
 def _json(value: Any) -> Jsonb | None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypedDict
+from typing import Any, LiteralString, TypedDict
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -340,10 +340,10 @@ class Ledger:
                 (key, run_id),
             )
 
-    async def _move(self, update: str, key: str, kind: str, said: Mapping[str, Any], **values: Any) -> bool:
+    async def _move(self, update: LiteralString, key: str, kind: str, said: Mapping[str, Any], **values: Any) -> bool:
         """Run one guarded update and, if it moved the order, tell the run's feed in the same transaction."""
         async with self.db.transaction() as conn:
-            cursor = await conn.execute(update + " returning run_id", {"key": key, **values})  # type: ignore[arg-type]
+            cursor = await conn.execute(update + " returning run_id", {"key": key, **values})
             row = await cursor.fetchone()
             if row is None:
                 return False

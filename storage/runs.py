@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypedDict
+from typing import Any, LiteralString, TypedDict
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -157,9 +157,11 @@ async def retry(db: Database, run_id: UUID, *, source: str, by: str, external_id
     return await _asked(db, RETRY, "retry.requested", run_id, source, by, external_id)
 
 
-async def _asked(db: Database, update: str, kind: str, run_id: UUID, source: str, by: str, external_id: str) -> bool:
+async def _asked(
+    db: Database, update: LiteralString, kind: str, run_id: UUID, source: str, by: str, external_id: str
+) -> bool:
     async with db.transaction() as conn:
-        cursor = await conn.execute(update, {"id": run_id, "lost": LOST_WAKE_UP})  # type: ignore[arg-type]
+        cursor = await conn.execute(update, {"id": run_id, "lost": LOST_WAKE_UP})
         if await cursor.fetchone() is None:
             return False
         said = {"asked_by": by}
