@@ -35,6 +35,7 @@ async def test_no_key_in_the_settings_removes_those_of_the_settings_only(db: Dat
 
 async def test_the_first_key_is_made_once(db: Database) -> None:
     """Of many that start at once on a new database one is given a key."""
+    await asyncio.gather(*(db.fetch_one("select pg_sleep(0.1)") for _ in range(6)))  # all are connected now
     made = [key for key in await asyncio.gather(*(keys.generate(db) for _ in range(6))) if key]
 
     assert len(made) == 1

@@ -43,6 +43,14 @@ async def test_a_transaction_that_raises_leaves_nothing(db: Database) -> None:
     assert await db.fetch_all("select id from workers") == [{"id": "b"}]
 
 
+async def test_statements_are_committed_at_once(db: Database) -> None:
+    """Outside a transaction others see what was done before its connection is given back."""
+    async with db.pool.connection() as connection:
+        await connection.execute("insert into workers (id) values ('a')")
+
+        assert await db.fetch_all("select id from workers") == [{"id": "a"}]
+
+
 async def test_killed_connections_are_not_noticed(database_url: str) -> None:
     """Whoever asks after the database has cut every connection gets an answer all the same, and soon."""
     async with open_pool(database_url, min_size=8, max_size=8) as pool:

@@ -58,6 +58,15 @@ async def test_the_wait_is_told_in_whole_seconds(db: Database, passed: float, ex
     assert await admit(db, "a", limit=1) == expected
 
 
+async def test_a_lowered_limit_counts_what_was_asked_before(db: Database) -> None:
+    """The wait is for the last request then, not for the first."""
+    await admit(db, "a", limit=2)
+    await earlier(db, "a", 20)
+    await admit(db, "a", limit=2)
+
+    assert await admit(db, "a", limit=1) == 60
+
+
 async def test_everybody_has_a_limit_of_his_own(db: Database) -> None:
     """What one asks does not count for another."""
     assert [await admit(db, who, limit=1) for who in ("a", "b", "a")] == [0, 0, 60]
