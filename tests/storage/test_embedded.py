@@ -141,6 +141,7 @@ def test_files_left_by_a_dead_server_are_not_believed(made: Path) -> None:
         with EmbeddedPostgres(made) as server:
             pid_file = (made / "pg18" / "postmaster.pid").read_text().split("\n", 1)
         (made / "pg18" / "postmaster.pid").write_text(f"{stranger.pid}\n{pid_file[1]}")
+        server._make_socket_folder()
         (server.socket / ".s.PGSQL.5432.lock").write_text(f"{stranger.pid}\n{pid_file[1]}")
         with EmbeddedPostgres(made):
             assert postmaster(made).pid != stranger.pid
