@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import httpx2
 from langchain_core.language_models import BaseChatModel
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from pydantic import SecretStr
 
 from api.settings import FolderPublisher, Settings, SettingsError, UploadPostPublisher, VideoServer
@@ -38,6 +37,7 @@ from storage.ledger import Caps, Ledger
 from storage.locks import Locks
 from storage.migrate import migrate
 from storage.pool import Database, open_pool
+from storage.saver import Saver
 
 MODEL_SECONDS = 120.0
 POOL_SIZE = 20
@@ -94,8 +94,8 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
     scratch = settings.data_dir.absolute() / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(dsn, min_size=2, max_size=POOL_SIZE))
         locks = await stack.enter_async_context(Locks(dsn))
+        pool = await stack.enter_async_context(open_pool(dsn, min_size=2, max_size=POOL_SIZE, name=locks.worker_id))
         client = await stack.enter_async_context(httpx.AsyncClient())
         model_client = await stack.enter_async_context(httpx2.AsyncClient())
         db, queue = Database(pool), Queue()
@@ -136,7 +136,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             projects=checked.projects,
             video=checked.video.video,
             line=build_graph(ports),
-            new_saver=lambda: AsyncPostgresSaver(pool),
+            new_saver=lambda: Saver(pool),
             wake=queue,
             scratch=scratch,
         )

@@ -80,9 +80,11 @@ async def _drive(production: Production, run_id: str) -> None:
         "configurable": {"thread_id": run_id, "__pregel_strict_resume": True},
         "recursion_limit": RECURSION_LIMIT,
     }
+    if await table.take(production.db, run_id) is None:
+        return
     for _ in range(DRIVES):
         run = await table.get(production.db, run_id)
-        if run is None:
+        if run is None or production.draining.drain_requested:
             return
         if run["status"] in ENDED:
             await table.rest(production.db, run_id)
@@ -142,7 +144,9 @@ async def _run(
     """Run the thread until it stops; False if it must not go on now."""
     at = run["current_step"]
     try:
-        async for chunk in graph.astream(step, config, stream_mode="tasks", durability="sync"):
+        async for chunk in graph.astream(
+            step, config, stream_mode="tasks", durability="sync", control=production.draining
+        ):
             began = STEP.get(chunk["name"]) if "triggers" in chunk else None
             if began and began != at:
                 at = began

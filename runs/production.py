@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
+from langgraph.runtime import RunControl
 
 from graph.state import State
 from prompts.project import Project
@@ -51,3 +52,5 @@ class Production:
     new_saver: NewSaver
     wake: Wake
     scratch: Path
+    #: Asked to drain, every drive of this process stops at its next superstep.
+    draining: RunControl = field(default_factory=RunControl)

@@ -6,7 +6,7 @@ from runs.production import Production
 from storage import runs as table
 
 #: A process whose beat stopped for this many seconds is cut off from what it holds.
-FROZEN_AFTER = 6.0
+FROZEN_AFTER = 6.5
 
 
 async def sweep(production: Production) -> int:

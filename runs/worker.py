@@ -29,7 +29,8 @@ GRACE = 10.0
 
 @asynccontextmanager
 async def working(production: Production, queue: Queue) -> AsyncIterator[None]:
-    """Work while the block runs. Leaving it lets jobs under way finish, for `GRACE` seconds at most."""
+    """Work while the block runs. Leaving it lets runs come to their next superstep and jobs
+    under way finish, for `GRACE` seconds at most; what is left then is taken up by another worker."""
 
     @queue.app.task(name="advance")
     async def _advance(about: str) -> None:
@@ -48,6 +49,7 @@ async def working(production: Production, queue: Queue) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        production.draining.request_drain("the process was asked to stop")
         for task in work:
             task.cancel()
         await asyncio.wait(work)

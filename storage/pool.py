@@ -10,14 +10,17 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from storage.points import reached
+
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 Params = Sequence[Any] | Mapping[str, Any]
 
 
-def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 10) -> Pool:
+def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 10, name: str = "myloware") -> Pool:
     """A pool to be entered with `async with`; it serves our SQL, AsyncPostgresSaver and Procrastinate alike.
 
+    `name` is that of the process: its sessions are known, and cut off, by it (see `locks.py`).
     Connections commit by themselves and give rows as dicts. One that died is replaced when it is asked for.
     """
 
@@ -35,7 +38,7 @@ def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 10) -> Pool:
         min_size=min_size,
         max_size=max_size,
         open=False,
-        kwargs={"row_factory": dict_row, "prepare_threshold": 0, "connect_timeout": 10},
+        kwargs={"row_factory": dict_row, "prepare_threshold": 0, "connect_timeout": 10, "application_name": name},
         configure=_configure,
         check=check,
     )
@@ -66,10 +69,16 @@ class Database:
     async def execute(self, sql: LiteralString, params: Params = ()) -> int:
         """How many rows were touched."""
         async with self.pool.connection() as connection:
-            return (await connection.execute(sql, params or None)).rowcount
+            reached("commit.before")
+            touched = (await connection.execute(sql, params or None)).rowcount
+        reached("commit.after")
+        return touched
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection whose statements are kept together, or not at all when the block raises."""
-        async with self.pool.connection() as connection, connection.transaction():
-            yield connection
+        async with self.pool.connection() as connection:
+            async with connection.transaction():
+                yield connection
+                reached("commit.before")
+            reached("commit.after")

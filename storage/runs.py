@@ -31,6 +31,7 @@ class RunRow(TypedDict):
     review: dict[str, Any] | None
     artifacts: dict[str, Any]
     error: dict[str, Any] | None
+    driver: str | None
     attempts: int
     next_look_at: datetime | None
     last_seq: int
@@ -173,6 +174,8 @@ update runs set status = %(status)s, current_step = %(current_step)s, revision =
     artifacts = %(artifacts)s, error = %(error)s, attempts = %(attempts)s,
     next_look_at = now() + %(look_in)s::interval, updated_at = now()
 where id = %(id)s
+  -- Who is not the driver any more tells nothing.
+  and driver = current_setting('application_name')
   -- Cancelled stays cancelled.
   and error ->> 'code' is distinct from 'cancelled'
   -- A gate that was decided after the thread was read is closed: it does not open again.
@@ -199,7 +202,7 @@ async def project(
 ) -> bool:
     """Write how far the run is, and when to look again if nothing happens (None: not before something does).
 
-    False if the run was cancelled, or the review it would open is decided already.
+    False if the run was cancelled or has another driver, or the review it would open is decided already.
     """
     values = {
         "id": run_id,
@@ -225,7 +228,8 @@ async def step_began(db: Database, run_id: UUID | str, step: str) -> None:
     async with db.transaction() as conn:
         await conn.execute(
             """update runs set status = 'running', current_step = %s, review = null, updated_at = now(),
-                next_look_at = now() + %s where id = %s and status not in ('completed', 'failed')""",
+                next_look_at = now() + %s
+            where id = %s and status not in ('completed', 'failed') and driver = current_setting('application_name')""",
             (step, LOST_WAKE_UP, run_id),
         )
         await record(conn, source="advance", kind="step.began", run_id=run_id, payload={"step": step})
@@ -240,11 +244,19 @@ returning id
 """
 
 
+async def take(db: Database, run_id: UUID | str) -> RunRow | None:
+    """Become the driver of a run, after its lock was taken: from now on nobody else can write its thread."""
+    row = await db.fetch_one(
+        "update runs set driver = current_setting('application_name') where id = %s returning *", (run_id,)
+    )
+    return RunRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
+
+
 async def rest(db: Database, run_id: UUID | str) -> None:
     """Look at a run no more until something happens."""
     await db.execute("update runs set next_look_at = null where id = %s", (run_id,))
 
 
-async def due(db: Database, *, limit: int = 100, put_off: timedelta = timedelta(seconds=3)) -> list[str]:
+async def due(db: Database, *, limit: int = 100, put_off: timedelta = timedelta(seconds=1.5)) -> list[str]:
     """The ids of runs that should be looked at now."""
     return [str(row["id"]) for row in await db.fetch_all(DUE, {"limit": limit, "put_off": put_off})]

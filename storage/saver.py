@@ -1,0 +1,41 @@
+"""The checkpointer: LangGraph's own, with the points where a crash would hurt made known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
+from storage.points import reached
+
+
+class Saver(AsyncPostgresSaver):
+    """One for each drive of a run: a saver serialises everybody who shares it.
+
+    What it writes for a run is refused by the database unless this process is the run's driver
+    (`0002_driver.sql`).
+    """
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Write a checkpoint."""
+        reached("checkpoint.before")
+        written = await super().aput(config, checkpoint, metadata, new_versions)
+        reached("checkpoint.after")
+        return written
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Write what a node returned, before the checkpoint that takes it in."""
+        reached("writes.before")
+        await super().aput_writes(config, writes, task_id, task_path)
+        reached("writes.after")
