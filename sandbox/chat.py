@@ -70,13 +70,13 @@ class Chat:
             await asyncio.sleep(float(slow["seconds"]))
         if limited := self._faults.take("llm_429"):
             raise rate_limited(limited)
-        if self._faults.take("llm_500_html"):
+        if self._faults.happens("llm_500_html"):
             return HTMLResponse(HTML_PAGE, 500)
         reply = self._spoilt(_reply(question))
         said = sum(len(talk.text_of(message)) for message in question.messages)
         head = Head(question.model, prompt_tokens=said // 4 + len(question.messages) * 4 + 1)
         cut = self._faults.take("llm_cut_stream")
-        unfinished = self._faults.take("llm_no_finish_reason") is not None
+        unfinished = self._faults.happens("llm_no_finish_reason")
         if not question.stream:
             return _whole(completion(head, reply), cut=cut is not None, unfinished=unfinished)
         events = [event(chunk) for chunk in _pieces(head, reply, question.include_usage, unfinished)] + [DONE]
@@ -89,15 +89,15 @@ class Chat:
 
     def _spoilt(self, reply: Reply) -> Reply:
         """The reply as the faults of the day leave it."""
-        if self._faults.take("llm_content_filter"):
+        if self._faults.happens("llm_content_filter"):
             return Reply(content="", finish="content_filter")
-        if self._faults.take("llm_refusal"):
+        if self._faults.happens("llm_refusal"):
             return Reply(refusal=REFUSAL)
-        if self._faults.take("llm_length"):
+        if self._faults.happens("llm_length"):
             return replace(_halved(reply), finish="length")
-        if self._faults.take("llm_invalid_json"):
+        if self._faults.happens("llm_invalid_json"):
             return _halved(reply)
-        if self._faults.take("llm_wrong_schema"):
+        if self._faults.happens("llm_wrong_schema"):
             wrong = json.dumps({"sandbox": "this is not what was asked for"})
             calls = [replace(call, arguments=wrong) for call in reply.calls]
             return replace(reply, calls=calls, content=None if calls else wrong)

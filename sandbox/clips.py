@@ -1,9 +1,7 @@
 """Clips: a prompt becomes a real, pleasant MP4 that says SANDBOX; the same prompt always the same bytes."""
 
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from PIL import Image
 from sandbox.colour import STEPS, Palette, palette
 from sandbox.dust import Dust
 from sandbox.lettering import Lettering, lettering
+from sandbox.orders import Order
 from sandbox.scenes import Grid, Scene, scene
 from sandbox.sound import RATE, soundtrack
 
@@ -25,22 +24,6 @@ COARSE = 4
 COMMENT = "SANDBOX: painted by a rule, shows nothing real, made by no video model"
 
 Plane = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be painted."""
-
-    prompt: str
-    seconds: int
-    width: int
-    height: int
-    silent: bool = False
-
-    @property
-    def digest(self) -> bytes:
-        """What everything in the picture is drawn from."""
-        return hashlib.sha256(f"{self.prompt}|{self.seconds}|{self.width}x{self.height}".encode()).digest()
 
 
 def paint(order: Order, path: Path) -> None:

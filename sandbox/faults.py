@@ -114,6 +114,10 @@ class Faults:
         params: dict[str, Any] = json.loads(row["params"])
         return params
 
+    def happens(self, name: str) -> bool:
+        """Whether a fault without parameters happens now."""
+        return self.take(name) is not None
+
     def standing(self, name: str) -> dict[str, Any] | None:
         """The parameters of a fault that stays, without using it up."""
         row = self._store.one("SELECT params FROM faults WHERE name = ?", name)

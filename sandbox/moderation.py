@@ -51,7 +51,7 @@ class Moderation:
 
     async def moderate(self, request: Request) -> Response:
         """One result for each string of a list, and one for everything else."""
-        if self._faults.take("moderation_500"):
+        if self._faults.happens("moderation_500"):
             raise server_error()
         try:
             body = await request.json()

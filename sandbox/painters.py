@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from sandbox.clips import Order, paint
+from sandbox.orders import Order
 
 COUNT = 2
 
@@ -38,13 +38,19 @@ class Painters:
         if self._pool is None:
             spawn = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(COUNT, mp_context=spawn, initializer=_live_as_long_as_the_server)
-        await asyncio.get_running_loop().run_in_executor(self._pool, paint, order, path)
+        await asyncio.get_running_loop().run_in_executor(self._pool, _paint, order, path)
 
     def close(self) -> None:
         """Sends the painters home; what they are painting is begun again after a restart."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+
+
+def _paint(order: Order, path: Path) -> None:
+    from sandbox.clips import paint  # only the painters load what they paint with
+
+    paint(order, path)
 
 
 def _live_as_long_as_the_server() -> None:

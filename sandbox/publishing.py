@@ -44,7 +44,7 @@ class Publishing:
             return refusal
         if limited := self._faults.take("upload_429"):
             return _limited(limited)
-        if self._faults.take("upload_500"):
+        if self._faults.happens("upload_500"):
             return _refusal(500, "internal_error", "Internal server error. (SANDBOX: an ordered fault.)")
         async with request.form() as form:
             platforms = [str(name) for key in ("platform[]", "platform") for name in form.getlist(key)]
@@ -142,7 +142,7 @@ class Publishing:
         results = dict.fromkeys(platforms, "published")
         if partial := self._faults.take("upload_partial"):
             results[str(partial["platform"]) or platforms[-1]] = "failed"
-        if self._faults.take("upload_fallback_to_inbox"):
+        if self._faults.happens("upload_fallback_to_inbox"):
             results[platforms[0]] = "inbox"
         slow = float((self._faults.take("upload_slow") or {"seconds": PUBLISHING_SECONDS})["seconds"])
         now = time.time()

@@ -44,14 +44,14 @@ class VideoApi:
         order = checked(await self._fields(request))
         if limited := self._faults.take("create_429"):
             raise rate_limited(limited)
-        if self._faults.take("create_500"):
+        if self._faults.happens("create_500"):
             raise server_error()
         if refused := self._faults.take("create_refuse"):
             raise ApiError(400, "Hmmm something didn't look right with your request.", code=refused["code"])
         profile = self._faults.profile
         video = self._videos.accept(order)
         answer = created(video, profile)
-        if self._faults.take("create_accept_then_500"):
+        if self._faults.happens("create_accept_then_500"):
             raise server_error()
         if hang := self._faults.take("create_accept_then_hang"):
             await asyncio.sleep(float(hang["seconds"]))
@@ -81,7 +81,7 @@ class VideoApi:
     async def retrieve(self, video_id: str) -> Response:
         """One video as it stands."""
         video = self._find(video_id)
-        if self._faults.take("lose_video"):
+        if self._faults.happens("lose_video"):
             self._videos.lose(video)
             raise _not_found(video_id)
         return retrieved(video, self._faults.profile)
@@ -113,16 +113,16 @@ class VideoApi:
         return await self._clip(video, path)
 
     async def _clip(self, video: Video, path: Path) -> Response:
-        if self._faults.take("content_500"):
+        if self._faults.happens("content_500"):
             raise server_error()
-        if self._faults.take("content_html"):
+        if self._faults.happens("content_html"):
             return HTMLResponse(HTML_PAGE)
         if video.fate.content == "html":
             return Response(HTML_PAGE, media_type="video/mp4")
         if wrong := self._faults.take("content_wrong_type"):
             return FileResponse(path, media_type=str(wrong["content_type"]))
         whole = await asyncio.to_thread(path.read_bytes)
-        if self._faults.take("content_truncated"):
+        if self._faults.happens("content_truncated"):
             return CutResponse(whole[: len(whole) // 2], "video/mp4", declared_length=len(whole))
         if video.fate.content == "truncated":
             return Response(whole[: len(whole) // 2], media_type="video/mp4")

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sandbox.catalogue import VideoOrder
-from sandbox.clips import Order
 from sandbox.faults import Faults
+from sandbox.orders import Order
 from sandbox.painters import Painters
 from sandbox.store import Row, Store
 from sandbox.webhooks import Courier

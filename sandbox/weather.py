@@ -32,7 +32,7 @@ def plan(store: Store, faults: Faults, video_id: str, event: str) -> list[Planne
     messages = [true]
     if duplicate := faults.take("webhook_duplicate"):
         messages += [replace(true, delay=true.delay + GAP)] * int(duplicate["copies"])
-    if faults.take("webhook_drop"):
+    if faults.happens("webhook_drop"):
         messages = []
     if faults.standing("webhook_weather"):
         messages = _weathered(store, faults, messages)
@@ -41,20 +41,20 @@ def plan(store: Store, faults: Faults, video_id: str, event: str) -> list[Planne
 
 def _tricks_before(faults: Faults, true: Planned) -> list[Planned]:
     tricks = []
-    if faults.take("webhook_stale"):
+    if faults.happens("webhook_stale"):
         tricks.append(replace(true, manner="stale"))
-    if faults.take("webhook_forged"):
+    if faults.happens("webhook_forged"):
         tricks.append(replace(true, event_id=_event_id(), manner="forged"))
-    if faults.take("webhook_unknown_type"):
+    if faults.happens("webhook_unknown_type"):
         tricks.append(replace(true, event_id=_event_id(), event="video.sparkled", manner="odd"))
-    if faults.take("webhook_unknown_video"):
+    if faults.happens("webhook_unknown_video"):
         unknown = f"video_{secrets.token_hex(16)}"
         tricks.append(replace(true, event_id=_event_id(), video_id=unknown, manner="odd"))
     return tricks
 
 
 def _tricks_after(faults: Faults, true: Planned) -> list[Planned]:
-    if true.event == "video.completed" and faults.take("webhook_failed_after_completed"):
+    if true.event == "video.completed" and faults.happens("webhook_failed_after_completed"):
         late = true.delay + 2 * GAP
         return [replace(true, event_id=_event_id(), event="video.failed", manner="odd", delay=late)]
     return []

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sandbox.clips import Order, paint
+from sandbox.clips import paint
 from sandbox.colour import STEPS, mood_of, palette
 from sandbox.lettering import lettering, title_of
+from sandbox.orders import Order
 from sandbox.scenes import Grid, scene
 
 

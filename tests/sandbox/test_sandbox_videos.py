@@ -5,6 +5,7 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import av
 import httpx
@@ -342,15 +343,15 @@ async def test_the_litellm_profile(client: Client) -> None:
     """ "processing", ids with characters that must be quoted, and nothing to delete with."""
     await client.fault("profile", profile="litellm")
     video = await client.create("A")
-    quoted = httpx.URL(f"{client.base_url}v1/videos/").join(video["id"].replace("/", "%2F").replace("+", "%2B"))
-    ended = await client.ended(str(quoted).rpartition("/")[2])
-    content = await client.get(f"{quoted}/content")
+    quoted = quote(video["id"], safe="")
+    ended = await client.ended(quoted)
+    content = await client.get(f"/v1/videos/{quoted}/content")
 
     assert video["status"] == "processing"
     assert all(character in video["id"] for character in "+/=")
     assert (ended["id"], ended["status"]) == (video["id"], "completed")
     assert content.content[4:8] == b"ftyp"
-    assert (await client.delete(quoted)).status_code == 405
+    assert (await client.delete(f"/v1/videos/{quoted}")).status_code == 405
 
 
 async def test_the_openrouter_profile(client: Client) -> None:
@@ -381,13 +382,13 @@ async def test_the_official_client_speaks_to_it(server: Server) -> None:
     """openai-python creates, polls and downloads."""
     openai = pytest.importorskip("openai")
     async with openai.AsyncOpenAI(api_key="any", base_url=f"{server.url}/v1", max_retries=0) as official:
-        with pytest.warns(DeprecationWarning, match="Videos API"):
+        with pytest.warns(DeprecationWarning, match="Sora API"):
             video = await official.videos.create(
                 prompt="Officially", model="sandbox-video", seconds="1", size="180x320"
             )
-        with pytest.warns(DeprecationWarning, match="Videos API"):
+        with pytest.warns(DeprecationWarning, match="Sora API"):
             video = await official.videos.poll(video.id)
-        with pytest.warns(DeprecationWarning, match="Videos API"):
+        with pytest.warns(DeprecationWarning, match="Sora API"):
             content = await official.videos.download_content(video.id)
         head = (await content.aread())[4:8]
 
