@@ -55,8 +55,10 @@ def _inbox_form(answer: dict[str, Any]) -> dict[str, Any]:
         case "edit":
             action = answer.get("edited_action") or answer.get("args") or {}
             args = action.get("args", {}) if isinstance(action, dict) else {}
+            args = args if isinstance(args, dict) else {}
             edits = args.get("ideas") or {k: args[k] for k in ("caption", "hashtags") if k in args}
-            return {"verdict": "approve", "edits": edits or None}
+            # Edits that say nothing are not taken for a plain yes.
+            return {"verdict": "approve", "edits": edits} if edits else answer
         case "reject" | "response" | "respond" | "ignore":
             said = answer.get("message") or answer.get("args") or ""
             return {"verdict": "revise" if said else "reject", "comment": said}

@@ -1,0 +1,91 @@
+"""What a gate shows, and what a reviewer's edits make of it."""
+
+from typing import Any
+
+import pytest
+
+from graph.reviews import EditError, as_question, edited, review_of
+from providers.orders import digest_of
+from tests.graph.fakes import idea
+
+IDEAS = [idea("Leaf"), idea("Roof")]
+SHOWN_IDEAS = {"title": "Rain", "ideas": IDEAS, "make": [1, 2], "usd_per_clip": "0.40"}
+STATE: Any = {
+    "ideas": SHOWN_IDEAS,
+    "film": {"digest": "f" * 64, "seconds": 7.5, "width": 1080},
+    "caption": {"caption": "Rain.", "hashtags": ["#rain"], "platforms": ["tiktok"]},
+    "revisions": {"publish": 2},
+}
+
+
+def test_the_ideation_gate_shows_ideas_and_price() -> None:
+    """What is approved is what is shown, price and all: its digest says so."""
+    review = review_of("ideation", STATE)
+
+    assert review["shown"] == {**SHOWN_IDEAS, "estimated_usd": "0.80"}
+    assert (review["gate"], review["revision"]) == ("ideation", 1)
+    assert review["digest"] == digest_of(review["shown"])
+
+
+def test_the_publish_gate_shows_the_film_and_its_words() -> None:
+    """The film is shown by its digest: another film is another review."""
+    review = review_of("publish", STATE)
+
+    assert review["shown"] == {
+        "film": {"digest": "f" * 64, "seconds": 7.5},
+        "title": "Rain",
+        "clips": 2,
+        "caption": "Rain.",
+        "hashtags": ["#rain"],
+        "platforms": ["tiktok"],
+        "labelled_as_ai": True,
+    }
+    assert review["revision"] == 3
+    other = {**STATE, "film": {**STATE["film"], "digest": "e" * 64}}
+    assert review_of("publish", other)["digest"] != review["digest"]
+
+
+@pytest.mark.parametrize(("gate", "name"), [("ideation", "make_clips"), ("publish", "publish_film")])
+def test_the_question_is_in_the_form_of_the_inboxes(gate: Any, name: str) -> None:
+    """Agent Chat UI draws it only if every one of these fields is there and of this type."""
+    question = as_question(review_of(gate, STATE))
+    (request,), (config,) = question["action_requests"], question["review_configs"]
+
+    assert (request["name"], config["action_name"]) == (name, name)
+    assert request["args"] == question["shown"]
+    assert isinstance(request["description"], str)
+    assert config["allowed_decisions"] == ["approve", "edit", "reject"]
+
+
+def test_edits_change_what_is_shown_and_its_digest() -> None:
+    """Only the words that were edited are others."""
+    shown = review_of("publish", STATE)["shown"]
+    after = edited("publish", shown, {"caption": "  Sun. "})
+
+    assert after == {**shown, "caption": "Sun."}
+    assert edited("publish", shown, {"hashtags": ["#sun", "#sun"]}) == {**shown, "hashtags": ["#sun"]}
+    assert edited("publish", shown, None) == shown
+    ideas = review_of("ideation", STATE)["shown"]
+    assert edited("ideation", ideas, [idea("Fog"), idea("Ice")]) == {**ideas, "ideas": [idea("Fog"), idea("Ice")]}
+
+
+@pytest.mark.parametrize(
+    ("gate", "edits", "place"),
+    [
+        ("ideation", [idea("Fog")], "2 ideas were shown, and 1 came back"),
+        ("ideation", [], "2 ideas were shown, and 0 came back"),
+        ("ideation", {"ideas": IDEAS}, "edits: "),
+        ("ideation", [idea("Fog"), {**idea("Ice"), "seen": 1}], r"edits\.1\.seen: "),
+        ("ideation", [idea("Fog"), {**idea("Ice"), "scene": "x" * 601}], r"edits\.1\.scene: must have 1 to 600"),
+        ("ideation", [{**idea("Fog"), "title": "\x00"}, idea("Ice")], r"edits\.0\.title: must have 1 to 60"),
+        ("publish", {"caption": ""}, r"edits\.caption: must have 1 to 500"),
+        ("publish", {"hashtags": ["rain"]}, r"edits\.hashtags: 'rain' is not a hashtag"),
+        ("publish", {"hashtags": []}, r"edits\.hashtags: there must be 1 to 10"),
+        ("publish", {"film": "f" * 64}, r"edits\.film: "),
+        ("publish", ["#rain"], "edits: "),
+    ],
+)
+def test_edits_that_do_not_fit_name_the_place(gate: Any, edits: Any, place: str) -> None:
+    """In one sentence, without repeating what was sent."""
+    with pytest.raises(EditError, match=place):
+        edited(gate, review_of(gate, STATE)["shown"], edits)

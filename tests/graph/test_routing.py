@@ -1,0 +1,83 @@
+"""Where the line goes next."""
+
+from typing import Any
+
+import pytest
+from langgraph.graph import END
+
+from graph import graph
+from graph.graph import build_graph
+from graph.steps import STEP, WAITING
+from tests.graph.fakes import Line
+
+
+@pytest.mark.parametrize(
+    ("state", "next_node"),
+    [
+        ({"failure": {"code": "x", "message": "y"}}, END),
+        ({"going": {"step": "ideas", "clips": [], "comment": ""}}, "ideator"),
+        ({"going": {"step": "clips", "clips": [2], "comment": ""}}, "plan_clips"),
+        ({"going": {"step": "clips", "clips": [], "comment": ""}}, "ideation_gate"),
+        ({"going": {"step": "caption", "clips": [], "comment": ""}}, "write_caption"),
+        ({"going": {"step": "render", "clips": [], "comment": ""}}, "order_render"),
+    ],
+)
+def test_after_the_supervisor(state: Any, next_node: str) -> None:
+    """A brief that was screened out ends; clips that nobody named are shown with their price first."""
+    assert graph.after_supervisor(state) == next_node
+
+
+@pytest.mark.parametrize(
+    ("gate", "verdict", "next_node"),
+    [
+        ("ideation", "approve", "plan_clips"),
+        ("ideation", "revise", "supervisor"),
+        ("ideation", "reject", END),
+        ("publish", "approve", "order_publication"),
+        ("publish", "revise", "supervisor"),
+        ("publish", "reject", END),
+    ],
+)
+def test_after_a_gate(gate: str, verdict: str, next_node: str) -> None:
+    """Yes goes on, changes go back to the supervisor, no ends the run."""
+    after = {"ideation": graph.after_ideation_gate, "publish": graph.after_publish_gate}[gate]
+
+    assert after({"decisions": {gate: {"verdict": verdict}}}) == next_node  # type: ignore[typeddict-item]
+
+
+def test_only_clips_that_are_not_made_are_ordered() -> None:
+    """A take that is there is kept; another take of it has another key."""
+    shots = {str(n): {"key": f"run:clip:{n}:1"} for n in (1, 2, 3)}
+    shots["2"]["key"] = "run:clip:2:2"
+    clips = {str(n): {"shot": f"run:clip:{n}:1"} for n in (1, 2, 3)}
+    sends = graph.after_plan_clips({"shots": shots, "clips": clips})  # type: ignore[typeddict-item]
+
+    assert [(send.node, send.arg["key"]) for send in sends] == [("order_clip", "run:clip:2:2")]
+
+
+@pytest.mark.parametrize(
+    ("after", "state", "next_node"),
+    [
+        (graph.after_ideator, {"failure": {}}, END),
+        (graph.after_ideator, {}, "ideation_gate"),
+        (graph.after_await_clips, {"failed_shots": [1]}, "plan_clips"),
+        (graph.after_await_clips, {"failed_shots": []}, "order_render"),
+        (graph.after_await_render, {"render": {"failed": True}}, "order_render"),
+        (graph.after_await_render, {"render": {"failed": False}}, "write_caption"),
+        (graph.after_await_publication, {"publication": {"failed": True}}, "order_publication"),
+        (graph.after_await_publication, {"publication": {"failed": False}}, END),
+    ],
+)
+def test_what_failed_is_ordered_again(after: Any, state: Any, next_node: str) -> None:
+    """A step that waits sends back what failed, and lets through what was made."""
+    assert after(state) == next_node
+
+
+def test_every_node_has_a_step_and_every_wait_a_status() -> None:
+    """The words of the API reference cover the whole line."""
+    nodes = set(Line().graph.get_graph().nodes) - {"__start__", "__end__"}
+
+    assert nodes == set(STEP)
+    assert set(WAITING) < nodes
+    assert set(STEP.values()) == {"supervisor", "ideator", "clips", "render", "publisher"}
+    assert build_graph.__doc__
