@@ -26,6 +26,7 @@ STATUS: dict[type[of_runs.RunError], int] = {
     of_runs.StaleReview: 409,
     of_runs.RunEnded: 409,
     of_runs.NotRetryable: 409,
+    of_runs.OutcomeUnknown: 409,
 }
 
 

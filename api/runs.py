@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from api.callers import Caller, Parts
 from api.errors import ApiError, responses
 from api.idempotency import Once
-from api.schemas import Approve, Run, RunPage, Started, StartRun
+from api.schemas import Approve, Retry, Run, RunPage, Started, StartRun
 from graph.steps import Status
 from runs import control, look
 from runs.decide import decide, verdict_of
@@ -105,16 +105,21 @@ async def cancel_run(run_id: UUID, parts: Parts, once: OnceDep) -> JSONResponse:
 
 
 @router.post("/{run_id:uuid}/retry", response_model=Run, responses=responses(404, 409))
-async def retry_run(run_id: UUID, parts: Parts, once: OnceDep) -> JSONResponse:
+async def retry_run(run_id: UUID, parts: Parts, once: OnceDep, body: Retry | None = None) -> JSONResponse:
     """Let a failed run go on from its last checkpoint. Nothing that was paid is paid again."""
 
     async def do() -> dict[str, Any]:
         await control.retry(
-            parts.production, run_id, by=once.who.id, channel=CHANNEL, external_id=f"retry:{once.external_id}"
+            parts.production,
+            run_id,
+            not_made=body is not None and body.not_made,
+            by=once.who.id,
+            channel=CHANNEL,
+            external_id=f"retry:{once.external_id}",
         )
         return await look.view(parts.production, run_id)
 
-    return await once(None, do)
+    return await once(body, do)
 
 
 def _cursor(run: dict[str, Any]) -> str:

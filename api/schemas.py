@@ -127,6 +127,14 @@ class Approve(Request):
     digest: str | None = Field(None, max_length=128, description="Of what you saw; 409 if it changed meanwhile.")
 
 
+class Retry(Request):
+    """How to try a failed run again."""
+
+    not_made: bool = Field(
+        False, description="Your word that orders of unknown outcome were not made; they are ordered again."
+    )
+
+
 class Happened(BaseModel):
     """One event of a run."""
 

@@ -109,7 +109,14 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 "render": EmbeddedRenders(artifacts),
                 "publication": _publisher(settings, artifacts, client),
             },
-            Caps(day_usd=settings.day_cap_usd),
+            Caps(
+                day_usd=settings.day_cap_usd,
+                project_day_usd={
+                    name: project.day_budget_usd
+                    for name, project in checked.projects.items()
+                    if project.day_budget_usd is not None
+                },
+            ),
             _token_price(settings),
         )
         server = settings.models

@@ -14,7 +14,7 @@ import typer
 from api.settings import SettingsError, read_settings
 from api.wiring import check
 from cli import doctor, make, serve
-from cli.runs import runs
+from cli.runs import runs, verified
 from cli.screen import fail
 from providers.webhooks import check_vectors
 
@@ -27,6 +27,8 @@ app = typer.Typer(
 app.add_typer(runs, name="runs")
 webhooks = typer.Typer(help="Webhook signatures.", no_args_is_help=True)
 app.add_typer(webhooks, name="webhooks")
+audit = typer.Typer(help="The record of what people decided.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
@@ -94,6 +96,17 @@ def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="As JSON
 def openapi_command() -> None:
     """Print the OpenAPI description of the API."""
     typer.echo(json.dumps(serve.description(), indent=2, ensure_ascii=False))
+
+
+@audit.command("verify")
+def audit_verify() -> None:
+    """Look whether any decision was changed, removed or moved since it was made."""
+    faults, many = verified()
+    for fault in faults:
+        typer.echo(fault)
+    typer.echo(f"{many} decisions, {len(faults)} faults")
+    if faults:
+        raise typer.Exit(1)
 
 
 @webhooks.command("check")

@@ -18,6 +18,7 @@ from runs import control, look
 from runs.decide import decide, verdict_of
 from runs.errors import RunError
 from runs.production import Production
+from storage import decisions
 
 CHANNEL = "cli"
 BY = "local"
@@ -86,14 +87,31 @@ def cancel(run_id: RunId, as_json: AsJson = False) -> None:
 
 
 @runs.command("retry")
-def retry(run_id: RunId, as_json: AsJson = False) -> None:
+def retry(
+    run_id: RunId,
+    not_made: Annotated[
+        bool, typer.Option("--not-made", help="Orders of unknown outcome were not made: order them again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Let a failed run go on."""
 
     async def do(production: Production) -> Any:
-        await control.retry(production, run_id, by=BY, channel=CHANNEL, external_id=str(uuid4()))
+        await control.retry(production, run_id, not_made=not_made, by=BY, channel=CHANNEL, external_id=str(uuid4()))
         return await look.view(production, run_id)
 
     _show(_ask(do), as_json)
+
+
+def verified() -> tuple[list[str], int]:
+    """The faults of the chain of decisions, and how many decisions there are."""
+
+    async def do(production: Production) -> tuple[list[str], int]:
+        row = await production.db.fetch_one("select count(*) as n from decisions")
+        return await decisions.verify(production.db), row["n"] if row else 0
+
+    faults, many = _ask(do)
+    return faults, many
 
 
 def _show(run: dict[str, Any], as_json: bool) -> None:

@@ -17,6 +17,9 @@ from prompts.project import Project
 from providers.orders import Approval, Order, Standing, digest_of
 from providers.renders.manifest import Manifest, ManifestClip
 
+#: Why the ledger does not place an order. Trying again by itself would only be refused again.
+REFUSED_HERE = ("budget_exceeded", "not_approved", "cancelled")
+
 
 class StepFailed(Exception):
     """A step cannot go on by itself. A person may ask to try it again."""
@@ -92,13 +95,14 @@ async def ideator(state: State, *, ports: Ports) -> State:
 
 
 async def plan_clips(state: State, *, ports: Ports) -> State:
-    """Writes down every clip to be made, before any is ordered."""
+    """Writes down every clip to be made, and reserves what they cost together, before any is ordered."""
     run, project = state["run"], _project(state, ports)
     ideas, shots = _ideas(state), dict(state.get("shots", {}))
     decisions, again = state["decisions"], state.get("failed_shots", [])
     remake = state["going"]["clips"]
     approved = decisions["publish" if remake else "ideation"]
-    for number in again or remake or state["ideas"]["make"]:
+    numbers = again or remake or state["ideas"]["make"]
+    for number in numbers:
         last = shots.get(str(number))
         take = last["take"] + 1 if last else 1
         kept = last if again and last else None  # a second take stands under the approval of the first
@@ -115,21 +119,13 @@ async def plan_clips(state: State, *, ports: Ports) -> State:
             digest=kept["digest"] if kept else approved["approved_digest"] or "",
             remake=kept["remake"] if kept else bool(remake),
         )
+    await ports.ledger.reserve([_order(shots[str(number)]) for number in numbers])
     return {"shots": shots, "failed_shots": [], "retries": await ports.inbox.retries(run["id"])}
 
 
 async def order_clip(shot: Shot, *, ports: Ports) -> State:
     """Orders one clip."""
-    clip = shot["number"] if shot["remake"] else None
-    order = Order(
-        key=shot["key"],
-        run_id=shot["key"].split(":", 1)[0],
-        kind="clip",
-        request={key: shot[key] for key in ("model", "prompt", "seconds", "size")},
-        amount_usd=Decimal(shot["usd"]),
-        approval=Approval(shot["decision"], shot["digest"], clip),
-    )
-    await ports.ledger.once(order)
+    await ports.ledger.once(_order(shot))
     return {}
 
 
@@ -142,7 +138,8 @@ async def await_clips(state: State, *, ports: Ports) -> State:
         takes, asked = _project(state, ports).takes, await _asked_again(state, ports)
         for number in failed:
             of_clip = standing[shots[number]["key"]]
-            if not asked and (of_clip.state == "unknown" or shots[number]["take"] >= takes):
+            final = of_clip.state == "unknown" or of_clip.result.get("code") in REFUSED_HERE
+            if not asked and (final or shots[number]["take"] >= takes):
                 raise _not_made(f"Clip {number}", of_clip)
         return {"failed_shots": [int(number) for number in failed]}
     clips: dict[str, Clip] = {}
@@ -259,13 +256,22 @@ async def _asked_again(state: State, ports: Ports) -> bool:
 
 def _not_made(what: str, standing: Standing) -> StepFailed:
     if standing.state == "unknown":
-        return StepFailed(
-            f"{standing.kind}_outcome_unknown",
-            f"{what} may or may not have been made: look at the provider before it is ordered again.",
-        )
+        code = "publication_unconfirmed" if standing.kind == "publication" else f"{standing.kind}_outcome_unknown"
+        return StepFailed(code, f"{what} may or may not have been made: look at the provider.")
     code = standing.result.get("code", f"{standing.kind}_failed")
     said = str(standing.result.get("message", "the provider gave no reason")).rstrip(".")
     return StepFailed(code, f"{what} could not be made: {said}.")
+
+
+def _order(shot: Shot) -> Order:
+    return Order(
+        key=shot["key"],
+        run_id=shot["key"].split(":", 1)[0],
+        kind="clip",
+        request={key: shot[key] for key in ("model", "prompt", "seconds", "size")},
+        amount_usd=Decimal(shot["usd"]),
+        approval=Approval(shot["decision"], shot["digest"], shot["number"] if shot["remake"] else None),
+    )
 
 
 def _ended(code: str, message: str) -> State:

@@ -19,6 +19,13 @@ from providers.orders import Answer, Order, Standing
 class Ledger(Protocol):
     """The only way to spend."""
 
+    async def reserve(self, orders: Sequence[Order]) -> None:
+        """Write these orders of one run down, all of them if decisions and caps allow it, or else all as failed.
+
+        An order that is written down already is left as it is. Whoever finds one reserved may place it.
+        """
+        ...
+
     async def once(self, order: Order) -> None:
         """Place the order, at most once for its key, if a decision and the caps allow it.
 

@@ -52,7 +52,9 @@ class Project(BaseModel):
     #: How the text over a clip is built, in words for the ideator.
     overlay: str = Field("a short caption of at most 40 characters", max_length=200)
     platforms: list[str] = Field(default_factory=lambda: ["tiktok"], min_length=1)
+    #: What one run may cost, and what all runs of the project may cost on one day (UTC).
     budget_usd: Decimal = Field(gt=0)
+    day_budget_usd: Decimal | None = Field(None, gt=0)
     options: dict[str, Bounds] = Field(default_factory=dict)
     direction: str = Field(min_length=1)
 

@@ -90,9 +90,11 @@ class Provider(Protocol):
         """
         ...
 
-    async def look(
-        self, task_id: str, request: Json, *, into: Path, progress: Progress
-    ) -> Pending | Failed | Done:
+    def whereabouts(self, request: Json, *, key: str) -> str:
+        """Where a person can look for an order whose outcome is unknown: an address, or a few words."""
+        ...
+
+    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
         """How far the order is. A result is fetched, checked and laid into the folder `into`.
 
         Raises Unavailable when it cannot be told now.

@@ -50,7 +50,7 @@ class Line:
 
     def __init__(self, client: httpx.AsyncClient, base_url: str, authorization: str, who: str) -> None:
         self._client = client
-        self._base = base_url.rstrip("/")
+        self.base_url = base_url.rstrip("/")
         self._headers = {"authorization": authorization}
         self._secret = authorization.partition(" ")[2]
         self.who = who
@@ -195,7 +195,7 @@ class Line:
     ) -> Any:
         return self._client.stream(
             method,
-            self._base + path,
+            self.base_url + path,
             headers={**self._headers, "accept-encoding": "identity", **(headers or {})},
             timeout=httpx.Timeout(idle, connect=min(idle, CONNECT_SECONDS)),
             follow_redirects=False,

@@ -124,6 +124,10 @@ class Videos:
             params["after"] = last
         raise Unavailable("video_list_too_long", f"{WHO} lists too many videos to look through.")
 
+    def whereabouts(self, request: Json, *, key: str) -> str:
+        """The list of clips, newest first, where the order's prompt would stand."""
+        return f"{self._line.base_url}/videos"
+
     async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
         """How far a video is; once completed, its clip, downloaded into `into` and accepted.
 

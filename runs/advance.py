@@ -21,7 +21,7 @@ from graph.nodes import StepFailed
 from graph.state import RunFacts, State
 from graph.steps import ENDED, STEP, WAITING
 from providers.base import ProviderError, Unavailable
-from runs.artifacts import artifacts_of
+from runs.artifacts import artifacts_of, whereabouts
 from runs.production import Production
 from storage import decisions
 from storage import runs as table
@@ -226,6 +226,10 @@ async def _wait_out(production: Production, run: RunRow, step: str | None, error
 async def _fail(production: Production, run: RunRow, step: str | None, code: str, message: str) -> None:
     """The step cannot go on by itself: say so, and leave the thread where `retry` finds it."""
     log.warning("run %s failed in %s: %s (%s)", run["id"], step, message, code)
+    error: dict[str, Any] = {"code": code, "message": message, "retryable": True}
+    orders = await production.ledger.of_run(run["id"])
+    if unknown := [whereabouts(production, order) for order in orders if order["state"] == "unknown"]:
+        error["unknown_orders"] = unknown
     await table.project(
         production.db,
         run["id"],
@@ -234,6 +238,6 @@ async def _fail(production: Production, run: RunRow, step: str | None, code: str
         revision=run["revision"],
         review=None,
         artifacts=await artifacts_of(production, run["id"], {}, run["artifacts"]),
-        error={"code": code, "message": message, "retryable": True},
+        error=error,
         event=("run.failed", {"code": code, "message": message}),
     )

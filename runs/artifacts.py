@@ -43,3 +43,16 @@ def _clip(order: OrderRow) -> dict[str, Any]:
     elif "code" in result:
         line["error"] = {key: result[key] for key in ("code", "message")}
     return line
+
+
+def whereabouts(production: Production, order: OrderRow) -> dict[str, Any]:
+    """An order of unknown outcome, for a person who goes to look for it at the provider."""
+    provider = production.ledger.providers[order["kind"]]
+    return {
+        "order": order["key"],
+        "kind": order["kind"],
+        "provider": provider.name,
+        "called_at": order["called_at"].isoformat() if order["called_at"] else None,
+        "look_at": provider.whereabouts(order["request"], key=order["key"]),
+        "usd": float(order["amount_usd"]),
+    }

@@ -14,8 +14,9 @@ from uuid import uuid4
 
 from providers.base import Done, Failed, Pending, Unavailable
 from runs.production import Production
-from storage.ledger import OrderRow
+from storage.ledger import LATE_LOOK, OrderRow
 from storage.locks import Busy
+from storage.points import reached
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ async def _bring_on(production: Production, order: OrderRow) -> None:
         await _look(production, order)
     elif order["state"] == "reserved" and order["called_at"] is None:
         await production.ledger.place(order["key"])
-    elif order["state"] == "reserved":
-        await _find(production, order)
+    elif order["state"] in ("reserved", "unknown"):
+        await find(production, order)
 
 
 async def _tell(production: Production, key: str) -> None:
@@ -54,21 +55,28 @@ async def _tell(production: Production, key: str) -> None:
         production.wake.advance(str(order["run_id"]))
 
 
-async def _find(production: Production, order: OrderRow) -> None:
+async def find(production: Production, order: OrderRow) -> None:
     """The call was made and nobody knows what came of it: look it up, never make it again."""
     ledger, key, called_at = production.ledger, order["key"], order["called_at"]
     provider = ledger.providers[order["kind"]]
     assert called_at is not None  # noqa: S101 - the caller looked
     try:
+        reached("find.before")
         found = await provider.find(order["request"], key=key, since=called_at)
+        reached("find.after")
     except Unavailable as error:
         log.info("order %s cannot be looked up now: %s", key, error.message)
         await ledger.look_again(key, _pause(order))
         return
-    for task_id in await ledger.unbound(provider.name, found):
+    candidates = await ledger.unbound(provider.name, found)
+    for position, task_id in enumerate(candidates, start=1):
         if await ledger.bind(key, task_id):
+            # Prompts are unique to their order: whatever else looks like it was made, and charged, for it too.
+            await ledger.report_duplicates(key, candidates[position:])
             return
-    if datetime.now(UTC) - called_at > provider.patience:
+    if order["state"] == "unknown":
+        await ledger.look_again(key, LATE_LOOK)
+    elif datetime.now(UTC) - called_at > provider.patience:
         await ledger.lose(key)
     else:
         await ledger.look_again(key, _pause(order))
@@ -84,7 +92,9 @@ async def _look(production: Production, order: OrderRow) -> None:
 
     async with _folder(production.scratch) as into:
         try:
+            reached("look.before")
             state = await provider.look(order["task_id"] or "", order["request"], into=into, progress=progress)
+            reached("look.after")
         except Unavailable as error:
             await _unavailable(production, order, error)
             return

@@ -58,6 +58,12 @@ class RunEnded(RunError):
     code = "run_ended"
 
 
+class OutcomeUnknown(RunError):
+    """Something was ordered and nobody knows whether it was made; a person must look before it is ordered again."""
+
+    code = "outcome_unknown"
+
+
 class NotRetryable(RunError):
     """The run did not fail, or failed for good."""
 

@@ -98,6 +98,7 @@ async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | 
             "verdict": row["verdict"],
             "comment": row["comment"],
             "decided_by": row["decided_by"],
+            "hash": row["hash"],
         }
         await record(conn, source=verdict.channel, kind="decision.made", run_id=run_id, payload=payload)
     return row
@@ -139,3 +140,32 @@ async def reviews(db: Database, run_id: UUID | str, gate: str) -> list[dict[str,
         where events.run_id = %(run_id)s and kind = 'review.opened' and payload ->> 'gate' = %(gate)s order by seq""",
         {"run_id": run_id, "gate": gate},
     )
+
+
+async def verify(db: Database) -> list[str]:
+    """Every fault of the chain, a sentence each; empty if no row was changed, removed, added or moved.
+
+    The feed of each run keeps the hash of every decision too: a chain that was cut off at its end does not agree
+    with it.
+    """
+    faults, previous, expected = [], GENESIS, 1
+    rows = await db.fetch_all("select * from decisions order by number")
+    for row in rows:
+        if row["number"] != expected:
+            faults.append(f"Decision {expected} is missing before decision {row['number']}.")
+        if row["previous_hash"] != previous:
+            faults.append(f"Decision {row['number']} does not follow the one before it.")
+        if row["hash"] != hash_of(row):
+            faults.append(f"Decision {row['number']} was changed after it was made.")
+        previous, expected = row["hash"], row["number"] + 1
+    hashes = {row["number"]: row["hash"] for row in rows}
+    told = await db.fetch_all(
+        "select (payload ->> 'number')::bigint as number, payload ->> 'hash' as hash from events"
+        " where kind = 'decision.made' order by number"
+    )
+    for row in told:
+        if row["number"] not in hashes:
+            faults.append(f"Decision {row['number']} was told to its run, and is gone.")
+        elif hashes[row["number"]] != row["hash"]:
+            faults.append(f"Decision {row['number']} is not the one that was told to its run.")
+    return faults

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString, TypedDict
 from uuid import UUID
 
-from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from providers.base import NotSent, OutcomeUnknown, Provider, Refused
 from providers.orders import Answer, Order, Standing
 from storage.events import record
-from storage.pool import Database
+from storage.points import reached
+from storage.pool import Connection, Database
 
 #: How long an order that was called or placed rests before somebody looks after it.
 FIRST_LOOK = timedelta(seconds=1)
 #: How often an order that did not arrive is placed again before it counts as failed.
 TRIES = 8
+#: An order of unknown outcome is looked for this often.
+LATE_LOOK = timedelta(minutes=1)
+#: A claim is used within so many seconds, or not at all.
+STALE = 5.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Caps:
     """What may be reserved and spent at most, in USD, beside the cap that each run has of its own."""
 
     day_usd: Decimal
+    #: For a project, by name, on one day.
+    project_day_usd: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 class OrderRow(TypedDict):
@@ -65,16 +72,24 @@ where number = %(decision)s and run_id = %(run_id)s and (
     or (verdict = 'revise' and approved_digest = %(digest)s and clips @> to_jsonb(%(clip)s::int)))
 """
 
+CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}
 CANCELLED = "select 1 from events where run_id = %s and kind = 'cancel.requested' limit 1"
 
 # What is reserved and not settled counts as spent; what failed was given back.
 COMMITTED = """
-select coalesce(sum(coalesce(spent_usd, amount_usd)) filter (where run_id = %(run_id)s), 0) as run,
-       coalesce(sum(coalesce(spent_usd, amount_usd)) filter (
-           where created_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc'), 0) as day,
-       (select cap_usd from runs where id = %(run_id)s) as run_cap
-from orders where state <> 'failed'
-  and (run_id = %(run_id)s or created_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc')
+with today as (select date_trunc('day', now() at time zone 'utc') at time zone 'utc' as began),
+counted as (
+    select orders.run_id, orders.created_at, coalesce(spent_usd, amount_usd) as usd, other.project
+    from orders left join runs as other on other.id = orders.run_id, today
+    where state <> 'failed' and (orders.run_id = %(run_id)s or orders.created_at >= began))
+select run.cap_usd as run_cap, run.project,
+       coalesce(sum(usd) filter (where counted.run_id = run.id), 0) as run,
+       coalesce(sum(usd) filter (where counted.created_at >= began), 0) as day,
+       coalesce(sum(usd) filter (where counted.created_at >= began and counted.project = run.project), 0)
+           as project_day
+from today, runs as run left join counted on true
+where run.id = %(run_id)s
+group by run.id
 """
 
 INSERT = """
@@ -89,7 +104,16 @@ returning key
 CLAIM = """
 update orders set called_at = now(), next_look_at = now() + %(look)s
 where key = %(key)s and state = 'reserved' and called_at is null
+  and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 returning *
+"""
+
+
+# What a cancelled run reserved and never called for is given back.
+GIVE_BACK = """
+update orders set state = 'failed', spent_usd = 0, result = %(result)s, settled_at = now(), next_look_at = null
+where key = %(key)s and state = 'reserved' and called_at is null
+  and exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 """
 
 
@@ -110,62 +134,81 @@ class Ledger:
 
     async def once(self, order: Order) -> None:
         """Place the order, at most once for its key. See `graph.ports.Ledger`."""
-        if await self._reserve(order):
-            await self.place(order.key)
+        await self.reserve([order])
+        await self.place(order.key)
 
-    async def _reserve(self, order: Order) -> bool:
-        """Write the order down if it may be placed; False if it may not, or is in hand already."""
+    async def reserve(self, orders: Sequence[Order]) -> None:
+        """Write these orders of one run down, all or none of them. See `graph.ports.Ledger`."""
         async with self.db.transaction() as conn:
             await conn.execute(CAPS_LOCK)
-            cursor = await conn.execute("select state, called_at from orders where key = %s", (order.key,))
-            if known := await cursor.fetchone():
-                return known["state"] == "reserved" and known["called_at"] is None
-            refusal = await self._refusal(conn, order)
-            values = {
-                "key": order.key,
-                "run_id": order.run_id,
-                "kind": order.kind,
-                "provider": self.providers[order.kind].name,
-                "request": Jsonb(order.request),
-                "amount_usd": order.amount_usd,
-                "approval": order.approval.decision if order.approval and not refusal else None,
-                "state": "failed" if refusal else "reserved",
-                "result": Jsonb(refusal) if refusal else None,
-                "look": FIRST_LOOK,
-            }
-            await conn.execute(INSERT, values)
-            kind = "order.refused" if refusal else "order.reserved"
-            said = refusal or {"usd": str(order.amount_usd)}
-            await record(conn, source="ledger", kind=kind, run_id=order.run_id, subject=order.key, payload=said)
-        return refusal is None
+            cursor = await conn.execute(
+                "select key from orders where key = any(%s)", ([order.key for order in orders],)
+            )
+            known = {row["key"] for row in await cursor.fetchall()}
+            new = [order for order in orders if order.key not in known]
+            refusal = await self._refusal(conn, new) if new else None
+            for order in new:
+                await self._write_down(conn, order, refusal)
 
-    async def _refusal(self, conn: AsyncConnection[dict[str, Any]], order: Order) -> dict[str, str] | None:
-        """Why this order must not be placed, as a code and a sentence."""
-        if await (await conn.execute(CANCELLED, (order.run_id,))).fetchone():
-            return {"code": "cancelled", "message": "The run was cancelled before this was ordered."}
-        if order.kind != "render":
-            approval = order.approval and {**vars(order.approval), "run_id": order.run_id}
-            if not approval or not await (await conn.execute(APPROVED, approval)).fetchone():
-                return {
-                    "code": "not_approved",
-                    "message": f"Nobody approved this {order.kind}, so it is not ordered.",
-                }
-        row = await (await conn.execute(COMMITTED, {"run_id": order.run_id})).fetchone()
+    async def _write_down(self, conn: Connection, order: Order, refusal: dict[str, str] | None) -> None:
+        values = {
+            "key": order.key,
+            "run_id": order.run_id,
+            "kind": order.kind,
+            "provider": self.providers[order.kind].name,
+            "request": Jsonb(order.request),
+            "amount_usd": order.amount_usd,
+            "approval": order.approval.decision if order.approval and not refusal else None,
+            "state": "failed" if refusal else "reserved",
+            "result": Jsonb(refusal) if refusal else None,
+            "look": FIRST_LOOK,
+        }
+        await conn.execute(INSERT, values)
+        kind = "order.refused" if refusal else "order.reserved"
+        said = refusal or {"usd": str(order.amount_usd)}
+        await record(conn, source="ledger", kind=kind, run_id=order.run_id, subject=order.key, payload=said)
+
+    async def _refusal(self, conn: Connection, orders: Sequence[Order]) -> dict[str, str] | None:
+        """Why these orders must not be placed, as a code and a sentence."""
+        run_id = orders[0].run_id
+        if await (await conn.execute(CANCELLED, (run_id,))).fetchone():
+            return CANCELLED_FIRST
+        for order in orders:
+            approval = order.approval and {**vars(order.approval), "run_id": run_id}
+            approved = approval and await (await conn.execute(APPROVED, approval)).fetchone()
+            if order.kind != "render" and not approved:
+                return {"code": "not_approved", "message": f"Nobody approved this {order.kind}, so it is not ordered."}
+        total = sum((order.amount_usd for order in orders), Decimal(0))
+        row = await (await conn.execute(COMMITTED, {"run_id": run_id})).fetchone()
+        if row is None or not total:
+            return None
+        of_project = self.caps.project_day_usd.get(row["project"])
         for name, committed, cap in (
-            ("the run's cap", row["run"], row["run_cap"]),  # type: ignore[index]  # an aggregate has a row
-            ("the cap of the day (UTC)", row["day"], self.caps.day_usd),  # type: ignore[index]
+            ("the run's cap", row["run"], row["run_cap"]),
+            (f"the day's cap of the project {row['project']} (UTC)", row["project_day"], of_project),
+            ("the day's cap (UTC)", row["day"], self.caps.day_usd),
         ):
-            if order.amount_usd and committed + order.amount_usd > cap:
-                message = f"{order.amount_usd:.2f} USD more would exceed {name} of {cap:.2f} USD."
+            if cap is not None and committed + total > cap:
+                message = (
+                    f"{total:.2f} USD more would exceed {name} of {cap:.2f} USD: "
+                    f"{committed:.2f} USD are spent or promised already."
+                )
                 return {"code": "budget_exceeded", "message": message}
         return None
 
     async def place(self, key: str) -> None:
         """Make the one call of a reserved order, if nobody has; whatever comes of it is written down."""
+        asked_at = time.monotonic()
         claimed = await self.db.fetch_one(CLAIM, {"key": key, "look": FIRST_LOOK})
         if claimed is None:
+            await self._move(GIVE_BACK, key, "order.refused", CANCELLED_FIRST, result=Jsonb(CANCELLED_FIRST))
             return
         provider = self.providers[claimed["kind"]]
+        reached("submit.before")
+        if time.monotonic() - asked_at > STALE:
+            # This process was frozen since it claimed: what others made of the order meanwhile, it cannot know.
+            await self._not_sent(key, claimed["looks"], NotSent("frozen", "The order was put off by a frozen process."))
+            return
         try:
             task_id = await provider.submit(claimed["request"], key=key)
         except NotSent as error:
@@ -175,6 +218,7 @@ class Ledger:
         except OutcomeUnknown as error:
             await self._note(key, "order.outcome_unknown", {"code": error.code, "message": error.message})
         else:
+            reached("submit.after")
             await self.bind(key, task_id)
 
     async def _not_sent(self, key: str, looks: int, error: NotSent) -> None:
@@ -182,7 +226,8 @@ class Ledger:
             await self.fail(key, error.code, error.message)
             return
         await self.db.execute(
-            "update orders set called_at = null, looks = looks + 1, next_look_at = now() + %s where key = %s",
+            "update orders set called_at = null, looks = looks + 1, next_look_at = now() + %s"
+            " where key = %s and state = 'reserved'",
             (timedelta(seconds=min(2**looks, 60)), key),
         )
 
@@ -227,13 +272,53 @@ class Ledger:
         )
 
     async def lose(self, key: str) -> bool:
-        """Give up looking for an order that was called and cannot be found: its outcome is for a person to say."""
+        """Call the outcome of an order that was called and cannot be found unknown: a person has to say.
+
+        It is looked for all the same, now and then: what turns up late is still bound.
+        """
         return await self._move(
-            "update orders set state = 'unknown', next_look_at = null where key = %(key)s and state = 'reserved'",
+            "update orders set state = 'unknown', next_look_at = now() + %(look)s"
+            " where key = %(key)s and state = 'reserved'",
             key,
             "order.unknown",
             {},
+            look=LATE_LOOK,
         )
+
+    async def declare_not_made(self, run_id: UUID | str, *, by: str, channel: str) -> list[str]:
+        """Close the orders of a run whose outcome is unknown, because a person says they were not made.
+
+        What was reserved for them is given back. Returns their keys.
+        """
+        said = {"code": "declared_not_made", "message": f"{by} says that this was not made."}
+        async with self.db.transaction() as conn:
+            cursor = await conn.execute(
+                "update orders set state = 'failed', spent_usd = 0, result = %s, settled_at = now(),"
+                " next_look_at = null where run_id = %s and state = 'unknown' returning key",
+                (Jsonb(said), run_id),
+            )
+            keys = [str(row["key"]) for row in await cursor.fetchall()]
+            for key in keys:
+                payload = {**said, "by": by}
+                await record(conn, source=channel, kind="order.failed", run_id=run_id, subject=key, payload=payload)
+        return keys
+
+    async def report_duplicates(self, key: str, task_ids: Sequence[str]) -> None:
+        """Tell the feed that the provider made an order more than once, which it charges for. Told once for each."""
+        async with self.db.transaction() as conn:
+            row = await (await conn.execute("select run_id, provider from orders where key = %s", (key,))).fetchone()
+            if row is None:
+                return
+            for task_id in task_ids:
+                await record(
+                    conn,
+                    source="ledger",
+                    external_id=f"duplicate:{row['provider']}:{task_id}",
+                    kind="charge.duplicate",
+                    run_id=row["run_id"],
+                    subject=key,
+                    payload={"task_id": task_id},
+                )
 
     async def look_again(self, key: str, after: timedelta, progress: float | None = None) -> None:
         """Put off the next look at an order, and keep how far it is (0..1)."""
@@ -313,7 +398,9 @@ class Ledger:
             return known["result"] or {}
         if not known:
             await self._reserve_answer(key, run_id)
+        reached("answer.before")
         answer = await ask()
+        reached("answer.after")
         usd = self.usd_of_tokens(answer.input_tokens, answer.output_tokens)
         value: BaseModel = answer.value
         await self.db.execute(

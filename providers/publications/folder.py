@@ -51,6 +51,10 @@ class Folder:
         """The id of the publication: placing it leaves no trace, so it can never be lost."""
         return [id_of(request, key)]
 
+    def whereabouts(self, request: Json, *, key: str) -> str:
+        """The folder that the film is laid into."""
+        return str(self._root / id_of(request, key))
+
     async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Failed | Done:
         """Lay the publication down, whole or not at all, unless it lies there already.
 

@@ -105,6 +105,10 @@ class UploadPost:
         request_id = id_of(request, key)
         return [request_id] if await self._status(request_id) else []
 
+    def whereabouts(self, request: Json, *, key: str) -> str:
+        """The status of the upload under the id it was sent with, which was chosen before the call."""
+        return f"{self._line.base_url}/uploadposts/status?request_id={id_of(request, key)}"
+
     async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
         """How far a publication is. Done as soon as one platform has it; those that have not are in `failed`.
 

@@ -42,6 +42,10 @@ class EmbeddedRenders:
         """The id `submit` returns: a render needs no placing."""
         return [await self.submit(request, key=key)]
 
+    def whereabouts(self, request: Json, *, key: str) -> str:
+        """Nowhere: it is made on this machine, and never of unknown outcome."""
+        return "this machine"
+
     async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
         """Render the film into `into` and judge it.
 
