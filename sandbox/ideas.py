@@ -82,7 +82,7 @@ class _Writer:
         between = parts[1] if parts else ": "
         return {
             "title": f"{subject}: {name}",
-            "scene": f"Extreme close-up of a {name.lower()}, the object of {subject}, in the spirit of {self.phrase}."
+            "scene": f"A {name.lower()} in extreme close-up, the object of {subject}, in the spirit of {self.phrase}."
             f" Two hands touch it slowly and {material.touched}",
             "sound": f"{capitalised(material.sound)}; at second 3 a soft whisper: {name.lower()}.",
             "overlay": f"{subject}{between}{name}",

@@ -9,7 +9,7 @@ import pytest
 from sandbox_server import Client, Receiver, Server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("sandbox"))
     yield running

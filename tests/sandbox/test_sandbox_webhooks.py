@@ -1,6 +1,7 @@
 """Webhooks: signed, written down before they are sent, repeated until they are taken, and the tricks on them."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ def verified(one: Received, secret: str) -> bool:
     except WebhookVerificationError:
         return False
     return True
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One of its own: videos that other tests left behind would be announced here."""
+    running = Server(tmp_path_factory.mktemp("webhooks"))
+    yield running
+    running.stop()
 
 
 async def test_a_finished_video_is_announced_with_a_signature(
