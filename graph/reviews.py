@@ -37,8 +37,12 @@ def review_of(gate: Gate, state: State) -> dict[str, Any]:
 
 
 def _ideas_shown(ideas: ShownIdeas) -> dict[str, Any]:
-    estimate = Decimal(ideas["usd_per_clip"]) * len(ideas["make"])
-    return {**ideas, "estimated_usd": str(estimate)}
+    return {**ideas, "estimated_usd": str(estimate(ideas))}
+
+
+def estimate(ideas: ShownIdeas) -> Decimal:
+    """What making these ideas costs, in USD."""
+    return Decimal(ideas["usd_per_clip"]) * len(ideas["make"])
 
 
 def _film_shown(state: State) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from graph.reviews import estimate
 from runs.production import Production
 from storage.ledger import OrderRow
 
@@ -16,13 +17,14 @@ async def artifacts_of(
     made: dict[str, Any] = dict(known or {})
     if "ideas" in values:
         made["ideas"] = {key: values["ideas"][key] for key in ("title", "ideas")}
+        made["ideas"]["estimated_usd"] = str(estimate(values["ideas"]))
     orders = await production.ledger.of_run(run_id)
     if clips := [_clip(order) for order in orders if order["kind"] == "clip"]:
         made["clip_manifest"] = {"clips": clips}
     if "film" in values:
         made["final_video"] = {**values["film"], "url": f"/v1/artifacts/{values['film']['digest']}"}
     if facts := values.get("publication", {}).get("facts"):
-        made["publication"] = {**facts, **values.get("caption", {})}
+        made["publication"] = {**facts, **{key: values["caption"][key] for key in ("caption", "hashtags")}}
     return made
 
 

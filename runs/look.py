@@ -42,7 +42,7 @@ async def page(
 
 def as_view(row: RunRow, costs: Costs) -> dict[str, Any]:
     """A run's row as JSON, in the words of the API reference."""
-    estimated = (row["review"] or {}).get("shown", {}).get("estimated_usd")
+    estimated = row["artifacts"].get("ideas", {}).get("estimated_usd")
     return {
         "run_id": str(row["id"]),
         "status": row["status"],
