@@ -1,0 +1,96 @@
+# Everything runs from `.venv`; Studio has an environment of its own, because it cannot share one with the tests.
+
+PYTHON ?= $(shell for it in python3.13 python3.12 python3.11 python3; do \
+	$$it -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$it && break; done)
+BRIEF ?= a relaxing rain video
+PROJECT ?= shorts
+RENDER ?= embedded
+CHAOS_KILLS ?= 200
+
+BIN := .venv/bin
+STUDIO := .venv-studio
+INSTALL := -m pip install --disable-pip-version-check --quiet --no-deps
+UV = $(shell test -x $(BIN)/uv && echo $(BIN)/uv || echo $(PYTHON) -m uv)
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint serve studio studio-setup openapi lock chaos remotion clean
+
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
+		while IFS='|' read -r name said; do printf '%-18s %s\n' "$$name" "$$said"; done
+
+setup: .venv/.with-tools ## Install everything that working on the code takes
+
+demo: .venv/.installed ## Make a film in this terminal: BRIEF="…" PROJECT=shorts
+	@$(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
+
+test: .venv/.with-tools ## Run the tests: no service, no key
+	@$(BIN)/python -m pytest --durations=5
+
+check: .venv/.with-tools lint ## Check format, style, types, layers, and run the tests with their coverage
+	@$(BIN)/python -m pytest --durations=5 --cov --cov-report=term
+
+lint: .venv/.with-tools
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+serve: .venv/.installed ## Serve the API, with a worker, on port 8000
+	@$(BIN)/myloware serve
+
+studio: studio-setup ## Open the graphs in LangGraph Studio, offline, on port 2024
+	@.ci/studio
+
+studio-setup: .venv/.installed $(STUDIO)/.installed
+
+openapi: .venv/.installed ## Write openapi.json
+	@$(BIN)/myloware openapi > .openapi.new && mv .openapi.new openapi.json
+
+lock: | .venv ## Resolve the dependencies anew into the lock files (needs uv)
+	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: $(BIN)/pip install uv" >&2; exit 1; }
+	$(COMPILE) -o requirements.lock
+	$(COMPILE) -c requirements.lock --group dev -o requirements-dev.lock
+	$(COMPILE) -c requirements.lock --group studio -o requirements-studio.lock
+
+chaos: .venv/.with-tools ## Kill it again and again, and see that nothing is lost or paid twice: CHAOS_KILLS=200
+	@$(BIN)/python -m tests.chaos --kills $(CHAOS_KILLS)
+
+remotion: ## Build and start the optional render service (Node)
+	cd remotion && npm ci && npm run build && npm start
+
+clean: ## Remove the environments and everything made; the data folder .myloware stays
+	rm -rf .venv .venv-studio .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache \
+		.import_linter_cache .hypothesis .langgraph_api .openapi.new
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A brief is words of a person: it reaches the program through the environment, never through the shell's eyes.
+demo: export BRIEF := $(BRIEF)
+demo: export PROJECT := $(PROJECT)
+
+# ---- the environments: made once, and again when what is asked for has changed ----
+
+.venv:
+	@test -n "$(PYTHON)" || { echo "MyloWare needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "MyloWare needs Python 3.11 or newer, and $(PYTHON) is older." >&2; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) cannot make an environment: on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+
+.venv/.installed: requirements.lock pyproject.toml | .venv
+	@echo "Installing MyloWare (a minute or two, the first time)"
+	@$(BIN)/python $(INSTALL) -r requirements.lock
+	@$(BIN)/python $(INSTALL) -e .
+	@touch $@
+
+.venv/.with-tools: requirements-dev.lock .venv/.installed
+	@echo "Installing the tools"
+	@$(BIN)/python $(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+$(STUDIO)/.installed: requirements-studio.lock pyproject.toml | .venv
+	@echo "Installing Studio"
+	@test -x $(STUDIO)/bin/python || $(BIN)/python -m venv $(STUDIO)
+	@$(STUDIO)/bin/python $(INSTALL) -r requirements-studio.lock
+	@touch $@
