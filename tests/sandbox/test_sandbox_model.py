@@ -68,7 +68,7 @@ BRIEF = HumanMessage("<brief>\nRain on a quiet city at night\n</brief>")
 
 @pytest.fixture
 async def model(server: Server) -> AsyncIterator[ChatOpenAI]:
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(verify=False) as http:
         yield ChatOpenAI(
             model="sandbox-rules",
             base_url=f"{server.url}/v1",

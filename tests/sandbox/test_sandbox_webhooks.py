@@ -137,7 +137,7 @@ async def test_an_event_can_be_lost(client: Client, receiver: Receiver, endpoint
 
 async def test_an_event_can_be_late(client: Client, receiver: Receiver, endpoint: dict[str, Any]) -> None:
     """A later one overtakes it."""
-    await client.fault("webhook_delay", seconds=1.5)
+    await client.fault("webhook_delay", seconds=1)
     late = await client.finished("Late")
     early = await client.finished("Early")
     received = await receiver.until(lambda received: len(received) >= 2)
