@@ -23,6 +23,7 @@ help: ## List what can be made
 
 setup: .venv/.with-tools ## Install everything that working on the code takes
 
+# RENDER=remotion is to start the render service beside it, and name it in REMOTION_URL.
 demo: .venv/.installed ## Make a film in this terminal: BRIEF="…" PROJECT=shorts
 	@$(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
 
@@ -44,7 +45,7 @@ serve: .venv/.installed ## Serve the API, with a worker, on port 8000
 studio: studio-setup ## Open the graphs in LangGraph Studio, offline, on port 2024
 	@.ci/studio
 
-studio-setup: .venv/.installed $(STUDIO)/.installed
+studio-setup: $(STUDIO)/.installed
 
 openapi: .venv/.installed ## Write openapi.json
 	@$(BIN)/myloware openapi > .openapi.new && mv .openapi.new openapi.json
@@ -66,9 +67,10 @@ clean: ## Remove the environments and everything made; the data folder .myloware
 		.import_linter_cache .hypothesis .langgraph_api .openapi.new
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A brief is words of a person: it reaches the program through the environment, never through the shell's eyes.
-demo: export BRIEF := $(BRIEF)
-demo: export PROJECT := $(PROJECT)
+# A brief is a person's words: it reaches the program through the environment, so that neither make nor the shell
+# reads anything into it.
+demo: override export BRIEF := $(value BRIEF)
+demo: override export PROJECT := $(value PROJECT)
 
 # ---- the environments: made once, and again when what is asked for has changed ----
 
