@@ -21,7 +21,6 @@ STATUS: dict[type[of_runs.RunError], int] = {
     of_runs.ProjectNotFound: 404,
     of_runs.RunNotFound: 404,
     of_runs.ArtifactNotFound: 404,
-    of_runs.Invalid: 422,
     of_runs.GateNotOpen: 409,
     of_runs.StaleReview: 409,
     of_runs.RunEnded: 409,
@@ -75,6 +74,10 @@ def as_api_error(error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
+        case of_runs.Invalid():
+            # Told like any other field that does not fit: its path, and what is wrong with it.
+            fields = {f"body.{error.details['field']}": error.message} if "field" in error.details else {}
+            return ApiError(422, error.code, error.message, {"fields": fields})
         case of_runs.RunError():
             status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
             return ApiError(status, error.code, error.message, error.details)

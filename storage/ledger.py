@@ -64,12 +64,14 @@ class OrderRow(TypedDict):
 # One reservation at a time: what is free under a cap cannot be promised twice.
 CAPS_LOCK = "select pg_advisory_xact_lock(hashtextextended('caps', 0))"
 
-# An approval counts for exactly what it was given for: what was approved, or the clip asked to be made again.
-APPROVED = """
+# An approval counts for exactly what it was given for: what was approved, or the clip asked to be made again,
+# by its number in the list or in the words of the comment.
+APPROVED = r"""
 select 1 from decisions
 where number = %(decision)s and run_id = %(run_id)s and (
     (verdict = 'approve' and approved_digest = %(digest)s)
-    or (verdict = 'revise' and approved_digest = %(digest)s and clips @> to_jsonb(%(clip)s::int)))
+    or (verdict = 'revise' and approved_digest = %(digest)s and %(clip)s::int is not null
+        and (clips @> jsonb_build_array(jsonb_build_object('clip', %(clip)s::int)) or comment ~ concat('\m', %(clip)s::int, '\M'))))
 """
 
 CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}

@@ -57,6 +57,8 @@ options:
 One calm shot. No faces, no brands.
 """
 
+PAIR = TINY.replace("clips: 1\nclip_seconds: 3", "clips: 2\nclip_seconds: 2").replace("One clip of three", "Two of two")
+
 
 class Sandbox:
     """A running `python -m sandbox`, and what its admin tells."""
@@ -142,7 +144,7 @@ class World:
     def _run(self) -> None:
         try:
             asyncio.run(self._live())
-        except BaseException as error:  # noqa: BLE001 - told in the test's own thread
+        except BaseException as error:
             self._error = error
         finally:
             self._ready.set()
@@ -230,7 +232,7 @@ def settings_for(dsn: str, folder: Path, sandbox: Sandbox, **changes: Any) -> Se
     projects = folder / "projects"
     projects.mkdir(parents=True, exist_ok=True)
     (projects / "tiny.md").write_text(TINY)
-    (projects / "other.md").write_text(TINY)
+    (projects / "pair.md").write_text(PAIR)
     profiles = folder / "profiles.toml"
     profiles.write_text(PROFILES.replace('"180x320"', '"180x320", "720x1280"').replace("3, 4]", "3, 4, 8]"))
     values: dict[str, Any] = {
