@@ -1,0 +1,1 @@
+"""The doors for chat clients and agents: the OpenAI-compatible one, and MCP."""
