@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -12,16 +13,17 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from providers.media import leash, picture
-from providers.media.conform import Finding, final_video_conforms
+from providers.media.conform import MAX_BYTES, Finding, final_video_conforms
 from providers.media.loudness import RATE, SILENT_LUFS, Sound
 from providers.media.overlay import drawable, layer
 from providers.media.sound import mastered, silence, sound_of
 from providers.media.timeline import Cut, timeline
-from providers.media.writer import write_mp4
+from providers.media.writer import CRF, TooManyBytes, write_mp4
 from providers.renders.manifest import Manifest
 
 COMMENT = "AI-generated content. Made with MyloWare."
-MAX_FILM_BYTES = 287_000_000
+MAX_BIT_RATE = 24_000_000
+COARSEST_CRF = 42
 _SOFT_START = RATE // 100
 
 
@@ -44,16 +46,22 @@ def render(
             yield frame
             progress((number + 1) / total)
 
-    write_mp4(
-        target,
-        counted(),
-        sound,
-        width=manifest.width,
-        height=manifest.height,
-        fps=manifest.fps,
-        max_kbit=min(16_000, int(MAX_FILM_BYTES * 8 / 1000 * 0.95 / manifest.seconds) - 200),
-        comment=COMMENT,
-    )
+    most = int(min(MAX_BYTES * 0.95, MAX_BIT_RATE / 8 * manifest.seconds))
+    for crf in range(CRF, COARSEST_CRF + 1, 6):
+        # The next try is seen as coarser only where the picture is noise; no other film needs one.
+        with contextlib.suppress(TooManyBytes):
+            write_mp4(
+                target,
+                counted(),
+                sound,
+                width=manifest.width,
+                height=manifest.height,
+                fps=manifest.fps,
+                crf=crf,
+                max_bytes=most if crf < COARSEST_CRF else None,
+                comment=COMMENT,
+            )
+            break
     return lufs
 
 

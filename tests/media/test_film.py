@@ -159,3 +159,14 @@ def test_a_file_that_is_no_film_does_not_conform(tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"<html>")
 
     assert [finding.rule for finding in errors(final_video_conforms(tmp_path / "film.mp4", seconds=3))] == ["readable"]
+
+
+def test_a_film_of_noise_is_not_too_large_for_the_platforms(clip, tmp_path, monkeypatch):
+    """What would have too many bytes is coded more coarsely, and is whole nevertheless."""
+    monkeypatch.setattr(film, "MAX_BIT_RATE", 500_000)
+
+    film.render(manifest(3), [clip(seconds=3.0)], tmp_path / "film.mp4")
+
+    findings = final_video_conforms(tmp_path / "film.mp4", seconds=3, **SIZE)
+    assert errors(findings) == []
+    assert (tmp_path / "film.mp4").stat().st_size < (500_000 + 192_000) / 8 * 3 * 1.2
