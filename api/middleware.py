@@ -26,6 +26,8 @@ class RequestId:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid4().hex
+        # For whoever answers from outside of here, because what is inside broke.
+        scope.setdefault("state", {})["request_id"] = request_id
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -66,14 +68,17 @@ class BodyLimit:
 
         async def watched(message: Message) -> None:
             nonlocal answered
-            answered = True
-            await send(message)
+            # Whoever reads the body may take our refusal for a body that cannot be read: that is not said.
+            if answered or read <= BODY_LIMIT:
+                answered = True
+                await send(message)
 
         try:
             await self.app(scope, counted, watched)
         except BodyTooLarge:
             if answered:
                 raise
+        if read > BODY_LIMIT and not answered:
             await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:
