@@ -27,6 +27,10 @@ class Manifest(BaseModel):
     crossfade_seconds: float = Field(0.5, ge=0, le=5)
     loudness_lufs: float = Field(-14.0, ge=-40, le=0)
     clips: list[ManifestClip] = Field(min_length=1, max_length=24)
+    #: The look and its own words, for a renderer that has looks; the embedded one has none and leaves them out.
+    composition: str = Field("shorts", pattern="^[a-z0-9_-]{1,64}$")
+    title: str = Field("", max_length=120)
+    props: dict[str, str] = Field(default_factory=dict, max_length=16)
 
     @property
     def seconds(self) -> float:

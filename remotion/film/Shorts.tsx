@@ -81,7 +81,7 @@ const TitleCard: FC<{look: Look; frames: number}> = ({look, frames}) => {
 	const words = fitted(look.title, {room: room - 24 * unit, largest: Math.round(124 * unit), lines: 4});
 	return (
 		<AbsoluteFill style={{opacity: 1 - gone}}>
-			<AbsoluteFill style={{background: 'rgba(8,10,18,.52)'}} />
+			<AbsoluteFill style={{background: 'rgba(8,10,18,.50)', backdropFilter: `blur(${26 * unit}px)`}} />
 			<div
 				style={{
 					position: 'absolute',
@@ -120,7 +120,7 @@ const EndCard: FC<{look: Look; from: number; frames: number}> = ({look, from, fr
 	const words = text ? fitted(text, {room: room - 24 * unit, largest: Math.round(92 * unit), lines: 3}) : null;
 	return (
 		<AbsoluteFill>
-			<AbsoluteFill style={{background: 'rgba(8,10,18,.56)', opacity: there}} />
+			<AbsoluteFill style={{background: 'rgba(8,10,18,.54)', opacity: there, backdropFilter: `blur(${26 * unit}px)`}} />
 			<div
 				style={{
 					position: 'absolute',
