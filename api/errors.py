@@ -20,9 +20,11 @@ log = logging.getLogger(__name__)
 STATUS: dict[type[of_runs.RunError], int] = {
     of_runs.ProjectNotFound: 404,
     of_runs.RunNotFound: 404,
+    of_runs.RevisionNotFound: 404,
     of_runs.ArtifactNotFound: 404,
     of_runs.GateNotOpen: 409,
     of_runs.StaleReview: 409,
+    of_runs.BudgetExceeded: 409,
     of_runs.RunEnded: 409,
     of_runs.NotRetryable: 409,
     of_runs.OutcomeUnknown: 409,
@@ -111,9 +113,10 @@ def install(app: FastAPI) -> None:
         return JSONResponse(ApiError(error.status_code, code, message).body, error.status_code, error.headers)
 
     async def broken(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s broke", request.method, request.url.path, exc_info=error)
+        request_id = getattr(request.state, "request_id", "")
+        log.error("%s %s broke (request %s)", request.method, request.url.path, request_id, exc_info=error)
         said = "Something broke inside; it was written to the log under this request's id."
-        return JSONResponse(ApiError(500, "internal_error", said).body, 500)
+        return JSONResponse(ApiError(500, "internal_error", said).body, 500, {"X-Request-ID": request_id})
 
     app.add_exception_handler(ApiError, ours)
     app.add_exception_handler(of_runs.RunError, ours)

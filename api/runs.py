@@ -13,10 +13,12 @@ from fastapi.responses import JSONResponse
 from api.callers import Caller, Parts
 from api.errors import ApiError, responses
 from api.idempotency import Once
-from api.schemas import Approve, Retry, Run, RunPage, Started, StartRun
+from api.schemas import Approve, Fork, NotedClip, Number, Quote, Retry, Run, RunPage, Started, StartRun
+from graph.state import ClipNote
 from graph.steps import Status
 from runs import control, look
-from runs.decide import decide, verdict_of
+from runs.decide import decide, quote, verdict_of
+from runs.fork import fork
 from runs.start import start
 
 CHANNEL = "api"
@@ -81,7 +83,9 @@ async def approve(run_id: UUID, body: Approve, parts: Parts, once: OnceDep) -> J
             verdict=body.decision or verdict_of(body.approved, body.comment),
             comment=body.comment,
             edits=body.edits,
-            clips=body.clips,
+            clips=[_noted(clip) for clip in body.clips or []],
+            takes=body.takes,
+            keep=body.keep,
             digest=body.digest,
             decided_by=once.who.id,
             channel=CHANNEL,
@@ -107,12 +111,15 @@ async def cancel_run(run_id: UUID, parts: Parts, once: OnceDep) -> JSONResponse:
 @router.post("/{run_id:uuid}/retry", response_model=Run, responses=responses(404, 409))
 async def retry_run(run_id: UUID, parts: Parts, once: OnceDep, body: Retry | None = None) -> JSONResponse:
     """Let a failed run go on from its last checkpoint. Nothing that was paid is paid again."""
+    wanted = body or Retry.model_validate({})
 
     async def do() -> dict[str, Any]:
         await control.retry(
             parts.production,
             run_id,
-            not_made=body is not None and body.not_made,
+            not_made=wanted.not_made,
+            prompts=wanted.prompts,
+            drop=wanted.drop,
             by=once.who.id,
             channel=CHANNEL,
             external_id=f"retry:{once.external_id}",
@@ -120,6 +127,43 @@ async def retry_run(run_id: UUID, parts: Parts, once: OnceDep, body: Retry | Non
         return await look.view(parts.production, run_id)
 
     return await once(body, do)
+
+
+@router.post("/{run_id:uuid}/fork", response_model=Started, responses=responses(404, 409))
+async def fork_run(run_id: UUID, parts: Parts, once: OnceDep, body: Fork | None = None) -> JSONResponse:
+    """Begin a new run with the ideas of this one; clips that would be the same are not paid again."""
+    wanted = body or Fork.model_validate({})
+
+    async def do() -> dict[str, Any]:
+        run = await fork(
+            parts.production,
+            run_id,
+            revision=wanted.revision,
+            project=wanted.project,
+            options=wanted.options,
+            edits=wanted.edits,
+            budget_usd=wanted.budget_usd,
+            started_by=once.who.id,
+            channel=CHANNEL,
+            request_key=once.key,
+        )
+        return {"run_id": str(run["id"]), "status": "pending"}
+
+    return await once(body, do)
+
+
+@router.get("/{run_id:uuid}/quote", response_model=Quote, responses=responses(404, 409))
+async def quote_clips(
+    run_id: UUID, parts: Parts, _who: Caller, clips: Annotated[list[Number], Query(max_length=24)]
+) -> dict[str, Any]:
+    """What making these clips again would cost. Decides nothing."""
+    return await quote(parts.production, run_id, clips)
+
+
+def _noted(clip: int | NotedClip) -> ClipNote:
+    if isinstance(clip, int):
+        return ClipNote(clip=clip, comment="")
+    return ClipNote(clip=clip.clip, comment=clip.comment)
 
 
 def _cursor(run: dict[str, Any]) -> str:

@@ -24,6 +24,21 @@ def _storable(text: str) -> str:
     return text
 
 
+def _all_storable(value: Any) -> Any:
+    """JSON of which every text can be held."""
+    match value:
+        case str():
+            _storable(value)
+        case list():
+            for each in value:
+                _all_storable(each)
+        case dict():
+            for name, each in value.items():
+                _storable(name)
+                _all_storable(each)
+    return value
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 Words = Annotated[Text, Field(max_length=500)]
 
@@ -100,6 +115,7 @@ class Run(BaseModel):
     cost: Cost
     review: Review | None
     revision: int
+    forked_from: UUID | None
 
 
 class RunPage(BaseModel):
@@ -107,6 +123,16 @@ class RunPage(BaseModel):
 
     runs: list[Run]
     next_cursor: str | None
+
+
+Number = Annotated[int, Field(ge=1, le=24)]
+
+
+class NotedClip(Request):
+    """A clip to make again, and what should be different."""
+
+    clip: Number
+    comment: Text = Field("", max_length=1_000, examples=["too dark"])
 
 
 class Approve(Request):
@@ -118,13 +144,19 @@ class Approve(Request):
     decision: Literal["approve", "revise", "reject"] | None = Field(
         None, description="When `approved` and `comment` do not say it: approve, revise or reject."
     )
-    edits: list[dict[str, Any]] | dict[str, Any] | None = Field(
+    edits: Annotated[list[dict[str, Any]] | dict[str, Any] | None, AfterValidator(_all_storable)] = Field(
         None, description="Ideation: the idea list as you want it. Publish: `caption`, `hashtags`."
     )
-    clips: list[Annotated[int, Field(ge=1, le=24)]] | None = Field(
-        None, max_length=24, description="Publish, with changes requested: the numbers of clips to make again."
+    clips: list[Number | NotedClip] | None = Field(
+        None, max_length=24, description="Publish, with changes requested: the clips to make again."
     )
-    digest: str | None = Field(None, max_length=128, description="Of what you saw; 409 if it changed meanwhile.")
+    takes: dict[Number, Annotated[int, Field(ge=0, le=1000)]] | None = Field(
+        None, max_length=24, description="Publish, with changes requested: for a clip, the take to use."
+    )
+    keep: list[Number] | None = Field(
+        None, max_length=24, description="Ideation, with an approval: the numbers of the ideas to keep, in order."
+    )
+    digest: Text | None = Field(None, max_length=128, description="Of what you saw; 409 if it changed meanwhile.")
 
 
 class Retry(Request):
@@ -133,6 +165,32 @@ class Retry(Request):
     not_made: bool = Field(
         False, description="Your word that orders of unknown outcome were not made; they are ordered again."
     )
+    prompts: dict[Number, Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
+        default_factory=dict, max_length=24, description="Other words for clips that failed, by number."
+    )
+    drop: list[Number] = Field(
+        default_factory=list, max_length=24, description="The numbers of failed clips to do without."
+    )
+
+
+class Fork(Request):
+    """What a new run takes from this one, and what is different."""
+
+    revision: int | None = Field(None, ge=1, le=10_000, description="Of the ideas; the last one if not named.")
+    project: str | None = Field(None, pattern="^[a-z0-9_-]{1,64}$", description="The same ideas in another style.")
+    options: dict[Annotated[Text, Field(max_length=64)], Annotated[int, Field(ge=-(2**31), lt=2**31)]] | None = Field(
+        None, max_length=20
+    )
+    edits: list[dict[str, Any]] | None = Field(None, max_length=24, description="The ideas as you want them.")
+    budget_usd: Decimal | None = Field(None, ge=0, le=100_000, allow_inf_nan=False)
+
+
+class Quote(BaseModel):
+    """What something would cost, in USD."""
+
+    usd: float
+    cap_left_usd: float
+    fits: bool
 
 
 class Happened(BaseModel):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from langgraph.types import interrupt
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from graph.reviews import as_question, edited, review_of
-from graph.state import Decided, Gate, State
+from graph.state import ClipNote, Decided, Gate, State
 from providers.orders import digest_of
 
 REJECTED = {"code": "rejected", "message": "A reviewer rejected it, so the run ended here."}
@@ -27,8 +27,15 @@ class Decision(BaseModel):
     verdict: Literal["approve", "revise", "reject"]
     comment: str = ""
     edits: Any = None
-    clips: list[int] = []
+    clips: list[ClipNote] = []
+    takes: dict[str, int] = {}
     number: int = 0
+
+    @field_validator("clips", mode="before")
+    @classmethod
+    def _numbers_alone(cls, clips: Any) -> Any:
+        """A number alone is a clip without a note."""
+        return [{"clip": c, "comment": ""} if isinstance(c, int) else c for c in clips]
 
     @model_validator(mode="before")
     @classmethod
@@ -68,28 +75,39 @@ def _inbox_form(answer: dict[str, Any]) -> dict[str, Any]:
 def ideation_gate(state: State) -> State:
     """Shows the ideas and what they cost; goes on with them as the reviewer approved them."""
     decided, shown = _ask("ideation", state)
-    ideas = state["ideas"]
-    return {**decided, "ideas": {**ideas, "ideas": shown["ideas"]}}
+    return {**decided, "ideas": {**state["ideas"], "ideas": shown["ideas"], "make": shown["make"]}}
 
 
 def publish_gate(state: State) -> State:
-    """Shows the film and what would be posted with it."""
+    """Shows the film and what would be posted with it; keeps the reviewer's words for caption and overlays."""
     decided, shown = _ask("publish", state)
-    words = {key: shown[key] for key in ("caption", "hashtags")}
-    return {**decided, "caption": {**state["caption"], **words}}
+    overlays = {clip["clip"]: clip["overlay"] for clip in shown["clips"]}
+    ideas = [
+        {**idea, "overlay": overlays.get(number, idea["overlay"])}
+        for number, idea in enumerate(state["ideas"]["ideas"], start=1)
+    ]
+    return {
+        **decided,
+        "caption": {**state["caption"], "caption": shown["caption"], "hashtags": shown["hashtags"]},
+        "ideas": {**state["ideas"], "ideas": ideas},
+    }
 
 
 def _ask(gate: Gate, state: State) -> tuple[State, dict[str, Any]]:
     review = review_of(gate, state)
     decision = interrupt(as_question(review), response_schema=Decision)
-    shown = edited(gate, review["shown"], decision.edits) if decision.verdict == "approve" else review["shown"]
+    before = review["shown"]
+    shown = edited(gate, before, decision.edits)
+    approved = shown if decision.verdict == "approve" else before
     decided: Decided = {
         "number": decision.number,
         "revision": review["revision"],
         "verdict": decision.verdict,
         "comment": decision.comment,
         "clips": decision.clips,
-        "approved_digest": digest_of(shown) if decision.verdict != "reject" else None,
+        "takes": decision.takes,
+        "edited": sorted(key for key in shown if shown[key] != before[key]),
+        "approved_digest": digest_of(approved) if decision.verdict != "reject" else None,
     }
     change: State = {
         "gate": gate,

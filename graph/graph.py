@@ -18,6 +18,7 @@ NODES = (
     nodes.plan_clips,
     nodes.order_clip,
     nodes.await_clips,
+    nodes.rewrite_shots,
     nodes.order_render,
     nodes.await_render,
     nodes.write_caption,
@@ -39,6 +40,8 @@ def after_supervisor(state: State) -> str:
             return "write_caption"
         case {"step": "render"}:
             return "order_render"
+        case {"step": "review"}:
+            return "publish_gate"
     return "ideator"
 
 
@@ -50,14 +53,14 @@ def after_ideation_gate(state: State) -> str:
     return {"approve": "plan_clips", "revise": "supervisor"}.get(state["decisions"]["ideation"]["verdict"], END)
 
 
-def after_plan_clips(state: State) -> list[Send]:
-    """One order for each clip that is not made yet."""
-    made = {clip["shot"] for clip in state.get("clips", {}).values()}
-    return [Send("order_clip", shot) for shot in state["shots"].values() if shot["key"] not in made]
+def after_plan_clips(state: State) -> list[Send] | str:
+    """One order for each clip of this round; a fork may need none."""
+    sends = [Send("order_clip", state["shots"][str(number)]) for number in state["ordered"]]
+    return sends or "await_clips"
 
 
 def after_await_clips(state: State) -> str:
-    return "plan_clips" if state["failed_shots"] else "order_render"
+    return "rewrite_shots" if state["failed_shots"] else "order_render"
 
 
 def after_await_render(state: State) -> str:
@@ -85,13 +88,14 @@ def build_graph(ports: Ports) -> StateGraph[State]:
     line.add_conditional_edges(
         "supervisor",
         after_supervisor,
-        ["ideator", "ideation_gate", "plan_clips", "write_caption", "order_render", END],
+        ["ideator", "ideation_gate", "plan_clips", "write_caption", "order_render", "publish_gate", END],
     )
     line.add_conditional_edges("ideator", after_ideator, ["ideation_gate", END])
     line.add_conditional_edges("ideation_gate", after_ideation_gate, ["plan_clips", "supervisor", END])
-    line.add_conditional_edges("plan_clips", after_plan_clips, ["order_clip"])
+    line.add_conditional_edges("plan_clips", after_plan_clips, ["order_clip", "await_clips"])
     line.add_edge("order_clip", "await_clips")
-    line.add_conditional_edges("await_clips", after_await_clips, ["plan_clips", "order_render"])
+    line.add_conditional_edges("await_clips", after_await_clips, ["rewrite_shots", "order_render"])
+    line.add_edge("rewrite_shots", "plan_clips")
     line.add_edge("order_render", "await_render")
     line.add_conditional_edges("await_render", after_await_render, ["order_render", "write_caption"])
     line.add_edge("write_caption", "publish_gate")

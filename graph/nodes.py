@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import partial
 
 from langgraph.types import interrupt
 
 from agents.caption_writer import write_caption as ask_caption
 from agents.ideator import Idea, ideate
-from agents.shot_writer import shot_prompt
+from agents.shot_writer import rewrite_shot, shot_words, with_slate
 from agents.supervisor import route, screen
 from graph.ports import Ports
+from graph.reviews import used
 from graph.state import Clip, Going, Shot, State
 from prompts.project import Project
 from providers.orders import Approval, Order, Standing, digest_of
@@ -19,6 +21,8 @@ from providers.renders.manifest import Manifest, ManifestClip
 
 #: Why the ledger does not place an order. Trying again by itself would only be refused again.
 REFUSED_HERE = ("budget_exceeded", "not_approved", "cancelled")
+#: How a provider's moderation refuses a prompt.
+MODERATED = ("moderation_blocked", "sentinel_block", "content_policy_violation")
 
 
 class StepFailed(Exception):
@@ -38,14 +42,15 @@ async def supervisor(state: State, *, ports: Ports) -> State:
     going: Going = {"step": "ideas", "clips": [], "comment": asked["comment"]}
     if state["gate"] == "ideation":
         return {"going": going}
-    if asked["clips"]:
-        return {"going": {**going, "step": "clips", "clips": asked["clips"]}}
+    if wanted := await _wanted(state, ports):
+        return {**wanted, "going": {**going, **wanted["going"]}}
     answer = await ports.ledger.answer(
         f"{run['id']}:route:{asked['revision']}",
         run["id"],
         lambda: route(ports.model, _ideas(state), asked["comment"]),
     )
-    clips = [number for number in answer["clips"] if 1 <= number <= len(_ideas(state))]
+    numbers = [number for number, _ in used(state)]
+    clips = [number for number in answer["clips"] if number in numbers]
     if answer["step"] != "clips" or not clips:
         going["step"] = "ideas" if answer["step"] == "clips" else answer["step"]
         return {"going": going}
@@ -54,10 +59,34 @@ async def supervisor(state: State, *, ports: Ports) -> State:
     named = {int(number) for number in re.findall(r"\b\d{1,2}\b", asked["comment"])}
     if set(clips) <= named:
         return {"going": {**going, "step": "clips", "clips": clips}}
-    return {"going": {**going, "step": "clips", "clips": []}, "ideas": {**state["ideas"], "make": clips}}
+    return {"going": {**going, "step": "clips"}, "ideas": {**state["ideas"], "make": clips}}
+
+
+async def _wanted(state: State, ports: Ports) -> State | None:
+    """What a reviewer said plainly, which no model needs to read: clips, takes, words."""
+    asked, change = state["decisions"]["publish"], State()
+    if asked["takes"]:
+        change["clips"] = await _chosen(state, asked["takes"], ports)
+    step: Going | None = None
+    if asked["clips"]:
+        step = {"step": "clips", "clips": [note["clip"] for note in asked["clips"]], "comment": asked["comment"]}
+    elif asked["takes"] or "clips" in asked["edited"]:
+        step = {"step": "render", "clips": [], "comment": asked["comment"]}
+    elif asked["edited"]:
+        step = {"step": "review", "clips": [], "comment": asked["comment"]}
+    return {**change, "going": step} if step else None
+
+
+async def _chosen(state: State, takes: dict[str, int], ports: Ports) -> dict[str, Clip]:
+    """The clips with the takes that the reviewer chose."""
+    keys = {number: state["made"][number][str(take)] for number, take in takes.items()}
+    standing = await ports.ledger.standing(list(keys.values()))
+    return {**state["clips"], **{n: _clip(standing[key], takes[n]) for n, key in keys.items()}}
 
 
 async def _screen(state: State, ports: Ports) -> State:
+    if "ideas" in state:  # a fork begins with the ideas of another run, at the gate that shows them
+        return {"going": {"step": "clips", "clips": [], "comment": ""}}
     run, project = state["run"], _project(state, ports)
     verdict = await ports.moderation.check([run["brief"]])
     if verdict.flagged:
@@ -85,6 +114,11 @@ async def ideator(state: State, *, ports: Ports) -> State:
     if verdict.flagged:
         return _ended("ideas_refused", f"The ideas were refused by moderation: {', '.join(verdict.categories)}.")
     return {
+        # Other ideas, other clips: what was made for the last ones is not a take of these.
+        "clips": {},
+        "made": {},
+        "dropped": [],
+        "prompts": {},
         "ideas": {
             "title": answer["title"],
             "ideas": answer["ideas"],
@@ -98,19 +132,24 @@ async def plan_clips(state: State, *, ports: Ports) -> State:
     """Writes down every clip to be made, and reserves what they cost together, before any is ordered."""
     run, project = state["run"], _project(state, ports)
     ideas, shots = _ideas(state), dict(state.get("shots", {}))
-    decisions, again = state["decisions"], state.get("failed_shots", [])
-    remake = state["going"]["clips"]
-    approved = decisions["publish" if remake else "ideation"]
+    again, remake = state.get("failed_shots", []), state["going"]["clips"]
+    approved = state["decisions"]["publish" if remake else "ideation"]
+    notes = {note["clip"]: note["comment"] for note in approved["clips"]}
     numbers = again or remake or state["ideas"]["make"]
+    # New words stand for a shot until it is asked to be something else.
+    prompts = {n: words for n, words in state.get("prompts", {}).items() if again or int(n) not in numbers}
     for number in numbers:
         last = shots.get(str(number))
         take = last["take"] + 1 if last else 1
         kept = last if again and last else None  # a second take stands under the approval of the first
+        note = notes.get(number) or (state["going"]["comment"] if remake else "")
+        words = prompts.get(str(number)) or (kept["words"] if kept else shot_words(project, ideas[number - 1], note))
         shots[str(number)] = Shot(
             number=number,
             take=take,
             key=f"{run['id']}:clip:{number}:{take}",
-            prompt=shot_prompt(project, ideas[number - 1], _slate(run["id"], number, take)),
+            words=words,
+            prompt=with_slate(words, _slate(run["id"], number, take)),
             seconds=project.clip_seconds,
             size=project.clip_size,
             model=ports.video.model,
@@ -120,7 +159,13 @@ async def plan_clips(state: State, *, ports: Ports) -> State:
             remake=kept["remake"] if kept else bool(remake),
         )
     await ports.ledger.reserve([_order(shots[str(number)]) for number in numbers])
-    return {"shots": shots, "failed_shots": [], "retries": await ports.inbox.retries(run["id"])}
+    return {
+        "shots": shots,
+        "ordered": numbers,
+        "failed_shots": [],
+        "prompts": prompts,
+        "retries": await ports.inbox.retries(run["id"]),
+    }
 
 
 async def order_clip(shot: Shot, *, ports: Ports) -> State:
@@ -130,23 +175,62 @@ async def order_clip(shot: Shot, *, ports: Ports) -> State:
 
 
 async def await_clips(state: State, *, ports: Ports) -> State:
-    """Waits until every clip is made. One that failed is taken again, as often as the project or a person allows."""
-    shots = state["shots"]
+    """Waits until every clip of this round is made or failed.
+
+    A failed one is taken again: with other words if moderation refused it, once; as often as the project says if
+    not; and as a person wants who asked to try again. One bad clip never costs the others.
+    """
+    shots = {number: state["shots"][str(number)] for number in state["ordered"]}
     standing = await _all_over([shot["key"] for shot in shots.values()], "clips", ports)
-    failed = [number for number, shot in shots.items() if standing[shot["key"]].state != "settled"]
-    if failed:
-        takes, asked = _project(state, ports).takes, await _asked_again(state, ports)
-        for number in failed:
-            of_clip = standing[shots[number]["key"]]
-            final = of_clip.state == "unknown" or of_clip.result.get("code") in REFUSED_HERE
-            if not asked and (final or shots[number]["take"] >= takes):
-                raise _not_made(f"Clip {number}", of_clip)
-        return {"failed_shots": [int(number) for number in failed]}
-    clips: dict[str, Clip] = {}
+    clips, made = dict(state.get("clips", {})), dict(state.get("made", {}))
+    failed = []
     for number, shot in shots.items():
-        result = standing[shot["key"]].result
-        clips[number] = {"shot": shot["key"], "digest": result["digest"], "seconds": result["seconds"]}
-    return {"clips": clips, "failed_shots": []}
+        of_clip = standing[shot["key"]]
+        if of_clip.state == "settled":
+            clips[str(number)] = _clip(of_clip, shot["take"])
+            made[str(number)] = {**made.get(str(number), {}), str(shot["take"]): shot["key"]}
+        else:
+            failed.append(number)
+    change: State = {"clips": clips, "made": made, "failed_shots": failed}
+    if failed and await _asked_again(state, ports):
+        wishes = await ports.inbox.wishes(state["run"]["id"])
+        change["dropped"] = sorted({*state.get("dropped", []), *(set(wishes["drop"]) & set(failed))})
+        change["failed_shots"] = [number for number in failed if number not in change["dropped"]]
+        change["prompts"] = {**state.get("prompts", {}), **wishes["prompts"]}
+        return change
+    for number in failed:
+        of_clip = standing[shots[number]["key"]]
+        if not _taken_again(state, of_clip, shots[number], _project(state, ports).takes):
+            raise _not_made(f"Clip {number}", of_clip)
+    return change
+
+
+def _taken_again(state: State, of_clip: Standing, shot: Shot, takes: int) -> bool:
+    """Whether a failed clip is taken again without asking anybody."""
+    code = of_clip.result.get("code")
+    if of_clip.state == "unknown" or code in REFUSED_HERE:
+        return False
+    if code in MODERATED:
+        return str(shot["number"]) not in state.get("prompts", {})
+    return shot["take"] < takes
+
+
+async def rewrite_shots(state: State, *, ports: Ports) -> State:
+    """Has the words of shots that moderation refused written again, for the same ideas."""
+    run, prompts = state["run"], dict(state.get("prompts", {}))
+    shots = [state["shots"][str(number)] for number in state["failed_shots"]]
+    standing = await ports.ledger.standing([shot["key"] for shot in shots])
+    for shot in shots:
+        refusal = standing[shot["key"]].result
+        if refusal.get("code") not in MODERATED or str(shot["number"]) in prompts:
+            continue
+        answer = await ports.ledger.answer(
+            f"{run['id']}:words:{shot['number']}:{shot['take']}",
+            run["id"],
+            partial(rewrite_shot, ports.model, shot["words"], str(refusal.get("message", ""))),
+        )
+        prompts[str(shot["number"])] = answer["prompt"]
+    return {"prompts": prompts}
 
 
 async def order_render(state: State, *, ports: Ports) -> State:
@@ -158,9 +242,9 @@ async def order_render(state: State, *, ports: Ports) -> State:
             ManifestClip(
                 digest=state["clips"][str(number)]["digest"],
                 seconds=project.clip_seconds,
-                overlay=idea.overlay,
+                overlay=idea["overlay"],
             )
-            for number, idea in enumerate(_ideas(state), start=1)
+            for number, idea in used(state)
         ],
     ).model_dump()
     attempt = state["render"]["attempt"] + 1 if "render" in state else 1
@@ -187,7 +271,7 @@ async def write_caption(state: State, *, ports: Ports) -> State:
     """Writes what is posted with the film, unless there is a caption that nobody asked to change."""
     run, project = state["run"], _project(state, ports)
     previous, going = state.get("caption"), state["going"]
-    if previous and going["step"] in ("clips", "render"):
+    if previous and going["step"] in ("clips", "render", "review"):
         return {}
     revision = state.get("revisions", {}).get("publish", 0) + 1
     said = (
@@ -237,6 +321,10 @@ async def await_publication(state: State, *, ports: Ports) -> State:
     if not await _asked_again(state, ports):
         raise _not_made("The publication", standing)
     return {"publication": {**publication, "failed": True}}
+
+
+def _clip(standing: Standing, take: int) -> Clip:
+    return Clip(shot=standing.key, take=take, digest=standing.result["digest"], seconds=standing.result["seconds"])
 
 
 async def _all_over(keys: list[str], what: str, ports: Ports) -> dict[str, Standing]:

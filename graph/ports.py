@@ -13,7 +13,7 @@ from agents.ideator import Earlier
 from graph.state import Gate
 from prompts.project import Project
 from providers.moderation import Verdict
-from providers.orders import Answer, Order, Standing
+from providers.orders import Answer, Order, Standing, Wishes
 
 
 class Ledger(Protocol):
@@ -48,6 +48,10 @@ class Inbox(Protocol):
 
     async def retries(self, run_id: str) -> int:
         """How often a person asked to try a failed run again."""
+        ...
+
+    async def wishes(self, run_id: str) -> Wishes:
+        """What the person wanted done differently, who asked last."""
         ...
 
     async def history(self, run_id: str, gate: Gate) -> list[Earlier]:

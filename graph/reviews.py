@@ -20,13 +20,14 @@ class EditError(ValueError):
     """The reviewer's edits do not fit; the message says where."""
 
 
-class CaptionEdits(BaseModel):
-    """What a reviewer may change about a publication."""
+class FilmEdits(BaseModel):
+    """What a reviewer may change about a film without making a clip again."""
 
     model_config = ConfigDict(extra="forbid")
 
     caption: Annotated[str, text_of(500)] | None = None
     hashtags: list[str] | None = None
+    overlays: dict[int, Annotated[str, text_of(60, minimum=0)]] = {}
 
 
 def review_of(gate: Gate, state: State) -> dict[str, Any]:
@@ -49,7 +50,16 @@ def _film_shown(state: State) -> dict[str, Any]:
     return {
         "film": {key: state["film"][key] for key in ("digest", "seconds")},
         "title": state["ideas"]["title"],
-        "clips": len(state["ideas"]["ideas"]),
+        "clips": [
+            {
+                "clip": number,
+                "take": state["clips"][str(number)]["take"],
+                "takes": sorted(int(take) for take in state["made"][str(number)]),
+                "overlay": idea["overlay"],
+            }
+            for number, idea in used(state)
+        ],
+        "usd_per_clip": state["ideas"]["usd_per_clip"],
         "caption": state["caption"]["caption"],
         "hashtags": state["caption"]["hashtags"],
         "platforms": state["caption"]["platforms"],
@@ -57,29 +67,54 @@ def _film_shown(state: State) -> dict[str, Any]:
     }
 
 
+def used(state: State) -> list[tuple[int, dict[str, Any]]]:
+    """The ideas that are in the film, each with the number of its clip."""
+    dropped = state.get("dropped", [])
+    return [(n, idea) for n, idea in enumerate(state["ideas"]["ideas"], start=1) if n not in dropped]
+
+
 def edited(gate: Gate, shown: dict[str, Any], edits: Any) -> dict[str, Any]:
     """What is shown, with the reviewer's edits in it. Raises EditError for edits that do not fit.
 
-    At the ideation gate `edits` is the list of ideas as the reviewer wants it, as many as were shown; at the
-    publish gate an object with `caption`, `hashtags` or both.
+    At the ideation gate `edits` is the list of ideas as the reviewer wants it, in any order; some may be left out
+    as long as every clip is still to be made. At the publish gate it is an object with `caption`, `hashtags` and
+    `overlays` (the text over a clip, by its number).
     """
     if edits is None:
         return shown
     try:
-        if gate == "ideation":
-            ideas = [idea.model_dump() for idea in IDEAS.validate_python(edits)]
-            if len(ideas) != len(shown["ideas"]):
-                raise EditError(f"edits: {len(shown['ideas'])} ideas were shown, and {len(ideas)} came back.")
-            return {**shown, "ideas": ideas}
-        changes = CaptionEdits.model_validate(edits).model_dump(exclude_none=True)
-        return {
-            **shown,
-            **Caption(**{key: shown[key] for key in ("caption", "hashtags")} | changes).model_dump(),
-        }
+        return _ideas_edited(shown, edits) if gate == "ideation" else _film_edited(shown, edits)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(("edits", *map(str, fault["loc"])))
         raise EditError(f"{place}: {fault['msg'].removeprefix('Value error, ')}.") from error
+
+
+def _ideas_edited(shown: dict[str, Any], edits: Any) -> dict[str, Any]:
+    ideas = [idea.model_dump() for idea in IDEAS.validate_python(edits)]
+    before = len(shown["ideas"])
+    if len(ideas) == before:
+        return {**shown, "ideas": ideas}
+    if not 1 <= len(ideas) < before or len(shown["make"]) != before:
+        raise EditError(f"edits: {before} ideas were shown, and {len(ideas)} came back.")
+    changed: ShownIdeas = {
+        "title": shown["title"],
+        "ideas": ideas,
+        "make": list(range(1, len(ideas) + 1)),
+        "usd_per_clip": shown["usd_per_clip"],
+    }
+    return {**shown, **_ideas_shown(changed)}
+
+
+def _film_edited(shown: dict[str, Any], edits: Any) -> dict[str, Any]:
+    changes = FilmEdits.model_validate(edits)
+    words = {name: getattr(changes, name) for name in ("caption", "hashtags") if getattr(changes, name) is not None}
+    said = Caption(**{key: shown[key] for key in ("caption", "hashtags")} | words).model_dump()
+    numbers = [clip["clip"] for clip in shown["clips"]]
+    if strange := set(changes.overlays) - set(numbers):
+        raise EditError(f"edits.overlays: the film has no clip {min(strange)}.")
+    clips = [{**clip, "overlay": changes.overlays.get(clip["clip"], clip["overlay"])} for clip in shown["clips"]]
+    return {**shown, **said, "clips": clips}
 
 
 def as_question(review: dict[str, Any]) -> dict[str, Any]:

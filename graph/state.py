@@ -5,7 +5,9 @@ Node names and these keys are written into checkpoints: renaming one is a migrat
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
 
 Gate = Literal["ideation", "publish"]
 
@@ -20,9 +22,12 @@ class RunFacts(TypedDict):
 
 
 class Going(TypedDict):
-    """Where the supervisor sent the work, and the reviewer's words that made it."""
+    """Where the supervisor sent the work, and the reviewer's words that made it.
 
-    step: Literal["ideas", "clips", "caption", "render"]
+    `clips` are those to be made again; `review` is straight back to the gate, when nothing has to be made.
+    """
+
+    step: Literal["ideas", "clips", "caption", "render", "review"]
     clips: list[int]
     comment: str
 
@@ -36,6 +41,13 @@ class ShownIdeas(TypedDict):
     usd_per_clip: str
 
 
+class ClipNote(TypedDict):
+    """A clip to be made again, and what should be different."""
+
+    clip: int
+    comment: str
+
+
 class Decided(TypedDict):
     """The last decision at a gate. `number` is that of its row, or 0 in Studio, where there is none."""
 
@@ -43,16 +55,19 @@ class Decided(TypedDict):
     revision: int
     verdict: Literal["approve", "revise", "reject"]
     comment: str
-    clips: list[int]
+    clips: list[ClipNote]
+    takes: dict[str, int]
+    edited: list[str]
     approved_digest: str | None
 
 
 class Shot(TypedDict):
-    """One clip as it is ordered: `key` is that of the order, `take` counts from 1."""
+    """One clip as it is ordered: `key` is that of the order, `take` counts from 1, `prompt` is `words` and a slate."""
 
     number: int
     take: int
     key: str
+    words: str
     prompt: str
     seconds: int
     size: str
@@ -64,9 +79,10 @@ class Shot(TypedDict):
 
 
 class Clip(TypedDict):
-    """A clip that was made. `shot` is the key of the order that made it."""
+    """The clip that is used for a number. `shot` is the key of the order that made it, in this run or another."""
 
     shot: str
+    take: int
     digest: str
     seconds: float
 
@@ -94,14 +110,18 @@ class State(TypedDict, total=False):
 
     run: RunFacts  # the input
     going: Going  # supervisor
-    ideas: ShownIdeas  # ideator, supervisor, ideation_gate (edits)
+    ideas: ShownIdeas  # ideator, supervisor, the gates (edits)
     gate: Gate  # the gates: which was answered last
     revisions: dict[str, int]  # the gates: how often each was answered
     decisions: dict[str, Decided]  # the gates
-    shots: dict[str, Shot]  # plan_clips
+    shots: dict[str, Shot]  # plan_clips: the newest take of each number
+    ordered: list[int]  # plan_clips: the numbers of this round
     failed_shots: list[int]  # await_clips: to be taken again
+    prompts: dict[str, str]  # rewrite_shots, await_clips: the words of a shot that were written again
+    dropped: list[int]  # await_clips: numbers that a person gave up
+    made: dict[str, dict[str, str]]  # await_clips: for each number, its takes that were made, and their orders
     retries: int  # plan_clips, order_render, order_publication: a person's retries when it was ordered
-    clips: dict[str, Clip]  # await_clips
+    clips: dict[str, Clip]  # await_clips, supervisor (a take was chosen)
     render: Render  # order_render
     film: dict[str, Any]  # await_render
     caption: dict[str, Any]  # write_caption, publish_gate (edits)

@@ -25,6 +25,7 @@ STEP = {
     "plan_clips": "clips",
     "order_clip": "clips",
     "await_clips": "clips",
+    "rewrite_shots": "clips",
     "order_render": "render",
     "await_render": "render",
     "write_caption": "publisher",

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 from pydantic import BaseModel
 
@@ -55,6 +55,13 @@ class Standing:
     def over(self) -> bool:
         """Whether nothing more will come of it by itself."""
         return self.state in ("settled", "failed", "unknown")
+
+
+class Wishes(TypedDict):
+    """What a person wants of failed clips: other words for their prompts, by number, or to do without them."""
+
+    prompts: dict[str, str]
+    drop: list[int]
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ async def _next(production: Production, run: RunRow, snapshot: StateSnapshot) ->
     """What the thread and the rows say comes next."""
     if snapshot.created_at is None:
         facts = RunFacts(id=str(run["id"]), project=run["project"], brief=run["brief"], options=run["options"])
-        return Drive({"run": facts})
+        return Drive({"run": facts, **run["seed"]})
     if snapshot.interrupts:
         interrupt = snapshot.interrupts[0]
         node = next(task.name for task in snapshot.tasks if task.interrupts)
@@ -133,6 +133,7 @@ async def _answer(production: Production, run_id: UUID, question: dict[str, Any]
                 "comment": row["comment"] or "",
                 "edits": row["edits"],
                 "clips": row["clips"] or [],
+                "takes": row["takes"] or {},
                 "number": row["number"],
             }
     return None

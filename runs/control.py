@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from agents.asking import clean
 from graph.steps import ENDED
+from providers.orders import Wishes
 from runs.artifacts import whereabouts
 from runs.collect import find as find_order
-from runs.errors import NotRetryable, OutcomeUnknown, RunEnded
+from runs.decide import SHORTEST
+from runs.errors import Invalid, NotRetryable, OutcomeUnknown, RunEnded
 from runs.look import find
 from runs.production import Production
 from storage import runs as table
+from storage.ledger import OrderRow
+from storage.runs import RunRow
+
+PROMPT_LIMIT = 4_000
 
 
 async def cancel(production: Production, run_id: UUID, *, by: str, channel: str, external_id: str) -> None:
@@ -23,21 +31,52 @@ async def cancel(production: Production, run_id: UUID, *, by: str, channel: str,
 
 
 async def retry(
-    production: Production, run_id: UUID, *, not_made: bool = False, by: str, channel: str, external_id: str
+    production: Production,
+    run_id: UUID,
+    *,
+    not_made: bool = False,
+    prompts: Mapping[int, str] | None = None,
+    drop: Sequence[int] = (),
+    by: str,
+    channel: str,
+    external_id: str,
 ) -> None:
     """Let a failed run go on from its last checkpoint. Nothing that was paid is paid again.
 
     `not_made` is a person's word that orders of unknown outcome were not made: they are looked for once more, and
-    those that are not found are ordered again. Raises RunNotFound, NotRetryable, OutcomeUnknown.
+    those that are not found are ordered again. `prompts` are other words for clips that failed, by number; `drop`
+    are the numbers of failed clips to do without. Raises RunNotFound, NotRetryable, OutcomeUnknown, Invalid.
     """
     run = await find(production, run_id)
     error = run["error"] or {}
     if run["status"] != "failed" or not error.get("retryable"):
         said = f"it ended with {error['code']}" if error else f"it is {run['status']}"
         raise NotRetryable(f"This run cannot be tried again: {said}.", status=run["status"])
+    wishes = await _wishes(production, run, prompts or {}, drop)
     await _settle_unknown(production, run_id, not_made=not_made, by=by, channel=channel)
-    await table.retry(production.db, run_id, source=channel, by=by, external_id=external_id)
+    await table.retry(production.db, run_id, source=channel, by=by, external_id=external_id, wishes=wishes)
     production.wake.advance(str(run_id))
+
+
+async def _wishes(production: Production, run: RunRow, prompts: Mapping[int, str], drop: Sequence[int]) -> Wishes:
+    """What the person wants of failed clips. Raises Invalid for a clip that did not fail."""
+    newest: dict[int, OrderRow] = {}
+    for order in await production.ledger.of_run(run["id"]):
+        if order["kind"] == "clip":
+            _, _, number, take = order["key"].split(":")
+            if int(number) not in newest or int(take) > int(newest[int(number)]["key"].rsplit(":", 1)[1]):
+                newest[int(number)] = order
+    failed = {number for number, order in newest.items() if order["state"] in ("failed", "unknown")}
+    if strange := sorted({*prompts, *drop} - failed):
+        raise Invalid(f"Clip {strange[0]} did not fail.", field="drop" if strange[0] in drop else "prompts")
+    left = len(newest) - len(set(drop))
+    project = production.projects[run["project"]].with_options(run["options"])
+    if drop and left * project.clip_seconds - max(0, left - 1) * project.crossfade_seconds < SHORTEST:
+        raise Invalid(f"Without these clips the film would be shorter than {SHORTEST} s.", field="drop")
+    words = {str(number): clean(text) for number, text in prompts.items()}
+    if not all(1 <= len(text) <= PROMPT_LIMIT for text in words.values()):
+        raise Invalid(f"A prompt must have 1 to {PROMPT_LIMIT:,} characters.", field="prompts")
+    return Wishes(prompts=words, drop=sorted(set(drop)))
 
 
 async def _settle_unknown(production: Production, run_id: UUID, *, not_made: bool, by: str, channel: str) -> None:

@@ -28,6 +28,12 @@ class RunNotFound(RunError):
     code = "run_not_found"
 
 
+class RevisionNotFound(RunError):
+    """The run has no such revision."""
+
+    code = "revision_not_found"
+
+
 class ArtifactNotFound(RunError):
     """There is no file of that digest."""
 
@@ -50,6 +56,12 @@ class StaleReview(RunError):
     """What was reviewed is not what the gate shows now."""
 
     code = "stale_review"
+
+
+class BudgetExceeded(RunError):
+    """It would cost more than is left under a cap."""
+
+    code = "budget_exceeded"
 
 
 class RunEnded(RunError):

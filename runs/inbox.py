@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agents.ideator import Earlier
 from graph.state import Gate
+from providers.orders import Wishes
 from storage import decisions, events
 from storage.pool import Database
 
@@ -18,12 +19,18 @@ class PostgresInbox:
         """How often a person asked to try the run again."""
         return await events.count(self.db, run_id, "retry.requested")
 
+    async def wishes(self, run_id: str) -> Wishes:
+        """What the person wanted done differently, who asked last to try the run again."""
+        last = await events.last(self.db, run_id, "retry.requested")
+        said = last["payload"] if last else {}
+        return Wishes(prompts=said.get("prompts", {}), drop=said.get("drop", []))
+
     async def history(self, run_id: str, gate: Gate) -> list[Earlier]:
         """The reviews of this gate so far, oldest first."""
         return [
             Earlier(
                 revision=row["revision"],
-                ideas=[idea["title"] for idea in row["shown"].get("ideas", [])],
+                ideas=[f"{idea['title']}: {idea['scene']}" for idea in row["shown"].get("ideas", [])],
                 comment=row["comment"] or "",
             )
             for row in await decisions.reviews(self.db, run_id, gate)

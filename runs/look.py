@@ -63,6 +63,7 @@ def as_view(row: RunRow, costs: Costs) -> dict[str, Any]:
         },
         "review": row["review"],
         "revision": row["revision"],
+        "forked_from": str(row["forked_from"]) if row["forked_from"] else None,
     }
 
 

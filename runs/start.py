@@ -35,16 +35,10 @@ async def start(
 
     `budget_usd` caps the run instead of the project's own budget. Raises ProjectNotFound or Invalid.
     """
-    spec = production.projects.get(project)
-    if spec is None:
-        known = ", ".join(sorted(production.projects))
-        raise ProjectNotFound(
-            f"There is no project {project!r}; there are: {known}.", projects=sorted(production.projects)
-        )
+    spec = chosen(production, project, options or {})
     brief = clean(brief)
     if not 1 <= len(brief) <= BRIEF_LIMIT:
         raise Invalid(f"The brief must have 1 to {BRIEF_LIMIT:,} characters, not {len(brief):,}.", field="brief")
-    _producible(production, spec, options or {})
     run_id = uuid5(NAMESPACE, f"{started_by}:{request_key}") if request_key else uuid4()
     await table.start(
         production.db,
@@ -61,9 +55,18 @@ async def start(
     return await find(production, run_id)
 
 
-def _producible(production: Production, spec: Project, options: Mapping[str, int]) -> None:
+def chosen(production: Production, project: str, options: Mapping[str, int]) -> Project:
+    """The project with these options, if there is such a one and the maker of clips can do it.
+
+    Raises ProjectNotFound or Invalid.
+    """
+    spec = production.projects.get(project)
+    if spec is None:
+        known = sorted(production.projects)
+        raise ProjectNotFound(f"There is no project {project!r}; there are: {', '.join(known)}.", projects=known)
     try:
-        chosen = spec.with_options(options)
-        production.video.check(chosen.clip_seconds, chosen.clip_size)
-    except (OptionError, ProfileError, ValueError) as error:
+        spec = spec.with_options(options)
+        production.video.check(spec.clip_seconds, spec.clip_size)
+    except (OptionError, ProfileError) as error:
         raise Invalid(str(error), field="options") from error
+    return spec

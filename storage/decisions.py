@@ -16,6 +16,13 @@ from storage.pool import Database
 from storage.runs import LOST_WAKE_UP
 
 
+class ClipNote(TypedDict):
+    """A clip to be made again, and what should be different."""
+
+    clip: int
+    comment: str
+
+
 class DecisionRow(TypedDict):
     """A row of `decisions`."""
 
@@ -28,7 +35,8 @@ class DecisionRow(TypedDict):
     approved_digest: str | None
     comment: str | None
     edits: Any
-    clips: list[int] | None
+    clips: list[ClipNote] | None
+    takes: dict[str, int] | None
     decided_by: str
     channel: str
     decided_at: datetime
@@ -47,7 +55,8 @@ class Verdict:
     approved_digest: str | None
     comment: str | None
     edits: Any
-    clips: list[int] | None
+    clips: list[ClipNote] | None
+    takes: dict[str, int] | None
     decided_by: str
     channel: str
 
@@ -56,9 +65,10 @@ GENESIS = "0" * 64
 
 INSERT = """
 insert into decisions (number, run_id, gate, revision, verdict, seen_digest, approved_digest, comment, edits, clips,
-                       decided_by, channel, decided_at, previous_hash, hash)
+                       takes, decided_by, channel, decided_at, previous_hash, hash)
 values (%(number)s, %(run_id)s, %(gate)s, %(revision)s, %(verdict)s, %(seen_digest)s, %(approved_digest)s,
-        %(comment)s, %(edits)s, %(clips)s, %(decided_by)s, %(channel)s, %(decided_at)s, %(previous_hash)s, %(hash)s)
+        %(comment)s, %(edits)s, %(clips)s, %(takes)s, %(decided_by)s, %(channel)s, %(decided_at)s, %(previous_hash)s,
+        %(hash)s)
 """
 
 # The one lock of the chain: rows are appended one after the other.
@@ -116,7 +126,7 @@ async def _append(conn: AsyncConnection[dict[str, Any]], run_id: UUID, verdict: 
         "previous_hash": last["hash"] if last else GENESIS,
     }
     row["hash"] = hash_of(row)
-    values = {**row, "edits": _json(row["edits"]), "clips": _json(row["clips"])}
+    values = {**row, "edits": _json(row["edits"]), "clips": _json(row["clips"]), "takes": _json(row["takes"])}
     await conn.execute(INSERT, values)
     return cast("DecisionRow", row)
 

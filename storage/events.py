@@ -75,3 +75,13 @@ async def count(db: Database, run_id: UUID | str, kind: str) -> int:
     """How many events of this kind a run has."""
     row = await db.fetch_one("select count(*) as n from events where run_id = %s and kind = %s", (run_id, kind))
     return int(row["n"]) if row else 0
+
+
+async def last(db: Database, run_id: UUID | str, kind: str) -> Event | None:
+    """The newest event of this kind that a run has."""
+    row = await db.fetch_one(
+        "select seq, kind, source, subject, payload, created_at from events where run_id = %s and kind = %s"
+        " order by seq desc limit 1",
+        (run_id, kind),
+    )
+    return Event(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys

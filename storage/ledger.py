@@ -71,7 +71,8 @@ select 1 from decisions
 where number = %(decision)s and run_id = %(run_id)s and (
     (verdict = 'approve' and approved_digest = %(digest)s)
     or (verdict = 'revise' and approved_digest = %(digest)s and %(clip)s::int is not null
-        and (clips @> jsonb_build_array(jsonb_build_object('clip', %(clip)s::int)) or comment ~ concat('\m', %(clip)s::int, '\M'))))
+        and (clips @> jsonb_build_array(jsonb_build_object('clip', %(clip)s::int))
+             or comment ~ concat('\m', %(clip)s::int, '\M'))))
 """
 
 CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}

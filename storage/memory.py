@@ -25,7 +25,7 @@ from providers.base import (
     Refused,
     Unavailable,
 )
-from providers.orders import Answer, Order, OrderState, Standing
+from providers.orders import Answer, Order, OrderState, Standing, Wishes
 
 E = TypeVar("E")
 
@@ -209,6 +209,10 @@ class MemoryInbox(Generic[E]):
     async def retries(self, run_id: str) -> int:
         """How often a person asked to try the run again."""
         return self._retries.get(run_id, 0)
+
+    async def wishes(self, run_id: str) -> Wishes:
+        """What the person wanted done differently: here nobody can say."""
+        return {"prompts": {}, "drop": []}
 
     async def history(self, run_id: str, gate: str) -> list[E]:
         """The reviews of this gate so far, oldest first."""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from providers.orders import Wishes
 from storage.events import record
 from storage.pool import Database
 
@@ -32,6 +33,8 @@ class RunRow(TypedDict):
     artifacts: dict[str, Any]
     error: dict[str, Any] | None
     driver: str | None
+    forked_from: UUID | None
+    seed: dict[str, Any]
     attempts: int
     next_look_at: datetime | None
     last_seq: int
@@ -50,9 +53,10 @@ class Costs(TypedDict):
 LOST_WAKE_UP = timedelta(seconds=2)
 
 START = """
-insert into runs (id, project, brief, options, metadata, cap_usd, started_by, channel, next_look_at)
+insert into runs (id, project, brief, options, metadata, cap_usd, started_by, channel, forked_from, seed,
+                  next_look_at)
 values (%(id)s, %(project)s, %(brief)s, %(options)s, %(metadata)s, %(cap_usd)s, %(started_by)s, %(channel)s,
-        now() + %(lost)s)
+        %(forked_from)s, %(seed)s, now() + %(lost)s)
 on conflict (id) do nothing
 returning id
 """
@@ -69,6 +73,8 @@ async def start(
     cap_usd: Decimal,
     started_by: str,
     channel: str,
+    forked_from: UUID | None = None,
+    seed: Mapping[str, Any] | None = None,
 ) -> bool:
     """Write down a new run; False if there is one of this id already."""
     values = {
@@ -80,12 +86,16 @@ async def start(
         "cap_usd": cap_usd,
         "started_by": started_by,
         "channel": channel,
+        "forked_from": forked_from,
+        "seed": Jsonb(dict(seed or {})),
         "lost": LOST_WAKE_UP,
     }
     async with db.transaction() as conn:
         if await (await conn.execute(START, values)).fetchone() is None:
             return False
         payload = {"project": project, "started_by": started_by}
+        if forked_from:
+            payload["forked_from"] = str(forked_from)
         await record(conn, source=channel, kind="run.started", run_id=run_id, payload=payload)
     return True
 
@@ -153,19 +163,28 @@ async def cancel(db: Database, run_id: UUID, *, source: str, by: str, external_i
     return await _asked(db, CANCEL, "cancel.requested", run_id, source, by, external_id)
 
 
-async def retry(db: Database, run_id: UUID, *, source: str, by: str, external_id: str) -> bool:
+async def retry(
+    db: Database, run_id: UUID, *, source: str, by: str, external_id: str, wishes: Wishes | None = None
+) -> bool:
     """Write down that a person wants a failed run to go on; False if it cannot, or was told twice."""
-    return await _asked(db, RETRY, "retry.requested", run_id, source, by, external_id)
+    return await _asked(db, RETRY, "retry.requested", run_id, source, by, external_id, wishes)
 
 
 async def _asked(
-    db: Database, update: LiteralString, kind: str, run_id: UUID, source: str, by: str, external_id: str
+    db: Database,
+    update: LiteralString,
+    kind: str,
+    run_id: UUID,
+    source: str,
+    by: str,
+    external_id: str,
+    wishes: Wishes | None = None,
 ) -> bool:
     async with db.transaction() as conn:
         cursor = await conn.execute(update, {"id": run_id, "lost": LOST_WAKE_UP})
         if await cursor.fetchone() is None:
             return False
-        said = {"asked_by": by}
+        said = {"asked_by": by, **(wishes or {})}
         return await record(conn, source=source, kind=kind, run_id=run_id, external_id=external_id, payload=said)
 
 

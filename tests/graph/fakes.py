@@ -23,7 +23,7 @@ from graph.state import Gate, State
 from prompts.project import Project
 from providers.base import Unavailable
 from providers.moderation import Verdict
-from providers.orders import Answer, Order, Standing, digest_of
+from providers.orders import Answer, Order, Standing, Wishes, digest_of
 
 PROJECT = Project(
     name="trio",
@@ -45,6 +45,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "Screening": {"fits": True, "reason": ""},
     "Ideas": {"title": "Rain", "ideas": [idea("Leaf"), idea("Roof"), idea("Sea")]},
     "Caption": {"caption": "Rain.", "hashtags": ["#rain"]},
+    "Shot": {"prompt": "A leaf in gentle rain."},
     "Route": {"step": "ideas", "clips": [], "instruction": ""},
 }
 
@@ -104,8 +105,8 @@ class BookLedger:
     def settle(self, key: str) -> None:
         self._stand(key, "settled", {"digest": digest_of(key), "seconds": 4.0})
 
-    def fail(self, key: str, state: str = "failed") -> None:
-        self._stand(key, state, {"code": "odd_luck", "message": "It went wrong."} if state == "failed" else {})
+    def fail(self, key: str, state: str = "failed", code: str = "odd_luck") -> None:
+        self._stand(key, state, {"code": code, "message": "It went wrong."} if state == "failed" else {})
 
     def _stand(self, key: str, state: Any, result: dict[str, Any]) -> None:
         order = self.orders[key]
@@ -123,10 +124,14 @@ class Memory:
     """The inbox, kept by hand."""
 
     asked_again: int = 0
+    wanted: Wishes = field(default_factory=lambda: Wishes(prompts={}, drop=[]))
     earlier: list[Earlier] = field(default_factory=list)
 
     async def retries(self, run_id: str) -> int:
         return self.asked_again
+
+    async def wishes(self, run_id: str) -> Wishes:
+        return self.wanted
 
     async def history(self, run_id: str, gate: Gate) -> list[Earlier]:
         return self.earlier

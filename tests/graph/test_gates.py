@@ -17,7 +17,7 @@ CHANGES: dict[str, Any] = {"verdict": "revise", "comment": "brighter"}
 
 FORMS: list[tuple[Any, dict[str, Any]]] = [
     ({"verdict": "approve", "number": 7}, YES | {"number": 7}),
-    ({"verdict": "revise", "comment": "brighter", "clips": [2]}, CHANGES | {"clips": [2]}),
+    ({"verdict": "revise", "comment": "brighter", "clips": [2]}, CHANGES | {"clips": [{"clip": 2, "comment": ""}]}),
     # Agent Chat UI and the middleware of LangChain
     ({"decisions": [{"type": "approve"}]}, YES),
     ({"decisions": [{"type": "edit", "edited_action": EDITED}]}, YES | {"edits": IDEAS}),
@@ -97,8 +97,8 @@ async def test_edits_that_do_not_fit_keep_the_gate_open() -> None:
     """An edited list of another length is no approval of anything."""
     line = Line()
     question = await line.begin()
-    with pytest.raises(ValueError, match="3 ideas were shown, and 1 came back"):
-        await line.answer({"verdict": "approve", "edits": [idea("Fog")]})
+    with pytest.raises(ValueError, match="3 ideas were shown, and 4 came back"):
+        await line.answer({"verdict": "approve", "edits": [idea("Fog")] * 4})
 
     assert await line.question() == question
     assert line.ledger.orders == {}

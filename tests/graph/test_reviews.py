@@ -14,6 +14,8 @@ STATE: Any = {
     "ideas": SHOWN_IDEAS,
     "film": {"digest": "f" * 64, "seconds": 7.5, "width": 1080},
     "caption": {"caption": "Rain.", "hashtags": ["#rain"], "platforms": ["tiktok"]},
+    "clips": {"1": {"take": 1}, "2": {"take": 2}},
+    "made": {"1": {"1": "run:clip:1:1"}, "2": {"1": "run:clip:2:1", "2": "run:clip:2:2"}},
     "revisions": {"publish": 2},
 }
 
@@ -34,7 +36,11 @@ def test_the_publish_gate_shows_the_film_and_its_words() -> None:
     assert review["shown"] == {
         "film": {"digest": "f" * 64, "seconds": 7.5},
         "title": "Rain",
-        "clips": 2,
+        "clips": [
+            {"clip": 1, "take": 1, "takes": [1], "overlay": "Leaf"},
+            {"clip": 2, "take": 2, "takes": [1, 2], "overlay": "Roof"},
+        ],
+        "usd_per_clip": "0.40",
         "caption": "Rain.",
         "hashtags": ["#rain"],
         "platforms": ["tiktok"],
@@ -69,10 +75,35 @@ def test_edits_change_what_is_shown_and_its_digest() -> None:
     assert edited("ideation", ideas, [idea("Fog"), idea("Ice")]) == {**ideas, "ideas": [idea("Fog"), idea("Ice")]}
 
 
+def test_an_idea_left_out_is_not_paid() -> None:
+    """Ideas may be dropped and put in another order while all their clips are still to be made."""
+    shown = review_of("ideation", STATE)["shown"]
+    after = edited("ideation", shown, [IDEAS[1]])
+
+    assert (after["ideas"], after["make"], after["estimated_usd"]) == ([IDEAS[1]], [1], "0.40")
+    with pytest.raises(EditError, match="2 ideas were shown, and 1 came back"):
+        edited("ideation", {**shown, "make": [2]}, [IDEAS[1]])
+
+
+def test_other_text_over_a_clip_is_another_film() -> None:
+    """The text over a clip is edited by the clip's number; a clip that is not in the film has none."""
+    shown = review_of("publish", STATE)["shown"]
+    after = edited("publish", shown, {"overlays": {"2": "Gutter"}})
+
+    assert [clip["overlay"] for clip in after["clips"]] == ["Leaf", "Gutter"]
+    with pytest.raises(EditError, match="the film has no clip 3"):
+        edited("publish", shown, {"overlays": {"3": "Sea"}})
+
+
+def test_a_clip_given_up_is_not_in_the_film() -> None:
+    """The others keep their numbers."""
+    assert [clip["clip"] for clip in review_of("publish", {**STATE, "dropped": [1]})["shown"]["clips"]] == [2]
+
+
 @pytest.mark.parametrize(
     ("gate", "edits", "place"),
     [
-        ("ideation", [idea("Fog")], "2 ideas were shown, and 1 came back"),
+        ("ideation", [idea("Fog")] * 3, "2 ideas were shown, and 3 came back"),
         ("ideation", [], "2 ideas were shown, and 0 came back"),
         ("ideation", {"ideas": IDEAS}, "edits: "),
         ("ideation", [idea("Fog"), {**idea("Ice"), "seen": 1}], r"edits\.1\.seen: "),

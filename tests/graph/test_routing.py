@@ -45,14 +45,13 @@ def test_after_a_gate(gate: str, verdict: str, next_node: str) -> None:
     assert after({"decisions": {gate: {"verdict": verdict}}}) == next_node  # type: ignore[typeddict-item]
 
 
-def test_only_clips_that_are_not_made_are_ordered() -> None:
-    """A take that is there is kept; another take of it has another key."""
+def test_only_the_clips_of_this_round_are_ordered() -> None:
+    """The others are there already; a fork that needs none orders none."""
     shots = {str(n): {"key": f"run:clip:{n}:1"} for n in (1, 2, 3)}
-    shots["2"]["key"] = "run:clip:2:2"
-    clips = {str(n): {"shot": f"run:clip:{n}:1"} for n in (1, 2, 3)}
-    sends = graph.after_plan_clips({"shots": shots, "clips": clips})  # type: ignore[typeddict-item]
+    sends = graph.after_plan_clips({"shots": shots, "ordered": [2]})  # type: ignore[typeddict-item]
 
-    assert [(send.node, send.arg["key"]) for send in sends] == [("order_clip", "run:clip:2:2")]
+    assert [(send.node, send.arg["key"]) for send in sends] == [("order_clip", "run:clip:2:1")]  # type: ignore[union-attr]
+    assert graph.after_plan_clips({"shots": shots, "ordered": []}) == "await_clips"  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_only_clips_that_are_not_made_are_ordered() -> None:
     [
         (graph.after_ideator, {"failure": {}}, END),
         (graph.after_ideator, {}, "ideation_gate"),
-        (graph.after_await_clips, {"failed_shots": [1]}, "plan_clips"),
+        (graph.after_await_clips, {"failed_shots": [1]}, "rewrite_shots"),
         (graph.after_await_clips, {"failed_shots": []}, "order_render"),
         (graph.after_await_render, {"render": {"failed": True}}, "order_render"),
         (graph.after_await_render, {"render": {"failed": False}}, "write_caption"),
