@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -33,6 +33,16 @@ class Bounds(BaseModel):
     maximum: int = Field(ge=1)
 
 
+class Deadline(BaseModel):
+    """When a review is due after it was opened, and what happens then. Nothing is ever approved by waiting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Until the first due time, and from each to the next.
+    due_hours: float = Field(gt=0, le=24 * 90, allow_inf_nan=False)
+    on_due: Literal["remind", "escalate", "reject"] = "remind"
+
+
 class Project(BaseModel):
     """A production spec. Lengths in seconds, sizes in pixels, money in USD."""
 
@@ -56,6 +66,7 @@ class Project(BaseModel):
     budget_usd: Decimal = Field(gt=0)
     day_budget_usd: Decimal | None = Field(None, gt=0)
     options: dict[str, Bounds] = Field(default_factory=dict)
+    gates: dict[Literal["ideation", "publish"], Deadline] = Field(default_factory=dict)
     direction: str = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -64,6 +64,18 @@ class BudgetExceeded(RunError):
     code = "budget_exceeded"
 
 
+class LinkUnknown(RunError):
+    """The reviewer's link was not made here, or was altered on its way."""
+
+    code = "link_unknown"
+
+
+class LinkOver(RunError):
+    """The reviewer's link served its time: it expired, was used, or what it was for is decided."""
+
+    code = "link_over"
+
+
 class RunEnded(RunError):
     """The run has ended already."""
 
