@@ -120,6 +120,7 @@ class Settings(BaseSettings):
     video_profiles: Path | None = Field(None, alias="VIDEO_PROFILES")
 
     remotion_url: Url | None = Field(None, alias="REMOTION_URL")
+    remotion_service_key: Secretive | None = Field(None, alias="REMOTION_SERVICE_KEY")
     remotion_webhook_secrets: Secrets | None = Field(None, alias="REMOTION_WEBHOOK_SECRETS")
 
     upload_post_url: Annotated[Url, _under("/api")] | None = Field(None, alias="UPLOAD_POST_URL")

@@ -25,6 +25,7 @@ from providers.moderation import Moderation
 from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders
+from providers.renders.remotion import RemotionRenders
 from providers.video_profiles import ProfileError
 from providers.videos import Videos
 from providers.webhooks import Secret
@@ -106,7 +107,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             db,
             {
                 "clip": _videos(checked.video, client),
-                "render": EmbeddedRenders(artifacts),
+                "render": _renderer(settings, artifacts, client),
                 "publication": _publisher(settings, artifacts, client),
             },
             Caps(
@@ -161,6 +162,13 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
 
 def _videos(server: VideoServer, client: httpx.AsyncClient) -> Provider:
     return Videos(server.base_url, _open(server.api_key), server.video.profile, client, accept_clip)
+
+
+def _renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
+    if settings.remotion_url is None:
+        return EmbeddedRenders(files)
+    key = settings.remotion_service_key
+    return RemotionRenders(settings.remotion_url, client, service_key=_open(key) if key else None)
 
 
 def _publisher(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:

@@ -238,6 +238,9 @@ async def order_render(state: State, *, ports: Ports) -> State:
     run, project = state["run"], _project(state, ports)
     manifest = Manifest(
         crossfade_seconds=project.crossfade_seconds,
+        composition=project.composition,
+        title=state["ideas"]["title"],
+        props=project.look,
         clips=[
             ManifestClip(
                 digest=state["clips"][str(number)]["digest"],

@@ -61,6 +61,9 @@ class Project(BaseModel):
     subjects: list[str] = Field(default_factory=list)
     #: How the text over a clip is built, in words for the ideator.
     overlay: str = Field("a short caption of at most 40 characters", max_length=200)
+    #: How a renderer that knows compositions puts the film together, and the words and colours it is given.
+    composition: str = Field("shorts", pattern="^[a-z0-9_-]{1,64}$")
+    look: dict[str, str] = Field(default_factory=dict, max_length=16)
     platforms: list[str] = Field(default_factory=lambda: ["tiktok"], min_length=1)
     #: What one run may cost, and what all runs of the project may cost on one day (UTC).
     budget_usd: Decimal = Field(gt=0)

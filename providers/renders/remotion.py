@@ -97,6 +97,10 @@ class RemotionRenders:
             raise self._line.odd(answer)
         return [render_id]
 
+    def whereabouts(self, request: Json, *, key: str) -> str:
+        """The render at the service, under the id that it was given before the call."""
+        return f"{self._line.base_url}/renders/{_render_id(request, key)}"
+
     async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
         """How far the render is; once done, the film: fetched into `into`, its sound mastered, and judged.
 
