@@ -15,7 +15,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-heade
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint serve studio studio-setup openapi lock chaos remotion clean
+.PHONY: help setup demo test check lint serve studio studio-setup openapi docs lock chaos remotion clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
@@ -49,6 +49,9 @@ studio-setup: $(STUDIO)/.installed
 
 openapi: .venv/.installed ## Write openapi.json
 	@$(BIN)/myloware openapi > .openapi.new && mv .openapi.new openapi.json
+
+docs: .venv/.installed ## Write the parts of README.md and .env.example that come from the code
+	@$(BIN)/python docs/build.py
 
 lock: | .venv ## Resolve the dependencies anew into the lock files (needs uv)
 	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: $(BIN)/pip install uv" >&2; exit 1; }

@@ -1,0 +1,69 @@
+"""What the project says of itself is so."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from api.settings import variables
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted(page.relative_to(ROOT) for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+STALE = "run `make docs`"
+
+
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build", ROOT / "docs/build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_setting_is_described(build: ModuleType) -> None:
+    """There is no setting without a sentence, and no sentence without a setting."""
+    assert sorted(name for name, _, _ in build.described() if name != "#") == sorted(variables())
+
+
+def test_env_example(build: ModuleType) -> None:
+    """`.env.example` has every setting, switched off."""
+    text = (ROOT / ".env.example").read_text()
+
+    assert text == build.env_example(), STALE
+    assert [line for line in text.splitlines() if line and not line.startswith("#")] == []
+    assert set(re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE)) == set(variables())
+
+
+@pytest.mark.parametrize("part", ["settings_table", "diagram", "commands_table", "targets_table", "transcript"])
+def test_readme_is_fresh(build: ModuleType, part: str) -> None:
+    """Settings, diagram, commands, targets and transcript in the README are those of the code."""
+    assert getattr(build, part)() in README, STALE
+
+
+def test_every_command_is_named(build: ModuleType) -> None:
+    """Whatever `myloware` can do, the README names."""
+    assert [name for name in build.commands() if f"`{name}`" not in README] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link to a file leads to one."""
+    text = (ROOT / page).read_text()
+    links = [*re.findall(r"\]\(([^)#\s]+)", text), *re.findall(r'src="([^"]+)"', text)]
+    files = [link for link in links if "://" not in link]
+
+    assert [link for link in files if not (ROOT / page.parent / link).exists()] == []
+
+
+def test_every_room_is_named() -> None:
+    """Every package of the program has its line in the README."""
+    packages = [folder.parent.name for folder in ROOT.glob("*/__init__.py") if folder.parent.name != "tests"]
+
+    assert [name for name in packages if f"| [{name}]({name}) |" not in README] == []
