@@ -44,6 +44,7 @@ VIDEO_WEBHOOK_SECRETS  The secrets of its webhooks, separated by commas; without
 VIDEO_PROFILES  A TOML file of what further servers and models can do, and what they cost. $ video_profiles.toml
 # Render
 REMOTION_URL  The optional Remotion service; without it films are rendered on this machine. $ http://127.0.0.1:3100
+REMOTION_SERVICE_KEY  The key that the Remotion service asks for. $ a-long-secret
 REMOTION_WEBHOOK_SECRETS  The secrets of its callbacks, separated by commas. $ whsec_…
 # Publishing
 UPLOAD_POST_API_KEY  The key of Upload-Post. $ key
