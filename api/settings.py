@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -42,6 +44,12 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.:_-]+", value := value.strip().lower().strip("[]")):
+        raise ValueError("must be the name or address of a host, without a scheme and a port")
+    return value
+
+
 def _under(path: str) -> AfterValidator:
     """A rule for an address that may leave out the path under which such servers answer."""
     return AfterValidator(lambda url: url if url.count("/") > 2 else url + path)
@@ -50,6 +58,8 @@ def _under(path: str) -> AfterValidator:
 Secretive = Annotated[SecretStr, AfterValidator(_not_blank)]
 Url = Annotated[str, AfterValidator(_url)]
 Secrets = Annotated[list[Secretive], NoDecode]
+Urls = Annotated[list[Url], NoDecode]
+Hosts = Annotated[list[Annotated[str, AfterValidator(_host)]], NoDecode]
 
 
 class ModelServer(BaseModel):
@@ -127,10 +137,23 @@ class Settings(BaseSettings):
     upload_post_api_key: Secretive | None = Field(None, alias="UPLOAD_POST_API_KEY")
     upload_post_user: str = Field("myloware", alias="UPLOAD_POST_USER", min_length=1)
 
+    public_url: Url | None = Field(None, alias="MYLOWARE_PUBLIC_URL")
+    notify_urls: Urls | None = Field(None, alias="MYLOWARE_NOTIFY_URLS")
+    notify_escalate_urls: Urls | None = Field(None, alias="MYLOWARE_NOTIFY_ESCALATE_URLS")
+    notify_secret: Secretive | None = Field(None, alias="MYLOWARE_NOTIFY_SECRET")
+    notify_private_hosts: Hosts | None = Field(None, alias="MYLOWARE_NOTIFY_PRIVATE_HOSTS")
+
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: Any) -> Any:
-        fields = ("api_keys", "video_webhook_secrets", "remotion_webhook_secrets")
+        fields = (
+            "api_keys",
+            "video_webhook_secrets",
+            "remotion_webhook_secrets",
+            "notify_urls",
+            "notify_escalate_urls",
+            "notify_private_hosts",
+        )
         lists = {name for field in fields for name in (field, cls.model_fields[field].alias)}
         return {name: _listed(value) if name in lists else value for name, value in values.items()}
 
@@ -140,6 +163,22 @@ class Settings(BaseSettings):
             raise ValueError("MYLOWARE_PUBLISH_FOLDER and UPLOAD_POST_… are both set: choose one publisher")
         if self.upload_post_url and not self.upload_post_api_key:
             raise ValueError("UPLOAD_POST_URL is set, and UPLOAD_POST_API_KEY is missing")
+        return self
+
+    @model_validator(mode="after")
+    def _notices_can_be_sent(self) -> Self:
+        named = {"MYLOWARE_NOTIFY_URLS": self.notify_urls, "MYLOWARE_NOTIFY_ESCALATE_URLS": self.notify_escalate_urls}
+        for name, urls in named.items():
+            if urls and self.notify_secret is None:
+                raise ValueError(f"{name} is set, and MYLOWARE_NOTIFY_SECRET, which signs what is sent, is missing")
+            for position, url in enumerate(urls or [], start=1):
+                parts = urlsplit(url)
+                if parts.username is not None:
+                    raise ValueError(f"{name}: address {position} has a user name in it, which is not sent")
+                if parts.scheme != "https" and parts.hostname not in (self.notify_private_hosts or ()):
+                    raise ValueError(
+                        f"{name}: address {position} must be https, or its host named in MYLOWARE_NOTIFY_PRIVATE_HOSTS"
+                    )
         return self
 
     @property
@@ -178,6 +217,12 @@ class Settings(BaseSettings):
     def render_secrets(self) -> tuple[Secret, ...]:
         """The secrets of the render service's webhooks."""
         return _secrets("REMOTION_WEBHOOK_SECRETS", self.remotion_webhook_secrets)
+
+    @property
+    def notice_secret(self) -> Secret | None:
+        """What notices to the outside are signed with."""
+        given = _secrets("MYLOWARE_NOTIFY_SECRET", [self.notify_secret] if self.notify_secret else None)
+        return given[0] if given else None
 
     @property
     def publisher(self) -> UploadPostPublisher | FolderPublisher:
@@ -219,7 +264,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             raise SettingsError(f"{name}: there is no such setting.{hint}")
     try:
         settings = Settings()
-        _ = settings.render_secrets
+        _ = settings.render_secrets, settings.notice_secret
         _secrets("VIDEO_WEBHOOK_SECRETS", settings.video_webhook_secrets)
     except ValidationError as error:
         raise SettingsError(_first(error)) from None

@@ -22,6 +22,7 @@ from providers.base import Files, Provider
 from providers.chat_models import chat_model
 from providers.media.clips import accept_clip
 from providers.moderation import Moderation
+from providers.notices import Sender, notice_client
 from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders
@@ -30,9 +31,9 @@ from providers.video_profiles import ProfileError
 from providers.videos import Videos
 from providers.webhooks import Secret
 from runs.inbox import PostgresInbox
-from runs.production import Production
+from runs.production import Outside, Production
 from runs.queue import Queue
-from storage import keys
+from storage import deliveries, keys
 from storage.artifacts import Artifacts
 from storage.ledger import Caps, Ledger
 from storage.locks import Locks
@@ -54,6 +55,8 @@ class Assembly:
     video_secrets: tuple[Secret, ...]
     render_secrets: tuple[Secret, ...]
     rate_limit: int
+    #: Where people reach this service, if that is not where it is asked.
+    public_url: str | None
     #: A key made because there was none: to be shown once, and nowhere kept.
     new_key: str | None
 
@@ -78,6 +81,10 @@ def check(settings: Settings) -> Checked:
             server.video.check(project.clip_seconds, project.clip_size)
         except ProfileError as error:
             raise SettingsError(f"{project.name}.md: {error.message}") from error
+        if not settings.notify_escalate_urls and any(gate.on_due == "escalate" for gate in project.gates.values()):
+            raise SettingsError(
+                f"{project.name}.md: a gate escalates when it is due, and MYLOWARE_NOTIFY_ESCALATE_URLS names nobody."
+            )
     return Checked(projects, server)
 
 
@@ -147,7 +154,9 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             new_saver=lambda: Saver(pool),
             wake=queue,
             scratch=scratch,
+            outside=await stack.enter_async_context(_outside(settings)),
         )
+        await deliveries.reopen_addresses(db)
         await keys.sync_settings_keys(db, [key.get_secret_value() for key in settings.api_keys or []])
         yield Assembly(
             production=production,
@@ -156,6 +165,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             video_secrets=checked.video.webhook_secrets,
             render_secrets=settings.render_secrets,
             rate_limit=settings.rate_limit,
+            public_url=settings.public_url,
             new_key=await keys.generate(db),
         )
 
@@ -169,6 +179,21 @@ def _renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Pr
         return EmbeddedRenders(files)
     key = settings.remotion_service_key
     return RemotionRenders(settings.remotion_url, client, service_key=_open(key) if key else None)
+
+
+@asynccontextmanager
+async def _outside(settings: Settings) -> AsyncIterator[Outside]:
+    """Who is told of what happens; nobody without a secret to sign with."""
+    secret = settings.notice_secret
+    if secret is None:
+        yield Outside()
+        return
+    async with notice_client() as client:
+        yield Outside(
+            Sender(client, secret, settings.notify_private_hosts or ()),
+            urls=tuple(settings.notify_urls or ()),
+            escalation=tuple(settings.notify_escalate_urls or ()),
+        )
 
 
 def _publisher(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:

@@ -58,6 +58,8 @@ class Sender:
                 return await self._send(httpx.URL(url), id, body)
         except _Forbidden as error:
             return Sent("refused", str(error))
+        except httpx.InvalidURL:
+            return Sent("refused", "the address cannot be read")
         except TimeoutError:
             return Sent("later", f"no answer within {TIMEOUT_SECONDS:g} seconds")
         except OSError:
@@ -82,7 +84,7 @@ class Sender:
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if url.host not in self._private_hosts:
             if not all(is_public(address) for address in addresses):
-                raise _Forbidden(f"{url.host} has a private address, and is not among the private hosts that are allowed")
+                raise _Forbidden(f"{url.host} has a private address, and is not allowed to by name")
             if url.scheme != "https":
                 raise _Forbidden(f"{url.host} is not among the private hosts, and takes https only")
         return addresses[:ADDRESSES]
@@ -119,9 +121,10 @@ def notice_client() -> httpx.AsyncClient:
 def is_public(address: str) -> bool:
     """Whether an IP address lies in the public internet, and nowhere else."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped or parsed.sixtofour or parsed.teredo or any(parsed in net for net in TRANSLATED):
-            return False
+    if isinstance(parsed, ipaddress.IPv6Address) and (
+        parsed.ipv4_mapped or parsed.sixtofour or parsed.teredo or any(parsed in net for net in TRANSLATED)
+    ):
+        return False
     return parsed.is_global and not parsed.is_multicast
 
 

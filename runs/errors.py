@@ -71,9 +71,21 @@ class LinkUnknown(RunError):
 
 
 class LinkOver(RunError):
-    """The reviewer's link served its time: it expired, was used, or what it was for is decided."""
+    """The reviewer's link served its time: what it was for is decided, or its run has ended."""
 
     code = "link_over"
+
+
+class LinkExpired(LinkOver):
+    """The reviewer's link expired."""
+
+    code = "link_expired"
+
+
+class LinkUsed(LinkOver):
+    """Somebody decided with this link already, and a link works once."""
+
+    code = "link_used"
 
 
 class RunEnded(RunError):

@@ -13,6 +13,7 @@ from langgraph.runtime import RunControl
 
 from graph.state import State
 from prompts.project import Project
+from providers.notices import Sent
 from providers.video_profiles import VideoModel
 from storage.artifacts import Artifacts
 from storage.ledger import Ledger
@@ -30,6 +31,23 @@ class Wake(Protocol):
     def collect(self, order: str) -> None:
         """There may be news of the order of this key."""
         ...
+
+
+class Sender(Protocol):
+    """Sends a notice to an address outside."""
+
+    async def send(self, url: str, *, id: str, body: bytes) -> Sent:  # noqa: A002 - its name in the contract
+        """Try once, and say what came of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Who is told of what happens to runs, and who else when nobody decides in time."""
+
+    sender: Sender | None = None
+    urls: tuple[str, ...] = ()
+    escalation: tuple[str, ...] = ()
 
 
 class NewSaver(Protocol):
@@ -52,5 +70,6 @@ class Production:
     new_saver: NewSaver
     wake: Wake
     scratch: Path
+    outside: Outside = field(default_factory=Outside)
     #: Asked to drain, every drive of this process stops at its next superstep.
     draining: RunControl = field(default_factory=RunControl)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runs import deadline, notice
 from runs.production import Production
 from storage import runs as table
 
@@ -10,8 +11,9 @@ FROZEN_AFTER = 6.5
 
 
 async def sweep(production: Production) -> int:
-    """Wake everything that is due, and cut off whoever is frozen; how much was woken.
+    """Wake everything that is due, and cut off whoever is frozen; how much there was to do.
 
+    What happened is turned into notices and due times, and what is overdue is acted upon.
     Any number of processes may sweep at once: each finds other rows.
     """
     await production.locks.cut_off_frozen(FROZEN_AFTER)
@@ -21,4 +23,6 @@ async def sweep(production: Production) -> int:
         production.wake.advance(run_id)
     for key in orders:
         production.wake.collect(key)
-    return len(runs) + len(orders)
+    told = await notice.write_down(production)
+    overdue = await deadline.act(production)
+    return len(runs) + len(orders) + told + overdue

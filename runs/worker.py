@@ -13,6 +13,7 @@ from procrastinate.jobs import Status
 
 from runs.advance import advance
 from runs.collect import collect
+from runs.notice import send_due
 from runs.production import Production
 from runs.queue import ORDERS, RENDERS, RUNS, Queue
 from runs.sweep import sweep
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 CONCURRENCY = {RUNS: 8, ORDERS: 4, RENDERS: max(1, (os.cpu_count() or 2) // 2)}
 SWEEP_EVERY = 1.0
 TIDY_EVERY = 60.0
+SEND_EVERY = 1.0
 #: How long a job may take to end by itself when the process is asked to stop.
 GRACE = 10.0
 
@@ -46,6 +48,7 @@ async def working(production: Production, queue: Queue) -> AsyncIterator[None]:
     ]
     work.append(asyncio.create_task(_again_and_again(lambda: sweep(production), pause=SWEEP_EVERY)))
     work.append(asyncio.create_task(_again_and_again(lambda: _tidy(queue), pause=TIDY_EVERY)))
+    work.append(asyncio.create_task(_again_and_again(lambda: send_due(production), pause=SEND_EVERY)))
     try:
         yield
     finally:

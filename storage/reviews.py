@@ -105,6 +105,15 @@ async def passed(conn: Connection, due: DueRow) -> None:
     )
 
 
+async def put_off(conn: Connection, due: DueRow, after: timedelta) -> None:
+    """Come back to the same due time after a while, if the review is open yet."""
+    await conn.execute(
+        "update due_reviews set next_at = now() + %(after)s"
+        " where run_id = %(run_id)s and gate = %(gate)s and revision = %(revision)s",
+        {**due, "after": after},
+    )
+
+
 async def over(conn: Connection, due: DueRow) -> None:
     """Look at the due time of a review no more."""
     await conn.execute(
