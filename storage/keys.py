@@ -11,11 +11,11 @@ from storage.pool import Database
 
 # Rows are taken in one order by all processes, so that none waits for another in a circle.
 GIVEN = """
-insert into api_keys (id, name, digest, origin)
-select 'key_' || left(digest, 12), 'from the settings', digest, 'settings'
-from unnest(%s::text[]) as digest order by digest
-on conflict (digest) do update set origin = 'settings', name = excluded.name
-    where api_keys.origin <> 'settings'
+insert into api_keys (id, name, digest, origin, may_decide)
+select 'key_' || left(digest, 12), 'from the settings', digest, 'settings', digest <> all(%(limited)s::text[])
+from unnest(%(digests)s::text[]) as digest order by digest
+on conflict (digest) do update set origin = 'settings', name = excluded.name, may_decide = excluded.may_decide
+    where api_keys.origin <> 'settings' or api_keys.may_decide <> excluded.may_decide
 """
 
 
@@ -25,13 +25,17 @@ class KeyRow:
 
     id: str
     name: str
+    may_decide: bool = True
 
 
-async def sync_settings_keys(db: Database, keys: Sequence[str]) -> None:
-    """Make `keys` the keys that the settings give; those they gave earlier and do not give now are removed."""
-    digests = sorted({_digest(key) for key in keys})
+async def sync_settings_keys(db: Database, keys: Sequence[str], limited: Sequence[str] = ()) -> None:
+    """Make `keys`, and the `limited` ones that may not decide, the keys that the settings give.
+
+    Those they gave earlier and do not give now are removed.
+    """
+    digests = sorted({_digest(key) for key in (*keys, *limited)})
     async with db.transaction() as connection:
-        await connection.execute(GIVEN, (digests,))
+        await connection.execute(GIVEN, {"digests": digests, "limited": [_digest(key) for key in limited]})
         await connection.execute(
             "delete from api_keys where origin = 'settings' and digest <> all(%s::text[])",
             (digests,),
@@ -55,8 +59,25 @@ async def generate(db: Database) -> str | None:
 
 async def find(db: Database, key: str) -> KeyRow | None:
     """The key, if it is one of ours. The time it takes does not tell how nearly right a wrong one is."""
-    row = await db.fetch_one("select id, name from api_keys where digest = %s", (_digest(key),))
-    return None if row is None else KeyRow(row["id"], row["name"])
+    row = await db.fetch_one("select id, name, may_decide from api_keys where digest = %s", (_digest(key),))
+    return None if row is None else KeyRow(row["id"], row["name"], row["may_decide"])
+
+
+async def may_decide(db: Database, who: str) -> bool:
+    """Whether this one may decide at gates: whoever is no key, and every key that was not given without that right."""
+    row = await db.fetch_one("select may_decide from api_keys where id = %s", (who,))
+    return bool(row["may_decide"]) if row else not who.startswith("key_")
+
+
+async def secret(db: Database, name: str) -> bytes:
+    """The secret of that name of this database. Of several processes that need it first, one makes it."""
+    await db.execute(
+        "insert into secrets (name, value) values (%s, %s) on conflict (name) do nothing",
+        (name, secrets.token_bytes(32)),
+    )
+    row = await db.fetch_one("select value from secrets where name = %s", (name,))
+    assert row is not None  # noqa: S101 - it was put there
+    return bytes(row["value"])
 
 
 def _digest(key: str) -> str:

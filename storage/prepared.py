@@ -1,0 +1,108 @@
+"""Decisions that were prepared in a talk: under a code, for one key and one conversation, for half an hour."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+from uuid import UUID
+
+from storage.pool import Database
+
+VALID = timedelta(minutes=30)
+KEPT = timedelta(days=1)
+#: Nothing that is read as something else. Letter, digit, letter, digit: no word of any language looks like that.
+LETTERS, DIGITS = "ACDEFGHJKMNPQRTUVWXY", "2346789"
+
+
+class PreparedRow(TypedDict):
+    """A row of `prepared_decisions`."""
+
+    prepared_for: str
+    session: str
+    code: str
+    door: str
+    run_id: UUID
+    gate: str
+    revision: int
+    digest: str
+    verdict: str
+    comment: str | None
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None
+
+
+# Asked for twice, it is the same one: a model that tries again and again does not make more of them.
+SAME = """
+select * from prepared_decisions
+where prepared_for = %(prepared_for)s and session = %(session)s and door = %(door)s and run_id = %(run_id)s
+  and gate = %(gate)s and revision = %(revision)s and digest = %(digest)s and verdict = %(verdict)s
+  and comment is not distinct from %(comment)s and used_at is null and expires_at > now() + interval '1 minute'
+order by expires_at desc limit 1
+"""
+
+INSERT = """
+insert into prepared_decisions (prepared_for, session, code, door, run_id, gate, revision, digest, verdict, comment,
+                                expires_at)
+values (%(prepared_for)s, %(session)s, %(code)s, %(door)s, %(run_id)s, %(gate)s, %(revision)s, %(digest)s,
+        %(verdict)s, %(comment)s, now() + %(valid)s)
+on conflict do nothing
+returning *
+"""
+
+
+async def prepare(
+    db: Database,
+    run_id: UUID,
+    *,
+    gate: str,
+    revision: int,
+    digest: str,
+    verdict: str,
+    comment: str | None,
+    prepared_for: str,
+    session: str,
+    door: str,
+) -> PreparedRow:
+    """The decision under its code; the one there is, if the same was prepared already and is still good."""
+    values: dict[str, Any] = {
+        "run_id": run_id,
+        "gate": gate,
+        "revision": revision,
+        "digest": digest,
+        "verdict": verdict,
+        "comment": comment,
+        "prepared_for": prepared_for,
+        "session": session,
+        "door": door,
+        "valid": VALID,
+    }
+    row = await db.fetch_one(SAME, values)
+    if row is None:
+        await db.execute("delete from prepared_decisions where expires_at < now() - %s", (KEPT,))
+    while row is None:
+        row = await db.fetch_one(INSERT, {**values, "code": _code()})
+    return PreparedRow(**row)  # type: ignore[typeddict-item]  # the columns are its keys
+
+
+async def find(db: Database, *, prepared_for: str, session: str, code: str) -> PreparedRow | None:
+    """What stands under this code for this key in this conversation, used and expired ones too."""
+    row = await db.fetch_one(
+        "select * from prepared_decisions where prepared_for = %s and session = %s and code = %s",
+        (prepared_for, session, code),
+    )
+    return PreparedRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
+
+
+async def used(db: Database, row: PreparedRow) -> None:
+    """The code has done its work."""
+    await db.execute(
+        "update prepared_decisions set used_at = now() where prepared_for = %s and session = %s and code = %s"
+        " and used_at is null",
+        (row["prepared_for"], row["session"], row["code"]),
+    )
+
+
+def _code() -> str:
+    return "".join(secrets.choice(signs) for signs in (LETTERS, DIGITS, LETTERS, DIGITS))
