@@ -25,6 +25,8 @@ STATUS: dict[type[of_runs.RunError], int] = {
     of_runs.GateNotOpen: 409,
     of_runs.StaleReview: 409,
     of_runs.BudgetExceeded: 409,
+    of_runs.MayNotDecide: 403,
+    of_runs.CodeUnknown: 404,
     of_runs.LinkUnknown: 404,
     of_runs.LinkOver: 410,
     of_runs.RunEnded: 409,

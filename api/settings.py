@@ -110,6 +110,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path(".myloware"), alias="MYLOWARE_DATA_DIR")
     api_keys: Secrets | None = Field(None, alias="MYLOWARE_API_KEYS")
+    limited_api_keys: Secrets | None = Field(None, alias="MYLOWARE_LIMITED_API_KEYS")
     projects_dir: Path | None = Field(None, alias="MYLOWARE_PROJECTS_DIR")
     store_url: str | None = Field(None, alias="MYLOWARE_STORE_URL")
     publish_folder: Path | None = Field(None, alias="MYLOWARE_PUBLISH_FOLDER")
@@ -148,6 +149,7 @@ class Settings(BaseSettings):
     def _split_lists(cls, values: Any) -> Any:
         fields = (
             "api_keys",
+            "limited_api_keys",
             "video_webhook_secrets",
             "remotion_webhook_secrets",
             "notify_urls",
@@ -159,6 +161,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if set(self.api_keys or []) & set(self.limited_api_keys or []):
+            raise ValueError("MYLOWARE_LIMITED_API_KEYS and MYLOWARE_API_KEYS have a key in common")
         if self.publish_folder and (self.upload_post_url or self.upload_post_api_key):
             raise ValueError("MYLOWARE_PUBLISH_FOLDER and UPLOAD_POST_… are both set: choose one publisher")
         if self.upload_post_url and not self.upload_post_api_key:

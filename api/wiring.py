@@ -157,7 +157,11 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             outside=await stack.enter_async_context(_outside(settings)),
         )
         await deliveries.reopen_addresses(db)
-        await keys.sync_settings_keys(db, [key.get_secret_value() for key in settings.api_keys or []])
+        await keys.sync_settings_keys(
+            db,
+            [_open(key) for key in settings.api_keys or []],
+            [_open(key) for key in settings.limited_api_keys or []],
+        )
         yield Assembly(
             production=production,
             queue=queue,

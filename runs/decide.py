@@ -12,10 +12,10 @@ from agents.asking import clean
 from graph.reviews import EditError, edited
 from graph.state import ClipNote, Gate
 from providers.orders import digest_of
-from runs.errors import BudgetExceeded, GateNotOpen, Invalid, StaleReview
+from runs.errors import BudgetExceeded, GateNotOpen, Invalid, MayNotDecide, StaleReview
 from runs.look import find
 from runs.production import Production
-from storage import decisions
+from storage import decisions, keys
 from storage import runs as table
 from storage.decisions import DecisionRow, Verdict
 from storage.runs import RunRow
@@ -45,8 +45,11 @@ async def decide(
     At the ideation gate `approve` takes `edits` (the ideas as the reviewer wants them) or `keep` (the numbers of
     those to keep, in their order). At the publish gate `approve` takes `edits` of caption and hashtags, and
     `revise` those and overlays, `clips` to make again with a note each, and `takes` to use instead. `digest` is
-    that of what the reviewer saw. Raises RunNotFound, GateNotOpen, StaleReview, BudgetExceeded or Invalid.
+    that of what the reviewer saw. Raises MayNotDecide, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded or
+    Invalid.
     """
+    if not await keys.may_decide(production.db, decided_by):
+        raise MayNotDecide("This key may not decide: somebody whose key may has to.")
     run = await find(production, run_id)
     review = run["review"]
     if review is None or review["gate"] != gate:

@@ -64,6 +64,18 @@ class BudgetExceeded(RunError):
     code = "budget_exceeded"
 
 
+class MayNotDecide(RunError):
+    """This key was given without the right to decide."""
+
+    code = "may_not_decide"
+
+
+class CodeUnknown(RunError):
+    """No decision waits under that code here, or no longer."""
+
+    code = "code_unknown"
+
+
 class LinkUnknown(RunError):
     """The reviewer's link was not made here, or was altered on its way."""
 
