@@ -23,7 +23,7 @@ from runs.start import start
 
 CHANNEL = "api"
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(401, 413, 422, 429))
+router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(400, 401, 413, 422, 429))
 
 OnceDep = Annotated[Once, Depends()]
 
@@ -71,7 +71,7 @@ async def get_run(run_id: UUID, parts: Parts, _who: Caller) -> dict[str, Any]:
     return await look.view(parts.production, run_id)
 
 
-@router.post("/{run_id:uuid}/approve", response_model=Run, responses=responses(404, 409))
+@router.post("/{run_id:uuid}/approve", response_model=Run, responses=responses(403, 404, 409))
 async def approve(run_id: UUID, body: Approve, parts: Parts, once: OnceDep) -> JSONResponse:
     """Decide at a gate: approve, ask for changes (`approved: false` with a comment), or reject (without one)."""
 
