@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 from uuid import UUID
 
 from storage.pool import Database
@@ -78,12 +78,13 @@ async def prepare(
         "door": door,
         "valid": VALID,
     }
-    row = await db.fetch_one(SAME, values)
-    if row is None:
-        await db.execute("delete from prepared_decisions where expires_at < now() - %s", (KEPT,))
-    while row is None:
-        row = await db.fetch_one(INSERT, {**values, "code": _code()})
-    return PreparedRow(**row)  # type: ignore[typeddict-item]  # the columns are its keys
+    if same := await db.fetch_one(SAME, values):
+        return cast("PreparedRow", same)
+    await db.execute("delete from prepared_decisions where expires_at < now() - %s", (KEPT,))
+    while True:
+        # A code that is taken is not given again before it is forgotten.
+        if row := await db.fetch_one(INSERT, {**values, "code": _code()}):
+            return cast("PreparedRow", row)
 
 
 async def find(db: Database, *, prepared_for: str, session: str, code: str) -> PreparedRow | None:
@@ -92,7 +93,7 @@ async def find(db: Database, *, prepared_for: str, session: str, code: str) -> P
         "select * from prepared_decisions where prepared_for = %s and session = %s and code = %s",
         (prepared_for, session, code),
     )
-    return PreparedRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
+    return cast("PreparedRow | None", row)
 
 
 async def used(db: Database, row: PreparedRow) -> None:

@@ -1,0 +1,205 @@
+"""Prepare a decision in a talk, and confirm it by its code. A model prepares; only a person's own words confirm."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from agents.asking import clean
+from graph.state import Gate
+from runs.decide import COMMENT_LIMIT, decide
+from runs.errors import CodeUnknown, GateNotOpen, Invalid, MayNotDecide
+from runs.look import find
+from runs.production import Production
+from storage import prepared as table
+from storage.decisions import DecisionRow
+from storage.keys import KeyRow
+from storage.prepared import DIGITS, LETTERS, PreparedRow
+
+Verdict = Literal["approve", "revise", "reject"]
+Door = Literal["chat", "mcp"]
+
+CODE = rf"[{LETTERS}][{DIGITS}][{LETTERS}][{DIGITS}]"
+#: The whole message is the word and the code, with at most a nicety before and a mark around it.
+CONFIRMING = re.compile(
+    rf"\W*(?:(?:yes|ok|okay|please|i)\b\W*)*(approve|confirm|revise|reject)\W+({CODE})\W*(?:please\W*)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A message that confirms: the word, and the code."""
+
+    word: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A decision that waits for a person's word, as it is shown."""
+
+    row: PreparedRow
+    what: str
+    estimated_usd: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For `pending_decision`."""
+        return {
+            "run_id": str(self.row["run_id"]),
+            "gate": self.row["gate"],
+            "revision": self.row["revision"],
+            "verdict": self.row["verdict"],
+            "what": self.what,
+            "estimated_usd": self.estimated_usd,
+            "digest": self.row["digest"],
+            "code": self.row["code"],
+            "expires_at": self.row["expires_at"].astimezone(UTC).isoformat(),
+        }
+
+    def as_text(self) -> str:
+        """For a talk. No model writes it, and none reads it."""
+        until = self.row["expires_at"].astimezone(UTC)
+        return (
+            f"{self.what}\n"
+            f"Run {self.row['run_id']}, {self.row['gate']} gate, revision {self.row['revision']}, "
+            f"digest {self.row['digest'][:12]}.\n"
+            f"To confirm it yourself, send exactly: {self.row['verdict']} {self.row['code']} "
+            f"(until {until:%H:%M} UTC). Nothing happens before."
+        )
+
+
+def spoken(message: str) -> Spoken | None:
+    """The confirmation that this message is, and is nothing but; None for any other message."""
+    match = CONFIRMING.fullmatch(message.strip())
+    return Spoken(match[1].lower(), match[2].upper()) if match else None
+
+
+def without_codes(text: str) -> str:
+    """The text with whatever could be a code blackened: what is read by a model holds none."""
+    return re.sub(rf"\b{CODE}\b", "••••", text, flags=re.IGNORECASE)
+
+
+async def prepare(
+    production: Production,
+    run_id: UUID,
+    verdict: Verdict,
+    *,
+    comment: str | None = None,
+    who: KeyRow,
+    door: Door,
+    session: str = "",
+) -> Prepared:
+    """The decision about the review that this run has open, under a code. Nothing is decided.
+
+    Raises MayNotDecide, RunNotFound, GateNotOpen or Invalid.
+    """
+    if not who.may_decide:
+        raise MayNotDecide("This key may not decide: somebody whose key may has to.")
+    run = await find(production, run_id)
+    review = run["review"]
+    if review is None:
+        raise GateNotOpen(f"No gate of this run is open: it is {run['status']}.", open_gate=None, last_decision=None)
+    comment = clean(comment or "") or None
+    if comment and len(comment) > COMMENT_LIMIT:
+        raise Invalid(f"The comment must have at most {COMMENT_LIMIT:,} characters.", field="comment")
+    if verdict == "revise" and not comment:
+        raise Invalid("Say in a comment what should change.", field="comment")
+    row = await table.prepare(
+        production.db,
+        run_id,
+        gate=review["gate"],
+        revision=review["revision"],
+        digest=review["digest"],
+        verdict=verdict,
+        comment=comment,
+        prepared_for=who.id,
+        session=session,
+        door=door,
+    )
+    usd = _usd(verdict, review, comment or "")
+    return Prepared(row, _what(verdict, review, comment or "", usd), float(usd))
+
+
+async def confirm(
+    production: Production, code: Spoken, *, who: KeyRow, door: Door, session: str = ""
+) -> tuple[PreparedRow, DecisionRow | None]:
+    """Decide what was prepared under this code, exactly as it was shown; None for a code that was used before.
+
+    Raises MayNotDecide, CodeUnknown (another's code, another conversation's, an expired one), StaleReview when the
+    gate shows something else by now, and whatever else `decide` raises.
+    """
+    if not who.may_decide:
+        raise MayNotDecide("This key may not decide: somebody whose key may has to.")
+    row = await table.find(production.db, prepared_for=who.id, session=session, code=code.code)
+    if row is None or row["door"] != door:
+        raise CodeUnknown(f"No decision waits under {code.code} in this conversation.")
+    if row["used_at"]:
+        return row, None
+    if row["expires_at"] <= datetime.now(UTC):
+        raise CodeUnknown(f"{code.code} has expired: ask for the decision to be prepared again.")
+    if code.word not in ("confirm", row["verdict"]):
+        raise CodeUnknown(
+            f"{code.code} does not stand for “{code.word}” but for “{row['verdict']}”: nothing is decided."
+        )
+    decided = await decide(
+        production,
+        row["run_id"],
+        cast("Gate", row["gate"]),
+        verdict=cast("Verdict", row["verdict"]),
+        comment=row["comment"],
+        digest=row["digest"],
+        decided_by=who.id,
+        channel=door,
+    )
+    await table.used(production.db, row)
+    return row, decided
+
+
+def outcome(row: PreparedRow, decided: DecisionRow | None) -> str:
+    """What came of a confirmation, in a sentence."""
+    if decided is None:
+        return f"{row['code']} was used already: it counted once, and counts no more."
+    done = {
+        ("approve", "ideation"): "Approved: the clips are being made.",
+        ("approve", "publish"): "Approved: the film is being published.",
+        ("revise", "ideation"): "Changes are asked for: new ideas are on their way.",
+        ("revise", "publish"): "Changes are asked for: the film is being changed.",
+        ("reject", "ideation"): "Rejected: the run is over.",
+        ("reject", "publish"): "Rejected: the run is over, and nothing is published.",
+    }
+    return f"{done[row['verdict'], row['gate']]} (Run {row['run_id']}, {row['gate']} gate, revision {row['revision']}.)"
+
+
+def _usd(verdict: Verdict, review: dict[str, Any], comment: str) -> Decimal:
+    """What would be spent at most: for the ideas, or for the clips that a comment on the film names."""
+    shown = review["shown"]
+    if verdict == "approve":
+        return Decimal(shown.get("estimated_usd", "0"))
+    if verdict == "revise" and review["gate"] == "publish":
+        named = [clip for clip in shown["clips"] if re.search(rf"\b{clip['clip']}\b", comment)]
+        return len(named) * Decimal(shown["usd_per_clip"])
+    return Decimal(0)
+
+
+def _what(verdict: Verdict, review: dict[str, Any], comment: str, usd: Decimal) -> str:
+    """What is about to be decided. Texts of others stand in quotes, cut short."""
+    shown = review["shown"]
+    title = _quoted(shown.get("title", ""))
+    if verdict == "revise":
+        return f"Ask for changes to {title}, for up to {usd} USD: {_quoted(comment, 300)}"
+    if verdict == "reject":
+        return f"End the run of {title} for good."
+    if review["gate"] == "ideation":
+        many = len(shown.get("make", []))
+        return f"Make {many} clip{'' if many == 1 else 's'} of {title} for {usd} USD."
+    return f"Publish the film {title} to {', '.join(shown.get('platforms', []))}."
+
+
+def _quoted(text: str, limit: int = 80) -> str:
+    line = without_codes(" ".join(str(text).split())).replace("“", "'").replace("”", "'")
+    return f"“{line[:limit]}{'…' if len(line) > limit else ''}”"
