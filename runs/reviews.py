@@ -1,0 +1,158 @@
+"""Every review of a run: what it showed, what changed since the one before, when it was due, what was decided."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from difflib import SequenceMatcher
+from typing import Any, Literal, TypedDict
+from uuid import UUID
+
+from providers.orders import digest_of
+from runs.look import find
+from runs.production import Production
+from storage import decisions, reviews
+from storage.decisions import ClipNote, DecisionRow
+
+
+class Piece(TypedDict):
+    """A stretch of words that stayed, went or came."""
+
+    op: Literal["same", "removed", "added"]
+    text: str
+
+
+class Change(TypedDict):
+    """What is different `at` a place of what is shown, counted from 0: `ideas.2.scene`.
+
+    What was added has no `before`, what was removed no `after`; `diff` is of the words of both.
+    """
+
+    at: str
+    before: Any
+    after: Any
+    diff: list[Piece]
+
+
+class Decision(TypedDict):
+    """What was decided about a review, by whom and when."""
+
+    number: int
+    verdict: str
+    comment: str | None
+    edits: Any
+    clips: list[ClipNote] | None
+    takes: dict[str, int] | None
+    decided_by: str
+    channel: str
+    decided_at: datetime
+    approved_digest: str | None
+
+
+class Review(TypedDict):
+    """A review. `changes` are those since the review of the same gate before it; of the first there are none."""
+
+    gate: str
+    revision: int
+    digest: str
+    shown: dict[str, Any]
+    opened_at: datetime
+    due_at: datetime | None
+    on_due: str | None
+    open: bool
+    decision: Decision | None
+    changes: list[Change]
+
+
+async def of_run(production: Production, run_id: UUID) -> list[Review]:
+    """Every review so far, in the order in which they were opened. Raises RunNotFound."""
+    run = await find(production, run_id)
+    now_open = run["review"] and (run["review"]["gate"], run["review"]["revision"])
+    made = {(row["gate"], row["revision"]): row for row in await decisions.of_run(production.db, run_id)}
+    listed, last = [], dict[str, Any]()
+    for row in await reviews.opened(production.db, run_id):
+        place, shown = (row["gate"], row["revision"]), row["shown"]
+        before = last.get(row["gate"])
+        listed.append(
+            Review(
+                **row,
+                open=place == now_open,
+                decision=_decision(made[place]) if place in made else None,
+                changes=[] if before is None else changes(before, shown),
+            )
+        )
+        last[row["gate"]] = shown
+    return listed
+
+
+def _decision(row: DecisionRow) -> Decision:
+    return Decision(
+        number=row["number"],
+        verdict=row["verdict"],
+        comment=row["comment"],
+        edits=row["edits"],
+        clips=row["clips"],
+        takes=row["takes"],
+        decided_by=row["decided_by"],
+        channel=row["channel"],
+        decided_at=row["decided_at"],
+        approved_digest=row["approved_digest"],
+    )
+
+
+def changes(before: Any, after: Any, at: str = "") -> list[Change]:
+    """What is different between two JSON values, place by place; empty when they are the same."""
+    if before == after:
+        return []
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [
+            change
+            for key in dict.fromkeys((*before, *after))
+            for change in changes(before.get(key), after.get(key), f"{at}.{key}".lstrip("."))
+        ]
+    if _is_list_of_objects(before) and _is_list_of_objects(after):
+        return [change for old, new, place in _paired(before, after) for change in changes(old, new, f"{at}.{place}")]
+    return [Change(at=at, before=before, after=after, diff=_words(_text(before), _text(after)))]
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
+
+
+def _paired(before: list[Any], after: list[Any]) -> Iterator[tuple[Any, Any, int]]:
+    """Which item became which, and its place: what only moved is not taken for something new."""
+    matcher = SequenceMatcher(None, [digest_of(each) for each in before], [digest_of(each) for each in after], False)
+    for op, i, i_end, j, j_end in matcher.get_opcodes():
+        if op == "equal":
+            continue
+        for step in range(max(i_end - i, j_end - j)):
+            old = before[i + step] if i + step < i_end else None
+            new = after[j + step] if j + step < j_end else None
+            yield old, new, i + step if new is None else j + step
+
+
+def _text(value: Any) -> str:
+    """A value in words, the way a person reads it."""
+    match value:
+        case None:
+            return ""
+        case dict():
+            return " · ".join(_text(each) for each in value.values() if each not in (None, ""))
+        case list():
+            return " ".join(_text(each) for each in value)
+    return str(value)
+
+
+def _words(before: str, after: str) -> list[Piece]:
+    old, new = (re.findall(r"\S+\s*|\s+", text) for text in (before, after))
+    pieces = []
+    for op, i, i_end, j, j_end in SequenceMatcher(None, old, new, False).get_opcodes():
+        if op == "equal":
+            pieces.append(Piece(op="same", text="".join(old[i:i_end])))
+            continue
+        if i < i_end:
+            pieces.append(Piece(op="removed", text="".join(old[i:i_end])))
+        if j < j_end:
+            pieces.append(Piece(op="added", text="".join(new[j:j_end])))
+    return pieces
