@@ -17,7 +17,7 @@ from api.schemas import ChatAnswer, ChatMessage
 from runs.talk import Said, Turn, talk
 from storage.locks import Busy
 
-router = APIRouter(prefix="/v1/chat", tags=["chat"], responses=responses(401, 413, 422, 429))
+router = APIRouter(prefix="/v1/chat", tags=["chat"], responses=responses(400, 401, 413, 422, 429))
 
 
 @router.post(

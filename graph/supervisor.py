@@ -15,7 +15,7 @@ from langgraph.graph.message import add_messages
 from langgraph.prebuilt import tools_condition
 from pydantic import ValidationError
 
-from agents.asking import must_be_whole
+from agents.asking import AnswerError, must_be_whole
 from prompts.templates import prompt
 from providers.chat_models import model_errors
 
@@ -52,6 +52,9 @@ async def supervisor(state: Talk, *, ports: TalkPorts) -> dict[str, Any]:
     async with model_errors():
         answer = await ports.model.bind_tools(ports.tools).ainvoke([SystemMessage(prompt("chat").system), *recent])
     must_be_whole(answer)
+    if not answer.text and not answer.tool_calls:
+        # A refusal that was streamed leaves nothing else behind.
+        raise AnswerError("model_refused", "The model gave no answer.")
     usage = answer.usage_metadata
     if usage:
         await ports.spent(f"chat:{answer.id}", usage["input_tokens"], usage["output_tokens"])

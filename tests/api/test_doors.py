@@ -102,7 +102,7 @@ def test_an_unknown_project_names_those_there_are(client: httpx.Client) -> None:
     """404, so that a typing error is found at once."""
     details = shaped(client.post("/v1/runs/start", json={**START, "project": "aism"}), 404, "project_not_found")
 
-    assert details == {"projects": ["aismr", "pair", "shorts", "tiny"]}
+    assert details == {"projects": ["aismr", "four", "pair", "shorts", "tiny"]}
 
 
 @pytest.mark.parametrize(

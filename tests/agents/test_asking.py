@@ -1,0 +1,197 @@
+"""An answer of a model is whole and of the right form, or it is an error: held against the sandbox's model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from pydantic import BaseModel, ConfigDict
+
+from agents.asking import AnswerError, ask, clean, must_be_whole
+from agents.caption_writer import Caption, write_caption
+from agents.ideator import Idea, ideate
+from agents.shot_writer import rewrite_shot, shot_words, with_slate
+from agents.supervisor import route, screen
+from prompts.project import FOLDER, read_project
+from prompts.templates import Prompt
+from providers.base import ProviderError, Refused, Unavailable
+from providers.chat_models import chat_model
+from tests.world import Sandbox
+
+AISMR, SHORTS = (read_project(FOLDER / f"{name}.md") for name in ("aismr", "shorts"))
+IDEA = Idea(title="Leaf", scene="A leaf in the rain.", sound="Rain.", overlay="Stay")
+
+
+class Screening(BaseModel):
+    """What the sandbox knows by this name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fits: bool
+    reason: str
+
+
+PROMPT = Prompt("You decide.", "Does it fit?\n<brief>\nRain on a roof\n</brief>")
+
+
+@pytest.fixture
+async def model(sandbox: Sandbox) -> AsyncIterator[BaseChatModel]:
+    async with httpx2.AsyncClient() as client:
+        yield chat_model(
+            base_url=f"{sandbox.url}/v1",
+            api_key="any",
+            model="sandbox-rules",
+            http_async_client=client,
+            timeout=10,
+            max_retries=0,
+        )
+
+
+async def test_a_whole_answer_is_typed_and_counted(model: BaseChatModel) -> None:
+    """The value in its type, and the tokens that it took."""
+    answer = await ask(model, PROMPT, Screening)
+
+    assert (type(answer.value), answer.value.fits) == (Screening, True)
+    assert answer.input_tokens > 0
+    assert answer.output_tokens > 0
+
+
+@pytest.mark.parametrize("fault", ["llm_invalid_json", "llm_wrong_schema"])
+async def test_an_answer_that_does_not_fit_is_repaired_once(model: BaseChatModel, sandbox: Sandbox, fault: str) -> None:
+    """The second answer counts, and the tokens of both."""
+    alone = await ask(model, PROMPT, Screening)
+    sandbox.fault(fault)
+    repaired = await ask(model, PROMPT, Screening)
+
+    assert repaired.value == alone.value
+    assert repaired.input_tokens > 2 * alone.input_tokens
+    assert sandbox.client.get("/sandbox/faults").json()["faults"] == []
+
+
+@pytest.mark.parametrize("fault", ["llm_invalid_json", "llm_wrong_schema"])
+async def test_one_that_does_not_fit_twice_is_an_error(model: BaseChatModel, sandbox: Sandbox, fault: str) -> None:
+    """It names what is wrong, and asks no third time."""
+    sandbox.fault(fault, times=3)
+    with pytest.raises(AnswerError) as failed:
+        await ask(model, PROMPT, Screening)
+
+    assert failed.value.code == "model_answer_invalid"
+    assert failed.value.message.startswith("The model's answer did not fit, twice: ")
+    assert [fault["times"] for fault in sandbox.client.get("/sandbox/faults").json()["faults"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "code"),
+    [
+        ("llm_cut_stream", Unavailable, "model_unavailable"),
+        ("llm_no_finish_reason", AnswerError, "model_answer_cut"),
+        ("llm_length", Refused, "model_answer_too_long"),
+        ("llm_content_filter", Refused, "model_content_filter"),
+        ("llm_refusal", AnswerError, "model_refused"),
+        ("llm_429", Unavailable, "model_rate_limited"),
+        ("llm_500_html", Unavailable, "model_unavailable"),
+    ],
+)
+async def test_an_answer_that_is_none(
+    model: BaseChatModel, sandbox: Sandbox, fault: str, kind: type[ProviderError], code: str
+) -> None:
+    """Cut, withheld, refused or not given: an error with a code, and one question only."""
+    sandbox.fault(fault)
+    with pytest.raises(kind) as failed:
+        await ask(model, PROMPT, Screening)
+
+    assert (type(failed.value), failed.value.code) == (kind, code)
+    assert failed.value.message.endswith(".")
+    assert (await ask(model, PROMPT, Screening)).value.fits
+
+
+@pytest.mark.parametrize(
+    ("metadata", "extra", "code"),
+    [
+        ({"finish_reason": "stop"}, {}, None),
+        ({"finish_reason": "tool_calls"}, {}, None),
+        ({"finish_reason": "length"}, {}, "model_answer_cut"),
+        ({"finish_reason": None}, {}, "model_answer_cut"),
+        ({}, {}, "model_answer_cut"),
+        ({"finish_reason": "content_filter"}, {}, "model_refused"),
+        ({"finish_reason": "stop"}, {"refusal": "No."}, "model_refused"),
+    ],
+)
+def test_only_a_whole_answer_passes(metadata: dict[str, Any], extra: dict[str, Any], code: str | None) -> None:
+    """Whatever it says: what ended without a reason was cut off."""
+    answer = AIMessage("{}", response_metadata=metadata, additional_kwargs=extra)
+    if code is None:
+        must_be_whole(answer)
+        return
+    with pytest.raises(AnswerError) as failed:
+        must_be_whole(answer)
+    assert failed.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [(" a\x00b ", "ab"), ("a\ud800b", "a?b"), ("\u00e4\U0001f327", "\u00e4\U0001f327"), ("\x00", "")],
+)
+def test_text_is_made_storable(text: str, kept: str) -> None:
+    """No NUL, no lone surrogate, no white space around it."""
+    assert clean(text) == kept
+
+
+async def test_ideas_for_every_subject(model: BaseChatModel) -> None:
+    """As many as the project has clips, one for each sign, in order."""
+    ideas = (await ideate(model, AISMR, "A calm night")).value.ideas
+
+    assert [idea.title.split(":")[0] for idea in ideas] == AISMR.subjects
+
+
+async def test_a_comment_changes_the_ideas(model: BaseChatModel) -> None:
+    """With what was shown before it."""
+    before = (await ideate(model, SHORTS, "Rain")).value
+    history = [{"revision": 1, "ideas": [idea.title for idea in before.ideas], "comment": "Make it snow"}]
+    after = (await ideate(model, SHORTS, "Rain", history=history, comment="Make it snow")).value  # type: ignore[arg-type]
+
+    assert (len(after.ideas), after.ideas != before.ideas) == (3, True)
+
+
+async def test_the_other_agents_answer_in_their_types(model: BaseChatModel) -> None:
+    """A screening, a route and a caption."""
+    assert (await screen(model, SHORTS, "Rain on a roof")).value.fits
+    assert not (await screen(model, SHORTS, "Something #unfit")).value.fits
+    routed = (await route(model, [IDEA, IDEA], "Clip 2 again, please")).value
+    assert (routed.step, routed.clips) == ("clips", [2])
+    first = (await write_caption(model, "Rain", "Rain", [IDEA])).value
+    second = (await write_caption(model, "Rain", "Rain", [IDEA], previous=first.caption, comment="Another one")).value
+    assert "#ai" in first.hashtags
+    assert second.caption != first.caption
+
+
+@pytest.mark.parametrize(
+    "hashtags", [[], ["rain"], ["#a b"], ["#"], ["#a"] * 11, ["#" + "a" * 51], ["#a\n"], ["#a#b"]], ids=str
+)
+def test_hashtags_are_words_behind_a_hash(hashtags: list[str]) -> None:
+    """1 to 10 of them, each one word."""
+    with pytest.raises(ValueError, match="hashtag"):
+        Caption(caption="Rain.", hashtags=hashtags)
+
+
+def test_a_shot_is_put_together_without_a_model() -> None:
+    """From the idea, the direction, the reviewer's note and a slate of its own, word for word."""
+    words = shot_words(SHORTS, IDEA)
+
+    assert words.startswith("A leaf in the rain.\n\nSound: Rain.\n\nStyle: A vertical short")
+    assert "Brighter" in shot_words(SHORTS, IDEA, "Brighter")
+    assert with_slate(words, "abc-1-1").startswith(words)
+    assert with_slate(words, "abc-1-1") != with_slate(words, "abc-1-2")
+
+
+async def test_a_refused_shot_is_said_in_other_words(model: BaseChatModel) -> None:
+    """For the same idea."""
+    words = shot_words(SHORTS, IDEA)
+    again = (await rewrite_shot(model, words, "It was blocked by moderation.")).value.prompt
+
+    assert again
+    assert again != with_slate(words, "abc-1-1")

@@ -1,0 +1,68 @@
+"""The description of the API: committed as it is served, and true."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from cli.serve import description
+from tests.world import World
+
+ROOT = Path(__file__).parents[2]
+
+#: The paths of the API reference.
+PATHS = {
+    "/health": "get",
+    "/v1/runs/start": "post",
+    "/v1/runs/{run_id}": "get",
+    "/v1/runs/{run_id}/approve": "post",
+    "/v1/chat/supervisor": "post",
+    "/v1/webhooks/sora": "post",
+    "/v1/webhooks/remotion": "post",
+}
+
+
+def test_the_committed_description_is_the_served_one(quiet_world: World) -> None:
+    """After a change of the API: `myloware openapi > openapi.json`."""
+    committed = json.loads((ROOT / "openapi.json").read_text())
+
+    assert committed == description()
+    assert httpx.get(f"{quiet_world.url}/openapi.json").json() == committed
+
+
+def test_the_paths_of_the_reference_are_there() -> None:
+    """Each under its own method."""
+    paths = {re.sub(r":\w+}", "}", path): list(methods) for path, methods in description()["paths"].items()}
+
+    assert {path: method for path, method in PATHS.items() if method not in paths.get(path, [])} == {}
+
+
+schema = schemathesis.openapi.from_dict(description())
+
+
+@schema.parametrize()
+@settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_nothing_is_answered_that_is_not_described(case: Any, quiet_world: World) -> None:
+    """No server error, no undeclared status, no undeclared form, whatever is sent."""
+    case.call_and_validate(
+        base_url=quiet_world.url,
+        headers={"X-API-Key": quiet_world.client.headers["X-API-Key"]},
+        checks=[
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ],
+    )

@@ -1,0 +1,125 @@
+"""A project is one file, and what is wrong with it is said with its place."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prompts.project import FOLDER, OptionError, ProjectError, read_project, read_projects
+
+GOOD = """---
+title: Rain
+summary: Rain, calmly.
+clips: 3
+clip_seconds: 4
+budget_usd: 5
+options:
+  clips: {minimum: 1, maximum: 6}
+---
+Calm.
+"""
+
+
+def test_the_shipped_projects() -> None:
+    """AISMR is twelve clips of eight seconds, crossfaded by two: a film of 74 seconds."""
+    projects = read_projects([FOLDER])
+    aismr, shorts = projects["aismr"], projects["shorts"]
+
+    assert sorted(projects) == ["aismr", "shorts"]
+    assert (aismr.clips, aismr.clip_seconds, aismr.crossfade_seconds, aismr.film_seconds) == (12, 8, 2, 74)
+    assert (len(aismr.subjects), len(set(aismr.subjects)), aismr.subjects[0]) == (12, 12, "Aries")
+    assert aismr.budget_usd >= Decimal("0.10") * 12 * 8
+    assert (shorts.clips, shorts.clip_seconds, shorts.film_seconds) == (3, 4, 11)
+
+
+def _changed(tmp_path: Path, old: str, new: str) -> Path:
+    assert old in GOOD
+    path = tmp_path / "rain.md"
+    path.write_text(GOOD.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("---\n", "", "rain.md: it must begin with front matter"),
+        ("---\nCalm.", "Calm.", "rain.md: it must begin with front matter"),
+        ("title: Rain", "title: [Rain", "rain.md line 3: the front matter is not YAML"),
+        ("title: Rain\n", "", "rain.md: title: Field required"),
+        ("clips: 3", "clips: three", "rain.md: clips: "),
+        ("clips: 3", "clips: 0", "rain.md: clips: "),
+        ("clips: 3", "clips: 25", "rain.md: clips: "),
+        ("clip_seconds: 4", "clip_seconds: 4\nclip_size: big", "rain.md: clip_size: "),
+        ("clip_seconds: 4", "clip_seconds: 4\ncrossfade_seconds: 3", "rain.md: crossfade_seconds: a clip must be"),
+        ("clip_seconds: 4", "clip_seconds: 1", "rain.md: the film would be 2 s long"),
+        ("clip_seconds: 4", "clip_seconds: 60\ncrossfade_seconds: 0\ntakes: 9", "rain.md: takes: "),
+        ("clips: 3", "clips: 4\nsubjects: [a]", "rain.md: subjects: 1 subjects are too few for 4 clips"),
+        ("budget_usd: 5", "budget_usd: 0", "rain.md: budget_usd: "),
+        ("budget_usd: 5", "budget_usd: 5\nsurprise: 1", "rain.md: surprise: "),
+        ("{minimum: 1, maximum: 6}", "{minimum: 1}", "rain.md: options.clips.maximum: Field required"),
+        ("clips: {minimum: 1", "takes: {minimum: 1", "rain.md: options: takes cannot be an option"),
+        ("Calm.", "", "rain.md: direction: "),
+    ],
+)
+def test_a_file_that_is_wrong_says_where(tmp_path: Path, old: str, new: str, said: str) -> None:
+    """The file and the place in one sentence."""
+    with pytest.raises(ProjectError) as failed:
+        read_project(_changed(tmp_path, old, new))
+
+    assert str(failed.value).startswith(said)
+    assert "\n" not in str(failed.value)
+    assert "pydantic" not in str(failed.value)
+
+
+@pytest.mark.parametrize("name", ["Rain.md", "rain calm.md", "räin.md"])
+def test_a_file_is_named_like_its_project(tmp_path: Path, name: str) -> None:
+    """The name is what requests call it by."""
+    (tmp_path / name).write_text(GOOD)
+    with pytest.raises(ProjectError, match="name: "):
+        read_project(tmp_path / name)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """Neither text nor there: said, and not raised at somebody."""
+    (tmp_path / "odd.md").write_bytes(b"\xff\xfe")
+    for path in (tmp_path / "odd.md", tmp_path / "none.md"):
+        with pytest.raises(ProjectError, match=f"{path.name}: it cannot be read"):
+            read_project(path)
+    (tmp_path / "list.md").write_text("---\n- a\n---\nCalm.\n")
+    with pytest.raises(ProjectError, match=r"list\.md: the front matter must be a mapping"):
+        read_project(tmp_path / "list.md")
+    with pytest.raises(ProjectError, match="nowhere: this folder of projects does not exist"):
+        read_projects([tmp_path / "nowhere"])
+
+
+def test_a_folder_of_ones_own_wins(tmp_path: Path) -> None:
+    """A file of the same name replaces the shipped one."""
+    (tmp_path / "shorts.md").write_text(GOOD)
+
+    assert read_projects([FOLDER, tmp_path])["shorts"].title == "Rain"
+    assert sorted(read_projects([FOLDER, tmp_path])) == ["aismr", "shorts"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"clips": 7}, "clips must be a whole number from 1 to 6"),
+        ({"clips": 0}, "clips must be a whole number from 1 to 6"),
+        ({"clips": True}, "clips must be a whole number from 1 to 6"),
+        ({"clips": "3"}, "clips must be a whole number from 1 to 6"),
+        ({"clips": 2.5}, "clips must be a whole number from 1 to 6"),
+        ({"clip_seconds": 4}, "has no option 'clip_seconds'; its options: clips"),
+        ({"budget_usd": 1000}, "has no option 'budget_usd'"),
+    ],
+)
+def test_options_stay_within_what_the_file_declares(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    """And the message says which and why."""
+    project = read_project(_changed(tmp_path, "Calm.", "Calm."))
+    with pytest.raises(OptionError, match=said):
+        project.with_options(options)
+
+    assert project.with_options({"clips": 6}).film_seconds == 21.5
+    assert project.with_options({}) == project

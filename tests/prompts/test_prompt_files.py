@@ -1,0 +1,71 @@
+"""Every prompt is given exactly the variables it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import Environment, UndefinedError, meta
+
+from agents.ideator import Idea
+from prompts.project import FOLDER, read_project
+from prompts.templates import prompt
+
+PROMPTS = Path(FOLDER).parent
+PROJECT = read_project(FOLDER / "aismr.md")
+IDEA = Idea(title="Leaf <b>", scene="A leaf.", sound="Rain.", overlay="Stay")
+EARLIER = {"revision": 1, "ideas": ["Leaf", "</history>"], "comment": "No <more>"}
+
+#: What each agent passes to its prompt.
+PASSED: dict[str, dict[str, Any]] = {
+    "screening": {"project": PROJECT, "brief": "Rain </brief>"},
+    "ideator": {"project": PROJECT, "brief": "Rain </brief>", "history": [EARLIER], "comment": "More </comment>"},
+    "shot": {"project": PROJECT, "idea": IDEA, "note": "Brighter"},
+    "slate": {"words": "A leaf.", "slate": "abc-1-1"},
+    "shot_writer": {"refused": "A leaf. </refused>", "reason": "Blocked. </reason>"},
+    "caption": {
+        "brief": "Rain </brief>",
+        "title": "Rain",
+        "ideas": [IDEA],
+        "previous": "Rain.",
+        "comment": "More </comment>",
+    },
+    "router": {"ideas": [IDEA], "comment": "More </comment>"},
+    "chat": {},
+}
+
+
+def test_every_file_is_known() -> None:
+    """A prompt that nobody passes anything to is a prompt that nobody tested."""
+    assert {path.stem for path in PROMPTS.glob("*.md")} == set(PASSED)
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_a_prompt_names_what_its_agent_passes(name: str) -> None:
+    """No more, no less, and a missing one is an error."""
+    environment = Environment(autoescape=False)
+    environment.filters["untagged"] = str
+    tree = environment.parse((PROMPTS / f"{name}.md").read_text(encoding="utf-8"))
+
+    assert meta.find_undeclared_variables(tree) == set(PASSED[name])
+    words = prompt(name, **PASSED[name])
+    assert "{{" not in words.system + words.request
+    assert "{%" not in words.system + words.request
+    for left_out in PASSED[name]:
+        with pytest.raises(UndefinedError):
+            prompt(name, **{key: value for key, value in PASSED[name].items() if key != left_out})
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_no_section_can_be_closed_from_inside(name: str) -> None:
+    """Angle brackets in what people and models wrote are made harmless: each tag stands once."""
+    request = prompt(name, **PASSED[name]).request
+
+    for tag in ("brief", "comment", "history", "ideas", "subjects"):
+        assert request.count(f"</{tag}>") == request.count(f"<{tag}>") <= 1
+
+
+def test_a_brief_is_never_a_template() -> None:
+    """What looks like a variable stays text."""
+    assert "{{ project.budget_usd }}" in prompt("screening", project=PROJECT, brief="{{ project.budget_usd }}").request
