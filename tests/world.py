@@ -58,6 +58,9 @@ One calm shot. No faces, no brands.
 """
 
 PAIR = TINY.replace("clips: 1\nclip_seconds: 3", "clips: 2\nclip_seconds: 2").replace("One clip of three", "Two of two")
+FOUR = TINY.replace("clips: 1\nclip_seconds: 3", "clips: 4\nclip_seconds: 1\ncrossfade_seconds: 0.25").replace(
+    "One clip of three", "Four of one"
+)
 
 
 class Sandbox:
@@ -233,6 +236,7 @@ def settings_for(dsn: str, folder: Path, sandbox: Sandbox, **changes: Any) -> Se
     projects.mkdir(parents=True, exist_ok=True)
     (projects / "tiny.md").write_text(TINY)
     (projects / "pair.md").write_text(PAIR)
+    (projects / "four.md").write_text(FOUR)
     profiles = folder / "profiles.toml"
     profiles.write_text(PROFILES.replace('"180x320"', '"180x320", "720x1280"').replace("3, 4]", "3, 4, 8]"))
     values: dict[str, Any] = {
