@@ -20,7 +20,7 @@ export const outlined = (size: number): CSSProperties => ({
 	color: 'white',
 	WebkitTextStroke: `${Math.max(1, size * 0.15)}px rgba(8,10,16,.92)`,
 	paintOrder: 'stroke fill',
-	filter: `drop-shadow(0 ${size * 0.05}px ${size * 0.08}px rgba(0,0,0,.45))`,
+	textShadow: `0 ${size * 0.05}px ${size * 0.14}px rgba(0,0,0,.5)`,
 	whiteSpace: 'pre',
 });
 

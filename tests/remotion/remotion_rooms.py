@@ -39,7 +39,7 @@ def paint(path: Path, *, luma: int, seconds: float, sound: bool = True) -> Path:
         for number in range(round(seconds * 30)):
             planes = np.full((480, 180), 128, np.uint8)
             planes[:320] = luma
-            planes[300:316, number * 3 % 160 :][:, :20] = 160
+            planes[250:316, number * 3 % 160 :][:, :20] = 160
             frame = av.VideoFrame.from_ndarray(planes, "yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, 30)
             container.mux(video.encode(frame))
