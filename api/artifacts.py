@@ -11,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from api.callers import Caller, Parts
 from api.errors import ApiError, responses
 from runs.errors import ArtifactNotFound
+from storage.artifacts import Artifacts
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"], responses=responses(401, 422, 429))
 
@@ -30,14 +31,18 @@ async def get_artifact(
     if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> Response:
     """A file by its sha256. Knows one `Range`; the ETag is the digest."""
-    artifacts = parts.production.artifacts
+    return await file_answer(parts.production.artifacts, digest, range, if_none_match)
+
+
+async def file_answer(artifacts: Artifacts, digest: str, wanted: str | None, if_none_match: str | None) -> Response:
+    """The file, or the part of it that is `wanted`. Raises ArtifactNotFound, and ApiError 416."""
     row = await artifacts.row(digest)
     if row is None:
         raise ArtifactNotFound(f"There is no file {digest[:12]}….")
     headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
     if if_none_match and (digest in if_none_match or if_none_match.strip() == "*"):
         return Response(status_code=304, headers=headers)
-    part = _part(range, row.size_bytes) if range else None
+    part = _part(wanted, row.size_bytes) if wanted else None
     start, end = part or (0, row.size_bytes)
     headers["Content-Length"] = str(end - start)
     if part:

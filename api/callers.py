@@ -32,11 +32,23 @@ async def caller(request: Request, parts: Parts, key: Annotated[str | None, Secu
 
     Requests without a valid key are counted apart, by address.
     """
-    db = parts.production.db
-    found = await keys.find(db, key) if key else None
-    address = request.client.host if request.client else "unknown"
-    who = found.id if found else f"address:{address}"
-    wait = await admit(db, who, limit=parts.rate_limit, seconds=WINDOW_SECONDS)
+    found = await keys.find(parts.production.db, key) if key else None
+    await counted(parts, found.id if found else address_of(request))
+    if found is None:
+        if key:
+            raise ApiError(401, "invalid_api_key", "This API key is not known.")
+        raise ApiError(401, "missing_api_key", "Send your API key in the header X-API-Key.")
+    return found
+
+
+def address_of(request: Request) -> str:
+    """Where a request came from, as those without a key are counted."""
+    return f"address:{request.client.host if request.client else 'unknown'}"
+
+
+async def counted(parts: Assembly, who: str) -> None:
+    """Count a request of `who`. Raises ApiError 429 for one too many."""
+    wait = await admit(parts.production.db, who, limit=parts.rate_limit, seconds=WINDOW_SECONDS)
     if wait:
         raise ApiError(
             429,
@@ -45,11 +57,6 @@ async def caller(request: Request, parts: Parts, key: Annotated[str | None, Secu
             headers={"Retry-After": str(wait)},
             extra={"retry_after_seconds": wait},
         )
-    if found is None:
-        if key:
-            raise ApiError(401, "invalid_api_key", "This API key is not known.")
-        raise ApiError(401, "missing_api_key", "Send your API key in the header X-API-Key.")
-    return found
 
 
 Caller = Annotated[KeyRow, Depends(caller)]

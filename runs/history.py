@@ -66,9 +66,8 @@ async def of_run(production: Production, run_id: UUID) -> History:
     )
     lines: list[Line] = []
     # Answers of the language model are in the ledger alone: each takes its place among the events by its time.
-    answers = sorted(
-        (o for o in orders if o["kind"] == "model" and o["settled_at"]), key=lambda o: o["settled_at"] or 0
-    )
+    charged = (order for order in orders if order["kind"] == "model" and order["spent_usd"])
+    answers = sorted(charged, key=lambda order: order["settled_at"] or order["created_at"])
     for event in await _all_events(production, run_id):
         while answers and (answers[0]["settled_at"] or event["created_at"]) < event["created_at"]:
             lines += _answer(answers.pop(0))
