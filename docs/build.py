@@ -26,7 +26,14 @@ DATABASE_URL  A Postgres database; without it an embedded server starts in the d
 MYLOWARE_STORE_URL  Where clips and films are kept; without it a folder in the data folder. $ s3://bucket/films
 # Doors
 MYLOWARE_API_KEYS  The API keys, separated by commas; without any, one is made and shown once. $ a-long-secret
+MYLOWARE_LIMITED_API_KEYS  Keys that may look and start runs, and decide nothing, separated by commas. $ another-secret
+MYLOWARE_PUBLIC_URL  The address under which others reach this server, for links. $ https://films.example.com
 MYLOWARE_RATE_LIMIT  Requests per minute and API key.
+# Notices
+MYLOWARE_NOTIFY_URLS  Addresses that are told when a gate opens and a run ends, separated by commas. $ https://…
+MYLOWARE_NOTIFY_ESCALATE_URLS  Addresses that are told, too, when nobody decides in time. $ https://…
+MYLOWARE_NOTIFY_SECRET  What notices are signed with, by Standard Webhooks. $ whsec_…
+MYLOWARE_NOTIFY_PRIVATE_HOSTS  Hosts that may be told though they are private, or by plain http. $ chat.local
 # Projects and money
 MYLOWARE_PROJECTS_DIR  A folder with projects of your own, a Markdown file each. $ projects
 MYLOWARE_DAY_CAP_USD  What may be spent in a day (UTC), in USD; each run has a cap of its own beside it.
