@@ -18,8 +18,10 @@ export const findWall = (): string[] =>
 		([command, ...words]) => spawnSync(command!, [...words, 'true'], {timeout: 5000}).status === 0,
 	) ?? [];
 
-// The leash: standard input stays open as long as the service lives. When it closes, the group is killed.
-const LEASH = `ulimit -f ${MAX_FILE_BYTES / 512}; exec 4<&0; (cat <&4 >/dev/null; kill -KILL 0) 3>&- & exec nice -n 5 "$@" 4<&- </dev/null`;
+// The leash: standard input stays open as long as the service lives. When it closes, the group is killed, and
+// the browser, which is in a group of its own, by the folder it keeps its profile in.
+const ENDS = 'for each in /proc/[0-9]*; do grep -qsaF -- "$HOME/tmp/" "$each/cmdline" && kill -KILL "${each#/proc/}"; done; kill -KILL 0';
+const LEASH = `ulimit -f ${MAX_FILE_BYTES / 512}; exec 4<&0; (cat <&4 >/dev/null; ${ENDS}) 3>&- 2>/dev/null & exec nice -n 5 "$@" 4<&- </dev/null`;
 
 /** Start `command` in a group of its own, with the folder as its home. Descriptor 3 is a pipe to us. */
 export const startApart = (wall: string[], command: string[], folder: string): ChildProcess =>

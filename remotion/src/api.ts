@@ -122,8 +122,10 @@ const admit = ({serviceKey}: Settings, request: IncomingMessage): void => {
 	if (serviceKey && !same(request.headers.authorization ?? '', `Bearer ${serviceKey}`)) {
 		throw new Refusal(401, 'unauthorized', 'The service key is missing or wrong.');
 	}
-	// A page in a browser on this machine could otherwise order films in its user's name.
-	if (request.headers.origin !== undefined) {
+	// A page in a browser on this machine could otherwise order films in its user's name, under whatever name it
+	// has given to this address.
+	const strange = !serviceKey && !/^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(request.headers.host ?? '');
+	if (request.headers.origin !== undefined || strange) {
 		throw new Refusal(403, 'no_browsers', 'The service answers programs, not pages.');
 	}
 };
