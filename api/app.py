@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
-from api import artifacts, chat, errors, events, health, runs, webhooks
+from api import artifacts, chat, errors, events, health, reviews, runs, webhooks
 from api.health import VERSION
 from api.middleware import BodyLimit, RequestId
 from api.wiring import Assembly
+from console.pages import STATIC
 
 Open = Callable[[], AbstractAsyncContextManager[Assembly]]
 
@@ -33,4 +35,7 @@ def create_app(open_assembly: Open) -> FastAPI:
     errors.install(app)
     for room in (health, runs, events, artifacts, chat, webhooks):
         app.include_router(room.router)
+    app.include_router(reviews.of_runs)
+    app.include_router(reviews.by_link)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
