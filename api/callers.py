@@ -32,6 +32,11 @@ async def caller(request: Request, parts: Parts, key: Annotated[str | None, Secu
 
     Requests without a valid key are counted apart, by address.
     """
+    return await known(request, parts, key)
+
+
+async def known(request: Request, parts: Assembly, key: str | None) -> KeyRow:
+    """The row of this key, wherever a door found it. Counts the request; raises ApiError 401 or 429."""
     found = await keys.find(parts.production.db, key) if key else None
     await counted(parts, found.id if found else address_of(request))
     if found is None:
@@ -39,6 +44,17 @@ async def caller(request: Request, parts: Parts, key: Annotated[str | None, Secu
             raise ApiError(401, "invalid_api_key", "This API key is not known.")
         raise ApiError(401, "missing_api_key", "Send your API key in the header X-API-Key.")
     return found
+
+
+def bearer(request: Request) -> str | None:
+    """The key of a request that sends it as `Authorization: Bearer`, as clients of other protocols do."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def base_url(request: Request, parts: Assembly) -> str:
+    """How links to this service begin: its public address, or the one it was asked at."""
+    return parts.public_url or f"{request.url.scheme}://{request.url.netloc}"
 
 
 def address_of(request: Request) -> str:

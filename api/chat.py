@@ -10,12 +10,15 @@ from uuid import uuid4
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
-from api.callers import Parts
+from api.callers import Parts, base_url
 from api.errors import ApiError, as_api_error, responses
 from api.idempotency import Once
 from api.schemas import ChatAnswer, ChatMessage
-from runs.talk import Said, Turn, talk
+from runs.talk import Asked, Heard, Turn, talk
 from storage.locks import Busy
+
+#: How often a stream that has nothing to tell says that it is still there, in seconds.
+KEEP_ALIVE = 15.0
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"], responses=responses(400, 401, 413, 422, 429))
 
@@ -24,52 +27,65 @@ router = APIRouter(prefix="/v1/chat", tags=["chat"], responses=responses(400, 40
     "/supervisor",
     response_model=ChatAnswer,
     responses={
-        **responses(409, 502, 503),
+        **responses(403, 409, 502, 503),
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
     },
 )
 async def chat(body: ChatMessage, request: Request, parts: Parts, once: Annotated[Once, Depends()]) -> Response:
-    """One turn of a talk. With `Accept: text/event-stream` it is told as it goes: token, tool, done, error."""
-    session_id = body.session_id or f"talk_{uuid4().hex}"
-    turn = talk(parts.production, parts.model, session_id, body.message, said_by=once.who.id)
+    """One turn of a talk. With `Accept: text/event-stream` it is told as it goes: token, tool, done, error.
+
+    What was begun goes on to its end when the connection is lost. The same message sent again at once is the same.
+    """
+    asked = Asked(
+        session_id=body.session_id or f"talk_{uuid4().hex}",
+        message=body.message,
+        once=once.key,
+        base_url=base_url(request, parts),
+    )
+
+    def begin() -> Heard:
+        return parts.turns.begin(talk(parts.production, parts.model, asked, who=once.who))
+
     if "text/event-stream" in request.headers.get("accept", ""):
-        return StreamingResponse(_stream(turn), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        return StreamingResponse(
+            _stream(begin()), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        )
 
     async def do() -> dict[str, Any]:
-        answer: dict[str, Any] = {}
-        async for said in _told(turn):
-            if isinstance(said, Turn):
-                answer = _answer(said)
-        return answer
+        try:
+            return answer(await begin().turn())
+        except Busy:
+            raise busy() from None
 
     return await once(body, do)
 
 
-async def _told(turn: AsyncIterator[Said | Turn]) -> AsyncIterator[Said | Turn]:
-    try:
-        async for said in turn:
-            yield said
-    except Busy:
-        raise ApiError(409, "session_busy", "This session is answering another message: wait for it.") from None
+def busy() -> ApiError:
+    """Somebody else speaks in this session."""
+    return ApiError(409, "session_busy", "This session is answering another message: wait for it.")
 
 
-async def _stream(turn: AsyncIterator[Said | Turn]) -> AsyncIterator[str]:
+async def _stream(heard: Heard) -> AsyncIterator[str]:
     try:
-        async for said in _told(turn):
-            if isinstance(said, Turn):
-                yield _event("done", _answer(said))
+        while not isinstance(said := await heard.within(KEEP_ALIVE), Turn):
+            if said is None:
+                yield ": still here\n\n"
             else:
                 yield _event(said.kind, {"text": said.text} if said.kind == "token" else {"name": said.text})
+        yield _event("done", answer(said))
+    except Busy:
+        yield _event("error", busy().body)
     except Exception as error:
         yield _event("error", as_api_error(error).body)
 
 
-def _answer(turn: Turn) -> dict[str, Any]:
+def answer(turn: Turn) -> dict[str, Any]:
+    """The turn in the words of the API reference."""
     return {
         "session_id": turn.session_id,
         "response": turn.response,
         "run_ids": turn.run_ids,
-        "pending_decision": None,
+        "pending_decision": turn.pending.as_json() if turn.pending else None,
     }
 
 

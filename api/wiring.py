@@ -33,6 +33,7 @@ from providers.webhooks import Secret
 from runs.inbox import PostgresInbox
 from runs.production import Outside, Production
 from runs.queue import Queue
+from runs.talk import Turns
 from storage import deliveries, keys
 from storage.artifacts import Artifacts
 from storage.ledger import Caps, Ledger
@@ -52,6 +53,7 @@ class Assembly:
     production: Production
     queue: Queue
     model: BaseChatModel
+    turns: Turns
     video_secrets: tuple[Secret, ...]
     render_secrets: tuple[Secret, ...]
     rate_limit: int
@@ -166,6 +168,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             production=production,
             queue=queue,
             model=model,
+            turns=await stack.enter_async_context(Turns()),
             video_secrets=checked.video.webhook_secrets,
             render_secrets=settings.render_secrets,
             rate_limit=settings.rate_limit,

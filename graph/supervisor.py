@@ -5,28 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Protocol, TypedDict
+from itertools import takewhile
+from typing import Annotated, Any, Literal, Protocol, TypedDict, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolMessage, trim_messages
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+    trim_messages,
+)
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
-from langgraph.prebuilt import tools_condition
 from pydantic import ValidationError
 
 from agents.asking import AnswerError, must_be_whole
 from prompts.templates import prompt
 from providers.chat_models import model_errors
 
-#: How many of the last messages the supervisor is shown.
-REMEMBERED = 30
+#: How many of the last messages the thread keeps; the supervisor is shown all of them.
+REMEMBERED = 40
+#: How often one turn may ask for tools, how many at once, and how much of an answer of theirs is read.
+ROUNDS = 4
+CALLS = 8
+READ = 6_000
+
+
+class Asking(TypedDict):
+    """The last message of the person: which it was, a digest of it, and when it came."""
+
+    number: int
+    digest: str
+    at: str
 
 
 class Talk(TypedDict):
-    """What the thread of a talk remembers."""
+    """What the thread of a talk remembers. `started` are the runs that were begun in it, the last ones."""
 
     messages: Annotated[list[AnyMessage], add_messages]
+    asked: Asking
+    started: list[str]
 
 
 class Spent(Protocol):
@@ -46,11 +68,10 @@ class TalkPorts:
 
 async def supervisor(state: Talk, *, ports: TalkPorts) -> dict[str, Any]:
     """Answers, or asks for tools. An answer that was cut off is an error: half a tool call must never be made."""
-    recent = trim_messages(
-        state["messages"], max_tokens=REMEMBERED, token_counter=len, strategy="last", start_on="human"
-    )
+    enough = _rounds(state["messages"]) >= ROUNDS
+    model = ports.model.bind_tools(ports.tools, **({"tool_choice": "none"} if enough else {}))
     async with model_errors():
-        answer = await ports.model.bind_tools(ports.tools).ainvoke([SystemMessage(prompt("chat").system), *recent])
+        answer = await model.ainvoke([SystemMessage(prompt("chat").system), *recent(state["messages"])])
     must_be_whole(answer)
     if not answer.text and not answer.tool_calls:
         # A refusal that was streamed leaves nothing else behind.
@@ -58,6 +79,8 @@ async def supervisor(state: Talk, *, ports: TalkPorts) -> dict[str, Any]:
     usage = answer.usage_metadata
     if usage:
         await ports.spent(f"chat:{answer.id}", usage["input_tokens"], usage["output_tokens"])
+    if enough and answer.tool_calls:
+        answer = AIMessage(answer.text or "That takes more steps than one answer has: ask for less.", id=answer.id)
     return {"messages": [answer]}
 
 
@@ -66,15 +89,38 @@ async def tools(state: Talk, *, ports: TalkPorts) -> dict[str, Any]:
     asked = state["messages"][-1]
     known = {tool.name: tool for tool in ports.tools}
     answers = []
-    for call in asked.tool_calls if isinstance(asked, AIMessage) else []:
+    for position, call in enumerate(asked.tool_calls if isinstance(asked, AIMessage) else []):
         try:
-            said = await known[call["name"]].ainvoke(call["args"])
+            said = await known[call["name"]].ainvoke(call["args"]) if position < CALLS else "Too many at once."
         except KeyError:
             said = f"There is no tool {call['name']!r}."
         except (ToolException, ValidationError) as error:
             said = f"That did not work: {error}"
-        answers.append(ToolMessage(str(said), tool_call_id=call["id"], name=call["name"]))
+        answers.append(ToolMessage(str(said)[:READ], tool_call_id=call["id"], name=call["name"]))
     return {"messages": answers}
+
+
+async def forget(state: Talk) -> dict[str, Any]:
+    """Lets go of what is too long ago, so that a thread does not grow with the talk."""
+    kept = {message.id for message in recent(state["messages"])}
+    return {"messages": [RemoveMessage(id=str(m.id)) for m in state["messages"] if m.id not in kept]}
+
+
+def recent(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """The last messages, from one of the person's on."""
+    kept = trim_messages(list(messages), max_tokens=REMEMBERED, token_counter=len, strategy="last", start_on="human")
+    return cast("list[AnyMessage]", kept)
+
+
+def _rounds(messages: Sequence[AnyMessage]) -> int:
+    """How often tools were asked for since the person spoke."""
+    turn = takewhile(lambda message: not isinstance(message, HumanMessage), reversed(messages))
+    return sum(isinstance(message, AIMessage) and bool(message.tool_calls) for message in turn)
+
+
+def _after_supervisor(state: Talk) -> Literal["tools", "forget"]:
+    last = state["messages"][-1]
+    return "tools" if isinstance(last, AIMessage) and last.tool_calls else "forget"
 
 
 def build_talk(ports: TalkPorts) -> StateGraph[Talk]:
@@ -82,7 +128,8 @@ def build_talk(ports: TalkPorts) -> StateGraph[Talk]:
     talk = StateGraph(Talk)
     talk.add_node("supervisor", partial(supervisor, ports=ports))
     talk.add_node("tools", partial(tools, ports=ports))
+    talk.add_node("forget", forget)
     talk.add_edge(START, "supervisor")
-    talk.add_conditional_edges("supervisor", tools_condition)
+    talk.add_conditional_edges("supervisor", _after_supervisor)
     talk.add_edge("tools", "supervisor")
     return talk
