@@ -6,14 +6,17 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from difflib import SequenceMatcher
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 from uuid import UUID
 
+from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
+
+from graph.state import ClipNote
 from providers.orders import digest_of
 from runs.look import find
 from runs.production import Production
 from storage import decisions, reviews
-from storage.decisions import ClipNote, DecisionRow
+from storage.decisions import DecisionRow
 
 
 class Piece(TypedDict):
