@@ -222,7 +222,9 @@ class Ledger:
             await self._note(key, "order.outcome_unknown", {"code": error.code, "message": error.message})
         else:
             reached("submit.after")
-            await self.bind(key, task_id)
+            if not await self.bind(key, task_id):
+                # A person has called it not made meanwhile: it was, and is charged for.
+                await self.report_duplicates(key, [task_id])
 
     async def _not_sent(self, key: str, looks: int, error: NotSent) -> None:
         if looks + 1 >= TRIES:
@@ -406,11 +408,15 @@ class Ledger:
         reached("answer.after")
         usd = self.usd_of_tokens(answer.input_tokens, answer.output_tokens)
         value: BaseModel = answer.value
-        await self.db.execute(
-            "update orders set state = 'settled', spent_usd = %s, result = %s, settled_at = now() where key = %s",
+        # The first answer counts, also for a process that was frozen while it asked; what all cost is added up.
+        row = await self.db.fetch_one(
+            "update orders set state = 'settled', spent_usd = coalesce(spent_usd, 0) + %s,"
+            " result = coalesce(result, %s), settled_at = coalesce(settled_at, now()) where key = %s returning result",
             (usd, Jsonb(value.model_dump(mode="json")), key),
         )
-        return value.model_dump(mode="json")
+        assert row is not None  # noqa: S101 - it was reserved
+        kept: dict[str, Any] = row["result"]
+        return kept
 
     async def spent(self, key: str, input_tokens: int, output_tokens: int) -> None:
         """Write down the tokens of a message in a talk, which belongs to no run."""
