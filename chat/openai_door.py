@@ -1,0 +1,292 @@
+"""`/v1/models` and `/v1/chat/completions`: the supervisor for clients that speak OpenAI's chat completions.
+
+One conversation of the client is one session: it is known by a header that the client sends along. Without one the
+client's own history is all there is, and the supervisor only reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from agents.asking import clean, must_be_whole
+from api.callers import Parts, base_url, bearer, known
+from api.chat import KEEP_ALIVE, busy
+from api.errors import ApiError, as_api_error
+from api.wiring import Assembly
+from providers.base import ProviderError
+from providers.chat_models import model_errors
+from runs.errors import RunError
+from runs.prepare import without_codes
+from runs.talk import Asked, Heard, Said, Turn, talk
+from storage.keys import KeyRow
+from storage.locks import Busy
+
+SUPERVISOR, UTILITY = "supervisor", "utility"
+SINCE = 1_767_225_600
+#: Where a client says which conversation this is: Open WebUI, LibreChat and whoever likes.
+CONVERSATION = ("x-openwebui-chat-id", "x-conversation-id")
+#: What stands there when the client does not know it yet, or was not told how to fill it in.
+UNKNOWN = {"", "new", "null", "none", "undefined", "pending"}
+#: How the clients' own questions on the side begin: titles, tags, follow-ups, searches.
+ON_THE_SIDE = re.compile(
+    r"\s*(?:### Task:|(?:Provide|Generate|Write|Please generate)\s+a\s+(?:concise|short|brief)[\w\s,()-]*\btitle\b"
+    r"|Detect the language)|.*<chat_history>",
+    re.IGNORECASE | re.DOTALL,
+)
+#: How long an answer may take to begin before the stream does, in seconds: until then an error has its own status.
+BEGINNING = 5.0
+#: How much of the client's history is read: messages, and characters of each.
+HISTORY, LONGEST = 30, 20_000
+
+
+class InTheirShape(APIRoute):
+    """A route whose errors have the shape that clients of OpenAI know."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with every refusal told in that shape."""
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Busy:
+                return refused(busy())
+            except (RequestValidationError, HTTPException) as error:
+                return refused(ApiError(400, "invalid_request", _first(error)))
+            except (ApiError, RunError, ProviderError) as error:
+                return refused(as_api_error(error))
+
+        return handled
+
+
+class Message(BaseModel):
+    """A message, by whomever."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+
+class Completion(BaseModel):
+    """What clients send. Fields that mean nothing to us are let be."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    messages: list[Message] = Field(min_length=1)
+    stream: bool | None = False
+    stream_options: dict[str, Any] | None = None
+
+
+class TheirError(BaseModel):
+    """An error as OpenAI's clients know it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: dict[str, Any]
+
+
+async def _caller(request: Request, parts: Parts) -> KeyRow:
+    return await known(request, parts, bearer(request) or request.headers.get("x-api-key"))
+
+
+Who = Annotated[KeyRow, Depends(_caller)]
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["chat clients"],
+    route_class=InTheirShape,
+    responses={status: {"model": TheirError} for status in (400, 401, 429)},
+)
+
+
+@router.get("/models")
+async def models(_who: Who) -> dict[str, Any]:
+    """The two models: the supervisor, and one for titles and the like, which can do nothing."""
+    return {"object": "list", "data": [_model(name) for name in (SUPERVISOR, UTILITY)]}
+
+
+@router.get("/models/{model}", responses={404: {"model": TheirError}})
+async def model(model: str, _who: Who) -> dict[str, Any]:
+    """One of them."""
+    return _model(_named(model))
+
+
+@router.post(
+    "/chat/completions",
+    responses={
+        **{status: {"model": TheirError} for status in (403, 404, 409, 413, 502, 503)},
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}, "application/json": {"schema": {}}}},
+    },
+    response_class=JSONResponse,
+)
+async def completions(body: Completion, request: Request, parts: Parts, who: Who) -> Response:
+    """The next turn of a conversation, whole or as a stream."""
+    name = _named(body.model)
+    if body.messages[-1].role != "user":
+        raise ApiError(400, "invalid_request", "The last message must be the person's.")
+    message = text_of(body.messages[-1])
+    if name == UTILITY or ON_THE_SIDE.match(message):
+        turn = _aside(parts, body.messages)
+    else:
+        asked = Asked(
+            session_id=session_of(request, who),
+            message=message,
+            number=sum(one.role == "user" for one in body.messages),
+            history=history_of(body.messages[:-1]),
+            base_url=base_url(request, parts),
+        )
+        turn = talk(parts.production, parts.model, asked, who=who)
+    heard = parts.turns.begin(turn)
+    head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": name}
+    if not body.stream:
+        return JSONResponse(_whole(head, await heard.turn()))
+    first = await heard.within(BEGINNING)
+    with_usage = bool((body.stream_options or {}).get("include_usage"))
+    return StreamingResponse(
+        _stream(head, first, heard, with_usage=with_usage),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache"},
+    )
+
+
+def session_of(request: Request, who: KeyRow) -> str | None:
+    """The session of this conversation, which is of this key alone; None where the client names none."""
+    for header in CONVERSATION:
+        named = request.headers.get(header, "").strip()
+        if named.lower() not in UNKNOWN and "{{" not in named:
+            plain = re.fullmatch(r"[A-Za-z0-9._:-]{1,80}", named)
+            return f"openai:{who.id}:{named if plain else hashlib.sha256(named.encode()).hexdigest()}"
+    return None
+
+
+def text_of(message: Message) -> str:
+    """What a message says, whether it came as a string or in parts. Pictures and the like say nothing."""
+    if isinstance(message.content, str):
+        return message.content
+    parts = (part.get("text") for part in message.content or [] if part.get("type") == "text")
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def history_of(messages: Sequence[Message]) -> list[AnyMessage]:
+    """What the client says was said before: words only, and no codes."""
+    said: list[AnyMessage] = []
+    for message in messages:
+        text = without_codes(clean(text_of(message))[:LONGEST])
+        if text and message.role == "user":
+            said.append(HumanMessage(text))
+        elif text and message.role == "assistant":
+            said.append(AIMessage(text))
+    return said[-HISTORY:]
+
+
+async def _aside(parts: Assembly, messages: Sequence[Message]) -> AsyncIterator[Said | Turn]:
+    """An answer of the model alone: no tools, no memory, nothing that comes about."""
+    asked: list[AnyMessage] = [
+        SystemMessage(text) if one.role in ("system", "developer") else HumanMessage(text)
+        for one in messages[-HISTORY:]
+        if one.role != "assistant" and (text := without_codes(clean(text_of(one))[:LONGEST]))
+    ]
+    if not any(isinstance(one, HumanMessage) for one in asked):
+        raise ApiError(400, "invalid_request", "The last message says nothing.")
+    async with model_errors():
+        answer = await parts.model.ainvoke(asked)
+    must_be_whole(answer)
+    usage = answer.usage_metadata
+    tokens = (usage["input_tokens"], usage["output_tokens"]) if usage else (0, 0)
+    await parts.production.ledger.spent(f"chat:{answer.id}", *tokens)
+    yield Said("token", str(answer.text))
+    yield Turn(None, str(answer.text), tokens=tokens)
+
+
+def refused(error: ApiError) -> JSONResponse:
+    """An error in OpenAI's shape."""
+    return JSONResponse(_theirs(error), error.status if error.status != 422 else 400, error.headers)
+
+
+def _theirs(error: ApiError) -> dict[str, Any]:
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    kind = "server_error" if error.status >= 500 else kinds.get(error.status, "invalid_request_error")
+    ours = error.body["error"]
+    rest = {key: value for key, value in error.body.items() if key != "error"}
+    return {"error": {"message": ours["message"], "type": kind, "param": None, "code": ours["code"]}, **rest}
+
+
+def _first(error: RequestValidationError | HTTPException) -> str:
+    if isinstance(error, HTTPException):
+        return "The request cannot be read."
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}."
+
+
+def _named(name: str) -> str:
+    if name not in (SUPERVISOR, UTILITY):
+        raise ApiError(404, "model_not_found", f"There are the models {SUPERVISOR} and {UTILITY}.")
+    return name
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": SINCE, "owned_by": "myloware"}
+
+
+def _usage(turn: Turn) -> dict[str, int]:
+    given, made = turn.tokens
+    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+
+
+def _whole(head: dict[str, Any], turn: Turn) -> dict[str, Any]:
+    message = {"role": "assistant", "content": turn.response, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    return {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(turn)}
+
+
+async def _stream(
+    head: dict[str, Any], first: Said | Turn | None, heard: Heard, *, with_usage: bool
+) -> AsyncIterator[str]:
+    usage = {"usage": None} if with_usage else {}
+
+    def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return _data({**head, "object": "chat.completion.chunk", "choices": [choice], **usage})
+
+    yield chunk({"role": "assistant", "content": ""})
+    told, said = "", first
+    try:
+        while not isinstance(said, Turn):
+            if said is None:
+                yield ": still here\n\n"
+            elif said.kind == "token":
+                told += said.text
+                yield chunk({"content": said.text})
+            said = await heard.within(KEEP_ALIVE)
+    except Busy:
+        yield _data(_theirs(busy()))
+        return
+    except (ApiError, RunError, ProviderError) as error:
+        yield _data(_theirs(as_api_error(error)))
+        return
+    if not told.endswith(said.response):
+        yield chunk({"content": said.response})
+    yield chunk({}, "stop")
+    if with_usage:
+        yield _data({**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(said)})
+    yield "data: [DONE]\n\n"
+
+
+def _data(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
