@@ -19,11 +19,29 @@ from typing import IO, Any
 import httpx
 from pydantic import SecretStr
 
-from api.settings import Settings, SettingsError
+from api.settings import Settings, SettingsError, read_settings
+from api.wiring import check
+from cli.screen import fail
 from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 SANDBOX_MODEL, SANDBOX_VIDEO = "sandbox-rules", "sandbox-video"
 START_SECONDS = 30.0
+
+
+def checked_settings() -> Settings:
+    """The settings of this process, with everything that they name read, before anything is started.
+
+    Ends the program with one sentence if one of them cannot be used.
+    """
+    try:
+        settings = read_settings()
+        if settings.video_missing:
+            settings.projects()
+        else:
+            check(settings)
+    except ValueError as error:
+        fail(str(error))
+    return settings
 
 
 @asynccontextmanager

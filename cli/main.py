@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from api.settings import SettingsError, read_settings
-from api.wiring import check
+from api.settings import SettingsError
 from cli import doctor, make, serve
+from cli.local import checked_settings
 from cli.runs import runs, verified
 from cli.screen import fail
 from providers.webhooks import check_vectors
@@ -54,7 +54,7 @@ def make_command(
     """Make a video, from the brief to the finished film, and ask at the gates."""
     if as_json and not yes:
         fail("--json asks nothing, so it needs --yes.")
-    _run(make.make(_settings(), brief, project, yes=yes, as_json=as_json))
+    _run(make.make(checked_settings(), brief, project, yes=yes, as_json=as_json))
 
 
 @app.command("serve")
@@ -64,13 +64,13 @@ def serve_command(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; workers run elsewhere.")] = False,
 ) -> None:
     """Serve the API, with a worker in the same process."""
-    _run(serve.serve(_settings(), host, port, with_worker=not no_worker))
+    _run(serve.serve(checked_settings(), host, port, with_worker=not no_worker))
 
 
 @app.command("worker")
 def worker_command() -> None:
     """Work on runs. Any number of workers may share a database."""
-    _run(serve.work(_settings()))
+    _run(serve.work(checked_settings()))
 
 
 @app.command("sandbox", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -124,15 +124,3 @@ def webhooks_check(file: Annotated[Path, typer.Argument(exists=True, dir_okay=Fa
     typer.echo(f"{counts[True]} passed, {counts[False]} failed")
     if counts[False] or not counts[True]:
         raise typer.Exit(1)
-
-
-def _settings() -> Any:
-    try:
-        settings = read_settings()
-        if not settings.video_missing:
-            check(settings)
-        else:
-            settings.projects()
-    except ValueError as error:
-        fail(str(error))
-    return settings

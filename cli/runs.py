@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 
 import typer
 
-from api.settings import SettingsError, read_settings
+from api.settings import SettingsError
 from api.wiring import assemble
-from cli.local import completed
+from cli.local import checked_settings, completed
 from cli.screen import fail, ideas_table, out, runs_table
 from runs import control, look
 from runs.decide import decide, verdict_of
@@ -30,8 +30,10 @@ RunId = Annotated[UUID, typer.Argument(help="The id of the run.")]
 
 
 def _ask(do: Callable[[Production], Awaitable[Any]]) -> Any:
+    given = checked_settings()
+
     async def ask() -> Any:
-        async with completed(read_settings(), with_sandbox=False) as settings, assemble(settings) as parts:
+        async with completed(given, with_sandbox=False) as settings, assemble(settings) as parts:
             return await do(parts.production)
 
     try:

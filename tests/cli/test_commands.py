@@ -1,0 +1,221 @@
+"""The commands as they are typed: each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.world import ANNA, TINY, Sandbox, World
+
+ROOT = Path(__file__).parents[2]
+MYLOWARE = Path(sys.executable).with_name("myloware")
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Nothing of ours is set but these."""
+    return {**{name: os.environ[name] for name in KEPT if name in os.environ}, "COLUMNS": "200", **settings}
+
+
+def typed(*arguments: str, cwd: Path, seconds: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
+    """What a command prints, and how it ends."""
+    return subprocess.run(
+        [str(MYLOWARE), *arguments],
+        cwd=cwd,
+        env=environment(**settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def settings_of(world: World) -> dict[str, str]:
+    """The environment in which a command works on a world's runs."""
+    return {
+        "DATABASE_URL": world.dsn,
+        "MYLOWARE_DATA_DIR": str(world.settings.data_dir),
+        "MYLOWARE_PROJECTS_DIR": str(world.settings.projects_dir),
+        "MYLOWARE_API_KEYS": ANNA,
+        "VIDEO_PROFILES": str(world.settings.video_profiles),
+        "VIDEO_BASE_URL": world.sandbox.url,
+        "VIDEO_MODEL": "sandbox-video",
+        "VIDEO_API_KEY": "sandbox",
+        "OPENAI_BASE_URL": world.sandbox.url,
+        "OPENAI_API_KEY": "sandbox",
+        "OPENAI_MODEL": "sandbox-rules",
+        "UPLOAD_POST_URL": world.sandbox.url,
+        "UPLOAD_POST_API_KEY": "sandbox",
+    }
+
+
+def test_every_command_explains_itself() -> None:
+    """In this process: what `--help` says is built, not started."""
+
+    def paths(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+        inner = [p for name, each in getattr(command, "commands", {}).items() for p in paths(each, (*path, name))]
+        return [path, *inner]
+
+    known = paths(get_command(app))
+    assert {("make",), ("serve",), ("worker",), ("sandbox",), ("doctor",), ("openapi",)} < set(known)
+    assert {("runs", name) for name in ("list", "show", "approve", "cancel", "retry")} < set(known)
+    for path in known:
+        result = CliRunner().invoke(app, [*path, "--help"])
+        assert (result.exit_code, "Usage:" in result.output) == (0, True), path
+
+
+def test_the_published_vectors_all_pass(tmp_path: Path) -> None:
+    """`webhooks check` ends with the sum, and with status 1 when there is nothing to pass."""
+    vectors = ROOT / "tests/providers/standard-webhooks-vectors.json"
+    result = typed("webhooks", "check", str(vectors), cwd=tmp_path)
+    last = result.stdout.strip().splitlines()[-1]
+
+    assert (result.returncode, last.endswith(" passed, 0 failed")) == (0, True)
+    assert int(last.split()[0]) > 10
+    (tmp_path / "none.json").write_text('{"official_vectors": [], "vectors": []}')
+    (tmp_path / "odd.json").write_text("[1]")
+    assert typed("webhooks", "check", "none.json", cwd=tmp_path).returncode == 1
+    odd = typed("webhooks", "check", "odd.json", cwd=tmp_path)
+    assert (odd.returncode, "Traceback" in odd.stderr) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "said"),
+    [
+        ("serve", {"MYLOWARE_RATE_LIMITS": "9"}, "MYLOWARE_RATE_LIMITS: there is no such setting. Did you mean"),
+        ("make", {"VIDEO_MODELL": "x"}, "VIDEO_MODELL: there is no such setting. Did you mean VIDEO_MODEL"),
+        ("worker", {"VIDEO_WEBHOOK_SECRETS": ""}, "VIDEO_WEBHOOK_SECRETS"),
+        ("serve", {"VIDEO_WEBHOOK_SECRETS": "whsec_"}, "VIDEO_WEBHOOK_SECRETS: secret 1 cannot be used"),
+        ("serve", {"MYLOWARE_API_KEYS": "a-long-enough-key-000000,,"}, "MYLOWARE_API_KEYS"),
+        ("serve", {"OPENAI_API_KEY": " "}, "OPENAI_API_KEY: is set, but empty"),
+        ("serve", {"MYLOWARE_RATE_LIMIT": "0"}, "MYLOWARE_RATE_LIMIT: "),
+        ("serve", {"OPENAI_BASE_URL": "localhost"}, "OPENAI_BASE_URL: must be an http or https address"),
+        ("serve", {"VIDEO_API_KEY": "k"}, "was shut down on 2026-09-24"),
+        (
+            "serve",
+            {"VIDEO_BASE_URL": "http://here", "VIDEO_MODEL": "x-9"},
+            "Nothing is known about the video model x-9",
+        ),
+        ("serve", {"MYLOWARE_PROJECTS_DIR": "projects"}, "bad.md: clips: "),
+        ("runs", {"MYLOWARE_PROJECTS_DIR": "projects"}, "bad.md: clips: "),
+        ("serve", {"UPLOAD_POST_URL": "http://here"}, "UPLOAD_POST_API_KEY is missing"),
+        ("serve", {"MYLOWARE_PUBLISH_FOLDER": "out", "UPLOAD_POST_API_KEY": "k"}, "are both set"),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, settings: dict[str, str], said: str
+) -> None:
+    """On standard error, with status 1, before anything is started or made."""
+    (tmp_path / "projects").mkdir()
+    (tmp_path / "projects" / "bad.md").write_text(TINY.replace("clips: 1", "clips: many"))
+    arguments = {"make": ["make", "Rain"], "runs": ["runs", "list"]}.get(command, [command])
+    monkeypatch.chdir(tmp_path)
+    for name in set(os.environ) - set(KEPT):
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(app, arguments)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [tmp_path / "projects"]
+
+
+def test_a_wrong_setting_in_the_file(tmp_path: Path) -> None:
+    """The file .env is read like the environment, by the program as it is installed."""
+    (tmp_path / ".env").write_text("MYLOWARE_RATE_LIMITS=9\n")
+    result = typed("serve", cwd=tmp_path)
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "MYLOWARE_RATE_LIMITS: there is no such setting; it stands in the file .env." in result.stderr
+    assert not (tmp_path / ".myloware").exists()
+
+
+def test_a_port_that_is_taken(world: World, tmp_path: Path) -> None:
+    """One sentence too."""
+    port = world.url.rpartition(":")[2]
+    result = typed("serve", "--port", port, cwd=tmp_path, **settings_of(world))
+
+    assert result.returncode == 1
+    assert f"Port {port} on 127.0.0.1 cannot be used" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_runs_from_the_terminal(world: World, sandbox: Sandbox, tmp_path: Path) -> None:
+    """List, show, ask for changes, reject: the same as at every other door."""
+    run_id = world.start("A lighthouse in fog")
+    world.until(run_id, "awaiting_ideation_approval")
+    mine = settings_of(world)
+
+    listed = typed("runs", "list", "--json", cwd=tmp_path, **mine)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert json.loads(listed.stdout)[0]["run_id"] == run_id
+    shown = typed("runs", "show", run_id, cwd=tmp_path, **mine).stdout
+    assert "The ideation gate is open, revision 1" in shown
+    assert f"myloware runs approve {run_id} ideation" in shown
+    wrong = typed("runs", "approve", run_id, "publish", cwd=tmp_path, **mine)
+    assert (wrong.returncode, "The publish gate is not open; the ideation gate is." in wrong.stderr) == (1, True)
+    changes = ("--no", "--comment", "More fog")
+    told = typed("runs", "approve", run_id, "ideation", *changes, "--json", cwd=tmp_path, **mine)
+    assert json.loads(told.stdout)["run_id"] == run_id
+    world.until(run_id, "awaiting_ideation_approval", revision=2)
+    assert typed("runs", "approve", run_id, "ideation", "--no", cwd=tmp_path, **mine).returncode == 0
+    assert world.until(run_id, "failed")["error"]["code"] == "rejected"
+    (first, _) = world.rows("select * from decisions where run_id = %s order by number", run_id)
+    assert (first["channel"], first["comment"], first["verdict"]) == ("cli", "More fog", "revise")
+
+
+def test_doctor_says_what_is_set(world: World, tmp_path: Path) -> None:
+    """Every setting, no secret, and the result of every check."""
+    result = typed("doctor", "--json", cwd=tmp_path, **settings_of(world))
+    told = json.loads(result.stdout)
+
+    assert result.returncode == 0, told
+    assert (told["settings"]["MYLOWARE_API_KEYS"], told["settings"]["DATABASE_URL"]) == ("set", "set")
+    assert ANNA not in result.stdout
+    assert told["sandbox"] == []
+    assert all(check["ok"] for check in told["checks"])
+    broken = typed("doctor", cwd=tmp_path, **{**settings_of(world), "VIDEO_MODEL": "x-9"})
+    assert (broken.returncode, "Nothing is known about the video model x-9" in broken.stdout) == (1, True)
+    away = typed("doctor", cwd=tmp_path, **{**settings_of(world), "DATABASE_URL": "postgresql://127.0.0.1:9/none"})
+    assert (away.returncode, "Traceback" in away.stderr + away.stdout) == (1, False)
+
+
+def test_a_film_in_one_command(tmp_path: Path) -> None:
+    """Nothing is set, nothing is installed: a database and the sandbox start by themselves, and a film lies there."""
+    (tmp_path / "projects").mkdir()
+    (tmp_path / "projects" / "tiny.md").write_text(TINY.replace("180x320", "720x1280"))
+    result = typed(
+        *("make", "--project", "tiny", "--yes", "--json", "A calm sea at night"),
+        cwd=tmp_path,
+        seconds=110,
+        MYLOWARE_PROJECTS_DIR="projects",
+    )
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+
+    assert result.returncode == 0, result.stderr
+    assert lines[-1]["run"]["status"] == "completed"
+    assert (lines[0]["kind"], lines[-2]["kind"]) == ("run.started", "run.completed")
+    assert Path(lines[-1]["film"]).stat().st_size == lines[-1]["run"]["artifacts"]["final_video"]["size_bytes"]
+    shutil.rmtree(tmp_path / ".myloware")
+
+
+def test_make_says_what_does_not_fit(tmp_path: Path, world: World) -> None:
+    """A project that is not there, and JSON without yes."""
+    unknown = typed("make", "--project", "none", "Rain", cwd=tmp_path, **settings_of(world))
+    assert (unknown.returncode, "There is no project 'none'" in unknown.stderr) == (1, True)
+    asking = typed("make", "--json", "Rain", cwd=tmp_path, **settings_of(world))
+    assert (asking.returncode, "--json asks nothing, so it needs --yes." in asking.stderr) == (1, True)
