@@ -31,13 +31,13 @@ __all__ = ["migrated_template", "postgres_server", "quiet_world", "sandbox", "sa
 
 ANNA, BEN = "key-of-anna-000000000000", "key-of-ben-0000000000000"
 
-#: Pictures too small for anybody but a test, so that a whole film takes seconds.
+#: With pictures too small for anybody but a test, so that a whole film takes seconds.
 PROFILES = """
 [[profiles]]
 hosts = ["127.0.0.1"]
 models = ["sandbox-video"]
-sizes = ["180x320"]
-seconds = [1, 2, 3, 4]
+sizes = ["180x320", "720x1280"]
+seconds = [1, 2, 3, 4, 8]
 usd_per_second = "0.10"
 poll_seconds = 1
 patience_seconds = 2
@@ -238,7 +238,7 @@ def settings_for(dsn: str, folder: Path, sandbox: Sandbox, **changes: Any) -> Se
     (projects / "pair.md").write_text(PAIR)
     (projects / "four.md").write_text(FOUR)
     profiles = folder / "profiles.toml"
-    profiles.write_text(PROFILES.replace('"180x320"', '"180x320", "720x1280"').replace("3, 4]", "3, 4, 8]"))
+    profiles.write_text(PROFILES)
     values: dict[str, Any] = {
         "data_dir": folder / "data",
         "database_url": SecretStr(dsn),

@@ -1,0 +1,171 @@
+"""`kill -9`, wherever a run stands: the next process takes it up, and nothing is paid or published twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cli.serve import free_socket
+from tests.world import ANNA, PROFILES, TINY, Sandbox
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = "import sys; from cli.main import app; sys.argv[0] = 'myloware'; app()"
+Run = dict[str, Any]
+
+
+class Server:
+    """`myloware serve` in a process of its own, over one data folder and one sandbox, on one port."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        (folder / "projects").mkdir()
+        (folder / "projects" / "tiny.md").write_text(TINY)
+        (folder / "profiles.toml").write_text(PROFILES)
+        with free_socket() as free:
+            self.port = free.getsockname()[1]
+        self.folder = folder
+        self.environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
+            "PYTHONPATH": str(ROOT),
+            "MYLOWARE_DATA_DIR": str(folder / "data"),
+            "MYLOWARE_PROJECTS_DIR": str(folder / "projects"),
+            "MYLOWARE_API_KEYS": ANNA,
+            "MYLOWARE_RATE_LIMIT": "100000",
+            "VIDEO_PROFILES": str(folder / "profiles.toml"),
+            "VIDEO_BASE_URL": sandbox.url,
+            "VIDEO_MODEL": "sandbox-video",
+            "VIDEO_API_KEY": "sandbox",
+            "OPENAI_BASE_URL": sandbox.url,
+            "OPENAI_API_KEY": "sandbox",
+            "OPENAI_MODEL": "sandbox-rules",
+            "UPLOAD_POST_URL": sandbox.url,
+            "UPLOAD_POST_API_KEY": "sandbox",
+        }
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", headers={"X-API-Key": ANNA}, timeout=10, trust_env=False
+        )
+
+    def start(self) -> None:
+        """Return when it answers."""
+        log = open(self.folder / "server.log", "ab")
+        with log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, "serve", "--port", str(self.port)],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if self.client.get("/health").status_code == 200:
+                    return
+            except httpx.TransportError:
+                assert self.process.poll() is None, (self.folder / "server.log").read_text()
+                assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as the power does."""
+        self.process.kill()
+        self.process.wait()
+
+    def killed_and_started(self) -> None:
+        """The same again, by another process."""
+        self.kill()
+        self.start()
+
+    def run(self, run_id: str) -> Run:
+        answer = self.client.get(f"/v1/runs/{run_id}")
+        assert answer.status_code == 200, answer.text
+        shown: Run = answer.json()
+        return shown
+
+    def until(self, run_id: str, there: Callable[[Run], bool], seconds: float = 60) -> Run:
+        """The run once `there` says so."""
+        deadline = time.monotonic() + seconds
+        while not there(run := self.run(run_id)):
+            assert run["status"] not in ("completed", "failed"), run
+            assert time.monotonic() < deadline, run
+            time.sleep(0.02)
+        return run
+
+    def approve(self, run_id: str, gate: str) -> None:
+        answer = self.client.post(f"/v1/runs/{run_id}/approve", json={"gate": gate, "approved": True})
+        assert answer.status_code == 200, answer.text
+
+
+@contextmanager
+def served(folder: Path, sandbox: Sandbox) -> Iterator[Server]:
+    """A server, ended in the end as it should be, its database with it."""
+    server = Server(folder, sandbox)
+    server.start()
+    try:
+        yield server
+        server.process.terminate()
+        assert server.process.wait(30) == 0, (folder / "server.log").read_text()
+    finally:
+        server.client.close()
+        if server.process.poll() is None:
+            server.kill()
+
+
+def at(status: str) -> Callable[[Run], bool]:
+    return lambda run: run["status"] == status
+
+
+def test_a_run_survives_its_processes(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Killed in each status, between the call that pays and its answer too, it goes on by itself to the same film."""
+    with served(tmp_path, sandbox) as server:
+        answer = server.client.post("/v1/runs/start", json={"project": "tiny", "brief": "Rain on a tin roof"})
+        run_id = answer.json()["run_id"]
+        server.killed_and_started()  # pending, or running
+
+        review = server.until(run_id, at("awaiting_ideation_approval"))["review"]
+        server.killed_and_started()
+        assert server.run(run_id)["review"] == review
+        sandbox.fault("create_accept_then_hang", seconds=1.0)
+        sandbox.fault("slow", seconds=1)
+        server.approve(run_id, "ideation")
+        _until_charged(sandbox, run_id)
+        server.killed_and_started()  # the provider has heard us, and we have not heard the provider
+
+        run = server.until(run_id, lambda run: run["status"] in ("awaiting_video_generation", "awaiting_render"))
+        (clip,) = run["artifacts"]["clip_manifest"]["clips"]
+        server.until(run_id, at("awaiting_render"))
+        server.killed_and_started()  # while the film is rendered
+
+        run = server.until(run_id, at("awaiting_publish_approval"), seconds=90)
+        (same,) = run["artifacts"]["clip_manifest"]["clips"]
+        assert (same["take"], clip["take"]) == (1, 1)
+        assert clip["task_id"] in (None, same["task_id"])
+        server.approve(run_id, "publish")
+        server.killed_and_started()  # right after somebody was told that it is approved
+
+        run = server.until(run_id, at("completed"))
+        assert len(sandbox.charges(run_id)) == 1
+        assert run["cost"]["spent_usd"] == 0.3
+        assert len(sandbox.posts(run["artifacts"]["final_video"]["digest"])) == 1
+        takes = [event["subject"] for event in _events(server, run_id) if event["kind"] == "order.submitted"]
+        assert len(takes) == len(set(takes)) == 3
+
+
+def _until_charged(sandbox: Sandbox, run_id: str) -> None:
+    deadline = time.monotonic() + 20
+    while not sandbox.charges(run_id):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _events(server: Server, run_id: str) -> list[dict[str, Any]]:
+    happened: list[dict[str, Any]] = server.client.get(f"/v1/runs/{run_id}/events").json()["events"]
+    return happened
