@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from api.settings import SettingsError
+from chat.mcp_door import settings_to_paste
 from cli import doctor, make, serve
 from cli.local import checked_settings
 from cli.runs import runs, verified
@@ -84,6 +85,23 @@ def sandbox_command(
 ) -> None:
     """Run the sandbox by itself: a stand-in for the model server, the video provider and Upload-Post."""
     serve.sandbox(host, port, state, webhook_url, webhook_secret)
+
+
+@app.command("mcp")
+def mcp_command(
+    url: Annotated[str | None, typer.Option(help="Where the service answers, if not at MYLOWARE_PUBLIC_URL.")] = None,
+) -> None:
+    """Print what to paste into the settings of an MCP client."""
+    chosen = url or checked_settings().public_url or "http://127.0.0.1:8000"
+    entry = settings_to_paste(chosen)
+    typer.echo("Clients that keep their servers under mcpServers (Cursor and many others):\n")
+    typer.echo(json.dumps({"mcpServers": {"myloware": entry}}, indent=2))
+    typer.echo("\nVS Code, in .vscode/mcp.json:\n")
+    typer.echo(json.dumps({"servers": {"myloware": entry}}, indent=2))
+    typer.echo(
+        "\nPut your API key in the place of your-api-key. A key of MYLOWARE_LIMITED_API_KEYS can do everything but"
+        " decide.\nA decision is put to you as a form; a client without forms names the places where you decide."
+    )
 
 
 @app.command("doctor")

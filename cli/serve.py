@@ -15,9 +15,9 @@ from typing import Any
 
 import uvicorn
 
-from api.app import create_app
 from api.settings import Settings, SettingsError
 from api.wiring import Assembly, assemble
+from chat.app import create_app
 from cli.local import completed, stand_ins
 from cli.screen import err, out
 from runs.worker import working
