@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from api.callers import Caller, Parts
+from api.callers import Key, Parts, address_of, caller, counted
 from api.errors import ApiError, responses
+from runs import media_links
 from runs.errors import ArtifactNotFound
 from storage.artifacts import Artifacts
 
@@ -18,15 +19,34 @@ router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"], responses=respons
 BYTES = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 
 
+Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+
+
+async def reader(
+    request: Request,
+    parts: Parts,
+    digest: Digest,
+    key: Key = None,
+    expires: Annotated[int | None, Query(ge=0, lt=2**40, description="Of a link that works without a key.")] = None,
+    signature: Annotated[str | None, Query(max_length=64, description="Of the same link.")] = None,
+) -> None:
+    """Lets in whoever has a key, or a link that we gave to this file. Raises ApiError 401, 403 or 429."""
+    if expires is None or signature is None:
+        await caller(request, parts, key)
+    elif not await media_links.is_good(parts.production, digest, expires, signature):
+        await counted(parts, address_of(request))
+        raise ApiError(403, "link_unknown", "This link does not work, or no longer: ask for a new one.")
+
+
 @router.get(
     "/{digest}",
     response_class=Response,
-    responses={**responses(404, 416), 200: BYTES, 206: BYTES, 304: {"description": "You have it already."}},
+    dependencies=[Depends(reader)],
+    responses={**responses(403, 404, 416), 200: BYTES, 206: BYTES, 304: {"description": "You have it already."}},
 )
 async def get_artifact(
-    digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")],
+    digest: Digest,
     parts: Parts,
-    _who: Caller,
     range: Annotated[str | None, Header(max_length=200)] = None,  # noqa: A002 - the header's name
     if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> Response:

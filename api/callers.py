@@ -27,7 +27,11 @@ def assembly(request: Request) -> Assembly:
 Parts = Annotated[Assembly, Depends(assembly)]
 
 
-async def caller(request: Request, parts: Parts, key: Annotated[str | None, Security(_header)] = None) -> KeyRow:
+#: The key of a request, as it was sent.
+Key = Annotated[str | None, Security(_header)]
+
+
+async def caller(request: Request, parts: Parts, key: Key = None) -> KeyRow:
     """The key that the request was sent with. Counts the request; raises ApiError 401 or 429.
 
     Requests without a valid key are counted apart, by address.
