@@ -32,6 +32,8 @@ KEYS = ["chaos-key-of-anna-00000", "chaos-key-of-ben-000000"]
 WEATHER = {"drop": 0.15, "duplicate": 0.3, "delay_max": 3.0}
 #: A frozen process is woken after so many seconds: longer than every time-out of the product.
 FROZEN = 9.0
+#: A process that came by its own point for so many seconds not once takes the next point that comes.
+WITHIN = 12.0
 #: How long everything may take to end once nothing is killed any more.
 CALM = 300.0
 #: What goes wrong at the providers, for one call each.
@@ -162,6 +164,7 @@ class Process:
     leaving: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     up: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
     code: int | None = None
 
 
@@ -189,6 +192,7 @@ class Harness:
     def __init__(self, wanted: Wanted, folder: Path, say: Callable[[str], None]) -> None:
         self.wanted, self.folder, self.say = wanted, folder, say
         self.chance = random.Random(wanted.seed)
+        self.frozen = FROZEN
         self.calm, self.deaths = folder / "calm", folder / "deaths"
         self.processes: dict[str, Process] = {}
         self.by_pid: dict[int, Process] = {}
@@ -198,33 +202,39 @@ class Harness:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waking: set[int] = set()
 
-    async def run(self) -> Report:
-        """Everything, from the first process to the report."""
-        began = time.monotonic()
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """The database, the sandbox and the forge, with no process of the product yet; all ended with the block."""
         async with AsyncExitStack() as stack:
-            server = EmbeddedPostgres(self.folder / "postgres")
-            await asyncio.to_thread(server.start)
-            stack.push_async_callback(asyncio.to_thread, server.stop)
-            await migrate(server.dsn)
-            sandbox = await stack.enter_async_context(_sandbox(self.folder / "sandbox"))
+            self.server = EmbeddedPostgres(self.folder / "postgres")
+            await asyncio.to_thread(self.server.start)
+            stack.push_async_callback(asyncio.to_thread, self.server.stop)
+            await migrate(self.server.dsn)
+            self.sandbox = await stack.enter_async_context(_sandbox(self.folder / "sandbox"))
             self.port = _free_port()
-            api = await stack.enter_async_context(
+            self.api = await stack.enter_async_context(
                 httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=httpx.Timeout(10, connect=2))
             )
-            self.environment = await self._settings(server.dsn, sandbox)
+            self.environment = await self._settings(self.server.dsn, self.sandbox)
             self.forge = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.chaos.process", cwd=ROOT,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             )  # fmt: skip
             stack.push_async_callback(self._end_all)
             self._keep(self._hear())
+            yield
+
+    async def run(self) -> Report:
+        """Everything, from the first process to the report."""
+        began = time.monotonic()
+        async with self.opened():
             for name, role in (("api", "api"), ("worker-1", "worker"), ("worker-2", "worker")):
                 self._keep(self._keep_up(name, role))
-            people = People(api, sandbox, KEYS, random.Random(self.wanted.seed + 1))
-            self._keep(people.live(lambda: self._more(people, began), self.wanted.at_once))
-            self._keep(self._trouble(server, sandbox))
+            people = People(self.api, self.sandbox, KEYS, random.Random(self.wanted.seed + 1))
+            self._keep(people.live(lambda: self._more(people), self.wanted.at_once))
+            self._keep(self._trouble(self.server, self.sandbox))
             await self._until_over(people, began)
-            known = await facts(server.dsn, people.started, sandbox, people.answered_twice)
+            known = await facts(self.server.dsn, people.started, self.sandbox, people.answered_twice)
         return Report(
             kills=self.kills,
             freezes=self.freezes,
@@ -239,7 +249,7 @@ class Harness:
             retries=people.retries,
         )
 
-    def _more(self, people: People, began: float) -> bool:
+    def _more(self, people: People) -> bool:
         if self.calm.exists():
             return False
         return len(people.started) < self.wanted.runs or self.kills < self.wanted.kills
@@ -319,13 +329,13 @@ class Harness:
             life = 1.0 + self.chance.expovariate(1 / self.wanted.life)
             calm = self.calm.exists()
             plan = [] if calm or sort >= 0.8 else self._plan(role, life)
-            process = await self._start(f"{slot}.{next(self._numbers)}", role, plan)
+            process = await self.start(f"{slot}.{next(self._numbers)}", role, plan)
             if not plan and not calm:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(process.ended.wait(), life)
                 if not process.ended.is_set() and not self.calm.exists():
                     if sort < 0.9 or role == "api":
-                        self._signal(process, signal.SIGKILL)
+                        self.signal(process, signal.SIGKILL)
                     else:
                         self.restarts += 1
                         self._keep(self._drained(process))
@@ -338,22 +348,23 @@ class Harness:
     async def _drained(self, process: Process) -> None:
         """Ask a process to leave; it has to be gone within its grace."""
         process.leaving = True
-        self._signal(process, signal.SIGTERM)
+        self.signal(process, signal.SIGTERM)
         try:
             await asyncio.wait_for(process.ended.wait(), 40)
         except TimeoutError:
-            self._signal(process, signal.SIGKILL)
+            self.signal(process, signal.SIGKILL)
             await process.ended.wait()
             raise AssertionError(f"{process.name} did not drain within 40 s") from None
 
     def _plan(self, role: str, life: float) -> list[dict[str, Any]]:
         points = self._points[role]
-        plan = [{"point": next(points), "after": life, "sign": "SIGKILL"}]
+        plan: list[dict[str, Any]] = [{"point": next(points), "after": life, "within": WITHIN, "sign": "SIGKILL"}]
         if role == "worker" and self.chance.random() < 0.2:
-            plan.insert(0, {"point": next(points), "after": life / 2, "sign": "SIGSTOP"})
+            plan.insert(0, {"point": next(points), "after": life / 2, "within": WITHIN, "sign": "SIGSTOP"})
         return plan
 
-    async def _start(self, name: str, role: str, plan: list[dict[str, Any]]) -> Process:
+    async def start(self, name: str, role: str, plan: list[dict[str, Any]]) -> Process:
+        """Start one process of the product with this plan."""
         process = self.processes[name] = Process(name, role)
         order = {
             "name": name,
@@ -392,10 +403,12 @@ class Harness:
                 process.ended.set()
 
     async def _wake(self, process: Process) -> None:
-        await asyncio.sleep(FROZEN)
-        self._signal(process, signal.SIGCONT)
+        process.stopped.set()
+        await asyncio.sleep(self.frozen)
+        self.signal(process, signal.SIGCONT)
 
-    def _signal(self, process: Process, sign: signal.Signals) -> None:
+    def signal(self, process: Process, sign: signal.Signals) -> None:
+        """Send a process a signal, if it lives."""
         with suppress(ProcessLookupError):
             if not process.ended.is_set():
                 os.kill(process.pid, sign)

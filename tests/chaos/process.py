@@ -26,9 +26,6 @@ from providers.publications.upload_post import UploadPost
 from providers.renders.manifest import Manifest
 from storage import points
 
-#: After so many seconds in vain at its own point, a process takes the next point that comes.
-ANY_POINT_AFTER = 12.0
-
 
 def main() -> None:
     """Fork a process for every order that comes in, and tell of every one that ends, stops or goes on."""
@@ -95,7 +92,10 @@ def _be(order: dict[str, Any]) -> None:
 
 
 def hook(plan: list[dict[str, Any]], calm: Path, deaths: Path, name: str) -> Callable[[str], None] | None:
-    """What stops this process at its points: steps of `point`, seconds `after` the last one, and `sign`."""
+    """What stops this process at its points: steps of `point`, seconds `after` the last one, and `sign`.
+
+    A step with `within` takes any point that comes when it has waited in vain for so many seconds more.
+    """
     if not plan:
         return None
     steps = list(plan)
@@ -106,7 +106,7 @@ def hook(plan: list[dict[str, Any]], calm: Path, deaths: Path, name: str) -> Cal
         waited = time.monotonic() - since
         if not steps or waited < steps[0]["after"]:
             return
-        if point != steps[0]["point"] and waited < steps[0]["after"] + ANY_POINT_AFTER:
+        if point != steps[0]["point"] and waited < steps[0]["after"] + steps[0].get("within", 1e9):
             return
         if calm.exists():
             steps.clear()

@@ -169,7 +169,7 @@ def wrong_sums(known: Facts) -> list[str]:
         if order["kind"] == "clip" and order["state"] == "settled" and order["spent_usd"] != price[order["task_id"]]:
             said.append(f"order {order['key']}: {order['spent_usd']} in the ledger, {price[order['task_id']]} charged")
     caps = {run["id"]: run["cap_usd"] for run in known.runs}
-    return said + [f"run {run} has {usd}, over its cap" for run, usd in spent.items() if run and usd > caps[run]]
+    return said + [f"run {run} has {usd}, over its cap" for run, usd in spent.items() if usd > caps.get(run, usd)]
 
 
 def unfinished_orders(known: Facts) -> list[str]:

@@ -1,0 +1,165 @@
+"""What is reserved and spent never exceeds a cap, under any concurrency."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from providers.orders import Order
+from runs.production import Production
+from storage.ledger import Caps
+from storage.runs import costs
+from tests.ledger.shop import Shops, an_order, approval, events_of, new_run, opened, state_of
+
+MONEY = st.integers(1, 8)
+BATCHES = st.lists(
+    st.tuples(st.integers(0, 2), st.lists(MONEY, min_size=1, max_size=3)),
+    min_size=2,
+    max_size=10,
+)
+
+COMMITTED = """
+select coalesce(sum(coalesce(spent_usd, amount_usd)) filter (where state <> 'failed'), 0) as usd
+from orders join runs on runs.id = orders.run_id where (%(run)s::uuid is null or orders.run_id = %(run)s::uuid)
+    and (%(project)s::text is null or project = %(project)s)
+"""
+
+
+# Runs 0 and 1 are of the project that has a cap, run 2 is of another.
+@settings(
+    max_examples=20,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(batches=BATCHES, run_cap=st.integers(4, 14), project_cap=st.integers(4, 18), day_cap=st.integers(4, 24))
+def test_no_cap_is_ever_exceeded(
+    database_url: str, tmp_path: Path, batches: Any, run_cap: int, project_cap: int, day_cap: int
+) -> None:
+    """However many orders are reserved at once by two processes: no sum exceeds a cap, nothing is refused that
+    had room, and of the orders of one reservation all are written down or none."""
+    caps = Caps(day_usd=Decimal(day_cap), project_day_usd={"trio": Decimal(project_cap)})
+
+    async def play() -> None:
+        async with (
+            opened(database_url, Shops(), tmp_path, caps=caps) as one,
+            opened(database_url, Shops(), tmp_path, caps=caps) as other,
+        ):
+            await one.db.execute("delete from orders")
+            runs = [await new_run(one.db, cap=str(run_cap), project=p) for p in ("trio", "trio", "other")]
+            given = [await approval(one.db, run) for run in runs]
+            orders = [
+                [
+                    an_order(runs[which], given[which], number=number * 10 + position, usd=str(usd))
+                    for position, usd in enumerate(amounts)
+                ]
+                for number, (which, amounts) in enumerate(batches)
+            ]
+
+            async def reserve(number: int, batch: list[Order]) -> None:
+                ledger = (one, other)[number % 2].ledger
+                await ledger.reserve(batch)
+                if number % 3 == 0:
+                    await ledger.place(batch[0].key)
+                    await ledger.settle(batch[0].key, {})
+
+            await asyncio.gather(*(reserve(*each) for each in enumerate(orders)))
+
+            sums = {run: await _committed(one, run=run) for run in runs}
+            project, day = await _committed(one, project="trio"), await _committed(one)
+            assert all(usd <= run_cap for usd in sums.values())
+            assert project <= project_cap
+            assert day <= day_cap
+            for (which, amounts), batch in zip(batches, orders, strict=True):
+                states = {await state_of(one, order.key) for order in batch}
+                assert states <= {"reserved", "submitted", "settled"} or states == {"failed"}
+                if states == {"failed"}:
+                    total = sum(amounts)
+                    full = sums[runs[which]] + total > run_cap or day + total > day_cap
+                    assert full or (which < 2 and project + total > project_cap)
+
+    asyncio.run(play())
+
+
+async def _committed(production: Production, *, run: str | None = None, project: str | None = None) -> Decimal:
+    row = await production.db.fetch_one(COMMITTED, {"run": run, "project": project})
+    assert row is not None
+    usd: Decimal = row["usd"]
+    return usd
+
+
+@pytest.mark.parametrize(
+    ("cap", "project_cap", "day_cap", "named"),
+    [
+        ("1.50", "100", "100", "the run's cap of 1.50 USD"),
+        ("100", "1.50", "100", "the day's cap of the project trio (UTC) of 1.50 USD"),
+        ("100", "100", "1.50", "the day's cap (UTC) of 1.50 USD"),
+    ],
+)
+async def test_denied_for_good(
+    database_url: str, shops: Shops, tmp_path: Path, cap: str, project_cap: str, day_cap: str, named: str
+) -> None:
+    """A denied reservation is over: it names the cap, and is never called for, also when there is room later."""
+    caps = Caps(day_usd=Decimal(day_cap), project_day_usd={"trio": Decimal(project_cap)})
+    async with opened(database_url, shops, tmp_path, caps=caps) as production:
+        run = await new_run(production.db, cap=cap)
+        given = await approval(production.db, run)
+        orders = [an_order(run, given, number=number) for number in (1, 2)]
+
+        await production.ledger.reserve(orders)
+        assert {await state_of(production, order.key) for order in orders} == {"failed"}
+        production.ledger.caps = Caps(day_usd=Decimal(1000))
+        await production.db.execute("update runs set cap_usd = 1000")
+        for order in orders * 3:
+            await production.ledger.once(order)
+
+        assert shops.clip.calls == 0
+        assert await production.ledger.due() == []
+        refused = await events_of(production.db, run, "order.refused")
+        assert [event["payload"]["code"] for event in refused] == ["budget_exceeded"] * 2
+        assert named in refused[0]["payload"]["message"]
+        assert (await costs(production.db, run))["reserved"] == 0
+
+
+async def test_failed_gives_back(production: Production, shops: Shops) -> None:
+    """What came to nothing costs nothing, and makes room; what is of unknown outcome keeps its room."""
+    run = await new_run(production.db, cap="1.00")
+    given = await approval(production.db, run)
+    first, second, third = (an_order(run, given, number=number) for number in (1, 2, 3))
+    await production.ledger.once(first)
+    await production.ledger.fail(first.key, "shop_failed", "It broke.")
+
+    await production.ledger.once(second)
+    await production.db.execute("update orders set state = 'unknown' where key = %s", (second.key,))
+    await production.ledger.once(third)
+
+    assert await state_of(production, third.key) == "failed"
+    assert len(shops.clip.sales) == 2
+
+
+async def test_yesterday_counts_for_the_run_only(database_url: str, shops: Shops, tmp_path: Path) -> None:
+    """The caps of a day begin anew at midnight UTC; that of a run does not."""
+    caps = Caps(day_usd=Decimal(1), project_day_usd={"trio": Decimal(1)})
+    async with opened(database_url, shops, tmp_path, caps=caps) as production:
+        run = await new_run(production.db, cap="2.00")
+        given = await approval(production.db, run)
+        first, second, third = (an_order(run, given, number=number) for number in (1, 2, 3))
+        await production.ledger.once(first)
+        await production.db.execute(
+            "update orders set created_at = date_trunc('day', now() at time zone 'utc') at time zone 'utc'"
+            " - interval '1 second'"
+        )
+
+        await production.ledger.once(second)
+        await production.db.execute("update orders set created_at = created_at - interval '1 day'")
+        await production.ledger.once(third)
+
+        assert await state_of(production, second.key) == "submitted"
+        [refused] = await events_of(production.db, run, "order.refused")
+        assert "the run's cap" in refused["payload"]["message"]
