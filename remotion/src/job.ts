@@ -128,14 +128,12 @@ const drawn = async (
 	try {
 		await new Promise<void>((resolve, reject) => {
 			child.on('error', reject);
+			// All that was told has then been heard.
+			child.on('close', () => resolve());
 			child.on('exit', () => {
 				end();
-				resolve();
+				child.stdin!.destroy();
 			});
-		});
-		await new Promise<void>((resolve) => {
-			child.on('close', resolve);
-			child.stdin!.destroy();
 		});
 	} finally {
 		clearTimeout(stalled);
