@@ -53,16 +53,12 @@ schema = schemathesis.openapi.from_dict(description())
 
 
 @schema.parametrize()
-@settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_nothing_is_answered_that_is_not_described(case: Any, quiet_world: World) -> None:
-    """No server error, no undeclared status, no undeclared form, whatever is sent."""
+    """No server error, no undeclared status, no undeclared form, whatever is sent; of pages for people no form."""
+    forms = [content_type_conformance, response_schema_conformance] if case.path.startswith(("/v1/", "/health")) else []
     case.call_and_validate(
         base_url=quiet_world.url,
         headers={"X-API-Key": quiet_world.client.headers["X-API-Key"]},
-        checks=[
-            not_a_server_error,
-            status_code_conformance,
-            content_type_conformance,
-            response_schema_conformance,
-        ],
+        checks=[not_a_server_error, status_code_conformance, *forms],
     )

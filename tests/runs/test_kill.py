@@ -54,8 +54,7 @@ class Server:
 
     def start(self) -> None:
         """Return when it answers."""
-        log = open(self.folder / "server.log", "ab")
-        with log:
+        with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, "serve", "--port", str(self.port)],
                 cwd=self.folder,
