@@ -24,8 +24,9 @@ T = TypeVar("T", bound=BaseModel)
 async def ask(model: BaseChatModel, prompt: Prompt, schema: type[T]) -> Answer[T]:
     """The model's answer as a `schema`. One answer that does not fit is sent back with what is wrong with it.
 
-    Raises AnswerError (`model_answer_cut`, `model_refused`, `model_answer_invalid`), Refused when the model
-    server refuses the question, and Unavailable when it does not answer.
+    Raises AnswerError (`model_answer_cut`, `model_refused`, `model_answer_invalid`), Refused when the model server
+    refuses the question or holds back the answer (`model_answer_too_long`, `model_content_filter`, …), and
+    Unavailable when it does not answer.
     """
     form = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
     bound = model.bind(response_format={"type": "json_schema", "json_schema": form})

@@ -7,23 +7,24 @@ from functools import partial
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
-from graph import gates, nodes
+from graph import gates
+from graph.nodes import clips, film, ideas, publication
 from graph.ports import Ports
 from graph.state import State
 
 #: Node names are written into checkpoints: renaming one is a migration.
 NODES = (
-    nodes.supervisor,
-    nodes.ideator,
-    nodes.plan_clips,
-    nodes.order_clip,
-    nodes.await_clips,
-    nodes.rewrite_shots,
-    nodes.order_render,
-    nodes.await_render,
-    nodes.write_caption,
-    nodes.order_publication,
-    nodes.await_publication,
+    ideas.supervisor,
+    ideas.ideator,
+    clips.plan_clips,
+    clips.order_clip,
+    clips.await_clips,
+    clips.rewrite_shots,
+    film.order_render,
+    film.await_render,
+    film.write_caption,
+    publication.order_publication,
+    publication.await_publication,
 )
 
 

@@ -32,9 +32,14 @@ class FilmEdits(BaseModel):
 
 def review_of(gate: Gate, state: State) -> dict[str, Any]:
     """What the gate shows of this state: `gate`, `revision`, `shown`, and the `digest` of what is shown."""
-    shown = _ideas_shown(state["ideas"]) if gate == "ideation" else _film_shown(state)
+    shown = shown_at(gate, state)
     revision = state.get("revisions", {}).get(gate, 0) + 1
     return {"gate": gate, "revision": revision, "shown": shown, "digest": digest_of(shown)}
+
+
+def shown_at(gate: Gate, state: State) -> dict[str, Any]:
+    """What a gate would show of this state: for its digest, what a decision is bound to."""
+    return _ideas_shown(state["ideas"]) if gate == "ideation" else _film_shown(state)
 
 
 def _ideas_shown(ideas: ShownIdeas) -> dict[str, Any]:

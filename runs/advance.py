@@ -17,7 +17,7 @@ from langgraph.errors import GraphDrained
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
-from graph.nodes import StepFailed
+from graph.nodes.waiting import StepFailed
 from graph.state import RunFacts, State
 from graph.steps import ENDED, STEP, WAITING
 from providers.base import ProviderError, Unavailable

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from graph.nodes import StepFailed
+from graph.nodes.waiting import StepFailed
 from providers.base import Unavailable
 from tests.graph.fakes import Line, idea
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from graph.nodes import StepFailed
+from graph.nodes.waiting import StepFailed
 from tests.graph.fakes import PROJECT, Line, idea
 
 APPROVE: dict[str, Any] = {"verdict": "approve", "number": 1}

@@ -7,6 +7,7 @@ from langgraph.graph import END
 
 from graph import graph
 from graph.graph import build_graph
+from graph.nodes.ideas import named_clips
 from graph.steps import STEP, WAITING
 from tests.graph.fakes import Line
 
@@ -80,3 +81,21 @@ def test_every_node_has_a_step_and_every_wait_a_status() -> None:
     assert set(WAITING) < nodes
     assert set(STEP.values()) == {"supervisor", "ideator", "clips", "render", "publisher"}
     assert build_graph.__doc__
+
+
+@pytest.mark.parametrize(
+    ("comment", "named"),
+    [
+        ("clip 2 again, please", {2}),
+        ("Clips 1, 3 and 12 are too dark", {1, 3, 12}),
+        ("clip #4 & clip no. 5", {4, 5}),
+        ("2", {2}),
+        ("1, 2 and 3.", {1, 2, 3}),
+        ("2 seconds longer", set()),
+        ("make 3 of them brighter", set()),
+        ("eclipse 2", set()),
+    ],
+)
+def test_a_comment_names_clips_by_their_numbers(comment: str, named: set[int]) -> None:
+    """Other numbers in a comment buy nothing."""
+    assert named_clips(comment) == named

@@ -1,0 +1,56 @@
+"""What the steps share: waiting for orders, and saying that something could not be made."""
+
+from __future__ import annotations
+
+from langgraph.types import interrupt
+
+from agents.ideator import Idea
+from graph.ports import Ports
+from graph.state import State
+from prompts.project import Project
+from providers.orders import Standing
+
+
+class StepFailed(Exception):
+    """A step cannot go on by itself. A person may ask to try it again."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+async def all_over(keys: list[str], what: str, ports: Ports) -> dict[str, Standing]:
+    """How these orders stand, once nothing more will come of any of them by itself."""
+    while True:
+        standing = await ports.ledger.standing(keys)
+        missing = [key for key in keys if key not in standing or not standing[key].over]
+        if not missing:
+            return standing
+        interrupt({"waiting_for": what, "orders": missing, "hint": "resumed automatically"})
+
+
+async def asked_again(state: State, ports: Ports) -> bool:
+    """Whether a person asked for another try since this was ordered."""
+    return await ports.inbox.retries(state["run"]["id"]) > state["retries"]
+
+
+def not_made(what: str, standing: Standing) -> StepFailed:
+    if standing.state == "unknown":
+        code = "publication_unconfirmed" if standing.kind == "publication" else f"{standing.kind}_outcome_unknown"
+        return StepFailed(code, f"{what} may or may not have been made: look at the provider.")
+    code = standing.result.get("code", f"{standing.kind}_failed")
+    said = str(standing.result.get("message", "the provider gave no reason")).rstrip(".")
+    return StepFailed(code, f"{what} could not be made: {said}.")
+
+
+def ended(code: str, message: str) -> State:
+    return {"failure": {"code": code, "message": message}}
+
+
+def project_of(state: State, ports: Ports) -> Project:
+    return ports.project(state["run"]["project"], state["run"]["options"])
+
+
+def ideas_of(state: State) -> list[Idea]:
+    return [Idea.model_validate(idea) for idea in state["ideas"]["ideas"]]
