@@ -82,7 +82,7 @@ class Shop:
 
     def sell(self, request: Json, key: str) -> Sale:
         """Sell it, whoever asked."""
-        self.sales.append(Sale(f"{self.name}-task-{len(self.sales) + 1}", key, dict(request)))
+        self.sales.append(Sale(f"{self.name}-{uuid4()}", key, dict(request)))
         return self.sales[-1]
 
     async def find(self, request: Json, *, key: str, since: datetime) -> list[str]:
