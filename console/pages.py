@@ -34,6 +34,8 @@ PLACES = {
     "film.digest": "The film",
     "film.seconds": "Length of the film",
 }
+#: The order in which a person reads what is shown.
+ORDER = ("film", "title", "caption", "hashtags", "platforms", "ideas", "scene", "sound", "overlay", "take", "clips")
 #: What changes with something else that is told.
 SILENT = ("takes", "clip")
 VERDICTS = {"approve": "Approved", "revise": "Changes requested", "reject": "Rejected"}
@@ -60,11 +62,20 @@ def _place(at: str) -> str:
     """A place in words: `ideas.2.scene` is `Idea 3, scene`."""
     if at in PLACES:
         return PLACES[at]
-    words = {"ideas": "Idea", "clips": "Clip"}
+    words = {"ideas": "Idea", "clips": "Clip", "overlay": "text over it"}
     kind, number, *rest = [*at.split("."), ""]
     if kind in words and number.isdecimal():
-        return ", ".join([f"{words[kind]} {int(number) + 1}", *(part.replace("_", " ") for part in rest if part)])
+        return ", ".join(
+            [f"{words[kind]} {int(number) + 1}", *(words.get(part, part.replace("_", " ")) for part in rest if part)]
+        )
     return at.replace("_", " ").replace(".", ", ").capitalize()
+
+
+def _order(at: str) -> tuple[Any, ...]:
+    """Where a place comes when changes are told: as on the page, and inside a list by number."""
+    return tuple(
+        int(part) if part.isdecimal() else ORDER.index(part) if part in ORDER else 99 for part in at.split(".")
+    )
 
 
 _pages = Environment(
@@ -79,7 +90,10 @@ _pages.filters |= {"when": _when, "usd": _usd, "place": _place}
 
 def review_page(review: Mapping[str, Any], *, token: str, problem: str | None = None, comment: str = "") -> str:
     """The review and the form that decides it; `problem` is what was wrong with what was sent, `comment` its text."""
-    told = [change for change in review["changes"] if change["at"].rpartition(".")[2] not in SILENT]
+    told = sorted(
+        (change for change in review["changes"] if change["at"].rpartition(".")[2] not in SILENT),
+        key=lambda change: _order(change["at"]),
+    )
     return _page("review.html", review=review, token=token, changes=told, problem=problem, comment=comment)
 
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Literal
 
 import httpx
@@ -109,9 +110,13 @@ class Sender:
 
 
 def notice_client() -> httpx.AsyncClient:
-    """A client fit for a Sender: connections are known by address, and one must not serve another host there."""
+    """A client fit for a Sender: it keeps nothing from one notice to the next.
+
+    Connections are known by address, and one must not serve another host there; nor is a cookie taken along.
+    """
     return httpx.AsyncClient(
         trust_env=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         follow_redirects=False,
         timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=5.0),
         limits=httpx.Limits(max_keepalive_connections=0),

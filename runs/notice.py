@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from runs.production import Production
+from runs.reviews import deadline_of
 from storage import deliveries, reviews
 from storage.deliveries import DeliveryRow, UntoldEvent
 from storage.pool import Connection
@@ -72,8 +73,8 @@ def _addressees(production: Production, kind: str) -> list[str]:
 
 async def _due(production: Production, conn: Connection, event: UntoldEvent) -> datetime | None:
     """Give the review that was opened its due time, if its project says so."""
-    project, gate = production.projects.get(event["project"]), event["payload"]["gate"]
-    deadline = project.gates.get(gate) if project else None
+    gate = event["payload"]["gate"]
+    deadline = deadline_of(production, event["project"], gate)
     if deadline is None:
         return None
     return await reviews.set_due(

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import SequenceMatcher
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
 
-from graph.state import ClipNote
+from graph.state import ClipNote, Gate
+from prompts.project import Deadline
 from providers.orders import digest_of
 from runs.look import find
 from runs.production import Production
 from storage import decisions, reviews
 from storage.decisions import DecisionRow
+from storage.reviews import ReviewRow
+from storage.runs import RunRow
 
 
 class Piece(TypedDict):
@@ -77,9 +80,16 @@ async def of_run(production: Production, run_id: UUID) -> list[Review]:
     for row in await reviews.opened(production.db, run_id):
         place, shown = (row["gate"], row["revision"]), row["shown"]
         before = last.get(row["gate"])
+        due_at, on_due = _due(production, run, row)
         listed.append(
             Review(
-                **row,
+                gate=row["gate"],
+                revision=row["revision"],
+                digest=row["digest"],
+                shown=shown,
+                opened_at=row["opened_at"],
+                due_at=due_at,
+                on_due=on_due,
                 open=place == now_open,
                 decision=_decision(made[place]) if place in made else None,
                 changes=[] if before is None else changes(before, shown),
@@ -87,6 +97,19 @@ async def of_run(production: Production, run_id: UUID) -> list[Review]:
         )
         last[row["gate"]] = shown
     return listed
+
+
+def deadline_of(production: Production, project: str, gate: str) -> Deadline | None:
+    """When reviews of this gate are due, if the project says so."""
+    found = production.projects.get(project)
+    return found.gates.get(cast("Gate", gate)) if found else None
+
+
+def _due(production: Production, run: RunRow, row: ReviewRow) -> tuple[datetime | None, str | None]:
+    deadline = deadline_of(production, run["project"], row["gate"])
+    if row["just_opened"] and row["due_at"] is None and deadline:
+        return row["opened_at"] + timedelta(hours=deadline.due_hours), deadline.on_due
+    return row["due_at"], row["on_due"]
 
 
 def _decision(row: DecisionRow) -> Decision:

@@ -11,7 +11,8 @@ from storage.pool import Connection, Database
 
 
 class ReviewRow(TypedDict):
-    """A review that was opened. `due_at` and `on_due` are None for a gate without a deadline."""
+    """A review that was opened. `due_at` and `on_due` are None for a gate without a deadline, and for a moment
+    after it was `just_opened`: then its due time is still to be written down."""
 
     gate: str
     revision: int
@@ -20,6 +21,7 @@ class ReviewRow(TypedDict):
     opened_at: datetime
     due_at: datetime | None
     on_due: str | None
+    just_opened: bool
 
 
 class DueRow(TypedDict):
@@ -40,10 +42,11 @@ class DueRow(TypedDict):
 OPENED = """
 with opened as (
     select payload ->> 'gate' as gate, (payload ->> 'revision')::int as revision, payload ->> 'digest' as digest,
-           payload -> 'shown' as shown, created_at as opened_at, seq,
+           payload -> 'shown' as shown, created_at as opened_at, seq, id,
            row_number() over (partition by payload ->> 'gate', payload ->> 'revision' order by seq desc) as newest
     from events where run_id = %(run_id)s and kind = 'review.opened')
-select opened.gate, opened.revision, digest, shown, opened_at, due_at, on_due
+select opened.gate, opened.revision, digest, shown, opened_at, due_at, on_due,
+       exists (select from untold where event = opened.id) as just_opened
 from opened left join due_reviews as d
     on d.run_id = %(run_id)s and d.gate = opened.gate and d.revision = opened.revision
 where newest = 1 order by seq
