@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -211,7 +212,7 @@ class Harness:
             stack.push_async_callback(asyncio.to_thread, self.server.stop)
             await migrate(self.server.dsn)
             self.sandbox = await stack.enter_async_context(_sandbox(self.folder / "sandbox"))
-            self.port = _free_port()
+            self.port = free_port()
             self.api = await stack.enter_async_context(
                 httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=httpx.Timeout(10, connect=2))
             )
@@ -363,13 +364,13 @@ class Harness:
             plan.insert(0, {"point": next(points), "after": life / 2, "within": WITHIN, "sign": "SIGSTOP"})
         return plan
 
-    async def start(self, name: str, role: str, plan: list[dict[str, Any]]) -> Process:
-        """Start one process of the product with this plan."""
+    async def start(self, name: str, role: str, plan: list[dict[str, Any]], port: int | None = None) -> Process:
+        """Start one process of the product with this plan; an API at `port`, if not at the usual one."""
         process = self.processes[name] = Process(name, role)
         order = {
             "name": name,
             "role": role,
-            "port": self.port,
+            "port": port or self.port,
             "plan": plan,
             "environment": self.environment,
             "log": str(self.folder / f"{role}.log"),
@@ -484,9 +485,8 @@ async def _sandbox(state: Path) -> AsyncIterator[httpx.AsyncClient]:
         await process.wait()
 
 
-def _free_port() -> int:
-    import socket
-
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import tempfile
@@ -11,11 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from tests.chaos.harness import KEYS, Harness, Wanted
+from tests.chaos.harness import KEYS, Harness, Wanted, free_port
 from tests.chaos.people import People
 from tests.chaos.promises import broken, facts
 from tests.databases import fast_folder
@@ -157,3 +159,52 @@ async def test_rolling_restart(stage: Stage, capsys: pytest.CaptureFixture[str])
     assert stage.people.retries == 0
     answers = await stage.rows("select spent_usd, result from orders where kind = 'model'")
     assert len(answers) == 9
+
+
+@pytest.mark.parametrize("keys", ["one key", "ten keys"])
+async def test_ten_clicks_at_two_processes(stage: Stage, keys: str) -> None:
+    """Of ten identical approvals at once, from ten clients and at two processes, one is a decision. The others get
+    the same answer under the same key, or are told who decided; none of them answers the next gate."""
+    port = free_port()
+    await stage.start("api-2", "api", [], port)
+    worker = await stage.start("worker", "worker", [])
+    run = await stage.a_run()
+    urls = [f"http://127.0.0.1:{each}/v1/runs/{run}" for each in (stage.port, port)]
+    headers = {"X-API-Key": KEYS[0]}
+
+    async def seen(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+        with contextlib.suppress(httpx.TransportError):
+            return (await client.get(url, headers=headers)).json()  # type: ignore[no-any-return]
+        return {}
+
+    async def click(number: int) -> httpx.Response:
+        key = "one" if keys == "one key" else f"key-{number}"
+        body = {"gate": "ideation", "approved": True}
+        async with httpx.AsyncClient(timeout=30) as client:
+            url = f"{urls[number % 2]}/approve"
+            return await client.post(url, json=body, headers=headers | {"Idempotency-Key": key})
+
+    async with httpx.AsyncClient() as client:
+
+        async def waiting(status: str) -> bool:
+            return all([(await seen(client, url)).get("status") == status for url in urls])
+
+        await stage.until(lambda: waiting("awaiting_ideation_approval"))
+        said = await asyncio.gather(*(click(number) for number in range(10)))
+        rows = await stage.rows("select gate, decided_by from decisions")
+        assert len(rows) == 1
+        if keys == "one key":
+            assert [answer.status_code for answer in said] == [200] * 10
+            assert all(answer.json() == said[0].json() for answer in said)
+        else:
+            assert sorted(answer.status_code for answer in said) == [200] + [409] * 9
+            told = [answer.json()["error"] for answer in said if answer.status_code == 409]
+            assert {error["code"] for error in told} == {"gate_not_open"}
+            assert {error["details"]["last_decision"]["decided_by"] for error in told} == {rows[0]["decided_by"]}
+
+        await stage.until(lambda: waiting("awaiting_publish_approval"))
+        late = await asyncio.gather(*(click(number) for number in range(10, 14)))
+        assert {answer.status_code for answer in late} == ({200} if keys == "one key" else {409})
+        assert (await seen(client, urls[0]))["review"]["gate"] == "publish"
+        assert len(await stage.rows("select 1 from decisions")) == 1
+    assert not worker.ended.is_set()
