@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from api.artifacts import BYTES, file_answer
-from api.callers import Caller, Parts, address_of, counted
+from api.callers import Caller, Parts, address_of, base_url, counted
 from api.errors import ApiError, as_api_error, responses
 from api.idempotency import Once
 from api.schemas import Request, Text
@@ -120,8 +120,7 @@ async def make_link(
             made_by=once.who.id,
             channel=CHANNEL,
         )
-        base = parts.public_url or str(request.base_url).rstrip("/")
-        return {"url": f"{base}/review/{token}", "expires_at": link.expires_at.isoformat()}
+        return {"url": f"{base_url(request, parts)}/review/{token}", "expires_at": link.expires_at.isoformat()}
 
     return await once(body, do)
 
