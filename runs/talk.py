@@ -306,7 +306,10 @@ def _looking(production: Production, asked: Asked, notes: _Notes) -> list[BaseTo
 
     async def get_media_link(run_id: str) -> str:
         """Links to the film and the clips of a run. They work for a day, for whoever has them."""
-        return _json(await media_links.of_run(production, _uuid(run_id), asked.base_url))
+        links = await media_links.of_run(production, _uuid(run_id), asked.base_url)
+        if not links:
+            raise ToolException("There is nothing to see yet: no clip is made.")
+        return _json(links)
 
     return _tools(list_projects, list_runs, get_run, list_reviews, get_review, get_costs, get_media_link)
 

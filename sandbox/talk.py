@@ -108,7 +108,7 @@ def _arguments(tool: Tool, said: str, messages: Sequence[Mapping[str, Any]]) -> 
     chosen = _chosen(said, messages)
     project, brief = chosen or (_project(said, properties, messages), _brief(said))
     known: dict[str, Any] = {"project": project, "brief": brief}
-    if found := _run_id(said, messages):
+    if (found := _run_id(said, messages)) and "today" not in said.lower():
         known["run_id"] = found
     if "verdict" in properties:
         known |= _verdict(said)

@@ -1,0 +1,69 @@
+"""The product with its chat doors, for this folder: one for all tests, and one whose model does what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from tests.chat.worst_model import WorstModel
+from tests.world import (
+    ANNA,
+    BEN,
+    TINY,
+    Sandbox,
+    World,
+    migrated_template,
+    opened,
+    postgres_server,
+    sandbox,
+    sandbox_process,
+)
+
+__all__ = ["migrated_template", "postgres_server", "sandbox", "sandbox_process"]
+
+#: A key that may do everything but decide.
+LIM = "key-of-lim-0000000000000"
+
+
+@pytest.fixture(scope="session")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Projects of one clip, beside those that are always there: aismr, calm, shorts, tiny."""
+    folder = tmp_path_factory.mktemp("projects")
+    for name in ("calm", "tiny"):
+        (folder / f"{name}.md").write_text(TINY)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world(postgres_server: str, migrated_template: str, sandbox_process: Sandbox, projects: Path) -> Iterator[World]:
+    """The product, with a key that may not decide beside those that may."""
+    with opened(
+        postgres_server,
+        migrated_template,
+        sandbox_process,
+        api_keys=[SecretStr(ANNA), SecretStr(BEN)],
+        limited_api_keys=[SecretStr(LIM)],
+        projects_dir=projects,
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def worst_model() -> Iterator[WorstModel]:
+    """A model that obeys whatever it reads."""
+    with WorstModel() as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def subverted(
+    postgres_server: str, migrated_template: str, sandbox_process: Sandbox, worst_model: WorstModel
+) -> Iterator[World]:
+    """The product whose model is lost: it obeys whatever it reads. Nothing moves by itself."""
+    with opened(
+        postgres_server, migrated_template, sandbox_process, with_worker=False, openai_base_url=worst_model.url
+    ) as made:
+        yield made
