@@ -15,7 +15,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-heade
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint serve studio studio-setup openapi docs lock chaos remotion clean
+.PHONY: help setup demo test check lint serve studio studio-setup openapi docs lock chaos remotion remotion-built clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
@@ -23,9 +23,8 @@ help: ## List what can be made
 
 setup: .venv/.with-tools ## Install everything that working on the code takes
 
-# RENDER=remotion is to start the render service beside it, and name it in REMOTION_URL.
-demo: .venv/.installed ## Make a film in this terminal: BRIEF="…" PROJECT=shorts
-	@$(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
+demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in this terminal: BRIEF="…" PROJECT=shorts RENDER=remotion
+	@$(if $(filter remotion,$(RENDER)),remotion/beside) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
 
 test: .venv/.with-tools ## Run the tests: no service, no key
 	@$(BIN)/python -m pytest --durations=5
@@ -62,8 +61,21 @@ lock: | .venv ## Resolve the dependencies anew into the lock files (needs uv)
 chaos: .venv/.with-tools ## Kill it again and again, and see that nothing is lost or paid twice: CHAOS_KILLS=200
 	@$(BIN)/python -m tests.chaos --kills $(CHAOS_KILLS)
 
-remotion: ## Build and start the optional render service (Node)
-	cd remotion && npm ci && npm run build && npm start
+remotion: remotion-built ## Build and start the optional render service (Node), for REMOTION_URL=http://127.0.0.1:8400
+	@cd remotion && ARTIFACTS="$${ARTIFACTS:-../.myloware/artifacts}" npm --silent start
+
+remotion-built: remotion/build/.installed
+
+remotion/build/.installed: remotion/package-lock.json $(wildcard remotion/src/* remotion/film/* remotion/public/*)
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+		{ echo "The render service needs Node 20 or newer, and npm: https://nodejs.org" >&2; exit 1; }
+	@test -n "$$CHROMIUM" || command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null; } || \
+		{ echo "The render service needs a Chromium: install chromium-headless-shell, or set CHROMIUM=/path/to/it." >&2; exit 1; }
+	@echo "Building the render service (a minute, the first time)"
+	@cd remotion && npm ci --silent && npm run --silent build
+	@touch $@
 
 clean: ## Remove the environments and everything made; the data folder .myloware stays
 	rm -rf .venv .venv-studio .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache \

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 KEPT_AS = {"clip": "clip", "render": "final_video"}
 #: Between two looks at an order: at first often, then less and less, up to the last of these seconds.
 RHYTHM = (1, 1, 2, 2, 3, 5, 5, 10, 15)
-#: How long a provider may be unavailable before an order in its hands counts as failed.
-LOST_AFTER = timedelta(hours=24)
+#: How long after it was placed an order may still meet an unavailable provider before it counts as failed.
+LOST_AFTER = {"clip": timedelta(hours=24), "render": timedelta(minutes=30), "publication": timedelta(hours=24)}
 
 
 async def collect(production: Production, key: str) -> None:
@@ -41,12 +41,25 @@ async def collect(production: Production, key: str) -> None:
 
 
 async def _bring_on(production: Production, order: OrderRow) -> None:
-    if order["state"] == "submitted":
+    provider = production.ledger.providers[order["kind"]]
+    if order["provider"] != provider.name:
+        await _orphaned(production, order, provider.name)
+    elif order["state"] == "submitted":
         await _look(production, order)
     elif order["state"] == "reserved" and order["called_at"] is None:
         await production.ledger.place(order["key"])
     elif order["state"] in ("reserved", "unknown"):
         await find(production, order)
+
+
+async def _orphaned(production: Production, order: OrderRow, now: str) -> None:
+    """The settings name another provider now. A render costs nothing and is made there; the rest must be waited for."""
+    if order["kind"] == "render":
+        said = f"It was ordered from {order['provider']}, and {now} renders now: try again."
+        await production.ledger.fail(order["key"], "renderer_changed", said)
+        return
+    log.warning("order %s is with %s, which the settings do not name any more", order["key"], order["provider"])
+    await production.ledger.look_again(order["key"], LATE_LOOK)
 
 
 async def _tell(production: Production, key: str) -> None:
@@ -111,7 +124,7 @@ async def _look(production: Production, order: OrderRow) -> None:
 async def _unavailable(production: Production, order: OrderRow, error: Unavailable) -> None:
     log.info("order %s: %s (%s)", order["key"], error.message, error.code)
     since = order["submitted_at"] or order["created_at"]
-    if datetime.now(UTC) - since > LOST_AFTER:
+    if datetime.now(UTC) - since > LOST_AFTER[order["kind"]]:
         await production.ledger.fail(order["key"], error.code, error.message)
     else:
         await production.ledger.look_again(order["key"], _pause(order))
