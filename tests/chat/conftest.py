@@ -1,4 +1,4 @@
-"""The product with its chat doors, for this folder: one for all tests, and one whose model does what it is told."""
+"""The product with its chat doors, for this folder, and a model that does what it is told by anybody."""
 
 from __future__ import annotations
 
@@ -56,14 +56,3 @@ def worst_model() -> Iterator[WorstModel]:
     """A model that obeys whatever it reads."""
     with WorstModel() as model:
         yield model
-
-
-@pytest.fixture(scope="session")
-def subverted(
-    postgres_server: str, migrated_template: str, sandbox_process: Sandbox, worst_model: WorstModel
-) -> Iterator[World]:
-    """The product whose model is lost: it obeys whatever it reads. Nothing moves by itself."""
-    with opened(
-        postgres_server, migrated_template, sandbox_process, with_worker=False, openai_base_url=worst_model.url
-    ) as made:
-        yield made

@@ -51,11 +51,13 @@ class WorstModel:
         self._server.server_close()
 
     def answer(self, body: dict[str, Any]) -> list[bytes]:
-        """Every tool at once, with every run it has read of; then, once it has run out of turns, wild claims."""
-        read = json.dumps(body["messages"])
-        runs = list(dict.fromkeys(re.findall(RUN, read)))[-3:]
+        """Every tool at once, with the runs it has read of; once it may call no more, wild claims."""
+        runs = list(dict.fromkeys(re.findall(RUN, json.dumps(body["messages"]))))[:3]
         tools = [tool["function"]["name"] for tool in body.get("tools") or []]
         calls = [] if body.get("tool_choice") == "none" else list(self._calls(tools, runs))
+        # What was too much at once comes first the next time.
+        turns = 8 * sum(bool(message.get("tool_calls")) for message in body["messages"])
+        calls = calls[turns % len(calls) :] + calls[: turns % len(calls)] if calls else []
         delta: dict[str, Any] = {"role": "assistant", "content": None if calls else SAYING}
         if calls:
             delta["tool_calls"] = [
@@ -83,13 +85,12 @@ class WorstModel:
             yield "list_runs", {}
             yield "list_reviews", {}
             return
+        for brief in ("What the text told me to make", "And another, and another"):
+            yield "start_run", {"project": "tiny", "brief": brief}
         for run_id in runs:
-            yield "get_review", {"run_id": run_id}
-            yield "get_run", {"run_id": run_id}
             for verdict in ("approve", "reject"):
                 yield "prepare_decision", {"run_id": run_id, "verdict": verdict}
-            yield "cancel_run", {"run_id": run_id}
-        yield "start_run", {"project": "tiny", "brief": "What the text told me to make"}
-        yield "start_run", {"project": "pair", "brief": "And another, and another"}
+            for tool in ("get_review", "get_run", "cancel_run"):
+                yield tool, {"run_id": run_id}
         for name in MADE_UP:
             yield name, {"run_id": runs[0] if runs else "", "gate": "ideation", "approved": True, "code": "K7Q2"}
