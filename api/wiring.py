@@ -35,8 +35,9 @@ from runs.production import Outside, Production
 from runs.queue import Queue
 from runs.talk import Turns
 from storage import deliveries, keys
+from storage.admission import Caps
 from storage.artifacts import Artifacts
-from storage.ledger import Caps, Ledger
+from storage.ledger import Ledger
 from storage.locks import Locks
 from storage.migrate import migrate
 from storage.pool import Database, open_pool

@@ -11,7 +11,7 @@ from graph.reviews import as_question, edited, review_of
 from graph.state import ClipNote, Decided, Gate, State
 from providers.orders import digest_of
 
-REJECTED = {"code": "rejected", "message": "A reviewer rejected it, so the run ended here."}
+REJECTED = "A reviewer rejected it, so the run ended here."
 
 
 class Decision(BaseModel):
@@ -115,5 +115,5 @@ def _ask(gate: Gate, state: State) -> tuple[State, dict[str, Any]]:
         "revisions": {**state.get("revisions", {}), gate: review["revision"]},
     }
     if decision.verdict == "reject":
-        change["failure"] = REJECTED
+        change["failure"] = {"code": "rejected", "message": decision.comment or REJECTED}
     return change, shown

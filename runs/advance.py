@@ -6,6 +6,7 @@ times, by any process. Calling it is never wrong, only sometimes useless.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,6 +37,8 @@ DRIVES = 40
 #: How often a step that met somebody unavailable is tried before a person is asked, and how long it waits at most.
 ATTEMPTS = 7
 LONGEST_WAIT = timedelta(seconds=30)
+#: How long a call waits for the one who drives the run to rest, in seconds; the sweeper comes after that.
+PATIENCE, TICK = 1.0, 0.05
 #: A run that waits for orders is looked at this often even if nobody says anything.
 LOOK_AT_WAITING = timedelta(seconds=30)
 
@@ -61,16 +64,20 @@ class Over:
 
 
 async def advance(production: Production, run_id: str) -> None:
-    """Drive the run until it waits or ends, unless somebody else does.
+    """Drive the run until it waits or ends, unless somebody else does and goes on doing so.
 
     Does nothing for a run that does not exist. Raises only what a later call may not meet: a database that is
     away, a lock that was lost.
     """
-    try:
-        async with production.locks.hold(f"run:{run_id}"):
-            await _drive(production, run_id)
-    except Busy:
-        log.debug("run %s is driven by somebody else", run_id)
+    for _ in range(round(PATIENCE / TICK)):
+        try:
+            async with production.locks.hold(f"run:{run_id}"):
+                await _drive(production, run_id)
+            return
+        except Busy:
+            # Whoever drives it may be about to rest, and not know what this call was made for.
+            await asyncio.sleep(TICK)
+    log.debug("run %s is driven by somebody else", run_id)
 
 
 async def _drive(production: Production, run_id: str) -> None:
@@ -171,7 +178,7 @@ async def _rest(production: Production, run: RunRow, snapshot: StateSnapshot, wa
         review = {key: question[key] for key in ("gate", "revision", "digest", "shown")}
         if run["review"] is None or run["review"]["revision"] != review["revision"]:
             opened = ("review.opened", review)
-    return await table.project(
+    told = await table.project(
         production.db,
         run["id"],
         status=WAITING[waiting.node],
@@ -182,6 +189,8 @@ async def _rest(production: Production, run: RunRow, snapshot: StateSnapshot, wa
         look_in=None if review else LOOK_AT_WAITING,
         event=opened or _told(run, WAITING[waiting.node]),
     )
+    # An order that was settled since the thread was read asked for a look at once, and `look_in` has just put it off.
+    return told and await _answer(production, run["id"], question) is None
 
 
 def _told(run: RunRow, status: str) -> tuple[str, dict[str, Any]] | None:

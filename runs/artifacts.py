@@ -7,7 +7,7 @@ from uuid import UUID
 
 from graph.reviews import estimate
 from runs.production import Production
-from storage.ledger import OrderRow
+from storage.orders import OrderRow
 
 
 async def artifacts_of(

@@ -14,8 +14,9 @@ from uuid import uuid4
 
 from providers.base import Done, Failed, Pending, Unavailable
 from runs.production import Production
-from storage.ledger import LATE_LOOK, OrderRow
+from storage.ledger import LATE_LOOK
 from storage.locks import Busy
+from storage.orders import OrderRow
 from storage.points import reached
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from runs.errors import Invalid, NotRetryable, OutcomeUnknown, RunEnded
 from runs.look import find
 from runs.production import Production
 from storage import runs as table
-from storage.ledger import OrderRow
+from storage.orders import OrderRow
 from storage.runs import RunRow
 
 PROMPT_LIMIT = 4_000

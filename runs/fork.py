@@ -18,7 +18,7 @@ from runs.production import Production
 from runs.start import NAMESPACE, chosen
 from storage import decisions
 from storage import runs as table
-from storage.ledger import OrderRow
+from storage.orders import OrderRow
 from storage.runs import RunRow
 
 

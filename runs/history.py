@@ -16,7 +16,7 @@ from storage import decisions, deliveries, events
 from storage import runs as table
 from storage.decisions import DecisionRow
 from storage.events import Event
-from storage.ledger import OrderRow
+from storage.orders import OrderRow
 
 #: Events that say how work goes on, and nothing that happened: the feed has them, the record does not need them.
 QUIET = ("step.began", "status.changed", "order.reserved", "order.progress", "webhook.received")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any, LiteralString, TypedDict
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from providers.base import NotSent, OutcomeUnknown, Provider, Refused
-from providers.orders import Answer, Order, Standing
+from providers.orders import Answer, Order
+from storage.admission import CANCELLED_FIRST, CAPS_LOCK, Caps, cancelled, refusal, used_up
 from storage.events import record
+from storage.orders import Orders
 from storage.points import reached
 from storage.pool import Connection, Database
 
@@ -28,72 +29,6 @@ LATE_LOOK = timedelta(minutes=1)
 #: A claim is used within so many seconds, or not at all.
 STALE = 5.0
 
-
-@dataclass(frozen=True)
-class Caps:
-    """What may be reserved and spent at most, in USD, beside the cap that each run has of its own."""
-
-    day_usd: Decimal
-    #: For a project, by name, on one day.
-    project_day_usd: Mapping[str, Decimal] = field(default_factory=dict)
-
-
-class OrderRow(TypedDict):
-    """A row of `orders`."""
-
-    key: str
-    run_id: UUID | None
-    kind: str
-    provider: str
-    request: dict[str, Any]
-    amount_usd: Decimal
-    spent_usd: Decimal | None
-    state: str
-    approval: int | None
-    called_at: datetime | None
-    task_id: str | None
-    submitted_at: datetime | None
-    settled_at: datetime | None
-    result: dict[str, Any] | None
-    progress: float | None
-    looks: int
-    next_look_at: datetime | None
-    created_at: datetime
-
-
-# One reservation at a time: what is free under a cap cannot be promised twice.
-CAPS_LOCK = "select pg_advisory_xact_lock(hashtextextended('caps', 0))"
-
-# An approval counts for exactly what it was given for: what was approved, or the clip asked to be made again,
-# by its number in the list or in the words of the comment.
-APPROVED = r"""
-select 1 from decisions
-where number = %(decision)s and run_id = %(run_id)s and (
-    (verdict = 'approve' and approved_digest = %(digest)s)
-    or (verdict = 'revise' and approved_digest = %(digest)s and %(clip)s::int is not null
-        and (clips @> jsonb_build_array(jsonb_build_object('clip', %(clip)s::int))
-             or comment ~ concat('\m', %(clip)s::int, '\M'))))
-"""
-
-CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}
-CANCELLED = "select 1 from events where run_id = %s and kind = 'cancel.requested' limit 1"
-
-# What is reserved and not settled counts as spent; what failed was given back.
-COMMITTED = """
-with today as (select date_trunc('day', now() at time zone 'utc') at time zone 'utc' as began),
-counted as (
-    select orders.run_id, orders.created_at, coalesce(spent_usd, amount_usd) as usd, other.project
-    from orders left join runs as other on other.id = orders.run_id, today
-    where state <> 'failed' and (orders.run_id = %(run_id)s or orders.created_at >= began))
-select run.cap_usd as run_cap, run.project,
-       coalesce(sum(usd) filter (where counted.run_id = run.id), 0) as run,
-       coalesce(sum(usd) filter (where counted.created_at >= began), 0) as day,
-       coalesce(sum(usd) filter (where counted.created_at >= began and counted.project = run.project), 0)
-           as project_day
-from today, runs as run left join counted on true
-where run.id = %(run_id)s
-group by run.id
-"""
 
 INSERT = """
 insert into orders (key, run_id, kind, provider, request, amount_usd, approval, state, result, settled_at, next_look_at)
@@ -120,8 +55,8 @@ where key = %(key)s and state = 'reserved' and called_at is null
 """
 
 
-class Ledger:
-    """Orders in Postgres. `providers` names who takes the orders of each kind."""
+class Ledger(Orders):
+    """Orders, and the only way to place them. `providers` names who takes the orders of each kind."""
 
     def __init__(
         self,
@@ -130,7 +65,7 @@ class Ledger:
         caps: Caps,
         usd_of_tokens: Callable[[int, int], Decimal] = lambda _input, _output: Decimal(0),
     ) -> None:
-        self.db = db
+        super().__init__(db)
         self.providers = providers
         self.caps = caps
         self.usd_of_tokens = usd_of_tokens
@@ -149,11 +84,11 @@ class Ledger:
             )
             known = {row["key"] for row in await cursor.fetchall()}
             new = [order for order in orders if order.key not in known]
-            refusal = await self._refusal(conn, new) if new else None
+            refused = await refusal(conn, self.caps, new) if new else None
             for order in new:
-                await self._write_down(conn, order, refusal)
+                await self._write_down(conn, order, refused)
 
-    async def _write_down(self, conn: Connection, order: Order, refusal: dict[str, str] | None) -> None:
+    async def _write_down(self, conn: Connection, order: Order, refused: dict[str, str] | None) -> None:
         values = {
             "key": order.key,
             "run_id": order.run_id,
@@ -161,43 +96,15 @@ class Ledger:
             "provider": self.providers[order.kind].name,
             "request": Jsonb(order.request),
             "amount_usd": order.amount_usd,
-            "approval": order.approval.decision if order.approval and not refusal else None,
-            "state": "failed" if refusal else "reserved",
-            "result": Jsonb(refusal) if refusal else None,
+            "approval": order.approval.decision if order.approval and not refused else None,
+            "state": "failed" if refused else "reserved",
+            "result": Jsonb(refused) if refused else None,
             "look": FIRST_LOOK,
         }
         await conn.execute(INSERT, values)
-        kind = "order.refused" if refusal else "order.reserved"
-        said = refusal or {"usd": str(order.amount_usd)}
+        kind = "order.refused" if refused else "order.reserved"
+        said = refused or {"usd": str(order.amount_usd)}
         await record(conn, source="ledger", kind=kind, run_id=order.run_id, subject=order.key, payload=said)
-
-    async def _refusal(self, conn: Connection, orders: Sequence[Order]) -> dict[str, str] | None:
-        """Why these orders must not be placed, as a code and a sentence."""
-        run_id = orders[0].run_id
-        if await (await conn.execute(CANCELLED, (run_id,))).fetchone():
-            return CANCELLED_FIRST
-        for order in orders:
-            approval = order.approval and {**vars(order.approval), "run_id": run_id}
-            approved = approval and await (await conn.execute(APPROVED, approval)).fetchone()
-            if order.kind != "render" and not approved:
-                return {"code": "not_approved", "message": f"Nobody approved this {order.kind}, so it is not ordered."}
-        total = sum((order.amount_usd for order in orders), Decimal(0))
-        row = await (await conn.execute(COMMITTED, {"run_id": run_id})).fetchone()
-        if row is None or not total:
-            return None
-        of_project = self.caps.project_day_usd.get(row["project"])
-        for name, committed, cap in (
-            ("the run's cap", row["run"], row["run_cap"]),
-            (f"the day's cap of the project {row['project']} (UTC)", row["project_day"], of_project),
-            ("the day's cap (UTC)", row["day"], self.caps.day_usd),
-        ):
-            if cap is not None and committed + total > cap:
-                message = (
-                    f"{total:.2f} USD more would exceed {name} of {cap:.2f} USD: "
-                    f"{committed:.2f} USD are spent or promised already."
-                )
-                return {"code": "budget_exceeded", "message": message}
-        return None
 
     async def place(self, key: str) -> None:
         """Make the one call of a reserved order, if nobody has; whatever comes of it is written down."""
@@ -325,78 +232,11 @@ class Ledger:
                     payload={"task_id": task_id},
                 )
 
-    async def look_again(self, key: str, after: timedelta, progress: float | None = None) -> None:
-        """Put off the next look at an order, and keep how far it is (0..1)."""
-        async with self.db.transaction() as conn:
-            cursor = await conn.execute(
-                "update orders set looks = looks + 1, next_look_at = now() + %s, progress = coalesce(%s, progress)"
-                " where key = %s and settled_at is null returning run_id, kind",
-                (after, progress, key),
-            )
-            row = await cursor.fetchone()
-            if row and progress is not None:
-                said = {"kind": row["kind"], "progress": round(progress, 2)}
-                await record(
-                    conn,
-                    source="ledger",
-                    kind="order.progress",
-                    run_id=row["run_id"],
-                    subject=key,
-                    payload=said,
-                )
-
-    async def key_of(self, provider: str, task_id: str) -> str | None:
-        """The key of the order that this provider knows by `task_id`."""
-        row = await self.db.fetch_one(
-            "select key from orders where provider = %s and task_id = %s", (provider, task_id)
-        )
-        return str(row["key"]) if row else None
-
-    async def look_now(self, key: str) -> None:
-        """Make an order that is not over due for a look."""
-        await self.db.execute("update orders set next_look_at = now() where key = %s and settled_at is null", (key,))
-
-    async def row(self, key: str) -> OrderRow | None:
-        """The order of this key."""
-        row = await self.db.fetch_one("select * from orders where key = %s", (key,))
-        return OrderRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
-
-    async def unbound(self, provider: str, task_ids: Sequence[str]) -> list[str]:
-        """Those of the provider's ids that no order has, in their order."""
-        rows = await self.db.fetch_all(
-            "select task_id from orders where provider = %s and task_id = any(%s)", (provider, list(task_ids))
-        )
-        bound = {row["task_id"] for row in rows}
-        return [task_id for task_id in task_ids if task_id not in bound]
-
-    async def standing(self, keys: Sequence[str]) -> dict[str, Standing]:
-        """How these orders stand, by key. See `graph.ports.Ledger`."""
-        rows = await self.db.fetch_all(
-            "select key, kind, state, amount_usd, task_id, result from orders where key = any(%s)",
-            (list(keys),),
-        )
-        return {row["key"]: Standing(**{**row, "result": row["result"] or {}}) for row in rows}
-
-    async def of_run(self, run_id: UUID | str) -> list[OrderRow]:
-        """Every order of a run, oldest first."""
-        rows = await self.db.fetch_all("select * from orders where run_id = %s order by created_at, key", (run_id,))
-        return [OrderRow(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
-
-    async def due(self, *, limit: int = 100, put_off: timedelta = timedelta(seconds=5)) -> list[str]:
-        """The keys of orders that should be looked at now."""
-        rows = await self.db.fetch_all(
-            "update orders set next_look_at = now() + %s where key in (select key from orders"
-            " where next_look_at <= now() and kind <> 'model' order by next_look_at limit %s for update skip locked)"
-            " returning key",
-            (put_off, limit),
-        )
-        return [str(row["key"]) for row in rows]
-
     async def answer(self, key: str, run_id: str | None, ask: Callable[[], Awaitable[Answer[Any]]]) -> dict[str, Any]:
         """A model's answer, asked for once and kept. See `graph.ports.Ledger`.
 
         A model server knows no ids to look up: an answer that was lost with its process is asked for again, and
-        its tokens are paid again. It is the one thing that is, and it is bounded by the caps like everything else.
+        its tokens are paid again. It is the one thing that is. Once a run's cap is used up nothing is asked.
         """
         known = await self.row(key)
         if known and known["state"] == "settled":
@@ -428,8 +268,10 @@ class Ledger:
 
     async def _reserve_answer(self, key: str, run_id: str | None) -> None:
         async with self.db.transaction() as conn:
-            if run_id and await (await conn.execute(CANCELLED, (run_id,))).fetchone():
+            if run_id and await cancelled(conn, run_id):
                 raise Refused("cancelled", "The run was cancelled before this was asked.")
+            if run_id and self.usd_of_tokens(1, 1) and await used_up(conn, run_id):
+                raise Refused("budget_exceeded", "The run's cap is used up, and asking a model costs, too.")
             await conn.execute(
                 "insert into orders (key, run_id, kind, provider, request, amount_usd, called_at)"
                 " values (%s, %s, 'model', 'model', '{}', 0, now()) on conflict (key) do nothing",

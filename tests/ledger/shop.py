@@ -21,9 +21,10 @@ from providers.orders import Approval, Kind, Order, digest_of
 from runs.inbox import PostgresInbox
 from runs.production import Production
 from storage import decisions, points, runs
+from storage.admission import Caps
 from storage.artifacts import Artifacts
 from storage.decisions import DecisionRow, Verdict
-from storage.ledger import Caps, Ledger
+from storage.ledger import Ledger
 from storage.locks import Locks
 from storage.pool import Database, open_pool
 from storage.saver import Saver

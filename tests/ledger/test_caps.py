@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from providers.orders import Order
 from runs.production import Production
-from storage.ledger import Caps
+from storage.admission import Caps
 from storage.runs import costs
 from tests.ledger.shop import Shops, an_order, approval, events_of, new_run, opened, state_of
 

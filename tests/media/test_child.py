@@ -13,16 +13,13 @@ import pytest
 
 from providers.base import ProviderError
 from providers.media.child import ChildDied, ask
+from tests.media.children import ours
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def do(what, work, **more):
     return ask("tests.media.children", {"do": what}, work=work, **{"limit_seconds": 30.0, **more})
-
-
-def children():
-    return psutil.Process().children(recursive=True)
 
 
 async def test_a_child_is_told_no_secret(tmp_path, monkeypatch):
@@ -59,7 +56,7 @@ async def test_a_slow_child_is_killed(tmp_path):
     with pytest.raises(TimeoutError):
         await do("sleep", tmp_path, limit_seconds=1.0)
 
-    assert children() == []
+    assert ours() == []
 
 
 async def test_a_child_dies_when_its_asker_is_cancelled(tmp_path):
@@ -75,7 +72,7 @@ async def test_a_child_dies_when_its_asker_is_cancelled(tmp_path):
     with pytest.raises(asyncio.CancelledError):
         await asking
 
-    assert children() == []
+    assert ours() == []
 
 
 PARENT = """

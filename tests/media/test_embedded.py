@@ -7,11 +7,11 @@ import os
 import signal
 from datetime import UTC, datetime
 
-import psutil
 import pytest
 
 from providers.base import Done, Failed, Unavailable
 from providers.renders.embedded import EmbeddedRenders
+from tests.media.children import ours
 
 
 def request(*digests: str, seconds: float = 1.75, **wanted):
@@ -117,7 +117,7 @@ async def test_a_render_over_its_time_is_tried_again_and_leaves_nothing(shelf, c
             "rnd_1", long_request(shelf, clip), into=tmp_path, progress=ignore
         )
 
-    assert (psutil.Process().children(recursive=True), list(tmp_path.iterdir())) == ([], [])
+    assert (ours(), list(tmp_path.iterdir())) == ([], [])
 
 
 @pytest.mark.parametrize("how", ["the child is killed", "the asker is cancelled"])
@@ -131,7 +131,7 @@ async def test_a_render_cut_short_leaves_nothing(how, shelf, clip, tmp_path):
     renders = EmbeddedRenders(shelf)
     looking = asyncio.create_task(renders.look("rnd_1", long_request(shelf, clip), into=tmp_path, progress=progress))
     await asyncio.wait_for(begun.wait(), 60)
-    [child] = psutil.Process().children()
+    [child] = ours()
     if how == "the child is killed":
         os.killpg(child.pid, signal.SIGKILL)
         with pytest.raises(Unavailable):

@@ -29,14 +29,16 @@ async def test_exactly_the_limit_is_admitted_among_all_processes(database_url: s
 
 
 async def test_spaced_requests_have_the_same_limit(db: Database) -> None:
-    """Sixty within 59 seconds fill the minute: a place is free again a minute after the first, and only one."""
+    """Sixty within less than a minute fill it: a place is free again a minute after the first."""
     for _ in range(60):
         assert await admit(db, "a") == 0
-        await earlier(db, "a", 0.98)
+        await earlier(db, "a", 0.9)
+    wait = await admit(db, "a")
+    assert 1 <= wait <= 6
 
-    assert await admit(db, "a") in {1, 2}
-    await earlier(db, "a", 1.5)
-    assert [await admit(db, "a") for _ in range(2)] == [0, 1]
+    await earlier(db, "a", wait)
+    # What was rounded up to a whole second may free a second place, 0.9 s after the first.
+    assert [await admit(db, "a") for _ in range(4)].count(0) in {1, 2}
 
 
 async def test_a_refused_request_does_not_count(db: Database) -> None:
