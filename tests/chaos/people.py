@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,8 @@ import httpx
 from providers.orders import digest_of
 
 ENDED = ("completed", "failed")
+#: How often a person presses retry for one and the same reason.
+PATIENCE = 8
 COMMENTS = ("Warmer light, please.", "Slower, and from further away.")
 
 
@@ -31,6 +34,7 @@ class People:
         self.strange: list[str] = []
         self._answered: set[tuple[str, str, int]] = set()
         self._asked_for_changes: set[str] = set()
+        self._tries: Counter[tuple[str, str]] = Counter()
 
     async def start(self) -> None:
         """Start one run, once, however often it takes to be told so."""
@@ -97,7 +101,8 @@ class People:
     async def _see_to(self, run: dict[str, Any]) -> None:
         """Press retry where it helps; what is of unknown outcome is looked up at the provider first."""
         error = run["error"]
-        if not error["retryable"]:
+        self._tries[run["run_id"], error["code"]] += 1
+        if not error["retryable"] or self._tries[run["run_id"], error["code"]] > PATIENCE:
             self.ended[run["run_id"]] = self.open.pop(run["run_id"])
             return
         made = [await self._was_made(run["run_id"], order) for order in error.get("unknown_orders", [])]

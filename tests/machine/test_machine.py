@@ -42,12 +42,12 @@ from tests.ledger.shop import PowerCut, Shop, Shops, new_run, opened
 __all__ = ["database_url", "migrated_template", "postgres_server"]
 
 KINDS = ("clip", "render", "publication")
-MOODS = ("closed", "refuses", "silent", "sells_and_is_silent", "sells_twice")
+MOODS = ("closed", "refuses", "silent", "sells_and_is_silent", "sells_twice", "away") + 3 * ("sells_and_power_fails",)
 POINTS = [
     f"{what}.{when}"
     for what in ("submit", "find", "look", "answer", "commit", "checkpoint", "writes")
     for when in ("before", "after")
-]
+] + ["submit.after"] * 5
 
 
 @dataclass
@@ -168,16 +168,14 @@ class Run(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(KINDS), mood=st.sampled_from(MOODS))
     def a_shop_is_in_a_mood(self, kind: str, mood: str) -> None:
+        shop = self.shops.all()[kind]
+        shop.away = mood == "away" and not shop.away
         # Nobody sells a film twice: who publishes knows the id that is sent.
-        allowed = mood != "sells_twice" or kind == "clip"
-        self.shops.all()[kind].moods = [mood] if allowed else []
-
-    @rule(kind=st.sampled_from(KINDS))
-    def a_shop_goes_away(self, kind: str) -> None:
-        self.shops.all()[kind].away = not self.shops.all()[kind].away
+        shop.moods = [mood] if mood != "away" and (mood != "sells_twice" or kind == "clip") else []
 
     @rule(point=st.sampled_from(POINTS), after=st.integers(0, 2))
-    def the_power_will_fail(self, point: str, after: int) -> None:
+    def the_power_fails(self, point: str, after: int) -> None:
+        """Somewhere while the run is driven and its orders are looked after."""
         left = after
 
         def cut(reached: str) -> None:
@@ -188,10 +186,31 @@ class Run(RuleBasedStateMachine):
                     raise PowerCut
 
         points.hook = cut
+        self.drive()
+        self.look_after_everything()
+        points.hook = None
+
+    @rule()
+    def a_good_day(self) -> None:
+        """Everything is delivered, and the run goes on."""
+        self.deliver_everything()
+        self.look_after_everything()
+        self.drive()
+
+    def deliver_everything(self) -> None:
+        for shop in self.all_shops():
+            for sale in shop.sales:
+                shop.deliver(sale.task_id)
 
     # ---- what people do --------------------------------------------------------------------------------------------
 
-    @rule(gate=st.sampled_from(["ideation", "publish"]), verdict=st.sampled_from(["approve", "approve", "revise"]))
+    @rule()
+    def say_yes(self) -> None:
+        """To whatever is asked."""
+        if review := self.seen()["review"]:
+            self.answer_a_gate(review["gate"], "approve")
+
+    @rule(gate=st.sampled_from(["ideation", "publish"]), verdict=st.sampled_from(["approve", "revise"]))
     def answer_a_gate(self, gate: str, verdict: str) -> None:
         """Two people at once, in two processes: one is heard, and only at the gate that is open."""
         shown = self.seen()
@@ -273,7 +292,7 @@ class Run(RuleBasedStateMachine):
     @invariant()
     def nothing_is_ordered_twice(self) -> None:
         for shop in self.all_shops():
-            assert all(n == 1 for n in shop.tried.values()), shop.tried
+            assert all(n <= 1 for n in shop.tried.values()), shop.tried
 
     @invariant()
     def nothing_is_made_without_a_yes(self) -> None:
@@ -344,16 +363,11 @@ class Run(RuleBasedStateMachine):
             shown = self.seen()
             if shown["status"] == "completed" or (shown["error"] and not shown["error"]["retryable"]):
                 break
-            if shown["review"]:
-                self.answer_a_gate(shown["review"]["gate"], "approve")
+            self.say_yes()
             if shown["status"] == "failed":
                 self.press_retry()
             self.drive()
-            for shop in self.all_shops():
-                for sale in shop.sales:
-                    shop.deliver(sale.task_id)
-            self.look_after_everything()
-            self.drive()
+            self.a_good_day()
         for check in (
             self.nothing_is_ordered_twice,
             self.nothing_is_made_without_a_yes,
@@ -380,7 +394,7 @@ def light() -> Iterator[None]:
 
 
 QUICK = settings(
-    max_examples=14,
+    max_examples=20,
     stateful_step_count=25,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
