@@ -39,6 +39,7 @@ async def chat(body: ChatMessage, request: Request, parts: Parts, once: Annotate
     asked = Asked(
         session_id=body.session_id or f"talk_{uuid4().hex}",
         message=body.message,
+        begins=body.session_id is None,
         once=once.key,
         base_url=base_url(request, parts),
     )

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: Bytes of a request body. The longest brief and twelve edited ideas are far below.
 BODY_LIMIT = 256 * 1024
+#: Chat clients send a whole conversation, every time, its pictures too.
+LONGER = {"/v1/chat/completions": 4 * 1024 * 1024}
 
 
 class RequestId:
@@ -42,7 +44,7 @@ class BodyTooLarge(Exception):
 
 
 class BodyLimit:
-    """Refuses a body over `BODY_LIMIT` with 413, whatever its headers say of its length."""
+    """Refuses a body over its limit with 413, whatever its headers say of its length."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -52,9 +54,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = LONGER.get(scope["path"], BODY_LIMIT)
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > BODY_LIMIT:
-            await self._refuse(send)
+        if declared.isdigit() and int(declared) > limit:
+            await self._refuse(send, limit)
             return
         read, answered = 0, False
 
@@ -62,14 +65,14 @@ class BodyLimit:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > BODY_LIMIT:
+            if read > limit:
                 raise BodyTooLarge
             return message
 
         async def watched(message: Message) -> None:
             nonlocal answered
             # Whoever reads the body may take our refusal for a body that cannot be read: that is not said.
-            if answered or read <= BODY_LIMIT:
+            if answered or read <= limit:
                 answered = True
                 await send(message)
 
@@ -78,11 +81,11 @@ class BodyLimit:
         except BodyTooLarge:
             if answered:
                 raise
-        if read > BODY_LIMIT and not answered:
-            await self._refuse(send)
+        if read > limit and not answered:
+            await self._refuse(send, limit)
 
-    async def _refuse(self, send: Send) -> None:
-        message = f"The body must have at most {BODY_LIMIT} bytes."
+    async def _refuse(self, send: Send, limit: int) -> None:
+        message = f"The body must have at most {limit} bytes."
         body = json.dumps({"error": {"code": "body_too_large", "message": message, "details": {}}}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 413, "headers": headers})

@@ -39,7 +39,7 @@ async def start(
     brief = clean(brief)
     if not 1 <= len(brief) <= BRIEF_LIMIT:
         raise Invalid(f"The brief must have 1 to {BRIEF_LIMIT:,} characters, not {len(brief):,}.", field="brief")
-    run_id = uuid5(NAMESPACE, f"{started_by}:{request_key}") if request_key else uuid4()
+    run_id = named(started_by, request_key) if request_key else uuid4()
     await table.start(
         production.db,
         run_id,
@@ -53,6 +53,11 @@ async def start(
     )
     production.wake.advance(str(run_id))
     return await find(production, run_id)
+
+
+def named(started_by: str, request_key: str) -> UUID:
+    """The id of the run that this one begins under this key."""
+    return uuid5(NAMESPACE, f"{started_by}:{request_key}")
 
 
 def chosen(production: Production, project: str, options: Mapping[str, int]) -> Project:

@@ -26,8 +26,8 @@ from runs import control, media_links, prepare, shown
 from runs.errors import Invalid, MayNotDecide, RunError
 from runs.prepare import Prepared, Spoken
 from runs.production import Production
-from runs.start import start
-from storage import sessions
+from runs.start import named, start
+from storage import runs, sessions
 from storage.keys import KeyRow
 from storage.locks import Busy
 
@@ -49,13 +49,14 @@ TICK = 0.1
 class Asked:
     """A message, and what the door knows of it.
 
-    Without a session nothing is remembered, and nothing begun. `number` is which of the person's messages it is,
-    where the client counts; `once` a name of the request, where it has one. `history` is what the client says was
-    said before. Links begin with `base_url`.
+    Without a session nothing is remembered, and nothing begun; `begins` is whether it begins with this message.
+    `number` is which of the person's messages it is, where the client counts; `once` a name of the request, where it
+    has one. `history` is what the client says was said before. Links begin with `base_url`.
     """
 
     session_id: str | None
     message: str
+    begins: bool = False
     number: int | None = None
     once: str | None = None
     history: Sequence[AnyMessage] = ()
@@ -161,10 +162,10 @@ async def _remembered(
     notes, config, saver = _Notes(), _config(session_id), production.new_saver()
     before = (await _talk_of(production, model, session_id).aget_state(config)).values
     now = _asking(before.get("asked"), asked, message)
-    name = f"once:{asked.once}" if asked.once else f"{now['number']}:{now['digest'][:16]}"
+    name = await _name(production, asked, now, who)
     tools = [
         *_looking(production, asked, notes),
-        *_doing(production, f"chat:{session_id}:{name}", session_id, message, before.get("started", []), who, notes),
+        *_doing(production, name, session_id, message, before.get("started", []), who, notes),
     ]
     ports = _ports(production, model, tools, notes)
     graph = build_talk(ports).compile(checkpointer=saver, name="talk")
@@ -265,6 +266,19 @@ def _asking(last: Asking | None, asked: Asked, message: str) -> Asking:
         if last and last["digest"] == digest and now - datetime.fromisoformat(last["at"]) < RESENT_WITHIN:
             number = last["number"]
     return {"number": number, "digest": digest, "at": now.isoformat()}
+
+
+async def _name(production: Production, asked: Asked, now: Asking, who: KeyRow) -> str:
+    """What this message is known by: the same when it comes again, from whichever tab."""
+    digest = now["digest"][:16]
+    if asked.once:
+        return f"chat:once:{asked.once}"
+    if not asked.begins:
+        return f"chat:{asked.session_id}:{now['number']}:{digest}"
+    # Sent again without a session it begins another one: the same words from the same key at once again are the same.
+    span = int(datetime.fromisoformat(now["at"]).timestamp() // RESENT_WITHIN.total_seconds())
+    before = f"chat:new:{digest}:{span - 1}"
+    return before if await runs.get(production.db, named(who.id, before)) else f"chat:new:{digest}:{span}"
 
 
 def _from(messages: Sequence[AnyMessage], number: int) -> list[AnyMessage]:

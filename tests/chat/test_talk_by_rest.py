@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 import pytest
 
 from tests.chat.conftest import LIM
-from tests.chat.talking import at_a_gate, confirmation, decisions, post, say
+from tests.chat.talking import at_a_gate, confirmation, decisions, post, run_in, say
 from tests.world import BEN, Sandbox, World
 
 
@@ -108,6 +108,20 @@ def test_a_message_starts_one_run_however_often_it_comes(world: World, sandbox: 
     assert len({tuple(answer["run_ids"]) for answer in [*answers, again]}) == 1
     assert other["run_ids"] != again["run_ids"]
     assert len(world.rows("select 1 from runs where brief = %s", "A lighthouse")) == 1
+
+
+def test_a_conversation_that_is_begun_twice_starts_one_run(world: World, sandbox: Sandbox) -> None:
+    """The first message, sent again without a session because its answer was lost; another key's is its own."""
+    words = f"Make a video about a gate {uuid4().hex[:6]} for project tiny"
+    first, again, theirs = say(world, words), say(world, words), say(world, words, key=BEN)
+    headers = {"Idempotency-Key": str(uuid4()), "Accept": "text/event-stream"}
+    streams = [
+        world.client.post("/v1/chat/supervisor", json={"message": f"{words} now"}, headers=headers) for _ in range(2)
+    ]
+
+    assert first["run_ids"] == again["run_ids"] != theirs["run_ids"]
+    assert first["session_id"] != again["session_id"]
+    assert len({run_in(stream.text) for stream in streams}) == 1
 
 
 def test_a_lost_connection_stops_nothing(world: World, sandbox: Sandbox) -> None:

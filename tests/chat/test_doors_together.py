@@ -1,0 +1,95 @@
+"""What holds for every chat door: the keys, the rate limit, the settings, long conversations."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from api.settings import SettingsError, read_settings
+from cli.main import app
+from cli.serve import free_socket, served, url_of
+from tests.world import ANNA, World
+
+
+@pytest.fixture
+def strict(world: World) -> Iterator[str]:
+    """The address of the same product where a key may ask twice a minute."""
+    listening, stop = free_socket(), asyncio.Event()
+
+    async def live() -> None:
+        async with served(replace(world.parts, rate_limit=2), listening):
+            await stop.wait()
+
+    living = asyncio.run_coroutine_threadsafe(live(), world._loop)
+    yield url_of(listening)
+    world._loop.call_soon_threadsafe(stop.set)
+    living.result(30)
+
+
+def test_all_doors_count_together(world: World, strict: str) -> None:
+    """What a key asks at one door, it has asked at all; each refuses in its own shape, with the time to wait."""
+    world.rows("delete from request_times returning 1")
+    headers = {"Authorization": f"Bearer {ANNA}", "X-API-Key": ANNA, "Accept": "application/json, text/event-stream"}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    within = [httpx.get(f"{strict}/v1/models", headers=headers), httpx.get(f"{strict}/v1/runs", headers=headers)]
+    rest = httpx.post(f"{strict}/v1/chat/supervisor", json={"message": "Hello"}, headers=headers)
+    theirs = httpx.get(f"{strict}/v1/models", headers=headers)
+    agents = httpx.post(f"{strict}/mcp", json=body, headers=headers)
+    world.rows("delete from request_times returning 1")
+
+    assert [answer.status_code for answer in within] == [200, 200]
+    for refused in (rest, theirs, agents):
+        assert refused.status_code == 429
+        assert refused.json()["retry_after_seconds"] >= 1
+        assert int(refused.headers["Retry-After"]) >= 1
+    assert theirs.json()["error"]["type"] == "rate_limit_error"
+
+
+def test_a_long_conversation_still_gets_in(world: World) -> None:
+    """A client sends all of it, pictures too; what is too much for anybody is refused."""
+    headers = {"Authorization": f"Bearer {ANNA}"}
+
+    def ask(kilobytes: int) -> httpx.Response:
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1024 * kilobytes}}
+        messages: list[Any] = [
+            {"role": "user", "content": [{"type": "text", "text": "Look"}, picture]},
+            {"role": "assistant", "content": "I see."},
+            {"role": "user", "content": "What projects are there?"},
+        ]
+        body = {"model": "supervisor", "messages": messages}
+        return httpx.post(f"{world.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+
+    assert "tiny" in ask(1024).json()["choices"][0]["message"]["content"]
+    assert ask(5 * 1024).status_code == 413
+
+
+def test_one_command_prints_what_to_paste() -> None:
+    """The address, the header, and no key."""
+    result = CliRunner().invoke(app, ["mcp", "--url", "https://studio.example/"])
+    blocks = [json.loads(block) for block in re.findall(r"^\{.*?^\}", result.output, re.MULTILINE | re.DOTALL)]
+
+    assert result.exit_code == 0
+    for block in blocks:
+        (servers,) = block.values()
+        assert servers["myloware"]["url"] == "https://studio.example/mcp"
+        assert servers["myloware"]["headers"] == {"Authorization": "Bearer your-api-key"}
+    assert len(blocks) == 2
+
+
+def test_a_key_is_limited_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same key in both lists is a mistake, and said to be one."""
+    monkeypatch.setenv("MYLOWARE_API_KEYS", "one,two")
+    monkeypatch.setenv("MYLOWARE_LIMITED_API_KEYS", "two")
+    with pytest.raises(SettingsError, match="MYLOWARE_LIMITED_API_KEYS"):
+        read_settings()
+    monkeypatch.setenv("MYLOWARE_LIMITED_API_KEYS", "three")
+
+    assert [key.get_secret_value() for key in read_settings().limited_api_keys or []] == ["three"]

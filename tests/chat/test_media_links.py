@@ -1,0 +1,68 @@
+"""Links to films that work without a key, for a while."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import httpx
+import pytest
+
+from runs import media_links
+from tests.chat.talking import say
+from tests.world import Sandbox, World
+
+
+@pytest.fixture(scope="module")
+def link(world: World, sandbox_process: Sandbox) -> str:
+    """A link to a finished film, as the supervisor gives it."""
+    run_id = world.start(project="tiny")
+    world.completed(run_id)
+    found = re.search(
+        r"film: (http\S+signature=[0-9a-f]{64})", say(world, f"Where is the film of run {run_id}?")["response"]
+    )
+    assert found
+    return found[1]
+
+
+def test_a_link_opens_its_film(world: World, link: str) -> None:
+    """Whole and in part, as players ask for it, without a key."""
+    whole, part = httpx.get(link), httpx.get(link, headers={"Range": "bytes=10-19"})
+
+    assert (whole.status_code, whole.headers["content-type"]) == (200, "video/mp4")
+    assert (part.status_code, part.content) == (206, whole.content[10:20])
+
+
+def test_a_link_opens_nothing_else(world: World, link: str) -> None:
+    """Another file, a later date, another signature, or half of it."""
+    digest = re.search(r"[0-9a-f]{64}", link)
+    assert digest
+    other = "0" * 63 + "1"
+    later = re.sub(r"expires=(\d+)", lambda match: f"expires={int(match[1]) + 1}", link)
+    forged = re.sub(r"signature=.", lambda match: "signature=" + ("0" if match[0][-1] != "0" else "1"), link)
+
+    for wrong in (
+        link.replace(digest[0], other),
+        later,
+        forged,
+        f"{link}0"[:-2],
+        re.sub("signature=.*", "signature=ä", link),
+    ):
+        answer = httpx.get(wrong)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "link_unknown"), wrong
+    assert httpx.get(re.sub("&signature=.*", "", link)).status_code == 401
+    assert httpx.get(link.split("?")[0]).status_code == 401
+
+
+def test_a_link_ends(world: World, link: str) -> None:
+    """After a day and an hour at most."""
+    production, digest = world.parts.production, re.search(r"[0-9a-f]{64}", link)
+    expires, signature = re.search(r"expires=(\d+)&signature=(\w+)", link).groups()  # type: ignore[union-attr]
+    assert digest
+
+    assert 0 < int(expires) - time.time() <= media_links.VALID + media_links.HOUR
+    assert world.in_loop(media_links.is_good(production, digest[0], int(expires), signature))
+    past = int(time.time()) - 1
+    secret = world.in_loop(media_links.keys.secret(production.db, media_links.LINKS))
+    old = media_links._signature(secret, digest[0], past)
+    assert not world.in_loop(media_links.is_good(production, digest[0], past, old))
