@@ -104,7 +104,7 @@ def started_twice(known: Facts) -> list[str]:
 def double_charges(known: Facts) -> list[str]:
     """Charges that are not the one charge of one order."""
     orders = {order["request"].get("prompt"): order for order in known.orders if order["kind"] == "clip"}
-    said = [f"{n} charges for one prompt: {prompt[-40:]}" for prompt, n in _counts(known.charges, "prompt") if n > 1]
+    said = [f"{n} charges for one prompt: {prompt!r}" for prompt, n in _counts(known.charges, "prompt") if n > 1]
     for charge in known.charges:
         order = orders.get(charge["prompt"])
         if order is None:
