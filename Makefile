@@ -6,6 +6,8 @@ BRIEF ?= a relaxing rain video
 PROJECT ?= shorts
 RENDER ?= embedded
 CHAOS_KILLS ?= 200
+# A file of tests stays with one process: its tests share a server.
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile
 
 BIN := .venv/bin
 STUDIO := .venv-studio
@@ -27,10 +29,10 @@ demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make
 	@$(if $(filter remotion,$(RENDER)),remotion/beside) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
 
 test: .venv/.with-tools ## Run the tests: no service, no key
-	@$(BIN)/python -m pytest --durations=5
+	@$(BIN)/python -m pytest $(PARALLEL) --durations=5
 
 check: .venv/.with-tools lint ## Check format, style, types, layers, and run the tests with their coverage
-	@$(BIN)/python -m pytest --durations=5 --cov --cov-report=term
+	@$(BIN)/python -m pytest $(PARALLEL) --durations=5 --cov --cov-report=term
 
 lint: .venv/.with-tools
 	$(BIN)/ruff format --check .
