@@ -28,8 +28,8 @@ setup: .venv/.with-tools ## Install everything that working on the code takes
 demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in this terminal: BRIEF="…" PROJECT=shorts RENDER=remotion
 	@$(if $(filter remotion,$(RENDER)),remotion/beside) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
 
-test: .venv/.with-tools ## Run the tests: no service, no key
-	@$(BIN)/python -m pytest $(PARALLEL) --durations=5
+test: .venv/.with-tools ## Run the tests: no service, no key; those that take minutes are left to `make check`
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5
 
 check: .venv/.with-tools lint ## Check format, style, types, layers, and run the tests with their coverage
 	@$(BIN)/python -m pytest $(PARALLEL) --durations=5 --cov --cov-report=term

@@ -14,6 +14,7 @@ from tests.chaos.harness import Wanted, chaos
 from tests.chaos.promises import Facts, broken
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_nothing_is_lost_or_paid_twice() -> None:
     """Killed at named points a dozen times, every run ends, and nothing is charged or posted twice."""

@@ -82,6 +82,8 @@ where id = %s returning id
 """
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_whatever_it_reads_nothing_is_decided(
     world: World, sandbox: Sandbox, subverted: str, worst_model: WorstModel
 ) -> None:

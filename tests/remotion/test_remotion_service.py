@@ -25,7 +25,7 @@ from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
 from providers.webhooks import parse_secret, read_render_event, verify
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 RUN = "0d0e3f60-6a58-4b57-9d1d-2f3c8a8f3a11"
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

@@ -15,6 +15,8 @@ from langgraph_sdk.client import SyncLangGraphClient
 #: A run of the line: clips are painted and a film is rendered.
 SECONDS = 100
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def client(studio: str) -> Iterator[SyncLangGraphClient]:
