@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -150,7 +151,7 @@ def test_revising_ten_times_grows_the_thread_by_the_same_each_time(film: dict[st
     for number in range(10):
         revise(world, run_id, edits={"caption": f"Revision number {number}."})
         sizes.append(int(world.rows(size, run_id, run_id, run_id)[0]["bytes"]))
-    grown = [after - before for before, after in zip(sizes, sizes[1:], strict=False)]
+    grown = [after - before for before, after in pairwise(sizes)]
     print(f"\nthe thread after each of ten revisions, in bytes: {sizes}")
 
     assert max(grown) < 1.3 * min(grown)
