@@ -43,7 +43,7 @@ async def collect(production: Production, key: str) -> None:
 
 async def _bring_on(production: Production, order: OrderRow) -> None:
     provider = production.ledger.providers[order["kind"]]
-    if order["provider"] != provider.name:
+    if order["called_at"] and order["provider"] != provider.name:
         await _orphaned(production, order, provider.name)
     elif order["state"] == "submitted":
         await _look(production, order)

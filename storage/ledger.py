@@ -40,7 +40,8 @@ returning key
 
 # Whoever gets the row back makes the call; nobody else ever does.
 CLAIM = """
-update orders set called_at = now(), next_look_at = now() + %(look)s
+update orders set called_at = now(), next_look_at = now() + %(look)s,
+    provider = coalesce(%(names)s::jsonb ->> kind, provider)
 where key = %(key)s and state = 'reserved' and called_at is null
   and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 returning *
@@ -109,7 +110,7 @@ class Ledger(Orders):
     async def place(self, key: str) -> None:
         """Make the one call of a reserved order, if nobody has; whatever comes of it is written down."""
         asked_at = time.monotonic()
-        claimed = await self.db.fetch_one(CLAIM, {"key": key, "look": FIRST_LOOK})
+        claimed = await self.db.fetch_one(CLAIM, {"key": key, "look": FIRST_LOOK, "names": self._names()})
         if claimed is None:
             await self._move(GIVE_BACK, key, "order.refused", CANCELLED_FIRST, result=Jsonb(CANCELLED_FIRST))
             return
@@ -132,6 +133,10 @@ class Ledger(Orders):
             if not await self.bind(key, task_id):
                 # A person has called it not made meanwhile: it was, and is charged for.
                 await self.report_duplicates(key, [task_id])
+
+    def _names(self) -> Jsonb:
+        """Who takes the orders of each kind now, which may not be who did when an order was written down."""
+        return Jsonb({kind: provider.name for kind, provider in self.providers.items()})
 
     async def _not_sent(self, key: str, looks: int, error: NotSent) -> None:
         if looks + 1 >= TRIES:

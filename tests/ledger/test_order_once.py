@@ -18,6 +18,7 @@ from storage import points
 from storage import runs as table
 from tests.ledger.shop import (
     PowerCut,
+    Shop,
     Shops,
     an_order,
     approval,
@@ -266,3 +267,30 @@ async def _failed(production: Production, run: str) -> None:
         " where id = %s",
         (run,),
     )
+
+
+async def test_another_provider_is_not_asked_for_it(database_url: str, tmp_path: Path) -> None:
+    """After the settings name somebody else, a render fails for a retry to order anew, and a clip is waited for."""
+    before, after = Shops(), Shops(clip=Shop("other clips"), render=Shop("other renders"))
+    async with opened(database_url, before, tmp_path) as old, opened(database_url, after, tmp_path) as new:
+        run = await new_run(old.db)
+        clip = an_order(run, await approval(old.db, run))
+        render = an_order(run, None, kind="render", usd="0")
+        later = an_order(run, None, kind="render", usd="0", take=2)
+        await old.ledger.once(clip)
+        await old.ledger.once(render)
+        await old.ledger.reserve([later])
+
+        for order in (clip, render, later):
+            await collect(new, order.key)
+
+        assert [await state_of(new, order.key) for order in (clip, render, later)] == [
+            "submitted",
+            "failed",
+            "submitted",
+        ]
+        failed, moved = await new.ledger.row(render.key), await new.ledger.row(later.key)
+        assert failed is not None
+        assert (failed["result"] or {})["code"] == "renderer_changed"
+        assert moved is not None
+        assert (moved["provider"], after.render.calls, after.clip.calls) == ("other renders", 1, 0)
