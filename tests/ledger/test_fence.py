@@ -58,7 +58,7 @@ async def test_only_the_driver_tells_where_the_run_is(database_url: str, tmp_pat
 
 
 async def test_the_fence_costs_little(production: Production, capsys: pytest.CaptureFixture[str]) -> None:
-    """A checkpoint takes at most two milliseconds longer for being guarded."""
+    """A checkpoint takes at most half as long again for being guarded, and a millisecond."""
     run = await new_run(production.db)
     await table.take(production.db, run)
     took: dict[str, float] = {}
@@ -72,4 +72,4 @@ async def test_the_fence_costs_little(production: Production, capsys: pytest.Cap
 
     with capsys.disabled():
         print(f" [{took['disable'] * 1e3:.2f} ms without, {took['enable'] * 1e3:.2f} ms with]", end="")
-    assert took["enable"] - took["disable"] < 0.002
+    assert took["enable"] < 1.5 * took["disable"] + 0.001
