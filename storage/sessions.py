@@ -7,10 +7,9 @@ from storage.pool import Database
 
 async def belongs(db: Database, session_id: str, who: str) -> bool:
     """Whether the session is this one's: whoever names it first, keeps it."""
-    row = await db.fetch_one(
-        """with new as (insert into chat_sessions (id, started_by) values (%(id)s, %(who)s)
-            on conflict (id) do nothing returning started_by)
-        select started_by from new union all select started_by from chat_sessions where id = %(id)s limit 1""",
-        {"id": session_id, "who": who},
+    await db.execute(
+        "insert into chat_sessions (id, started_by) values (%s, %s) on conflict (id) do nothing", (session_id, who)
     )
+    # A statement of its own: the one above does not see who began it at the same moment.
+    row = await db.fetch_one("select started_by from chat_sessions where id = %s", (session_id,))
     return row is not None and row["started_by"] == who

@@ -248,7 +248,7 @@ def test_a_request_of_no_use_is_refused(world: World, body: dict[str, Any]) -> N
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_model_that_is_away_is_told_as_an_error(world: World, sandbox: Sandbox, client: OpenAI, stream: bool) -> None:
     """503 where nothing was said yet, and an error in the stream; the next try goes on."""
-    sandbox.fault("llm_500_html", times=3)
+    sandbox.fault("llm_500_html", times=None)  # runs of other tests may be asking too
     talk = Conversation(client)
     with pytest.raises(openai.APIError) as caught:
         talk.say("What projects are there?", stream=stream)

@@ -80,7 +80,7 @@ def test_it_tells_costs_open_gates_links_and_cancels(world: World, sandbox: Sand
     world.until(run_id, "awaiting_ideation_approval")
 
     assert "day cap usd: 1000" in say(world, "What did we spend today?", session)["response"]
-    assert run_id in say(world, "What is waiting for me?", session)["response"]
+    assert run_id in say(world, "What is waiting for me?")["response"]
     assert "no clip is made" in say(world, "Give me the link", session)["response"]
     assert "cancelled" in say(world, "Cancel it", session)["response"]
     assert world.run(run_id)["error"]["code"] == "cancelled"
