@@ -16,8 +16,10 @@ from tests.world import Sandbox, World
 @pytest.fixture(scope="module")
 def link(world: World, sandbox_process: Sandbox) -> str:
     """A link to a finished film, as the supervisor gives it."""
-    run_id = world.start(project="tiny")
-    world.completed(run_id)
+    done = world.rows("select id from runs where status = 'completed' limit 1")
+    run_id = str(done[0]["id"]) if done else world.start(project="tiny")
+    if not done:
+        world.completed(run_id)
     found = re.search(
         r"film: (http\S+signature=[0-9a-f]{64})", say(world, f"Where is the film of run {run_id}?")["response"]
     )
