@@ -17,7 +17,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-heade
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint serve studio studio-setup openapi docs lock chaos remotion remotion-built clean
+.PHONY: help setup demo test slow check lint serve studio studio-setup openapi docs lock chaos remotion remotion-built clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
@@ -28,11 +28,14 @@ setup: .venv/.with-tools ## Install everything that working on the code takes
 demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in this terminal: BRIEF="…" PROJECT=shorts RENDER=remotion
 	@$(if $(filter remotion,$(RENDER)),remotion/beside) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
 
-test: .venv/.with-tools ## Run the tests: no service, no key; those that take minutes are left to `make check`
+test: .venv/.with-tools ## Run the tests: no service, no key; those that take minutes are left to `make slow`
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5
 
 check: .venv/.with-tools lint ## Check format, style, types, layers, and run the tests with their coverage
-	@$(BIN)/python -m pytest $(PARALLEL) --durations=5 --cov --cov-report=term
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5 --cov --cov-report=term
+
+slow: .venv/.with-tools ## Run the tests that take minutes: killed processes, whole talks, Studio, Remotion
+	@$(BIN)/python -m pytest -m slow --durations=5
 
 lint: .venv/.with-tools
 	$(BIN)/ruff format --check .

@@ -9,6 +9,8 @@ import pytest
 
 from tests.world import World
 
+pytestmark = pytest.mark.slow
+
 IDEATION = "awaiting_ideation_approval"
 PUBLISH = "awaiting_publish_approval"
 

@@ -22,7 +22,7 @@ from tests.chaos.people import People
 from tests.chaos.promises import broken, facts
 from tests.databases import fast_folder
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 class Stage(Harness):

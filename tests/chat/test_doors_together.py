@@ -18,6 +18,8 @@ from cli.main import app
 from cli.serve import free_socket, served, url_of
 from tests.world import ANNA, World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def strict(world: World) -> Iterator[str]:

@@ -150,6 +150,7 @@ def test_a_lost_connection_stops_nothing(world: World, sandbox: Sandbox) -> None
     assert told["run_ids"] == [str(started()[0]["id"])]
 
 
+@pytest.mark.slow
 def test_a_talk_does_not_grow(world: World, sandbox: Sandbox) -> None:
     """After sixty turns a session takes the room it took after thirty, and one checkpoint."""
     session = f"long-{uuid4()}"

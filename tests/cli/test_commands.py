@@ -154,6 +154,7 @@ def test_a_port_that_is_taken(world: World, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_runs_from_the_terminal(world: World, sandbox: Sandbox, tmp_path: Path) -> None:
     """List, show, ask for changes, reject: the same as at every other door."""
     run_id = world.start("A lighthouse in fog")

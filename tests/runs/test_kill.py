@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from cli.serve import free_socket
 from tests.world import ANNA, PROFILES, TINY, Sandbox
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = "import sys; from cli.main import app; sys.argv[0] = 'myloware'; app()"
@@ -89,7 +92,7 @@ class Server:
         shown: Run = answer.json()
         return shown
 
-    def until(self, run_id: str, there: Callable[[Run], bool], seconds: float = 60) -> Run:
+    def until(self, run_id: str, there: Callable[[Run], bool], seconds: float = 150) -> Run:
         """The run once `there` says so."""
         deadline = time.monotonic() + seconds
         while not there(run := self.run(run_id)):
