@@ -1,4 +1,4 @@
-"""Puts the parts together: the only module that names concrete providers."""
+"""Puts the parts together. Only this module names concrete providers, and `studio.py` for debugging in Studio."""
 
 from __future__ import annotations
 
