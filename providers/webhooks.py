@@ -165,8 +165,10 @@ def read_video_event(body: bytes) -> VideoEvent:
 
 
 def read_render_event(body: bytes) -> RenderEvent:
-    """What a trusted render webhook says. Raises BadEvent."""
+    """What a trusted render webhook says, in our words or in those of Remotion Lambda. Raises BadEvent."""
     event = _object(body)
+    if "renderId" in event:
+        return _lambda_event(event)
     render_id = _word(event, "render_id")
     match event.get("status"):
         case "completed":
@@ -176,6 +178,18 @@ def read_render_event(body: bytes) -> RenderEvent:
             return RenderEvent(render_id, "failed", error=error if isinstance(error, str) else None)
         case _:
             raise BadEvent("`status` is neither completed nor failed")
+
+
+def _lambda_event(event: dict[str, Any]) -> RenderEvent:
+    """Remotion Lambda says `type` (success, error or timeout), `renderId`, and `outputUrl` of a success."""
+    render_id = _word(event, "renderId")
+    match event.get("type"):
+        case "success":
+            return RenderEvent(render_id, "completed", output_url=_word(event, "outputUrl"))
+        case "error" | "timeout" as ended:
+            return RenderEvent(render_id, "failed", error=ended)
+        case _:
+            raise BadEvent("`type` is neither success, error nor timeout")
 
 
 def check_vectors(path: Path) -> Iterator[tuple[str, bool, str]]:

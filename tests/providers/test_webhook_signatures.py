@@ -211,6 +211,16 @@ def test_render_events_are_read() -> None:
     assert RenderEvent("r1", "failed") == read_render_event(b'{"render_id":"r1","status":"failed","error":{}}')
 
 
+def test_remotion_lambda_is_understood() -> None:
+    """Its words are others, and mean the same."""
+    done = b'{"type":"success","renderId":"r1","outputUrl":"http://bucket/r1.mp4","bucketName":"b"}'
+
+    assert RenderEvent("r1", "completed", output_url="http://bucket/r1.mp4") == read_render_event(done)
+    assert RenderEvent("r1", "failed", error="timeout") == read_render_event(b'{"type":"timeout","renderId":"r1"}')
+    with pytest.raises(BadEvent):
+        read_render_event(b'{"type":"webhook","renderId":"r1"}')
+
+
 @pytest.mark.parametrize(
     "body",
     [
