@@ -14,8 +14,8 @@ from api.callers import Caller, Parts
 from api.errors import ApiError, responses
 from api.idempotency import Once
 from api.schemas import Approve, Fork, NotedClip, Number, Quote, Retry, Run, RunPage, Started, StartRun
-from graph.state import ClipNote
 from graph.steps import Status
+from providers.orders import ClipNote
 from runs import control, look
 from runs.decide import decide, quote, verdict_of
 from runs.fork import fork

@@ -8,8 +8,8 @@ from langgraph.types import interrupt
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from graph.reviews import as_question, edited, review_of
-from graph.state import ClipNote, Decided, Gate, State
-from providers.orders import digest_of
+from graph.state import Decided, Gate, State
+from providers.orders import ClipNote, digest_of
 
 REJECTED = "A reviewer rejected it, so the run ended here."
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
 
+from providers.orders import ClipNote
+
 Gate = Literal["ideation", "publish"]
 
 
@@ -39,13 +41,6 @@ class ShownIdeas(TypedDict):
     ideas: list[dict[str, Any]]
     make: list[int]
     usd_per_clip: str
-
-
-class ClipNote(TypedDict):
-    """A clip to be made again, and what should be different."""
-
-    clip: int
-    comment: str
 
 
 class Decided(TypedDict):

@@ -6,9 +6,10 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
+from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -55,6 +56,13 @@ class Standing:
     def over(self) -> bool:
         """Whether nothing more will come of it by itself."""
         return self.state in ("settled", "failed", "unknown")
+
+
+class ClipNote(TypedDict):
+    """A clip to be made again, and what should be different."""
+
+    clip: int
+    comment: str
 
 
 class Wishes(TypedDict):

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from agents.asking import clean
 from graph.reviews import EditError, edited
-from graph.state import ClipNote, Gate
-from providers.orders import digest_of
+from graph.state import Gate
+from providers.orders import ClipNote, digest_of
 from runs.errors import BudgetExceeded, GateNotOpen, Invalid, MayNotDecide, StaleReview
 from runs.look import find
 from runs.production import Production

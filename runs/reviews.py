@@ -11,9 +11,9 @@ from uuid import UUID
 
 from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
 
-from graph.state import ClipNote, Gate
+from graph.state import Gate
 from prompts.project import Deadline
-from providers.orders import digest_of
+from providers.orders import ClipNote, digest_of
 from runs.look import find
 from runs.production import Production
 from storage import decisions, reviews

@@ -10,17 +10,10 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from providers.orders import digest_of
+from providers.orders import ClipNote, digest_of
 from storage.events import record
 from storage.pool import Database
 from storage.runs import LOST_WAKE_UP
-
-
-class ClipNote(TypedDict):
-    """A clip to be made again, and what should be different."""
-
-    clip: int
-    comment: str
 
 
 class DecisionRow(TypedDict):
