@@ -14,7 +14,8 @@ from api.callers import Parts, base_url
 from api.errors import ApiError, as_api_error, responses
 from api.idempotency import Once
 from api.schemas import ChatAnswer, ChatMessage
-from runs.talk import Asked, Heard, Turn, talk
+from runs.talk import Asked, Turn, talk
+from runs.turns import Heard
 from storage.locks import Busy
 
 #: How often a stream that has nothing to tell says that it is still there, in seconds.

@@ -33,7 +33,7 @@ from providers.webhooks import Secret
 from runs.inbox import PostgresInbox
 from runs.production import Outside, Production
 from runs.queue import Queue
-from runs.talk import Turns
+from runs.turns import Turns
 from storage import deliveries, keys
 from storage.admission import Caps
 from storage.artifacts import Artifacts

@@ -31,7 +31,8 @@ from providers.base import ProviderError
 from providers.chat_models import model_errors
 from runs.errors import RunError
 from runs.prepare import without_codes
-from runs.talk import Asked, Heard, Said, Turn, talk
+from runs.talk import Asked, Said, Turn, talk
+from runs.turns import Heard
 from storage.keys import KeyRow
 from storage.locks import Busy
 

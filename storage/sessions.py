@@ -1,6 +1,8 @@
-"""Whose a talk with the supervisor is."""
+"""Whose a talk with the supervisor is, and which thread remembers it."""
 
 from __future__ import annotations
+
+from uuid import NAMESPACE_URL, uuid5
 
 from storage.pool import Database
 
@@ -13,3 +15,8 @@ async def belongs(db: Database, session_id: str, who: str) -> bool:
     # A statement of its own: the one above does not see who began it at the same moment.
     row = await db.fetch_one("select started_by from chat_sessions where id = %s", (session_id,))
     return row is not None and row["started_by"] == who
+
+
+def thread_of(session_id: str) -> str:
+    """The id of the LangGraph thread of a talk."""
+    return str(uuid5(NAMESPACE_URL, f"myloware:chat:{session_id}"))
