@@ -54,14 +54,14 @@ def done(told_world: World, module_receiver: Receiver) -> dict[str, Any]:
         seen["answer"] = nobody.post(url, json={"decision": "approve"})
         told_world.until(run_id, "completed")
         seen["film afterwards"] = nobody.get(f"{url}/film")
-    heard = [each["type"] for each in module_receiver.of(run_id)]
     for _ in range(200):
-        if "run.completed" in heard:
+        if len(module_receiver.of(run_id)) == 4:
             break
         time.sleep(0.05)
-        heard = [each["type"] for each in module_receiver.of(run_id)]
     record = told_world.client.get(f"/v1/runs/{run_id}/history").json()
-    return {"run": told_world.run(run_id), "record": record, "heard": module_receiver.of(run_id), **seen}
+    # They may arrive in any order: their timestamps tell which was first.
+    in_order = sorted(module_receiver.of(run_id), key=lambda each: datetime.fromisoformat(each["timestamp"]))
+    return {"run": told_world.run(run_id), "record": record, "heard": in_order, **seen}
 
 
 def link(world: World, run_id: str, gate: str) -> str:
