@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from providers.base import ProviderError, Unavailable
 from runs import errors as of_runs
+from storage.pool import DatabaseAway
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """What a door says of an error that its function raised."""
+    """What a door says of an error that its function raised; one that nobody thought of is written to the log."""
     match error:
         case ApiError():
             return error
@@ -91,7 +92,12 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(503, error.code, error.message)
         case ProviderError():
             return ApiError(502, error.code, error.message)
-    raise error
+        case DatabaseAway():
+            said = "The database is away: try again soon. The same Idempotency-Key does nothing twice."
+            log.warning("the database is away: %s", str(error).partition("\n")[0])
+            return ApiError(503, "database_unavailable", said, headers={"Retry-After": "5"})
+    log.error("something broke", exc_info=error)
+    return ApiError(500, "internal_error", "Something broke inside; it was written to the log.")
 
 
 def install(app: FastAPI) -> None:
@@ -118,13 +124,15 @@ def install(app: FastAPI) -> None:
 
     async def broken(request: Request, error: Exception) -> JSONResponse:
         request_id = getattr(request.state, "request_id", "")
-        log.error("%s %s broke (request %s)", request.method, request.url.path, request_id, exc_info=error)
-        said = "Something broke inside; it was written to the log under this request's id."
-        return JSONResponse(ApiError(500, "internal_error", said).body, 500, {"X-Request-ID": request_id})
+        log.error("%s %s broke (request %s)", request.method, request.url.path, request_id)
+        known = as_api_error(error)
+        # This one is answered outside the middleware that names the request.
+        return JSONResponse(known.body, known.status, {"X-Request-ID": request_id})
 
     app.add_exception_handler(ApiError, ours)
     app.add_exception_handler(of_runs.RunError, ours)
     app.add_exception_handler(ProviderError, ours)
+    app.add_exception_handler(DatabaseAway, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, broken)

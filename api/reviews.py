@@ -20,7 +20,6 @@ from api.schemas import Request, Text
 from api.wiring import Assembly
 from console import pages
 from graph.state import Gate
-from providers.base import ProviderError
 from runs import history, links, reviews
 from runs.errors import Invalid, RunError
 from runs.history import History
@@ -143,7 +142,8 @@ async def show_review(token: str, request: HttpRequest, parts: Parts) -> Respons
     try:
         await counted(parts, f"link:{address_of(request)}")
         view = _view(await links.open_link(parts.production, token), token)
-    except (ApiError, RunError) as error:
+    except Exception as error:
+        # A person reads it in a browser, whatever it is.
         return _refusal(error, as_json)
     if as_json:
         return _answer(view.model_dump(mode="json"), as_json=True)
@@ -167,7 +167,7 @@ async def decide_by_link(token: str, request: HttpRequest, parts: Parts) -> Resp
         if not as_json:
             return await _asked_again(parts, token, error, said.comment or "")
         return _refusal(error, as_json)
-    except (ApiError, RunError, ProviderError) as error:
+    except Exception as error:
         return _refusal(error, as_json)
     message = _thanks(said.decision, opened)
     if not as_json:

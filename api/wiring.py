@@ -39,7 +39,7 @@ from storage.admission import Caps
 from storage.artifacts import Artifacts
 from storage.ledger import Ledger
 from storage.locks import Locks
-from storage.migrate import migrate
+from storage.migrate import DatabaseUnusable, migrate
 from storage.pool import Database, open_pool
 from storage.saver import Saver
 
@@ -101,7 +101,10 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
     if settings.database_url is None:
         raise SettingsError("DATABASE_URL: there is no database.")
     dsn = settings.database_url.get_secret_value()
-    await migrate(dsn)
+    try:
+        await migrate(dsn)
+    except DatabaseUnusable as error:
+        raise SettingsError(f"DATABASE_URL: {error}") from error
     scratch = settings.data_dir.absolute() / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:

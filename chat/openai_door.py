@@ -27,9 +27,7 @@ from api.callers import Parts, base_url, bearer, known
 from api.chat import KEEP_ALIVE, busy
 from api.errors import ApiError, as_api_error
 from api.wiring import Assembly
-from providers.base import ProviderError
 from providers.chat_models import model_errors
-from runs.errors import RunError
 from runs.prepare import without_codes
 from runs.talk import Asked, Said, Turn, talk
 from runs.turns import Heard
@@ -68,7 +66,7 @@ class InTheirShape(APIRoute):
                 return refused(busy())
             except (RequestValidationError, HTTPException) as error:
                 return refused(ApiError(400, "invalid_request", _first(error)))
-            except (ApiError, RunError, ProviderError) as error:
+            except Exception as error:
                 return refused(as_api_error(error))
 
         return handled
@@ -278,7 +276,7 @@ async def _stream(
     except Busy:
         yield _data(_theirs(busy()))
         return
-    except (ApiError, RunError, ProviderError) as error:
+    except Exception as error:
         yield _data(_theirs(as_api_error(error)))
         return
     if not told.endswith(said.response):

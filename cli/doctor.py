@@ -14,7 +14,7 @@ from api.settings import Settings, SettingsError, read_settings, variables
 from api.wiring import check
 from cli.local import completed, stand_ins
 from cli.screen import fail, out
-from storage.migrate import migrate
+from storage.migrate import DatabaseUnusable, migrate
 
 SECRETIVE = ("KEY", "SECRET", "DATABASE_URL")
 
@@ -50,10 +50,8 @@ async def _database(settings: Settings) -> dict[str, Any]:
         async with completed(settings, with_sandbox=False) as whole:
             assert whole.database_url is not None  # noqa: S101 - completed says so
             await migrate(whole.database_url.get_secret_value())
-    except SettingsError as error:
+    except (SettingsError, DatabaseUnusable) as error:
         return _check(name, False, str(error))
-    except OSError as error:
-        return _check(name, False, f"it cannot be reached: {error}")
     except Exception as error:
         # Whatever the driver says is what the person needs to read; secrets are not in it.
         return _check(name, False, f"it cannot be used: {type(error).__name__}: {str(error).splitlines()[0]}")

@@ -17,6 +17,7 @@ from runs.notice import send_due
 from runs.production import Production
 from runs.queue import ORDERS, RENDERS, RUNS, Queue
 from runs.sweep import sweep
+from storage.pool import DatabaseAway
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,11 @@ async def _again_and_again(work: Callable[[], Awaitable[object]], *, pause: floa
     while True:
         try:
             await work()
-        except Exception:
-            log.exception("work was interrupted; it goes on in %.0f s", pause)
+        except Exception as error:
+            # Procrastinate lays an error of its own around that of the database.
+            away = next((each for each in (error, error.__cause__) if isinstance(each, DatabaseAway)), None)
+            if away is None:
+                log.exception("work was interrupted; it goes on in %.0f s", pause)
+            else:
+                log.warning("the database is away: %s", str(away).partition("\n")[0])
         await asyncio.sleep(pause)

@@ -9,29 +9,49 @@ from typing import Any
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from procrastinate.schema import SchemaManager
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError, ProgrammingError
 from psycopg.rows import DictRow, dict_row
 
-OURS = Path(__file__).parent / "migrations"
+OURS, OWNER = Path(__file__).parent / "migrations", "myloware"
 LOCK = 0x6D796C6F  # a 64-bit advisory key; those of `locks.py` are hashes and never this by intent
 PATIENCE = 300.0
 TICK = 0.05
 
 
+class DatabaseUnusable(Exception):
+    """There is no database to speak with; the message is one sentence."""
+
+
 async def migrate(dsn: str) -> list[str]:
     """Apply what is missing and return its names. Any number of processes may call it at once.
 
-    Raises TimeoutError when another process migrates for more than five minutes.
+    Raises DatabaseUnusable, and TimeoutError when another process migrates for more than five minutes.
     """
-    async with (
-        await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection,
-        asyncio.timeout(PATIENCE),
-    ):
+    async with await _connected(dsn) as connection, asyncio.timeout(PATIENCE):
         # Asking again and again, never waiting inside Postgres: a session that waits for a lock is a
         # transaction that LangGraph's CREATE INDEX CONCURRENTLY waits for in turn.
         while not await _value(connection, "select pg_try_advisory_lock(%s)", LOCK):  # noqa: ASYNC110
             await asyncio.sleep(TICK)
         return await _langgraph(connection) + await _procrastinate(connection) + await _ours(connection)
+
+
+async def is_migrated(dsn: str) -> bool:
+    """Whether the database has all of our own tables in their newest form. Writes nothing. Raises DatabaseUnusable."""
+    async with await _connected(dsn) as connection:
+        if await _value(connection, "select to_regclass('schema_history') is null"):
+            return False
+        rows = await (await connection.execute("select name from schema_history")).fetchall()
+        return {f"{OWNER}/{path.name}" for path in OURS.glob("*.sql")} <= {row["name"] for row in rows}
+
+
+async def _connected(dsn: str) -> AsyncConnection[DictRow]:
+    try:
+        return await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row, connect_timeout=10)
+    except OperationalError as error:
+        raise DatabaseUnusable(f"The database cannot be reached: {str(error).splitlines()[0]}.") from error
+    except ProgrammingError as error:
+        # What the driver says of it repeats parts of the address, and a password stands there.
+        raise DatabaseUnusable("That is not the address of a Postgres database.") from error
 
 
 async def _langgraph(connection: AsyncConnection[DictRow]) -> list[str]:
@@ -58,7 +78,7 @@ async def _procrastinate(connection: AsyncConnection[DictRow]) -> list[str]:
 
 
 async def _ours(connection: AsyncConnection[DictRow]) -> list[str]:
-    return await _apply(connection, "myloware", {path.name: path.read_bytes() for path in OURS.glob("*.sql")})
+    return await _apply(connection, OWNER, {path.name: path.read_bytes() for path in OURS.glob("*.sql")})
 
 
 async def _apply(

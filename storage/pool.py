@@ -15,14 +15,27 @@ from storage.points import reached
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 Params = Sequence[Any] | Mapping[str, Any]
+#: What everything here raises while the database cannot be reached.
+DatabaseAway = OperationalError
+#: How long to wait for a connection, in seconds: a restart of the database is not noticed, an outage is told soon.
+PATIENCE = 10.0
 
 
-def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 10, name: str = "myloware") -> Pool:
+def open_pool(
+    dsn: str, *, min_size: int = 1, max_size: int = 10, name: str = "myloware", read_only: bool = False
+) -> Pool:
     """A pool to be entered with `async with`; it serves our SQL, AsyncPostgresSaver and Procrastinate alike.
 
-    `name` is that of the process: its sessions are known, and cut off, by it (see `locks.py`).
+    `name` is that of the process: its sessions are known, and cut off, by it (see `locks.py`). Where it is
+    `read_only` the server itself refuses whatever would write.
     Connections commit by themselves and give rows as dicts. One that died is replaced when it is asked for.
     """
+
+    async def configure(connection: Connection) -> None:
+        # Not among the keywords: Procrastinate passes those on beside an `autocommit` of its own.
+        await connection.set_autocommit(True)
+        if read_only:
+            await connection.execute("set default_transaction_read_only = on")
 
     async def check(connection: Connection) -> None:
         try:
@@ -37,17 +50,13 @@ def open_pool(dsn: str, *, min_size: int = 1, max_size: int = 10, name: str = "m
         dsn,
         min_size=min_size,
         max_size=max_size,
+        timeout=PATIENCE,
         open=False,
         kwargs={"row_factory": dict_row, "prepare_threshold": 0, "connect_timeout": 10, "application_name": name},
-        configure=_configure,
+        configure=configure,
         check=check,
     )
     return pool
-
-
-async def _configure(connection: Connection) -> None:
-    # Not among the keywords: Procrastinate passes those on beside an `autocommit` of its own.
-    await connection.set_autocommit(True)
 
 
 class Database:

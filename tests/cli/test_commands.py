@@ -154,6 +154,25 @@ def test_a_port_that_is_taken(world: World, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("command", [("serve",), ("worker",), ("runs", "list"), ("audit", "verify")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me:pa55word@127.0.0.1:9/none", "The database cannot be reached"),
+        ("me:pa55word@127.0.0.1", "That is not the address of a Postgres database."),
+    ],
+    ids=["away", "no address"],
+)
+def test_a_database_that_is_not_there(tmp_path: Path, command: tuple[str, ...], url: str, said: str) -> None:
+    """One sentence that names the setting, and no password."""
+    result = typed(*command, cwd=tmp_path, DATABASE_URL=url)
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"DATABASE_URL: {said}" in result.stderr
+    assert "pa55word" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.slow
 def test_runs_from_the_terminal(world: World, sandbox: Sandbox, tmp_path: Path) -> None:
     """List, show, ask for changes, reject: the same as at every other door."""

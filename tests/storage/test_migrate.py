@@ -6,7 +6,7 @@ import asyncio
 
 import psycopg
 
-from storage.migrate import OURS, migrate
+from storage.migrate import OURS, is_migrated, migrate
 
 
 async def test_many_at_once_apply_everything_once(empty_database_url: str) -> None:
@@ -36,3 +36,17 @@ async def test_an_older_queue_is_brought_up_to_date(database_url: str) -> None:
         assert connection.execute(function).fetchone() == (False,)
         assert await migrate(database_url) == [step]
         assert connection.execute(function).fetchone() == (True,)
+
+
+async def test_whether_it_is_migrated(empty_database_url: str) -> None:
+    """It can be told without writing anything: before, after, and when a step of ours is missing."""
+    assert not await is_migrated(empty_database_url)
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        tables = connection.execute("select count(*) from pg_tables where schemaname = 'public'").fetchone()
+    await migrate(empty_database_url)
+    assert await is_migrated(empty_database_url)
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("delete from schema_history where name = 'myloware/0003_chat.sql'")
+
+    assert tables == (0,)
+    assert not await is_migrated(empty_database_url)

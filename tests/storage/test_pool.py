@@ -65,6 +65,19 @@ async def test_killed_connections_are_not_noticed(database_url: str) -> None:
         assert [await db.fetch_one("select 1 as a") for _ in range(9)] == [{"a": 1}] * 9
 
 
+async def test_a_pool_that_only_reads(database_url: str) -> None:
+    """The server itself refuses to write, in a transaction too."""
+    async with open_pool(database_url, read_only=True) as pool:
+        db = Database(pool)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await db.execute("insert into workers (id) values ('a')")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            async with db.transaction() as connection:
+                await connection.execute("delete from runs")
+
+        assert await db.fetch_all("select id from workers") == []
+
+
 async def test_one_pool_serves_us_the_checkpoints_and_the_queue(db: Database) -> None:
     """A job deferred in our transaction runs after the commit, and only then; checkpoints are kept beside."""
     app = procrastinate.App(connector=procrastinate.PsycopgConnector())
