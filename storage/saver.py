@@ -1,9 +1,9 @@
-"""The checkpointer: LangGraph's own, with the points where a crash would hurt made known."""
+"""The checkpointers: LangGraph's own, with the points where a crash would hurt made known, or with reading only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
@@ -39,3 +39,46 @@ class Saver(AsyncPostgresSaver):
         reached("writes.before")
         await super().aput_writes(config, writes, task_id, task_path)
         reached("writes.after")
+
+
+class ReadOnly(PermissionError):
+    """These threads may be looked at, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__(" ".join(str(self.__doc__).split()))
+
+
+class ReadOnlySaver(AsyncPostgresSaver):
+    """Reads threads, and refuses whatever would change one. Its connections should be read-only, too."""
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> NoReturn:
+        """Refused."""
+        raise ReadOnly
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> NoReturn:
+        """Refused."""
+        raise ReadOnly
+
+    async def adelete_thread(self, thread_id: str) -> NoReturn:
+        """Refused."""
+        raise ReadOnly
+
+    async def adelete_for_runs(self, run_ids: Iterable[str]) -> NoReturn:
+        """Refused."""
+        raise ReadOnly
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> NoReturn:
+        """Refused."""
+        raise ReadOnly
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> NoReturn:
+        """Refused."""
+        raise ReadOnly

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import NAMESPACE_URL, uuid5
 
+from psycopg.rows import DictRow
+
 from storage.pool import Database
 
 
@@ -20,3 +22,8 @@ async def belongs(db: Database, session_id: str, who: str) -> bool:
 def thread_of(session_id: str) -> str:
     """The id of the LangGraph thread of a talk."""
     return str(uuid5(NAMESPACE_URL, f"myloware:chat:{session_id}"))
+
+
+async def newest(db: Database, *, limit: int) -> list[DictRow]:
+    """The talks, the newest first: `id`, `started_by` and `created_at`."""
+    return await db.fetch_all("select * from chat_sessions order by created_at desc limit %s", (limit,))

@@ -8,30 +8,40 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.world import Sandbox, migrated_template, postgres_server, sandbox, sandbox_process, world
+
+__all__ = ["migrated_template", "postgres_server", "sandbox", "sandbox_process", "world"]
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90
 
 
-@pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[str]:
     """The address of a server that answers, with no key and no address of anybody else in its environment."""
     if not (ROOT / ".venv-studio/.installed").exists():
         pytest.skip("Studio has an environment of its own, and it is not installed: run `make studio-setup`.")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("studio") / "log"
     # A proxy where nobody is: whoever would speak with the world outside fails.
     nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(log.parent), "NO_PROXY": "127.0.0.1", "PORT": str(port)}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "NO_PROXY": "127.0.0.1", "PORT": str(port)}
+    log = folder / "log"
     with log.open("wb") as said:
         process = subprocess.Popen(
-            [ROOT / ".ci/studio"], stdout=said, stderr=said, env=environment | nowhere, start_new_session=True
+            [ROOT / ".ci/studio"],
+            cwd=folder,
+            stdout=said,
+            stderr=said,
+            env=environment | nowhere | settings,
+            start_new_session=True,
         )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -55,3 +65,10 @@ def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except httpx.HTTPError:
             time.sleep(0.2)
     raise AssertionError(f"Studio does not answer:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory, sandbox_process: Sandbox) -> Iterator[str]:
+    """The server with threads of its own, and a sandbox that can be asked what it was paid for."""
+    with serving(tmp_path_factory.mktemp("studio"), MYLOWARE_STUDIO_SANDBOX=sandbox_process.url) as url:
+        yield url
