@@ -35,7 +35,7 @@ from api.errors import ApiError
 from api.health import VERSION
 from api.wiring import Assembly
 from providers.orders import digest_of
-from runs import control, media_links, prepare, shown
+from runs import control, look, media_links, prepare, shown
 from runs.errors import RunError
 from runs.prepare import Prepared, Spoken, Verdict
 from runs.production import Production
@@ -44,7 +44,7 @@ from storage import keys
 from storage.keys import KeyRow
 
 PATH = "/mcp"
-NAME = "myloware"
+NAME, CHANNEL = "myloware", "mcp"
 #: The first version in which a question to the person travels with the answer to the call, so that no connection
 #: has to stay open for it.
 ASKS_SINCE = "2026-07-28"
@@ -224,6 +224,23 @@ async def budget_asked(project: str, budget_usd: float | None, ctx: Ctx) -> Elic
     return Elicit(said, Amount)
 
 
+@in_words
+async def ending_asked(run_id: str, ctx: Ctx) -> Elicit[Code] | CannotAsk | None:
+    """The question whether to end a run; None for one that an agent with this key started."""
+    who = asker(ctx)
+    run = await look.find(who.production, _uuid(run_id))
+    if (run["channel"], run["started_by"]) == (CHANNEL, who.who.id):
+        return None
+    if not can_ask(ctx):
+        return CannotAsk()
+    about = f"{run['project']}, {prepare.quoted(run['brief'])}"
+    return Elicit(f"End run {run['id']} for good ({about})? To end it yourself, write {_short(run['id'])}.", Code)
+
+
+def _short(run_id: UUID) -> str:
+    return str(run_id)[:8]
+
+
 async def _confirmed(waiting: Prepared, said: Any, ctx: Ctx) -> dict[str, Any]:
     who, row = asker(ctx), waiting.row
     about = {"run_id": str(row["run_id"]), "gate": row["gate"], "revision": row["revision"], "what": waiting.what}
@@ -280,7 +297,7 @@ async def start_run(
         brief=brief,
         budget_usd=None if budget_usd is None else Decimal(str(budget_usd)),
         started_by=who.who.id,
-        channel="mcp",
+        channel=CHANNEL,
         request_key=f"mcp:{named}",
     )
     return {"run_id": str(run["id"]), "status": run["status"], "project": run["project"]}
@@ -312,11 +329,24 @@ async def request_changes(
 
 
 @in_words
-async def cancel_run(run_id: str, ctx: Ctx) -> dict[str, Any]:
-    """End a run for good. What was ordered already is paid; nothing more is ordered."""
+async def cancel_run(
+    run_id: str, ctx: Ctx, said: Annotated[ElicitationResult[Code], Resolve(ending_asked)]
+) -> dict[str, Any]:
+    """End a run for good. What was ordered already is paid; nothing more is ordered. A run that was not started by an
+    agent with this key is put to the person first.
+    """
     who, found = asker(ctx), _uuid(run_id)
+    match said:
+        case AcceptedElicitation(data=None):
+            pass
+        case AcceptedElicitation(data=Code(code=code)) if code.strip().lower() == _short(found):
+            pass
+        case AcceptedElicitation(data=CannotAsk()):
+            raise ToolError(f"No agent started this run, and this client cannot ask: `myloware runs cancel {found}`.")
+        case _:
+            raise ToolError("No agent started this run, and the person did not confirm its end: leave it as it is.")
     external_id = f"cancel:{who.who.id}:{found}"
-    await control.cancel(who.production, found, by=who.who.id, channel="mcp", external_id=external_id)
+    await control.cancel(who.production, found, by=who.who.id, channel=CHANNEL, external_id=external_id)
     return await shown.run(who.production, found, who.base_url)
 
 

@@ -189,9 +189,9 @@ def _usd(verdict: Verdict, review: dict[str, Any], comment: str) -> Decimal:
 def _what(verdict: Verdict, review: dict[str, Any], comment: str, usd: Decimal) -> str:
     """What is about to be decided. Texts of others stand in quotes, cut short."""
     shown = review["shown"]
-    title = _quoted(shown.get("title", ""))
+    title = quoted(shown.get("title", ""))
     if verdict == "revise":
-        return f"Ask for changes to {title}, for up to {usd} USD: {_quoted(comment, 300)}"
+        return f"Ask for changes to {title}, for up to {usd} USD: {quoted(comment, 300)}"
     if verdict == "reject":
         return f"End the run of {title} for good."
     if review["gate"] == "ideation":
@@ -200,6 +200,7 @@ def _what(verdict: Verdict, review: dict[str, Any], comment: str, usd: Decimal) 
     return f"Publish the film {title} to {', '.join(shown.get('platforms', []))}."
 
 
-def _quoted(text: str, limit: int = 80) -> str:
+def quoted(text: str, limit: int = 80) -> str:
+    """Somebody's words as a question shows them: in quotes, on one line, cut short, and with no code in them."""
     line = without_codes(" ".join(str(text).split())).replace("“", "'").replace("”", "'")
     return f"“{line[:limit]}{'…' if len(line) > limit else ''}”"
