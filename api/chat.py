@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api.callers import Parts, base_url
 from api.errors import ApiError, as_api_error, responses
 from api.idempotency import Once
 from api.schemas import ChatAnswer, ChatMessage
-from runs.talk import Asked, Turn, talk
+from runs.talk import Asked, Said, Turn, talk
 from runs.turns import Heard
 from storage.locks import Busy
 
@@ -37,6 +37,9 @@ async def chat(body: ChatMessage, request: Request, parts: Parts, once: Annotate
 
     What was begun goes on to its end when the connection is lost. The same message sent again at once is the same.
     """
+    as_stream = "text/event-stream" in request.headers.get("accept", "")
+    if given := await once.given(body):
+        return _streamed(_again(given.body)) if as_stream else JSONResponse(given.body)
     asked = Asked(
         session_id=body.session_id or f"talk_{uuid4().hex}",
         message=body.message,
@@ -44,22 +47,31 @@ async def chat(body: ChatMessage, request: Request, parts: Parts, once: Annotate
         once=once.key,
         base_url=base_url(request, parts),
     )
+    heard = parts.turns.begin(_kept(talk(parts.production, parts.model, asked, who=once.who), once))
+    if as_stream:
+        return _streamed(_stream(heard))
+    try:
+        return JSONResponse(answer(await heard.turn()))
+    except Busy:
+        raise busy() from None
 
-    def begin() -> Heard:
-        return parts.turns.begin(talk(parts.production, parts.model, asked, who=once.who))
 
-    if "text/event-stream" in request.headers.get("accept", ""):
-        return StreamingResponse(
-            _stream(begin()), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-        )
+def _streamed(told: AsyncIterator[str]) -> StreamingResponse:
+    return StreamingResponse(told, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
-    async def do() -> dict[str, Any]:
-        try:
-            return answer(await begin().turn())
-        except Busy:
-            raise busy() from None
 
-    return await once(body, do)
+async def _again(kept: dict[str, Any]) -> AsyncIterator[str]:
+    """The end of a turn that was told before."""
+    yield _event("done", kept)
+
+
+async def _kept(turn: AsyncIterator[Said | Turn], once: Once) -> AsyncIterator[Said | Turn]:
+    """The turn, whose answer is kept for the request's Idempotency-Key, whether anybody listens to the end or not."""
+    async with once.under_way() as keep:
+        async for said in turn:
+            if isinstance(said, Turn):
+                await keep(answer(said))
+            yield said
 
 
 def busy() -> ApiError:

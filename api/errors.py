@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from providers.base import ProviderError, Unavailable
 from runs import errors as of_runs
+from storage.locks import LockLost
 from storage.pool import DatabaseAway
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(503, error.code, error.message)
         case ProviderError():
             return ApiError(502, error.code, error.message)
-        case DatabaseAway():
+        case DatabaseAway() | LockLost():
             said = "The database is away: try again soon. The same Idempotency-Key does nothing twice."
             log.warning("the database is away: %s", str(error).partition("\n")[0])
             return ApiError(503, "database_unavailable", said, headers={"Retry-After": "5"})
@@ -133,6 +134,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(of_runs.RunError, ours)
     app.add_exception_handler(ProviderError, ours)
     app.add_exception_handler(DatabaseAway, ours)
+    app.add_exception_handler(LockLost, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, broken)

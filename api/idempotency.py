@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -16,10 +18,13 @@ from api.errors import ApiError
 from providers.orders import digest_of
 from storage import answers
 from storage.answers import Given, Reused, UnderWay
+from storage.pool import DatabaseAway
 
 #: How long a request waits for the answer of one like it that is under way, in seconds.
 PATIENCE = 20.0
 TICK = 0.05
+#: How often a request that is being done says so, in seconds: well within `storage.answers.PATIENCE`.
+RENEWED_EVERY = 8.0
 
 IdempotencyKey = Annotated[
     str | None,
@@ -48,19 +53,43 @@ class Once:
 
     async def __call__(self, body: BaseModel | None, do: Callable[[], Awaitable[dict[str, Any]]]) -> JSONResponse:
         """The answer of `do`, or that of the first request with the same key. Raises ApiError 409."""
-        if self.key is None:
-            return JSONResponse(await do())
-        digest = digest_of([self.path, body.model_dump(mode="json") if body else None])
-        given = await self._begin(digest)
-        if given:
+        if given := await self.given(body):
             return JSONResponse(given.body, given.status_code)
-        try:
+        async with self.under_way() as keep:
             answer = await do()
+            await keep(answer)
+        return JSONResponse(answer)
+
+    async def given(self, body: BaseModel | None) -> Given | None:
+        """The answer that the first request with the same key got; None for the first one. Raises ApiError 409."""
+        if self.key is None:
+            return None
+        return await self._begin(digest_of([self.path, body.model_dump(mode="json") if body else None]))
+
+    @asynccontextmanager
+    async def under_way(self) -> AsyncIterator[Callable[[dict[str, Any]], Awaitable[None]]]:
+        """The first request is being done in this block, however long that takes; it is given what keeps its answer.
+
+        When the block raises, the request may be made again.
+        """
+        if self.key is None:
+            yield _keep_nothing
+            return
+        renewing = asyncio.create_task(self._renew(self.key))
+        try:
+            yield partial(answers.finish, self.db, self.who.id, self.key, 200)
         except BaseException:
             await answers.forget(self.db, self.who.id, self.key)
             raise
-        await answers.finish(self.db, self.who.id, self.key, 200, answer)
-        return JSONResponse(answer)
+        finally:
+            renewing.cancel()
+
+    async def _renew(self, key: str) -> None:
+        while True:
+            await asyncio.sleep(RENEWED_EVERY)
+            # Where the database is away now, it is renewed the next time, or counts as died.
+            with suppress(DatabaseAway):
+                await answers.renew(self.db, self.who.id, key)
 
     async def _begin(self, digest: str) -> Given | None:
         for _ in range(round(PATIENCE / TICK)):
@@ -75,3 +104,7 @@ class Once:
                 case _:
                     return None
         raise ApiError(409, "request_under_way", "The same request is being answered: ask again in a moment.")
+
+
+async def _keep_nothing(_answer: dict[str, Any]) -> None:
+    """A request without a key is answered anew each time."""

@@ -20,7 +20,7 @@ from uuid import UUID
 from mcp.server.context import ServerRequestContext
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.transport_security import TransportSecuritySettings
@@ -31,12 +31,11 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from api.callers import base_url, bearer, known
-from api.errors import ApiError
+from api.errors import ApiError, as_api_error
 from api.health import VERSION
 from api.wiring import Assembly
 from providers.orders import digest_of
 from runs import control, look, media_links, prepare, shown
-from runs.errors import RunError
 from runs.prepare import Prepared, Spoken, Verdict
 from runs.production import Production
 from runs.start import start
@@ -49,6 +48,8 @@ NAME, CHANNEL = "myloware", "mcp"
 #: has to stay open for it.
 ASKS_SINCE = "2026-07-28"
 STATE = "state of mcp questions"
+#: USD; as the REST API takes it.
+BUDGET_LIMIT = 100_000
 
 INSTRUCTIONS = """A small video studio. Start a run from a brief; it asks a person at two gates: before clips are made
 (ideation) and before a film is published (publish). Runs take minutes: start one, then look with get_run.
@@ -110,8 +111,10 @@ def in_words(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     async def told(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await function(*args, **kwargs)
-        except RunError as error:
-            raise ToolError(error.message) from error
+        except ToolError:
+            raise
+        except Exception as error:
+            raise ToolError(as_api_error(error).body["error"]["message"]) from error
 
     return told
 
@@ -273,8 +276,8 @@ async def start_run(
     brief: str,
     ctx: Ctx,
     allowed: Annotated[ElicitationResult[Amount], Resolve(budget_asked)],
-    budget_usd: float | None = None,
-    idempotency_key: str | None = None,
+    budget_usd: Annotated[float | None, Field(ge=0, le=BUDGET_LIMIT, allow_inf_nan=False)] = None,
+    idempotency_key: Annotated[str | None, Field(min_length=1, max_length=255)] = None,
 ) -> dict[str, Any]:
     """Start making a video for a project from a brief. Returns at once; look with get_run. The same idempotency_key,
     or without one the same brief for the same project on the same day, is the same run. A budget above the
@@ -352,12 +355,19 @@ async def cancel_run(
 
 async def run_resource(run_id: str, ctx: Ctx) -> str:
     """A run, as get_run tells it."""
-    return json.dumps(await get_run(run_id, ctx), ensure_ascii=False)
+    return await _read(get_run(run_id, ctx))
 
 
 async def review_resource(run_id: str, ctx: Ctx) -> str:
     """An open review, as get_review tells it."""
-    return json.dumps(await get_review(run_id, ctx), ensure_ascii=False)
+    return await _read(get_review(run_id, ctx))
+
+
+async def _read(told: Awaitable[dict[str, Any]]) -> str:
+    try:
+        return json.dumps(await told, ensure_ascii=False)
+    except ToolError as error:
+        raise ResourceError(str(error)) from error
 
 
 # -- The door

@@ -11,14 +11,14 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
@@ -28,7 +28,7 @@ from api.chat import KEEP_ALIVE, busy
 from api.errors import ApiError, as_api_error
 from api.wiring import Assembly
 from providers.chat_models import model_errors
-from runs.prepare import without_codes
+from runs.prepare import hider
 from runs.talk import Asked, Said, Turn, talk
 from runs.turns import Heard
 from storage.keys import KeyRow
@@ -40,11 +40,15 @@ SINCE = 1_767_225_600
 CONVERSATION = ("x-openwebui-chat-id", "x-conversation-id")
 #: What stands there when the client does not know it yet, or was not told how to fill it in.
 UNKNOWN = {"", "new", "null", "none", "undefined", "pending"}
-#: How the clients' own questions on the side begin: titles, tags, follow-ups, searches.
+#: How the clients' own questions on the side begin: titles, tags, follow-ups, searches. Open WebUI lays "### Task:"
+#: before a person's own words, too, when a file goes with them: "Respond to the user query …".
 ON_THE_SIDE = re.compile(
-    r"\s*(?:### Task:|(?:Provide|Generate|Write|Please generate)\s+a\s+(?:concise|short|brief)[\w\s,()-]*\btitle\b"
-    r"|Detect the language)|.*<chat_history>",
-    re.IGNORECASE | re.DOTALL,
+    r"\s*(?:### Task:\s*(?:Generate|Suggest|Analyze|You are an autocompletion)\b"
+    r"|(?:Please )?(?:Provide|Generate|Write) an? (?:extremely )?concise(?:, 5-word-or-less)? title\b"
+    r"[^\n]{0,40}\b(?:the|this|a) conversation"
+    r"|Analyze this conversation and provide:"
+    r"|Detect (?:the|user) language\b)",
+    re.IGNORECASE,
 )
 #: How long an answer may take to begin before the stream does, in seconds: until then an error has its own status.
 BEGINNING = 5.0
@@ -141,12 +145,11 @@ async def completions(body: Completion, request: Request, parts: Parts, who: Who
         raise ApiError(400, "invalid_request", "The last message must be the person's.")
     message = text_of(body.messages[-1])
     if name == UTILITY or ON_THE_SIDE.match(message):
-        turn = _aside(parts, body.messages)
+        turn = _aside(parts, body.messages, who)
     else:
         asked = Asked(
             session_id=session_of(request, who),
             message=message,
-            number=sum(one.role == "user" for one in body.messages),
             history=history_of(body.messages[:-1]),
             base_url=base_url(request, parts),
         )
@@ -182,24 +185,23 @@ def text_of(message: Message) -> str:
     return "\n".join(part for part in parts if isinstance(part, str))
 
 
-def history_of(messages: Sequence[Message]) -> list[AnyMessage]:
-    """What the client says was said before: words only, and no codes."""
-    said: list[AnyMessage] = []
+def history_of(messages: Sequence[Message]) -> list[tuple[Literal["user", "assistant"], str]]:
+    """What the client says was said before, and by whom: words only."""
+    said: list[tuple[Literal["user", "assistant"], str]] = []
     for message in messages:
-        text = without_codes(clean(text_of(message))[:LONGEST])
-        if text and message.role == "user":
-            said.append(HumanMessage(text))
-        elif text and message.role == "assistant":
-            said.append(AIMessage(text))
+        text = clean(text_of(message))[:LONGEST]
+        if text and message.role in ("user", "assistant"):
+            said.append(("user" if message.role == "user" else "assistant", text))
     return said[-HISTORY:]
 
 
-async def _aside(parts: Assembly, messages: Sequence[Message]) -> AsyncIterator[Said | Turn]:
+async def _aside(parts: Assembly, messages: Sequence[Message], who: KeyRow) -> AsyncIterator[Said | Turn]:
     """An answer of the model alone: no tools, no memory, nothing that comes about."""
+    hidden = await hider(parts.production, who)
     asked: list[AnyMessage] = [
         SystemMessage(text) if one.role in ("system", "developer") else HumanMessage(text)
         for one in messages[-HISTORY:]
-        if one.role != "assistant" and (text := without_codes(clean(text_of(one))[:LONGEST]))
+        if one.role != "assistant" and (text := hidden(clean(text_of(one))[:LONGEST]))
     ]
     if not any(isinstance(one, HumanMessage) for one in asked):
         raise ApiError(400, "invalid_request", "The last message says nothing.")

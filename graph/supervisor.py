@@ -27,20 +27,25 @@ from agents.asking import AnswerError, must_be_whole
 from prompts.templates import prompt
 from providers.chat_models import model_errors
 
-#: How many of the last messages the thread keeps; the supervisor is shown all of them.
-REMEMBERED = 40
 #: How often one turn may ask for tools, how many at once, and how much of an answer of theirs is read.
 ROUNDS = 4
 CALLS = 8
 READ = 6_000
+#: How many of the last messages the thread keeps; the supervisor is shown all of them. The longest turn finds room.
+REMEMBERED = 2 + ROUNDS * (1 + CALLS) + 2
 
 
-class Asking(TypedDict):
-    """The last message of the person: which it was, a digest of it, and when it came."""
+class Asking(TypedDict, total=False):
+    """The last message of the person: which it was, a digest of it, when it came, and by what it is known.
+
+    `once` is the name that the request had, if it had one.
+    """
 
     number: int
     digest: str
     at: str
+    name: str
+    once: str | None
 
 
 class Talk(TypedDict):
@@ -81,7 +86,7 @@ async def supervisor(state: Talk, *, ports: TalkPorts) -> dict[str, Any]:
         await ports.spent(f"chat:{answer.id}", usage["input_tokens"], usage["output_tokens"])
     if enough and answer.tool_calls:
         answer = AIMessage(answer.text or "That takes more steps than one answer has: ask for less.", id=answer.id)
-    return {"messages": [answer]}
+    return {"messages": [answer.model_copy(update={"tool_calls": answer.tool_calls[:CALLS]})]}
 
 
 async def tools(state: Talk, *, ports: TalkPorts) -> dict[str, Any]:
@@ -89,9 +94,9 @@ async def tools(state: Talk, *, ports: TalkPorts) -> dict[str, Any]:
     asked = state["messages"][-1]
     known = {tool.name: tool for tool in ports.tools}
     answers = []
-    for position, call in enumerate(asked.tool_calls if isinstance(asked, AIMessage) else []):
+    for call in asked.tool_calls if isinstance(asked, AIMessage) else []:
         try:
-            said = await known[call["name"]].ainvoke(call["args"]) if position < CALLS else "Too many at once."
+            said = await known[call["name"]].ainvoke(call["args"])
         except KeyError:
             said = f"There is no tool {call['name']!r}."
         except (ToolException, ValidationError) as error:
@@ -107,8 +112,10 @@ async def forget(state: Talk) -> dict[str, Any]:
 
 
 def recent(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The last messages, from one of the person's on."""
-    kept = trim_messages(list(messages), max_tokens=REMEMBERED, token_counter=len, strategy="last", start_on="human")
+    """The last messages, from one of the person's on, without calls of a turn that broke off: no model takes those."""
+    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    whole = [m for m in messages if not isinstance(m, AIMessage) or {call["id"] for call in m.tool_calls} <= answered]
+    kept = trim_messages(whole, max_tokens=REMEMBERED, token_counter=len, strategy="last", start_on="human")
     return cast("list[AnyMessage]", kept)
 
 

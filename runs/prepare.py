@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,8 +11,9 @@ from typing import Any, Literal, cast
 from uuid import UUID
 
 from agents.asking import clean
+from graph.nodes.ideas import named_clips
 from graph.state import Gate
-from runs.decide import COMMENT_LIMIT, decide
+from runs.decide import decide
 from runs.errors import CodeUnknown, GateNotOpen, Invalid, MayNotDecide
 from runs.look import find
 from runs.production import Production
@@ -23,10 +25,15 @@ from storage.prepared import DIGITS, LETTERS, PreparedRow
 Verdict = Literal["approve", "revise", "reject"]
 Door = Literal["chat", "mcp"]
 
+#: How long a comment may be: all of it is shown to whoever confirms it.
+SHOWN_COMMENT = 600
+
 CODE = rf"[{LETTERS}][{DIGITS}][{LETTERS}][{DIGITS}]"
-#: The whole message is the word and the code, with at most a nicety before and a mark around it.
+ANY_CODE = re.compile(rf"(?<![A-Z0-9]){CODE}(?![A-Z0-9])", re.IGNORECASE)
+HIDDEN = "••••"
+#: The whole message is the word and the code, with at most a nicety before and marks around it.
 CONFIRMING = re.compile(
-    rf"\W*(?:(?:yes|ok|okay|please|i)\b\W*)*(approve|confirm|revise|reject)\W+({CODE})\W*(?:please\W*)?",
+    rf"[\W_]*(?:(?:yes|ok|okay|please|i)\b[\W_]*)*(approve|confirm|revise|reject)[\W_]+({CODE})[\W_]*(?:please[\W_]*)?",
     re.IGNORECASE,
 )
 
@@ -79,9 +86,15 @@ def spoken(message: str) -> Spoken | None:
     return Spoken(match[1].lower(), match[2].upper()) if match else None
 
 
-def without_codes(text: str) -> str:
-    """The text with whatever could be a code blackened: what is read by a model holds none."""
-    return re.sub(rf"\b{CODE}\b", "••••", text, flags=re.IGNORECASE)
+def without_codes(text: str, codes: Collection[str] | None = None) -> str:
+    """The text with these codes blackened; without any, whatever could be one."""
+    return ANY_CODE.sub(lambda found: HIDDEN if codes is None or found[0].upper() in codes else found[0], text)
+
+
+async def hider(production: Production, who: KeyRow) -> Callable[[str], str]:
+    """What blackens the codes that this key was shown: what is read by a model holds none."""
+    codes = await table.codes(production.db, who.id)
+    return lambda text: without_codes(text, codes)
 
 
 async def prepare(
@@ -105,8 +118,8 @@ async def prepare(
     if review is None:
         raise GateNotOpen(f"No gate of this run is open: it is {run['status']}.", open_gate=None, last_decision=None)
     comment = clean(comment or "") or None
-    if comment and len(comment) > COMMENT_LIMIT:
-        raise Invalid(f"The comment must have at most {COMMENT_LIMIT:,} characters.", field="comment")
+    if comment and len(comment) > SHOWN_COMMENT:
+        raise Invalid(f"A comment that is confirmed by code has at most {SHOWN_COMMENT} characters.", field="comment")
     if verdict == "revise" and not comment:
         raise Invalid("Say in a comment what should change.", field="comment")
     row = await table.prepare(
@@ -121,6 +134,8 @@ async def prepare(
         session=session,
         door=door,
     )
+    if row is None:
+        raise Invalid("Too many decisions were prepared here within a day: decide one of them, or elsewhere.")
     usd = _usd(verdict, review, comment or "")
     return Prepared(row, _what(verdict, review, comment or "", usd), float(usd))
 
@@ -181,7 +196,7 @@ def _usd(verdict: Verdict, review: dict[str, Any], comment: str) -> Decimal:
     if verdict == "approve":
         return Decimal(shown.get("estimated_usd", "0"))
     if verdict == "revise" and review["gate"] == "publish":
-        named = [clip for clip in shown["clips"] if re.search(rf"\b{clip['clip']}\b", comment)]
+        named = named_clips(comment) & {clip["clip"] for clip in shown["clips"]}
         return len(named) * Decimal(shown["usd_per_clip"])
     return Decimal(0)
 
@@ -190,14 +205,17 @@ def _what(verdict: Verdict, review: dict[str, Any], comment: str, usd: Decimal) 
     """What is about to be decided. Texts of others stand in quotes, cut short."""
     shown = review["shown"]
     title = quoted(shown.get("title", ""))
+    words = quoted(comment, SHOWN_COMMENT)
     if verdict == "revise":
-        return f"Ask for changes to {title}, for up to {usd} USD: {quoted(comment, 300)}"
+        return f"Ask for changes to {title}, for up to {usd} USD: {words}"
     if verdict == "reject":
-        return f"End the run of {title} for good."
-    if review["gate"] == "ideation":
+        done = f"End the run of {title} for good."
+    elif review["gate"] == "ideation":
         many = len(shown.get("make", []))
-        return f"Make {many} clip{'' if many == 1 else 's'} of {title} for {usd} USD."
-    return f"Publish the film {title} to {', '.join(shown.get('platforms', []))}."
+        done = f"Make {many} clip{'' if many == 1 else 's'} of {title} for {usd} USD."
+    else:
+        done = f"Publish the film {title} to {', '.join(shown.get('platforms', []))}."
+    return f"{done} Your comment: {words}" if comment else done
 
 
 def quoted(text: str, limit: int = 80) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from runs.errors import Invalid, MayNotDecide, RunError
 from runs.prepare import Prepared, Spoken
 from runs.production import Production
 from runs.start import named
+from runs.talk_place import DIGEST, place_in, place_of, written
 from runs.talk_tools import Notes, doing, looking
 from storage import runs, sessions
 from storage.keys import KeyRow
@@ -45,16 +46,15 @@ class Asked:
     """A message, and what the door knows of it.
 
     Without a session nothing is remembered, and nothing begun; `begins` is whether it begins with this message.
-    `number` is which of the person's messages it is, where the client counts; `once` a name of the request, where it
-    has one. `history` is what the client says was said before. Links begin with `base_url`.
+    `once` is a name of the request, where it has one. `history` is what was said before, by whom and in which words,
+    where the client sends that along; None where it never does. Links begin with `base_url`.
     """
 
     session_id: str | None
     message: str
     begins: bool = False
-    number: int | None = None
     once: str | None = None
-    history: Sequence[AnyMessage] = ()
+    history: Sequence[tuple[Literal["user", "assistant"], str]] | None = None
     base_url: str = ""
 
 
@@ -97,13 +97,15 @@ async def talk(
         return
     if not await sessions.belongs(production.db, asked.session_id, who.id):
         raise Invalid("This session is not yours: leave session_id out to begin one.", field="session_id")
-    async with _alone(production, asked.session_id):
+    # Sent again without a session, the same words begin another one: one after the other, they find the same run.
+    alone = f"new:{who.id}:{digest_of(message)}" if asked.begins else asked.session_id
+    async with _alone(production, alone):
         if code:
-            turn = await _confirmed(production, model, asked, code, asked.session_id, who)
+            turn = await _confirmed(production, model, asked, message, code, who)
             yield Said("token", turn.response)
             yield turn
             return
-        async for said in _remembered(production, model, asked, message, asked.session_id, who):
+        async for said in _remembered(production, model, asked, message, who):
             yield said
 
 
@@ -128,9 +130,9 @@ async def _in_passing(
     production: Production, model: BaseChatModel, asked: Asked, message: str, who: KeyRow
 ) -> AsyncIterator[Said | Turn]:
     """A turn of a conversation without an id: from what the client says was said, and with tools that only read."""
-    notes = Notes()
+    notes, hidden = Notes(), await prepare.hider(production, who)
     ports = _ports(production, model, looking(production, asked.base_url, notes), notes)
-    given = {"messages": [*asked.history, HumanMessage(prepare.without_codes(message))]}
+    given = {"messages": [*_said_before(asked, hidden), HumanMessage(hidden(message))]}
     answer = ""
     async for said in _told(build_talk(ports).compile(name="talk"), given, {"recursion_limit": RECURSION_LIMIT}):
         if isinstance(said, Said):
@@ -141,13 +143,13 @@ async def _in_passing(
 
 
 async def _remembered(
-    production: Production, model: BaseChatModel, asked: Asked, message: str, session_id: str, who: KeyRow
+    production: Production, model: BaseChatModel, asked: Asked, message: str, who: KeyRow
 ) -> AsyncIterator[Said | Turn]:
     """A turn of a session: from its thread, and into it."""
-    notes, config, saver = Notes(), _config(session_id), production.new_saver()
-    before = (await _talk_of(production, model, session_id).aget_state(config)).values
-    now = _asking(before.get("asked"), asked, message)
-    name = await _name(production, asked, now, who)
+    session_id, notes = str(asked.session_id), Notes()
+    config = _config(session_id)
+    before = (await _talk_of(production, model).aget_state(config)).values
+    now, given = await _put(production, before, asked, message, who)
     tools = [
         *looking(production, asked.base_url, notes),
         *doing(
@@ -156,27 +158,25 @@ async def _remembered(
             who=who,
             session_id=session_id,
             message=message,
-            name=name,
+            name=now["name"],
             started_here=before.get("started", []),
         ),
     ]
     ports = _ports(production, model, tools, notes)
-    graph = build_talk(ports).compile(checkpointer=saver, name="talk")
-    known: list[AnyMessage] = before.get("messages", [])
-    # A message that is sent or edited again takes the place of what was said from there on.
-    gone = [RemoveMessage(id=str(m.id)) for m in _from(known, now["number"])]
-    spoken = HumanMessage(prepare.without_codes(message), additional_kwargs={"number": now["number"]})
-    given = {"messages": [*(asked.history if not known else ()), *gone, spoken], "asked": now}
+    graph = build_talk(ports).compile(checkpointer=production.new_saver(), name="talk")
     answer = ""
-    async for said in _told(graph, given, config):
-        if isinstance(said, Said):
-            yield said
-        else:
-            answer = said
-    if notes.started:
-        started = [*before.get("started", []), *notes.started]
-        await graph.aupdate_state(config, {"started": list(dict.fromkeys(started))[-STARTED:]}, as_node="forget")
-    await _tidy(production, config)
+    try:
+        async for said in _told(graph, {"messages": given, "asked": now}, config):
+            if isinstance(said, Said):
+                yield said
+            else:
+                answer = said
+    finally:
+        # What was begun is remembered, also when the turn broke off behind it.
+        if notes.started:
+            started = [*before.get("started", []), *notes.started]
+            await graph.aupdate_state(config, {"started": list(dict.fromkeys(started))[-STARTED:]}, as_node="forget")
+        await _tidy(production, config)
     if notes.pending:
         said_of_it = f"\n\n{notes.pending.as_text()}"
         yield Said("token", said_of_it)
@@ -185,9 +185,10 @@ async def _remembered(
 
 
 async def _confirmed(
-    production: Production, model: BaseChatModel, asked: Asked, code: Spoken, session_id: str, who: KeyRow
+    production: Production, model: BaseChatModel, asked: Asked, message: str, code: Spoken, who: KeyRow
 ) -> Turn:
     """A confirmation: decided, or not, without a model; the thread remembers the outcome, not the code."""
+    session_id = str(asked.session_id)
     try:
         row, decided = await prepare.confirm(production, code, who=who, door="chat", session=session_id)
     except MayNotDecide:
@@ -196,17 +197,53 @@ async def _confirmed(
         return Turn(session_id, f"{refused.message} Nothing was decided.")
     text = prepare.outcome(row, decided)
     if decided:
-        config, graph = _config(session_id), _talk_of(production, model, session_id)
+        config, graph = _config(session_id), _talk_of(production, model)
         before = (await graph.aget_state(config)).values
-        now = _asking(before.get("asked"), asked, asked.message)
-        told = HumanMessage(
-            f"(I confirmed by code: {row['verdict']} at the {row['gate']} gate of run {row['run_id']}.)",
-            additional_kwargs={"number": now["number"]},
-        )
-        values = {"messages": [told, AIMessage(text)], "asked": now}
-        await graph.aupdate_state(config, values, as_node="forget")
+        told = f"(I confirmed by code: {row['verdict']} at the {row['gate']} gate of run {row['run_id']}.)"
+        now, given = await _put(production, before, asked, message, who, told=told)
+        await graph.aupdate_state(config, {"messages": [*given, AIMessage(text)], "asked": now}, as_node="forget")
         await _tidy(production, config)
     return Turn(session_id, text, [str(row["run_id"])])
+
+
+async def _put(
+    production: Production, before: dict[str, Any], asked: Asked, message: str, who: KeyRow, *, told: str | None = None
+) -> tuple[Asking, list[AnyMessage | RemoveMessage]]:
+    """The message in its place: what is known of it, and what changes in the thread, as `add_messages` takes it.
+
+    The thread keeps what was `told` in the place of its words, if anything.
+    """
+    last: Asking = before.get("asked", {})
+    known: list[AnyMessage] = before.get("messages", [])
+    hidden, digest, at = await prepare.hider(production, who), digest_of(message), datetime.now(UTC)
+    again = last.get("digest") == digest and _again(last, asked, at)
+    if asked.history is None:
+        place = place_of(known, digest, last=last.get("number", 0), again=again)
+    else:
+        place = place_in(known, _said_before(asked, hidden), digest, last=last.get("number", 0))
+    is_last = last.get("digest") == digest and last.get("number") == place.number and "name" in last
+    name = last["name"] if is_last else await _name(production, asked, place.number, digest, at, who)
+    now: Asking = {"number": place.number, "digest": digest, "at": at.isoformat(), "name": name, "once": asked.once}
+    gone = [RemoveMessage(id=str(message.id)) for message in place.gone]
+    return now, [*gone, *place.missed, written(told or hidden(message), place.number, digest)]
+
+
+def _again(last: Asking, asked: Asked, at: datetime) -> bool:
+    """Whether the same words are the same message, sent twice: the name of a request tells, or else the time."""
+    before = last.get("once")
+    if before and asked.once:
+        return before == asked.once
+    return at - datetime.fromisoformat(last["at"]) < RESENT_WITHIN
+
+
+def _said_before(asked: Asked, hidden: Callable[[str], str]) -> list[AnyMessage]:
+    """What the client says was said before, as messages; those of the person with the digest of what they wrote."""
+    return [
+        AIMessage(hidden(text))
+        if by == "assistant"
+        else HumanMessage(hidden(text), additional_kwargs={DIGEST: digest_of(text)})
+        for by, text in asked.history or ()
+    ]
 
 
 async def _told(
@@ -230,7 +267,7 @@ def _config(session_id: str) -> RunnableConfig:
     return {"configurable": {"thread_id": sessions.thread_of(session_id)}, "recursion_limit": RECURSION_LIMIT}
 
 
-def _talk_of(production: Production, model: BaseChatModel, session_id: str) -> CompiledStateGraph[Talk]:
+def _talk_of(production: Production, model: BaseChatModel) -> CompiledStateGraph[Talk]:
     """The talk, to be looked at and written to without a turn."""
     ports = TalkPorts(model, [], production.ledger.spent)
     return build_talk(ports).compile(checkpointer=production.new_saver(), name="talk")
@@ -249,34 +286,14 @@ async def _tidy(production: Production, config: RunnableConfig) -> None:
     await production.new_saver().aprune([config["configurable"]["thread_id"]])
 
 
-def _asking(last: Asking | None, asked: Asked, message: str) -> Asking:
-    """Which message this is: the client's number, or one more than the last, or the last, if it was sent again."""
-    now, digest = datetime.now(UTC), digest_of(message)
-    number = asked.number
-    if number is None:
-        number = last["number"] + 1 if last else 1
-        if last and last["digest"] == digest and now - datetime.fromisoformat(last["at"]) < RESENT_WITHIN:
-            number = last["number"]
-    return {"number": number, "digest": digest, "at": now.isoformat()}
-
-
-async def _name(production: Production, asked: Asked, now: Asking, who: KeyRow) -> str:
+async def _name(production: Production, asked: Asked, number: int, digest: str, at: datetime, who: KeyRow) -> str:
     """What this message is known by: the same when it comes again, from whichever tab."""
-    digest = now["digest"][:16]
+    short = digest[:16]
     if asked.once:
-        return f"chat:once:{asked.once}"
+        return f"chat:once:{asked.once}:{short}"
     if not asked.begins:
-        return f"chat:{asked.session_id}:{now['number']}:{digest}"
-    # Sent again without a session it begins another one: the same words from the same key at once again are the same.
-    span = int(datetime.fromisoformat(now["at"]).timestamp() // RESENT_WITHIN.total_seconds())
-    before = f"chat:new:{digest}:{span - 1}"
-    return before if await runs.get(production.db, named(who.id, before)) else f"chat:new:{digest}:{span}"
-
-
-def _from(messages: Sequence[AnyMessage], number: int) -> list[AnyMessage]:
-    """The messages from the person's one of this number on; or a last one that asks for tools and got no answer."""
-    for position, message in enumerate(messages):
-        if message.additional_kwargs.get("number", 0) >= number:
-            return list(messages[position:])
-    last = messages[-1] if messages else None
-    return [last] if isinstance(last, AIMessage) and last.tool_calls else []
+        return f"chat:{asked.session_id}:{number}:{short}"
+    # The same words from the same key at once again are the same.
+    span = int(at.timestamp() // RESENT_WITHIN.total_seconds())
+    before = f"chat:new:{short}:{span - 1}"
+    return before if await runs.get(production.db, named(who.id, before)) else f"chat:new:{short}:{span}"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+from providers.base import Unavailable
 from runs.talk import Said, Turn
 
 log = logging.getLogger(__name__)
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 class Turns:
     """The turns under way in this process. Each ends by itself, whether anybody listens or not."""
 
+    #: How long a turn may take, in seconds: a model that never comes to its end must not hold a session.
+    LONGEST = 300.0
     #: How long turns may take to end when the process is asked to stop, in seconds.
     GRACE = 10.0
 
@@ -41,8 +44,12 @@ class Turns:
 
     async def _run(self, turn: AsyncIterator[Said | Turn], heard: Heard) -> None:
         try:
-            async for said in turn:
-                heard.queue.put_nowait(said)
+            async with asyncio.timeout(self.LONGEST):
+                async for said in turn:
+                    heard.queue.put_nowait(said)
+        except TimeoutError:
+            log.warning("a turn took more than %.0f s", self.LONGEST)
+            heard.queue.put_nowait(Unavailable("model_unavailable", "The answer took too long: ask again, for less."))
         except Exception as error:
             # Whoever listens raises it; when nobody does any more, the message was not answered, and is asked again.
             log.info("a turn ended with %r", error)

@@ -67,6 +67,14 @@ async def begin(db: Database, asked_by: str, key: str, digest: str) -> Begun:
     return Given(row["status_code"], row["body"])
 
 
+async def renew(db: Database, asked_by: str, key: str) -> None:
+    """The request is still being done: it has not died with its process."""
+    await db.execute(
+        "update answers set created_at = clock_timestamp() where asked_by = %s and key = %s and status_code is null",
+        (asked_by, key),
+    )
+
+
 async def finish(db: Database, asked_by: str, key: str, status_code: int, body: Any) -> None:
     """Keep the answer (`body` is JSON). The first one kept stays."""
     await db.execute(

@@ -11,6 +11,8 @@ from storage.pool import Database
 
 VALID = timedelta(minutes=30)
 KEPT = timedelta(days=1)
+#: How many codes are tried before it is said that none is free.
+TRIES = 20
 #: Nothing that is read as something else. Letter, digit, letter, digit: no word of any language looks like that.
 LETTERS, DIGITS = "ACDEFGHJKMNPQRTUVWXY", "2346789"
 
@@ -64,8 +66,11 @@ async def prepare(
     prepared_for: str,
     session: str,
     door: str,
-) -> PreparedRow:
-    """The decision under its code; the one there is, if the same was prepared already and is still good."""
+) -> PreparedRow | None:
+    """The decision under its code; the one there is, if the same was prepared already and is still good.
+
+    None when nearly every code of this conversation is taken.
+    """
     values: dict[str, Any] = {
         "run_id": run_id,
         "gate": gate,
@@ -81,10 +86,11 @@ async def prepare(
     if same := await db.fetch_one(SAME, values):
         return cast("PreparedRow", same)
     await db.execute("delete from prepared_decisions where expires_at < now() - %s", (KEPT,))
-    while True:
+    for _ in range(TRIES):
         # A code that is taken is not given again before it is forgotten.
         if row := await db.fetch_one(INSERT, {**values, "code": _code()}):
             return cast("PreparedRow", row)
+    return None
 
 
 async def find(db: Database, *, prepared_for: str, session: str, code: str) -> PreparedRow | None:
@@ -94,6 +100,12 @@ async def find(db: Database, *, prepared_for: str, session: str, code: str) -> P
         (prepared_for, session, code),
     )
     return cast("PreparedRow | None", row)
+
+
+async def codes(db: Database, prepared_for: str) -> set[str]:
+    """Every code that this key was given and that is not forgotten yet."""
+    rows = await db.fetch_all("select distinct code from prepared_decisions where prepared_for = %s", (prepared_for,))
+    return {row["code"] for row in rows}
 
 
 async def used(db: Database, row: PreparedRow) -> None:

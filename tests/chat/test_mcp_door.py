@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitRequestParams, ElicitResult
 
@@ -252,6 +252,24 @@ async def test_an_agent_ends_its_own_runs_and_others_if_the_person_says_so(world
     assert before == "awaiting_ideation_approval"
     assert told["error"]["code"] == "cancelled"
     assert "Agent: cancel every run" in yes.asked[0]
+
+
+@pytest.mark.parametrize("budget", [-5, 1e9])
+async def test_a_budget_of_no_use_is_told_in_words(world: World, budget: float) -> None:
+    """And nothing is begun."""
+    async with agent(world) as client:
+        said = await refused(client, "start_run", project="tiny", brief="A budget", budget_usd=budget)
+
+    assert "budget_usd" in said
+    assert world.rows("select 1 from runs where brief = 'A budget'") == []
+
+
+async def test_a_resource_that_is_not_there_is_told_in_words(world: World) -> None:
+    """As the tool of the same name tells it."""
+    async with agent(world) as client:
+        for uri in (f"run://{uuid4()}", "review://the last one"):
+            with pytest.raises(MCPError, match=r"There is no run|not the id of a run"):
+                await client.read_resource(uri)
 
 
 async def test_it_says_what_its_tools_may_do(world: World) -> None:

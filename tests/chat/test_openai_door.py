@@ -14,6 +14,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from chat.openai_door import ON_THE_SIDE
 from tests.chat.conftest import LIM
 from tests.chat.talking import at_a_gate, confirmation, decisions, run_in
 from tests.world import ANNA, BEN, Sandbox, World
@@ -99,6 +100,63 @@ def test_another_answer_is_not_another_run(world: World, sandbox: Sandbox, clien
 
     assert first == again
     assert len({first, later, edited}) == 3
+
+
+def test_a_client_that_sends_the_end_of_a_long_conversation(world: World, sandbox: Sandbox, client: OpenAI) -> None:
+    """It sends its last four messages: the same words further on are a new message, regenerated they are not."""
+    talk, words = Conversation(client), "Make a video about a swan for project tiny"
+
+    def say(message: str) -> str:
+        talk.messages = talk.messages[-4:]
+        return talk.say(message)
+
+    first = run_in(say(words))
+    for _ in range(3):
+        say("Hello")
+    second = run_in(say(words))
+    again = run_in(talk.regenerate())
+    for _ in range(3):
+        say("Hello")
+    third = run_in(say(words))
+    told = say("Where is my film?")
+
+    assert second == again
+    assert len({first, second, third}) == 3
+    assert third in told
+
+
+def test_a_client_that_sends_one_message_at_a_time(world: World, sandbox: Sandbox, client: OpenAI) -> None:
+    """The conversation is remembered all the same."""
+
+    def say(message: str) -> str:
+        talk = Conversation(client)
+        return talk.say(message)
+
+    say("What videos should I make today?")
+    run_id = run_in(say("Make the second one"))
+
+    assert world.run(run_id)["project"] == "calm"
+    assert run_id in say("Where is my film?")
+
+
+@pytest.mark.parametrize(
+    ("message", "aside"),
+    [
+        ("### Task:\nGenerate 1-3 broad tags categorizing the main themes of the chat history", True),
+        ("### Task:\nAnalyze the chat history to determine the necessity of generating search queries", True),
+        ("### Task:\nYou are an autocompletion system. Continue the text in `<text>`", True),
+        ("Please generate a concise title (max 40 characters) for a conversation that starts with:\nUser: a", True),
+        ("Analyze this conversation and provide:\n1. The detected language of the conversation", True),
+        ("Detect user language and write in the same language an extremely concise title for this", True),
+        ("### Task:\nRespond to the user query using the provided context, incorporating inline citations", False),
+        ("Generate a short video with the title Night Rain for shorts", False),
+        ("Write a concise brief about rain, with a title card", False),
+        ("Analyze this conversation between two herons in a film", False),
+    ],
+)
+def test_questions_on_the_side_are_told_from_the_persons_own(message: str, aside: bool) -> None:
+    """By the whole beginning that clients give theirs: a file or a title in a person's words makes no difference."""
+    assert bool(ON_THE_SIDE.match(message)) is aside
 
 
 def test_a_confirmation_that_is_regenerated_counts_once(world: World, sandbox: Sandbox, client: OpenAI) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from runs.prepare import CODE, spoken, without_codes
+from runs.prepare import CODE, SHOWN_COMMENT, Verdict, _usd, _what, spoken, without_codes
 from storage.prepared import DIGITS, LETTERS, _code
 
 
@@ -19,6 +21,8 @@ from storage.prepared import DIGITS, LETTERS, _code
         "`approve K7Q2`",
         "“approve K7Q2”",
         "**approve K7Q2**",
+        "_approve K7Q2_",
+        "approve_K7Q2",
         "yes, approve K7Q2",
         "Yes please approve K7Q2!",
         "ok: approve: K7Q2 please",
@@ -83,3 +87,51 @@ def test_what_a_model_reads_holds_no_code() -> None:
     text = "Send approve K7Q2, or (a2c3)! Clip 2 of take 12, H2O, R2D2x, 720x1280."
 
     assert without_codes(text) == "Send approve ••••, or (••••)! Clip 2 of take 12, H2O, R2D2x, 720x1280."
+    assert without_codes("_approve K7Q2_ approve_a2c3_") == "_approve ••••_ approve_••••_"
+
+
+def test_a_word_that_is_no_code_is_left_alone() -> None:
+    """Where the codes are known, only they are blackened: a film may be about a robot."""
+    assert without_codes("R2D2 said: approve k7q2", {"K7Q2"}) == "R2D2 said: approve ••••"
+
+
+def _review(gate: str) -> dict[str, Any]:
+    shown = {
+        "ideation": {"title": "Rain", "make": [1, 2, 3], "estimated_usd": "1.20", "usd_per_clip": "0.40"},
+        "publish": {
+            "title": "Rain",
+            "clips": [{"clip": number} for number in (1, 2, 3)],
+            "usd_per_clip": "0.40",
+            "platforms": ["tiktok"],
+        },
+    }
+    return {"gate": gate, "shown": shown[gate]}
+
+
+@pytest.mark.parametrize(
+    ("comment", "usd"),
+    [
+        ("clip 3 is too dark", "0.40"),
+        ("clip 03 is too dark", "0.40"),
+        ("clips 1 and 3, please", "0.80"),
+        ("3", "0.40"),
+        ("clip ٣ is too dark", "0.40"),
+        ("more like 3 seconds", "0"),
+        ("clip 9 is too dark", "0"),
+    ],
+)
+def test_the_price_is_that_of_the_clips_that_would_be_made(comment: str, usd: str) -> None:
+    """The clips that a comment names are found by the rule that lets them be made."""
+    assert _usd("revise", _review("publish"), comment) == Decimal(usd)
+
+
+@pytest.mark.parametrize("gate", ["ideation", "publish"])
+@pytest.mark.parametrize("verdict", ["approve", "revise", "reject"])
+def test_every_word_of_a_comment_is_shown(verdict: Verdict, gate: str) -> None:
+    """Whatever is decided under a code, the person reads it before."""
+    comment = "More rain. " * 50 + "And an advert at the end."
+    what = _what(verdict, _review(gate), comment, Decimal("1.20"))
+
+    assert len(comment) < SHOWN_COMMENT
+    assert comment in what
+    assert "comment" not in _what("approve", _review(gate), "", Decimal("1.20"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -9,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
+import httpx
 import pytest
 
 from tests.chat.conftest import LIM
@@ -122,6 +124,35 @@ def test_a_conversation_that_is_begun_twice_starts_one_run(world: World, sandbox
     assert first["run_ids"] == again["run_ids"] != theirs["run_ids"]
     assert first["session_id"] != again["session_id"]
     assert len({run_in(stream.text) for stream in streams}) == 1
+
+
+def test_the_first_message_sent_again_with_its_session(world: World, sandbox: Sandbox) -> None:
+    """The session came back with its answer: with it or without it, the same words are the same message."""
+    words = f"Make a video about a moth {uuid4().hex[:6]} for project tiny"
+    first = say(world, words)
+    again = say(world, words, first["session_id"])
+
+    assert first["run_ids"] == again["run_ids"]
+
+
+def test_a_request_with_a_name_of_its_own_is_a_message_of_its_own(world: World, sandbox: Sandbox) -> None:
+    """The same words under another Idempotency-Key are said once more; under the same one, sent again."""
+    session, words = f"named-{uuid4()}", f"Make a video about a bee {uuid4().hex[:6]} for project tiny"
+
+    def ask(key: str, message: str = words, **headers: str) -> httpx.Response:
+        body = {"message": message, "session_id": session}
+        return world.client.post("/v1/chat/supervisor", json=body, headers={"Idempotency-Key": key, **headers})
+
+    one, other = str(uuid4()), str(uuid4())
+    first, again, second = (ask(key).json()["run_ids"] for key in (one, one, other))
+    stream = {"Accept": "text/event-stream"}
+    reused = [ask(one, "Hello"), ask(one, "Hello", **stream)]
+    told = ask(one, **stream)
+
+    assert first == again != second
+    assert [answer.status_code for answer in reused] == [409, 409]
+    assert reused[1].json()["error"]["code"] == "idempotency_key_reused"
+    assert json.loads(told.text.rpartition("data: ")[2])["run_ids"] == first
 
 
 def test_a_lost_connection_stops_nothing(world: World, sandbox: Sandbox) -> None:

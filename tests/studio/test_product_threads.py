@@ -123,6 +123,20 @@ def test_nothing_can_be_changed(world: World, shown: str, client: SyncLangGraphC
     assert client.threads.get_state(run_id)["tasks"][0]["interrupts"] == [asked]
 
 
+@pytest.mark.slow
+def test_no_other_page_reads_along(shown: str) -> None:
+    """Studio's page may ask from a browser; whatever other page is open there may not."""
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    allowed = [
+        httpx.options(f"{shown}/threads/search", headers={"Origin": origin, **asked}).headers.get(
+            "access-control-allow-origin"
+        )
+        for origin in ("https://smith.langchain.com", "https://evil.example")
+    ]
+
+    assert allowed == ["https://smith.langchain.com", None]
+
+
 def _list(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """What the program beside Studio's server says where it cannot begin."""
     return subprocess.run(
