@@ -89,13 +89,14 @@ async def approve(run_id: UUID, body: Approve, parts: Parts, once: OnceDep) -> J
             digest=body.digest,
             decided_by=once.who.id,
             channel=CHANNEL,
+            request=once.key,
         )
         return await look.view(parts.production, run_id)
 
     return await once(body, do)
 
 
-@router.post("/{run_id:uuid}/cancel", response_model=Run, responses=responses(404, 409))
+@router.post("/{run_id:uuid}/cancel", response_model=Run, responses=responses(403, 404, 409))
 async def cancel_run(run_id: UUID, parts: Parts, once: OnceDep) -> JSONResponse:
     """End a run. What was ordered already is paid; nothing more is ordered."""
 
@@ -108,7 +109,7 @@ async def cancel_run(run_id: UUID, parts: Parts, once: OnceDep) -> JSONResponse:
     return await once(None, do)
 
 
-@router.post("/{run_id:uuid}/retry", response_model=Run, responses=responses(404, 409))
+@router.post("/{run_id:uuid}/retry", response_model=Run, responses=responses(403, 404, 409, 503))
 async def retry_run(run_id: UUID, parts: Parts, once: OnceDep, body: Retry | None = None) -> JSONResponse:
     """Let a failed run go on from its last checkpoint. Nothing that was paid is paid again."""
     wanted = body or Retry.model_validate({})

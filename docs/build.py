@@ -26,7 +26,7 @@ DATABASE_URL  A Postgres database; without it an embedded server starts in the d
 MYLOWARE_STORE_URL  Where clips and films are kept; without it a folder in the data folder. $ s3://bucket/films
 # Doors
 MYLOWARE_API_KEYS  The API keys, separated by commas; without any, one is made and shown once. $ a-long-secret
-MYLOWARE_LIMITED_API_KEYS  Keys that may look and start runs, and decide nothing, separated by commas. $ another-secret
+MYLOWARE_LIMITED_API_KEYS  Keys that look, start runs and cancel those, and decide nothing, by commas. $ another-secret
 MYLOWARE_PUBLIC_URL  The address under which others reach this server, for links. $ https://films.example.com
 MYLOWARE_RATE_LIMIT  Requests per minute and API key.
 # Notices

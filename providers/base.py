@@ -50,10 +50,19 @@ class Pending:
 
 @dataclass(frozen=True)
 class Failed:
-    """Finished without a result, for good. `code` is snake_case, `message` a sentence a person can act on."""
+    """Finished without a result, for good. `code` is snake_case, `message` a sentence a person can act on.
+
+    `charged` is whether it was made, and so is charged for, and only cannot be had or used.
+    """
 
     code: str
     message: str
+    charged: bool = False
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The provider does not know the order, or not any more. That may pass; whether it is charged is not known."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,13 @@ class Done:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+Fate = Pending | Failed | Missing | Done
+
+
 class Provider(Protocol):
     """Somebody who takes orders: a maker of clips, a renderer, a publisher."""
 
+    #: Who and where: somebody of the same kind at another address, or for another account, has another name.
     name: str
     #: How long after the call an order that cannot be found may still turn up.
     patience: timedelta
@@ -94,7 +107,7 @@ class Provider(Protocol):
         """Where a person can look for an order whose outcome is unknown: an address, or a few words."""
         ...
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
+    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
         """How far the order is. A result is fetched, checked and laid into the folder `into`.
 
         Raises Unavailable when it cannot be told now.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -26,6 +27,12 @@ class TooLarge(ProviderError):
 
     def __init__(self, who: str, limit: int) -> None:
         super().__init__("file_too_large", f"{who} sent a file of more than {limit // 1024**2} MiB.")
+
+
+def place_of(url: str) -> str:
+    """Where a service is, for its name: host, port and path, without a scheme or anything secret."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
 
 
 @dataclass(frozen=True)

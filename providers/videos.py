@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import httpx
 
-from providers.base import Done, Failed, Json, Pending, Progress, ProviderError, Unavailable
-from providers.http import Answer, Line, TooLarge
+from providers.base import Done, Failed, Fate, Json, Missing, Pending, Progress, ProviderError, Unavailable
+from providers.http import Answer, Line, TooLarge, place_of
 from providers.video_profiles import Profile
 
 WHO = "The video service"
@@ -53,8 +53,6 @@ class Videos:
     A request is `model`, `prompt`, `seconds` (a whole number) and `size` (pixels, "720x1280").
     """
 
-    name = "videos"
-
     def __init__(
         self,
         base_url: str,
@@ -68,6 +66,7 @@ class Videos:
         idle_seconds: float = IDLE_SECONDS,
         submit_seconds: float = SUBMIT_SECONDS,
     ) -> None:
+        self.name = f"videos:{place_of(base_url)}"
         self.patience = timedelta(seconds=profile.patience_seconds)
         self._profile = profile
         self._line = Line(client, base_url, f"Bearer {api_key}", WHO)
@@ -128,10 +127,11 @@ class Videos:
         """The list of clips, newest first, where the order's prompt would stand."""
         return f"{self._line.base_url}/videos"
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
+    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
         """How far a video is; once completed, its clip, downloaded into `into` and accepted.
 
-        `facts` are those of the accepted clip, with `model` and `provider_seconds` as the server tells them.
+        `facts` are those of the accepted clip, with `model` and `provider_seconds` as the server tells them. A video
+        that is completed is charged for, whether it can be had and used or not.
         Raises Unavailable.
         """
         answer = await self._line.read(_path(task_id))
@@ -140,7 +140,7 @@ class Videos:
         if self._profile.state(video.get("status")) == "failed":
             return self._failed(video)
         if answer.status in (404, 410):
-            return Failed("video_lost", f"{WHO} no longer knows this video; it may have been restarted.")
+            return Missing()  # restarted, perhaps, or another of several servers
         if answer.status != 200 or not isinstance(video.get("status"), str):
             raise self._line.odd(answer)
         if self._profile.state(video["status"]) == "running":
@@ -159,7 +159,7 @@ class Videos:
                 idle_seconds=self._idle_seconds,
             )
         except TooLarge as error:
-            return Failed(error.code, error.message)
+            return Failed(error.code, error.message, charged=True)
         if answer.status != 200:
             return self._unfetched(answer)
         width, _, height = str(request["size"]).partition("x")
@@ -170,7 +170,7 @@ class Videos:
         except Unavailable:
             raise
         except ProviderError as error:
-            return Failed(error.code, error.message)
+            return Failed(error.code, error.message, charged=True)
         told = {
             "model": video.get("model") or request["model"],
             "provider_seconds": _number(video.get("seconds")),
@@ -182,14 +182,17 @@ class Videos:
         if self._profile.state(answer.json().get("status")) == "failed":
             return self._failed(answer.json())
         if answer.status in (404, 410):
-            return Failed("video_expired", f"{WHO} no longer keeps the file of this video.")
+            return Failed("video_expired", f"{WHO} no longer keeps the file of this video.", charged=True)
         if answer.status >= 500 or answer.status in (401, 403, 408, 409, 425):
             raise self._line.odd(answer)
-        return Failed("video_unfetchable", f"{WHO} does not hand out the file itself (HTTP {answer.status}).")
+        said = f"{WHO} does not hand out the file itself (HTTP {answer.status})."
+        return Failed("video_unfetchable", said, charged=True)
 
     def _failed(self, video: Json) -> Failed:
         code, message = self._line.reason(video, "video_failed")
-        return Failed(code, message or f"{WHO} ended the video as {self._line.clean(video.get('status'))}.")
+        # What has expired or was deleted had been made.
+        charged = video.get("status") in ("expired", "deleted")
+        return Failed(code, message or f"{WHO} ended the video as {self._line.clean(video.get('status'))}.", charged)
 
 
 def _path(video_id: str) -> str:

@@ -26,7 +26,8 @@ from runs.artifacts import artifacts_of, whereabouts
 from runs.production import Production
 from storage import decisions
 from storage import runs as table
-from storage.locks import Busy
+from storage.locks import Busy, LockLost
+from storage.pool import DatabaseError
 from storage.runs import RunRow
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ LONGEST_WAIT = timedelta(seconds=30)
 PATIENCE, TICK = 1.0, 0.05
 #: A run that waits for orders is looked at this often even if nobody says anything.
 LOOK_AT_WAITING = timedelta(seconds=30)
+BROKEN = Unavailable("internal_error", "Something broke inside; it was written to the log.")
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,13 @@ async def _run(
         return False
     except (StepFailed, ProviderError) as error:
         await _fail(production, run, at, error.code, error.message)
+        return False
+    except (DatabaseError, LockLost):
+        raise
+    except Exception:
+        # It may be met again each time: a person is told in the end, and may let the run go on once it is mended.
+        log.exception("run %s broke in %s", run["id"], at)
+        await _wait_out(production, run, at, BROKEN)
         return False
     return True
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from providers.base import Done, Failed, Pending, Unavailable
+from providers.base import Done, Failed, Missing, Pending, Unavailable
 from runs.production import Production
 from storage.ledger import LATE_LOOK
 from storage.locks import Busy
@@ -25,8 +25,12 @@ log = logging.getLogger(__name__)
 KEPT_AS = {"clip": "clip", "render": "final_video"}
 #: Between two looks at an order: at first often, then less and less, up to the last of these seconds.
 RHYTHM = (1, 1, 2, 2, 3, 5, 5, 10, 15)
-#: How long after it was placed an order may still meet an unavailable provider before it counts as failed.
+#: How long an order is waited for whose provider is away; and one that never comes to its end.
 LOST_AFTER = {"clip": timedelta(hours=24), "render": timedelta(minutes=30), "publication": timedelta(hours=24)}
+ENDLESS = timedelta(hours=24)
+NEVER_DONE = Unavailable("never_done", "It did not come to its end within a day")
+#: How long a provider may not know an order that it has taken: one of several servers may not have heard of it.
+MISSING_AFTER = timedelta(minutes=5)
 
 
 async def collect(production: Production, key: str) -> None:
@@ -42,25 +46,42 @@ async def collect(production: Production, key: str) -> None:
 
 
 async def _bring_on(production: Production, order: OrderRow) -> None:
-    provider = production.ledger.providers[order["kind"]]
-    if order["called_at"] and order["provider"] != provider.name:
-        await _orphaned(production, order, provider.name)
-    elif order["state"] == "submitted":
-        await _look(production, order)
-    elif order["state"] == "reserved" and order["called_at"] is None:
+    if order["state"] == "reserved" and order["called_at"] is None:
         await production.ledger.place(order["key"])
-    elif order["state"] in ("reserved", "unknown"):
-        await find(production, order)
+    elif order["called_at"]:
+        await look_for(production, order)
+
+
+async def look_for(production: Production, order: OrderRow) -> bool:
+    """See what became of an order that was called; False if its provider could not be asked.
+
+    One whose provider the settings do not name any more cannot be asked for, and there is nobody to wait for: True.
+    """
+    provider = production.ledger.providers[order["kind"]]
+    if order["provider"] != provider.name:
+        await _orphaned(production, order, provider.name)
+        return True
+    return await (_look(production, order) if order["task_id"] else _find(production, order))
+
+
+def given_up(order: OrderRow) -> bool:
+    """Whether an order was waited for as long as it is waited for any."""
+    return _age(order) > LOST_AFTER[order["kind"]]
+
+
+def _age(order: OrderRow) -> timedelta:
+    """How long ago it was placed, as far as is known."""
+    return datetime.now(UTC) - (order["submitted_at"] or order["called_at"] or order["created_at"])
 
 
 async def _orphaned(production: Production, order: OrderRow, now: str) -> None:
     """The settings name another provider now. A render costs nothing and is made there; the rest must be waited for."""
+    said = f"It was ordered from {order['provider']}, and the settings name {now} now."
     if order["kind"] == "render":
-        said = f"It was ordered from {order['provider']}, and {now} renders now: try again."
-        await production.ledger.fail(order["key"], "renderer_changed", said)
+        await production.ledger.fail(order["key"], "renderer_changed", f"{said} Try again.")
         return
-    log.warning("order %s is with %s, which the settings do not name any more", order["key"], order["provider"])
-    await production.ledger.look_again(order["key"], LATE_LOOK)
+    log.warning("order %s: %s", order["key"], said)
+    await _wait(production, order, LATE_LOOK, given_up(order))
 
 
 async def _tell(production: Production, key: str) -> None:
@@ -69,7 +90,17 @@ async def _tell(production: Production, key: str) -> None:
         production.wake.advance(str(order["run_id"]))
 
 
-async def find(production: Production, order: OrderRow) -> None:
+async def _wait(production: Production, order: OrderRow, pause: timedelta, too_long: bool) -> None:
+    """Look again later; what took too long is of unknown outcome, and looked after all the same, now and then."""
+    if order["state"] == "unknown":
+        await production.ledger.look_again(order["key"], LATE_LOOK)
+    elif too_long:
+        await production.ledger.lose(order["key"])
+    else:
+        await production.ledger.look_again(order["key"], pause)
+
+
+async def _find(production: Production, order: OrderRow) -> bool:
     """The call was made and nobody knows what came of it: look it up, never make it again."""
     ledger, key, called_at = production.ledger, order["key"], order["called_at"]
     provider = ledger.providers[order["kind"]]
@@ -80,24 +111,20 @@ async def find(production: Production, order: OrderRow) -> None:
         reached("find.after")
     except Unavailable as error:
         log.info("order %s cannot be looked up now: %s", key, error.message)
-        await ledger.look_again(key, _pause(order))
-        return
+        await _wait(production, order, _pause(order), given_up(order))
+        return False
     candidates = await ledger.unbound(provider.name, found)
     for position, task_id in enumerate(candidates, start=1):
         if await ledger.bind(key, task_id):
             # Prompts are unique to their order: whatever else looks like it was made, and charged, for it too.
             await ledger.report_duplicates(key, candidates[position:])
-            return
-    if order["state"] == "unknown":
-        await ledger.look_again(key, LATE_LOOK)
-    elif datetime.now(UTC) - called_at > provider.patience:
-        await ledger.lose(key)
-    else:
-        await ledger.look_again(key, _pause(order))
+            return True
+    await _wait(production, order, _pause(order), datetime.now(UTC) - called_at > provider.patience)
+    return True
 
 
-async def _look(production: Production, order: OrderRow) -> None:
-    """Ask the provider how far it is, and keep what it made."""
+async def _look(production: Production, order: OrderRow) -> bool:
+    """Ask the provider how far it is, and keep what it made. False if it cannot be told now."""
     ledger, key = production.ledger, order["key"]
     provider = ledger.providers[order["kind"]]
 
@@ -107,28 +134,33 @@ async def _look(production: Production, order: OrderRow) -> None:
     async with _folder(production.scratch) as into:
         try:
             reached("look.before")
-            state = await provider.look(order["task_id"] or "", order["request"], into=into, progress=progress)
+            fate = await provider.look(order["task_id"] or "", order["request"], into=into, progress=progress)
             reached("look.after")
         except Unavailable as error:
-            await _unavailable(production, order, error)
-            return
-        match state:
+            log.info("order %s: %s (%s)", key, error.message, error.code)
+            await _late(production, order, error, LOST_AFTER[order["kind"]])
+            return False
+        match fate:
             case Pending(share):
-                changed = share is not None and share != order["progress"]
-                await ledger.look_again(key, _pause(order), share if changed else None)
-            case Failed(code, message):
-                await ledger.fail(key, code, message)
+                if share is not None and share != order["progress"]:
+                    await ledger.look_again(key, _pause(order), share)
+                else:
+                    await _late(production, order, NEVER_DONE, ENDLESS)
+            case Missing():
+                await _wait(production, order, _pause(order), _age(order) > MISSING_AFTER)
+            case Failed(code, message, charged):
+                await ledger.fail(key, code, message, charged=charged)
             case Done() as done:
                 await ledger.settle(key, await _kept(production, order, done))
+    return True
 
 
-async def _unavailable(production: Production, order: OrderRow, error: Unavailable) -> None:
-    log.info("order %s: %s (%s)", order["key"], error.message, error.code)
-    since = order["submitted_at"] or order["created_at"]
-    if datetime.now(UTC) - since > LOST_AFTER[order["kind"]]:
-        await production.ledger.fail(order["key"], error.code, error.message)
+async def _late(production: Production, order: OrderRow, why: Unavailable, patience: timedelta) -> None:
+    """Nothing came of it yet. A render that takes too long has failed, and costs nothing to be made anew."""
+    if order["kind"] == "render" and _age(order) > patience:
+        await production.ledger.fail(order["key"], why.code, why.message)
     else:
-        await production.ledger.look_again(order["key"], _pause(order))
+        await _wait(production, order, _pause(order), _age(order) > patience)
 
 
 async def _kept(production: Production, order: OrderRow, done: Done) -> dict[str, Any]:

@@ -7,13 +7,16 @@ from uuid import UUID
 
 from agents.asking import clean
 from graph.steps import ENDED
+from providers.base import Unavailable
 from providers.orders import Wishes
 from runs.artifacts import whereabouts
-from runs.collect import find as find_order
+from runs.collect import given_up, look_for
 from runs.decide import SHORTEST
-from runs.errors import Invalid, NotRetryable, OutcomeUnknown, RunEnded
+from runs.errors import Invalid, MayNotDecide, NotRetryable, OutcomeUnknown, RunEnded
 from runs.look import find
 from runs.production import Production
+from runs.start import chosen
+from storage import keys
 from storage import runs as table
 from storage.orders import OrderRow
 from storage.runs import RunRow
@@ -22,8 +25,13 @@ PROMPT_LIMIT = 4_000
 
 
 async def cancel(production: Production, run_id: UUID, *, by: str, channel: str, external_id: str) -> None:
-    """End a run. What was ordered already is not ordered back; nothing more is. Raises RunNotFound, RunEnded."""
+    """End a run. What was ordered already is not ordered back; nothing more is.
+
+    Raises RunNotFound, RunEnded, and MayNotDecide for somebody else's run and a key that may not decide.
+    """
     run = await find(production, run_id)
+    if run["started_by"] != by and not await keys.may_decide(production.db, by):
+        raise MayNotDecide("This key may end the runs that it started, and no others.")
     if run["status"] in ENDED:
         raise RunEnded(f"The run has ended already: it is {run['status']}.", status=run["status"])
     await table.cancel(production.db, run_id, source=channel, by=by, external_id=external_id)
@@ -45,8 +53,11 @@ async def retry(
 
     `not_made` is a person's word that orders of unknown outcome were not made: they are looked for once more, and
     those that are not found are ordered again. `prompts` are other words for clips that failed, by number; `drop`
-    are the numbers of failed clips to do without. Raises RunNotFound, NotRetryable, OutcomeUnknown, Invalid.
+    are the numbers of failed clips to do without: an earlier take stays in the film, if there is one. Raises
+    MayNotDecide, RunNotFound, NotRetryable, OutcomeUnknown, Invalid, and Unavailable when it cannot be looked for.
     """
+    if not await keys.may_decide(production.db, by):
+        raise MayNotDecide("This key may not let a run go on, which may cost money: somebody whose key may has to.")
     run = await find(production, run_id)
     error = run["error"] or {}
     if run["status"] != "failed" or not error.get("retryable"):
@@ -61,16 +72,17 @@ async def retry(
 async def _wishes(production: Production, run: RunRow, prompts: Mapping[int, str], drop: Sequence[int]) -> Wishes:
     """What the person wants of failed clips. Raises Invalid for a clip that did not fail."""
     newest: dict[int, OrderRow] = {}
-    for order in await production.ledger.of_run(run["id"]):
-        if order["kind"] == "clip":
-            _, _, number, take = order["key"].split(":")
-            if int(number) not in newest or int(take) > int(newest[int(number)]["key"].rsplit(":", 1)[1]):
-                newest[int(number)] = order
+    orders = [order for order in await production.ledger.of_run(run["id"]) if order["kind"] == "clip"]
+    for order in orders:
+        _, _, number, take = order["key"].split(":")
+        if int(number) not in newest or int(take) > int(newest[int(number)]["key"].rsplit(":", 1)[1]):
+            newest[int(number)] = order
     failed = {number for number, order in newest.items() if order["state"] in ("failed", "unknown")}
     if strange := sorted({*prompts, *drop} - failed):
         raise Invalid(f"Clip {strange[0]} did not fail.", field="drop" if strange[0] in drop else "prompts")
-    left = len(newest) - len(set(drop))
-    project = production.projects[run["project"]].with_options(run["options"])
+    made = {int(order["key"].split(":")[2]) for order in orders if order["state"] == "settled"}
+    left = len(newest) - len(set(drop) - made)
+    project = chosen(production, run["project"], run["options"])
     if drop and left * project.clip_seconds - max(0, left - 1) * project.crossfade_seconds < SHORTEST:
         raise Invalid(f"Without these clips the film would be shorter than {SHORTEST} s.", field="drop")
     words = {str(number): clean(text) for number, text in prompts.items()}
@@ -80,15 +92,18 @@ async def _wishes(production: Production, run: RunRow, prompts: Mapping[int, str
 
 
 async def _settle_unknown(production: Production, run_id: UUID, *, not_made: bool, by: str, channel: str) -> None:
+    """Look for the orders of unknown outcome once more, and close those that the person says were not made."""
     unknown = [order for order in await production.ledger.of_run(run_id) if order["state"] == "unknown"]
-    for order in unknown:
-        await find_order(production, order)
-    lost = [o for o in await production.ledger.of_run(run_id) if o["state"] == "unknown"]
+    asked = {order["key"]: await look_for(production, order) for order in unknown}
+    # Only those that were there when the person asked: of any later one they know nothing.
+    lost = [o for o in await production.ledger.of_run(run_id) if o["state"] == "unknown" and o["key"] in asked]
     if lost and not not_made:
         raise OutcomeUnknown(
             "It is not known whether what was ordered was made. Look at the provider; if it was not, "
             "try again with not_made, and it is ordered again.",
             orders=[whereabouts(production, order) for order in lost],
         )
+    if any(not asked[order["key"]] and not given_up(order) for order in lost):
+        raise Unavailable("provider_unavailable", "The provider cannot be asked now what was made: try again later.")
     if lost:
-        await production.ledger.declare_not_made(run_id, by=by, channel=channel)
+        await production.ledger.declare_not_made(run_id, [o["key"] for o in lost], by=by, channel=channel)

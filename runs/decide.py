@@ -15,6 +15,7 @@ from providers.orders import ClipNote, digest_of
 from runs.errors import BudgetExceeded, GateNotOpen, Invalid, MayNotDecide, StaleReview
 from runs.look import find
 from runs.production import Production
+from runs.start import chosen
 from storage import decisions, keys
 from storage import runs as table
 from storage.decisions import DecisionRow, Verdict
@@ -39,18 +40,22 @@ async def decide(
     digest: str | None = None,
     decided_by: str,
     channel: str,
+    request: str | None = None,
 ) -> DecisionRow:
     """Keep a person's decision about the review that this gate has open.
 
     At the ideation gate `approve` takes `edits` (the ideas as the reviewer wants them) or `keep` (the numbers of
     those to keep, in their order). At the publish gate `approve` takes `edits` of caption and hashtags, and
     `revise` those and overlays, `clips` to make again with a note each, and `takes` to use instead. `digest` is
-    that of what the reviewer saw. Raises MayNotDecide, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded or
-    Invalid.
+    that of what the reviewer saw. `request` is the name of the request, where it has one: the same one again is the
+    same decision, whatever the gate shows by then. Raises MayNotDecide, RunNotFound, GateNotOpen, StaleReview,
+    BudgetExceeded, ProjectNotFound or Invalid.
     """
     if not await keys.may_decide(production.db, decided_by):
         raise MayNotDecide("This key may not decide: somebody whose key may has to.")
     run = await find(production, run_id)
+    if request and (known := await decisions.by_request(production.db, run_id, decided_by, request)):
+        return known
     review = run["review"]
     if review is None or review["gate"] != gate:
         raise await _not_open(production, run_id, gate)
@@ -84,6 +89,7 @@ async def decide(
             takes=wishes.takes or None,
             decided_by=decided_by,
             channel=channel,
+            request=request,
         ),
     )
     if row is None:
@@ -168,7 +174,7 @@ def _takes_known(takes: Mapping[str, int], shown: dict[str, Any]) -> None:
 
 
 def _still_a_film(production: Production, run: RunRow, approved: dict[str, Any]) -> None:
-    project = production.projects[run["project"]].with_options(run["options"])
+    project = chosen(production, run["project"], run["options"])
     many = len(approved["ideas"])
     seconds = many * project.clip_seconds - (many - 1) * project.crossfade_seconds
     if seconds < SHORTEST:

@@ -173,10 +173,7 @@ class _Teller:
         where = ", ".join((order["result"] or {}).get("platforms") or {})
         text = f"{_name(order)} {done}{f' on {where}' if where else ''}."
         told = [_line(event, WHAT[order["kind"]], order["provider"], text, _facts(order))]
-        if order["spent_usd"]:
-            text = f"{order['provider']} charged {_usd(order['spent_usd'])} for {_name(order, small=True)}."
-            told.append(_charge(event["created_at"], order, text))
-        return told
+        return [*told, self._charged(event, order)] if order["spent_usd"] else told
 
     def _failed(self, event: Event) -> list[Line]:
         order, said = self.orders[event["subject"] or ""], event["payload"]
@@ -184,9 +181,16 @@ class _Teller:
             text, who = f"{_name(order)} was not ordered: {said['message']}", "myloware"
         else:
             text, who = f"{_name(order)} came to nothing: {said['message']}", said.get("by", order["provider"])
+        told = [_line(event, WHAT[order["kind"]], who, text, _facts(order) | {"error": said})]
+        if order["spent_usd"]:
+            return [*told, self._charged(event, order)]
         if order["amount_usd"] and order["state"] == "failed":
-            text += f" {_usd(order['amount_usd'])} were given back."
-        return [_line(event, WHAT[order["kind"]], who, text, _facts(order) | {"error": said})]
+            told[0]["text"] += f" {_usd(order['amount_usd'])} were given back."
+        return told
+
+    def _charged(self, event: Event, order: OrderRow) -> Line:
+        text = f"{order['provider']} charged {_usd(order['spent_usd'] or Decimal(0))} for {_name(order, small=True)}."
+        return _charge(event["created_at"], order, text)
 
     def _unknown(self, event: Event) -> list[Line]:
         order = self.orders[event["subject"] or ""]

@@ -36,13 +36,13 @@ where number = %(decision)s and run_id = %(run_id)s and (
 CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}
 CANCELLED = "select 1 from events where run_id = %s and kind = 'cancel.requested' limit 1"
 
-# What is reserved and not settled counts as spent; what failed was given back.
+# What is reserved and not settled counts as spent; what failed was given back, unless it was charged for.
 COMMITTED = """
 with today as (select date_trunc('day', now() at time zone 'utc') at time zone 'utc' as began),
 counted as (
     select orders.run_id, orders.created_at, coalesce(spent_usd, amount_usd) as usd, other.project
     from orders left join runs as other on other.id = orders.run_id, today
-    where state <> 'failed' and (orders.run_id = %(run_id)s or orders.created_at >= began))
+    where (state <> 'failed' or spent_usd > 0) and (orders.run_id = %(run_id)s or orders.created_at >= began))
 select run.cap_usd as run_cap, run.project,
        coalesce(sum(usd) filter (where counted.run_id = run.id), 0) as run,
        coalesce(sum(usd) filter (where counted.created_at >= began), 0) as day,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypedDict, cast
@@ -32,6 +33,7 @@ class DecisionRow(TypedDict):
     takes: dict[str, int] | None
     decided_by: str
     channel: str
+    request: str | None
     decided_at: datetime
     previous_hash: str
     hash: str
@@ -39,7 +41,10 @@ class DecisionRow(TypedDict):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decision as it is given: for the review of `gate` numbered `revision`, which showed `seen_digest`."""
+    """A decision as it is given: for the review of `gate` numbered `revision`, which showed `seen_digest`.
+
+    `request` is the Idempotency-Key that it came with.
+    """
 
     gate: str
     revision: int
@@ -52,25 +57,33 @@ class Verdict:
     takes: dict[str, int] | None
     decided_by: str
     channel: str
+    request: str | None = None
 
 
 GENESIS = "0" * 64
 
 INSERT = """
 insert into decisions (number, run_id, gate, revision, verdict, seen_digest, approved_digest, comment, edits, clips,
-                       takes, decided_by, channel, decided_at, previous_hash, hash)
+                       takes, decided_by, channel, request, decided_at, previous_hash, hash)
 values (%(number)s, %(run_id)s, %(gate)s, %(revision)s, %(verdict)s, %(seen_digest)s, %(approved_digest)s,
-        %(comment)s, %(edits)s, %(clips)s, %(takes)s, %(decided_by)s, %(channel)s, %(decided_at)s, %(previous_hash)s,
-        %(hash)s)
+        %(comment)s, %(edits)s, %(clips)s, %(takes)s, %(decided_by)s, %(channel)s, %(request)s, %(decided_at)s,
+        %(previous_hash)s, %(hash)s)
 """
 
 # The one lock of the chain: rows are appended one after the other.
 CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
 
 
-def hash_of(row: dict[str, Any]) -> str:
-    """The hash of a decision: of everything in its row, the hash of the one before it among that."""
-    said = {key: value for key, value in row.items() if key != "hash"}
+#: Columns that came later: where one is empty, a decision is hashed as if it did not exist yet.
+LATER = ("takes", "request")
+
+
+def hash_of(row: Mapping[str, Any], *, empty: Collection[str] = ()) -> str:
+    """The hash of a decision: of everything in its row, the hash of the one before it among that.
+
+    `empty` are the columns among `LATER` that are hashed although they are empty.
+    """
+    said = {key: row[key] for key in row if key != "hash" and not (row[key] is None and key in set(LATER) - set(empty))}
     said["run_id"] = str(said["run_id"])
     said["decided_at"] = said["decided_at"].astimezone(UTC).isoformat()
     return digest_of(said)
@@ -79,11 +92,14 @@ def hash_of(row: dict[str, Any]) -> str:
 async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | None:
     """Keep the decision and close the gate. None if that review is not open, or not what was seen, any more.
 
-    Of any number who decide at once, one gets the row: the run's row is locked while it is looked at.
+    A decision that was kept for the same request already is the one. Of any number who decide at once, one gets the
+    row: the run's row is locked while it is looked at.
     """
     async with db.transaction() as conn:
         cursor = await conn.execute("select status, review from runs where id = %s for update", (run_id,))
         run = await cursor.fetchone()
+        if known := await _by_request(conn, run_id, verdict.decided_by, verdict.request):
+            return known
         review = run and run["review"]
         wanted = (verdict.gate, verdict.revision, verdict.seen_digest)
         if not review or (review["gate"], review["revision"], review["digest"]) != wanted:
@@ -105,6 +121,21 @@ async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | 
         }
         await record(conn, source=verdict.channel, kind="decision.made", run_id=run_id, payload=payload)
     return row
+
+
+async def by_request(db: Database, run_id: UUID, decided_by: str, request: str | None) -> DecisionRow | None:
+    """The decision about this run that came with this Idempotency-Key of this one, if there is one."""
+    async with db.transaction() as conn:
+        return await _by_request(conn, run_id, decided_by, request)
+
+
+async def _by_request(
+    conn: AsyncConnection[dict[str, Any]], run_id: UUID, decided_by: str, request: str | None
+) -> DecisionRow | None:
+    cursor = await conn.execute(
+        "select * from decisions where run_id = %s and decided_by = %s and request = %s", (run_id, decided_by, request)
+    )
+    return cast("DecisionRow | None", await cursor.fetchone())
 
 
 async def _append(conn: AsyncConnection[dict[str, Any]], run_id: UUID, verdict: Verdict) -> DecisionRow:
@@ -158,7 +189,8 @@ async def verify(db: Database) -> list[str]:
             faults.append(f"Decision {expected} is missing before decision {row['number']}.")
         if row["previous_hash"] != previous:
             faults.append(f"Decision {row['number']} does not follow the one before it.")
-        if row["hash"] != hash_of(row):
+        # For a while `takes` was hashed also where there were none.
+        if row["hash"] not in (hash_of(row), hash_of(row, empty=("takes",))):
             faults.append(f"Decision {row['number']} was changed after it was made.")
         previous, expected = row["hash"], row["number"] + 1
     hashes = {row["number"]: row["hash"] for row in rows}

@@ -143,8 +143,8 @@ class Ledger(Orders):
             await self.fail(key, error.code, error.message)
             return
         await self.db.execute(
-            "update orders set called_at = null, looks = looks + 1, next_look_at = now() + %s"
-            " where key = %s and state = 'reserved'",
+            "update orders set state = 'reserved', called_at = null, looks = looks + 1, next_look_at = now() + %s"
+            " where key = %s and state in ('reserved', 'unknown') and task_id is null",
             (timedelta(seconds=min(2**looks, 60)), key),
         )
 
@@ -153,7 +153,8 @@ class Ledger(Orders):
         moved = await self._move(
             "update orders set state = 'submitted', task_id = %(task_id)s, submitted_at = now(), looks = 0,"
             " next_look_at = now() + %(look)s where key = %(key)s and state in ('reserved', 'unknown')"
-            " and not exists (select from orders as o where o.provider = orders.provider and o.task_id = %(task_id)s)",
+            " and task_id is null and not exists (select from orders as o"
+            " where o.provider = orders.provider and o.task_id = %(task_id)s)",
             key,
             "order.submitted",
             {"task_id": task_id},
@@ -169,41 +170,46 @@ class Ledger(Orders):
         """Close an order that was fulfilled; what was reserved for it is spent. False if it was over already."""
         return await self._move(
             "update orders set state = 'settled', spent_usd = amount_usd, result = %(result)s, settled_at = now(),"
-            " progress = 1, next_look_at = null where key = %(key)s and state = 'submitted'",
+            " progress = 1, next_look_at = null where key = %(key)s and state in ('submitted', 'unknown')",
             key,
             "order.settled",
             {name: result[name] for name in ("digest", "seconds") if name in result},
             result=Jsonb(dict(result)),
         )
 
-    async def fail(self, key: str, code: str, message: str) -> bool:
-        """Close an order that came to nothing; what was reserved for it is given back. False if it was over."""
-        said = {"code": code, "message": message}
+    async def fail(self, key: str, code: str, message: str, *, charged: bool = False) -> bool:
+        """Close an order that came to nothing. False if it was over.
+
+        What was reserved for it is given back, unless it is `charged` for all the same: then it is spent.
+        """
+        said = {"code": code, "message": message, **({"charged": True} if charged else {})}
         return await self._move(
-            "update orders set state = 'failed', spent_usd = 0, result = %(result)s, settled_at = now(),"
-            " next_look_at = null where key = %(key)s and state in ('reserved', 'submitted')",
+            "update orders set state = 'failed', spent_usd = case when %(charged)s then amount_usd else 0 end,"
+            " result = %(result)s, settled_at = now(), next_look_at = null"
+            " where key = %(key)s and state in ('reserved', 'submitted', 'unknown')",
             key,
             "order.failed",
             said,
             result=Jsonb(said),
+            charged=charged,
         )
 
     async def lose(self, key: str) -> bool:
-        """Call the outcome of an order that was called and cannot be found unknown: a person has to say.
+        """Call the outcome of an order unknown that was called and cannot be found, or never ends: a person has to say.
 
-        It is looked for all the same, now and then: what turns up late is still bound.
+        It is looked after all the same, now and then: what turns up late still counts.
         """
         return await self._move(
             "update orders set state = 'unknown', next_look_at = now() + %(look)s"
-            " where key = %(key)s and state = 'reserved'",
+            " where key = %(key)s and state in ('reserved', 'submitted')",
             key,
             "order.unknown",
             {},
             look=LATE_LOOK,
         )
 
-    async def declare_not_made(self, run_id: UUID | str, *, by: str, channel: str) -> list[str]:
-        """Close the orders of a run whose outcome is unknown, because a person says they were not made.
+    async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], *, by: str, channel: str) -> list[str]:
+        """Close those of these orders of a run whose outcome is unknown, because a person says they were not made.
 
         What was reserved for them is given back. Returns their keys.
         """
@@ -211,14 +217,14 @@ class Ledger(Orders):
         async with self.db.transaction() as conn:
             cursor = await conn.execute(
                 "update orders set state = 'failed', spent_usd = 0, result = %s, settled_at = now(),"
-                " next_look_at = null where run_id = %s and state = 'unknown' returning key",
-                (Jsonb(said), run_id),
+                " next_look_at = null where run_id = %s and key = any(%s) and state = 'unknown' returning key",
+                (Jsonb(said), run_id, list(keys)),
             )
-            keys = [str(row["key"]) for row in await cursor.fetchall()]
-            for key in keys:
+            closed = [str(row["key"]) for row in await cursor.fetchall()]
+            for key in closed:
                 payload = {**said, "by": by}
                 await record(conn, source=channel, kind="order.failed", run_id=run_id, subject=key, payload=payload)
-        return keys
+        return closed
 
     async def report_duplicates(self, key: str, task_ids: Sequence[str]) -> None:
         """Tell the feed that the provider made an order more than once, which it charges for. Told once for each."""

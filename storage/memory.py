@@ -175,8 +175,8 @@ class MemoryLedger:
             except Unavailable:
                 return
             match state:
-                case Failed(code, message):
-                    _fail(kept, code, message)
+                case Failed(code, message, charged):
+                    _fail(kept, code, message, charged=charged)
                 case Done(file=file, facts=facts):
                     digest = {"digest": await self._files.keep(file)} if file is not None else {}
                     kept.result, kept.state = {**facts, **digest}, "settled"
@@ -224,8 +224,8 @@ def _approved(order: Order) -> bool:
     return order.kind == "render" or (approval is not None and approval.decision == 0 and approval.digest != "")
 
 
-def _fail(kept: _Kept, code: str, message: str) -> None:
-    kept.state, kept.result = "failed", {"code": code, "message": message}
+def _fail(kept: _Kept, code: str, message: str, *, charged: bool = False) -> None:
+    kept.state, kept.result = "failed", {"code": code, "message": message, **({"charged": True} if charged else {})}
 
 
 async def _untold(_share: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection, Error, OperationalError
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -15,8 +15,9 @@ from storage.points import reached
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 Params = Sequence[Any] | Mapping[str, Any]
-#: What everything here raises while the database cannot be reached.
+#: What everything here raises while the database cannot be reached; and whatever it says of its errors.
 DatabaseAway = OperationalError
+DatabaseError = Error
 #: How long to wait for a connection, in seconds: a restart of the database is not noticed, an outage is told soon.
 PATIENCE = 10.0
 

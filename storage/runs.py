@@ -272,8 +272,10 @@ async def take(db: Database, run_id: UUID | str) -> RunRow | None:
 
 
 async def rest(db: Database, run_id: UUID | str) -> None:
-    """Look at a run no more until something happens."""
-    await db.execute("update runs set next_look_at = null where id = %s", (run_id,))
+    """Look at a run that has ended no more until something happens; one that a person let go on is left alone."""
+    await db.execute(
+        "update runs set next_look_at = null where id = %s and status in ('completed', 'failed')", (run_id,)
+    )
 
 
 async def due(db: Database, *, limit: int = 100, put_off: timedelta = timedelta(seconds=1.5)) -> list[str]:

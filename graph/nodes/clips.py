@@ -70,7 +70,8 @@ async def await_clips(state: State, *, ports: Ports) -> State:
     """Waits until every clip of this round is made or failed.
 
     A failed one is taken again: with other words if moderation refused it, once; as often as the project says if
-    not; and as a person wants who asked to try again. One bad clip never costs the others.
+    not; and as a person wants who asked to try again, without whom none is that was charged for. One bad clip never
+    costs the others.
     """
     shots = {number: state["shots"][str(number)] for number in state["ordered"]}
     standing = await all_over([shot["key"] for shot in shots.values()], "clips", ports)
@@ -86,8 +87,10 @@ async def await_clips(state: State, *, ports: Ports) -> State:
     change: State = {"clips": clips, "made": made, "failed_shots": failed}
     if failed and await asked_again(state, ports):
         wishes = await ports.inbox.wishes(state["run"]["id"])
-        change["dropped"] = sorted({*state.get("dropped", []), *(set(wishes["drop"]) & set(failed))})
-        change["failed_shots"] = [number for number in failed if number not in change["dropped"]]
+        given_up = set(wishes["drop"]) & set(failed)
+        # A clip that was to be made again is there, in an earlier take: that one stays in the film.
+        change["dropped"] = sorted({*state.get("dropped", []), *(n for n in given_up if str(n) not in clips)})
+        change["failed_shots"] = [number for number in failed if number not in given_up]
         change["prompts"] = {**state.get("prompts", {}), **wishes["prompts"]}
         return change
     for number in failed:
@@ -100,7 +103,7 @@ async def await_clips(state: State, *, ports: Ports) -> State:
 def _taken_again(state: State, of_clip: Standing, shot: Shot, takes: int) -> bool:
     """Whether a failed clip is taken again without asking anybody."""
     code = of_clip.result.get("code")
-    if of_clip.state == "unknown" or code in REFUSED_HERE:
+    if of_clip.state == "unknown" or code in REFUSED_HERE or of_clip.result.get("charged"):
         return False
     if code in MODERATED:
         return str(shot["number"]) not in state.get("prompts", {})

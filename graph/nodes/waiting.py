@@ -41,7 +41,8 @@ def not_made(what: str, standing: Standing) -> StepFailed:
         return StepFailed(code, f"{what} may or may not have been made: look at the provider.")
     code = standing.result.get("code", f"{standing.kind}_failed")
     said = str(standing.result.get("message", "the provider gave no reason")).rstrip(".")
-    return StepFailed(code, f"{what} could not be made: {said}.")
+    charged = f" It is charged for all the same: {standing.amount_usd} USD." if standing.result.get("charged") else ""
+    return StepFailed(code, f"{what} could not be made: {said}.{charged}")
 
 
 def ended(code: str, message: str) -> State:

@@ -19,6 +19,7 @@ from providers.base import (
     ArtifactMissing,
     Done,
     Failed,
+    Fate,
     Files,
     Json,
     NotSent,
@@ -27,7 +28,7 @@ from providers.base import (
     Refused,
     Unavailable,
 )
-from providers.http import Line
+from providers.http import Line, place_of
 from providers.publications.post import Post, id_of, read_post
 
 WHO = "Upload-Post"
@@ -49,8 +50,8 @@ class UploadPost:
     A request is `digest`, `caption`, `platforms` and, if wanted, `hashtags`, `title` and `request_id`.
     """
 
-    name = "upload_post"
-    patience = timedelta(seconds=120)
+    #: Longer than the longest upload: until then it may still be under way.
+    patience = timedelta(seconds=UPLOAD_SECONDS + 120)
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class UploadPost:
         *,
         upload_seconds: float = UPLOAD_SECONDS,
     ) -> None:
+        self.name = f"upload_post:{place_of(base_url)}:{profile_user}"
         self._line = Line(client, base_url, f"Apikey {api_key}", WHO)
         self._user = profile_user
         self._files = files
@@ -79,7 +81,7 @@ class UploadPost:
             file = await asyncio.to_thread(film.open, "rb")
         except (ArtifactMissing, ArtifactChanged) as error:
             raise Refused(error.code, error.message) from error
-        except OSError as error:
+        except (OSError, Unavailable) as error:
             raise NotSent("artifact_unreadable", "The film cannot be read from the store.") from error
         with file:
             answer = await self._line.place(
@@ -109,7 +111,7 @@ class UploadPost:
         """The status of the upload under the id it was sent with, which was chosen before the call."""
         return f"{self._line.base_url}/uploadposts/status?request_id={id_of(request, key)}"
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
+    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
         """How far a publication is. Done as soon as one platform has it; those that have not are in `failed`.
 
         `facts`: `platforms` by name with `url`, `post_id` and, where the film only reached the drafts,

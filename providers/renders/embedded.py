@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from providers.base import Done, Failed, Files, Json, Pending, Progress, ProviderError, Unavailable
+from providers.base import Done, Failed, Fate, Files, Json, Progress, ProviderError, Unavailable
 from providers.media.child import ChildDied, ask
 from providers.media.timeline import timeline
 from providers.orders import digest_of
@@ -46,7 +46,7 @@ class EmbeddedRenders:
         """Nowhere: it is made on this machine, and never of unknown outcome."""
         return "this machine"
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
+    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
         """Render the film into `into` and judge it.
 
         The facts are seconds, width, height, fps, codec, lufs (None for silence), size_bytes, renderer, and

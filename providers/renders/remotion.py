@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from providers.base import (
     Done,
     Failed,
+    Fate,
     Json,
     NotSent,
     OutcomeUnknown,
@@ -101,7 +102,7 @@ class RemotionRenders:
         """The render at the service, under the id that it was given before the call."""
         return f"{self._line.base_url}/renders/{_render_id(request, key)}"
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
+    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
         """How far the render is; once done, the film: fetched into `into`, its sound mastered, and judged.
 
         The facts are those of an embedded render. Raises Unavailable.

@@ -205,3 +205,25 @@ def test_the_publish_gate(world: World, sandbox: Sandbox) -> None:
     assert (run["artifacts"]["publication"]["caption"], run["revision"]) == ("Only fog.", 3)
     takes = [(clip["clip"], clip["take"]) for clip in run["artifacts"]["clip_manifest"]["clips"]]
     assert takes == [(1, 1), (1, 2)]
+
+
+def test_the_same_key_is_the_same_decision_also_after_a_crash(at_ideation: dict[str, Any], world: World) -> None:
+    """The process died between the decision and its answer; meanwhile the gate shows something else."""
+    run_id, key = at_ideation["run_id"], {"Idempotency-Key": str(uuid4())}
+    body = {"gate": "ideation", "approved": False, "comment": "More rain"}
+    first = world.client.post(f"/v1/runs/{run_id}/approve", json=body, headers=key)
+    world.until(run_id, IDEATION, revision=2)
+    lost = world.rows(
+        "update answers set status_code = null, body = null, created_at = now() - interval '1 minute'"
+        " where key = %s returning key",
+        key["Idempotency-Key"],
+    )
+    again = world.client.post(f"/v1/runs/{run_id}/approve", json=body, headers=key)
+    other = world.client.post(f"/v1/runs/{run_id}/approve", json=body, headers={"Idempotency-Key": str(uuid4())})
+
+    assert (first.status_code, again.status_code, other.status_code) == (200, 200, 200)
+    assert len(lost) == 1
+    assert again.json()["revision"] == 2
+    made = world.rows("select revision, request from decisions where run_id = %s order by number", run_id)
+    assert [row["revision"] for row in made] == [1, 2]
+    assert made[0]["request"] == key["Idempotency-Key"]

@@ -239,6 +239,28 @@ def test_a_key_without_the_right_cannot_decide(world: World, sandbox: Sandbox) -
     assert world.rows("select 1 from prepared_decisions where run_id = %s", run_id) == []
 
 
+def test_a_key_without_the_right_lets_no_run_go_on_and_ends_only_its_own(world: World, sandbox: Sandbox) -> None:
+    """A retry may order again, with other words; the end of a run is like a rejection."""
+    headers, theirs = {"X-API-Key": LIM}, at_a_gate(world)
+    own = say(world, f"Make a video about fern {uuid4().hex[:6]} for project tiny", key=LIM)["run_ids"][0]
+    failed = world.start("A run that failed")
+    world.rows(
+        'update runs set status = \'failed\', error = \'{"code": "x", "message": "X.", "retryable": true}\''
+        " where id = %s returning id",
+        failed,
+    )
+    refused = [
+        world.client.post(f"/v1/runs/{failed}/retry", json=body, headers=headers)
+        for body in ({}, {"not_made": True}, {"prompts": {"1": "Anything"}})
+    ]
+    refused.append(world.client.post(f"/v1/runs/{theirs}/cancel", headers=headers))
+    ended = world.client.post(f"/v1/runs/{own}/cancel", headers=headers)
+
+    assert [(r.status_code, r.json()["error"]["code"]) for r in refused] == [(403, "may_not_decide")] * 4
+    assert ended.json()["error"]["code"] == "cancelled"
+    assert world.run(theirs)["status"] == "awaiting_ideation_approval"
+
+
 def test_a_stale_code_decides_nothing(world: World, sandbox: Sandbox) -> None:
     """What was shown has changed meanwhile; the person is told, and asks again."""
     run_id = at_a_gate(world)

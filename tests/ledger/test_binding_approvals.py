@@ -129,6 +129,8 @@ async def decided(db: Database, many: int) -> None:
 
 
 TAMPERING = {
+    "another name of the request": "update decisions set request = 'other' where number = 2",
+    "takes added": "update decisions set takes = '{\"1\": 2}' where number = 2",
     "edited": "update decisions set comment = 'Go on.' where number = 3",
     "edited verdict": "update decisions set verdict = 'reject' where number = 2",
     "removed in the middle": "delete from decisions where number = 3",
@@ -153,6 +155,26 @@ async def test_tampering_is_found(production: Production, how: str) -> None:
             await connection.execute(statement)  # type: ignore[arg-type]
 
     assert await decisions.verify(production.db) != []
+
+
+async def test_decisions_from_before_a_column_came(production: Production) -> None:
+    """Those that were hashed without the columns that came later, or with an empty one of them, are whole."""
+    await decided(production.db, 2)
+    (first, second) = await production.db.fetch_all("select * from decisions order by number")
+    older = decisions.hash_of(first, empty=("takes",))
+    second = {**second, "previous_hash": older}
+    for number, digest, previous in ((1, older, first["previous_hash"]), (2, decisions.hash_of(second), older)):
+        await production.db.execute(
+            "update decisions set hash = %s, previous_hash = %s where number = %s", (digest, previous, number)
+        )
+        await production.db.execute(
+            "update events set payload = payload || jsonb_build_object('hash', %s::text)"
+            " where kind = 'decision.made' and payload ->> 'number' = %s",
+            (digest, str(number)),
+        )
+
+    assert older != first["hash"]
+    assert await decisions.verify(production.db) == []
 
 
 def test_audit_verify(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,7 @@ async def test_answer_after_the_person_gave_up(production: Production, shops: Sh
     async def slow(request, *, key):
         task_id = await real(request, key=key)
         await production.ledger.lose(key)
-        await production.ledger.declare_not_made(run, by="anna", channel="api")
+        await production.ledger.declare_not_made(run, [key], by="anna", channel="api")
         return task_id
 
     shops.clip.submit = slow  # type: ignore[method-assign]

@@ -15,6 +15,8 @@ import pytest
 from providers.base import (
     Done,
     Failed,
+    Fate,
+    Missing,
     NotSent,
     OutcomeUnknown,
     Pending,
@@ -290,7 +292,7 @@ def test_patience() -> None:
 # ---- look
 
 
-async def look(maker: Videos, into: Path, task_id: str = "video_1") -> Pending | Failed | Done:
+async def look(maker: Videos, into: Path, task_id: str = "video_1") -> Fate:
     return await maker.look(task_id, REQUEST, into=into, progress=no_progress)
 
 
@@ -328,19 +330,51 @@ async def test_not_finished(tmp_path: Path, video: dict[str, Any], share: float 
          "video_failed", "Bad prompt"),
         (always(500, {"status": "failed", "error": {"code": 500, "message": "OOM"}}), "video_failed", "OOM"),
         (always(404, {"status": "failed", "error": {"code": 404, "message": "LoRA"}}), "video_failed", "LoRA"),
-        (always(404, {"error": {"code": "not_found", "message": "?"}}), "video_lost", None),
-        (always(404, b"<html>"), "video_lost", None),
-        (always(410), "video_lost", None),
     ],
 )  # fmt: skip
 async def test_failed(tmp_path: Path, respond: Respond, code: str, message: str | None) -> None:
-    """A job that failed is told with its reason, also inside an HTTP error; one that is gone is lost for good."""
+    """A job that failed is told with its reason, also inside an HTTP error."""
     maker, _ = videos(respond)
     ended = await look(maker, tmp_path)
 
     assert isinstance(ended, Failed)
     assert ended.code == code
     assert message in (None, ended.message)
+
+
+@pytest.mark.parametrize(
+    "respond",
+    [
+        always(404, {"error": {"code": "not_found", "message": "?"}}),
+        always(404, b"<html>"),
+        always(410),
+    ],
+    ids=["not found", "a page", "gone"],
+)
+async def test_missing(tmp_path: Path, respond: Respond) -> None:
+    """A job that the server does not know has not failed: another of its servers may."""
+    maker, _ = videos(respond)
+
+    assert await look(maker, tmp_path) == Missing()
+
+
+@pytest.mark.parametrize(("status", "charged"), [("failed", False), ("expired", True), ("deleted", True)])
+async def test_what_was_made_is_charged(tmp_path: Path, status: str, charged: bool) -> None:
+    """Whether it can still be had or not."""
+    maker, _ = videos(always(200, {"status": status}))
+    ended = await look(maker, tmp_path)
+
+    assert isinstance(ended, Failed)
+    assert ended.charged is charged
+
+
+async def test_a_server_has_a_name_of_its_own() -> None:
+    """Its host, port and path, and nothing secret: what another one took is not asked for here."""
+    async with httpx.AsyncClient() as client:
+        urls = ("http://maker/v1/", "http://maker:81/v1", "http://maker/v2", "https://a:secret@maker/v1")
+        names = [at(url, client).name for url in urls]
+
+    assert names == ["videos:maker/v1", "videos:maker:81/v1", "videos:maker/v2", "videos:maker/v1"]
 
 
 @pytest.mark.parametrize(
@@ -411,7 +445,7 @@ async def test_no_clip_for_good(tmp_path: Path, content: Respond, code: str) -> 
     ended = await look(maker, tmp_path)
 
     assert isinstance(ended, Failed)
-    assert ended.code == code
+    assert (ended.code, ended.charged) == (code, code != "nsfw")
     assert {request.url.host for request in asked} == {"maker"}
 
 

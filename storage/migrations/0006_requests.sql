@@ -1,0 +1,5 @@
+-- A decision that came with an Idempotency-Key is known by it: sent again, also after a crash, it is the same one,
+-- and never one about what the gate has come to show since.
+
+alter table decisions add column request text;
+create unique index decisions_by_request on decisions (run_id, decided_by, request) where request is not null;
