@@ -31,6 +31,9 @@ PLACES = {
     "platforms": "Where it is posted",
     "make": "Clips to be made",
     "usd_per_clip": "Price of a clip",
+    "model": "The model that makes them",
+    "seconds": "Length of a clip",
+    "size": "Size of a clip",
     "film.digest": "The film",
     "film.seconds": "Length of the film",
 }

@@ -55,7 +55,9 @@ def after_ideation_gate(state: State) -> str:
 
 
 def after_plan_clips(state: State) -> list[Send] | str:
-    """One order for each clip of this round; a fork may need none."""
+    """One order for each clip of this round; a fork may need none. Back to the gate where the offer has changed."""
+    if state["going"].get("offer"):
+        return "ideation_gate"
     sends = [Send("order_clip", state["shots"][str(number)]) for number in state["ordered"]]
     return sends or "await_clips"
 
@@ -93,7 +95,7 @@ def build_graph(ports: Ports) -> StateGraph[State]:
     )
     line.add_conditional_edges("ideator", after_ideator, ["ideation_gate", END])
     line.add_conditional_edges("ideation_gate", after_ideation_gate, ["plan_clips", "supervisor", END])
-    line.add_conditional_edges("plan_clips", after_plan_clips, ["order_clip", "await_clips"])
+    line.add_conditional_edges("plan_clips", after_plan_clips, ["order_clip", "await_clips", "ideation_gate"])
     line.add_edge("order_clip", "await_clips")
     line.add_conditional_edges("await_clips", after_await_clips, ["rewrite_shots", "order_render"])
     line.add_edge("rewrite_shots", "plan_clips")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -102,13 +102,8 @@ def _ideas_edited(shown: dict[str, Any], edits: Any) -> dict[str, Any]:
         return {**shown, "ideas": ideas}
     if not 1 <= len(ideas) < before or len(shown["make"]) != before:
         raise EditError(f"edits: {before} ideas were shown, and {len(ideas)} came back.")
-    changed: ShownIdeas = {
-        "title": shown["title"],
-        "ideas": ideas,
-        "make": list(range(1, len(ideas) + 1)),
-        "usd_per_clip": shown["usd_per_clip"],
-    }
-    return {**shown, **_ideas_shown(changed)}
+    changed = {**shown, "ideas": ideas, "make": list(range(1, len(ideas) + 1))}
+    return {**changed, "estimated_usd": str(estimate(cast("ShownIdeas", changed)))}
 
 
 def _film_edited(shown: dict[str, Any], edits: Any) -> dict[str, Any]:

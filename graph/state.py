@@ -5,9 +5,13 @@ Node names and these keys are written into checkpoints: renaming one is a migrat
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import (
+    Any,
+    Literal,
+    NotRequired,  # pydantic reads them too, and needs this one before Python 3.12
+)
 
-from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
+from typing_extensions import TypedDict
 
 from providers.orders import ClipNote
 
@@ -26,21 +30,31 @@ class RunFacts(TypedDict):
 class Going(TypedDict):
     """Where the supervisor sent the work, and the reviewer's words that made it.
 
-    `clips` are those to be made again; `review` is straight back to the gate, when nothing has to be made.
+    `clips` are those to be made again; `review` is straight back to the gate, when nothing has to be made. `offer` is
+    whether clips go to the ideation gate because they cannot be had any more as they were shown.
     """
 
     step: Literal["ideas", "clips", "caption", "render", "review"]
     clips: list[int]
     comment: str
+    offer: NotRequired[bool]
 
 
-class ShownIdeas(TypedDict):
+class Offer(TypedDict):
+    """A clip as it can be had: by which model, how long (seconds), in which size (pixels), and for how much (USD)."""
+
+    model: NotRequired[str]  # these three are not in checkpoints from before the gate showed them
+    seconds: NotRequired[int]
+    size: NotRequired[str]
+    usd_per_clip: str
+
+
+class ShownIdeas(Offer):
     """The ideas of the film and what making them costs. `make` names the clips that would be ordered."""
 
     title: str
     ideas: list[dict[str, Any]]
     make: list[int]
-    usd_per_clip: str
 
 
 class Decided(TypedDict):
@@ -104,8 +118,8 @@ class State(TypedDict, total=False):
     """The channels. Each is written by the node that its comment names."""
 
     run: RunFacts  # the input
-    going: Going  # supervisor
-    ideas: ShownIdeas  # ideator, supervisor, the gates (edits)
+    going: Going  # supervisor, plan_clips
+    ideas: ShownIdeas  # ideator, supervisor, plan_clips (another offer), the gates (edits)
     gate: Gate  # the gates: which was answered last
     revisions: dict[str, int]  # the gates: how often each was answered
     decisions: dict[str, Decided]  # the gates

@@ -176,7 +176,7 @@ def _takes_known(takes: Mapping[str, int], shown: dict[str, Any]) -> None:
 def _still_a_film(production: Production, run: RunRow, approved: dict[str, Any]) -> None:
     project = chosen(production, run["project"], run["options"])
     many = len(approved["ideas"])
-    seconds = many * project.clip_seconds - (many - 1) * project.crossfade_seconds
+    seconds = many * approved.get("seconds", project.clip_seconds) - (many - 1) * project.crossfade_seconds
     if seconds < SHORTEST:
         raise Invalid(f"The film would be {seconds:g} s long, and must be at least {SHORTEST} s.", field="edits")
 

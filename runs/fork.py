@@ -9,6 +9,7 @@ from uuid import UUID, uuid4, uuid5
 
 from agents.ideator import Idea
 from agents.shot_writer import shot_words, with_slate
+from graph.nodes.clips import offer_of
 from graph.reviews import EditError, edited
 from graph.state import Clip, ShownIdeas
 from prompts.project import Project
@@ -95,7 +96,7 @@ def _seed(
         "title": title,
         "ideas": ideas,
         "make": [number for number in range(1, len(ideas) + 1) if str(number) not in clips],
-        "usd_per_clip": str(production.video.price(spec.clip_seconds, spec.clip_size)),
+        **offer_of(production.video, spec.clip_seconds, spec.clip_size),
     }
     made = {number: {"0": clip["shot"]} for number, clip in clips.items()}
     return {"ideas": shown, "clips": clips, "made": made}

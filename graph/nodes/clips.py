@@ -7,9 +7,9 @@ from functools import partial
 
 from agents.shot_writer import rewrite_shot, shot_words, with_slate
 from graph.nodes.waiting import all_over, asked_again, ideas_of, not_made, project_of
-from graph.ports import Ports
+from graph.ports import Ports, Video
 from graph.reviews import shown_at
-from graph.state import Clip, Shot, State
+from graph.state import Clip, Offer, Shot, State
 from providers.orders import Approval, Order, Standing, digest_of
 
 #: Why the ledger does not place an order. Trying again by itself would only be refused again.
@@ -18,15 +18,32 @@ REFUSED_HERE = ("budget_exceeded", "not_approved", "cancelled")
 MODERATED = ("moderation_blocked", "sentinel_block", "content_policy_violation")
 
 
+def offer_of(video: Video, seconds: int, size: str) -> Offer:
+    """What a clip of this length and size is at the moment: a person approves exactly that, and it is ordered so."""
+    return Offer(model=video.model, seconds=seconds, size=size, usd_per_clip=str(video.price(seconds, size)))
+
+
 async def plan_clips(state: State, *, ports: Ports) -> State:
-    """Writes down every clip to be made, and reserves what they cost together, before any is ordered."""
+    """Writes down every clip to be made, and reserves what they cost together, before any is ordered.
+
+    Where clips cannot be had any more as they were shown, nothing is: they go back to the gate as they are now.
+    """
     run, project = state["run"], project_of(state, ports)
     ideas, shots = ideas_of(state), dict(state.get("shots", {}))
-    again, remake = state.get("failed_shots", []), state["going"]["clips"]
+    going, again = state["going"], state.get("failed_shots", [])
+    remake = going["clips"]
     approved = state["decisions"]["publish" if remake else "ideation"]
+    notes = {note["clip"]: note["comment"] for note in approved["clips"]}
+    shown: Offer = state["ideas"]
+    offer = offer_of(ports.video, shown.get("seconds", project.clip_seconds), shown.get("size", project.clip_size))
+    if (shown.get("model", offer["model"]), shown["usd_per_clip"]) != (offer["model"], offer["usd_per_clip"]):
+        return {
+            "ideas": {**state["ideas"], **offer, "make": again or remake or state["ideas"]["make"]},
+            "going": {**going, "clips": [], "comment": going["comment"] or " ".join(notes.values()), "offer": True},
+            "failed_shots": [],
+        }
     # Of what would be made, not of what the decision says it was about: the ledger holds one against the other.
     digest = approved["approved_digest"] if remake else digest_of(shown_at("ideation", state))
-    notes = {note["clip"]: note["comment"] for note in approved["clips"]}
     numbers = again or remake or state["ideas"]["make"]
     # New words stand for a shot until it is asked to be something else.
     prompts = {n: words for n, words in state.get("prompts", {}).items() if again or int(n) not in numbers}
@@ -34,7 +51,7 @@ async def plan_clips(state: State, *, ports: Ports) -> State:
         last = shots.get(str(number))
         take = last["take"] + 1 if last else 1
         kept = last if again and last else None  # a second take stands under the approval of the first
-        note = notes.get(number) or (state["going"]["comment"] if remake else "")
+        note = notes.get(number) or (going["comment"] if going["step"] == "clips" else "")
         words = prompts.get(str(number)) or (kept["words"] if kept else shot_words(project, ideas[number - 1], note))
         shots[str(number)] = Shot(
             number=number,
@@ -42,16 +59,17 @@ async def plan_clips(state: State, *, ports: Ports) -> State:
             key=f"{run['id']}:clip:{number}:{take}",
             words=words,
             prompt=with_slate(words, _slate(run["id"], number, take)),
-            seconds=project.clip_seconds,
-            size=project.clip_size,
-            model=ports.video.model,
-            usd=state["ideas"]["usd_per_clip"],
+            seconds=offer["seconds"],
+            size=offer["size"],
+            model=offer["model"],
+            usd=offer["usd_per_clip"],
             decision=kept["decision"] if kept else approved["number"],
             digest=kept["digest"] if kept else digest or "",
             remake=kept["remake"] if kept else bool(remake),
         )
     await ports.ledger.reserve([_order(shots[str(number)]) for number in numbers])
     return {
+        "going": {**going, "offer": False},
         "shots": shots,
         "ordered": numbers,
         "failed_shots": [],

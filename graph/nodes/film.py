@@ -22,7 +22,7 @@ async def order_render(state: State, *, ports: Ports) -> State:
         clips=[
             ManifestClip(
                 digest=state["clips"][str(number)]["digest"],
-                seconds=project.clip_seconds,
+                seconds=state["ideas"].get("seconds", project.clip_seconds),
                 overlay=idea["overlay"],
             )
             for number, idea in used(state)

@@ -6,7 +6,7 @@ import re
 
 from agents.ideator import ideate
 from agents.supervisor import route, screen
-from graph.nodes.clips import clip_of
+from graph.nodes.clips import clip_of, offer_of
 from graph.nodes.waiting import ended, ideas_of, project_of
 from graph.ports import Ports
 from graph.reviews import used
@@ -110,6 +110,6 @@ async def ideator(state: State, *, ports: Ports) -> State:
             "title": answer["title"],
             "ideas": answer["ideas"],
             "make": list(range(1, project.clips + 1)),
-            "usd_per_clip": str(ports.video.price(project.clip_seconds, project.clip_size)),
+            **offer_of(ports.video, project.clip_seconds, project.clip_size),
         },
     }

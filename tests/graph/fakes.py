@@ -105,8 +105,9 @@ class BookLedger:
     def settle(self, key: str) -> None:
         self._stand(key, "settled", {"digest": digest_of(key), "seconds": 4.0})
 
-    def fail(self, key: str, state: str = "failed", code: str = "odd_luck") -> None:
-        self._stand(key, state, {"code": code, "message": "It went wrong."} if state == "failed" else {})
+    def fail(self, key: str, state: str = "failed", code: str = "odd_luck", *, charged: bool = False) -> None:
+        said = {"code": code, "message": "It went wrong.", **({"charged": True} if charged else {})}
+        self._stand(key, state, said if state == "failed" else {})
 
     def _stand(self, key: str, state: Any, result: dict[str, Any]) -> None:
         order = self.orders[key]
@@ -156,23 +157,24 @@ class Censor:
 @dataclass
 class Prices:
     model: str = "video-1"
+    usd_per_second: Decimal = Decimal("0.10")
 
     def price(self, seconds: int, size: str) -> Decimal:
-        return Decimal("0.10") * seconds
+        return self.usd_per_second * seconds
 
 
 class Line:
     """One run of the line: `go` starts or continues it, and it stands at `question` or at its end."""
 
     def __init__(self, project: Project = PROJECT, **queued: list[dict[str, Any]]) -> None:
-        self.id = str(uuid4())
+        self.id, self.project = str(uuid4()), project
         self.model = QueuedModel(queued=queued)
-        self.ledger, self.inbox, self.censor = BookLedger(), Memory(), Censor()
+        self.ledger, self.inbox, self.censor, self.video = BookLedger(), Memory(), Censor(), Prices()
         ports = Ports(
-            project=lambda name, options: project.with_options(options),
+            project=lambda name, options: self.project.with_options(options),
             model=self.model,
             moderation=self.censor,
-            video=Prices(),
+            video=self.video,
             ledger=self.ledger,
             inbox=self.inbox,
         )

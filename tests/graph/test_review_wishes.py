@@ -8,6 +8,7 @@ from graph.nodes.waiting import StepFailed
 from tests.graph.fakes import PROJECT, Line, idea
 
 APPROVE: dict[str, Any] = {"verdict": "approve", "number": 1}
+REVISE: dict[str, Any] = {"verdict": "revise", "number": 2}
 
 
 def ordered(line: Line, kind: str = "clip") -> list[str]:
@@ -130,6 +131,101 @@ async def test_a_failed_clip_can_be_done_without() -> None:
 
     assert [clip["clip"] for clip in question["shown"]["clips"]] == [1, 3]
     assert ordered(line) == ["1:1", "2:1", "3:1"]
+
+
+async def test_a_clip_that_cannot_be_made_again_stays_as_it_was() -> None:
+    """Done without, the new take is: the film that was shown can still be had, and nothing is ordered for it."""
+    line = Line(PROJECT.model_copy(update={"takes": 1}))
+    first = await line.at_publish_gate()
+    (key,) = (await line.answer({**REVISE, "clips": [2]}))["orders"]
+    line.ledger.fail(key, code="budget_exceeded")
+    with pytest.raises(StepFailed):
+        await line.answer({"over": []})
+    line.inbox.asked_again, line.inbox.wanted = 1, {"prompts": {}, "drop": [2]}
+    await line.go()
+    question = await line.delivered()
+
+    assert question["shown"]["clips"] == [{**clip, "take": 1, "takes": [1]} for clip in first["shown"]["clips"]]
+    assert ordered(line) == ["1:1", "2:1", "2:2", "3:1"]
+
+
+async def test_a_clip_that_was_charged_for_is_not_made_again_unasked() -> None:
+    """What was approved is paid: another take is a person's to ask for."""
+    line = Line(PROJECT.model_copy(update={"takes": 5}))
+    await line.begin()
+    await line.answer(APPROVE)
+    for key in line.ledger.open():
+        line.ledger.settle(key)
+    line.ledger.fail(f"{line.id}:clip:2:1", charged=True)
+    with pytest.raises(StepFailed, match="It is charged for all the same"):
+        await line.answer({"over": []})
+    assert ordered(line) == ["1:1", "2:1", "3:1"]
+    line.inbox.asked_again = 1
+    await line.go()
+
+    assert ordered(line) == ["1:1", "2:1", "2:2", "3:1"]
+
+
+@pytest.mark.parametrize("what", ["price", "model"])
+async def test_clips_that_cannot_be_had_as_they_were_shown_are_shown_again(what: str) -> None:
+    """While the gate was open the settings changed: nothing is ordered before a person has seen what it is now."""
+    line = Line()
+    first = await line.begin()
+    if what == "price":
+        line.video.usd_per_second *= 2
+    else:
+        line.video.model = "video-2"
+    again = await line.answer(APPROVE)
+
+    assert (again["gate"], again["revision"]) == ("ideation", 2)
+    assert again["digest"] != first["digest"]
+    assert again["shown"]["estimated_usd"] == ("2.40" if what == "price" else "1.20")
+    assert again["shown"]["model"] == line.video.model
+    assert line.ledger.orders == {}
+    await line.answer({**APPROVE, "number": 2})
+    orders = line.ledger.of("clip")
+    assert {str(order.amount_usd) for order in orders} == {again["shown"]["usd_per_clip"]}
+    assert {order.request["model"] for order in orders} == {line.video.model}
+    assert {order.approval and (order.approval.decision, order.approval.digest) for order in orders} == {
+        (2, again["digest"])
+    }
+
+
+async def test_a_clip_to_be_made_again_for_another_price_is_shown_first() -> None:
+    """With its number, its price and the reviewer's words; the others stay."""
+    line = Line()
+    await line.at_publish_gate()
+    line.video.usd_per_second *= 2
+    question = await line.answer({**REVISE, "clips": [{"clip": 2, "comment": "Much darker"}]})
+
+    assert (question["gate"], question["shown"]["make"], question["shown"]["estimated_usd"]) == (
+        "ideation",
+        [2],
+        "0.80",
+    )
+    waiting = await line.answer({**APPROVE, "number": 5})
+    (key,) = waiting["orders"]
+    order = line.ledger.orders[key]
+    assert (key.split(":", 2)[2], str(order.amount_usd)) == ("2:2", "0.80")
+    assert "Much darker" in order.request["prompt"]
+    await line.delivered()
+    shown = (await line.delivered())["shown"]
+    assert [clip["take"] for clip in shown["clips"]] == [1, 2, 1]
+
+
+async def test_what_was_approved_is_ordered_whatever_the_project_says_by_then() -> None:
+    """Length and size are those that were shown, in the clips and in the film."""
+    line = Line()
+    shown = (await line.begin())["shown"]
+    line.project = PROJECT.model_copy(update={"clip_seconds": 8, "clip_size": "1280x720"})
+    await line.answer(APPROVE)
+    await line.delivered()
+    requests = [order.request for order in line.ledger.of("clip")]
+    (render,) = line.ledger.of("render")
+
+    assert (shown["seconds"], shown["size"]) == (4, "720x1280")
+    assert {(request["seconds"], request["size"]) for request in requests} == {(4, "720x1280")}
+    assert {clip["seconds"] for clip in render.request["clips"]} == {4}
 
 
 async def test_a_fork_orders_only_what_it_lacks() -> None:

@@ -46,13 +46,16 @@ def test_after_a_gate(gate: str, verdict: str, next_node: str) -> None:
     assert after({"decisions": {gate: {"verdict": verdict}}}) == next_node  # type: ignore[typeddict-item]
 
 
+GOING: Any = {"step": "clips", "clips": [], "comment": ""}
+
+
 def test_only_the_clips_of_this_round_are_ordered() -> None:
     """The others are there already; a fork that needs none orders none."""
     shots = {str(n): {"key": f"run:clip:{n}:1"} for n in (1, 2, 3)}
-    sends = graph.after_plan_clips({"shots": shots, "ordered": [2]})  # type: ignore[typeddict-item]
+    sends = graph.after_plan_clips({"going": GOING, "shots": shots, "ordered": [2]})  # type: ignore[typeddict-item]
 
     assert [(send.node, send.arg["key"]) for send in sends] == [("order_clip", "run:clip:2:1")]  # type: ignore[union-attr]
-    assert graph.after_plan_clips({"shots": shots, "ordered": []}) == "await_clips"  # type: ignore[typeddict-item]
+    assert graph.after_plan_clips({"going": GOING, "shots": shots, "ordered": []}) == "await_clips"  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize(
