@@ -20,6 +20,9 @@ DatabaseAway = OperationalError
 DatabaseError = Error
 #: How long to wait for a connection, in seconds: a restart of the database is not noticed, an outage is told soon.
 PATIENCE = 10.0
+#: After so many seconds an attempt to connect begins anew: otherwise each pause is twice as long as the last one, and
+#: a database that is back would be left alone for as long as it was away.
+PERSEVERANCE = 5.0
 
 
 def open_pool(
@@ -52,6 +55,7 @@ def open_pool(
         min_size=min_size,
         max_size=max_size,
         timeout=PATIENCE,
+        reconnect_timeout=PERSEVERANCE,
         open=False,
         kwargs={"row_factory": dict_row, "prepare_threshold": 0, "connect_timeout": 10, "application_name": name},
         configure=configure,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import httpx
 import psycopg
@@ -14,22 +16,31 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.world import ANNA, Sandbox, World, opened
 
 
+@dataclass
+class Deserted:
+    """The product and a run of it, whose database lets nobody in until `let_in` is called."""
+
+    world: World
+    run_id: str
+    let_in: Callable[[], object]
+
+
 @pytest.fixture(scope="module")
-def deserted(postgres_server: str, migrated_template: str, sandbox_process: Sandbox) -> Iterator[tuple[World, str]]:
-    """The product and a run of it; then its database lets nobody in, until the test is over."""
+def deserted(postgres_server: str, migrated_template: str, sandbox_process: Sandbox) -> Iterator[Deserted]:
+    """For the tests of this module, one after the other."""
     with opened(postgres_server, migrated_template, sandbox_process, with_worker=False) as world:
         run_id, name = world.start(), conninfo_to_dict(world.dsn)["dbname"]
         with psycopg.connect(postgres_server, autocommit=True) as other:
-            other.execute(f'alter database "{name}" allow_connections false')  # type: ignore[call-overload]
+            doors = f'alter database "{name}" allow_connections'
+            other.execute(f"{doors} false")  # type: ignore[call-overload]
             other.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
-            yield world, run_id
-            other.execute(f'alter database "{name}" allow_connections true')  # type: ignore[call-overload]
-        world.until(run_id, "pending")
+            yield Deserted(world, run_id, lambda: other.execute(f"{doors} true"))  # type: ignore[call-overload]
+            other.execute(f"{doors} true")  # type: ignore[call-overload]
 
 
-def test_every_door_says_so_in_its_own_shape(deserted: tuple[World, str]) -> None:
+def test_every_door_says_so_in_its_own_shape(deserted: Deserted) -> None:
     """REST, OpenAI's chat completions, agents' tools, a link's page: 503 and when to try again, soon."""
-    world, run_id = deserted
+    world, run_id = deserted.world, deserted.run_id
     headers = {"X-API-Key": ANNA, "Authorization": f"Bearer {ANNA}"}
     json, html = "application/json, text/event-stream", "text/html"
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
@@ -62,13 +73,24 @@ def test_every_door_says_so_in_its_own_shape(deserted: tuple[World, str]) -> Non
     assert httpx.get(f"{world.url}/health").json()["status"] == "healthy"
 
 
-def test_a_stream_that_has_begun_ends_with_the_error(deserted: tuple[World, str]) -> None:
+def test_a_stream_that_has_begun_ends_with_the_error(deserted: Deserted) -> None:
     """What is told as it goes tells that, too."""
-    world, _ = deserted
     headers = {"X-API-Key": ANNA, "Accept": "text/event-stream"}
     with httpx.stream(
-        "POST", f"{world.url}/v1/chat/supervisor", json={"message": "Hello"}, headers=headers, timeout=30
+        "POST", f"{deserted.world.url}/v1/chat/supervisor", json={"message": "Hello"}, headers=headers, timeout=30
     ) as answer:
         told = answer.read().decode()
 
     assert json.loads(told.rpartition("data: ")[2])["error"]["code"] == "database_unavailable"
+
+
+def test_and_afterwards_everything_goes_on(deserted: Deserted) -> None:
+    """Within seconds, however long it was away."""
+    client, back = deserted.world.client, time.monotonic()
+    deserted.let_in()
+    while (answer := client.get(f"/v1/runs/{deserted.run_id}")).status_code != 200:
+        assert time.monotonic() < back + 8, answer.text
+        time.sleep(0.2)
+
+    assert time.monotonic() < back + 8
+    assert answer.json()["status"] == "pending"
