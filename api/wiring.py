@@ -162,6 +162,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             scratch=scratch,
             outside=await stack.enter_async_context(_outside(settings)),
         )
+        await ledger.adopt()
         await deliveries.reopen_addresses(db)
         await keys.sync_settings_keys(
             db,

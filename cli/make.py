@@ -20,6 +20,7 @@ from cli.local import stand_ins
 from cli.runs import BY, CHANNEL
 from cli.screen import err, fail, ideas_table, out
 from cli.serve import free_socket, opened, served, url_of
+from graph.reviews import about_clips
 from graph.steps import ENDED
 from runs import look
 from runs.decide import decide, verdict_of
@@ -138,7 +139,8 @@ def _show(review: dict[str, Any]) -> None:
     shown = review["shown"]
     if review["gate"] == "ideation":
         err.print(ideas_table(shown))
-        err.print(f"Making {len(shown['make'])} clips costs [bold]{shown['estimated_usd']} USD[/].")
+        price = f"Making {len(shown['make'])} clips costs [bold]{shown['estimated_usd']} USD[/]."
+        err.print(f"{price} {about_clips(shown)}", soft_wrap=True)
         return
     err.print(f"[bold]{shown['title']}[/], {shown['film']['seconds']:.2f} s, for {', '.join(shown['platforms'])}:")
     err.print(f"  {shown['caption']}\n  {' '.join(shown['hashtags'])}")

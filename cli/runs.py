@@ -14,6 +14,7 @@ from api.settings import SettingsError
 from api.wiring import assemble
 from cli.local import checked_settings, completed
 from cli.screen import fail, ideas_table, out, runs_table
+from graph.reviews import about_clips
 from runs import control, look
 from runs.decide import decide, verdict_of
 from runs.errors import RunError
@@ -127,7 +128,9 @@ def _show(run: dict[str, Any], as_json: bool) -> None:
         out.print(f"The {review['gate']} gate is open, revision {review['revision']}:")
         if review["gate"] == "ideation":
             out.print(ideas_table(review["shown"]))
-            out.print(f"Making {len(review['shown']['make'])} clips costs {review['shown']['estimated_usd']} USD.")
+            shown = review["shown"]
+            price = f"Making {len(shown['make'])} clips costs {shown['estimated_usd']} USD."
+            out.print(f"{price} {about_clips(shown)}", soft_wrap=True)
         else:
             out.print_json(json.dumps(review["shown"]))
         out.print(f"Decide: myloware runs approve {run['run_id']} {review['gate']}", soft_wrap=True)

@@ -40,7 +40,7 @@ PLACES = {
 #: The order in which a person reads what is shown.
 ORDER = ("film", "title", "caption", "hashtags", "platforms", "ideas", "scene", "sound", "overlay", "take", "clips")
 #: What changes with something else that is told.
-SILENT = ("takes", "clip")
+SILENT = ("takes", "clip", "notice")
 VERDICTS = {"approve": "Approved", "revise": "Changes requested", "reject": "Rejected"}
 HEADINGS = {
     "link_unknown": "This link does not open anything",

@@ -56,7 +56,7 @@ def after_ideation_gate(state: State) -> str:
 
 def after_plan_clips(state: State) -> list[Send] | str:
     """One order for each clip of this round; a fork may need none. Back to the gate where the offer has changed."""
-    if state["going"].get("offer"):
+    if state["going"].get("offer_changed"):
         return "ideation_gate"
     sends = [Send("order_clip", state["shots"][str(number)]) for number in state["ordered"]]
     return sends or "await_clips"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -46,8 +47,8 @@ class Ledger(Protocol):
 class Inbox(Protocol):
     """What people did beside deciding."""
 
-    async def retries(self, run_id: str) -> int:
-        """How often a person asked to try a failed run again."""
+    async def asked_again(self, run_id: str, since: datetime) -> bool:
+        """Whether a person asked to try a failed run again after that."""
         ...
 
     async def wishes(self, run_id: str) -> Wishes:

@@ -117,6 +117,12 @@ def _film_edited(shown: dict[str, Any], edits: Any) -> dict[str, Any]:
     return {**shown, **said, "clips": clips}
 
 
+def about_clips(shown: dict[str, Any]) -> str:
+    """What each clip would be and what there is to know beside, in sentences; empty where no clip is shown."""
+    each = [f"Each is {shown['seconds']} s of {shown['size']} by {shown['model']}."] if "model" in shown else []
+    return " ".join([*each, *([shown["notice"]] if "notice" in shown else [])])
+
+
 def as_question(review: dict[str, Any]) -> dict[str, Any]:
     """The review in the form that Studio, Agent Inbox and Agent Chat UI show and answer."""
     gate, shown = review["gate"], review["shown"]
@@ -127,6 +133,6 @@ def as_question(review: dict[str, Any]) -> dict[str, Any]:
     }[gate]
     return {
         **review,
-        "action_requests": [{"name": name, "args": shown, "description": said}],
+        "action_requests": [{"name": name, "args": shown, "description": f"{said} {about_clips(shown)}".strip()}],
         "review_configs": [{"action_name": name, "allowed_decisions": ["approve", "edit", "reject"]}],
     }

@@ -5,13 +5,9 @@ Node names and these keys are written into checkpoints: renaming one is a migrat
 
 from __future__ import annotations
 
-from typing import (
-    Any,
-    Literal,
-    NotRequired,  # pydantic reads them too, and needs this one before Python 3.12
-)
+from typing import Any, Literal, NotRequired
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
 
 from providers.orders import ClipNote
 
@@ -30,23 +26,27 @@ class RunFacts(TypedDict):
 class Going(TypedDict):
     """Where the supervisor sent the work, and the reviewer's words that made it.
 
-    `clips` are those to be made again; `review` is straight back to the gate, when nothing has to be made. `offer` is
-    whether clips go to the ideation gate because they cannot be had any more as they were shown.
+    `clips` are those to be made again; `review` is straight back to the gate, when nothing has to be made.
+    `offer_changed` is whether clips go to the ideation gate because they cannot be had any more as they were shown.
     """
 
     step: Literal["ideas", "clips", "caption", "render", "review"]
     clips: list[int]
     comment: str
-    offer: NotRequired[bool]
+    offer_changed: NotRequired[bool]
 
 
 class Offer(TypedDict):
-    """A clip as it can be had: by which model, how long (seconds), in which size (pixels), and for how much (USD)."""
+    """A clip as it can be had: by which model, how long (seconds), in which size (pixels), and for how much (USD).
+
+    `notice` is what a reviewer has to know beside.
+    """
 
     model: NotRequired[str]  # these three are not in checkpoints from before the gate showed them
     seconds: NotRequired[int]
     size: NotRequired[str]
     usd_per_clip: str
+    notice: NotRequired[str]
 
 
 class ShownIdeas(Offer):
@@ -129,7 +129,6 @@ class State(TypedDict, total=False):
     prompts: dict[str, str]  # rewrite_shots, await_clips: the words of a shot that were written again
     dropped: list[int]  # await_clips: numbers that a person gave up
     made: dict[str, dict[str, str]]  # await_clips: for each number, its takes that were made, and their orders
-    retries: int  # plan_clips, order_render, order_publication: a person's retries when it was ordered
     clips: dict[str, Clip]  # await_clips, supervisor (a take was chosen)
     render: Render  # order_render
     film: dict[str, Any]  # await_render

@@ -84,7 +84,7 @@ Fate = Pending | Failed | Missing | Done
 class Provider(Protocol):
     """Somebody who takes orders: a maker of clips, a renderer, a publisher."""
 
-    #: Who and where: somebody of the same kind at another address, or for another account, has another name.
+    #: Who and, where money or a post is at stake, where: another address or account of the same kind has another name.
     name: str
     #: How long after the call an order that cannot be found may still turn up.
     patience: timedelta

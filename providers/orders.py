@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Generic, Literal, TypeVar
 
@@ -43,7 +44,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Standing:
-    """How an order stands. `result` is, once settled, digests and facts; once failed, a code and a message."""
+    """How an order stands. `result` is, once settled, digests and facts; once failed, a code and a message.
+
+    `settled_at` is when it was settled or failed.
+    """
 
     key: str
     kind: str
@@ -51,6 +55,7 @@ class Standing:
     amount_usd: Decimal
     task_id: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
+    settled_at: datetime | None = None
 
     @property
     def over(self) -> bool:

@@ -68,8 +68,8 @@ class Over:
 async def advance(production: Production, run_id: str) -> None:
     """Drive the run until it waits or ends, unless somebody else does and goes on doing so.
 
-    Does nothing for a run that does not exist. Raises only what a later call may not meet: a database that is
-    away, a lock that was lost.
+    Does nothing for a run that does not exist. Raises only what a later call may not meet: an error of the database
+    (it is away, or another process drives the run by now) and a lock that was lost.
     """
     for _ in range(round(PATIENCE / TICK)):
         try:

@@ -29,6 +29,8 @@ RHYTHM = (1, 1, 2, 2, 3, 5, 5, 10, 15)
 LOST_AFTER = {"clip": timedelta(hours=24), "render": timedelta(minutes=30), "publication": timedelta(hours=24)}
 ENDLESS = timedelta(hours=24)
 NEVER_DONE = Unavailable("never_done", "It did not come to its end within a day")
+#: A share that has grown by less is the same.
+LEAST_PROGRESS = 0.005
 #: How long a provider may not know an order that it has taken: one of several servers may not have heard of it.
 MISSING_AFTER = timedelta(minutes=5)
 
@@ -71,7 +73,11 @@ def given_up(order: OrderRow) -> bool:
 
 def _age(order: OrderRow) -> timedelta:
     """How long ago it was placed, as far as is known."""
-    return datetime.now(UTC) - (order["submitted_at"] or order["called_at"] or order["created_at"])
+    return _since(order["submitted_at"] or order["called_at"] or order["created_at"])
+
+
+def _since(at: datetime) -> timedelta:
+    return datetime.now(UTC) - at
 
 
 async def _orphaned(production: Production, order: OrderRow, now: str) -> None:
@@ -142,17 +148,29 @@ async def _look(production: Production, order: OrderRow) -> bool:
             return False
         match fate:
             case Pending(share):
-                if share is not None and share != order["progress"]:
-                    await ledger.look_again(key, _pause(order), share)
-                else:
-                    await _late(production, order, NEVER_DONE, ENDLESS)
+                await _pending(production, order, share)
             case Missing():
-                await _wait(production, order, _pause(order), _age(order) > MISSING_AFTER)
+                await ledger.missing(key)
+                since = order["missing_since"] or datetime.now(UTC)
+                await _wait(production, order, _pause(order), _since(since) > MISSING_AFTER)
             case Failed(code, message, charged):
                 await ledger.fail(key, code, message, charged=charged)
             case Done() as done:
                 await ledger.settle(key, await _kept(production, order, done))
     return True
+
+
+async def _pending(production: Production, order: OrderRow, share: float | None) -> None:
+    """It is being made, and so is not of unknown outcome, unless it has been for longer than anything takes."""
+    known = order["progress"] or 0.0
+    # What comes back from the database has fewer digits than what went in.
+    further = share is not None and abs(share - known) >= LEAST_PROGRESS
+    if _age(order) > ENDLESS and not further:
+        await _late(production, order, NEVER_DONE, ENDLESS)
+        return
+    if order["state"] == "unknown" or order["missing_since"]:
+        await production.ledger.there(order["key"])
+    await production.ledger.look_again(order["key"], _pause(order), share if further else None)
 
 
 async def _late(production: Production, order: OrderRow, why: Unavailable, patience: timedelta) -> None:

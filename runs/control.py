@@ -80,8 +80,7 @@ async def _wishes(production: Production, run: RunRow, prompts: Mapping[int, str
     failed = {number for number, order in newest.items() if order["state"] in ("failed", "unknown")}
     if strange := sorted({*prompts, *drop} - failed):
         raise Invalid(f"Clip {strange[0]} did not fail.", field="drop" if strange[0] in drop else "prompts")
-    made = {int(order["key"].split(":")[2]) for order in orders if order["state"] == "settled"}
-    left = len(newest) - len(set(drop) - made)
+    left = len(newest) - len(set(drop) - await _in_film(production, run))
     project = chosen(production, run["project"], run["options"])
     if drop and left * project.clip_seconds - max(0, left - 1) * project.crossfade_seconds < SHORTEST:
         raise Invalid(f"Without these clips the film would be shorter than {SHORTEST} s.", field="drop")
@@ -89,6 +88,13 @@ async def _wishes(production: Production, run: RunRow, prompts: Mapping[int, str
     if not all(1 <= len(text) <= PROMPT_LIMIT for text in words.values()):
         raise Invalid(f"A prompt must have 1 to {PROMPT_LIMIT:,} characters.", field="prompts")
     return Wishes(prompts=words, drop=sorted(set(drop)))
+
+
+async def _in_film(production: Production, run: RunRow) -> set[int]:
+    """The numbers of the clips that are made for the film as it stands, each in some take."""
+    graph = production.line.compile(checkpointer=production.new_saver(), name="line")
+    thread = await graph.aget_state({"configurable": {"thread_id": str(run["id"])}})
+    return {int(number) for number in thread.values.get("clips", {})}
 
 
 async def _settle_unknown(production: Production, run_id: UUID, *, not_made: bool, by: str, channel: str) -> None:

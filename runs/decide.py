@@ -48,8 +48,8 @@ async def decide(
     those to keep, in their order). At the publish gate `approve` takes `edits` of caption and hashtags, and
     `revise` those and overlays, `clips` to make again with a note each, and `takes` to use instead. `digest` is
     that of what the reviewer saw. `request` is the name of the request, where it has one: the same one again is the
-    same decision, whatever the gate shows by then. Raises MayNotDecide, RunNotFound, GateNotOpen, StaleReview,
-    BudgetExceeded, ProjectNotFound or Invalid.
+    same decision, whatever the gate shows by then; the door sees to it that it says the same. Raises MayNotDecide,
+    RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound or Invalid.
     """
     if not await keys.may_decide(production.db, decided_by):
         raise MayNotDecide("This key may not decide: somebody whose key may has to.")

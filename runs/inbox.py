@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from agents.ideator import Earlier
 from graph.state import Gate
 from providers.orders import Wishes
@@ -15,9 +17,10 @@ class PostgresInbox:
     def __init__(self, db: Database) -> None:
         self.db = db
 
-    async def retries(self, run_id: str) -> int:
-        """How often a person asked to try the run again."""
-        return await events.count(self.db, run_id, "retry.requested")
+    async def asked_again(self, run_id: str, since: datetime) -> bool:
+        """Whether a person asked to try the run again after that."""
+        last = await events.last(self.db, run_id, "retry.requested")
+        return last is not None and last["created_at"] > since
 
     async def wishes(self, run_id: str) -> Wishes:
         """What the person wanted done differently, who asked last to try the run again."""

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from agents.asking import clean
 from graph.nodes.ideas import named_clips
+from graph.reviews import about_clips
 from graph.state import Gate
 from runs.decide import decide
 from runs.errors import CodeUnknown, GateNotOpen, Invalid, MayNotDecide
@@ -212,7 +213,7 @@ def _what(verdict: Verdict, review: dict[str, Any], comment: str, usd: Decimal) 
         done = f"End the run of {title} for good."
     elif review["gate"] == "ideation":
         many = len(shown.get("make", []))
-        done = f"Make {many} clip{'' if many == 1 else 's'} of {title} for {usd} USD."
+        done = f"Make {many} clip{'' if many == 1 else 's'} of {title} for {usd} USD. {about_clips(shown)}".strip()
     else:
         done = f"Publish the film {title} to {', '.join(shown.get('platforms', []))}."
     return f"{done} Your comment: {words}" if comment else done

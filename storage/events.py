@@ -71,12 +71,6 @@ async def feed(db: Database, run_id: UUID | str, *, after: int = 0, limit: int =
     return [Event(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
 
 
-async def count(db: Database, run_id: UUID | str, kind: str) -> int:
-    """How many events of this kind a run has."""
-    row = await db.fetch_one("select count(*) as n from events where run_id = %s and kind = %s", (run_id, kind))
-    return int(row["n"]) if row else 0
-
-
 async def last(db: Database, run_id: UUID | str, kind: str) -> Event | None:
     """The newest event of this kind that a run has."""
     row = await db.fetch_one(

@@ -19,6 +19,7 @@ from providers.base import (
     Done,
     Failed,
     Files,
+    Missing,
     NotSent,
     OutcomeUnknown,
     Provider,
@@ -73,12 +74,13 @@ class _Kept:
     called_at: datetime | None = None
     task_id: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
+    settled_at: datetime | None = None
     hands: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def standing(self) -> Standing:
         order = self.order
-        return Standing(order.key, order.kind, self.state, order.amount_usd, self.task_id, self.result)
+        return Standing(order.key, order.kind, self.state, order.amount_usd, self.task_id, self.result, self.settled_at)
 
 
 class MemoryLedger:
@@ -179,7 +181,9 @@ class MemoryLedger:
                     _fail(kept, code, message, charged=charged)
                 case Done(file=file, facts=facts):
                     digest = {"digest": await self._files.keep(file)} if file is not None else {}
-                    kept.result, kept.state = {**facts, **digest}, "settled"
+                    kept.result, kept.state, kept.settled_at = {**facts, **digest}, "settled", datetime.now(UTC)
+                case Missing():
+                    _fail(kept, "video_lost", "The sandbox does not know it any more.")
 
     @asynccontextmanager
     async def _folder(self) -> AsyncIterator[Path]:
@@ -195,20 +199,20 @@ class MemoryInbox(Generic[E]):
     """What people did beside deciding, in memory; `E` is what a review is told as. See `graph.ports.Inbox`."""
 
     def __init__(self) -> None:
-        self._retries: dict[str, int] = {}
+        self._retried: dict[str, datetime] = {}
         self._reviews: dict[tuple[str, str], list[E]] = {}
 
     def retry(self, run_id: str) -> None:
         """A person asks to try the run again."""
-        self._retries[run_id] = self._retries.get(run_id, 0) + 1
+        self._retried[run_id] = datetime.now(UTC)
 
     def reviewed(self, run_id: str, gate: str, review: E) -> None:
         """A gate was answered."""
         self._reviews.setdefault((run_id, gate), []).append(review)
 
-    async def retries(self, run_id: str) -> int:
-        """How often a person asked to try the run again."""
-        return self._retries.get(run_id, 0)
+    async def asked_again(self, run_id: str, since: datetime) -> bool:
+        """Whether a person asked to try the run again after that."""
+        return run_id in self._retried and self._retried[run_id] > since
 
     async def wishes(self, run_id: str) -> Wishes:
         """What the person wanted done differently: here nobody can say."""
@@ -225,6 +229,7 @@ def _approved(order: Order) -> bool:
 
 
 def _fail(kept: _Kept, code: str, message: str, *, charged: bool = False) -> None:
+    kept.settled_at = datetime.now(UTC)
     kept.state, kept.result = "failed", {"code": code, "message": message, **({"charged": True} if charged else {})}
 
 

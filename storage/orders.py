@@ -31,6 +31,7 @@ class OrderRow(TypedDict):
     settled_at: datetime | None
     result: dict[str, Any] | None
     progress: float | None
+    missing_since: datetime | None
     looks: int
     next_look_at: datetime | None
     created_at: datetime
@@ -62,6 +63,18 @@ class Orders:
                     payload=said,
                 )
 
+    async def missing(self, key: str) -> None:
+        """The provider does not know this order, as far as it says now."""
+        await self.db.execute("update orders set missing_since = coalesce(missing_since, now()) where key = %s", (key,))
+
+    async def there(self, key: str) -> None:
+        """The provider knows this order, and is at it: if its outcome was unknown, it is not any more."""
+        await self.db.execute(
+            "update orders set missing_since = null, state = case state when 'unknown' then 'submitted' else state end"
+            " where key = %s and task_id is not null and settled_at is null",
+            (key,),
+        )
+
     async def key_of(self, provider: str, task_id: str) -> str | None:
         """The key of the order that this provider knows by `task_id`."""
         row = await self.db.fetch_one(
@@ -89,7 +102,7 @@ class Orders:
     async def standing(self, keys: Sequence[str]) -> dict[str, Standing]:
         """How these orders stand, by key. See `graph.ports.Ledger`."""
         rows = await self.db.fetch_all(
-            "select key, kind, state, amount_usd, task_id, result from orders where key = any(%s)",
+            "select key, kind, state, amount_usd, task_id, result, settled_at from orders where key = any(%s)",
             (list(keys),),
         )
         return {row["key"]: Standing(**{**row, "result": row["result"] or {}}) for row in rows}

@@ -15,8 +15,9 @@ from storage.points import reached
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 Params = Sequence[Any] | Mapping[str, Any]
-#: What everything here raises while the database cannot be reached; and whatever it says of its errors.
+#: What everything here raises while the database cannot be reached.
 DatabaseAway = OperationalError
+#: Whatever a database may answer beside a result; that it is away is one of them.
 DatabaseError = Error
 #: How long to wait for a connection, in seconds: a restart of the database is not noticed, an outage is told soon.
 PATIENCE = 10.0

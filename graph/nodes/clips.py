@@ -6,14 +6,17 @@ from decimal import Decimal
 from functools import partial
 
 from agents.shot_writer import rewrite_shot, shot_words, with_slate
-from graph.nodes.waiting import all_over, asked_again, ideas_of, not_made, project_of
+from graph.nodes.waiting import StepFailed, all_over, asked_again, ideas_of, not_made, project_of
 from graph.ports import Ports, Video
 from graph.reviews import shown_at
-from graph.state import Clip, Offer, Shot, State
+from graph.state import Clip, Decided, Offer, Shot, State
+from providers.base import ProviderError
 from providers.orders import Approval, Order, Standing, digest_of
 
 #: Why the ledger does not place an order. Trying again by itself would only be refused again.
 REFUSED_HERE = ("budget_exceeded", "not_approved", "cancelled")
+#: What a reviewer is told where something that was approved is shown again.
+OFFER_CHANGED = "The model, its clips or their price have changed since this was approved, and nothing was ordered."
 #: How a provider's moderation refuses a prompt.
 MODERATED = ("moderation_blocked", "sentinel_block", "content_policy_violation")
 
@@ -28,53 +31,86 @@ async def plan_clips(state: State, *, ports: Ports) -> State:
 
     Where clips cannot be had any more as they were shown, nothing is: they go back to the gate as they are now.
     """
-    run, project = state["run"], project_of(state, ports)
-    ideas, shots = ideas_of(state), dict(state.get("shots", {}))
     going, again = state["going"], state.get("failed_shots", [])
-    remake = going["clips"]
-    approved = state["decisions"]["publish" if remake else "ideation"]
-    notes = {note["clip"]: note["comment"] for note in approved["clips"]}
-    shown: Offer = state["ideas"]
-    offer = offer_of(ports.video, shown.get("seconds", project.clip_seconds), shown.get("size", project.clip_size))
-    if (shown.get("model", offer["model"]), shown["usd_per_clip"]) != (offer["model"], offer["usd_per_clip"]):
-        return {
-            "ideas": {**state["ideas"], **offer, "make": again or remake or state["ideas"]["make"]},
-            "going": {**going, "clips": [], "comment": going["comment"] or " ".join(notes.values()), "offer": True},
-            "failed_shots": [],
-        }
-    # Of what would be made, not of what the decision says it was about: the ledger holds one against the other.
-    digest = approved["approved_digest"] if remake else digest_of(shown_at("ideation", state))
-    numbers = again or remake or state["ideas"]["make"]
-    # New words stand for a shot until it is asked to be something else.
-    prompts = {n: words for n, words in state.get("prompts", {}).items() if again or int(n) not in numbers}
-    for number in numbers:
-        last = shots.get(str(number))
-        take = last["take"] + 1 if last else 1
-        kept = last if again and last else None  # a second take stands under the approval of the first
-        note = notes.get(number) or (going["comment"] if going["step"] == "clips" else "")
-        words = prompts.get(str(number)) or (kept["words"] if kept else shot_words(project, ideas[number - 1], note))
-        shots[str(number)] = Shot(
-            number=number,
-            take=take,
-            key=f"{run['id']}:clip:{number}:{take}",
-            words=words,
-            prompt=with_slate(words, _slate(run["id"], number, take)),
-            seconds=offer["seconds"],
-            size=offer["size"],
-            model=offer["model"],
-            usd=offer["usd_per_clip"],
-            decision=kept["decision"] if kept else approved["number"],
-            digest=kept["digest"] if kept else digest or "",
-            remake=kept["remake"] if kept else bool(remake),
-        )
+    approved = state["decisions"]["publish" if going["clips"] else "ideation"]
+    numbers = again or going["clips"] or state["ideas"]["make"]
+    words = {number: _words(number, state, approved, ports) for number in numbers}
+    shots = {**state.get("shots", {}), **{str(n): _shot(n, state, approved, words[n], ports) for n in numbers}}
+    # What was written down before a crash is ordered as it was written, whatever can be had by now.
+    if not await ports.ledger.standing([shots[str(number)]["key"] for number in numbers]):
+        offer = _offer_now(state, ports)
+        if any(state["ideas"].get(name, value) != value for name, value in offer.items()):
+            return _shown_anew(state, offer, words)
     await ports.ledger.reserve([_order(shots[str(number)]) for number in numbers])
+    # New words stand for a shot until it is asked to be something else.
+    prompts = {n: said for n, said in state.get("prompts", {}).items() if again or int(n) not in numbers}
     return {
-        "going": {**going, "offer": False},
+        "going": {**going, "offer_changed": False},
         "shots": shots,
         "ordered": numbers,
         "failed_shots": [],
         "prompts": prompts,
-        "retries": await ports.inbox.retries(run["id"]),
+    }
+
+
+def _words(number: int, state: State, approved: Decided, ports: Ports) -> str:
+    """What a clip is asked to be: in the words that were found for it, or in those of its idea and the note on it."""
+    going, again = state["going"], state.get("failed_shots", [])
+    shown_anew = going.get("offer_changed", False) and "ideas" not in approved["edited"]
+    last = state.get("shots", {}).get(str(number))
+    if (again or shown_anew) and str(number) in state.get("prompts", {}):
+        return state["prompts"][str(number)]
+    if again and last:
+        return last["words"]
+    notes = {note["clip"]: note["comment"] for note in approved["clips"]}
+    note = notes.get(number) or (going["comment"] if going["step"] == "clips" else "")
+    return shot_words(project_of(state, ports), ideas_of(state)[number - 1], note)
+
+
+def _shot(number: int, state: State, approved: Decided, words: str, ports: Ports) -> Shot:
+    """The next take of a clip, as it was approved. A take after a failed one stands under the approval of that one."""
+    run, project, shown = state["run"], project_of(state, ports), state["ideas"]
+    last = state.get("shots", {}).get(str(number))
+    kept = last if state.get("failed_shots") and last else None
+    remake = bool(state["going"]["clips"])
+    # Of what would be made, not of what the decision says it was about: the ledger holds one against the other.
+    digest = approved["approved_digest"] if remake else digest_of(shown_at("ideation", state))
+    take = last["take"] + 1 if last else 1
+    return Shot(
+        number=number,
+        take=take,
+        key=f"{run['id']}:clip:{number}:{take}",
+        words=words,
+        prompt=with_slate(words, _slate(run["id"], number, take)),
+        seconds=shown.get("seconds", project.clip_seconds),
+        size=shown.get("size", project.clip_size),
+        model=shown.get("model", ports.video.model),
+        usd=shown["usd_per_clip"],
+        decision=kept["decision"] if kept else approved["number"],
+        digest=kept["digest"] if kept else digest or "",
+        remake=kept["remake"] if kept else remake,
+    )
+
+
+def _offer_now(state: State, ports: Ports) -> Offer:
+    """How clips can be had now: as they were shown or, where none was made yet, as the project says by now."""
+    project, shown = project_of(state, ports), state["ideas"]
+    try:
+        return offer_of(ports.video, shown.get("seconds", project.clip_seconds), shown.get("size", project.clip_size))
+    except ProviderError as error:
+        if state.get("clips"):
+            said = f"{error.message} Name a model that can make such clips, and let the run go on."
+            raise StepFailed(error.code, said) from error
+        return offer_of(ports.video, project.clip_seconds, project.clip_size)
+
+
+def _shown_anew(state: State, offer: Offer, words: dict[int, str]) -> State:
+    """Back to the gate, where these clips are shown as they can be had now; their words are kept."""
+    return {
+        "ideas": {**state["ideas"], **offer, "make": sorted(words), "notice": OFFER_CHANGED},
+        "going": {**state["going"], "clips": [], "offer_changed": True},
+        "failed_shots": [],
+        "prompts": {**state.get("prompts", {}), **{str(number): said for number, said in words.items()}},
     }
 
 
@@ -103,7 +139,7 @@ async def await_clips(state: State, *, ports: Ports) -> State:
         else:
             failed.append(number)
     change: State = {"clips": clips, "made": made, "failed_shots": failed}
-    if failed and await asked_again(state, ports):
+    if failed and await asked_again(state, [standing[shots[number]["key"]] for number in failed], ports):
         wishes = await ports.inbox.wishes(state["run"]["id"])
         given_up = set(wishes["drop"]) & set(failed)
         # A clip that was to be made again is there, in an earlier take: that one stays in the film.

@@ -31,10 +31,7 @@ async def order_render(state: State, *, ports: Ports) -> State:
     attempt = state["render"]["attempt"] + 1 if "render" in state else 1
     key = f"{run['id']}:render:1:{attempt}"
     await ports.ledger.once(Order(key=key, run_id=run["id"], kind="render", request=manifest))
-    return {
-        "render": {"key": key, "attempt": attempt, "manifest": manifest, "failed": False},
-        "retries": await ports.inbox.retries(run["id"]),
-    }
+    return {"render": {"key": key, "attempt": attempt, "manifest": manifest, "failed": False}}
 
 
 async def await_render(state: State, *, ports: Ports) -> State:
@@ -43,7 +40,7 @@ async def await_render(state: State, *, ports: Ports) -> State:
     standing = (await all_over([key], "render", ports))[key]
     if standing.state == "settled":
         return {"film": standing.result}
-    if not await asked_again(state, ports):
+    if not await asked_again(state, [standing], ports):
         raise not_made("The film", standing)
     return {"render": {**state["render"], "failed": True}}
 

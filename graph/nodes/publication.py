@@ -29,10 +29,7 @@ async def order_publication(state: State, *, ports: Ports) -> State:
         approval=Approval(decision["number"], digest_of(shown_at("publish", state))),
     )
     await ports.ledger.once(order)
-    return {
-        "publication": {"key": key, "attempt": attempt, "facts": {}, "failed": False},
-        "retries": await ports.inbox.retries(run["id"]),
-    }
+    return {"publication": {"key": key, "attempt": attempt, "facts": {}, "failed": False}}
 
 
 async def await_publication(state: State, *, ports: Ports) -> State:
@@ -41,6 +38,6 @@ async def await_publication(state: State, *, ports: Ports) -> State:
     standing = (await all_over([publication["key"]], "publication", ports))[publication["key"]]
     if standing.state == "settled":
         return {"publication": {**publication, "facts": standing.result}}
-    if not await asked_again(state, ports):
+    if not await asked_again(state, [standing], ports):
         raise not_made("The publication", standing)
     return {"publication": {**publication, "failed": True}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from langgraph.types import interrupt
 
 from agents.ideator import Idea
@@ -30,9 +32,16 @@ async def all_over(keys: list[str], what: str, ports: Ports) -> dict[str, Standi
         interrupt({"waiting_for": what, "orders": missing, "hint": "resumed automatically"})
 
 
-async def asked_again(state: State, ports: Ports) -> bool:
-    """Whether a person asked for another try since this was ordered."""
-    return await ports.inbox.retries(state["run"]["id"]) > state["retries"]
+async def asked_again(state: State, failed: Sequence[Standing], ports: Ports) -> bool:
+    """Whether a person asked for another try of these, after they failed.
+
+    What is of unknown outcome has not failed: nobody can ask for it again before a person has said that it was not
+    made.
+    """
+    ended = [standing.settled_at for standing in failed if standing.settled_at]
+    if not ended or any(standing.state == "unknown" for standing in failed):
+        return False
+    return await ports.inbox.asked_again(state["run"]["id"], max(ended))
 
 
 def not_made(what: str, standing: Standing) -> StepFailed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -21,7 +22,7 @@ from graph.graph import build_graph
 from graph.ports import Ports
 from graph.state import Gate, State
 from prompts.project import Project
-from providers.base import Unavailable
+from providers.base import ProviderError, Unavailable
 from providers.moderation import Verdict
 from providers.orders import Answer, Order, Standing, Wishes, digest_of
 
@@ -84,6 +85,8 @@ class BookLedger:
         self.stands: dict[str, Standing] = {}
         self.answers: dict[str, dict[str, Any]] = {}
         self.reserved: list[list[str]] = []
+        #: Whether whatever is asked for stands here already, from before a crash.
+        self.written_down = False
 
     async def reserve(self, orders: Sequence[Order]) -> None:
         self.reserved.append([order.key for order in orders])
@@ -100,6 +103,8 @@ class BookLedger:
         return self.answers[key]
 
     async def standing(self, keys: Sequence[str]) -> dict[str, Standing]:
+        if self.written_down:
+            return {key: self.stands.get(key, Standing(key, "clip", "reserved", Decimal(0))) for key in keys}
         return {key: self.stands[key] for key in keys if key in self.stands}
 
     def settle(self, key: str) -> None:
@@ -111,7 +116,8 @@ class BookLedger:
 
     def _stand(self, key: str, state: Any, result: dict[str, Any]) -> None:
         order = self.orders[key]
-        self.stands[key] = Standing(key, order.kind, state, order.amount_usd, f"task of {key}", result)
+        at = datetime.now(UTC) if state in ("settled", "failed") else None
+        self.stands[key] = Standing(key, order.kind, state, order.amount_usd, f"task of {key}", result, at)
 
     def of(self, kind: str) -> list[Order]:
         return [order for order in self.orders.values() if order.kind == kind]
@@ -124,12 +130,17 @@ class BookLedger:
 class Memory:
     """The inbox, kept by hand."""
 
-    asked_again: int = 0
+    retried_at: datetime | None = None
     wanted: Wishes = field(default_factory=lambda: Wishes(prompts={}, drop=[]))
     earlier: list[Earlier] = field(default_factory=list)
 
-    async def retries(self, run_id: str) -> int:
-        return self.asked_again
+    def retry(self, **wanted: Any) -> None:
+        """A person asks for another try."""
+        self.retried_at = datetime.now(UTC)
+        self.wanted = Wishes(**{"prompts": {}, "drop": [], **wanted})
+
+    async def asked_again(self, run_id: str, since: datetime) -> bool:
+        return self.retried_at is not None and self.retried_at > since
 
     async def wishes(self, run_id: str) -> Wishes:
         return self.wanted
@@ -158,8 +169,12 @@ class Censor:
 class Prices:
     model: str = "video-1"
     usd_per_second: Decimal = Decimal("0.10")
+    #: The lengths that can be had, in seconds.
+    makes: tuple[int, ...] = tuple(range(1, 13))
 
     def price(self, seconds: int, size: str) -> Decimal:
+        if seconds not in self.makes:
+            raise ProviderError("clip_impossible", f"A clip cannot be {seconds} s long.")
         return self.usd_per_second * seconds
 
 

@@ -281,7 +281,7 @@ async def test_a_clip_that_fails_is_taken_again_under_the_same_approval() -> Non
     with pytest.raises(StepFailed):
         await line.go()
     assert len(line.ledger.of("clip")) == 4
-    line.inbox.asked_again = 1
+    line.inbox.retry()
     assert [key.split(":", 2)[2] for key in (await line.go())["orders"]] == ["2:3"]
     assert (await line.delivered())["waiting_for"] == "render"
 
@@ -315,7 +315,7 @@ async def test_what_failed_is_ordered_again_when_a_person_asks(kind: str) -> Non
     with pytest.raises(StepFailed):
         await line.answer({"over": [key]})
 
-    line.inbox.asked_again = 1
+    line.inbox.retry()
     question = await line.go()
     assert [key.split(":", 2)[2] for key in question["orders"]] == ["1:2"]
     assert len(line.ledger.of("clip")) == 3

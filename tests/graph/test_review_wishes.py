@@ -110,7 +110,7 @@ async def test_a_refused_prompt_is_written_again_once() -> None:
         await line.answer({"over": []})
     assert failed.value.code == "moderation_blocked"
     assert [form for form, _ in line.model.asked].count("Shot") == 1
-    line.inbox.asked_again, line.inbox.wanted = 1, {"prompts": {"2": "A roof, seen from far."}, "drop": []}
+    line.inbox.retry(prompts={"2": "A roof, seen from far."})
     (key,) = (await line.go())["orders"]
     assert line.ledger.orders[key].request["prompt"].startswith("A roof, seen from far.")
     assert (await line.delivered())["waiting_for"] == "render"
@@ -125,7 +125,7 @@ async def test_a_failed_clip_can_be_done_without() -> None:
         (line.ledger.fail(key) if ":clip:2:" in key else line.ledger.settle(key))
     with pytest.raises(StepFailed):
         await line.answer({"over": []})
-    line.inbox.asked_again, line.inbox.wanted = 1, {"prompts": {}, "drop": [2]}
+    line.inbox.retry(drop=[2])
     await line.go()
     question = await line.delivered()
 
@@ -141,7 +141,7 @@ async def test_a_clip_that_cannot_be_made_again_stays_as_it_was() -> None:
     line.ledger.fail(key, code="budget_exceeded")
     with pytest.raises(StepFailed):
         await line.answer({"over": []})
-    line.inbox.asked_again, line.inbox.wanted = 1, {"prompts": {}, "drop": [2]}
+    line.inbox.retry(drop=[2])
     await line.go()
     question = await line.delivered()
 
@@ -160,7 +160,7 @@ async def test_a_clip_that_was_charged_for_is_not_made_again_unasked() -> None:
     with pytest.raises(StepFailed, match="It is charged for all the same"):
         await line.answer({"over": []})
     assert ordered(line) == ["1:1", "2:1", "3:1"]
-    line.inbox.asked_again = 1
+    line.inbox.retry()
     await line.go()
 
     assert ordered(line) == ["1:1", "2:1", "2:2", "3:1"]
@@ -211,6 +211,72 @@ async def test_a_clip_to_be_made_again_for_another_price_is_shown_first() -> Non
     await line.delivered()
     shown = (await line.delivered())["shown"]
     assert [clip["take"] for clip in shown["clips"]] == [1, 2, 1]
+
+
+async def test_words_are_kept_while_another_offer_is_looked_at() -> None:
+    """Those of a retry, and each note with its clip."""
+    line = Line(PROJECT.model_copy(update={"takes": 1}))
+    await line.begin()
+    await line.answer(APPROVE)
+    for key in line.ledger.open():
+        (line.ledger.fail(key) if ":clip:2:" in key else line.ledger.settle(key))
+    with pytest.raises(StepFailed):
+        await line.answer({"over": []})
+    line.video.model = "video-2"
+    line.inbox.retry(prompts={"2": "A heron."})
+    question = await line.go()
+    assert (question["gate"], question["shown"]["make"]) == ("ideation", [2])
+    assert "have changed since this was approved" in question["shown"]["notice"]
+    (key,) = (await line.answer({**APPROVE, "number": 3}))["orders"]
+    assert line.ledger.orders[key].request["prompt"].startswith("A heron.")
+
+    await line.delivered()
+    await line.delivered()
+    line.video.model = "video-3"
+    notes = [{"clip": 1, "comment": "too dark"}, {"clip": 3, "comment": "slower"}]
+    await line.answer({**REVISE, "clips": notes})
+    orders = (await line.answer({**APPROVE, "number": 5}))["orders"]
+    said = {key.split(":")[2]: line.ledger.orders[key].request["prompt"] for key in orders}
+    assert {n: [note["comment"] in words for note in notes] for n, words in said.items()} == {
+        "1": [True, False],
+        "3": [False, True],
+    }
+
+
+async def test_what_was_written_down_before_a_crash_is_ordered_as_it_was() -> None:
+    """The process died between its reservation and its checkpoint, and another model is named since."""
+    line = Line()
+    await line.begin()
+    state = await line.state()
+    line.ledger.written_down = True
+    line.video.model = "video-2"
+    waiting = await line.answer(APPROVE)
+
+    assert len(waiting["orders"]) == 3
+    assert {order.request["model"] for order in line.ledger.of("clip")} == {state["ideas"]["model"]}
+
+
+async def test_another_length_is_shown_where_nothing_was_made_yet() -> None:
+    """The new model cannot make what was shown; the gate opens with what the project says by now."""
+    line = Line()
+    await line.begin()
+    line.video.makes, line.project = (5,), PROJECT.model_copy(update={"clip_seconds": 5})
+    question = await line.answer(APPROVE)
+
+    assert (question["gate"], question["shown"]["seconds"]) == ("ideation", 5)
+    await line.answer({**APPROVE, "number": 2})
+    assert {order.request["seconds"] for order in line.ledger.of("clip")} == {5}
+
+
+async def test_a_film_of_another_length_is_not_mixed() -> None:
+    """A single clip that cannot be had as the others were is not made: a person is told why."""
+    line = Line()
+    await line.at_publish_gate()
+    line.video.makes = (5,)
+    with pytest.raises(StepFailed, match="Name a model that can make such clips"):
+        await line.answer({**REVISE, "clips": [2]})
+    line.video.makes = (4,)
+    assert (await line.go())["waiting_for"] == "clips"
 
 
 async def test_what_was_approved_is_ordered_whatever_the_project_says_by_then() -> None:

@@ -120,3 +120,15 @@ def test_edits_that_do_not_fit_name_the_place(gate: Any, edits: Any, place: str)
     """In one sentence, without repeating what was sent."""
     with pytest.raises(EditError, match=place):
         edited(gate, review_of(gate, STATE)["shown"], edits)
+
+
+def test_a_question_says_what_each_clip_would_be() -> None:
+    """And what there is to know beside; nothing where nothing is known."""
+    offer = {"model": "video-2", "seconds": 4, "size": "720x1280", "notice": "The price has changed."}
+    asked = as_question({"gate": "ideation", "shown": {**SHOWN_IDEAS, "estimated_usd": "0.80", **offer}})
+    plain = as_question({"gate": "ideation", "shown": {**SHOWN_IDEAS, "estimated_usd": "0.80"}})
+
+    assert asked["action_requests"][0]["description"] == (
+        "Make 2 clips for 0.80 USD? Each is 4 s of 720x1280 by video-2. The price has changed."
+    )
+    assert plain["action_requests"][0]["description"] == "Make 2 clips for 0.80 USD?"

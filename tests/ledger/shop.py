@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from graph.graph import build_graph
 from graph.ports import Ports
 from prompts.project import Project
-from providers.base import Done, Failed, Json, NotSent, OutcomeUnknown, Pending, Progress, Refused, Unavailable
+from providers.base import Done, Failed, Fate, Json, NotSent, OutcomeUnknown, Pending, Progress, Refused, Unavailable
 from providers.orders import Approval, Kind, Order, digest_of
 from runs.inbox import PostgresInbox
 from runs.production import Production
@@ -57,7 +57,7 @@ class Shop:
     calls: int = 0
     away: bool = False
     #: What has become of a task, by its id; nothing yet if absent.
-    fates: dict[str, Failed | Done] = field(default_factory=dict)
+    fates: dict[str, Fate] = field(default_factory=dict)
     #: Sales that nobody can find yet.
     hidden: set[str] = field(default_factory=set)
     #: What a finished task is made of.
@@ -95,7 +95,7 @@ class Shop:
     def whereabouts(self, request: Json, *, key: str) -> str:
         return f"the counter of the {self.name}"
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
+    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
         if self.away:
             raise Unavailable("shop_away", "The shop does not answer.")
         fate = self.fates.get(task_id, Pending())

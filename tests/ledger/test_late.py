@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
 
+from graph.nodes.publication import await_publication
+from graph.nodes.waiting import StepFailed
 from providers.base import Done, Failed, Missing, Pending, Unavailable
 from runs.collect import collect
 from runs.control import retry
 from runs.errors import OutcomeUnknown
+from runs.inbox import PostgresInbox
 from runs.production import Production
 from storage import runs as table
 from tests.ledger.shop import Shop, Shops, an_order, approval, events_of, new_run, opened, state_of
@@ -32,7 +37,8 @@ async def _placed(production: Production, kind: str = "clip", *, ago: str = "0 h
 async def _ago(production: Production, key: str, ago: str) -> None:
     await production.db.execute(
         "update orders set created_at = created_at - %(ago)s::interval, called_at = called_at - %(ago)s::interval,"
-        " submitted_at = submitted_at - %(ago)s::interval where key = %(key)s",
+        " submitted_at = submitted_at - %(ago)s::interval, missing_since = missing_since - %(ago)s::interval"
+        " where key = %(key)s",
         {"ago": ago, "key": key},
     )
 
@@ -55,7 +61,11 @@ async def test_what_was_taken_and_never_ends_is_for_a_person(
     key = await _placed(production, kind, ago=LONG)
     (sale,) = shop.sales
     shop.away = trouble == "away"
-    shop.fates = {sale.task_id: Missing()} if trouble == "missing" else {}
+    if trouble == "missing":
+        shop.fates = {sale.task_id: Missing()}
+        await collect(production, key)
+        assert await state_of(production, key) == "submitted"  # it was there a moment ago
+        await _ago(production, key, "6 minutes")
     await collect(production, key)
     assert await state_of(production, key) == "unknown"
 
@@ -74,13 +84,77 @@ async def test_what_was_taken_and_never_ends_is_for_a_person(
 
 @pytest.mark.parametrize("trouble", ["away", "pending", "missing"])
 async def test_a_while_is_waited_for(production: Production, shops: Shops, trouble: str) -> None:
-    """One bad look is nothing."""
-    key = await _placed(production, ago="1 minute")
+    """One bad look is nothing, however long ago it was placed."""
+    key = await _placed(production, ago="10 hours")
     shops.clip.away = trouble == "away"
     shops.clip.fates = {shops.clip.sales[0].task_id: Missing() if trouble == "missing" else Pending(0.5)}
     await collect(production, key)
 
     assert await state_of(production, key) == "submitted"
+
+
+async def test_what_turns_out_to_be_in_the_making_is_not_ordered_again(production: Production, shops: Shops) -> None:
+    """Not even on a person's word: the vendor was asked once more, and said that it is at it."""
+    key = await _placed(production)
+    (sale,) = shops.clip.sales
+    await production.ledger.lose(key)
+    shops.clip.fates = {sale.task_id: Pending(0.6)}
+    run_id = await _failed(production, key)
+    await retry(production, run_id, not_made=True, by="anna", channel="api", external_id="hasty")
+    assert await state_of(production, key) == "submitted"
+
+    shops.clip.fates = {sale.task_id: Done(facts={"seconds": 3.0})}
+    await collect(production, key)
+    assert await state_of(production, key) == "settled"
+    assert len(shops.clip.sales) == 1
+
+
+async def test_a_share_that_stands_still_is_no_progress(production: Production, shops: Shops) -> None:
+    """A third comes back from the database with fewer digits than it went in with."""
+    key = await _placed(production, "publication", ago=LONG)
+    shops.publication.fates = {shops.publication.sales[0].task_id: Pending(1 / 3)}
+    await collect(production, key)
+    assert await state_of(production, key) == "submitted"
+    await collect(production, key)
+
+    assert await state_of(production, key) == "unknown"
+
+
+async def test_orders_from_before_providers_had_a_place_in_their_names(database_url: str, tmp_path: Path) -> None:
+    """They go on with whoever the settings name."""
+    before, after = Shops(clip=Shop("clips")), Shops(clip=Shop("clips:here"))
+    async with opened(database_url, before, tmp_path) as old, opened(database_url, after, tmp_path) as new:
+        key = await _placed(old)
+        after.clip.sales = before.clip.sales
+        await new.ledger.adopt()
+        after.clip.deliver(before.clip.sales[0].task_id)
+        await collect(new, key)
+
+        assert await state_of(new, key) == "settled"
+
+
+async def test_a_retry_counts_for_what_failed_before_it(production: Production, shops: Shops) -> None:
+    """The post was found after a retry; when it is lost once more later, nobody has asked for another."""
+    inbox = PostgresInbox(production.db)
+    key = await _placed(production, "publication")
+    run = key.split(":")[0]
+    state: Any = {"run": {"id": run}, "publication": {"key": key, "attempt": 1, "facts": {}, "failed": False}}
+    ports: Any = SimpleNamespace(ledger=production.ledger, inbox=inbox)
+    await production.ledger.lose(key)
+    await _failed(production, key)
+    shops.publication.fates = {shops.publication.sales[0].task_id: Pending()}
+    await retry(production, UUID(run), by="anna", channel="api", external_id="found")
+    await production.ledger.lose(key)
+
+    with pytest.raises(StepFailed) as asked:
+        await await_publication(state, ports=ports)
+    assert asked.value.code == "publication_unconfirmed"
+    await production.ledger.fail(key, "declared_not_made", "Somebody says so.")
+    with pytest.raises(StepFailed):
+        await await_publication(state, ports=ports)
+    await _failed(production, key)
+    await retry(production, UUID(run), by="anna", channel="api", external_id="again")
+    assert (await await_publication(state, ports=ports))["publication"]["failed"] is True
 
 
 async def test_a_render_that_never_ends_is_made_anew(production: Production, shops: Shops) -> None:

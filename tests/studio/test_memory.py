@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from storage.memory import Hired, MemoryFiles, MemoryInbox, MemoryLedger, NotThe
 
 SANDBOX = "http://127.0.0.1:8900"
 APPROVED = Approval(0, "d" * 64)
+BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Maker:
@@ -138,6 +139,7 @@ async def test_inbox() -> None:
     inbox.retry("run")
     inbox.reviewed("run", "ideation", "more rain")
 
-    assert (await inbox.retries("run"), await inbox.retries("other")) == (1, 0)
+    assert [await inbox.asked_again(run, BEFORE) for run in ("run", "other")] == [True, False]
+    assert not await inbox.asked_again("run", datetime.now(UTC))
     assert await inbox.history("run", "ideation") == ["more rain"]
     assert await inbox.history("run", "publish") == []

@@ -3,3 +3,10 @@
 
 alter table decisions add column request text;
 create unique index decisions_by_request on decisions (run_id, decided_by, request) where request is not null;
+
+-- Since when a provider has not known an order that it has taken; null while it knows it.
+alter table orders add column missing_since timestamptz;
+
+-- A failed order may be charged for, and counts then.
+drop index orders_by_day;
+create index orders_by_day on orders (created_at);
