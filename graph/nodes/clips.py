@@ -9,7 +9,7 @@ from agents.shot_writer import rewrite_shot, shot_words, with_slate
 from graph.nodes.waiting import StepFailed, all_over, asked_again, ideas_of, not_made, project_of
 from graph.ports import Ports, Video
 from graph.reviews import shown_at
-from graph.state import Clip, Decided, Offer, Shot, State
+from graph.state import Clip, Decided, Offer, Shot, ShownIdeas, State
 from providers.base import ProviderError
 from providers.orders import Approval, Order, Standing, digest_of
 
@@ -46,6 +46,7 @@ async def plan_clips(state: State, *, ports: Ports) -> State:
     prompts = {n: said for n, said in state.get("prompts", {}).items() if again or int(n) not in numbers}
     return {
         "going": {**going, "offer_changed": False},
+        "ideas": _without_notice(state["ideas"]),
         "shots": shots,
         "ordered": numbers,
         "failed_shots": [],
@@ -102,6 +103,13 @@ def _offer_now(state: State, ports: Ports) -> Offer:
             said = f"{error.message} Name a model that can make such clips, and let the run go on."
             raise StepFailed(error.code, said) from error
         return offer_of(ports.video, project.clip_seconds, project.clip_size)
+
+
+def _without_notice(ideas: ShownIdeas) -> ShownIdeas:
+    """The ideas once they are ordered: what a reviewer had to know was said."""
+    kept = ideas.copy()
+    kept.pop("notice", None)
+    return kept
 
 
 def _shown_anew(state: State, offer: Offer, words: dict[int, str]) -> State:

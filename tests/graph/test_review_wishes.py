@@ -229,6 +229,7 @@ async def test_words_are_kept_while_another_offer_is_looked_at() -> None:
     assert "have changed since this was approved" in question["shown"]["notice"]
     (key,) = (await line.answer({**APPROVE, "number": 3}))["orders"]
     assert line.ledger.orders[key].request["prompt"].startswith("A heron.")
+    assert "notice" not in (await line.state())["ideas"]
 
     await line.delivered()
     await line.delivered()
