@@ -220,7 +220,7 @@ async def _put(
     if asked.history is None:
         place = place_of(known, digest, last=last.get("number", 0), again=again)
     else:
-        place = place_in(known, _said_before(asked, hidden), digest, last=last.get("number", 0))
+        place = place_in(known, _said_before(asked, hidden), digest, last=last.get("number", 0), again=again)
     is_last = last.get("digest") == digest and last.get("number") == place.number and "name" in last
     name = last["name"] if is_last else await _name(production, asked, place.number, digest, at, who)
     now: Asking = {"number": place.number, "digest": digest, "at": at.isoformat(), "name": name, "once": asked.once}

@@ -38,18 +38,20 @@ def place_of(known: Sequence[AnyMessage], digest: str, *, last: int, again: bool
     return Place(number, _from(known, number), [])
 
 
-def place_in(known: Sequence[AnyMessage], said: Sequence[AnyMessage], digest: str, *, last: int) -> Place:
+def place_in(
+    known: Sequence[AnyMessage], said: Sequence[AnyMessage], digest: str, *, last: int, again: bool = False
+) -> Place:
     """The place of a message of a client that sends what was `said` before it along: all of it, or the end of it.
 
     The end of what was said is found again in the thread; where it stands more than once, the place that fits
-    best counts.
+    best counts. Where nothing was said before, `again` is whether the message is the last one, sent twice.
     """
     ours, theirs = _persons(known), _persons(said)
     begins = [position for position, message in enumerate(said) if isinstance(message, HumanMessage)]
     if not theirs:
         # The first message, sent again; or a client that never sends more than one.
-        again = bool(ours) and ours[0].additional_kwargs == {NUMBER: 1, DIGEST: digest}
-        number = 1 if again else last + 1
+        is_first = bool(ours) and ours[0].additional_kwargs == {NUMBER: 1, DIGEST: digest}
+        number = 1 if is_first else last if again else last + 1
         return Place(number, _from(known, number), list(said) if not known else [])
     digests = [message.additional_kwargs.get(DIGEST) for message in ours]
     for end in range(len(theirs), 0, -1):

@@ -136,6 +136,7 @@ def test_a_client_that_sends_one_message_at_a_time(world: World, sandbox: Sandbo
     run_id = run_in(say("Make the second one"))
 
     assert world.run(run_id)["project"] == "calm"
+    assert run_in(say("Make the second one")) == run_id  # repeated by the client, because the answer was lost
     assert run_id in say("Where is my film?")
 
 

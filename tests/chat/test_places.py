@@ -78,6 +78,14 @@ def test_where_a_message_alone_comes(again: bool, expected: tuple[int, list[str]
     assert found(place_of(thread("a", "b"), "b", last=2, again=again)) == expected
 
 
+def test_a_request_that_is_repeated_by_a_client_that_sends_one_message_at_a_time() -> None:
+    """It is the same message, as long as it comes at once; later it is a new one."""
+    known = thread("a", "b")
+
+    assert found(place_in(known, [], "b", last=2, again=True)) == (2, ["b"], [])
+    assert found(place_in(known, [], "b", last=2, again=False)) == (3, [], [])
+
+
 def test_what_was_missed_is_known_from_then_on() -> None:
     """Sent again, the same message has the same number."""
     known = thread("a")
