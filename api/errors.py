@@ -125,7 +125,9 @@ def install(app: FastAPI) -> None:
 
     async def broken(request: Request, error: Exception) -> JSONResponse:
         request_id = getattr(request.state, "request_id", "")
-        log.error("%s %s broke (request %s)", request.method, request.url.path, request_id)
+        # Of the address only its form: a reviewer's link is a secret.
+        route = getattr(request.scope.get("route"), "path", "an unknown address")
+        log.error("%s %s broke (request %s)", request.method, route, request_id)
         known = as_api_error(error)
         # This one is answered outside the middleware that names the request.
         return JSONResponse(known.body, known.status, {"X-Request-ID": request_id})

@@ -231,8 +231,8 @@ def test_every_answer_has_a_request_id(client: httpx.Client, stranger: httpx.Cli
     assert client.get("/nowhere").headers["x-request-id"]
 
 
-async def test_what_breaks_inside_is_told_in_our_shape() -> None:
-    """A 500 without a trace of what broke, with the id under which it stands in the log."""
+async def test_what_breaks_inside_is_told_in_our_shape(caplog: pytest.LogCaptureFixture) -> None:
+    """A 500 without a trace of what broke, with the id under which it stands in the log, and no secret there."""
 
     @asynccontextmanager
     async def broken() -> Any:
@@ -243,8 +243,12 @@ async def test_what_breaks_inside_is_told_in_our_shape() -> None:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             answer = await client.get("/v1/runs", headers={"X-API-Key": "x"})
+            film = await client.get("/review/the-secret-of-a-link/film")
 
     shaped(answer, 500, "internal_error")
+    assert film.status_code == 500
+    assert f"GET /review/{{token}}/film broke (request {film.headers['x-request-id']})" in caplog.text
+    assert "the-secret-of-a-link" not in "".join(r.getMessage() for r in caplog.records if r.name == "api.errors")
     assert "object" not in answer.text
     assert "Traceback" not in answer.text
 

@@ -13,6 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from console import pages
 from runs import links
 from storage.keys import secret
 from tests.reviews.conftest import Desk
@@ -76,17 +77,28 @@ def decisions(desk: Desk, run_id: str) -> list[dict[str, Any]]:
 
 def test_it_shows_the_review(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
     """What is to be decided with its price, without a key; looking uses nothing up and decides nothing."""
-    url = link(desk, waiting["run_id"])
+    url, shown = link(desk, waiting["run_id"]), waiting["review"]["shown"]
     for _ in range(3):
         said = nobody.get(url, headers=JSON).json()
         page = nobody.get(url, headers=PAGE)
 
     assert (said["gate"], said["revision"], said["digest"]) == ("ideation", 1, waiting["review"]["digest"])
-    assert said["shown"] == waiting["review"]["shown"]
-    for words in (said["shown"]["title"], said["shown"]["ideas"][0]["scene"], "0.30 USD", "Waiting for your decision"):
+    assert said["shown"] == shown
+    each = f"Each is {shown['seconds']} seconds of {shown['size']}, made by {shown['model']}."
+    for words in (shown["title"], shown["ideas"][0]["scene"], "0.30 USD", each, "Waiting for your decision"):
         assert words in page.text
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert decisions(desk, waiting["run_id"]) == []
+
+
+def test_what_a_reviewer_has_to_know_beside_is_shown(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
+    """Why something that was approved is shown again; and a review from before the gate told more of its clips."""
+    view = nobody.get(link(desk, waiting["run_id"]), headers=JSON).json()
+    noted = {**view, "shown": {**view["shown"], "notice": "The price has changed."}}
+    older = {**view, "shown": {k: v for k, v in view["shown"].items() if k not in ("model", "seconds", "size")}}
+
+    assert '<p class="problem" role="note">The price has changed.</p>' in pages.review_page(noted, token="t")
+    assert "Each is" not in pages.review_page(older, token="t")
 
 
 @pytest.mark.parametrize(
