@@ -23,7 +23,7 @@ DatabaseError = Error
 PATIENCE = 10.0
 #: After so many seconds an attempt to connect begins anew: otherwise each pause is twice as long as the last one, and
 #: a database that is back would be left alone for as long as it was away.
-PERSEVERANCE = 5.0
+PERSEVERANCE = 15.0
 
 
 def open_pool(
