@@ -6,7 +6,6 @@ BRIEF ?= a relaxing rain video
 PROJECT ?= shorts
 RENDER ?= embedded
 CHAOS_KILLS ?= 200
-THREADS ?= own
 # A file of tests stays with one process: its tests share a server.
 PARALLEL = -n auto --maxprocesses 4 --dist loadfile
 
@@ -48,7 +47,7 @@ serve: .venv/.installed ## Serve the API, with a worker, on port 8000
 	@$(BIN)/myloware serve
 
 studio: studio-setup ## Open the graphs in LangGraph Studio, offline, on port 2024; or look at the product's: THREADS=product
-	@THREADS="$(THREADS)" .ci/studio
+	@.ci/studio
 
 studio-setup: $(STUDIO)/.installed
 

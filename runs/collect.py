@@ -125,7 +125,7 @@ async def _find(production: Production, order: OrderRow) -> bool:
             # Prompts are unique to their order: whatever else looks like it was made, and charged, for it too.
             await ledger.report_duplicates(key, candidates[position:])
             return True
-    await _wait(production, order, _pause(order), datetime.now(UTC) - called_at > provider.patience)
+    await _wait(production, order, _pause(order), _since(called_at) > provider.patience)
     return True
 
 
@@ -175,10 +175,11 @@ async def _pending(production: Production, order: OrderRow, share: float | None)
 
 async def _late(production: Production, order: OrderRow, why: Unavailable, patience: timedelta) -> None:
     """Nothing came of it yet. A render that takes too long has failed, and costs nothing to be made anew."""
-    if order["kind"] == "render" and _age(order) > patience:
+    too_long = _age(order) > patience
+    if order["kind"] == "render" and too_long:
         await production.ledger.fail(order["key"], why.code, why.message)
     else:
-        await _wait(production, order, _pause(order), _age(order) > patience)
+        await _wait(production, order, _pause(order), too_long)
 
 
 async def _kept(production: Production, order: OrderRow, done: Done) -> dict[str, Any]:

@@ -80,7 +80,7 @@ async def _wishes(production: Production, run: RunRow, prompts: Mapping[int, str
     failed = {number for number, order in newest.items() if order["state"] in ("failed", "unknown")}
     if strange := sorted({*prompts, *drop} - failed):
         raise Invalid(f"Clip {strange[0]} did not fail.", field="drop" if strange[0] in drop else "prompts")
-    left = len(newest) - len(set(drop) - await _in_film(production, run))
+    left = len(newest) - len(set(drop) - await _in_film(production, run)) if drop else len(newest)
     project = chosen(production, run["project"], run["options"])
     if drop and left * project.clip_seconds - max(0, left - 1) * project.crossfade_seconds < SHORTEST:
         raise Invalid(f"Without these clips the film would be shorter than {SHORTEST} s.", field="drop")

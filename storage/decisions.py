@@ -70,6 +70,8 @@ values (%(number)s, %(run_id)s, %(gate)s, %(revision)s, %(verdict)s, %(seen_dige
         %(previous_hash)s, %(hash)s)
 """
 
+BY_REQUEST = "select * from decisions where run_id = %s and decided_by = %s and request = %s"
+
 # The one lock of the chain: rows are appended one after the other.
 CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
 
@@ -98,8 +100,10 @@ async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | 
     async with db.transaction() as conn:
         cursor = await conn.execute("select status, review from runs where id = %s for update", (run_id,))
         run = await cursor.fetchone()
-        if known := await _by_request(conn, run_id, verdict.decided_by, verdict.request):
-            return known
+        if verdict.request:
+            cursor = await conn.execute(BY_REQUEST, (run_id, verdict.decided_by, verdict.request))
+            if known := await cursor.fetchone():
+                return cast("DecisionRow", known)
         review = run and run["review"]
         wanted = (verdict.gate, verdict.revision, verdict.seen_digest)
         if not review or (review["gate"], review["revision"], review["digest"]) != wanted:
@@ -123,19 +127,9 @@ async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | 
     return row
 
 
-async def by_request(db: Database, run_id: UUID, decided_by: str, request: str | None) -> DecisionRow | None:
+async def by_request(db: Database, run_id: UUID, decided_by: str, request: str) -> DecisionRow | None:
     """The decision about this run that came with this Idempotency-Key of this one, if there is one."""
-    async with db.transaction() as conn:
-        return await _by_request(conn, run_id, decided_by, request)
-
-
-async def _by_request(
-    conn: AsyncConnection[dict[str, Any]], run_id: UUID, decided_by: str, request: str | None
-) -> DecisionRow | None:
-    cursor = await conn.execute(
-        "select * from decisions where run_id = %s and decided_by = %s and request = %s", (run_id, decided_by, request)
-    )
-    return cast("DecisionRow | None", await cursor.fetchone())
+    return cast("DecisionRow | None", await db.fetch_one(BY_REQUEST, (run_id, decided_by, request)))
 
 
 async def _append(conn: AsyncConnection[dict[str, Any]], run_id: UUID, verdict: Verdict) -> DecisionRow:

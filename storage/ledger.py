@@ -74,10 +74,12 @@ class Ledger(Orders):
     async def adopt(self) -> None:
         """Take over orders that are not over from when providers had no place in their names."""
         for kind, provider in self.providers.items():
-            await self.db.execute(
-                "update orders set provider = %s where kind = %s and provider = %s and settled_at is null",
-                (provider.name, kind, provider.name.partition(":")[0]),
-            )
+            bare, _, place = provider.name.partition(":")
+            if place:
+                await self.db.execute(
+                    "update orders set provider = %s where kind = %s and provider = %s and settled_at is null",
+                    (provider.name, kind, bare),
+                )
 
     async def once(self, order: Order) -> None:
         """Place the order, at most once for its key. See `graph.ports.Ledger`."""
