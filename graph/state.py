@@ -42,16 +42,24 @@ class Offer(TypedDict):
     `notice` is what a reviewer has to know beside.
     """
 
+    model: str
+    seconds: int
+    size: str
+    usd_per_clip: str
+    notice: NotRequired[str]
+
+
+class ShownIdeas(TypedDict):
+    """The ideas of the film and what making them costs. `make` names the clips that would be ordered.
+
+    The rest is the Offer of each.
+    """
+
     model: NotRequired[str]  # these three are not in checkpoints from before the gate showed them
     seconds: NotRequired[int]
     size: NotRequired[str]
     usd_per_clip: str
     notice: NotRequired[str]
-
-
-class ShownIdeas(Offer):
-    """The ideas of the film and what making them costs. `make` names the clips that would be ordered."""
-
     title: str
     ideas: list[dict[str, Any]]
     make: list[int]
@@ -70,7 +78,18 @@ class Decided(TypedDict):
     approved_digest: str | None
 
 
-class Shot(TypedDict):
+class ApprovedBy(TypedDict):
+    """What an order of a clip stands under: the decision's number, the digest of what it was about, and its kind.
+
+    `remake` is whether it asked for that clip to be made again.
+    """
+
+    decision: int
+    digest: str
+    remake: bool
+
+
+class Shot(ApprovedBy):
     """One clip as it is ordered: `key` is that of the order, `take` counts from 1, `prompt` is `words` and a slate."""
 
     number: int
@@ -82,9 +101,6 @@ class Shot(TypedDict):
     size: str
     model: str
     usd: str
-    decision: int
-    digest: str
-    remake: bool
 
 
 class Clip(TypedDict):

@@ -6,10 +6,10 @@ from decimal import Decimal
 from functools import partial
 
 from agents.shot_writer import rewrite_shot, shot_words, with_slate
-from graph.nodes.waiting import StepFailed, all_over, asked_again, ideas_of, not_made, project_of
+from graph.nodes.waiting import StepFailed, all_over, asked_again, ideas_of, not_made, offer_shown, project_of
 from graph.ports import Ports, Video
 from graph.reviews import shown_at
-from graph.state import Clip, Decided, Offer, Shot, ShownIdeas, State
+from graph.state import ApprovedBy, Clip, Decided, Offer, Shot, ShownIdeas, State
 from providers.base import ProviderError
 from providers.orders import Approval, Order, Standing, digest_of
 
@@ -31,15 +31,16 @@ async def plan_clips(state: State, *, ports: Ports) -> State:
 
     Where clips cannot be had any more as they were shown, nothing is: they go back to the gate as they are now.
     """
-    going, again = state["going"], state.get("failed_shots", [])
+    going, again, shown = state["going"], state.get("failed_shots", []), offer_shown(state, ports)
     approved = state["decisions"]["publish" if going["clips"] else "ideation"]
+    under = _approval_of_round(state, approved)
     numbers = again or going["clips"] or state["ideas"]["make"]
     words = {number: _words(number, state, approved, ports) for number in numbers}
-    shots = {**state.get("shots", {}), **{str(n): _shot(n, state, approved, words[n], ports) for n in numbers}}
+    shots = {**state.get("shots", {}), **{str(n): _shot(n, words[n], state, shown, under) for n in numbers}}
     # What was written down before a crash is ordered as it was written, whatever can be had by now.
     if not await ports.ledger.standing([shots[str(number)]["key"] for number in numbers]):
-        offer = _offer_now(state, ports)
-        if any(state["ideas"].get(name, value) != value for name, value in offer.items()):
+        offer = _offer_now(state, shown, ports)
+        if offer != shown:
             return _shown_anew(state, offer, words)
     await ports.ledger.reserve([_order(shots[str(number)]) for number in numbers])
     # New words stand for a shot until it is asked to be something else.
@@ -68,40 +69,44 @@ def _words(number: int, state: State, approved: Decided, ports: Ports) -> str:
     return shot_words(project_of(state, ports), ideas_of(state)[number - 1], note)
 
 
-def _shot(number: int, state: State, approved: Decided, words: str, ports: Ports) -> Shot:
-    """The next take of a clip, as it was approved. A take after a failed one stands under the approval of that one."""
-    run, project, shown = state["run"], project_of(state, ports), state["ideas"]
-    last = state.get("shots", {}).get(str(number))
-    kept = last if state.get("failed_shots") and last else None
+def _approval_of_round(state: State, approved: Decided) -> ApprovedBy:
+    """What the clips of this round stand under."""
     remake = bool(state["going"]["clips"])
     # Of what would be made, not of what the decision says it was about: the ledger holds one against the other.
     digest = approved["approved_digest"] if remake else digest_of(shown_at("ideation", state))
+    return ApprovedBy(decision=approved["number"], digest=digest or "", remake=remake)
+
+
+def _shot(number: int, words: str, state: State, shown: Offer, under: ApprovedBy) -> Shot:
+    """The next take of a clip, as it was approved. A take after a failed one stands under the approval of that one."""
+    run_id, last = state["run"]["id"], state.get("shots", {}).get(str(number))
     take = last["take"] + 1 if last else 1
+    stands: ApprovedBy = last if last and state.get("failed_shots") else under
     return Shot(
         number=number,
         take=take,
-        key=f"{run['id']}:clip:{number}:{take}",
+        key=f"{run_id}:clip:{number}:{take}",
         words=words,
-        prompt=with_slate(words, _slate(run["id"], number, take)),
-        seconds=shown.get("seconds", project.clip_seconds),
-        size=shown.get("size", project.clip_size),
-        model=shown.get("model", ports.video.model),
+        prompt=with_slate(words, _slate(run_id, number, take)),
+        seconds=shown["seconds"],
+        size=shown["size"],
+        model=shown["model"],
         usd=shown["usd_per_clip"],
-        decision=kept["decision"] if kept else approved["number"],
-        digest=kept["digest"] if kept else digest or "",
-        remake=kept["remake"] if kept else remake,
+        decision=stands["decision"],
+        digest=stands["digest"],
+        remake=stands["remake"],
     )
 
 
-def _offer_now(state: State, ports: Ports) -> Offer:
+def _offer_now(state: State, shown: Offer, ports: Ports) -> Offer:
     """How clips can be had now: as they were shown or, where none was made yet, as the project says by now."""
-    project, shown = project_of(state, ports), state["ideas"]
     try:
-        return offer_of(ports.video, shown.get("seconds", project.clip_seconds), shown.get("size", project.clip_size))
+        return offer_of(ports.video, shown["seconds"], shown["size"])
     except ProviderError as error:
         if state.get("clips"):
             said = f"{error.message} Name a model that can make such clips, and let the run go on."
             raise StepFailed(error.code, said) from error
+        project = project_of(state, ports)
         return offer_of(ports.video, project.clip_seconds, project.clip_size)
 
 

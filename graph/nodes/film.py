@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agents.caption_writer import write_caption as ask_caption
-from graph.nodes.waiting import all_over, asked_again, ideas_of, not_made, project_of
+from graph.nodes.waiting import all_over, asked_again, ideas_of, not_made, offer_shown, project_of
 from graph.ports import Ports
 from graph.reviews import used
 from graph.state import State
@@ -14,6 +14,7 @@ from providers.renders.manifest import Manifest, ManifestClip
 async def order_render(state: State, *, ports: Ports) -> State:
     """Orders the film from its clips."""
     run, project = state["run"], project_of(state, ports)
+    seconds = offer_shown(state, ports)["seconds"]
     manifest = Manifest(
         crossfade_seconds=project.crossfade_seconds,
         composition=project.composition,
@@ -22,7 +23,7 @@ async def order_render(state: State, *, ports: Ports) -> State:
         clips=[
             ManifestClip(
                 digest=state["clips"][str(number)]["digest"],
-                seconds=state["ideas"].get("seconds", project.clip_seconds),
+                seconds=seconds,
                 overlay=idea["overlay"],
             )
             for number, idea in used(state)

@@ -8,7 +8,7 @@ from langgraph.types import interrupt
 
 from agents.ideator import Idea
 from graph.ports import Ports
-from graph.state import State
+from graph.state import Offer, State
 from prompts.project import Project
 from providers.orders import Standing
 
@@ -60,6 +60,17 @@ def ended(code: str, message: str) -> State:
 
 def project_of(state: State, ports: Ports) -> Project:
     return ports.project(state["run"]["project"], state["run"]["options"])
+
+
+def offer_shown(state: State, ports: Ports) -> Offer:
+    """Clips as the gate showed them. A gate of before it told of model, length and size meant those of the settings."""
+    project, shown = project_of(state, ports), state["ideas"]
+    return Offer(
+        model=shown.get("model", ports.video.model),
+        seconds=shown.get("seconds", project.clip_seconds),
+        size=shown.get("size", project.clip_size),
+        usd_per_clip=shown["usd_per_clip"],
+    )
 
 
 def ideas_of(state: State) -> list[Idea]:
