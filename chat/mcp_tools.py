@@ -98,13 +98,6 @@ def in_words(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     return told
 
 
-def _uuid(run_id: str) -> UUID:
-    try:
-        return UUID(run_id)
-    except ValueError:
-        raise ToolError(f"{run_id[:80]!r} is not the id of a run.") from None
-
-
 def can_ask(ctx: Ctx) -> bool:
     """Whether the client can put a form to the person within a call."""
     capabilities = ctx.client_capabilities
@@ -131,7 +124,7 @@ async def list_runs(ctx: Ctx) -> dict[str, Any]:
 async def get_run(run_id: str, ctx: Ctx) -> dict[str, Any]:
     """How one run stands: status, step, costs in USD, a link to its film, and the gate that is open, if any."""
     who = asker(ctx)
-    return await shown.run(who.production, _uuid(run_id), who.base_url)
+    return await shown.run(who.production, look.id_of(run_id), who.base_url)
 
 
 @in_words
@@ -143,20 +136,20 @@ async def list_reviews(ctx: Ctx) -> dict[str, Any]:
 @in_words
 async def get_review(run_id: str, ctx: Ctx) -> dict[str, Any]:
     """What the open gate of a run shows: the ideas and their price, or the film and its caption."""
-    return await shown.review(asker(ctx).production, _uuid(run_id))
+    return await shown.review(asker(ctx).production, look.id_of(run_id))
 
 
 @in_words
 async def get_costs(ctx: Ctx, run_id: str | None = None) -> dict[str, Any]:
     """What one run costs, in USD; without a run what was spent today, and the day's cap."""
-    return await shown.costs_of(asker(ctx).production, _uuid(run_id) if run_id else None)
+    return await shown.costs_of(asker(ctx).production, look.id_of(run_id) if run_id else None)
 
 
 @in_words
 async def get_media_link(run_id: str, ctx: Ctx) -> dict[str, Any]:
     """Links to the film and the clips of a run. They work for a day, for whoever has them."""
     who = asker(ctx)
-    return {"links": await media_links.of_run(who.production, _uuid(run_id), who.base_url)}
+    return {"links": await media_links.of_run(who.production, look.id_of(run_id), who.base_url)}
 
 
 READING = (list_projects, list_runs, get_run, list_reviews, get_review, get_costs, get_media_link)
@@ -168,7 +161,7 @@ READING = (list_projects, list_runs, get_run, list_reviews, get_review, get_cost
 async def prepared(run_id: str, decision: Verdict, ctx: Ctx, comment: str | None = None) -> Prepared:
     """The decision under its code. Asked for again while the question is open, it is the same."""
     who = asker(ctx)
-    return await prepare.prepare(who.production, _uuid(run_id), decision, comment=comment, who=who.who, door="mcp")
+    return await prepare.prepare(who.production, look.id_of(run_id), decision, comment=comment, who=who.who, door="mcp")
 
 
 async def prepared_changes(run_id: str, comment: str, ctx: Ctx) -> Prepared:
@@ -212,7 +205,7 @@ async def budget_asked(project: str, budget_usd: float | None, ctx: Ctx) -> Elic
 async def ending_asked(run_id: str, ctx: Ctx) -> Elicit[Code] | CannotAsk | None:
     """The question whether to end a run; None for one that an agent with this key started."""
     who = asker(ctx)
-    run = await look.find(who.production, _uuid(run_id))
+    run = await look.find(who.production, look.id_of(run_id))
     if (run["channel"], run["started_by"]) == (CHANNEL, who.who.id):
         return None
     if not can_ask(ctx):
@@ -319,7 +312,7 @@ async def cancel_run(
     """End a run for good. What was ordered already is paid; nothing more is ordered. A run that was not started by an
     agent with this key is put to the person first.
     """
-    who, found = asker(ctx), _uuid(run_id)
+    who, found = asker(ctx), look.id_of(run_id)
     match said:
         case AcceptedElicitation(data=None):
             pass

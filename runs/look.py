@@ -7,10 +7,18 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from runs.errors import RunNotFound
+from runs.errors import Invalid, RunNotFound
 from runs.production import Production
 from storage import runs as table
 from storage.runs import Costs, RunRow
+
+
+def id_of(run_id: str) -> UUID:
+    """The id that these words are. Raises Invalid for those that are none."""
+    try:
+        return UUID(run_id)
+    except ValueError:
+        raise Invalid(f"{run_id[:80]!r} is not the id of a run.") from None
 
 
 async def find(production: Production, run_id: UUID) -> RunRow:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Literal
-from uuid import UUID
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
-from runs import control, media_links, prepare, shown
+from runs import control, look, media_links, prepare, shown
 from runs.errors import RunError
 from runs.prepare import Prepared
 from runs.production import Production
@@ -42,7 +41,7 @@ def looking(production: Production, base_url: str, notes: Notes) -> list[BaseToo
 
     async def get_run(run_id: str) -> str:
         """How one run stands: status, step, costs in USD, a link to its film, and the gate that is open, if any."""
-        found = _touch(await shown.run(production, _uuid(run_id), base_url), notes)
+        found = _touch(await shown.run(production, look.id_of(run_id), base_url), notes)
         return _json(found)
 
     async def list_reviews() -> str:
@@ -51,15 +50,15 @@ def looking(production: Production, base_url: str, notes: Notes) -> list[BaseToo
 
     async def get_review(run_id: str) -> str:
         """What the open gate of a run shows: the ideas and their price, or the film and its caption."""
-        return _json(_touch(await shown.review(production, _uuid(run_id)), notes))
+        return _json(_touch(await shown.review(production, look.id_of(run_id)), notes))
 
     async def get_costs(run_id: str | None = None) -> str:
         """What one run costs, in USD; without a run what was spent today, and the day's cap."""
-        return _json(await shown.costs_of(production, _uuid(run_id) if run_id else None))
+        return _json(await shown.costs_of(production, look.id_of(run_id) if run_id else None))
 
     async def get_media_link(run_id: str) -> str:
         """Links to the film and the clips of a run. They work for a day, for whoever has them."""
-        links = await media_links.of_run(production, _uuid(run_id), base_url)
+        links = await media_links.of_run(production, look.id_of(run_id), base_url)
         if not links:
             raise ToolException("There is nothing to see yet: no clip is made.")
         return _json(links)
@@ -97,14 +96,14 @@ def doing(
         reject (which ends the run). Nothing is decided: the person is shown it after your answer, and confirms it.
         """
         notes.pending = await prepare.prepare(
-            production, _uuid(run_id), verdict, comment=comment, who=who, door="chat", session=session_id
+            production, look.id_of(run_id), verdict, comment=comment, who=who, door="chat", session=session_id
         )
         notes.touched.append(run_id)
         return _json({"prepared": notes.pending.what, "decided": False, "next": "The person confirms it, or not."})
 
     async def cancel_run(run_id: str) -> str:
         """End a run that was started in this conversation, or whose id the person just wrote."""
-        found = _uuid(run_id)
+        found = look.id_of(run_id)
         if str(found) not in started_here and str(found) not in notes.started and str(found) not in message.lower():
             raise ToolException("Only the person can name a run of somewhere else: ask for its id.")
         await control.cancel(production, found, by=who.id, channel="chat", external_id=f"cancel:{name}:{found}")
@@ -117,13 +116,6 @@ def doing(
 def _touch(found: dict[str, Any], notes: Notes) -> dict[str, Any]:
     notes.touched.append(found["run_id"])
     return found
-
-
-def _uuid(run_id: str) -> UUID:
-    try:
-        return UUID(run_id)
-    except ValueError:
-        raise ToolException(f"{run_id[:80]!r} is not the id of a run.") from None
 
 
 def _tools(*functions: Any) -> list[BaseTool]:
