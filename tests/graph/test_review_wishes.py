@@ -16,6 +16,18 @@ def ordered(line: Line, kind: str = "clip") -> list[str]:
     return sorted(order.key.split(":", 2)[2] for order in line.ledger.of(kind))
 
 
+async def clip_2_failed() -> Line:
+    """A line whose second clip failed and is not taken again unasked; the others are made."""
+    line = Line(PROJECT.model_copy(update={"takes": 1}))
+    await line.begin()
+    await line.answer(APPROVE)
+    for key in line.ledger.open():
+        (line.ledger.fail(key) if ":clip:2:" in key else line.ledger.settle(key))
+    with pytest.raises(StepFailed):
+        await line.answer({"over": []})
+    return line
+
+
 async def test_a_note_on_a_clip_is_in_its_next_prompt() -> None:
     """Each clip that is made again is told its own note; the others keep their file."""
     line = Line()
@@ -118,13 +130,7 @@ async def test_a_refused_prompt_is_written_again_once() -> None:
 
 async def test_a_failed_clip_can_be_done_without() -> None:
     """The film is made of the others, which keep their numbers and are not ordered again."""
-    line = Line(PROJECT.model_copy(update={"takes": 1}))
-    await line.begin()
-    await line.answer(APPROVE)
-    for key in line.ledger.open():
-        (line.ledger.fail(key) if ":clip:2:" in key else line.ledger.settle(key))
-    with pytest.raises(StepFailed):
-        await line.answer({"over": []})
+    line = await clip_2_failed()
     line.inbox.retry(drop=[2])
     await line.go()
     question = await line.delivered()
@@ -215,13 +221,7 @@ async def test_a_clip_to_be_made_again_for_another_price_is_shown_first() -> Non
 
 async def test_words_are_kept_while_another_offer_is_looked_at() -> None:
     """Those of a retry, and each note with its clip."""
-    line = Line(PROJECT.model_copy(update={"takes": 1}))
-    await line.begin()
-    await line.answer(APPROVE)
-    for key in line.ledger.open():
-        (line.ledger.fail(key) if ":clip:2:" in key else line.ledger.settle(key))
-    with pytest.raises(StepFailed):
-        await line.answer({"over": []})
+    line = await clip_2_failed()
     line.video.model = "video-2"
     line.inbox.retry(prompts={"2": "A heron."})
     question = await line.go()
