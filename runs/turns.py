@@ -11,6 +11,8 @@ from runs.talk import Said, Turn
 
 log = logging.getLogger(__name__)
 
+TOO_LONG = Unavailable("model_unavailable", "The answer took too long: ask again, for less.")
+
 
 class Turns:
     """The turns under way in this process. Each ends by itself, whether anybody listens or not."""
@@ -43,17 +45,15 @@ class Turns:
         return heard
 
     async def _run(self, turn: AsyncIterator[Said | Turn], heard: Heard) -> None:
+        limit = asyncio.timeout(self.LONGEST)
         try:
-            async with asyncio.timeout(self.LONGEST):
+            async with limit:
                 async for said in turn:
                     heard.queue.put_nowait(said)
-        except TimeoutError:
-            log.warning("a turn took more than %.0f s", self.LONGEST)
-            heard.queue.put_nowait(Unavailable("model_unavailable", "The answer took too long: ask again, for less."))
         except Exception as error:
             # Whoever listens raises it; when nobody does any more, the message was not answered, and is asked again.
             log.info("a turn ended with %r", error)
-            heard.queue.put_nowait(error)
+            heard.queue.put_nowait(TOO_LONG if limit.expired() else error)
 
 
 class Heard:

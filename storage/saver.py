@@ -45,7 +45,7 @@ class ReadOnly(PermissionError):
     """These threads may be looked at, and nothing else."""
 
     def __init__(self) -> None:
-        super().__init__(" ".join(str(self.__doc__).split()))
+        super().__init__(self.__doc__)
 
 
 class ReadOnlySaver(AsyncPostgresSaver):
