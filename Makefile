@@ -26,7 +26,7 @@ help: ## List what can be made
 setup: .venv/.with-tools ## Install everything that working on the code takes
 
 demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in this terminal: BRIEF="…" PROJECT=shorts RENDER=remotion
-	@$(if $(filter remotion,$(RENDER)),remotion/beside) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
+	@$(if $(filter remotion,$(RENDER)),remotion/with-service) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
 
 test: .venv/.with-tools ## Run the tests: no service, no key; those that take minutes are left to `make slow`
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5

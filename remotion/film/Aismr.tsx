@@ -1,84 +1,88 @@
 import type {FC} from 'react';
 import {AbsoluteFill, interpolate, useCurrentFrame, useVideoConfig} from 'remotion';
-import {Clips} from './Clips.tsx';
-import type {FilmProps, Look} from './manifest.ts';
-import {type Cut, textShare, timeline} from './timeline.ts';
-import {FAMILY, fitted} from './type.ts';
-import {come, outlined} from './Words.tsx';
-import {zone} from './zone.ts';
+import {easeProgress, outlinedTextStyle} from './AnimatedText.tsx';
+import {ClipSequence} from './ClipSequence.tsx';
+import type {CompositionOptions, FilmProps} from './manifest.ts';
+import {safeZone} from './safe-zone.ts';
+import {buildTimeline, type ClipSpan, textOpacity} from './timeline.ts';
+import {fitText, FONT_FAMILY} from './typography.ts';
 
-/** One calm clip dissolving into the next, and "Sign — Object" that goes with the dissolve. */
-export const Aismr: FC<FilmProps> = ({manifest, look}) => {
-	const cuts = timeline(manifest);
-	return (
-		<Clips
-			manifest={manifest}
-			cuts={cuts}
-			coming={(shown) => ({opacity: shown})}
-			over={(cut, number) => (
-				<>
-					<Overlay text={manifest.clips[number]!.overlay} cut={cut} look={look} />
-					{number === 0 && look.title ? <Title look={look} cut={cut} /> : null}
-				</>
-			)}
-		/>
-	);
-};
+/** Calm clips that dissolve into each other, with a "Sign — Object" text that fades with the dissolve. */
+export const Aismr: FC<FilmProps> = ({manifest, options}) => (
+	<ClipSequence
+		manifest={manifest}
+		spans={buildTimeline(manifest)}
+		entranceStyle={(share) => ({opacity: share})}
+		renderOverlay={(span, index) => (
+			<>
+				<Overlay text={manifest.clips[index]!.overlay} span={span} options={options} />
+				{index === 0 && options.title ? <Title options={options} span={span} /> : null}
+			</>
+		)}
+	/>
+);
 
-/** The sign large, a hairline, the object beneath. A text without a dash is one line or two of its own. */
-const Overlay: FC<{text: string; cut: Cut; look: Look}> = ({text, cut, look}) => {
+/** The sign in large letters, a thin rule, and the object below. A text without a dash is set in one or two lines. */
+const Overlay: FC<{text: string; span: ClipSpan; options: CompositionOptions}> = ({text, span, options}) => {
 	const frame = useCurrentFrame();
 	const {width, height, fps} = useVideoConfig();
-	const visible = textShare(cut, frame);
-	if (!text.trim() || visible <= 0) {
+	const opacity = textOpacity(span, frame);
+	if (!text.trim() || opacity <= 0) {
 		return null;
 	}
-	const {room, left, right, bottom, unit} = zone(width, height);
-	const [sign = '', ...rest] = text.split(/\s+[—–-]\s+/);
-	const object = rest.join(' — ');
-	const inside = room - 28 * unit;
-	const first = fitted(object ? sign.toUpperCase() : sign, {
-		room: inside,
-		largest: Math.round(86 * unit),
-		lines: object ? 1 : 2,
-		spacing: object ? 0.06 : 0,
+	const {zoneWidth, left, right, bottom, scale} = safeZone(width, height);
+	const [sign = '', ...remainder] = text.split(/\s+[—–-]\s+/);
+	const object = remainder.join(' — ');
+	const maxWidth = zoneWidth - 28 * scale;
+	const signText = fitText(object ? sign.toUpperCase() : sign, {
+		maxWidth,
+		maxFontSize: Math.round(86 * scale),
+		maxLines: object ? 1 : 2,
+		letterSpacing: object ? 0.06 : 0,
 	});
-	const second = object ? fitted(object, {room: inside, largest: Math.round(60 * unit), lines: 2}) : null;
-	// Letters draw together as the text comes: slow, and never wider than where it started to be fitted.
-	const settle = interpolate(visible, [0, 1], [0.94, 1]);
-	const line = come(frame, cut.fadeIn / 2, fps * 1.2);
+	const objectText = object ? fitText(object, {maxWidth, maxFontSize: Math.round(60 * scale), maxLines: 2}) : null;
+	// The text grows slowly to its full size as it fades in, so it never exceeds the width that it was fitted to.
+	const textScale = interpolate(opacity, [0, 1], [0.94, 1]);
+	const ruleProgress = easeProgress(frame, span.fadeIn / 2, fps * 1.2);
 	return (
 		<div
 			style={{
 				position: 'absolute',
 				left,
 				right,
-				bottom: bottom + 18 * unit,
-				opacity: visible,
-				transform: `scale(${settle})`,
+				bottom: bottom + 18 * scale,
+				opacity,
+				transform: `scale(${textScale})`,
 				transformOrigin: '50% 100%',
 				textAlign: 'center',
 			}}
 		>
-			<div style={{...outlined(first.size), lineHeight: 1.14, letterSpacing: object ? '0.06em' : 0, marginRight: object ? '-0.06em' : 0}}>
-				{first.lines.map((words, row) => (
+			<div
+				style={{
+					...outlinedTextStyle(signText.fontSize),
+					lineHeight: 1.14,
+					letterSpacing: object ? '0.06em' : 0,
+					marginRight: object ? '-0.06em' : 0,
+				}}
+			>
+				{signText.lines.map((words, row) => (
 					<div key={row}>{words.join(' ')}</div>
 				))}
 			</div>
-			{second ? (
+			{objectText ? (
 				<>
 					<div
 						style={{
-							width: 150 * unit,
-							height: 5 * unit,
-							margin: `${12 * unit}px auto ${10 * unit}px`,
-							background: look.accent,
+							width: 150 * scale,
+							height: 5 * scale,
+							margin: `${12 * scale}px auto ${10 * scale}px`,
+							background: options.accent,
 							boxShadow: '0 0 6px rgba(0,0,0,.45)',
-							transform: `scaleX(${line})`,
+							transform: `scaleX(${ruleProgress})`,
 						}}
 					/>
-					<div style={{...outlined(second.size), lineHeight: 1.16}}>
-						{second.lines.map((words, row) => (
+					<div style={{...outlinedTextStyle(objectText.fontSize), lineHeight: 1.16}}>
+						{objectText.lines.map((words, row) => (
 							<div key={row}>{words.join(' ')}</div>
 						))}
 					</div>
@@ -88,34 +92,39 @@ const Overlay: FC<{text: string; cut: Cut; look: Look}> = ({text, cut, look}) =>
 	);
 };
 
-/** The title, small and spaced, at the head of the safe zone while the first clip opens. */
-const Title: FC<{look: Look; cut: Cut}> = ({look, cut}) => {
+/** The title in small, spaced letters at the top of the safe zone, during the first clip. */
+const Title: FC<{options: CompositionOptions; span: ClipSpan}> = ({options, span}) => {
 	const frame = useCurrentFrame();
 	const {width, height, fps} = useVideoConfig();
-	const {top, left, right, room, unit} = zone(width, height);
-	const most = Math.min(3 * fps, cut.end - cut.first - cut.fadeOut);
-	const visible = Math.min(come(frame, fps * 0.2, fps * 0.8), 1 - come(frame, most - fps * 0.6, fps * 0.6));
-	if (visible <= 0) {
+	const {top, left, right, zoneWidth, scale} = safeZone(width, height);
+	const frames = Math.min(3 * fps, span.end - span.start - span.fadeOut);
+	const opacity = Math.min(easeProgress(frame, fps * 0.2, fps * 0.8), 1 - easeProgress(frame, frames - fps * 0.6, fps * 0.6));
+	if (opacity <= 0) {
 		return null;
 	}
-	const words = fitted(look.title.toUpperCase(), {room: room - 28 * unit, largest: Math.round(44 * unit), lines: 2, spacing: 0.2});
+	const text = fitText(options.title.toUpperCase(), {
+		maxWidth: zoneWidth - 28 * scale,
+		maxFontSize: Math.round(44 * scale),
+		maxLines: 2,
+		letterSpacing: 0.2,
+	});
 	return (
-		<AbsoluteFill style={{opacity: visible}}>
+		<AbsoluteFill style={{opacity}}>
 			<div
 				style={{
 					position: 'absolute',
-					top: top + 20 * unit,
+					top: top + 20 * scale,
 					left,
 					right,
 					textAlign: 'center',
-					...outlined(words.size),
+					...outlinedTextStyle(text.fontSize),
 					WebkitTextStroke: '0',
-					fontFamily: `"${FAMILY}"`,
+					fontFamily: `"${FONT_FAMILY}"`,
 					letterSpacing: '0.2em',
 					lineHeight: 1.3,
 				}}
 			>
-				{words.lines.map((line, row) => (
+				{text.lines.map((line, row) => (
 					<div key={row} style={{marginRight: '-0.2em'}}>
 						{line.join(' ')}
 					</div>

@@ -1,38 +1,39 @@
 import type {FC} from 'react';
 import {AbsoluteFill, useCurrentFrame, useVideoConfig} from 'remotion';
-import {Clips} from './Clips.tsx';
-import type {FilmProps, Look} from './manifest.ts';
-import {type Cut, textShare, timeline} from './timeline.ts';
-import {FAMILY, fitted} from './type.ts';
-import {Words, come} from './Words.tsx';
-import {zone} from './zone.ts';
+import {AnimatedText, easeProgress} from './AnimatedText.tsx';
+import {ClipSequence} from './ClipSequence.tsx';
+import type {CompositionOptions, FilmProps} from './manifest.ts';
+import {safeZone} from './safe-zone.ts';
+import {buildTimeline, type ClipSpan, textOpacity} from './timeline.ts';
+import {fitText, FONT_FAMILY} from './typography.ts';
 
-/** Title card over the first clip, captions, clips that settle into place, end card over the last. */
-export const Shorts: FC<FilmProps> = ({manifest, look}) => {
+/** A title card over the first clip, captions, clips that settle into place, and an end card over the last clip. */
+export const Shorts: FC<FilmProps> = ({manifest, options}) => {
 	const {fps} = useVideoConfig();
-	const cuts = timeline(manifest);
-	const title = look.title ? cardFrames(cuts[0]!, cuts[0]!.fadeOut, fps) : 0;
-	const last = cuts.at(-1)!;
-	const end = cardFrames(last, last.fadeIn + (cuts.length === 1 ? title : 0), fps);
+	const spans = buildTimeline(manifest);
+	const firstSpan = spans[0]!;
+	const lastSpan = spans.at(-1)!;
+	const titleFrames = options.title ? cardFrames(firstSpan, firstSpan.fadeOut, fps) : 0;
+	const endFrames = cardFrames(lastSpan, lastSpan.fadeIn + (spans.length === 1 ? titleFrames : 0), fps);
 	return (
-		<Clips
+		<ClipSequence
 			manifest={manifest}
-			cuts={cuts}
-			coming={(shown) => ({opacity: shown, transform: `scale(${1 + 0.05 * (1 - come(shown, 0, 1)) ** 2})`})}
-			over={(cut, number) => {
-				const frames = cut.end - cut.first;
-				const isFirst = number === 0;
-				const isLast = number === cuts.length - 1;
+			spans={spans}
+			entranceStyle={(share) => ({opacity: share, transform: `scale(${1 + 0.05 * (1 - easeProgress(share, 0, 1)) ** 2})`})}
+			renderOverlay={(span, index) => {
+				const frames = span.end - span.start;
+				const isFirst = index === 0;
+				const isLast = index === spans.length - 1;
 				return (
 					<>
 						<Caption
-							text={manifest.clips[number]!.overlay}
-							cut={cut}
-							from={isFirst ? title : cut.fadeIn / 2}
-							until={isLast ? frames - end : frames}
+							text={manifest.clips[index]!.overlay}
+							span={span}
+							startFrame={isFirst ? titleFrames : span.fadeIn / 2}
+							endFrame={isLast ? frames - endFrames : frames}
 						/>
-						{isFirst && title ? <TitleCard look={look} frames={title} /> : null}
-						{isLast ? <EndCard look={look} from={frames - end} frames={end} /> : null}
+						{isFirst && titleFrames ? <TitleCard options={options} frames={titleFrames} /> : null}
+						{isLast ? <EndCard options={options} startFrame={frames - endFrames} frames={endFrames} /> : null}
 					</>
 				);
 			}}
@@ -40,92 +41,94 @@ export const Shorts: FC<FilmProps> = ({manifest, look}) => {
 	);
 };
 
-/** How long a card stays: two seconds, or less than half of what its clip has for itself. */
-const cardFrames = (cut: Cut, taken: number, fps: number): number =>
-	Math.max(0, Math.min(Math.round(2 * fps), Math.floor((cut.end - cut.first - taken) * 0.48)));
+/** Return the length of a card: two seconds, or 48 % of the clip's free frames if that is less. */
+const cardFrames = (span: ClipSpan, usedFrames: number, fps: number): number =>
+	Math.max(0, Math.min(Math.round(2 * fps), Math.floor((span.end - span.start - usedFrames) * 0.48)));
 
-/** The clip's words at the foot of the safe zone. They go before the next clip's words come. */
-const Caption: FC<{text: string; cut: Cut; from: number; until: number}> = ({text, cut, from, until}) => {
+/** The clip's text at the bottom of the safe zone. It disappears before the next clip's text enters. */
+const Caption: FC<{text: string; span: ClipSpan; startFrame: number; endFrame: number}> = ({text, span, startFrame, endFrame}) => {
 	const frame = useCurrentFrame();
 	const {width, height, fps} = useVideoConfig();
-	if (!text.trim() || frame < from || frame >= until) {
+	if (!text.trim() || frame < startFrame || frame >= endFrame) {
 		return null;
 	}
-	const {room, left, right, bottom, unit} = zone(width, height);
-	// The outline and the shadow lie outside the letters, and still inside the zone.
-	const words = fitted(text, {room: room - 28 * unit, largest: Math.round(76 * unit), lines: 2});
-	const going = Math.min(1, (until - frame) / (fps * 0.25));
+	const {zoneWidth, left, right, bottom, scale} = safeZone(width, height);
+	// The outline and the shadow extend beyond the letters and must stay inside the safe zone.
+	const fitted = fitText(text, {maxWidth: zoneWidth - 28 * scale, maxFontSize: Math.round(76 * scale), maxLines: 2});
+	const exitOpacity = Math.min(1, (endFrame - frame) / (fps * 0.25));
 	return (
 		<div
 			style={{
 				position: 'absolute',
 				left,
 				right,
-				bottom: bottom + 18 * unit,
-				opacity: Math.min(textShare(cut, frame), going),
+				bottom: bottom + 18 * scale,
+				opacity: Math.min(textOpacity(span, frame), exitOpacity),
 			}}
 		>
-			<Words text={words} from={from} />
+			<AnimatedText text={fitted} startFrame={startFrame} />
 		</div>
 	);
 };
 
-const TitleCard: FC<{look: Look; frames: number}> = ({look, frames}) => {
+const TitleCard: FC<{options: CompositionOptions; frames: number}> = ({options, frames}) => {
 	const frame = useCurrentFrame();
 	const {width, height, fps} = useVideoConfig();
 	if (frame >= frames) {
 		return null;
 	}
-	const {left, room, top, bottom, unit} = zone(width, height);
-	const gone = come(frame, frames - fps * 0.35, fps * 0.35);
-	const words = fitted(look.title, {room: room - 24 * unit, largest: Math.round(124 * unit), lines: 4});
+	const {left, zoneWidth, top, bottom, scale} = safeZone(width, height);
+	const exitProgress = easeProgress(frame, frames - fps * 0.35, fps * 0.35);
+	const maxWidth = zoneWidth - 24 * scale;
+	const text = fitText(options.title, {maxWidth, maxFontSize: Math.round(124 * scale), maxLines: 4});
 	return (
-		<AbsoluteFill style={{opacity: 1 - gone}}>
-			<AbsoluteFill style={{background: 'rgba(8,10,18,.50)', backdropFilter: `blur(${26 * unit}px)`}} />
+		<AbsoluteFill style={{opacity: 1 - exitProgress}}>
+			<AbsoluteFill style={{background: 'rgba(8,10,18,.50)', backdropFilter: `blur(${26 * scale}px)`}} />
 			<div
 				style={{
 					position: 'absolute',
-					left: left + 12 * unit,
-					width: room - 24 * unit,
+					left: left + 12 * scale,
+					width: maxWidth,
 					top,
 					bottom,
 					display: 'flex',
 					flexDirection: 'column',
 					justifyContent: 'center',
-					transform: `translateY(${-gone * 24 * unit}px)`,
+					transform: `translateY(${-exitProgress * 24 * scale}px)`,
 				}}
 			>
-				<Kicker text={look.kicker} color={look.accent} unit={unit} from={fps * 0.15} room={room - 24 * unit} />
-				<Words
-					text={words}
-					from={fps * 0.1}
+				<Kicker text={options.kicker} color={options.accent} scale={scale} startFrame={fps * 0.15} maxWidth={maxWidth} />
+				<AnimatedText
+					text={text}
+					startFrame={fps * 0.1}
 					align="flex-start"
 					style={{WebkitTextStroke: '0', lineHeight: 1.04, letterSpacing: '-0.022em'}}
 				/>
-				<Bar color={look.accent} unit={unit} from={fps * 0.35} width={0.34 * room} />
+				<Bar color={options.accent} scale={scale} startFrame={fps * 0.35} width={0.34 * zoneWidth} />
 			</div>
 		</AbsoluteFill>
 	);
 };
 
-const EndCard: FC<{look: Look; from: number; frames: number}> = ({look, from, frames}) => {
+const EndCard: FC<{options: CompositionOptions; startFrame: number; frames: number}> = ({options, startFrame, frames}) => {
 	const frame = useCurrentFrame();
 	const {width, height, fps} = useVideoConfig();
-	if (frame < from || frames < fps / 2) {
+	if (frame < startFrame || frames < fps / 2) {
 		return null;
 	}
-	const {left, room, top, bottom, unit} = zone(width, height);
-	const there = come(frame, from, fps * 0.6);
-	const text = look.end || look.title;
-	const words = text ? fitted(text, {room: room - 24 * unit, largest: Math.round(92 * unit), lines: 3}) : null;
+	const {left, zoneWidth, top, bottom, scale} = safeZone(width, height);
+	const opacity = easeProgress(frame, startFrame, fps * 0.6);
+	const maxWidth = zoneWidth - 24 * scale;
+	const endText = options.end || options.title;
+	const text = endText ? fitText(endText, {maxWidth, maxFontSize: Math.round(92 * scale), maxLines: 3}) : null;
 	return (
 		<AbsoluteFill>
-			<AbsoluteFill style={{background: 'rgba(8,10,18,.54)', opacity: there, backdropFilter: `blur(${26 * unit}px)`}} />
+			<AbsoluteFill style={{background: 'rgba(8,10,18,.54)', opacity, backdropFilter: `blur(${26 * scale}px)`}} />
 			<div
 				style={{
 					position: 'absolute',
-					left: left + 12 * unit,
-					width: room - 24 * unit,
+					left: left + 12 * scale,
+					width: maxWidth,
 					top,
 					bottom,
 					display: 'flex',
@@ -134,40 +137,46 @@ const EndCard: FC<{look: Look; from: number; frames: number}> = ({look, from, fr
 					justifyContent: 'center',
 				}}
 			>
-				{words ? <Words text={words} from={from} style={{WebkitTextStroke: '0', letterSpacing: '-0.018em'}} /> : null}
-				<Bar color={look.accent} unit={unit} from={from + fps * 0.15} width={0.24 * room} middle />
-				<div style={{height: 30 * unit}} />
-				<Kicker text="Made with AI" color="rgba(255,255,255,.86)" unit={unit} from={from + fps * 0.25} room={room} />
+				{text ? <AnimatedText text={text} startFrame={startFrame} style={{WebkitTextStroke: '0', letterSpacing: '-0.018em'}} /> : null}
+				<Bar color={options.accent} scale={scale} startFrame={startFrame + fps * 0.15} width={0.24 * zoneWidth} isCentered />
+				<div style={{height: 30 * scale}} />
+				<Kicker
+					text="Made with AI"
+					color="rgba(255,255,255,.86)"
+					scale={scale}
+					startFrame={startFrame + fps * 0.25}
+					maxWidth={zoneWidth}
+				/>
 			</div>
 		</AbsoluteFill>
 	);
 };
 
-const Kicker: FC<{text: string; color: string; unit: number; from: number; room: number}> = ({
+const Kicker: FC<{text: string; color: string; scale: number; startFrame: number; maxWidth: number}> = ({
 	text,
 	color,
-	unit,
-	from,
-	room,
+	scale,
+	startFrame,
+	maxWidth,
 }) => {
 	const frame = useCurrentFrame();
 	const {fps} = useVideoConfig();
 	if (!text.trim()) {
 		return null;
 	}
-	const {size} = fitted(text.toUpperCase(), {room, largest: Math.round(34 * unit), lines: 1, spacing: 0.16});
+	const {fontSize} = fitText(text.toUpperCase(), {maxWidth, maxFontSize: Math.round(34 * scale), maxLines: 1, letterSpacing: 0.16});
 	return (
 		<div
 			style={{
-				fontFamily: `"${FAMILY}"`,
+				fontFamily: `"${FONT_FAMILY}"`,
 				fontWeight: 800,
-				fontSize: size,
+				fontSize,
 				letterSpacing: '0.16em',
 				textTransform: 'uppercase',
 				whiteSpace: 'pre',
 				color,
-				opacity: come(frame, from, fps * 0.4),
-				marginBottom: 22 * unit,
+				opacity: easeProgress(frame, startFrame, fps * 0.4),
+				marginBottom: 22 * scale,
 			}}
 		>
 			{text}
@@ -175,25 +184,25 @@ const Kicker: FC<{text: string; color: string; unit: number; from: number; room:
 	);
 };
 
-const Bar: FC<{color: string; unit: number; from: number; width: number; middle?: boolean}> = ({
+const Bar: FC<{color: string; scale: number; startFrame: number; width: number; isCentered?: boolean}> = ({
 	color,
-	unit,
-	from,
+	scale,
+	startFrame,
 	width,
-	middle,
+	isCentered,
 }) => {
 	const frame = useCurrentFrame();
 	const {fps} = useVideoConfig();
 	return (
 		<div
 			style={{
-				height: 10 * unit,
+				height: 10 * scale,
 				width,
-				marginTop: 34 * unit,
-				borderRadius: 5 * unit,
+				marginTop: 34 * scale,
+				borderRadius: 5 * scale,
 				background: color,
-				transform: `scaleX(${come(frame, from, fps * 0.5)})`,
-				transformOrigin: middle ? 'center' : 'left',
+				transform: `scaleX(${easeProgress(frame, startFrame, fps * 0.5)})`,
+				transformOrigin: isCentered ? 'center' : 'left',
 			}}
 		/>
 	);

@@ -1,11 +1,11 @@
 import type {FC} from 'react';
 import {Composition, registerRoot} from 'remotion';
 import {Aismr} from './Aismr.tsx';
-import {type FilmProps, PLAIN_LOOK} from './manifest.ts';
+import {DEFAULT_OPTIONS, type FilmProps} from './manifest.ts';
 import {Shorts} from './Shorts.tsx';
-import {framesOf} from './timeline.ts';
+import {countFrames} from './timeline.ts';
 
-const EMPTY: FilmProps = {
+const DEFAULT_PROPS: FilmProps = {
 	manifest: {
 		version: 1,
 		width: 1080,
@@ -15,20 +15,20 @@ const EMPTY: FilmProps = {
 		loudness_lufs: -14,
 		clips: [{digest: '', seconds: 3, overlay: ''}],
 	},
-	look: PLAIN_LOOK,
+	options: DEFAULT_OPTIONS,
 };
 
-/** Another look is another entry here, with its schema in `src/schema.ts`. */
-const LOOKS: Record<string, FC<FilmProps>> = {shorts: Shorts, aismr: Aismr};
+/** A new composition is a new entry here, with its schema in `src/schema.ts`. */
+const COMPOSITIONS: Record<string, FC<FilmProps>> = {shorts: Shorts, aismr: Aismr};
 
 const Root: FC = () => (
 	<>
-		{Object.entries(LOOKS).map(([id, look]) => (
+		{Object.entries(COMPOSITIONS).map(([id, component]) => (
 			<Composition
 				key={id}
 				id={id}
-				component={look}
-				defaultProps={EMPTY}
+				component={component}
+				defaultProps={DEFAULT_PROPS}
 				width={1080}
 				height={1920}
 				fps={30}
@@ -37,7 +37,7 @@ const Root: FC = () => (
 					width: manifest.width,
 					height: manifest.height,
 					fps: manifest.fps,
-					durationInFrames: framesOf(manifest),
+					durationInFrames: countFrames(manifest),
 				})}
 			/>
 		))}

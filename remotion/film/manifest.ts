@@ -1,4 +1,4 @@
-/** What a film is made from: data only, checked before it comes here. */
+/** The content of a film. Data only, validated before it gets here. */
 export type Clip = {digest: string; seconds: number; overlay: string};
 
 export type Manifest = {
@@ -11,18 +11,18 @@ export type Manifest = {
 	clips: Clip[];
 };
 
-/** What a composition is handed: the manifest, and what its look asks for beside it. */
+/** The input props of every composition. */
 export type FilmProps = {
 	manifest: Manifest;
-	look: Look;
+	options: CompositionOptions;
 };
 
-/** The words and the colour around the clips. Every composition takes the ones its schema names. */
-export type Look = {
+/** The texts and the colour around the clips. A composition uses those that its schema lists. */
+export type CompositionOptions = {
 	title: string;
 	kicker: string;
 	end: string;
 	accent: string;
 };
 
-export const PLAIN_LOOK: Look = {title: '', kicker: '', end: '', accent: '#ffd166'};
+export const DEFAULT_OPTIONS: CompositionOptions = {title: '', kicker: '', end: '', accent: '#ffd166'};

@@ -1,6 +1,6 @@
-/** Makes the site that every render is drawn from; once, when the service is built. */
+/** Bundles the site that every render loads. Runs once, when the service is built. */
 import {bundle} from '@remotion/bundler';
-import {PUBLIC, SITE, SITE_ENTRY} from './places.ts';
+import {PUBLIC_DIR, SITE_DIR, SITE_ENTRY} from './paths.ts';
 
-await bundle({entryPoint: SITE_ENTRY, outDir: SITE, publicDir: PUBLIC, rspack: true, enableCaching: false, rootDir: PUBLIC + '/..'});
-process.stdout.write(`The site is in ${SITE}\n`);
+await bundle({entryPoint: SITE_ENTRY, outDir: SITE_DIR, publicDir: PUBLIC_DIR, rspack: true, enableCaching: false, rootDir: PUBLIC_DIR + '/..'});
+process.stdout.write(`Site bundled into ${SITE_DIR}\n`);

@@ -1,30 +1,30 @@
-/** Clips, by their digest, from the one place that is configured. */
+/** Download of clips by digest, from the configured artifact source. */
 import {createHash} from 'node:crypto';
 import {createReadStream, createWriteStream, existsSync, lstatSync} from 'node:fs';
 import {join} from 'node:path';
 import {Readable} from 'node:stream';
 import {pipeline} from 'node:stream/promises';
 import type {ReadableStream} from 'node:stream/web';
-import {Hopeless} from './job.ts';
+import {PermanentError} from './render-job.ts';
 import type {Settings} from './settings.ts';
 
 const MAX_CLIP_BYTES = 64 * 1024 * 1024;
-const SECONDS = 120;
-/** Where a folder of kept files holds one: as MyloWare's store does, or plainly by its name. */
-const KEPT = [(digest: string) => `sha256/${digest.slice(0, 2)}/${digest}`, (digest: string) => digest];
+const DOWNLOAD_TIMEOUT_SECONDS = 120;
+/** Layouts of an artifact folder: that of MyloWare's store, or files named by digest. */
+const FOLDER_LAYOUTS = [(digest: string) => `sha256/${digest.slice(0, 2)}/${digest}`, (digest: string) => digest];
 
-/** Lay the clip at `path`, checked byte for byte. Throws Hopeless where it can never be had. */
+/** Write the clip to `path` and verify its digest. Throws PermanentError if no retry can succeed. */
 export const fetchClip = async (settings: Settings, digest: string, path: string, signal: AbortSignal): Promise<void> => {
 	const hash = createHash('sha256');
 	let bytes = 0;
-	const source = await opened(settings, digest, AbortSignal.any([signal, AbortSignal.timeout(SECONDS * 1000)]));
+	const source = await openClip(settings, digest, AbortSignal.any([signal, AbortSignal.timeout(DOWNLOAD_TIMEOUT_SECONDS * 1000)]));
 	await pipeline(
 		source,
 		async function* (chunks: AsyncIterable<Buffer>) {
 			for await (const chunk of chunks) {
 				bytes += chunk.length;
 				if (bytes > MAX_CLIP_BYTES) {
-					throw new Hopeless('clip_too_large', `The clip ${digest.slice(0, 12)}… is larger than ${MAX_CLIP_BYTES} bytes.`);
+					throw new PermanentError('clip_too_large', `Clip ${digest.slice(0, 12)}… exceeds ${MAX_CLIP_BYTES} bytes.`);
 				}
 				hash.update(chunk);
 				yield chunk;
@@ -34,33 +34,33 @@ export const fetchClip = async (settings: Settings, digest: string, path: string
 		{signal},
 	);
 	if (hash.digest('hex') !== digest) {
-		throw new Hopeless('clip_changed', `The clip ${digest.slice(0, 12)}… is not the one that was kept under this digest.`);
+		throw new PermanentError('clip_changed', `The content of clip ${digest.slice(0, 12)}… does not match its digest.`);
 	}
 };
 
-const opened = async ({artifacts, artifactsKey}: Settings, digest: string, signal: AbortSignal): Promise<Readable> => {
-	const missing = new Hopeless('clip_missing', `The clip ${digest.slice(0, 12)}… is not among the kept files.`);
+const openClip = async ({artifacts, artifactsKey}: Settings, digest: string, signal: AbortSignal): Promise<Readable> => {
+	const notFound = new PermanentError('clip_missing', `Clip ${digest.slice(0, 12)}… not found among the artifacts.`);
 	if (typeof artifacts === 'string') {
-		const path = KEPT.map((kept) => join(artifacts, kept(digest))).find((each) => existsSync(each));
+		const path = FOLDER_LAYOUTS.map((layout) => join(artifacts, layout(digest))).find((each) => existsSync(each));
 		if (!path || !lstatSync(path).isFile()) {
-			throw missing;
+			throw notFound;
 		}
 		return createReadStream(path);
 	}
-	// An answer that sends us elsewhere is none.
+	// A redirect is an error: clips come from the configured address alone.
 	const response = await fetch(new URL(digest, artifacts), {
 		redirect: 'error',
 		signal,
 		headers: artifactsKey ? {'x-api-key': artifactsKey} : {},
 	});
 	if (response.status === 404) {
-		throw missing;
+		throw notFound;
 	}
 	if (response.status === 401 || response.status === 403) {
-		throw new Hopeless('clips_refused', 'The kept files may not be read: check ARTIFACTS_KEY.');
+		throw new PermanentError('clips_refused', 'Access to the artifacts was denied: check ARTIFACTS_KEY.');
 	}
 	if (response.status !== 200 || !response.body) {
-		throw new Error(`The kept files answered with HTTP ${response.status}`);
+		throw new Error(`The artifact request failed with HTTP ${response.status}`);
 	}
 	return Readable.fromWeb(response.body as ReadableStream);
 };

@@ -1,42 +1,43 @@
-/** Starts the render service. */
+/** Entry point of the render service. */
 import {existsSync} from 'node:fs';
 import type {AddressInfo} from 'node:net';
-import {makeServer} from './api.ts';
-import {findWall} from './apart.ts';
-import {Callbacks} from './callbacks.ts';
-import {SITE} from './places.ts';
-import {Queue} from './queue.ts';
+import {CallbackSender} from './callbacks.ts';
+import {findIsolationCommand} from './isolation.ts';
+import {SITE_DIR} from './paths.ts';
+import {RenderQueue} from './queue.ts';
+import {createRenderServer} from './server.ts';
 import {readSettings, SettingsError} from './settings.ts';
-import {Store} from './store.ts';
+import {RenderStore} from './store.ts';
 
-const HOUR = 60 * 60 * 1000;
+const CLEANUP_INTERVAL_MILLISECONDS = 60 * 60 * 1000;
 
 const start = (): void => {
 	const settings = readSettings(process.env);
-	if (!existsSync(SITE)) {
-		throw new SettingsError('The site is not built: npm run build.');
+	if (!existsSync(SITE_DIR)) {
+		throw new SettingsError('The site is not built. Run npm run build.');
 	}
-	const store = new Store(settings.stateDir);
-	const wall = findWall();
-	let address = '';
-	const callbacks = new Callbacks(store, settings, () => address);
-	const queue = new Queue(store, {settings, wall, jobs: store.jobs}, callbacks);
-	const server = makeServer({settings, store, queue, apart: wall.length > 0});
-	const sweeping = setInterval(() => queue.sweep(), HOUR);
+	const store = new RenderStore(settings.stateDir);
+	const isolationCommand = findIsolationCommand();
+	const isIsolated = isolationCommand.length > 0;
+	let serviceUrl = '';
+	const callbacks = new CallbackSender(store, settings, () => serviceUrl);
+	const queue = new RenderQueue(store, {settings, isolationCommand, jobsDir: store.jobsDir}, callbacks);
+	const server = createRenderServer({settings, store, queue, isIsolated});
+	const cleanupTimer = setInterval(() => queue.deleteExpired(), CLEANUP_INTERVAL_MILLISECONDS);
 	server.on('error', (error) => {
 		console.error(`The service cannot listen: ${error.message}`);
 		process.exit(1);
 	});
 	server.listen(settings.port, settings.host, () => {
 		const {port} = server.address() as AddressInfo;
-		address = `http://${settings.host.includes(':') ? `[${settings.host}]` : settings.host}:${port}`;
-		// Only who holds the port takes up the renders: a second process of the same state stops here.
+		serviceUrl = `http://${settings.host.includes(':') ? `[${settings.host}]` : settings.host}:${port}`;
+		// Only the process that holds the port starts renders: a second one with the same state folder exits above.
 		queue.start();
-		callbacks.wake();
-		console.log(`Remotion renders at ${address}${wall.length ? '' : ' (renders are not cut off from the network here)'}`);
+		callbacks.sendDue();
+		console.log(`Render service listening on ${serviceUrl}${isIsolated ? '' : ' (renders are not isolated from the network)'}`);
 	});
 	const stop = (): void => {
-		clearInterval(sweeping);
+		clearInterval(cleanupTimer);
 		callbacks.close();
 		server.close();
 		server.closeAllConnections();

@@ -1,55 +1,55 @@
-/** The renders in their order: at most so many at a time, every end kept before it is told. */
+/** The render queue: limited concurrency, retries, and every result saved before it is reported. */
 import {existsSync, readdirSync, rmSync, statfsSync} from 'node:fs';
 import {join} from 'node:path';
-import type {Callbacks} from './callbacks.ts';
-import {clearJob, Hopeless, renderFilm, type Tools} from './job.ts';
-import type {Request} from './schema.ts';
-import {digestOf, over, type Render, type State, type Store, type Trouble} from './store.ts';
+import type {CallbackSender} from './callbacks.ts';
+import {deleteJob, type JobContext, PermanentError, renderFilm} from './render-job.ts';
+import type {RenderRequest} from './schema.ts';
+import {type Failure, isTerminal, type Render, type RenderState, type RenderStore, requestDigest} from './store.ts';
 
 const MAX_ATTEMPTS = 3;
-const FREE_BYTES = 2 * 1024 ** 3;
-const DAY = 24 * 60 * 60 * 1000;
+const MIN_FREE_DISK_BYTES = 2 * 1024 ** 3;
+const DAY_MILLISECONDS = 24 * 60 * 60 * 1000;
 
-export type Taken = {answer: 'new' | 'known'; render: Render} | {answer: 'other' | 'full'};
+export type EnqueueResult = {outcome: 'created' | 'existing'; render: Render} | {outcome: 'conflict' | 'full'};
 
-export class Queue {
-	readonly #store: Store;
-	readonly #tools: Tools;
-	readonly #callbacks: Callbacks;
-	readonly #running = new Map<string, {abort: AbortController; ended: Promise<void>}>();
+export class RenderQueue {
+	readonly #store: RenderStore;
+	readonly #context: JobContext;
+	readonly #callbacks: CallbackSender;
+	readonly #running = new Map<string, {abort: AbortController; finished: Promise<void>}>();
 	#closing = false;
 
-	constructor(store: Store, tools: Tools, callbacks: Callbacks) {
+	constructor(store: RenderStore, context: JobContext, callbacks: CallbackSender) {
 		this.#store = store;
-		this.#tools = tools;
+		this.#context = context;
 		this.#callbacks = callbacks;
 	}
 
-	/** Take up what an earlier process left: unfinished renders begin again, three times at most. */
+	/** Recover from an earlier process: restart unfinished renders, up to three attempts each. */
 	start(): void {
-		this.#store.tidy();
-		for (const name of readdirSync(this.#store.jobs)) {
-			clearJob(join(this.#store.jobs, name));
+		this.#store.deleteOrphanedFilms();
+		for (const name of readdirSync(this.#store.jobsDir)) {
+			deleteJob(join(this.#store.jobsDir, name));
 		}
-		for (const render of this.#store.all().filter((each) => !over(each))) {
-			this.#again(render, {code: 'interrupted', message: 'The render was interrupted three times.'});
+		for (const render of this.#store.list().filter((each) => !isTerminal(each))) {
+			this.#retryOrFail(render, {code: 'interrupted', message: 'The render was interrupted three times.'});
 		}
-		this.sweep();
-		this.#next();
+		this.deleteExpired();
+		this.#startQueued();
 	}
 
-	/** Take the order, or say why not. On disk before this returns. */
-	take(request: Request): Taken {
-		const digest = digestOf(request);
-		const known = this.#store.get(request.render_id);
-		if (known && known.digest && known.digest !== digest) {
-			return {answer: 'other'};
+	/** Accept the request, or return why not. A created render is on disk before this returns. */
+	enqueue(request: RenderRequest): EnqueueResult {
+		const digest = requestDigest(request);
+		const existing = this.#store.get(request.render_id);
+		if (existing && existing.digest && existing.digest !== digest) {
+			return {outcome: 'conflict'};
 		}
-		if (known && known.state !== 'lost') {
-			return {answer: 'known', render: known};
+		if (existing && existing.state !== 'lost') {
+			return {outcome: 'existing', render: existing};
 		}
-		if (this.waiting() >= this.#tools.settings.queue || !this.roomy()) {
-			return {answer: 'full'};
+		if (this.queuedCount() >= this.#context.settings.maxQueued || !this.hasDiskSpace()) {
+			return {outcome: 'full'};
 		}
 		const now = Date.now();
 		const render = this.#store.save({
@@ -65,125 +65,124 @@ export class Queue {
 			updated: now,
 			callback: null,
 		});
-		setImmediate(() => this.#next());
-		return {answer: 'new', render};
+		setImmediate(() => this.#startQueued());
+		return {outcome: 'created', render};
 	}
 
-	/** End the render if it has not ended; what it is then. */
+	/** Cancel the render unless it has ended, wait for its processes to end, and return it. */
 	async cancel(id: string): Promise<Render | undefined> {
 		const render = this.#store.get(id);
-		if (!render || over(render)) {
+		if (!render || isTerminal(render)) {
 			return render;
 		}
-		const cancelled = this.#end(id, 'cancelled', {code: 'cancelled', message: 'The render was cancelled.'});
+		const cancelled = this.#finish(id, 'cancelled', {code: 'cancelled', message: 'The render was cancelled.'});
 		const running = this.#running.get(id);
 		running?.abort.abort();
-		await running?.ended;
+		await running?.finished;
 		return cancelled;
 	}
 
-	/** Forget what is over and old. */
-	sweep(): void {
-		const oldest = Date.now() - this.#tools.settings.keepDays * DAY;
-		for (const render of this.#store.all()) {
-			if (over(render) && render.updated < oldest) {
-				this.#store.forget(render.render_id);
+	/** Delete the renders that ended before the retention period. */
+	deleteExpired(): void {
+		const oldest = Date.now() - this.#context.settings.retentionDays * DAY_MILLISECONDS;
+		for (const render of this.#store.list()) {
+			if (isTerminal(render) && render.updated < oldest) {
+				this.#store.delete(render.render_id);
 			}
 		}
 	}
 
-	waiting(): number {
-		return this.#store.all().filter((each) => each.state === 'queued').length;
+	queuedCount(): number {
+		return this.#store.list().filter((each) => each.state === 'queued').length;
 	}
 
-	running(): number {
+	runningCount(): number {
 		return this.#running.size;
 	}
 
-	/** Whether there is disk enough for one more. */
-	roomy(): boolean {
-		const {bavail, bsize} = statfsSync(this.#store.jobs);
-		return bavail * bsize > FREE_BYTES;
+	/** Return whether the disk has space for another render. */
+	hasDiskSpace(): boolean {
+		const {bavail, bsize} = statfsSync(this.#store.jobsDir);
+		return bavail * bsize > MIN_FREE_DISK_BYTES;
 	}
 
-	/** Stop what runs; it begins again with the next process, and that is not counted against it. */
+	/** Stop the running renders. The next process restarts them; this does not count as an attempt. */
 	async close(): Promise<void> {
 		this.#closing = true;
 		const running = [...this.#running.values()];
 		running.forEach(({abort}) => abort.abort());
-		await Promise.all(running.map(({ended}) => ended));
+		await Promise.all(running.map(({finished}) => finished));
 	}
 
-	#next(): void {
-		const due = this.#store
-			.all()
+	#startQueued(): void {
+		const queued = this.#store
+			.list()
 			.filter((each) => each.state === 'queued' && !this.#running.has(each.render_id))
 			.sort((a, b) => a.created - b.created);
-		for (const render of due.slice(0, Math.max(0, this.#tools.settings.concurrency - this.#running.size))) {
+		for (const render of queued.slice(0, Math.max(0, this.#context.settings.concurrency - this.#running.size))) {
 			if (this.#closing) {
 				return;
 			}
 			const abort = new AbortController();
-			const ended = this.#run(render, abort.signal).finally(() => {
+			const finished = this.#run(render, abort.signal).finally(() => {
 				this.#running.delete(render.render_id);
-				this.#next();
+				this.#startQueued();
 			});
-			this.#running.set(render.render_id, {abort, ended});
+			this.#running.set(render.render_id, {abort, finished});
 		}
 	}
 
 	async #run(queued: Render, signal: AbortSignal): Promise<void> {
 		const id = queued.render_id;
-		const film = this.#store.film(id);
 		const render = this.#store.save({...queued, state: 'rendering', attempts: queued.attempts + 1});
 		try {
-			const note = (state: State, progress: number): void => this.#store.note(id, state, progress);
-			const output = await renderFilm(this.#tools, render.request, film, note, signal);
-			this.#end(id, 'done', null, output);
+			const onProgress = (state: RenderState, progress: number): void => this.#store.recordProgress(id, state, progress);
+			const output = await renderFilm(this.#context, render.request, this.#store.filmPath(id), onProgress, signal);
+			this.#finish(id, 'done', null, output);
 		} catch (error) {
-			if (error instanceof Hopeless) {
-				this.#end(id, 'failed', {code: error.code, message: error.message});
+			if (error instanceof PermanentError) {
+				this.#finish(id, 'failed', {code: error.code, message: error.message});
 			} else if (signal.aborted) {
-				this.#interrupted(render);
+				this.#requeueInterrupted(render);
 			} else {
-				// What Remotion says may hold paths and whole pages: it goes to our own log only.
-				console.error(`render ${id}, attempt ${render.attempts}: ${String(error).slice(0, 2000)}`);
-				this.#again(render, {code: 'render_crashed', message: 'The render broke off three times.'});
+				// Remotion's messages can contain paths and whole pages, so they go to this service's log only.
+				console.error(`Render ${id}, attempt ${render.attempts} failed: ${String(error).slice(0, 2000)}`);
+				this.#retryOrFail(render, {code: 'render_crashed', message: 'The render process crashed three times.'});
 			}
 		}
 	}
 
-	#interrupted(render: Render): void {
-		const now = this.#store.get(render.render_id);
-		if (now && !over(now)) {
+	#requeueInterrupted(render: Render): void {
+		const current = this.#store.get(render.render_id);
+		if (current && !isTerminal(current)) {
 			this.#store.save({...render, state: 'queued', progress: 0, attempts: render.attempts - 1});
 		}
 	}
 
-	#again(render: Render, otherwise: Trouble): void {
-		const now = this.#store.get(render.render_id);
-		if (!now || over(now)) {
+	#retryOrFail(render: Render, failure: Failure): void {
+		const current = this.#store.get(render.render_id);
+		if (!current || isTerminal(current)) {
 			return;
 		}
 		if (render.attempts >= MAX_ATTEMPTS) {
-			this.#end(render.render_id, 'failed', otherwise);
+			this.#finish(render.render_id, 'failed', failure);
 		} else {
 			this.#store.save({...render, state: 'queued', progress: 0});
 		}
 	}
 
-	/** The one way a render ends; what has ended stays as it is. */
-	#end(id: string, state: State, error: Trouble | null, output: Render['output'] = null): Render | undefined {
+	/** Save the end of a render; all ends pass through here. A render that has ended does not change. */
+	#finish(id: string, state: RenderState, error: Failure | null, output: Render['output'] = null): Render | undefined {
 		const render = this.#store.get(id);
-		if (!render || over(render)) {
-			if (existsSync(this.#store.film(id)) && render?.state !== 'done') {
-				rmSync(this.#store.film(id), {force: true});
+		if (!render || isTerminal(render)) {
+			if (existsSync(this.#store.filmPath(id)) && render?.state !== 'done') {
+				rmSync(this.#store.filmPath(id), {force: true});
 			}
 			return render;
 		}
 		const progress = state === 'done' ? 1 : render.progress;
-		const ended = this.#store.save({...render, state, error, output, progress, callback: this.#callbacks.due(render)});
-		this.#callbacks.wake();
-		return ended;
+		const finished = this.#store.save({...render, state, error, output, progress, callback: this.#callbacks.createDelivery(render)});
+		this.#callbacks.sendDue();
+		return finished;
 	}
 }

@@ -1,31 +1,31 @@
-/** What may be asked for: a composition by its name, its own words, and a manifest. Nothing in it is ever run. */
+/** Validation of render requests: a composition name, its props and a manifest. No part of a request is ever executed. */
 import {Ajv} from 'ajv';
-import {type Look, type Manifest, PLAIN_LOOK} from '../film/manifest.ts';
-import {timeline} from '../film/timeline.ts';
+import {type CompositionOptions, DEFAULT_OPTIONS, type Manifest} from '../film/manifest.ts';
+import {buildTimeline} from '../film/timeline.ts';
 
 export const MAX_BODY_BYTES = 256 * 1024;
-const MIN_SECONDS = 3;
-const MAX_SECONDS = 180;
+const MIN_FILM_SECONDS = 3;
+const MAX_FILM_SECONDS = 180;
 
-export type Request = {
+export type RenderRequest = {
 	render_id: string;
 	run_id: string | null;
 	composition: string;
-	props: Partial<Look>;
+	props: Partial<CompositionOptions>;
 	manifest: Manifest;
 };
 
-const words = (most: number) => ({type: 'string', maxLength: most});
-const colour = {type: 'string', pattern: '^#[0-9a-fA-F]{6}$'};
-const shape = (properties: object, required: string[]) => ({type: 'object', additionalProperties: false, properties, required});
+const textSchema = (maxLength: number) => ({type: 'string', maxLength});
+const COLOR_SCHEMA = {type: 'string', pattern: '^#[0-9a-fA-F]{6}$'};
+const objectSchema = (properties: object, required: string[]) => ({type: 'object', additionalProperties: false, properties, required});
 
-/** Every composition, and the props it takes. */
+/** The schema of the props of each composition. */
 export const COMPOSITIONS: Record<string, object> = {
-	shorts: shape({title: words(120), kicker: words(40), end: words(80), accent: colour}, []),
-	aismr: shape({title: words(120), accent: colour}, []),
+	shorts: objectSchema({title: textSchema(120), kicker: textSchema(40), end: textSchema(80), accent: COLOR_SCHEMA}, []),
+	aismr: objectSchema({title: textSchema(120), accent: COLOR_SCHEMA}, []),
 };
 
-const MANIFEST = shape(
+const MANIFEST_SCHEMA = objectSchema(
 	{
 		version: {const: 1},
 		width: {type: 'integer', minimum: 16, maximum: 2160, multipleOf: 2},
@@ -37,11 +37,11 @@ const MANIFEST = shape(
 			type: 'array',
 			minItems: 1,
 			maxItems: 24,
-			items: shape(
+			items: objectSchema(
 				{
 					digest: {type: 'string', pattern: '^[0-9a-f]{64}$'},
 					seconds: {type: 'number', exclusiveMinimum: 0, maximum: 60},
-					overlay: words(200),
+					overlay: textSchema(200),
 				},
 				['digest', 'seconds', 'overlay'],
 			),
@@ -51,61 +51,59 @@ const MANIFEST = shape(
 );
 
 const ajv = new Ajv({allErrors: true});
-const isRequest = ajv.compile<Request>(
-	shape(
+const isRenderRequest = ajv.compile<RenderRequest>(
+	objectSchema(
 		{
 			render_id: {type: 'string', pattern: '^[A-Za-z0-9_-]{1,128}$'},
 			run_id: {anyOf: [{type: 'string', pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'}, {type: 'null'}]},
 			composition: {enum: Object.keys(COMPOSITIONS)},
 			props: {type: 'object'},
-			manifest: MANIFEST,
+			manifest: MANIFEST_SCHEMA,
 		},
 		['render_id', 'run_id', 'composition', 'props', 'manifest'],
 	),
 );
-const checks = Object.fromEntries(Object.entries(COMPOSITIONS).map(([name, schema]) => [name, ajv.compile(schema)]));
+const propsValidators = Object.fromEntries(Object.entries(COMPOSITIONS).map(([name, schema]) => [name, ajv.compile(schema)]));
 
-/** A request that cannot be fulfilled as it stands. */
-export class Invalid extends Error {}
+/** A request that fails validation. */
+export class InvalidRequestError extends Error {}
 
-/** The request in `body`. Throws Invalid, which names the places that are wrong. */
-export const parse = (body: string): Request => {
-	let given: unknown;
+/** Return the validated request in `body`. Throws InvalidRequestError, which names the invalid fields. */
+export const parseRequest = (body: string): RenderRequest => {
+	let request: unknown;
 	try {
-		given = JSON.parse(body);
+		request = JSON.parse(body);
 	} catch {
-		throw new Invalid('The body is not JSON.');
+		throw new InvalidRequestError('The body is not valid JSON.');
 	}
-	if (!isRequest(given)) {
-		throw new Invalid(`The request is wrong: ${said(isRequest.errors, '')}.`);
+	if (!isRenderRequest(request)) {
+		throw new InvalidRequestError(`Invalid request: ${formatErrors(isRenderRequest.errors, '')}.`);
 	}
-	const check = checks[given.composition]!;
-	if (!check(given.props)) {
-		throw new Invalid(`The props of ${given.composition} are wrong: ${said(check.errors, '/props')}.`);
+	const validateProps = propsValidators[request.composition]!;
+	if (!validateProps(request.props)) {
+		throw new InvalidRequestError(`Invalid props for ${request.composition}: ${formatErrors(validateProps.errors, '/props')}.`);
 	}
-	const {manifest} = given;
+	const {manifest} = request;
 	const seconds = manifest.clips.reduce((sum, clip) => sum + clip.seconds, -manifest.crossfade_seconds * (manifest.clips.length - 1));
-	if (seconds < MIN_SECONDS || seconds > MAX_SECONDS) {
-		throw new Invalid(`A film lasts ${MIN_SECONDS} to ${MAX_SECONDS} seconds, not ${seconds.toFixed(1)}.`);
+	if (seconds < MIN_FILM_SECONDS || seconds > MAX_FILM_SECONDS) {
+		throw new InvalidRequestError(`Film length must be ${MIN_FILM_SECONDS} to ${MAX_FILM_SECONDS} seconds, not ${seconds.toFixed(1)}.`);
 	}
 	try {
-		timeline(manifest);
+		buildTimeline(manifest);
 	} catch (error) {
-		throw new Invalid((error as Error).message);
+		throw new InvalidRequestError((error as Error).message);
 	}
-	return given;
+	return request;
 };
 
-/** The look with what was not asked for filled in. */
-export const lookOf = (props: Partial<Look>): Look => ({...PLAIN_LOOK, ...props});
+/** Return the composition's options, with defaults for absent props. */
+export const resolveOptions = (props: Partial<CompositionOptions>): CompositionOptions => ({...DEFAULT_OPTIONS, ...props});
 
-type Faults = typeof isRequest.errors;
-
-const said = (faults: Faults, at: string): string =>
-	(faults ?? [])
+const formatErrors = (errors: typeof isRenderRequest.errors, prefix: string): string =>
+	(errors ?? [])
 		.slice(0, 5)
 		.map(({instancePath, message, params}) => {
 			const extra = (params as {additionalProperty?: string}).additionalProperty;
-			return `${at}${instancePath || (at ? '' : '/')} ${message}${extra ? ` (${extra.slice(0, 40)})` : ''}`;
+			return `${prefix}${instancePath || (prefix ? '' : '/')} ${message}${extra ? ` (${extra.slice(0, 40)})` : ''}`;
 		})
 		.join('; ');

@@ -1,4 +1,4 @@
-/** The settings, read from the environment once. */
+/** Settings, read from the environment once. */
 import {accessSync, constants} from 'node:fs';
 import {availableParallelism} from 'node:os';
 import {delimiter, isAbsolute, join, resolve} from 'node:path';
@@ -6,94 +6,95 @@ import {delimiter, isAbsolute, join, resolve} from 'node:path';
 const MIN_SECRET_BYTES = 24;
 const BROWSERS = ['chromium-headless-shell', 'chrome-headless-shell', 'chromium', 'chromium-browser', 'google-chrome'];
 
-/** A setting that cannot be used. */
+/** A missing or invalid setting. */
 export class SettingsError extends Error {}
 
 export type Settings = {
 	host: string;
 	port: number;
 	stateDir: string;
-	/** A base address ending in a slash, or a folder. */
+	/** A base URL that ends in a slash, or a folder. */
 	artifacts: URL | string;
 	artifactsKey: string | null;
-	/** Where ends of renders are told, and the key they are signed with; null when nobody is told. */
-	callback: {base: URL; key: Buffer} | null;
+	/** Receiver of render webhooks and the key that signs them; null disables webhooks. */
+	callback: {baseUrl: URL; signingKey: Buffer} | null;
 	serviceKey: string | null;
 	chromium: string;
 	concurrency: number;
-	queue: number;
-	keepDays: number;
+	maxQueued: number;
+	retentionDays: number;
 };
 
 type Environment = Record<string, string | undefined>;
 
-/** Throws SettingsError: one sentence that names the setting. */
+/** Return the settings in `env`. Throws SettingsError with one sentence that names the setting. */
 export const readSettings = (env: Environment): Settings => {
 	const host = env.HOST || '127.0.0.1';
 	const serviceKey = env.SERVICE_KEY || null;
 	if (!serviceKey && !['127.0.0.1', '::1', 'localhost'].includes(host)) {
-		throw new SettingsError('SERVICE_KEY: it is needed because the service is not bound to loopback alone.');
+		throw new SettingsError('SERVICE_KEY: required when HOST is not a loopback address.');
 	}
 	return {
 		host,
-		port: whole(env, 'PORT', 8400, 0, 65_535),
+		port: readInteger(env, 'PORT', 8400, 0, 65_535),
 		stateDir: resolve(env.STATE_DIR || 'state'),
-		artifacts: artifacts(env),
+		artifacts: readArtifactSource(env),
 		artifactsKey: env.ARTIFACTS_KEY || null,
-		callback: callback(env),
+		callback: readCallback(env),
 		serviceKey,
-		chromium: chromium(env),
-		// One render keeps one and a fifth of a core busy, whatever Remotion is told.
-		concurrency: whole(env, 'CONCURRENCY', Math.max(1, Math.floor(availableParallelism() / 2)), 1, 32),
-		queue: whole(env, 'QUEUE', 20, 1, 1000),
-		keepDays: whole(env, 'KEEP_DAYS', 7, 1, 365),
+		chromium: findChromium(env),
+		// One render keeps 1.2 cores busy, at any concurrency setting of Remotion.
+		concurrency: readInteger(env, 'CONCURRENCY', Math.max(1, Math.floor(availableParallelism() / 2)), 1, 32),
+		maxQueued: readInteger(env, 'QUEUE', 20, 1, 1000),
+		retentionDays: readInteger(env, 'KEEP_DAYS', 7, 1, 365),
 	};
 };
 
-const artifacts = (env: Environment): URL | string => {
-	const given = env.ARTIFACTS;
-	if (!given) {
-		throw new SettingsError('ARTIFACTS: say where the clips are: http://127.0.0.1:8000/v1/artifacts/, or a folder.');
+const readArtifactSource = (env: Environment): URL | string => {
+	const value = env.ARTIFACTS;
+	if (!value) {
+		throw new SettingsError('ARTIFACTS: required. Set the source of clips: http://127.0.0.1:8000/v1/artifacts/, or a folder.');
 	}
-	if (/^https?:/.test(given)) {
-		return address('ARTIFACTS', given.endsWith('/') ? given : `${given}/`);
+	if (/^https?:/.test(value)) {
+		return parseUrl('ARTIFACTS', value.endsWith('/') ? value : `${value}/`);
 	}
-	return resolve(given.replace(/^file:(\/\/)?/, ''));
+	return resolve(value.replace(/^file:(\/\/)?/, ''));
 };
 
-const callback = (env: Environment): Settings['callback'] => {
+const readCallback = (env: Environment): Settings['callback'] => {
 	if (!env.CALLBACK_BASE) {
 		return null;
 	}
-	const base = address('CALLBACK_BASE', env.CALLBACK_BASE);
+	const baseUrl = parseUrl('CALLBACK_BASE', env.CALLBACK_BASE);
 	const encoded = (env.CALLBACK_SECRET ?? '').trim().replace(/^whsec_/, '').replace(/=+$/, '');
-	const key = Buffer.from(encoded, 'base64');
-	if (!/^[A-Za-z0-9+/]+$/.test(encoded) || key.length < MIN_SECRET_BYTES) {
-		throw new SettingsError(`CALLBACK_SECRET: it must be whsec_ and the base64 of at least ${MIN_SECRET_BYTES} random bytes.`);
+	const signingKey = Buffer.from(encoded, 'base64');
+	if (!/^[A-Za-z0-9+/]+$/.test(encoded) || signingKey.length < MIN_SECRET_BYTES) {
+		throw new SettingsError(`CALLBACK_SECRET: must be whsec_ followed by the base64 of at least ${MIN_SECRET_BYTES} random bytes.`);
 	}
-	return {base, key};
+	return {baseUrl, signingKey};
 };
 
-const address = (name: string, given: string): URL => {
-	const url = URL.canParse(given) ? new URL(given) : null;
+const parseUrl = (name: string, value: string): URL => {
+	const url = URL.canParse(value) ? new URL(value) : null;
 	if (!url || !/^https?:$/.test(url.protocol) || url.username || url.search) {
-		throw new SettingsError(`${name}: it must be an http or https address without a user or a query.`);
+		throw new SettingsError(`${name}: must be an http or https URL without user name or query.`);
 	}
 	return url;
 };
 
-const chromium = (env: Environment): string => {
+const findChromium = (env: Environment): string => {
 	const folders = (env.PATH ?? '').split(delimiter);
-	const asked = env.CHROMIUM;
-	const places = asked && isAbsolute(asked) ? [asked] : (asked ? [asked] : BROWSERS).flatMap((name) => folders.map((folder) => join(folder, name)));
-	const found = places.find(runs);
+	const configured = env.CHROMIUM;
+	const names = configured ? [configured] : BROWSERS;
+	const candidates = names.flatMap((name) => (isAbsolute(name) ? [name] : folders.map((folder) => join(folder, name))));
+	const found = candidates.find(isExecutable);
 	if (!found) {
-		throw new SettingsError('CHROMIUM: no browser was found. On Debian: apt-get install chromium-headless-shell.');
+		throw new SettingsError('CHROMIUM: no browser found. On Debian: apt-get install chromium-headless-shell.');
 	}
 	return found;
 };
 
-const runs = (path: string): boolean => {
+const isExecutable = (path: string): boolean => {
 	try {
 		accessSync(path, constants.X_OK);
 		return true;
@@ -102,11 +103,11 @@ const runs = (path: string): boolean => {
 	}
 };
 
-const whole = (env: Environment, name: string, otherwise: number, least: number, most: number): number => {
-	const given = env[name] ?? '';
-	const number = given === '' ? otherwise : Number(given);
-	if (!Number.isInteger(number) || number < least || number > most) {
-		throw new SettingsError(`${name}: it must be a whole number from ${least} to ${most}.`);
+const readInteger = (env: Environment, name: string, defaultValue: number, min: number, max: number): number => {
+	const value = env[name] ?? '';
+	const number = value === '' ? defaultValue : Number(value);
+	if (!Number.isInteger(number) || number < min || number > max) {
+		throw new SettingsError(`${name}: must be an integer from ${min} to ${max}.`);
 	}
 	return number;
 };

@@ -1,152 +1,153 @@
-/** The renders on disk: one JSON file each, replaced as a whole. */
+/** Render records on disk: one JSON file per render, replaced atomically. */
 import {createHash} from 'node:crypto';
 import {closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync} from 'node:fs';
 import {join} from 'node:path';
-import type {Request} from './schema.ts';
+import type {RenderRequest} from './schema.ts';
 
-export type State = 'queued' | 'rendering' | 'encoding' | 'checking' | 'done' | 'failed' | 'cancelled' | 'lost';
-export type Trouble = {code: string; message: string};
+export type RenderState = 'queued' | 'rendering' | 'encoding' | 'checking' | 'done' | 'failed' | 'cancelled' | 'lost';
+export type Failure = {code: string; message: string};
 
-/** What is still to be told about the end of a render, and how that went. */
-export type Told = {id: string; tries: number; next: number; state: 'due' | 'delivered' | 'given_up'; last: string};
+/** The webhook that reports the end of a render. `next` is the time of the next attempt, `last` the result of the latest one. */
+export type CallbackDelivery = {id: string; tries: number; next: number; state: 'due' | 'delivered' | 'given_up'; last: string};
 
+/** The record of a render. Times are milliseconds since the epoch. */
 export type Render = {
 	render_id: string;
-	request: Request;
+	request: RenderRequest;
 	digest: string;
-	state: State;
+	state: RenderState;
 	progress: number;
 	attempts: number;
-	error: Trouble | null;
+	error: Failure | null;
 	output: {sha256: string; bytes: number; seconds: number} | null;
 	created: number;
 	updated: number;
-	callback: Told | null;
+	callback: CallbackDelivery | null;
 };
 
-const OVER: readonly State[] = ['done', 'failed', 'cancelled', 'lost'];
+const TERMINAL_STATES: readonly RenderState[] = ['done', 'failed', 'cancelled', 'lost'];
 
-/** Whether nothing more will become of it. */
-export const over = ({state}: Render): boolean => OVER.includes(state);
+/** Return whether the render has ended. */
+export const isTerminal = ({state}: Render): boolean => TERMINAL_STATES.includes(state);
 
-export class Store {
+export class RenderStore {
 	readonly #renders = new Map<string, Render>();
-	readonly #records: string;
-	readonly #films: string;
-	readonly jobs: string;
+	readonly #recordsDir: string;
+	readonly #filmsDir: string;
+	readonly jobsDir: string;
 
 	constructor(folder: string) {
-		this.#records = join(folder, 'renders');
-		this.#films = join(folder, 'films');
-		this.jobs = join(folder, 'jobs');
-		for (const each of [this.#records, this.#films, this.jobs]) {
+		this.#recordsDir = join(folder, 'renders');
+		this.#filmsDir = join(folder, 'films');
+		this.jobsDir = join(folder, 'jobs');
+		for (const each of [this.#recordsDir, this.#filmsDir, this.jobsDir]) {
 			mkdirSync(each, {recursive: true, mode: 0o700});
 		}
-		for (const name of readdirSync(this.#records)) {
+		for (const name of readdirSync(this.#recordsDir)) {
 			if (name.endsWith('.json')) {
-				this.#read(name);
+				this.#load(name);
 			} else {
-				rmSync(join(this.#records, name), {force: true});
+				rmSync(join(this.#recordsDir, name), {force: true});
 			}
 		}
 	}
 
-	/** The render, or undefined. One whose film or record has gone is `lost`. */
+	/** Return the render, or undefined. A render without its film is saved as `lost`. */
 	get(id: string): Render | undefined {
 		const render = this.#renders.get(id);
-		if (render?.state === 'done' && !existsSync(this.film(id))) {
+		if (render?.state === 'done' && !existsSync(this.filmPath(id))) {
 			return this.save({...render, state: 'lost', output: null});
 		}
 		return render;
 	}
 
-	all(): Render[] {
+	list(): Render[] {
 		return [...this.#renders.values()];
 	}
 
-	/** Remove the films that no render knows of. */
-	tidy(): void {
-		for (const name of readdirSync(this.#films)) {
+	/** Delete the films that belong to no finished render. */
+	deleteOrphanedFilms(): void {
+		for (const name of readdirSync(this.#filmsDir)) {
 			if (this.#renders.get(name.slice(0, -'.mp4'.length))?.state !== 'done') {
-				rmSync(join(this.#films, name), {force: true});
+				rmSync(join(this.#filmsDir, name), {force: true});
 			}
 		}
 	}
 
-	/** Where the finished film of a render lies. */
-	film(id: string): string {
-		return join(this.#films, `${id}.mp4`);
+	/** Return the path of a render's finished film. */
+	filmPath(id: string): string {
+		return join(this.#filmsDir, `${id}.mp4`);
 	}
 
-	/** On disk, then true: what was answered survives the process. */
+	/** Save the render to disk before memory, so that every response survives the process. */
 	save(render: Render): Render {
-		const changed = {...render, updated: Date.now()};
-		const path = join(this.#records, `${render.render_id}.json`);
+		const saved = {...render, updated: Date.now()};
+		const path = join(this.#recordsDir, `${render.render_id}.json`);
 		const file = openSync(`${path}.new`, 'w', 0o600);
 		try {
-			writeSync(file, JSON.stringify(changed));
+			writeSync(file, JSON.stringify(saved));
 			fsyncSync(file);
 		} finally {
 			closeSync(file);
 		}
 		renameSync(`${path}.new`, path);
-		this.#renders.set(render.render_id, changed);
-		return changed;
+		this.#renders.set(render.render_id, saved);
+		return saved;
 	}
 
-	/** Remember how far it is. Only for those who ask: after a restart it begins again. */
-	note(id: string, state: State, progress: number): void {
+	/** Record the progress in memory only: after a restart the render starts again. */
+	recordProgress(id: string, state: RenderState, progress: number): void {
 		const render = this.#renders.get(id);
-		if (render && !over(render)) {
+		if (render && !isTerminal(render)) {
 			this.#renders.set(id, {...render, state, progress: Math.max(progress, render.progress), updated: Date.now()});
 		}
 	}
 
-	forget(id: string): void {
+	delete(id: string): void {
 		this.#renders.delete(id);
-		rmSync(join(this.#records, `${id}.json`), {force: true});
-		rmSync(this.film(id), {force: true});
+		rmSync(join(this.#recordsDir, `${id}.json`), {force: true});
+		rmSync(this.filmPath(id), {force: true});
 	}
 
-	#read(name: string): void {
+	#load(name: string): void {
 		const id = name.slice(0, -'.json'.length);
 		try {
-			const render = JSON.parse(readFileSync(join(this.#records, name), 'utf8')) as Render;
+			const render = JSON.parse(readFileSync(join(this.#recordsDir, name), 'utf8')) as Render;
 			if (render.render_id !== id || !render.request || !render.state) {
-				throw new Error('not a record');
+				throw new Error('Invalid record');
 			}
 			this.#renders.set(id, render);
 		} catch {
-			this.#renders.set(id, lost(id));
+			this.#renders.set(id, createLostRender(id));
 		}
 	}
 }
 
-/** The same for the same request, whatever the order of its keys. */
-export const digestOf = (request: Request): string => createHash('sha256').update(JSON.stringify(sorted(request))).digest('hex');
+/** Return the digest of the request. The order of its keys does not change it. */
+export const requestDigest = (request: RenderRequest): string => createHash('sha256').update(JSON.stringify(sortKeys(request))).digest('hex');
 
-const sorted = (value: unknown): unknown => {
+const sortKeys = (value: unknown): unknown => {
 	if (Array.isArray(value)) {
-		return value.map(sorted);
+		return value.map(sortKeys);
 	}
 	if (value && typeof value === 'object') {
 		return Object.fromEntries(
 			Object.entries(value)
 				.sort(([a], [b]) => (a < b ? -1 : 1))
-				.map(([key, inner]) => [key, sorted(inner)]),
+				.map(([key, inner]) => [key, sortKeys(inner)]),
 		);
 	}
 	return value;
 };
 
-const lost = (id: string): Render => ({
+const createLostRender = (id: string): Render => ({
 	render_id: id,
-	request: {} as Request,
+	request: {} as RenderRequest,
 	digest: '',
 	state: 'lost',
 	progress: 0,
 	attempts: 0,
-	error: {code: 'lost', message: 'The record of this render cannot be read.'},
+	error: {code: 'lost', message: 'The record of this render is unreadable.'},
 	output: null,
 	created: 0,
 	updated: Date.now(),

@@ -1,6 +1,6 @@
-"""The same three clips through both renderers in one run: give it a folder of clips.
+"""Render the same three clips with both renderers: `compare_renderers.py <folder of clips>`.
 
-Tells wall time, and the processor time of all that took part.
+Prints wall time, CPU time and peak memory of the process tree for each renderer.
 """
 
 from __future__ import annotations
@@ -17,97 +17,101 @@ from typing import Any
 
 import httpx
 import psutil
-from remotion_rooms import Kept, Service, ignore
+from render_service import ArtifactFolder, RenderService, ignore_progress
 
-from providers.base import Done, Pending, Provider
+from providers.base import Pending, Provider, Succeeded
 from providers.renders.embedded import EmbeddedRenders
 from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
 
+SAMPLE_INTERVAL_SECONDS = 0.25
 
-class Meter:
-    """The processor time and memory of this process's whole tree, looked at four times a second."""
+
+class ResourceMeter:
+    """CPU time and memory of this process and its children, sampled every `SAMPLE_INTERVAL_SECONDS`."""
 
     def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
+        self._cpu_seconds: dict[int, float] = {}
         self.peak_bytes = 0
 
-    async def __aenter__(self) -> Meter:
-        self._look()
-        self._before = sum(self._seconds.values())
-        self._began = time.monotonic()
+    async def __aenter__(self) -> ResourceMeter:
+        self._sample()
+        self._initial_cpu_seconds = sum(self._cpu_seconds.values())
+        self._started_at = time.monotonic()
         self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.wall = time.monotonic() - self._began
+        self.wall_seconds = time.monotonic() - self._started_at
         self._task.cancel()
-        self._look()
-        self.cpu = sum(self._seconds.values()) - self._before
+        self._sample()
+        self.cpu_seconds = sum(self._cpu_seconds.values()) - self._initial_cpu_seconds
 
     async def _run(self) -> None:
         while True:
-            self._look()
-            await asyncio.sleep(0.25)
+            self._sample()
+            await asyncio.sleep(SAMPLE_INTERVAL_SECONDS)
 
-    def _look(self) -> None:
-        held = 0
+    def _sample(self) -> None:
+        used_bytes = 0
         for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
-                self._seconds[process.pid] = times.user + times.system
-                held += process.memory_info().rss - process.memory_info().shared
-        self.peak_bytes = max(self.peak_bytes, held)
+                self._cpu_seconds[process.pid] = times.user + times.system
+                used_bytes += process.memory_info().rss - process.memory_info().shared
+        self.peak_bytes = max(self.peak_bytes, used_bytes)
 
 
-async def made(renders: Provider, request: dict[str, Any], into: Path) -> Done:
+async def render(renders: Provider, request: dict[str, Any], into: Path) -> Succeeded:
     task = await renders.submit(request, key="compare:render:1:1")
-    seen: Any = Pending()
-    while isinstance(seen, Pending):
+    result: Any = Pending()
+    while isinstance(result, Pending):
         await asyncio.sleep(0.2)
-        seen = await renders.look(task, request, into=into, progress=ignore)
-    assert isinstance(seen, Done), seen
-    return seen
+        result = await renders.poll(task, request, into=into, progress=ignore_progress)
+    assert isinstance(result, Succeeded), result
+    return result
 
 
-async def measured(what: Awaitable[Done]) -> tuple[Done, Meter]:
-    async with Meter() as meter:
-        done = await what
-    return done, meter
+async def measure(rendering: Awaitable[Succeeded]) -> tuple[Succeeded, ResourceMeter]:
+    async with ResourceMeter() as meter:
+        result = await rendering
+    return result, meter
 
 
 async def main(folder: Path) -> None:
     clips = sorted(path for path in folder.iterdir() if path.is_file())[:3]
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        kept = Kept(work / "kept")
+        artifacts = ArtifactFolder(work / "artifacts")
         digests = []
         for clip in clips:
             digests.append(hashlib.sha256(clip.read_bytes()).hexdigest())
-            target = kept.folder / "sha256" / digests[-1][:2] / digests[-1]
+            target = artifacts.folder / "sha256" / digests[-1][:2] / digests[-1]
             target.parent.mkdir(parents=True)
             target.write_bytes(clip.read_bytes())
-        words = ("The dunes remember every step", "Rain writes the city in light", "One candle keeps us awake")
+        overlays = ("The dunes remember every step", "Rain writes the city in light", "One candle keeps us awake")
         request = Manifest(
             clips=[
-                {"digest": digest, "seconds": 4.0, "overlay": text} for digest, text in zip(digests, words, strict=True)
+                {"digest": digest, "seconds": 4.0, "overlay": text}
+                for digest, text in zip(digests, overlays, strict=True)
             ],
             title="Three quiet worlds after dark",
         ).model_dump()
         (work / "service").mkdir()
-        env = {"PORT": "0", "STATE_DIR": str(work / "service"), "ARTIFACTS": str(kept.folder), "CONCURRENCY": "1"}
-        service = await Service(work / "service", env).start()
+        env = {"PORT": "0", "STATE_DIR": str(work / "service"), "ARTIFACTS": str(artifacts.folder), "CONCURRENCY": "1"}
+        service = await RenderService(work / "service", env).start()
         try:
             async with httpx.AsyncClient() as client:
-                for renders in (EmbeddedRenders(kept), RemotionRenders(service.url, client)):
-                    done, meter = await measured(made(renders, request, work))
+                for renders in (EmbeddedRenders(artifacts), RemotionRenders(service.url, client)):
+                    result, meter = await measure(render(renders, request, work))
+                    facts = result.facts
                     print(
-                        f"{renders.name:9} {done.facts['seconds']} s of film: wall {meter.wall:.1f} s, "
-                        f"cpu {meter.cpu:.1f} s, peak {meter.peak_bytes / 1e9:.2f} GB, "
-                        f"{done.facts['size_bytes'] / 1e6:.1f} MB, {done.facts['lufs']} LUFS, {done.facts['warnings']}"
+                        f"{renders.name:9} {facts['seconds']} s of film: wall {meter.wall_seconds:.1f} s, "
+                        f"CPU {meter.cpu_seconds:.1f} s, peak {meter.peak_bytes / 1e9:.2f} GB, "
+                        f"{facts['size_bytes'] / 1e6:.1f} MB, {facts['lufs']} LUFS, {facts['warnings']}"
                     )
         finally:
-            service.kill()
+            service.stop()
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
-"""The adapter of the Remotion service keeps the promises of a provider, whatever the service does."""
+"""The Remotion adapter honours the provider contract for every behaviour of the service."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from remotion_rooms import ignore, paint
+from render_service import ignore_progress, write_clip
 
-from providers.base import Done, Failed, NotSent, OutcomeUnknown, Pending, Refused, Unavailable
+from providers.base import Failed, NotSent, OutcomeUnknown, Pending, Refused, Succeeded, Unavailable
 from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
 
@@ -25,21 +26,21 @@ def request(**changes: Any) -> dict[str, Any]:
     return Manifest.model_validate({"width": 180, "height": 320, "clips": clips, **changes}).model_dump()
 
 
-class Played:
-    """The service as a transport: it answers as told, and keeps what it was asked."""
+class StubService:
+    """The service as an HTTP transport: it returns the given responses in order and records the requests."""
 
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
-        self.asked: list[httpx.Request] = []
+    def __init__(self, *responses: Any) -> None:
+        self.responses = list(responses)
+        self.requests: list[httpx.Request] = []
 
-    def __call__(self, asked: httpx.Request) -> httpx.Response:
-        self.asked.append(asked)
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        if isinstance(answer, httpx.Response):
-            return answer
-        status, body = answer
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        response = self.responses.pop(0)
+        if isinstance(response, Exception):
+            raise response
+        if isinstance(response, httpx.Response):
+            return response
+        status, body = response
         return httpx.Response(status, json=body)
 
     def renders(self, **options: Any) -> RemotionRenders:
@@ -47,34 +48,38 @@ class Played:
         return RemotionRenders("http://renders", client, **options)
 
 
-def state(name: str, **more: Any) -> tuple[int, dict[str, Any]]:
-    return 200, {"render_id": "rnd_1", "state": name, "progress": 0.25, "error": None, "output": None, **more}
+def render_state(name: str, **fields: Any) -> tuple[int, dict[str, Any]]:
+    return 200, {"render_id": "rnd_1", "state": name, "progress": 0.25, "error": None, "output": None, **fields}
 
 
-async def test_an_order_is_placed_once_under_an_id_known_before():
-    """The id follows from the key and the manifest, names the run, and what is sent is data alone."""
-    played = Played((202, {}))
-    asked = request(composition="aismr", title="Signs", props={"accent": "#ffffff"})
+async def poll(service: StubService, into: Path, task_id: str = "rnd_1", **changes: Any) -> Any:
+    return await service.renders().poll(task_id, request(**changes), into=into, progress=ignore_progress)
 
-    placed = await played.renders(service_key="open sesame").submit(asked, key=KEY)
 
-    (sent,) = played.asked
+async def test_submit_sends_data_under_an_id_derived_from_the_key():
+    """The id is derived from the key and the manifest and contains the run id; the request contains only data."""
+    service = StubService((202, {}))
+    manifest = request(composition="aismr", title="Signs", props={"accent": "#ffffff"})
+
+    render_id = await service.renders(service_key="open sesame").submit(manifest, key=KEY)
+
+    (sent,) = service.requests
     body = json.loads(sent.content)
     assert (sent.method, sent.url.path) == ("POST", "/renders")
     assert sent.headers["authorization"] == "Bearer open sesame"
-    assert body["render_id"] == placed
-    assert placed.startswith(f"rnd_{RUN}_")
+    assert body["render_id"] == render_id
+    assert render_id.startswith(f"rnd_{RUN}_")
     assert (body["run_id"], body["composition"]) == (RUN, "aismr")
     assert body["props"] == {"accent": "#ffffff", "title": "Signs"}
-    assert set(body["manifest"]) == set(asked) - {"composition", "title", "props"}
+    assert set(body["manifest"]) == set(manifest) - {"composition", "title", "props"}
     assert body["manifest"]["clips"][0]["overlay"] == "Aries — Compass "
-    assert placed == await Played((200, {})).renders().submit(asked, key=KEY)
-    assert placed != await Played((202, {})).renders().submit(asked, key=f"{RUN}:render:1:2")
+    assert render_id == await StubService((200, {})).renders().submit(manifest, key=KEY)
+    assert render_id != await StubService((202, {})).renders().submit(manifest, key=f"{RUN}:render:1:2")
     UUID(body["run_id"])
 
 
 @pytest.mark.parametrize(
-    ("answer", "wanted"),
+    ("response", "expected"),
     [
         (httpx.ConnectError("no"), NotSent),
         ((429, {}), NotSent),
@@ -85,156 +90,159 @@ async def test_an_order_is_placed_once_under_an_id_known_before():
         ((422, {"error": {"code": "invalid_request", "message": "Wrong."}}), Refused),
         ((401, {}), Refused),
     ],
-    ids=["away", "full", "slow", "cut", "broken", "taken", "wrong", "wrong key"],
+    ids=["unreachable", "full", "timeout", "cut", "server error", "id taken", "invalid", "wrong key"],
 )
-async def test_placing_tells_what_became_of_the_order(answer, wanted):
-    """Only one call is made, and its end is told apart."""
-    played = Played(answer)
+async def test_submit_maps_each_failure_to_an_error(response, expected):
+    """One call is sent, and its result determines the error."""
+    service = StubService(response)
 
-    with pytest.raises(wanted):
-        await played.renders().submit(request(), key=KEY)
+    with pytest.raises(expected):
+        await service.renders().submit(request(), key=KEY)
 
-    assert len(played.asked) == 1
+    assert len(service.requests) == 1
 
 
-async def test_a_service_that_is_really_away_was_sent_nothing(client, tmp_path):
-    """A closed port is NotSent for an order and Unavailable for a question."""
-    away = RemotionRenders("http://127.0.0.1:9", client)
+async def test_an_unreachable_service_receives_nothing(client, tmp_path):
+    """A closed port raises NotSent for a submit and Unavailable for a lookup or a poll."""
+    unreachable = RemotionRenders("http://127.0.0.1:9", client)
 
     with pytest.raises(NotSent):
-        await away.submit(request(), key=KEY)
+        await unreachable.submit(request(), key=KEY)
     with pytest.raises(Unavailable):
-        await away.find(request(), key=KEY, since=datetime.now(UTC))
+        await unreachable.lookup(request(), key=KEY, since=datetime.now(UTC))
     with pytest.raises(Unavailable):
-        await away.look("rnd_1", request(), into=tmp_path, progress=ignore)
+        await unreachable.poll("rnd_1", request(), into=tmp_path, progress=ignore_progress)
 
 
-async def test_a_manifest_that_makes_no_film_is_refused_unasked():
-    """It is told before the service is bothered."""
-    played = Played()
+async def test_an_invalid_manifest_is_refused_without_a_request():
+    """The manifest is validated before the service is called."""
+    service = StubService()
 
     with pytest.raises(Refused):
-        await played.renders().submit({**request(), "clips": []}, key=KEY)
+        await service.renders().submit({**request(), "clips": []}, key=KEY)
 
-    assert played.asked == []
+    assert service.requests == []
 
 
-async def test_an_order_is_found_by_its_key():
-    """An id where the service knows it, nothing where it does not, and no guess where it cannot be asked."""
-    known, unknown, broken = Played((202, {}), state("queued")), Played((404, {})), Played((500, {}))
-    placed = await (renders := known.renders()).submit(request(), key=KEY)
+async def test_a_render_is_found_by_its_key():
+    """Lookup returns the id of a known render, nothing for an unknown one, and raises if the service fails."""
+    known = StubService((202, {}), render_state("queued")).renders()
+    unknown = StubService((404, {})).renders()
+    failing = StubService((500, {})).renders()
+    render_id = await known.submit(request(), key=KEY)
 
-    assert await renders.find(request(), key=KEY, since=datetime.now(UTC)) == [placed]
-    assert await unknown.renders().find(request(), key=KEY, since=datetime.now(UTC)) == []
+    assert await known.lookup(request(), key=KEY, since=datetime.now(UTC)) == [render_id]
+    assert await unknown.lookup(request(), key=KEY, since=datetime.now(UTC)) == []
     with pytest.raises(Unavailable):
-        await broken.renders().find(request(), key=KEY, since=datetime.now(UTC))
+        await failing.lookup(request(), key=KEY, since=datetime.now(UTC))
 
 
 @pytest.mark.parametrize("name", ["queued", "rendering", "encoding", "checking"])
-async def test_a_render_under_way_is_pending(name, tmp_path):
-    """Its progress is told."""
-    assert await Played(state(name)).renders().look("rnd_1", request(), into=tmp_path, progress=ignore) == Pending(0.25)
+async def test_an_unfinished_render_is_pending(name, tmp_path):
+    """The result contains the progress."""
+    assert await poll(StubService(render_state(name)), tmp_path) == Pending(0.25)
 
 
 @pytest.mark.parametrize(
-    ("told", "failed"),
+    ("response", "failed"),
     [
-        (state("failed", error={"code": "clip_missing", "message": "Gone."}), Failed("clip_missing", "Gone.")),
-        (state("cancelled"), Failed("render_cancelled", "The render service says that the render cancelled.")),
+        (render_state("failed", error={"code": "clip_missing", "message": "Gone."}), Failed("clip_missing", "Gone.")),
+        (render_state("cancelled"), Failed("render_cancelled", "The render service says that the render cancelled.")),
     ],
     ids=["failed", "cancelled"],
 )
-async def test_a_render_that_ended_without_a_film_failed(told, failed, tmp_path):
-    """The service's code and sentence are handed on."""
-    assert await Played(told).renders().look("rnd_1", request(), into=tmp_path, progress=ignore) == failed
+async def test_a_render_that_ends_without_a_film_has_failed(response, failed, tmp_path):
+    """The result contains the service's error code and message."""
+    assert await poll(StubService(response), tmp_path) == failed
 
 
-@pytest.mark.parametrize("gone", [(404, {}), state("lost")], ids=["unknown", "lost"])
+@pytest.mark.parametrize("gone", [(404, {}), render_state("lost")], ids=["unknown", "lost"])
 async def test_a_lost_render_is_placed_again_under_its_id(gone, tmp_path):
-    """It costs nothing and the id keeps it one render, so a lost one is pending, not failed."""
-    played = Played(gone, (202, {}))
-    task = f"rnd_{RUN}_0123"
+    """A render costs nothing and its id is unique, so a lost one is pending, not failed."""
+    service = StubService(gone, (202, {}))
+    task_id = f"rnd_{RUN}_0123"
 
-    assert await played.renders().look(task, request(), into=tmp_path, progress=ignore) == Pending(0.0)
+    assert await poll(service, tmp_path, task_id) == Pending(0.0)
 
-    body = json.loads(played.asked[1].content)
-    assert (body["render_id"], body["run_id"]) == (task, RUN)
+    body = json.loads(service.requests[1].content)
+    assert (body["render_id"], body["run_id"]) == (task_id, RUN)
 
 
 @pytest.mark.parametrize(
-    ("answer", "wanted"),
+    ("response", "expected"),
     [((500, {}), Unavailable), ((422, {}), Failed), (httpx.ConnectError("no"), Unavailable)],
-    ids=["broken", "refused", "away"],
+    ids=["server error", "refused", "unreachable"],
 )
-async def test_placing_again_may_fail_too(answer, wanted, tmp_path):
-    """What passes is asked again later; a refusal is the end."""
-    looking = Played((404, {}), answer).renders().look("rnd_1", request(), into=tmp_path, progress=ignore)
+async def test_placing_a_lost_render_again_can_fail(response, expected, tmp_path):
+    """A temporary error is retried later; a refusal is final."""
+    polling = poll(StubService((404, {}), response), tmp_path)
 
-    if wanted is Failed:
-        assert isinstance(await looking, Failed)
+    if expected is Failed:
+        assert isinstance(await polling, Failed)
     else:
-        with pytest.raises(wanted):
-            await looking
+        with pytest.raises(expected):
+            await polling
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [(500, {}), (200, {"state": "strange"}), (401, {}), (429, {}), httpx.ReadTimeout("slow")],
-    ids=["broken", "strange", "wrong key", "busy", "slow"],
+    ids=["server error", "unknown state", "wrong key", "rate limited", "timeout"],
 )
-async def test_what_cannot_be_told_now_is_unavailable(answer, tmp_path):
-    """The render is neither failed nor done for it."""
+async def test_an_unusable_response_raises_unavailable(response, tmp_path):
+    """The render is neither failed nor done."""
     with pytest.raises(Unavailable):
-        await Played(answer).renders().look("rnd_1", request(), into=tmp_path, progress=ignore)
+        await poll(StubService(response), tmp_path)
 
 
 @pytest.fixture(scope="module")
 def quiet_film(tmp_path_factory) -> bytes:
-    """A film as a renderer makes it that leaves the loudness alone."""
-    return paint(tmp_path_factory.mktemp("film") / "quiet.mp4", luma=90, seconds=3.5).read_bytes()
+    """Return a film whose loudness is not mastered."""
+    return write_clip(tmp_path_factory.mktemp("film") / "quiet.mp4", luma=90, seconds=3.5).read_bytes()
 
 
-def done(film: bytes, sent: bytes) -> Played:
+def finished_service(film: bytes, downloaded: bytes) -> StubService:
     output = {"sha256": hashlib.sha256(film).hexdigest(), "bytes": len(film), "seconds": 3.5, "url": "/renders/x/file"}
-    return Played(
-        state("done", output=output), httpx.Response(200, content=sent, headers={"content-type": "video/mp4"})
+    return StubService(
+        render_state("done", output=output),
+        httpx.Response(200, content=downloaded, headers={"content-type": "video/mp4"}),
     )
 
 
-async def test_a_finished_film_is_fetched_mastered_and_judged(quiet_film, tmp_path):
-    """It keeps every rule that an embedded film keeps; nothing else is left in the folder."""
-    found = await done(quiet_film, quiet_film).renders().look("rnd_1", request(), into=tmp_path, progress=ignore)
+async def test_a_finished_film_is_downloaded_mastered_and_checked(quiet_film, tmp_path):
+    """The film conforms to the rules for embedded films; the folder contains nothing else."""
+    result = await poll(finished_service(quiet_film, quiet_film), tmp_path)
 
-    assert isinstance(found, Done)
-    assert list(tmp_path.iterdir()) == [found.file]
-    assert {**found.facts, "lufs": round(found.facts["lufs"]), "warnings": []} == {
+    assert isinstance(result, Succeeded)
+    assert list(tmp_path.iterdir()) == [result.file]
+    assert {**result.facts, "lufs": round(result.facts["lufs"]), "warnings": []} == {
         "seconds": 3.5,
         "width": 180,
         "height": 320,
         "fps": 30,
         "codec": "h264",
         "lufs": -14,
-        "size_bytes": found.file.stat().st_size,
+        "size_bytes": result.file.stat().st_size,
         "renderer": "remotion",
         "warnings": [],
     }
-    assert "overlay (left out 🔥)" in found.facts["warnings"]
+    assert "overlay (left out 🔥)" in result.facts["warnings"]
 
 
-async def test_a_film_that_was_cut_on_the_way_is_asked_for_again(quiet_film, tmp_path):
-    """The digest decides, and nothing is left behind."""
+async def test_a_truncated_download_is_retried(quiet_film, tmp_path):
+    """A film that does not match its digest raises Unavailable, and no file is left behind."""
     with pytest.raises(Unavailable):
-        await done(quiet_film, quiet_film[:-1]).renders().look("rnd_1", request(), into=tmp_path, progress=ignore)
+        await poll(finished_service(quiet_film, quiet_film[:-1]), tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_film_that_breaks_the_rules_is_none(quiet_film, tmp_path):
-    """A film of the wrong length is a failure that names the rule."""
-    asked = request(clips=[{"digest": "ab" * 32, "seconds": 5.0}])
+async def test_a_film_that_violates_a_rule_fails(quiet_film, tmp_path):
+    """The failure of a film with the wrong length names the rule."""
+    clips = [{"digest": "ab" * 32, "seconds": 5.0}]
 
-    found = await done(quiet_film, quiet_film).renders().look("rnd_1", asked, into=tmp_path, progress=ignore)
+    result = await poll(finished_service(quiet_film, quiet_film), tmp_path, clips=clips)
 
-    assert isinstance(found, Failed)
-    assert found.code == "film_not_conformant"
-    assert "length_as_asked" in found.message
+    assert isinstance(result, Failed)
+    assert result.code == "film_not_conformant"
+    assert "length_as_asked" in result.message

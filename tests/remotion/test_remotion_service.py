@@ -1,4 +1,4 @@
-"""The real Remotion service, with Node and a browser: real films, and no film lost. Skipped, by name, without them."""
+"""The real render service: films, recovery and access. Skipped, with the reason, without Node or a browser."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import av
 import httpx
 import numpy as np
 import pytest
-from remotion_rooms import ignore, order
+from render_service import ignore_progress, render_request
 
-from providers.base import Done
+from providers.base import Succeeded
 from providers.media.conform import errors, final_video_conforms
 from providers.media.overlay import BOTTOM, SIDE, TOP
 from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
-from providers.webhooks import parse_secret, read_render_event, verify
+from providers.webhooks import parse_secret, read_render_event, verify_signature
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -31,50 +31,50 @@ RUN = "0d0e3f60-6a58-4b57-9d1d-2f3c8a8f3a11"
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 
-async def rendered(renders: RemotionRenders, request: dict[str, Any], into: Path) -> Any:
-    """What becomes of an order in the end."""
+async def render_film(renders: RemotionRenders, request: dict[str, Any], into: Path) -> Any:
+    """Submit the request and return its final result."""
     task = await renders.submit(request, key=f"{RUN}:render:1:1")
     for _ in range(1200):
-        seen = await renders.look(task, request, into=into, progress=ignore)
-        if not hasattr(seen, "progress"):
-            return seen
+        result = await renders.poll(task, request, into=into, progress=ignore_progress)
+        if not hasattr(result, "progress"):
+            return result
         await asyncio.sleep(0.25)
-    raise AssertionError(f"Still {seen}")
+    raise AssertionError(f"The render has not ended: {result}")
 
 
-def lumas(film: Path, *numbers: int) -> list[np.ndarray]:
-    """The luma planes of these pictures of the film."""
+def read_lumas(film: Path, *frame_numbers: int) -> list[np.ndarray]:
+    """Return the luma planes of these frames of the film."""
     with av.open(str(film)) as container:
         return [
             frame.to_ndarray(format="gray")
             for number, frame in enumerate(container.decode(video=0))
-            if number in numbers
+            if number in frame_numbers
         ]
 
 
 @pytest.fixture(scope="module")
-def films() -> dict[str, Done]:
-    """The films made so far, by composition: they take long, so they are looked at more than once."""
+def films() -> dict[str, Succeeded]:
+    """Return a cache of rendered films by composition, because a render is slow."""
     return {}
 
 
 @pytest.fixture(params=["shorts", "aismr"])
-async def film(request, films, service, two_clips, client, tmp_path_factory) -> Done:
-    """A film of full size by each composition, through the adapter and the real service."""
-    look = request.param
-    if look not in films:
+async def film(request, films, start_service, two_clips, client, tmp_path_factory) -> Succeeded:
+    """Return a full-size film of each composition, rendered through the adapter and the real service."""
+    composition = request.param
+    if composition not in films:
         clips = [{"digest": two_clips[0], "seconds": 2.0, "overlay": "Hello"}]
-        clips += [{"digest": two_clips[1], "seconds": 2.0, "overlay": "Read what stands here in two whole lines"}]
-        manifest = Manifest(clips=clips, composition=look, title="Two grey squares").model_dump()
-        there = await service()
-        into = tmp_path_factory.mktemp(look)
-        films[look] = await rendered(RemotionRenders(there.url, client), manifest, into)
-    return films[look]
+        clips += [{"digest": two_clips[1], "seconds": 2.0, "overlay": "Read what is set here in two whole lines"}]
+        manifest = Manifest(clips=clips, composition=composition, title="Two grey squares").model_dump()
+        service = await start_service()
+        into = tmp_path_factory.mktemp(composition)
+        films[composition] = await render_film(RemotionRenders(service.url, client), manifest, into)
+    return films[composition]
 
 
-async def test_a_film_through_the_service_keeps_every_rule(film):
-    """Size, codecs, length and loudness are those of an embedded film; so is the name of the file's maker."""
-    assert isinstance(film, Done)
+async def test_a_rendered_film_conforms_to_the_rules(film):
+    """Size, codecs, length and loudness are those of an embedded film; the facts name the renderer."""
+    assert isinstance(film, Succeeded)
     findings = final_video_conforms(film.file, seconds=3.5)
 
     assert errors(findings) == []
@@ -84,9 +84,9 @@ async def test_a_film_through_the_service_keeps_every_rule(film):
     assert film.facts["renderer"] == "remotion"
 
 
-async def test_text_stands_inside_the_safe_zone_and_is_large_enough(film):
-    """Of a caption at rest, no letter, outline or shadow leaves the zone, and it has the height of a caption."""
-    (picture,) = lumas(film.file, 45 + 18 + 5)
+async def test_text_is_inside_the_safe_zone_and_large_enough(film):
+    """No letter, outline or shadow of a settled caption leaves the safe zone, and the text has caption height."""
+    (picture,) = read_lumas(film.file, 45 + 18 + 5)
     text = picture > 190
 
     rows, columns = np.flatnonzero(text.any(axis=1)), np.flatnonzero(text.any(axis=0))
@@ -103,118 +103,120 @@ async def test_text_stands_inside_the_safe_zone_and_is_large_enough(film):
 
 
 async def test_clips_dissolve_into_each_other(film):
-    """In the middle of a transition the picture is half of each, and no text is left on it."""
-    before, middle, after = (picture[1300:1480].mean() for picture in lumas(film.file, 44, 52, 61))
+    """In the middle of a transition the picture is half of each clip and contains no text."""
+    before, middle, after = (picture[1300:1480].mean() for picture in read_lumas(film.file, 44, 52, 61))
 
     assert min(before, after) < middle < max(before, after)
-    (picture,) = lumas(film.file, 52)
+    (picture,) = read_lumas(film.file, 52)
     assert picture[TOP : 1920 - BOTTOM].max() < 190
 
 
-@pytest.fixture(params=["kept apart", "beside us"])
-def walls(request, tmp_path) -> dict[str, str]:
-    """Settings with which a render has a network and processes of its own, where the machine can, or has not."""
-    if request.param == "kept apart":
+@pytest.fixture(params=["isolated", "not isolated"])
+def isolation_settings(request, tmp_path) -> dict[str, str]:
+    """Return settings with which renders are isolated, if the machine allows it, or are not."""
+    if request.param == "isolated":
         return {}
-    (broken := tmp_path / "bin" / "unshare").parent.mkdir()
-    broken.write_text("#!/bin/sh\nexit 1\n")
-    broken.chmod(0o755)
-    return {"PATH": f"{broken.parent}:{os.environ['PATH']}"}
+    (failing_unshare := tmp_path / "bin" / "unshare").parent.mkdir()
+    failing_unshare.write_text("#!/bin/sh\nexit 1\n")
+    failing_unshare.chmod(0o755)
+    return {"PATH": f"{failing_unshare.parent}:{os.environ['PATH']}"}
 
 
-async def test_a_render_survives_the_death_of_the_service(walls, service, two_clips):
-    """Killed in the middle and started again, it completes, as one film, and leaves nothing behind."""
-    there = await service(**walls)
-    if walls:
-        assert (await there.asked("GET", "/health")).json()["isolated"] is False
-    asked = order(two_clips)
-    assert (await there.asked("POST", "/renders", json=asked)).status_code == 202
-    await there.until("rnd_1", "rendering")
+async def test_a_render_survives_a_killed_service(isolation_settings, start_service, two_clips):
+    """After a kill and a restart, the render completes as one film and leaves no process or file behind."""
+    service = await start_service(**isolation_settings)
+    if isolation_settings:
+        assert (await service.request("GET", "/health")).json()["isolated"] is False
+    body = render_request(two_clips)
+    assert (await service.request("POST", "/renders", json=body)).status_code == 202
+    await service.wait_for_state("rnd_1", "rendering")
     for _ in range(600):
-        if any("chrom" in process.name() for process in there.children()):
+        if any("chrom" in process.name() for process in service.job_processes()):
             break
         await asyncio.sleep(0.05)
-    assert len(there.children()) > 1
+    assert len(service.job_processes()) > 1
 
-    there.kill(signal.SIGKILL)
+    service.stop(signal.SIGKILL)
     for _ in range(100):
-        if not there.children():
+        if not service.job_processes():
             break
         await asyncio.sleep(0.05)
-    assert there.children() == []
-    await there.start()
+    assert service.job_processes() == []
+    await service.start()
 
-    assert (await there.asked("POST", "/renders", json=asked)).status_code == 200
-    told = await there.until("rnd_1", "done", "failed", "lost")
-    assert (told["state"], told["attempts"]) == ("done", 2)
-    assert [path.name for path in (there.folder / "films").iterdir()] == ["rnd_1.mp4"]
-    assert list((there.folder / "jobs").iterdir()) == []
-    assert there.children() == []
-    film = (await there.asked("GET", "/renders/rnd_1/file")).content
-    assert hashlib.sha256(film).hexdigest() == told["output"]["sha256"]
+    assert (await service.request("POST", "/renders", json=body)).status_code == 200
+    render = await service.wait_for_state("rnd_1", "done", "failed", "lost")
+    assert (render["state"], render["attempts"]) == ("done", 2)
+    assert [path.name for path in (service.folder / "films").iterdir()] == ["rnd_1.mp4"]
+    assert list((service.folder / "jobs").iterdir()) == []
+    assert service.job_processes() == []
+    film = (await service.request("GET", "/renders/rnd_1/file")).content
+    assert hashlib.sha256(film).hexdigest() == render["output"]["sha256"]
 
 
-async def test_the_end_is_told_signed_and_until_it_is_heard(service, two_clips, kept, outside):
-    """The clips come from the API with its key; the end is told to the run, again after a 409, as one event."""
-    heard: list[str] = []
+async def test_the_end_is_reported_by_a_signed_webhook_until_it_is_accepted(
+    start_service, two_clips, artifacts, start_stub_server
+):
+    """Clips are downloaded with the API key; the webhook for the run is retried after a 409 as the same event."""
+    received: list[str] = []
 
-    def rule(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+    def respond(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         if method == "GET":
             assert headers["x-api-key"] == "key of the API"
             digest = path.rsplit("/", 1)[1]
-            return 200, (kept.folder / "sha256" / digest[:2] / digest).read_bytes()
-        heard.append(path)
-        return (409 if len(heard) < 2 else 200), b"{}"
+            return 200, (artifacts.folder / "sha256" / digest[:2] / digest).read_bytes()
+        received.append(path)
+        return (409 if len(received) < 2 else 200), b"{}"
 
-    api = await outside(rule)
-    there = await service(
+    api = await start_stub_server(respond)
+    service = await start_service(
         ARTIFACTS=f"{api.url}/v1/artifacts/",
         ARTIFACTS_KEY="key of the API",
         CALLBACK_BASE=api.url,
         CALLBACK_SECRET=SECRET,
     )
-    await there.asked("POST", "/renders", json=order(two_clips, run_id=RUN))
-    await there.until("rnd_1", "done", "failed")
+    await service.request("POST", "/renders", json=render_request(two_clips, run_id=RUN))
+    await service.wait_for_state("rnd_1", "done", "failed")
     for _ in range(200):
-        if len(heard) == 2:
+        if len(received) == 2:
             break
         await asyncio.sleep(0.1)
 
-    assert heard == [f"/v1/webhooks/remotion?run_id={RUN}"] * 2
-    told = [(headers, body) for method, _, headers, body in api.asked if method == "POST"]
-    ids = {verify(headers, body, [parse_secret(SECRET)], now=datetime.now(UTC)) for headers, body in told}
-    event = read_render_event(told[1][1])
+    assert received == [f"/v1/webhooks/remotion?run_id={RUN}"] * 2
+    webhooks = [(headers, body) for method, _, headers, body in api.requests if method == "POST"]
+    ids = {verify_signature(headers, body, [parse_secret(SECRET)], now=datetime.now(UTC)) for headers, body in webhooks}
+    event = read_render_event(webhooks[1][1])
     assert len(ids) == 1
     assert (event.render_id, event.status) == ("rnd_1", "completed")
-    assert event.output_url == f"{there.url}/renders/rnd_1/file"
-    assert json.loads(told[1][1])["run_id"] == RUN
+    assert event.output_url == f"{service.url}/renders/rnd_1/file"
+    assert json.loads(webhooks[1][1])["run_id"] == RUN
 
 
-async def test_a_request_is_one_render_whoever_repeats_it(service, two_clips):
-    """Known is 200, other is 409, too many is 429; a cancelled render stays so, and its place is free again."""
-    there = await service(QUEUE="1")
-    asked = order(two_clips)
+async def test_a_repeated_request_is_one_render(start_service, two_clips):
+    """A repeat is 200, a conflict 409, a full queue 429; a cancelled render stays cancelled and frees its slot."""
+    service = await start_service(QUEUE="1")
+    body = render_request(two_clips)
 
-    async def post(body: dict[str, Any]) -> int:
-        return (await there.asked("POST", "/renders", json=body)).status_code
+    async def post(content: dict[str, Any]) -> int:
+        return (await service.request("POST", "/renders", json=content)).status_code
 
-    assert await post(asked) == 202
-    assert await post(dict(reversed(asked.items()))) == 200
-    assert await post({**asked, "composition": "aismr"}) == 409
-    await there.until("rnd_1", "rendering")
-    assert await post(order(two_clips, "rnd_2")) == 202
-    assert await post(order(two_clips, "rnd_3")) == 429
+    assert await post(body) == 202
+    assert await post(dict(reversed(body.items()))) == 200
+    assert await post({**body, "composition": "aismr"}) == 409
+    await service.wait_for_state("rnd_1", "rendering")
+    assert await post(render_request(two_clips, "rnd_2")) == 202
+    assert await post(render_request(two_clips, "rnd_3")) == 429
 
-    assert (await there.asked("DELETE", "/renders/rnd_2")).json()["state"] == "cancelled"
-    assert (await there.asked("DELETE", "/renders/rnd_1")).json()["state"] == "cancelled"
-    assert (await there.asked("DELETE", "/renders/rnd_1")).json()["error"]["code"] == "cancelled"
-    assert (await there.asked("GET", "/renders/rnd_1/file")).status_code == 409
-    assert (await there.asked("DELETE", "/renders/rnd_9")).status_code == 404
-    assert there.children() == []
-    assert list((there.folder / "jobs").iterdir()) == []
-    there.kill(signal.SIGKILL)
-    await there.start()
-    assert (await there.asked("GET", "/renders/rnd_1")).json()["state"] == "cancelled"
+    assert (await service.request("DELETE", "/renders/rnd_2")).json()["state"] == "cancelled"
+    assert (await service.request("DELETE", "/renders/rnd_1")).json()["state"] == "cancelled"
+    assert (await service.request("DELETE", "/renders/rnd_1")).json()["error"]["code"] == "cancelled"
+    assert (await service.request("GET", "/renders/rnd_1/file")).status_code == 409
+    assert (await service.request("DELETE", "/renders/rnd_9")).status_code == 404
+    assert service.job_processes() == []
+    assert list((service.folder / "jobs").iterdir()) == []
+    service.stop(signal.SIGKILL)
+    await service.start()
+    assert (await service.request("GET", "/renders/rnd_1")).json()["state"] == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -228,83 +230,91 @@ async def test_a_request_is_one_render_whoever_repeats_it(service, two_clips):
         {"extra": 1},
         {"manifest": {"version": 1, "clips": []}},
     ],
-    ids=["no such look", "unknown prop", "no colour", "id with a path", "no run", "unknown field", "no clips"],
+    ids=[
+        "unknown composition",
+        "unknown prop",
+        "invalid colour",
+        "id with a path",
+        "invalid run id",
+        "unknown field",
+        "no clips",
+    ],
 )
-async def test_what_fits_no_schema_is_refused(change, service, two_clips):
-    """It is 422 with the place that is wrong, and nothing is kept of it."""
-    there = await service()
+async def test_an_invalid_request_is_refused(change, start_service, two_clips):
+    """The response is 422 with the invalid fields, and nothing is stored."""
+    service = await start_service()
 
-    answer = await there.asked("POST", "/renders", json={**order(two_clips), **change})
+    response = await service.request("POST", "/renders", json={**render_request(two_clips), **change})
 
-    assert answer.status_code == 422
-    assert answer.json()["error"]["code"] == "invalid_request"
-    assert list((there.folder / "renders").iterdir()) == []
-
-
-async def test_a_clip_that_is_not_kept_ends_the_render(service, two_clips):
-    """It is told as a failure at once; no address in a request can be read in its place."""
-    there = await service()
-
-    await there.asked("POST", "/renders", json=order([two_clips[0], "00" * 32]))
-
-    assert (await there.until("rnd_1", "failed"))["error"]["code"] == "clip_missing"
+    assert response.status_code == 422
+    assert response.json()["error"]["code"] == "invalid_request"
+    assert list((service.folder / "renders").iterdir()) == []
 
 
-async def test_a_clip_that_is_a_little_short_holds_its_last_picture(service, kept, client, tmp_path):
-    """A maker of clips may be a quarter of a second off; the film keeps its length and does not go black."""
-    digests = [kept.clip(luma=90, seconds=1.8), kept.clip(luma=120, seconds=1.8)]
+async def test_a_missing_clip_fails_the_render(start_service, two_clips):
+    """The render fails at once; a request cannot supply another source for the clip."""
+    service = await start_service()
+
+    await service.request("POST", "/renders", json=render_request([two_clips[0], "00" * 32]))
+
+    assert (await service.wait_for_state("rnd_1", "failed"))["error"]["code"] == "clip_missing"
+
+
+async def test_a_short_clip_holds_its_last_frame(start_service, artifacts, client, tmp_path):
+    """A clip can be a quarter of a second too short; the film keeps its length and does not turn black."""
+    digests = [artifacts.add_clip(luma=90, seconds=1.8), artifacts.add_clip(luma=120, seconds=1.8)]
     clips = [{"digest": digest, "seconds": 2.0} for digest in digests]
     request = Manifest(width=270, height=480, clips=clips, composition="aismr").model_dump()
-    there = await service()
+    service = await start_service()
 
-    film = await rendered(RemotionRenders(there.url, client), request, tmp_path)
+    film = await render_film(RemotionRenders(service.url, client), request, tmp_path)
 
-    assert isinstance(film, Done), film
-    first, last = lumas(film.file, 40, 104)
+    assert isinstance(film, Succeeded), film
+    first, last = read_lumas(film.file, 40, 104)
     assert last[200:220].mean() > first[200:220].mean() > 50
 
 
-async def test_an_unreadable_record_is_lost_and_can_be_placed_again(service, two_clips):
-    """It is never pending for ever."""
-    there = await service()
-    there.kill()
-    (there.folder / "renders" / "rnd_1.json").write_text("{")
-    await there.start()
+async def test_an_unreadable_record_is_lost_and_can_be_placed_again(start_service, two_clips):
+    """A render with an unreadable record does not stay pending forever."""
+    service = await start_service()
+    service.stop()
+    (service.folder / "renders" / "rnd_1.json").write_text("{")
+    await service.start()
 
-    assert (await there.asked("GET", "/renders/rnd_1")).json()["state"] == "lost"
-    assert (await there.asked("POST", "/renders", json=order(two_clips))).status_code == 202
-    assert (await there.asked("DELETE", "/renders/rnd_1")).json()["state"] == "cancelled"
+    assert (await service.request("GET", "/renders/rnd_1")).json()["state"] == "lost"
+    assert (await service.request("POST", "/renders", json=render_request(two_clips))).status_code == 202
+    assert (await service.request("DELETE", "/renders/rnd_1")).json()["state"] == "cancelled"
 
 
-async def test_a_render_that_was_interrupted_three_times_failed(service, two_clips):
-    """A render that takes the service with it does not do so for ever."""
-    there = await service()
-    await there.asked("POST", "/renders", json=order(two_clips))
-    await there.until("rnd_1", "rendering")
-    there.kill()
-    record = there.folder / "renders" / "rnd_1.json"
+async def test_a_render_that_is_interrupted_three_times_fails(start_service, two_clips):
+    """A render that crashes the service is not retried forever."""
+    service = await start_service()
+    await service.request("POST", "/renders", json=render_request(two_clips))
+    await service.wait_for_state("rnd_1", "rendering")
+    service.stop()
+    record = service.folder / "renders" / "rnd_1.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "attempts": 3}))
-    await there.start()
+    await service.start()
 
-    told = (await there.asked("GET", "/renders/rnd_1")).json()
-    assert (told["state"], told["error"]["code"]) == ("failed", "interrupted")
+    render = (await service.request("GET", "/renders/rnd_1")).json()
+    assert (render["state"], render["error"]["code"]) == ("failed", "interrupted")
 
 
-async def test_the_service_key_opens_the_doors(service, two_clips):
-    """Everything but its health needs it, and a page in a browser gets nothing even so."""
-    there = await service(SERVICE_KEY="open sesame")
-    open_sesame = {"authorization": "Bearer open sesame"}
+async def test_requests_need_the_service_key(start_service, two_clips):
+    """Every endpoint except health needs the key, and a web page is refused even with it."""
+    service = await start_service(SERVICE_KEY="open sesame")
+    authorized = {"authorization": "Bearer open sesame"}
 
-    assert (await there.asked("GET", "/health")).status_code == 200
-    assert (await there.asked("POST", "/renders", json=order(two_clips))).status_code == 401
-    assert (await there.asked("GET", "/renders/rnd_1/file")).status_code == 401
-    assert (await there.asked("GET", "/renders/rnd_1", headers=open_sesame)).status_code == 404
-    page = {**open_sesame, "origin": "http://example.com"}
-    assert (await there.asked("GET", "/renders/rnd_1", headers=page)).status_code == 403
+    assert (await service.request("GET", "/health")).status_code == 200
+    assert (await service.request("POST", "/renders", json=render_request(two_clips))).status_code == 401
+    assert (await service.request("GET", "/renders/rnd_1/file")).status_code == 401
+    assert (await service.request("GET", "/renders/rnd_1", headers=authorized)).status_code == 404
+    page = {**authorized, "origin": "http://example.com"}
+    assert (await service.request("GET", "/renders/rnd_1", headers=page)).status_code == 403
 
 
 @pytest.mark.parametrize(
-    ("settings", "named"),
+    ("settings", "name"),
     [
         ({"ARTIFACTS": ""}, "ARTIFACTS"),
         ({"HOST": "0.0.0.0"}, "SERVICE_KEY"),
@@ -313,27 +323,27 @@ async def test_the_service_key_opens_the_doors(service, two_clips):
         ({"CHROMIUM": "/no/such/browser"}, "CHROMIUM"),
         ({"PORT": "many"}, "PORT"),
     ],
-    ids=["no clips", "open to all", "no secret", "short secret", "no browser", "no number"],
+    ids=["no artifacts", "public host without key", "no secret", "short secret", "no browser", "not a number"],
 )
-async def test_settings_that_cannot_work_are_named(settings, named, service):
-    """It does not start, and says which setting is wrong."""
-    with pytest.raises(AssertionError, match=f"{named}: "):
-        await service(**settings)
+async def test_an_invalid_setting_is_named(settings, name, start_service):
+    """The service does not start, and its message names the setting."""
+    with pytest.raises(AssertionError, match=f"{name}: "):
+        await start_service(**settings)
 
 
-async def test_while_it_renders_no_port_is_open_to_others(service, two_clips):
-    """Remotion's own server, which fetches any address, is not reached from outside the render."""
-    there = await service()
-    await there.asked("POST", "/renders", json=order(two_clips))
-    await there.until("rnd_1", "encoding", "done", "rendering")
+async def test_a_render_opens_no_port_to_other_processes(start_service, two_clips):
+    """Remotion's internal server, which fetches any URL, is unreachable from outside the render."""
+    service = await start_service()
+    await service.request("POST", "/renders", json=render_request(two_clips))
+    await service.wait_for_state("rnd_1", "encoding", "done", "rendering")
     for _ in range(1200):
-        if (await there.asked("GET", "/renders/rnd_1")).json()["progress"] > 0:
+        if (await service.request("GET", "/renders/rnd_1")).json()["progress"] > 0:
             break
         await asyncio.sleep(0.05)
-    isolated = (await there.asked("GET", "/health")).json()["isolated"]
+    isolated = (await service.request("GET", "/health")).json()["isolated"]
 
-    async with httpx.AsyncClient() as outside:
+    async with httpx.AsyncClient() as client:
         for host in ["127.0.0.1"] if isolated else []:
             with pytest.raises(httpx.ConnectError):
-                await outside.get(f"http://{host}:3000/proxy?src={there.url}/health")
-    await there.asked("DELETE", "/renders/rnd_1")
+                await client.get(f"http://{host}:3000/proxy?src={service.url}/health")
+    await service.request("DELETE", "/renders/rnd_1")
