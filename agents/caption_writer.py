@@ -9,10 +9,10 @@ from typing import Annotated
 from langchain_core.language_models import BaseChatModel
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from agents.asking import ask, text_of
 from agents.ideator import Idea
+from agents.structured import ask_structured, bounded_text
 from prompts.templates import prompt
-from providers.orders import Answer
+from providers.orders import ModelAnswer
 
 
 def _hashtags(tags: list[str]) -> list[str]:
@@ -29,7 +29,7 @@ class Caption(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    caption: Annotated[str, text_of(500)]
+    caption: Annotated[str, bounded_text(500)]
     hashtags: Annotated[list[str], AfterValidator(_hashtags)]
 
 
@@ -41,7 +41,7 @@ async def write_caption(
     *,
     previous: str = "",
     comment: str = "",
-) -> Answer[Caption]:
+) -> ModelAnswer[Caption]:
     """A caption for the film of these ideas; with a comment, another one than `previous`. Raises as `ask` does."""
     words = prompt("caption", brief=brief, title=title, ideas=ideas, previous=previous, comment=comment)
-    return await ask(model, words, Caption)
+    return await ask_structured(model, words, Caption)

@@ -8,10 +8,10 @@ from typing import Annotated, TypedDict
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from agents.asking import ask, text_of
+from agents.structured import ask_structured, bounded_text
 from prompts.project import Project
 from prompts.templates import prompt
-from providers.orders import Answer
+from providers.orders import ModelAnswer
 
 
 class Idea(BaseModel):
@@ -19,10 +19,10 @@ class Idea(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    title: Annotated[str, text_of(60)]
-    scene: Annotated[str, text_of(600)]
-    sound: Annotated[str, text_of(200)]
-    overlay: Annotated[str, text_of(60, minimum=0)]
+    title: Annotated[str, bounded_text(60)]
+    scene: Annotated[str, bounded_text(600)]
+    sound: Annotated[str, bounded_text(200)]
+    overlay: Annotated[str, bounded_text(60, minimum=0)]
 
 
 class Ideas(BaseModel):
@@ -30,11 +30,11 @@ class Ideas(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    title: Annotated[str, text_of(80)]
+    title: Annotated[str, bounded_text(80)]
     ideas: list[Idea]
 
 
-class Earlier(TypedDict):
+class PreviousReview(TypedDict):
     """A revision that was shown before: the titles of its ideas, and what the reviewer said."""
 
     revision: int
@@ -43,8 +43,8 @@ class Earlier(TypedDict):
 
 
 async def ideate(
-    model: BaseChatModel, project: Project, brief: str, *, history: Sequence[Earlier] = (), comment: str = ""
-) -> Answer[Ideas]:
+    model: BaseChatModel, project: Project, brief: str, *, history: Sequence[PreviousReview] = (), comment: str = ""
+) -> ModelAnswer[Ideas]:
     """As many ideas as the project has clips. Raises as `ask` does."""
     schema = create_model(
         "Ideas",
@@ -53,4 +53,4 @@ async def ideate(
         ideas=(list[Idea], Field(min_length=project.clips, max_length=project.clips)),
     )
     words = prompt("ideator", project=project, brief=brief, history=list(history), comment=comment)
-    return await ask(model, words, schema)
+    return await ask_structured(model, words, schema)

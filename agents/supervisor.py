@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, ConfigDict
 
-from agents.asking import ask, text_of
 from agents.ideator import Idea
+from agents.structured import ask_structured, bounded_text
 from prompts.project import Project
 from prompts.templates import prompt
-from providers.orders import Answer
+from providers.orders import ModelAnswer
 
 
 class Screening(BaseModel):
@@ -21,7 +21,7 @@ class Screening(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     fits: bool
-    reason: Annotated[str, text_of(500, minimum=0)]
+    reason: Annotated[str, bounded_text(500, minimum=0)]
 
 
 class Route(BaseModel):
@@ -31,14 +31,14 @@ class Route(BaseModel):
 
     step: Literal["ideas", "clips", "caption", "render"]
     clips: list[int]
-    instruction: Annotated[str, text_of(1000, minimum=0)]
+    instruction: Annotated[str, bounded_text(1000, minimum=0)]
 
 
-async def screen(model: BaseChatModel, project: Project, brief: str) -> Answer[Screening]:
+async def screen_brief(model: BaseChatModel, project: Project, brief: str) -> ModelAnswer[Screening]:
     """Whether the brief fits the project. Raises as `ask` does."""
-    return await ask(model, prompt("screening", project=project, brief=brief), Screening)
+    return await ask_structured(model, prompt("screening", project=project, brief=brief), Screening)
 
 
-async def route(model: BaseChatModel, ideas: Sequence[Idea], comment: str) -> Answer[Route]:
+async def route_comment(model: BaseChatModel, ideas: Sequence[Idea], comment: str) -> ModelAnswer[Route]:
     """The one step that the comment on a finished film concerns. Raises as `ask` does."""
-    return await ask(model, prompt("router", ideas=ideas, comment=comment), Route)
+    return await ask_structured(model, prompt("router", ideas=ideas, comment=comment), Route)

@@ -1,4 +1,4 @@
-"""The REST API, put together."""
+"""The FastAPI application: REST API, OpenAI-compatible chat endpoints, MCP endpoint and review pages."""
 
 from __future__ import annotations
 
@@ -7,35 +7,39 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import Route
 
-from api import artifacts, chat, errors, events, health, reviews, runs, webhooks
+from api import artifacts, chat, errors, events, health, mcp_server, openai_chat, reviews, runs, webhooks
 from api.health import VERSION
 from api.middleware import BodyLimit, RequestId
-from api.wiring import Assembly
+from api.wiring import AppState
 from console.pages import STATIC
 
-Open = Callable[[], AbstractAsyncContextManager[Assembly]]
+OpenAppState = Callable[[], AbstractAsyncContextManager[AppState]]
 
 DESCRIPTION = """A small video studio that works by itself and asks a person at the two moments that matter:
-before clips are made, and before a film is published."""
+before clips are generated, and before a film is published."""
 
 
-def create_app(open_assembly: Open) -> FastAPI:
-    """The app. `open_assembly` gives the parts behind it for as long as it serves."""
+def create_app(open_app_state: OpenAppState) -> FastAPI:
+    """Return the application. `open_app_state` opens the state behind it for as long as the application serves."""
+    mcp = mcp_server.McpEndpoint()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_assembly() as parts:
-            app.state.assembly = parts
+        async with open_app_state() as state, mcp.opened(state):
+            app.state.app_state = state
             yield
 
     app = FastAPI(title="MyloWare", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestId)
     errors.install(app)
-    for room in (health, runs, events, artifacts, chat, webhooks):
-        app.include_router(room.router)
-    app.include_router(reviews.of_runs)
-    app.include_router(reviews.by_link)
+    for module in (health, runs, events, artifacts, chat, webhooks):
+        app.include_router(module.router)
+    app.include_router(reviews.runs_router)
+    app.include_router(reviews.link_router)
+    app.include_router(openai_chat.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.router.routes.append(Route(mcp_server.PATH, endpoint=mcp, name="mcp"))
     return app

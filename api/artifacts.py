@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from api.callers import Key, Parts, address_of, caller, counted
+from api.authentication import ApiKeyHeader, AppStateDep, authenticate, client_address, count_request
 from api.errors import ApiError, responses
 from runs import media_links
 from runs.errors import ArtifactNotFound
@@ -24,17 +24,17 @@ Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 async def reader(
     request: Request,
-    parts: Parts,
+    parts: AppStateDep,
     digest: Digest,
-    key: Key = None,
+    key: ApiKeyHeader = None,
     expires: Annotated[int | None, Query(ge=0, lt=2**40, description="Of a link that works without a key.")] = None,
     signature: Annotated[str | None, Query(max_length=64, description="Of the same link.")] = None,
 ) -> None:
     """Lets in whoever has a key, or a link that we gave to this file. Raises ApiError 401, 403 or 429."""
     if expires is None or signature is None:
-        await caller(request, parts, key)
-    elif not await media_links.is_good(parts.production, digest, expires, signature):
-        await counted(parts, address_of(request))
+        await authenticate(request, parts, key)
+    elif not await media_links.is_valid_link(parts.services, digest, expires, signature):
+        await count_request(parts, client_address(request))
         raise ApiError(403, "link_unknown", "This link does not work, or no longer: ask for a new one.")
 
 
@@ -46,17 +46,17 @@ async def reader(
 )
 async def get_artifact(
     digest: Digest,
-    parts: Parts,
+    parts: AppStateDep,
     range: Annotated[str | None, Header(max_length=200)] = None,  # noqa: A002 - the header's name
     if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> Response:
     """A file by its sha256. Knows one `Range`; the ETag is the digest."""
-    return await file_answer(parts.production.artifacts, digest, range, if_none_match)
+    return await file_answer(parts.services.artifacts, digest, range, if_none_match)
 
 
 async def file_answer(artifacts: Artifacts, digest: str, wanted: str | None, if_none_match: str | None) -> Response:
     """The file, or the part of it that is `wanted`. Raises ArtifactNotFound, and ApiError 416."""
-    row = await artifacts.row(digest)
+    row = await artifacts.find(digest)
     if row is None:
         raise ArtifactNotFound(f"There is no file {digest[:12]}….")
     headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}

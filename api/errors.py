@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 
 from providers.base import ProviderError, Unavailable
 from runs import errors as of_runs
+from storage.database import DatabaseUnavailable
 from storage.locks import LockLost
-from storage.pool import DatabaseAway
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ STATUS: dict[type[of_runs.RunError], int] = {
     of_runs.GateNotOpen: 409,
     of_runs.StaleReview: 409,
     of_runs.BudgetExceeded: 409,
-    of_runs.MayNotDecide: 403,
-    of_runs.CodeUnknown: 404,
-    of_runs.LinkUnknown: 404,
-    of_runs.LinkOver: 410,
+    of_runs.ApprovalNotPermitted: 403,
+    of_runs.ConfirmationNotFound: 404,
+    of_runs.LinkNotFound: 404,
+    of_runs.LinkClosed: 410,
     of_runs.RunEnded: 409,
     of_runs.NotRetryable: 409,
     of_runs.OutcomeUnknown: 409,
@@ -77,12 +77,12 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorBody} for status in statuses}
 
 
-def as_api_error(error: Exception) -> ApiError:
+def to_api_error(error: Exception) -> ApiError:
     """What a door says of an error that its function raised; one that nobody thought of is written to the log."""
     match error:
         case ApiError():
             return error
-        case of_runs.Invalid():
+        case of_runs.InvalidRequest():
             # Told like any other field that does not fit: its path, and what is wrong with it.
             fields = {f"body.{error.details['field']}": error.message} if "field" in error.details else {}
             return ApiError(422, error.code, error.message, {"fields": fields})
@@ -93,7 +93,7 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(503, error.code, error.message)
         case ProviderError():
             return ApiError(502, error.code, error.message)
-        case DatabaseAway() | LockLost():
+        case DatabaseUnavailable() | LockLost():
             said = "The database is away: try again soon. The same Idempotency-Key does nothing twice."
             log.warning("the database is away: %s", str(error).partition("\n")[0])
             return ApiError(503, "database_unavailable", said, headers={"Retry-After": "5"})
@@ -105,7 +105,7 @@ def install(app: FastAPI) -> None:
     """Answer every error of this app in the one shape."""
 
     async def ours(_request: Request, error: Exception) -> JSONResponse:
-        known = as_api_error(error)
+        known = to_api_error(error)
         return JSONResponse(known.body, known.status, known.headers)
 
     async def invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -128,14 +128,14 @@ def install(app: FastAPI) -> None:
         # Of the address only its form: a reviewer's link is a secret.
         route = getattr(request.scope.get("route"), "path", "an unknown address")
         log.error("%s %s broke (request %s)", request.method, route, request_id)
-        known = as_api_error(error)
+        known = to_api_error(error)
         # This one is answered outside the middleware that names the request.
         return JSONResponse(known.body, known.status, {"X-Request-ID": request_id})
 
     app.add_exception_handler(ApiError, ours)
     app.add_exception_handler(of_runs.RunError, ours)
     app.add_exception_handler(ProviderError, ours)
-    app.add_exception_handler(DatabaseAway, ours)
+    app.add_exception_handler(DatabaseUnavailable, ours)
     app.add_exception_handler(LockLost, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -13,12 +13,12 @@ from fastapi import Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from api.callers import Caller, Parts
+from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError
 from providers.orders import digest_of
-from storage import answers
-from storage.answers import Given, Reused, UnderWay
-from storage.pool import DatabaseAway
+from storage import idempotency
+from storage.database import DatabaseUnavailable
+from storage.idempotency import CompletedRequest, KeyReused, RequestInProgress
 
 #: How long a request waits for the answer of one like it that is under way, in seconds.
 PATIENCE = 20.0
@@ -37,12 +37,14 @@ IdempotencyKey = Annotated[
 ]
 
 
-class Once:
+class IdempotentRequest:
     """Answers a request that changes something, once for its Idempotency-Key."""
 
-    def __init__(self, request: Request, parts: Parts, who: Caller, idempotency_key: IdempotencyKey = None) -> None:
+    def __init__(
+        self, request: Request, parts: AppStateDep, who: CallerDep, idempotency_key: IdempotencyKey = None
+    ) -> None:
         self.path = request.url.path
-        self.db = parts.production.db
+        self.db = parts.services.db
         self.who = who
         self.key = idempotency_key
 
@@ -60,7 +62,7 @@ class Once:
             await keep(answer)
         return JSONResponse(answer)
 
-    async def given(self, body: BaseModel | None) -> Given | None:
+    async def given(self, body: BaseModel | None) -> CompletedRequest | None:
         """The answer that the first request with the same key got; None for the first one. Raises ApiError 409."""
         if self.key is None:
             return None
@@ -77,9 +79,9 @@ class Once:
             return
         renewing = asyncio.create_task(self._renew(self.key))
         try:
-            yield partial(answers.finish, self.db, self.who.id, self.key, 200)
+            yield partial(idempotency.complete, self.db, self.who.id, self.key, 200)
         except BaseException:
-            await answers.forget(self.db, self.who.id, self.key)
+            await idempotency.discard(self.db, self.who.id, self.key)
             raise
         finally:
             renewing.cancel()
@@ -88,18 +90,18 @@ class Once:
         while True:
             await asyncio.sleep(RENEWED_EVERY)
             # Where the database is away now, it is renewed the next time, or counts as died.
-            with suppress(DatabaseAway):
-                await answers.renew(self.db, self.who.id, key)
+            with suppress(DatabaseUnavailable):
+                await idempotency.renew(self.db, self.who.id, key)
 
-    async def _begin(self, digest: str) -> Given | None:
+    async def _begin(self, digest: str) -> CompletedRequest | None:
         for _ in range(round(PATIENCE / TICK)):
-            begun = await answers.begin(self.db, self.who.id, self.key or "", digest)
+            begun = await idempotency.begin(self.db, self.who.id, self.key or "", digest)
             match begun:
-                case Given():
+                case CompletedRequest():
                     return begun
-                case Reused():
+                case KeyReused():
                     raise ApiError(409, "idempotency_key_reused", "This Idempotency-Key was used for another request.")
-                case UnderWay():
+                case RequestInProgress():
                     await asyncio.sleep(TICK)
                 case _:
                     return None

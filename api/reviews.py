@@ -13,39 +13,39 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from api.artifacts import BYTES, file_answer
-from api.callers import Caller, Parts, address_of, base_url, counted
-from api.errors import ApiError, as_api_error, responses
-from api.idempotency import Once
-from api.schemas import Request, Text
-from api.wiring import Assembly
+from api.authentication import AppStateDep, CallerDep, base_url, client_address, count_request
+from api.errors import ApiError, responses, to_api_error
+from api.idempotency import IdempotentRequest
+from api.schemas import RequestBody, Text
+from api.wiring import AppState
 from console import pages
 from graph.state import Gate
-from runs import history, links, reviews
-from runs.errors import Invalid, RunError
+from runs import history, review_links, reviews
+from runs.errors import InvalidRequest, RunError
 from runs.history import History
-from runs.links import Opened
+from runs.review_links import OpenedLink
 from runs.reviews import Change, Review
 
 CHANNEL = "api"
 
-of_runs = APIRouter(prefix="/v1/runs", tags=["reviews"], responses=responses(401, 422, 429))
-by_link = APIRouter(prefix="/review", tags=["reviewer's link"])
+runs_router = APIRouter(prefix="/v1/runs", tags=["reviews"], responses=responses(401, 422, 429))
+link_router = APIRouter(prefix="/review", tags=["reviewer's link"])
 
 
-class Reviews(BaseModel):
+class ReviewList(BaseModel):
     """Every review of a run, in the order in which they were opened."""
 
     reviews: list[Review]
 
 
-class AskForLink(Request):
+class CreateLinkRequest(RequestBody):
     """Which gate's open review the link is for, and for how long."""
 
     gate: Gate
-    expires_in_hours: float = Field(links.HOURS, gt=0, le=links.LONGEST_HOURS, allow_inf_nan=False)
+    expires_in_hours: float = Field(review_links.HOURS, gt=0, le=review_links.LONGEST_HOURS, allow_inf_nan=False)
 
 
-class LinkMade(BaseModel):
+class LinkCreated(BaseModel):
     """A reviewer's link. Whoever has it can decide this one review, once."""
 
     url: str
@@ -61,24 +61,24 @@ class LinkReview(BaseModel):
     gate: Gate
     revision: int
     digest: str
-    shown: dict[str, Any]
+    content: dict[str, Any]
     opened_at: datetime
     due_at: datetime | None
     on_due: str | None
     expires_at: datetime
     changes: list[Change]
-    said_before: str | None
+    previous_comment: str | None
     film_url: str | None
 
 
-class LinkDecision(Request):
+class LinkDecision(RequestBody):
     """A reviewer's decision. To ask for changes, say in the comment which."""
 
     decision: Literal["approve", "revise", "reject"]
     comment: Text | None = Field(None, max_length=4_000)
 
 
-class LinkAnswer(BaseModel):
+class LinkDecisionResult(BaseModel):
     """What came of a reviewer's decision."""
 
     run_id: UUID
@@ -91,28 +91,34 @@ class LinkAnswer(BaseModel):
 _reviews, _history = TypeAdapter(list[Review]), TypeAdapter(History)
 
 
-@of_runs.get("/{run_id:uuid}/reviews", response_model=Reviews, responses=responses(404))
-async def list_reviews(run_id: UUID, parts: Parts, _who: Caller) -> JSONResponse:
+@runs_router.get("/{run_id:uuid}/reviews", response_model=ReviewList, responses=responses(404))
+async def list_reviews(run_id: UUID, parts: AppStateDep, _who: CallerDep) -> JSONResponse:
     """Every review of a run: what it showed, what changed since the one before, when it is due, what was decided."""
-    found = await reviews.of_run(parts.production, run_id)
+    found = await reviews.list_reviews(parts.services, run_id)
     return JSONResponse({"reviews": _reviews.dump_python(found, mode="json")})
 
 
-@of_runs.get("/{run_id:uuid}/history", response_model=History, responses=responses(404))
-async def get_history(run_id: UUID, parts: Parts, _who: Caller) -> JSONResponse:
+@runs_router.get("/{run_id:uuid}/history", response_model=History, responses=responses(404))
+async def get_history(run_id: UUID, parts: AppStateDep, _who: CallerDep) -> JSONResponse:
     """The record: every revision, decision, take, charge and post in order, with who and when."""
-    return JSONResponse(_history.dump_python(await history.of_run(parts.production, run_id), mode="json"))
+    return JSONResponse(_history.dump_python(await history.get_history(parts.services, run_id), mode="json"))
 
 
-@of_runs.post("/{run_id:uuid}/reviews/link", response_model=LinkMade, responses=responses(400, 403, 404, 409, 413))
-async def make_link(
-    run_id: UUID, body: AskForLink, request: HttpRequest, parts: Parts, once: Annotated[Once, Depends()]
+@runs_router.post(
+    "/{run_id:uuid}/reviews/link", response_model=LinkCreated, responses=responses(400, 403, 404, 409, 413)
+)
+async def create_link(
+    run_id: UUID,
+    body: CreateLinkRequest,
+    request: HttpRequest,
+    parts: AppStateDep,
+    once: Annotated[IdempotentRequest, Depends()],
 ) -> JSONResponse:
     """A link that opens the open review of this gate, and decides it once, without a key."""
 
     async def do() -> dict[str, Any]:
-        token, link = await links.make(
-            parts.production,
+        token, link = await review_links.create_link(
+            parts.services,
             run_id,
             body.gate,
             hours=body.expires_in_hours,
@@ -135,13 +141,13 @@ BODY: dict[str, Any] = {
 }
 
 
-@by_link.get("/{token}", response_model=LinkReview, responses={**REFUSALS, 200: {"content": PAGE}})
-async def show_review(token: str, request: HttpRequest, parts: Parts) -> Response:
+@link_router.get("/{token}", response_model=LinkReview, responses={**REFUSALS, 200: {"content": PAGE}})
+async def show_review(token: str, request: HttpRequest, parts: AppStateDep) -> Response:
     """The review that the link opens: a page, or JSON for who accepts nothing else."""
     as_json = _wants_json(request)
     try:
-        await counted(parts, f"link:{address_of(request)}")
-        view = _view(await links.open_link(parts.production, token), token)
+        await count_request(parts, f"link:{client_address(request)}")
+        view = _view(await review_links.open_link(parts.services, token), token)
     except Exception as error:
         # A person reads it in a browser, whatever it is.
         return _refusal(error, as_json)
@@ -150,20 +156,20 @@ async def show_review(token: str, request: HttpRequest, parts: Parts) -> Respons
     return _answer(pages.review_page(view.model_dump(mode="json"), token=token), as_json=False)
 
 
-@by_link.post(
+@link_router.post(
     "/{token}",
-    response_model=LinkAnswer,
+    response_model=LinkDecisionResult,
     responses={**REFUSALS, **responses(415), 200: {"content": PAGE}},
     openapi_extra=BODY,
 )
-async def decide_by_link(token: str, request: HttpRequest, parts: Parts) -> Response:
+async def decide_by_link(token: str, request: HttpRequest, parts: AppStateDep) -> Response:
     """Decide the review that the link opens, by form or by JSON."""
     as_json = _wants_json(request)
     try:
-        await counted(parts, f"link:{address_of(request)}")
+        await count_request(parts, f"link:{client_address(request)}")
         said = await _said(request)
-        opened = await links.decide(parts.production, token, verdict=said.decision, comment=said.comment)
-    except Invalid as error:
+        opened = await review_links.decide_by_link(parts.services, token, verdict=said.decision, comment=said.comment)
+    except InvalidRequest as error:
         if not as_json:
             return await _asked_again(parts, token, error, said.comment or "")
         return _refusal(error, as_json)
@@ -173,39 +179,39 @@ async def decide_by_link(token: str, request: HttpRequest, parts: Parts) -> Resp
     if not as_json:
         return _answer(pages.answer_page(said.decision, message), as_json=False)
     link = opened.link
-    answer = LinkAnswer(
+    answer = LinkDecisionResult(
         run_id=link.run_id, gate=link.gate, revision=link.revision, decision=said.decision, message=message
     )
     return _answer(answer.model_dump(mode="json"), as_json=True)
 
 
-@by_link.get(
+@link_router.get(
     "/{token}/film",
     response_class=Response,
     responses={**responses(404, 409, 410, 416, 429), 200: BYTES, 206: BYTES, 304: {"description": "You have it."}},
 )
-async def watch(
+async def stream_film(
     token: str,
     request: HttpRequest,
-    parts: Parts,
+    parts: AppStateDep,
     range: Annotated[str | None, Header(max_length=200)] = None,  # noqa: A002 - the header's name
     if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> Response:
     """The film of the review that the link opens, as long as it does."""
     # A player asks for a film in many parts; they are counted apart, so that watching leaves room for deciding.
-    await counted(parts, f"film:{address_of(request)}")
-    opened = await links.open_link(parts.production, token)
-    film = opened.review["shown"].get("film")
+    await count_request(parts, f"film:{client_address(request)}")
+    opened = await review_links.open_link(parts.services, token)
+    film = opened.review["content"].get("film")
     if film is None:
         raise ApiError(404, "no_film", "There is no film in this review.")
-    answer = await file_answer(parts.production.artifacts, film["digest"], range, if_none_match)
+    answer = await file_answer(parts.services.artifacts, film["digest"], range, if_none_match)
     answer.headers.update({**pages.HEADERS, "Cache-Control": "private, max-age=600"})
     return answer
 
 
-def _view(opened: Opened, token: str) -> LinkReview:
+def _view(opened: OpenedLink, token: str) -> LinkReview:
     link, run, review = opened.link, opened.run, opened.review
-    shared = {key: review[key] for key in ("digest", "shown", "opened_at", "due_at", "on_due", "changes")}
+    shared = {key: review[key] for key in ("digest", "content", "opened_at", "due_at", "on_due", "changes")}
     return LinkReview(
         run_id=link.run_id,
         project=run["project"],
@@ -213,8 +219,8 @@ def _view(opened: Opened, token: str) -> LinkReview:
         gate=link.gate,
         revision=link.revision,
         expires_at=link.expires_at,
-        said_before=opened.said_before,
-        film_url=f"/review/{token}/film" if "film" in review["shown"] else None,
+        previous_comment=opened.previous_comment,
+        film_url=f"/review/{token}/film" if "film" in review["content"] else None,
         **shared,
     )
 
@@ -238,17 +244,17 @@ async def _said(request: HttpRequest) -> LinkDecision:
     raise ApiError(415, "unsupported_media_type", "Send the decision as a form, or as JSON.")
 
 
-async def _asked_again(parts: Assembly, token: str, error: Invalid, comment: str) -> Response:
+async def _asked_again(parts: AppState, token: str, error: InvalidRequest, comment: str) -> Response:
     """The same page, with what is wrong and with what was typed."""
     try:
-        view = _view(await links.open_link(parts.production, token), token)
+        view = _view(await review_links.open_link(parts.services, token), token)
     except RunError as refusal:
         return _refusal(refusal, as_json=False)
     page = pages.review_page(view.model_dump(mode="json"), token=token, problem=error.message, comment=comment)
     return _answer(page, as_json=False, status=422)
 
 
-def _thanks(verdict: str, opened: Opened) -> str:
+def _thanks(verdict: str, opened: OpenedLink) -> str:
     ideation = opened.link.gate == "ideation"
     match verdict:
         case "approve":
@@ -266,7 +272,7 @@ def _wants_json(request: HttpRequest) -> bool:
 
 
 def _refusal(error: Exception, as_json: bool) -> Response:
-    known = as_api_error(error)
+    known = to_api_error(error)
     said = known.body["error"]
     content = known.body if as_json else pages.refusal_page(said["code"], said["message"])
     return _answer(content, as_json=as_json, status=known.status, headers=known.headers)

@@ -10,31 +10,40 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
-from api.callers import Caller, Parts
+from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, responses
-from api.idempotency import Once
-from api.schemas import Approve, Fork, NotedClip, Number, Quote, Retry, Run, RunPage, Started, StartRun
-from graph.steps import Status
+from api.idempotency import IdempotentRequest
+from api.schemas import (
+    ApproveRequest,
+    ClipChange,
+    ClipNumber,
+    ForkRequest,
+    Quote,
+    RetryRequest,
+    Run,
+    RunPage,
+    RunStarted,
+    StartRunRequest,
+)
+from graph.status import Status
 from providers.orders import ClipNote
-from runs import control, look
+from runs import cancel, fork, queries, retry, start
 from runs.decide import decide, quote, verdict_of
-from runs.fork import fork
-from runs.start import start
 
 CHANNEL = "api"
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(400, 401, 413, 422, 429))
 
-OnceDep = Annotated[Once, Depends()]
+OnceDep = Annotated[IdempotentRequest, Depends()]
 
 
-@router.post("/start", response_model=Started, responses=responses(404, 409))
-async def start_run(body: StartRun, parts: Parts, once: OnceDep) -> JSONResponse:
+@router.post("/start", response_model=RunStarted, responses=responses(404, 409))
+async def start_run(body: StartRunRequest, parts: AppStateDep, once: OnceDep) -> JSONResponse:
     """Start a video production from a brief."""
 
     async def do() -> dict[str, Any]:
-        run = await start(
-            parts.production,
+        run = await start.start_run(
+            parts.services,
             project=body.project,
             brief=body.brief,
             options=body.options,
@@ -51,33 +60,33 @@ async def start_run(body: StartRun, parts: Parts, once: OnceDep) -> JSONResponse
 
 @router.get("", response_model=RunPage)
 async def list_runs(
-    parts: Parts,
-    _who: Caller,
+    parts: AppStateDep,
+    _who: CallerDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     status: Status | None = None,
     project: Annotated[str | None, Query(pattern="^[a-z0-9_-]{1,64}$")] = None,
 ) -> dict[str, Any]:
     """Runs, newest first."""
-    runs = await look.page(
-        parts.production, limit=limit, before=_place(cursor) if cursor else None, status=status, project=project
+    runs = await queries.list_runs(
+        parts.services, limit=limit, before=_place(cursor) if cursor else None, status=status, project=project
     )
     return {"runs": runs, "next_cursor": _cursor(runs[-1]) if len(runs) == limit else None}
 
 
 @router.get("/{run_id:uuid}", response_model=Run, responses=responses(404))
-async def get_run(run_id: UUID, parts: Parts, _who: Caller) -> dict[str, Any]:
+async def get_run(run_id: UUID, parts: AppStateDep, _who: CallerDep) -> dict[str, Any]:
     """How a run stands."""
-    return await look.view(parts.production, run_id)
+    return await queries.get_run_view(parts.services, run_id)
 
 
 @router.post("/{run_id:uuid}/approve", response_model=Run, responses=responses(403, 404, 409))
-async def approve(run_id: UUID, body: Approve, parts: Parts, once: OnceDep) -> JSONResponse:
+async def approve(run_id: UUID, body: ApproveRequest, parts: AppStateDep, once: OnceDep) -> JSONResponse:
     """Decide at a gate: approve, ask for changes (`approved: false` with a comment), or reject (without one)."""
 
     async def do() -> dict[str, Any]:
         await decide(
-            parts.production,
+            parts.services,
             run_id,
             body.gate,
             verdict=body.decision or verdict_of(body.approved, body.comment),
@@ -91,32 +100,32 @@ async def approve(run_id: UUID, body: Approve, parts: Parts, once: OnceDep) -> J
             channel=CHANNEL,
             request=once.key,
         )
-        return await look.view(parts.production, run_id)
+        return await queries.get_run_view(parts.services, run_id)
 
     return await once(body, do)
 
 
 @router.post("/{run_id:uuid}/cancel", response_model=Run, responses=responses(403, 404, 409))
-async def cancel_run(run_id: UUID, parts: Parts, once: OnceDep) -> JSONResponse:
+async def cancel_run(run_id: UUID, parts: AppStateDep, once: OnceDep) -> JSONResponse:
     """End a run. What was ordered already is paid; nothing more is ordered."""
 
     async def do() -> dict[str, Any]:
-        await control.cancel(
-            parts.production, run_id, by=once.who.id, channel=CHANNEL, external_id=f"cancel:{once.external_id}"
+        await cancel.cancel_run(
+            parts.services, run_id, by=once.who.id, channel=CHANNEL, external_id=f"cancel:{once.external_id}"
         )
-        return await look.view(parts.production, run_id)
+        return await queries.get_run_view(parts.services, run_id)
 
     return await once(None, do)
 
 
 @router.post("/{run_id:uuid}/retry", response_model=Run, responses=responses(403, 404, 409, 503))
-async def retry_run(run_id: UUID, parts: Parts, once: OnceDep, body: Retry | None = None) -> JSONResponse:
+async def retry_run(run_id: UUID, parts: AppStateDep, once: OnceDep, body: RetryRequest | None = None) -> JSONResponse:
     """Let a failed run go on from its last checkpoint. Nothing that was paid is paid again."""
-    wanted = body or Retry.model_validate({})
+    wanted = body or RetryRequest.model_validate({})
 
     async def do() -> dict[str, Any]:
-        await control.retry(
-            parts.production,
+        await retry.retry_run(
+            parts.services,
             run_id,
             not_made=wanted.not_made,
             prompts=wanted.prompts,
@@ -125,19 +134,19 @@ async def retry_run(run_id: UUID, parts: Parts, once: OnceDep, body: Retry | Non
             channel=CHANNEL,
             external_id=f"retry:{once.external_id}",
         )
-        return await look.view(parts.production, run_id)
+        return await queries.get_run_view(parts.services, run_id)
 
     return await once(body, do)
 
 
-@router.post("/{run_id:uuid}/fork", response_model=Started, responses=responses(404, 409))
-async def fork_run(run_id: UUID, parts: Parts, once: OnceDep, body: Fork | None = None) -> JSONResponse:
+@router.post("/{run_id:uuid}/fork", response_model=RunStarted, responses=responses(404, 409))
+async def fork_run(run_id: UUID, parts: AppStateDep, once: OnceDep, body: ForkRequest | None = None) -> JSONResponse:
     """Begin a new run with the ideas of this one; clips that would be the same are not paid again."""
-    wanted = body or Fork.model_validate({})
+    wanted = body or ForkRequest.model_validate({})
 
     async def do() -> dict[str, Any]:
-        run = await fork(
-            parts.production,
+        run = await fork.fork_run(
+            parts.services,
             run_id,
             revision=wanted.revision,
             project=wanted.project,
@@ -155,13 +164,13 @@ async def fork_run(run_id: UUID, parts: Parts, once: OnceDep, body: Fork | None 
 
 @router.get("/{run_id:uuid}/quote", response_model=Quote, responses=responses(404, 409))
 async def quote_clips(
-    run_id: UUID, parts: Parts, _who: Caller, clips: Annotated[list[Number], Query(max_length=24)]
+    run_id: UUID, parts: AppStateDep, _who: CallerDep, clips: Annotated[list[ClipNumber], Query(max_length=24)]
 ) -> dict[str, Any]:
     """What making these clips again would cost. Decides nothing."""
-    return await quote(parts.production, run_id, clips)
+    return await quote(parts.services, run_id, clips)
 
 
-def _noted(clip: int | NotedClip) -> ClipNote:
+def _noted(clip: int | ClipChange) -> ClipNote:
     if isinstance(clip, int):
         return ClipNote(clip=clip, comment="")
     return ClipNote(clip=clip.clip, comment=clip.comment)

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from graph.state import Gate
-from graph.steps import Status
+from graph.status import Status
 
 
 def _storable(text: str) -> str:
@@ -40,22 +40,22 @@ def _all_storable(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
-Words = Annotated[Text, Field(max_length=500)]
+MetadataText = Annotated[Text, Field(max_length=500)]
 
 
-class Request(BaseModel):
+class RequestBody(BaseModel):
     """A body that is sent to us: a field that is not known is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class StartRun(Request):
+class StartRunRequest(RequestBody):
     """A brief, and the project it is for."""
 
     project: str = Field(pattern="^[a-z0-9_-]{1,64}$", examples=["aismr"])
     brief: Text = Field(min_length=1, max_length=10_000, examples=["Create a relaxing rain video"])
     budget_usd: Decimal | None = Field(None, ge=0, le=100_000, allow_inf_nan=False, description="Hard cap of this run.")
-    metadata: dict[Annotated[Text, Field(max_length=64)], Words] = Field(
+    metadata: dict[Annotated[Text, Field(max_length=64)], MetadataText] = Field(
         default_factory=dict, max_length=20, description="Echoed back."
     )
     options: dict[Annotated[Text, Field(max_length=64)], Annotated[int, Field(ge=-(2**31), lt=2**31)]] = Field(
@@ -63,7 +63,7 @@ class StartRun(Request):
     )
 
 
-class Started(BaseModel):
+class RunStarted(BaseModel):
     """A run that was started."""
 
     run_id: UUID
@@ -85,7 +85,7 @@ class Review(BaseModel):
     gate: Gate
     revision: int
     digest: str
-    shown: dict[str, Any]
+    content: dict[str, Any]
 
 
 class RunFailure(BaseModel):
@@ -125,17 +125,17 @@ class RunPage(BaseModel):
     next_cursor: str | None
 
 
-Number = Annotated[int, Field(ge=1, le=24)]
+ClipNumber = Annotated[int, Field(ge=1, le=24)]
 
 
-class NotedClip(Request):
+class ClipChange(RequestBody):
     """A clip to make again, and what should be different."""
 
-    clip: Number
+    clip: ClipNumber
     comment: Text = Field("", max_length=1_000, examples=["too dark"])
 
 
-class Approve(Request):
+class ApproveRequest(RequestBody):
     """A person's decision at a gate."""
 
     gate: Gate
@@ -147,33 +147,33 @@ class Approve(Request):
     edits: Annotated[list[dict[str, Any]] | dict[str, Any] | None, AfterValidator(_all_storable)] = Field(
         None, description="Ideation: the idea list as you want it. Publish: `caption`, `hashtags`."
     )
-    clips: list[Number | NotedClip] | None = Field(
+    clips: list[ClipNumber | ClipChange] | None = Field(
         None, max_length=24, description="Publish, with changes requested: the clips to make again."
     )
-    takes: dict[Number, Annotated[int, Field(ge=0, le=1000)]] | None = Field(
+    takes: dict[ClipNumber, Annotated[int, Field(ge=0, le=1000)]] | None = Field(
         None, max_length=24, description="Publish, with changes requested: for a clip, the take to use."
     )
-    keep: list[Number] | None = Field(
+    keep: list[ClipNumber] | None = Field(
         None, max_length=24, description="Ideation, with an approval: the numbers of the ideas to keep, in order."
     )
     digest: Text | None = Field(None, max_length=128, description="Of what you saw; 409 if it changed meanwhile.")
 
 
-class Retry(Request):
+class RetryRequest(RequestBody):
     """How to try a failed run again."""
 
     not_made: bool = Field(
         False, description="Your word that orders of unknown outcome were not made; they are ordered again."
     )
-    prompts: dict[Number, Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
+    prompts: dict[ClipNumber, Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
         default_factory=dict, max_length=24, description="Other words for clips that failed, by number."
     )
-    drop: list[Number] = Field(
+    drop: list[ClipNumber] = Field(
         default_factory=list, max_length=24, description="The numbers of failed clips to do without."
     )
 
 
-class Fork(Request):
+class ForkRequest(RequestBody):
     """What a new run takes from this one, and what is different."""
 
     revision: int | None = Field(None, ge=1, le=10_000, description="Of the ideas; the last one if not named.")
@@ -193,7 +193,7 @@ class Quote(BaseModel):
     fits: bool
 
 
-class Happened(BaseModel):
+class RunEvent(BaseModel):
     """One event of a run."""
 
     seq: int
@@ -204,13 +204,13 @@ class Happened(BaseModel):
     created_at: datetime
 
 
-class Happenings(BaseModel):
+class RunEvents(BaseModel):
     """Events of a run in order. Ask for those after the last `seq` you saw."""
 
-    events: list[Happened]
+    events: list[RunEvent]
 
 
-class ChatMessage(Request):
+class ChatMessageRequest(RequestBody):
     """A message to the supervisor. Without a session a new one begins."""
 
     message: Text = Field(min_length=1, max_length=10_000, examples=["What videos should I make today?"])
@@ -233,7 +233,7 @@ class Health(BaseModel):
     version: str
 
 
-class Received(BaseModel):
+class WebhookReceipt(BaseModel):
     """What became of a webhook event."""
 
     status: Literal["accepted", "duplicate", "ignored"]

@@ -26,11 +26,11 @@ from langchain_core.tools import BaseTool, tool
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.runtime import ServerRuntime
 
-from agents.ideator import Earlier
-from graph.graph import build_graph
-from graph.ports import Ports
-from graph.state import State
-from graph.supervisor import Talk, TalkPorts, build_talk
+from agents.ideator import PreviousReview
+from graph.chat import ChatDependencies, ChatState, build_chat_graph
+from graph.dependencies import Dependencies
+from graph.graph import build_run_graph
+from graph.state import RunState
 from prompts.project import FOLDER, Project, read_projects
 from providers.chat_models import chat_model
 from providers.media.clips import accept_clip
@@ -58,31 +58,33 @@ class SandboxAway(RuntimeError):
 class Parts:
     """What the graphs run with, once for the process."""
 
-    line: Ports
-    talk: TalkPorts
+    line: Dependencies
+    talk: ChatDependencies
 
 
 @asynccontextmanager
-async def line(runtime: ServerRuntime[None]) -> AsyncIterator[CompiledStateGraph[State]]:
+async def run_graph(runtime: ServerRuntime[None]) -> AsyncIterator[CompiledStateGraph[RunState]]:
     """The line. Where nothing is to run, it is only the shape, and asks for nothing."""
-    ports = (await _parts()).line if runtime.execution_runtime else _no_ports()
-    yield build_graph(ports).compile(name="line")
+    deps = (await _parts()).line if runtime.execution_runtime else _no_ports()
+    yield build_run_graph(deps).compile(name="line")
 
 
 @asynccontextmanager
-async def talk(runtime: ServerRuntime[None]) -> AsyncIterator[CompiledStateGraph[Talk]]:
+async def chat_graph(runtime: ServerRuntime[None]) -> AsyncIterator[CompiledStateGraph[ChatState]]:
     """The talk with the supervisor. As `line`."""
-    ports = (await _parts()).talk if runtime.execution_runtime else TalkPorts(_nothing(), [], _nothing())
-    yield build_talk(ports).compile(name="supervisor")
+    deps = (await _parts()).talk if runtime.execution_runtime else ChatDependencies(_nothing(), [], _nothing())
+    yield build_chat_graph(deps).compile(name="supervisor")
 
 
 def _nothing() -> Any:
     return None
 
 
-def _no_ports() -> Ports:
+def _no_ports() -> Dependencies:
     nothing = _nothing()
-    return Ports(project=nothing, model=nothing, moderation=nothing, video=nothing, ledger=nothing, inbox=nothing)
+    return Dependencies(
+        project=nothing, model=nothing, moderation=nothing, video=nothing, ledger=nothing, feedback=nothing
+    )
 
 
 async def _parts() -> Parts:
@@ -123,15 +125,15 @@ def _made(url: str) -> Parts:
         "render": Hired(EmbeddedRenders(files), None),
         "publication": Hired(UploadPost(f"{url}/api", KEY, "studio", files, client), f"{url}/api"),
     }
-    ports = Ports(
+    deps = Dependencies(
         project=lambda name, options: projects[name].with_options(options),
         model=model,
         moderation=Moderation(f"{url}/v1", KEY, client),
         video=VideoModel(VIDEO, profile),
         ledger=MemoryLedger(hired, url, files, folder / "scratch"),
-        inbox=MemoryInbox[Earlier](),
+        feedback=MemoryInbox[PreviousReview](),
     )
-    return Parts(ports, TalkPorts(model, [_list_projects(projects)], _unspent))
+    return Parts(deps, ChatDependencies(model, [_list_projects(projects)], _unspent))
 
 
 def _on_this_machine(url: str) -> bool:

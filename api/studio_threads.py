@@ -14,8 +14,8 @@ from typing import Any
 
 from langgraph_sdk import Auth
 
-from storage.pool import open_pool
-from storage.saver import ReadOnly, ReadOnlySaver
+from storage.database import open_pool
+from storage.saver import ReadOnlyError, ReadOnlySaver
 
 #: The database, and what `cli/studio.py` shows to be let in: it alone tells the server which threads there are.
 DATABASE, TOKEN = "MYLOWARE_STUDIO_DATABASE", "MYLOWARE_STUDIO_TOKEN"
@@ -43,4 +43,4 @@ async def who(headers: dict[bytes, bytes]) -> str:
 async def only_look(ctx: Auth.types.AuthContext, value: Any) -> None:
     """Refuse whatever is not a look."""
     if ctx.action not in ("read", "search") and ctx.user.identity != LISTER:
-        raise Auth.exceptions.HTTPException(403, str(ReadOnly()))
+        raise Auth.exceptions.HTTPException(403, str(ReadOnlyError()))

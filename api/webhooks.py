@@ -8,12 +8,19 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from api.callers import Parts
+from api.authentication import AppStateDep
 from api.errors import ApiError, responses
-from api.schemas import Received
+from api.schemas import WebhookReceipt
 from providers.orders import digest_of
-from providers.webhooks import BadEvent, BadSignature, read_render_event, read_video_event, verify, verify_lambda
-from runs.told import render_told, video_told
+from providers.webhooks import (
+    InvalidEvent,
+    InvalidSignature,
+    read_render_event,
+    read_video_event,
+    verify_lambda,
+    verify_signature,
+)
+from runs.webhook_events import record_render_webhook, record_video_webhook
 
 #: The event types of the reference; others are acknowledged and ignored.
 VIDEO_TYPES = ("video.completed", "video.failed")
@@ -28,28 +35,28 @@ BODY: dict[str, Any] = {
 @router.post("/sora", openapi_extra=BODY)
 async def sora(
     request: Request,
-    parts: Parts,
+    parts: AppStateDep,
     run_id: Annotated[UUID | None, Query(description="Legacy callbacks only; the task id says which run.")] = None,
-) -> Received:
+) -> WebhookReceipt:
     """A video was made, or failed. Signed by Standard Webhooks."""
     body = await request.body()
     try:
-        webhook_id = verify(request.headers, body, parts.video_secrets, now=datetime.now(UTC))
+        webhook_id = verify_signature(request.headers, body, parts.video_secrets, now=datetime.now(UTC))
         event = read_video_event(body)
-    except BadSignature as error:
+    except InvalidSignature as error:
         raise ApiError(401, error.code, error.message) from error
-    except BadEvent as error:
+    except InvalidEvent as error:
         raise ApiError(400, error.code, error.message) from error
     if event.type not in VIDEO_TYPES:
-        return Received(status="ignored")
-    new = await video_told(
-        parts.production, webhook_id, task_id=event.video_id, kind=event.type, event_id=event.event_id, run_id=run_id
+        return WebhookReceipt(status="ignored")
+    new = await record_video_webhook(
+        parts.services, webhook_id, task_id=event.video_id, kind=event.type, event_id=event.event_id, run_id=run_id
     )
-    return Received(status="accepted" if new else "duplicate")
+    return WebhookReceipt(status="accepted" if new else "duplicate")
 
 
 @router.post("/remotion", responses=responses(409), openapi_extra=BODY)
-async def remotion(request: Request, parts: Parts, run_id: UUID) -> Received:
+async def remotion(request: Request, parts: AppStateDep, run_id: UUID) -> WebhookReceipt:
     """A render is done, or failed. Signed by Standard Webhooks, or by Remotion Lambda's own signature."""
     body = await request.body()
     try:
@@ -57,13 +64,13 @@ async def remotion(request: Request, parts: Parts, run_id: UUID) -> Received:
             verify_lambda(signature, body, parts.render_secrets)
             webhook_id = f"lambda:{digest_of(body.decode('utf-8', 'replace'))}"
         else:
-            webhook_id = verify(request.headers, body, parts.render_secrets, now=datetime.now(UTC))
+            webhook_id = verify_signature(request.headers, body, parts.render_secrets, now=datetime.now(UTC))
         event = read_render_event(body)
-    except BadSignature as error:
+    except InvalidSignature as error:
         raise ApiError(401, error.code, error.message) from error
-    except BadEvent as error:
+    except InvalidEvent as error:
         raise ApiError(400, error.code, error.message) from error
-    new = await render_told(parts.production, webhook_id, run_id, task_id=event.render_id, kind=event.status)
+    new = await record_render_webhook(parts.services, webhook_id, run_id, task_id=event.render_id, kind=event.status)
     if new is None:
         raise ApiError(409, "render_not_of_run", "This run did not ask for that render.")
-    return Received(status="accepted" if new else "duplicate")
+    return WebhookReceipt(status="accepted" if new else "duplicate")

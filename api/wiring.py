@@ -15,14 +15,15 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
 from api.settings import FolderPublisher, Settings, SettingsError, UploadPostPublisher, VideoServer
-from graph.graph import build_graph
-from graph.ports import Ports
+from chat.turns import TurnRunner
+from graph.dependencies import Dependencies
+from graph.graph import build_run_graph
 from prompts.project import Project, ProjectError
 from providers.base import Files, Provider
 from providers.chat_models import chat_model
 from providers.media.clips import accept_clip
 from providers.moderation import Moderation
-from providers.notices import Sender, notice_client
+from providers.notifications import NotificationSender, notification_client
 from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders
@@ -30,17 +31,16 @@ from providers.renders.remotion import RemotionRenders
 from providers.video_profiles import ProfileError
 from providers.videos import Videos
 from providers.webhooks import Secret
-from runs.inbox import PostgresInbox
-from runs.production import Outside, Production
 from runs.queue import Queue
-from runs.turns import Turns
-from storage import deliveries, keys
+from runs.run_feedback import RunFeedback
+from runs.services import NotificationTargets, Services
+from storage import api_keys, deliveries
 from storage.admission import Caps
 from storage.artifacts import Artifacts
+from storage.database import Database, open_pool
 from storage.ledger import Ledger
 from storage.locks import Locks
 from storage.migrate import DatabaseUnusable, migrate
-from storage.pool import Database, open_pool
 from storage.saver import Saver
 
 MODEL_SECONDS = 120.0
@@ -48,13 +48,13 @@ POOL_SIZE = 20
 
 
 @dataclass(frozen=True)
-class Assembly:
+class AppState:
     """A production with its queue, and what the doors need beside it."""
 
-    production: Production
+    services: Services
     queue: Queue
     model: BaseChatModel
-    turns: Turns
+    turns: TurnRunner
     video_secrets: tuple[Secret, ...]
     render_secrets: tuple[Secret, ...]
     rate_limit: int
@@ -65,14 +65,14 @@ class Assembly:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedSettings:
     """What can be said to be wrong before anything is opened, and is not."""
 
     projects: dict[str, Project]
     video: VideoServer
 
 
-def check(settings: Settings) -> Checked:
+def check_settings(settings: Settings) -> CheckedSettings:
     """Read everything that the settings name. Raises SettingsError: one sentence that names the place."""
     try:
         projects = settings.projects()
@@ -88,16 +88,16 @@ def check(settings: Settings) -> Checked:
             raise SettingsError(
                 f"{project.name}.md: a gate escalates when it is due, and MYLOWARE_NOTIFY_ESCALATE_URLS names nobody."
             )
-    return Checked(projects, server)
+    return CheckedSettings(projects, server)
 
 
 @asynccontextmanager
-async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
+async def open_app_state(settings: Settings) -> AsyncIterator[AppState]:
     """The parts, opened; closed again with the block. `settings` must be complete: see `cli/local.py`.
 
     Raises SettingsError for a setting that cannot be used.
     """
-    checked = check(settings)
+    checked = check_settings(settings)
     if settings.database_url is None:
         raise SettingsError("DATABASE_URL: there is no database.")
     dsn = settings.database_url.get_secret_value()
@@ -141,44 +141,44 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             http_async_client=model_client,
             timeout=MODEL_SECONDS,
         )
-        ports = Ports(
+        deps = Dependencies(
             project=lambda name, options: checked.projects[name].with_options(options),
             model=model,
             moderation=Moderation(server.base_url, server.api_key.get_secret_value(), client),
             video=checked.video.video,
             ledger=ledger,
-            inbox=PostgresInbox(db),
+            feedback=RunFeedback(db),
         )
-        production = Production(
+        services = Services(
             db=db,
             ledger=ledger,
             locks=locks,
             artifacts=artifacts,
             projects=checked.projects,
             video=checked.video.video,
-            line=build_graph(ports),
+            run_graph=build_run_graph(deps),
             new_saver=lambda: Saver(pool),
-            wake=queue,
+            wakeups=queue,
             scratch=scratch,
-            outside=await stack.enter_async_context(_outside(settings)),
+            notification_targets=await stack.enter_async_context(_outside(settings)),
         )
         await ledger.adopt()
-        await deliveries.reopen_addresses(db)
-        await keys.sync_settings_keys(
+        await deliveries.enable_endpoints(db)
+        await api_keys.sync_settings_keys(
             db,
             [_open(key) for key in settings.api_keys or []],
             [_open(key) for key in settings.limited_api_keys or []],
         )
-        yield Assembly(
-            production=production,
+        yield AppState(
+            services=services,
             queue=queue,
             model=model,
-            turns=await stack.enter_async_context(Turns()),
+            turns=await stack.enter_async_context(TurnRunner()),
             video_secrets=checked.video.webhook_secrets,
             render_secrets=settings.render_secrets,
             rate_limit=settings.rate_limit,
             public_url=settings.public_url,
-            new_key=await keys.generate(db),
+            new_key=await api_keys.generate_first_key(db),
         )
 
 
@@ -194,15 +194,15 @@ def _renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Pr
 
 
 @asynccontextmanager
-async def _outside(settings: Settings) -> AsyncIterator[Outside]:
+async def _outside(settings: Settings) -> AsyncIterator[NotificationTargets]:
     """Who is told of what happens; nobody without a secret to sign with."""
     secret = settings.notice_secret
     if secret is None:
-        yield Outside()
+        yield NotificationTargets()
         return
-    async with notice_client() as client:
-        yield Outside(
-            Sender(client, secret, settings.notify_private_hosts or ()),
+    async with notification_client() as client:
+        yield NotificationTargets(
+            NotificationSender(client, secret, settings.notify_private_hosts or ()),
             urls=tuple(settings.notify_urls or ()),
             escalation=tuple(settings.notify_escalate_urls or ()),
         )

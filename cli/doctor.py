@@ -11,9 +11,9 @@ import typer
 from rich.table import Table
 
 from api.settings import Settings, SettingsError, read_settings, variables
-from api.wiring import check
-from cli.local import completed, stand_ins
-from cli.screen import fail, out
+from api.wiring import check_settings
+from cli.local_services import sandboxed_services, with_local_services
+from cli.output import fail, out
 from storage.migrate import DatabaseUnusable, migrate
 
 SECRETIVE = ("KEY", "SECRET", "DATABASE_URL")
@@ -27,7 +27,9 @@ async def examine(*, as_json: bool) -> None:
         fail(str(error))
     checks = [await _database(settings), _video(settings), _projects(settings), _disk(settings)]
     if as_json:
-        out.print_json(json.dumps({"settings": _told(settings), "sandbox": stand_ins(settings), "checks": checks}))
+        out.print_json(
+            json.dumps({"settings": _told(settings), "sandbox": sandboxed_services(settings), "checks": checks})
+        )
     else:
         _print(settings, checks)
     if not all(each["ok"] for each in checks):
@@ -47,7 +49,7 @@ def _told(settings: Settings) -> dict[str, str | None]:
 async def _database(settings: Settings) -> dict[str, Any]:
     name = "database" if settings.database_url else "embedded database"
     try:
-        async with completed(settings, with_sandbox=False) as whole:
+        async with with_local_services(settings, with_sandbox=False) as whole:
             assert whole.database_url is not None  # noqa: S101 - completed says so
             await migrate(whole.database_url.get_secret_value())
     except (SettingsError, DatabaseUnusable) as error:
@@ -62,7 +64,7 @@ def _video(settings: Settings) -> dict[str, Any]:
     if settings.video_missing:
         return _check("video", True, "the sandbox makes the clips")
     try:
-        server = check(settings).video
+        server = check_settings(settings).video
     except SettingsError as error:
         return _check("video", False, str(error))
     profile = server.video.profile
@@ -96,7 +98,7 @@ def _print(settings: Settings, checks: list[dict[str, Any]]) -> None:
     for variable, value in _told(settings).items():
         table.add_row(variable, "[dim]not set[/]" if value is None else value)
     out.print(table)
-    if missing := stand_ins(settings):
+    if missing := sandboxed_services(settings):
         out.print(f"[yellow]SANDBOX[/] stands in for {', '.join(missing)}.")
     for each in checks:
         mark = "[green]ok[/]    " if each["ok"] else "[red]wrong[/] "

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from api.mcp_server import client_settings
 from api.settings import SettingsError
-from chat.mcp_door import settings_to_paste
 from cli import doctor, make, serve
-from cli.local import checked_settings
+from cli.local_services import checked_settings
+from cli.output import fail
 from cli.runs import runs, verified
-from cli.screen import fail
 from providers.webhooks import check_vectors
 
 app = typer.Typer(
@@ -93,7 +93,7 @@ def mcp_command(
 ) -> None:
     """Print what to paste into the settings of an MCP client."""
     chosen = url or checked_settings().public_url or "http://127.0.0.1:8000"
-    entry = settings_to_paste(chosen)
+    entry = client_settings(chosen)
     typer.echo("Clients that keep their servers under mcpServers (Cursor and many others):\n")
     typer.echo(json.dumps({"mcpServers": {"myloware": entry}}, indent=2))
     typer.echo("\nVS Code, in .vscode/mcp.json:\n")
@@ -113,7 +113,7 @@ def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="As JSON
 @app.command("openapi")
 def openapi_command() -> None:
     """Print the OpenAPI description of the API."""
-    typer.echo(json.dumps(serve.description(), indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(serve.openapi_description(), indent=2, ensure_ascii=False))
 
 
 @audit.command("verify")

@@ -16,18 +16,18 @@ from rich.prompt import Prompt
 from rich.status import Status
 
 from api.settings import Settings
-from cli.local import stand_ins
+from cli.local_services import sandboxed_services
+from cli.output import err, fail, ideas_table, out
 from cli.runs import BY, CHANNEL
-from cli.screen import err, fail, ideas_table, out
-from cli.serve import free_socket, opened, served, url_of
-from graph.reviews import about_clips
-from graph.steps import ENDED
-from runs import look
+from cli.serve import listen_on_free_port, open_services, run_server, url_of
+from graph.review_content import describe_clips
+from graph.status import TERMINAL_STATUSES
+from runs import queries
 from runs.decide import decide, verdict_of
 from runs.errors import RunError
-from runs.production import Production
-from runs.start import start
-from storage.events import feed
+from runs.services import Services
+from runs.start import start_run
+from storage.events import list_events
 
 TICK = 0.2
 
@@ -35,18 +35,18 @@ TICK = 0.2
 async def make(settings: Settings, brief: str, project: str, *, yes: bool, as_json: bool) -> None:
     """Make a film from `brief`. Ends with status 1 if the run fails."""
     began = time.monotonic()
-    listening = free_socket()
-    teller = Teller(as_json, stand_ins(settings))
+    listening = listen_on_free_port()
+    teller = ProgressReporter(as_json, sandboxed_services(settings))
     with teller.status:
-        teller.say("Starting the database" + (" and the sandbox" if stand_ins(settings) else ""))
+        teller.say("Starting the database" + (" and the sandbox" if sandboxed_services(settings) else ""))
         async with (
-            opened(settings, webhooks_to=url_of(listening), with_worker=True) as parts,
+            open_services(settings, webhooks_to=url_of(listening), with_worker=True) as parts,
             # Providers call back here, as they would call a server of ours anywhere.
-            served(parts, listening),
+            run_server(parts, listening),
         ):
             try:
-                run = await _one_run(parts.production, teller, brief, project, yes=yes)
-                film = await _laid_out(parts.production, run, settings.data_dir.absolute() / "films")
+                run = await _one_run(parts.services, teller, brief, project, yes=yes)
+                film = await _laid_out(parts.services, run, settings.data_dir.absolute() / "films")
             except RunError as error:
                 fail(error.message)
     teller.end(run, film, time.monotonic() - began)
@@ -54,7 +54,7 @@ async def make(settings: Settings, brief: str, project: str, *, yes: bool, as_js
         raise typer.Exit(1)
 
 
-class Teller:
+class ProgressReporter:
     """Tells what happens, to a person or to a program."""
 
     def __init__(self, as_json: bool, sandboxed: list[str]) -> None:
@@ -93,24 +93,28 @@ class Teller:
         out.print(str(film), soft_wrap=True)
 
 
-async def _one_run(production: Production, teller: Teller, brief: str, project: str, *, yes: bool) -> dict[str, Any]:
+async def _one_run(
+    services: Services, teller: ProgressReporter, brief: str, project: str, *, yes: bool
+) -> dict[str, Any]:
     if teller.sandboxed and not teller.as_json:
         err.print(f"[yellow]SANDBOX[/] stands in for {', '.join(teller.sandboxed)}: nothing real is bought or posted.")
-    run_id = (await start(production, project=project, brief=brief, started_by=BY, channel=CHANNEL))["id"]
+    run_id = (await start_run(services, project=project, brief=brief, started_by=BY, channel=CHANNEL))["id"]
     told = 0
     while True:
-        run = await look.view(production, run_id)
-        for event in await feed(production.db, run_id, after=told):
+        run = await queries.get_run_view(services, run_id)
+        for event in await list_events(services.db, run_id, after=told):
             told = event["seq"]
             teller.event(dict(event))
-        if run["status"] in ENDED:
+        if run["status"] in TERMINAL_STATUSES:
             return run
         if run["review"]:
-            await _decide(production, run_id, run["review"], teller, yes=yes)
+            await _decide(services, run_id, run["review"], teller, yes=yes)
         await asyncio.sleep(TICK)
 
 
-async def _decide(production: Production, run_id: UUID, review: dict[str, Any], teller: Teller, *, yes: bool) -> None:
+async def _decide(
+    services: Services, run_id: UUID, review: dict[str, Any], teller: ProgressReporter, *, yes: bool
+) -> None:
     answer = "yes"
     if not teller.as_json:
         teller.status.stop()
@@ -124,7 +128,7 @@ async def _decide(production: Production, run_id: UUID, review: dict[str, Any], 
     approved = answer.strip().lower() in ("yes", "y")
     comment = None if approved or answer.strip().lower() in ("no", "n") else answer
     await decide(
-        production,
+        services,
         run_id,
         review["gate"],
         verdict=verdict_of(approved, comment),
@@ -136,21 +140,23 @@ async def _decide(production: Production, run_id: UUID, review: dict[str, Any], 
 
 
 def _show(review: dict[str, Any]) -> None:
-    shown = review["shown"]
+    content = review["content"]
     if review["gate"] == "ideation":
-        err.print(ideas_table(shown))
-        price = f"Making {len(shown['make'])} clips costs [bold]{shown['estimated_usd']} USD[/]."
-        err.print(f"{price} {about_clips(shown)}", soft_wrap=True)
+        err.print(ideas_table(content))
+        price = f"Making {len(content['make'])} clips costs [bold]{content['estimated_usd']} USD[/]."
+        err.print(f"{price} {describe_clips(content)}", soft_wrap=True)
         return
-    err.print(f"[bold]{shown['title']}[/], {shown['film']['seconds']:.2f} s, for {', '.join(shown['platforms'])}:")
-    err.print(f"  {shown['caption']}\n  {' '.join(shown['hashtags'])}")
+    err.print(
+        f"[bold]{content['title']}[/], {content['film']['seconds']:.2f} s, for {', '.join(content['platforms'])}:"
+    )
+    err.print(f"  {content['caption']}\n  {' '.join(content['hashtags'])}")
 
 
 def _in_words(event: dict[str, Any]) -> str | None:
     said, (_, kind, number) = event["payload"], ((event["subject"] or "") + "::").split(":")[:3]
     what = {"clip": f"clip {number}", "render": "the film", "publication": "the publication"}.get(kind, "")
     match event["kind"]:
-        case "step.began":
+        case "step.started":
             return f"[cyan]{said['step']}[/]"
         case "order.submitted":
             return f"  {what} is ordered ({said['task_id']})"
@@ -165,7 +171,7 @@ def _in_words(event: dict[str, Any]) -> str | None:
     return None
 
 
-async def _laid_out(production: Production, run: dict[str, Any], folder: Path) -> Path | None:
+async def _laid_out(services: Services, run: dict[str, Any], folder: Path) -> Path | None:
     """The film under a name that says what it is."""
     film = run["artifacts"].get("final_video")
     if film is None or run["status"] != "completed":
@@ -173,5 +179,5 @@ async def _laid_out(production: Production, run: dict[str, Any], folder: Path) -
     title = re.sub(r"[^a-z0-9]+", "-", run["artifacts"]["ideas"]["title"].lower()).strip("-")[:40]
     path = folder / f"{title or run['project']}-{run['run_id'][:8]}.mp4"
     folder.mkdir(parents=True, exist_ok=True)
-    await asyncio.to_thread(shutil.copyfile, await production.artifacts.local(film["digest"]), path)
+    await asyncio.to_thread(shutil.copyfile, await services.artifacts.local_path(film["digest"]), path)
     return path

@@ -11,14 +11,16 @@ from uuid import UUID, uuid4
 import typer
 
 from api.settings import SettingsError
-from api.wiring import assemble
-from cli.local import checked_settings, completed
-from cli.screen import fail, ideas_table, out, runs_table
-from graph.reviews import about_clips
-from runs import control, look
+from api.wiring import open_app_state
+from cli.local_services import checked_settings, with_local_services
+from cli.output import fail, ideas_table, out, runs_table
+from graph.review_content import describe_clips
+from runs import cancel as cancelling
+from runs import queries
+from runs import retry as retrying
 from runs.decide import decide, verdict_of
 from runs.errors import RunError
-from runs.production import Production
+from runs.services import Services
 from storage import decisions
 
 CHANNEL = "cli"
@@ -30,12 +32,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 RunId = Annotated[UUID, typer.Argument(help="The id of the run.")]
 
 
-def _ask(do: Callable[[Production], Awaitable[Any]]) -> Any:
+def _ask(do: Callable[[Services], Awaitable[Any]]) -> Any:
     given = checked_settings()
 
     async def ask() -> Any:
-        async with completed(given, with_sandbox=False) as settings, assemble(settings) as parts:
-            return await do(parts.production)
+        async with with_local_services(given, with_sandbox=False) as settings, open_app_state(settings) as parts:
+            return await do(parts.services)
 
     try:
         return asyncio.run(ask())
@@ -50,14 +52,14 @@ def list_runs(
     as_json: AsJson = False,
 ) -> None:
     """The newest runs."""
-    found = _ask(lambda production: look.page(production, limit=limit, status=status))
+    found = _ask(lambda services: queries.list_runs(services, limit=limit, status=status))
     out.print_json(json.dumps(found)) if as_json else out.print(runs_table(found))
 
 
 @runs.command("show")
 def show(run_id: RunId, as_json: AsJson = False) -> None:
     """How a run stands, and what it asks."""
-    _show(_ask(lambda production: look.view(production, run_id)), as_json)
+    _show(_ask(lambda services: queries.get_run_view(services, run_id)), as_json)
 
 
 @runs.command("approve")
@@ -70,10 +72,10 @@ def approve(
 ) -> None:
     """Decide at a gate."""
 
-    async def do(production: Production) -> Any:
+    async def do(services: Services) -> Any:
         verdict = verdict_of(not no, comment)
-        await decide(production, run_id, gate, verdict=verdict, comment=comment, decided_by=BY, channel=CHANNEL)
-        return await look.view(production, run_id)
+        await decide(services, run_id, gate, verdict=verdict, comment=comment, decided_by=BY, channel=CHANNEL)
+        return await queries.get_run_view(services, run_id)
 
     _show(_ask(do), as_json)
 
@@ -82,9 +84,9 @@ def approve(
 def cancel(run_id: RunId, as_json: AsJson = False) -> None:
     """End a run."""
 
-    async def do(production: Production) -> Any:
-        await control.cancel(production, run_id, by=BY, channel=CHANNEL, external_id=str(uuid4()))
-        return await look.view(production, run_id)
+    async def do(services: Services) -> Any:
+        await cancelling.cancel_run(services, run_id, by=BY, channel=CHANNEL, external_id=str(uuid4()))
+        return await queries.get_run_view(services, run_id)
 
     _show(_ask(do), as_json)
 
@@ -99,9 +101,9 @@ def retry(
 ) -> None:
     """Let a failed run go on."""
 
-    async def do(production: Production) -> Any:
-        await control.retry(production, run_id, not_made=not_made, by=BY, channel=CHANNEL, external_id=str(uuid4()))
-        return await look.view(production, run_id)
+    async def do(services: Services) -> Any:
+        await retrying.retry_run(services, run_id, not_made=not_made, by=BY, channel=CHANNEL, external_id=str(uuid4()))
+        return await queries.get_run_view(services, run_id)
 
     _show(_ask(do), as_json)
 
@@ -109,9 +111,9 @@ def retry(
 def verified() -> tuple[list[str], int]:
     """The faults of the chain of decisions, and how many decisions there are."""
 
-    async def do(production: Production) -> tuple[list[str], int]:
-        row = await production.db.fetch_one("select count(*) as n from decisions")
-        return await decisions.verify(production.db), row["n"] if row else 0
+    async def do(services: Services) -> tuple[list[str], int]:
+        row = await services.db.fetch_one("select count(*) as n from decisions")
+        return await decisions.verify_chain(services.db), row["n"] if row else 0
 
     faults, many = _ask(do)
     return faults, many
@@ -127,10 +129,10 @@ def _show(run: dict[str, Any], as_json: bool) -> None:
     if review := run["review"]:
         out.print(f"The {review['gate']} gate is open, revision {review['revision']}:")
         if review["gate"] == "ideation":
-            out.print(ideas_table(review["shown"]))
-            shown = review["shown"]
-            price = f"Making {len(shown['make'])} clips costs {shown['estimated_usd']} USD."
-            out.print(f"{price} {about_clips(shown)}", soft_wrap=True)
+            out.print(ideas_table(review["content"]))
+            content = review["content"]
+            price = f"Making {len(content['make'])} clips costs {content['estimated_usd']} USD."
+            out.print(f"{price} {describe_clips(content)}", soft_wrap=True)
         else:
-            out.print_json(json.dumps(review["shown"]))
+            out.print_json(json.dumps(review["content"]))
         out.print(f"Decide: myloware runs approve {run['run_id']} {review['gate']}", soft_wrap=True)

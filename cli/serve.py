@@ -15,23 +15,23 @@ from typing import Any
 
 import uvicorn
 
+from api.app import create_app
 from api.settings import Settings, SettingsError
-from api.wiring import Assembly, assemble
-from chat.app import create_app
-from cli.local import completed, stand_ins
-from cli.screen import err, out
-from runs.worker import working
+from api.wiring import AppState, open_app_state
+from cli.local_services import sandboxed_services, with_local_services
+from cli.output import err, out
+from runs.worker import run_worker
 
 log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, webhooks_to: str | None, with_worker: bool) -> AsyncIterator[Assembly]:
+async def open_services(settings: Settings, *, webhooks_to: str | None, with_worker: bool) -> AsyncIterator[AppState]:
     """The parts with whatever stands in for what is not set, and a worker if wanted."""
     async with (
-        completed(settings, webhooks_to=webhooks_to) as whole,
-        assemble(whole) as parts,
-        working(parts.production, parts.queue) if with_worker else nullcontext(),
+        with_local_services(settings, webhooks_to=webhooks_to) as whole,
+        open_app_state(whole) as parts,
+        run_worker(parts.services, parts.queue) if with_worker else nullcontext(),
     ):
         yield parts
 
@@ -40,17 +40,17 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
     """Serve until a signal says to stop. Raises SettingsError, also for a port that is taken."""
     listening = _listen(host, port)
     url = url_of(listening)
-    async with opened(settings, webhooks_to=url, with_worker=with_worker) as parts, served(parts, listening):
+    async with open_services(settings, webhooks_to=url, with_worker=with_worker) as parts, run_server(parts, listening):
         _announce(settings, parts, url)
         await _told_to_stop()
 
 
 @asynccontextmanager
-async def served(parts: Assembly, listening: socket.socket) -> AsyncIterator[None]:
+async def run_server(parts: AppState, listening: socket.socket) -> AsyncIterator[None]:
     """Serve these parts on a listening socket while the block runs; requests under way get five seconds to end."""
 
     @asynccontextmanager
-    async def given() -> AsyncIterator[Assembly]:
+    async def given() -> AsyncIterator[AppState]:
         yield parts
 
     server = _Server(uvicorn.Config(create_app(given), log_level="warning", timeout_graceful_shutdown=5))
@@ -72,7 +72,7 @@ async def _told_to_stop() -> None:
 
 async def work(settings: Settings) -> None:
     """Work until a signal says to stop."""
-    async with opened(settings, webhooks_to=None, with_worker=True):
+    async with open_services(settings, webhooks_to=None, with_worker=True):
         out.print("The worker is at work. Stop it with Ctrl-C.")
         await _told_to_stop()
 
@@ -87,11 +87,11 @@ def sandbox(host: str, port: int, state: Path, webhook_url: str | None, webhook_
     raise SystemExit(call(command))  # noqa: S603 - our own program
 
 
-def description() -> dict[str, Any]:
+def openapi_description() -> dict[str, Any]:
     """The OpenAPI description of the API."""
 
     @asynccontextmanager
-    async def nothing() -> AsyncIterator[Assembly]:
+    async def nothing() -> AsyncIterator[AppState]:
         raise SettingsError("This app only describes itself.")
         yield
 
@@ -120,7 +120,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def free_socket() -> socket.socket:
+def listen_on_free_port() -> socket.socket:
     """A socket that listens on a free loopback port."""
     return _listen("127.0.0.1", 0)
 
@@ -131,9 +131,9 @@ def url_of(listening: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def _announce(settings: Settings, parts: Assembly, url: str) -> None:
+def _announce(settings: Settings, parts: AppState, url: str) -> None:
     if parts.new_key:
         out.print(f"Your API key, shown only now: [bold]{parts.new_key}[/]", soft_wrap=True)
-    if missing := stand_ins(settings):
+    if missing := sandboxed_services(settings):
         err.print(f"[yellow]SANDBOX[/]: it stands in for {', '.join(missing)}; nothing real is bought or posted.")
     out.print(f"MyloWare answers at {url} — try {url}/docs. Stop it with Ctrl-C.", soft_wrap=True)

@@ -18,11 +18,11 @@ from langgraph_sdk.client import LangGraphClient
 
 from api.settings import SettingsError
 from api.studio_threads import HEADER
-from cli.local import checked_settings, completed
-from cli.screen import fail
-from storage import runs, sessions
+from cli.local_services import checked_settings, with_local_services
+from cli.output import fail
+from storage import chat_sessions, runs
+from storage.database import Database, DatabaseUnavailable, open_pool
 from storage.migrate import DatabaseUnusable, is_migrated
-from storage.pool import Database, DatabaseAway, open_pool
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ async def main(server: str) -> None:
     Standard output gets two lines: the address, and the token of whoever lists. Ends when it is told to. Raises
     SettingsError where there is no database, or nothing of ours in it.
     """
-    async with completed(checked_settings(), with_sandbox=False) as settings:
+    async with with_local_services(checked_settings(), with_sandbox=False) as settings:
         assert settings.database_url is not None  # noqa: S101 - completed says so
         dsn = settings.database_url.get_secret_value()
         try:
@@ -81,7 +81,7 @@ async def _list(db: Database, studio: LangGraphClient) -> None:
                     await studio.threads.create(thread_id=thread.id, graph_id=thread.graph, if_exists="do_nothing")
                     await studio.threads.update(thread.id, metadata=thread.about)
                     told[thread.id] = thread
-        except (httpx.HTTPError, DatabaseAway) as error:
+        except (httpx.HTTPError, DatabaseUnavailable) as error:
             # Studio's server takes some seconds to start, and a database may be away for a while.
             log.info("the threads cannot be listed now: %r", error)
         await asyncio.sleep(EVERY)
@@ -96,16 +96,16 @@ async def _threads(db: Database) -> list[Thread]:
             run["created_at"],
             {"project": run["project"], "brief": run["brief"][:BRIEF], "status": run["status"]},
         )
-        for run in await runs.page(db, limit=LISTED)
+        for run in await runs.list_runs(db, limit=LISTED)
     ]
     talks = [
         Thread(
-            sessions.thread_of(talk["id"]),
+            chat_sessions.thread_id_of(talk["id"]),
             "supervisor",
             talk["created_at"],
             {"session_id": talk["id"], "started_by": talk["started_by"]},
         )
-        for talk in await sessions.newest(db, limit=LISTED)
+        for talk in await chat_sessions.list_newest(db, limit=LISTED)
     ]
     return sorted([*lines, *talks], key=lambda thread: thread.begun_at)
 

@@ -13,8 +13,8 @@ import typer.main
 
 from api.settings import Settings, variables
 from cli.main import app
-from graph.graph import build_graph
-from graph.ports import Ports
+from graph.dependencies import Dependencies
+from graph.graph import build_run_graph
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -101,8 +101,10 @@ def env_example() -> str:
 def diagram() -> str:
     """The line, drawn from the graph itself."""
     nothing: Any = None
-    ports = Ports(project=nothing, model=nothing, moderation=nothing, video=nothing, ledger=nothing, inbox=nothing)
-    drawn = build_graph(ports).compile().get_graph().draw_mermaid()
+    deps = Dependencies(
+        project=nothing, model=nothing, moderation=nothing, video=nothing, ledger=nothing, feedback=nothing
+    )
+    drawn = build_run_graph(deps).compile().get_graph().draw_mermaid()
     return f"```mermaid\n{drawn.strip()}\n```"
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from langgraph.types import interrupt
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from graph.reviews import as_question, edited, review_of
-from graph.state import Decided, Gate, State
+from graph.review_content import apply_edits, interrupt_payload, review_of
+from graph.state import DecisionState, Gate, RunState
 from providers.orders import ClipNote, digest_of
 
 REJECTED = "A reviewer rejected it, so the run ended here."
@@ -72,48 +72,48 @@ def _inbox_form(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def ideation_gate(state: State) -> State:
+def ideation_gate(state: RunState) -> RunState:
     """Shows the ideas and what they cost; goes on with them as the reviewer approved them."""
-    decided, shown = _ask("ideation", state)
-    return {**decided, "ideas": {**state["ideas"], "ideas": shown["ideas"], "make": shown["make"]}}
+    decided, content = _ask("ideation", state)
+    return {**decided, "ideas": {**state["ideas"], "ideas": content["ideas"], "make": content["make"]}}
 
 
-def publish_gate(state: State) -> State:
+def publish_gate(state: RunState) -> RunState:
     """Shows the film and what would be posted with it; keeps the reviewer's words for caption and overlays."""
-    decided, shown = _ask("publish", state)
-    overlays = {clip["clip"]: clip["overlay"] for clip in shown["clips"]}
+    decided, content = _ask("publish", state)
+    overlays = {clip["clip"]: clip["overlay"] for clip in content["clips"]}
     ideas = [
         {**idea, "overlay": overlays.get(number, idea["overlay"])}
         for number, idea in enumerate(state["ideas"]["ideas"], start=1)
     ]
     return {
         **decided,
-        "caption": {**state["caption"], "caption": shown["caption"], "hashtags": shown["hashtags"]},
+        "caption": {**state["caption"], "caption": content["caption"], "hashtags": content["hashtags"]},
         "ideas": {**state["ideas"], "ideas": ideas},
     }
 
 
-def _ask(gate: Gate, state: State) -> tuple[State, dict[str, Any]]:
+def _ask(gate: Gate, state: RunState) -> tuple[RunState, dict[str, Any]]:
     review = review_of(gate, state)
-    decision = interrupt(as_question(review), response_schema=Decision)
-    before = review["shown"]
-    shown = edited(gate, before, decision.edits)
-    approved = shown if decision.verdict == "approve" else before
-    decided: Decided = {
+    decision = interrupt(interrupt_payload(review), response_schema=Decision)
+    before = review["content"]
+    content = apply_edits(gate, before, decision.edits)
+    approved = content if decision.verdict == "approve" else before
+    decided: DecisionState = {
         "number": decision.number,
         "revision": review["revision"],
         "verdict": decision.verdict,
         "comment": decision.comment,
         "clips": decision.clips,
         "takes": decision.takes,
-        "edited": sorted(key for key in shown if shown[key] != before[key]),
+        "edited": sorted(key for key in content if content[key] != before[key]),
         "approved_digest": digest_of(approved) if decision.verdict != "reject" else None,
     }
-    change: State = {
+    change: RunState = {
         "gate": gate,
         "decisions": {**state.get("decisions", {}), gate: decided},
         "revisions": {**state.get("revisions", {}), gate: review["revision"]},
     }
     if decision.verdict == "reject":
         change["failure"] = {"code": "rejected", "message": decision.comment or REJECTED}
-    return change, shown
+    return change, content

@@ -8,9 +8,9 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from graph import gates
+from graph.dependencies import Dependencies
 from graph.nodes import clips, film, ideas, publication
-from graph.ports import Ports
-from graph.state import State
+from graph.state import RunState
 
 #: Node names are written into checkpoints: renaming one is a migration.
 NODES = (
@@ -28,7 +28,7 @@ NODES = (
 )
 
 
-def after_supervisor(state: State) -> str:
+def after_supervisor(state: RunState) -> str:
     """Screened out, or on to the step that the brief or the reviewer's comment concerns."""
     if "failure" in state:
         return END
@@ -46,15 +46,15 @@ def after_supervisor(state: State) -> str:
     return "ideator"
 
 
-def after_ideator(state: State) -> str:
+def after_ideator(state: RunState) -> str:
     return END if "failure" in state else "ideation_gate"
 
 
-def after_ideation_gate(state: State) -> str:
+def after_ideation_gate(state: RunState) -> str:
     return {"approve": "plan_clips", "revise": "supervisor"}.get(state["decisions"]["ideation"]["verdict"], END)
 
 
-def after_plan_clips(state: State) -> list[Send] | str:
+def after_plan_clips(state: RunState) -> list[Send] | str:
     """One order for each clip of this round; a fork may need none. Back to the gate where the offer has changed."""
     if state["going"].get("offer_changed"):
         return "ideation_gate"
@@ -62,28 +62,28 @@ def after_plan_clips(state: State) -> list[Send] | str:
     return sends or "await_clips"
 
 
-def after_await_clips(state: State) -> str:
+def after_await_clips(state: RunState) -> str:
     return "rewrite_shots" if state["failed_shots"] else "order_render"
 
 
-def after_await_render(state: State) -> str:
+def after_await_render(state: RunState) -> str:
     return "order_render" if state["render"]["failed"] else "write_caption"
 
 
-def after_publish_gate(state: State) -> str:
+def after_publish_gate(state: RunState) -> str:
     return {"approve": "order_publication", "revise": "supervisor"}.get(state["decisions"]["publish"]["verdict"], END)
 
 
-def after_await_publication(state: State) -> str:
+def after_await_publication(state: RunState) -> str:
     return "order_publication" if state["publication"]["failed"] else END
 
 
-def build_graph(ports: Ports) -> StateGraph[State]:
+def build_run_graph(deps: Dependencies) -> StateGraph[RunState]:
     """The line, not yet compiled: the API, the worker, the tests and Studio each add their own checkpointer."""
-    line = StateGraph(State)
+    line = StateGraph(RunState)
 
     for node in NODES:
-        line.add_node(node.__name__, partial(node, ports=ports))
+        line.add_node(node.__name__, partial(node, deps=deps))
     line.add_node("ideation_gate", gates.ideation_gate)
     line.add_node("publish_gate", gates.publish_gate)
 

@@ -23,7 +23,7 @@ class RunFacts(TypedDict):
     options: dict[str, int]
 
 
-class Going(TypedDict):
+class ChangeRequest(TypedDict):
     """Where the supervisor sent the work, and the reviewer's words that made it.
 
     `clips` are those to be made again; `review` is straight back to the gate, when nothing has to be made.
@@ -49,7 +49,7 @@ class Offer(TypedDict):
     notice: NotRequired[str]
 
 
-class ShownIdeas(TypedDict):
+class IdeasState(TypedDict):
     """The ideas of the film and what making them costs. `make` names the clips that would be ordered.
 
     The rest is the Offer of each.
@@ -65,7 +65,7 @@ class ShownIdeas(TypedDict):
     make: list[int]
 
 
-class Decided(TypedDict):
+class DecisionState(TypedDict):
     """The last decision at a gate. `number` is that of its row, or 0 in Studio, where there is none."""
 
     number: int
@@ -78,7 +78,7 @@ class Decided(TypedDict):
     approved_digest: str | None
 
 
-class ApprovedBy(TypedDict):
+class ApprovalRef(TypedDict):
     """What an order of a clip stands under: the decision's number, the digest of what it was about, and its kind.
 
     `remake` is whether it asked for that clip to be made again.
@@ -89,7 +89,7 @@ class ApprovedBy(TypedDict):
     remake: bool
 
 
-class Shot(ApprovedBy):
+class Shot(ApprovalRef):
     """One clip as it is ordered: `key` is that of the order, `take` counts from 1, `prompt` is `words` and a slate."""
 
     number: int
@@ -130,15 +130,15 @@ class Publication(TypedDict):
     failed: bool
 
 
-class State(TypedDict, total=False):
+class RunState(TypedDict, total=False):
     """The channels. Each is written by the node that its comment names."""
 
     run: RunFacts  # the input
-    going: Going  # supervisor, plan_clips
-    ideas: ShownIdeas  # ideator, supervisor, plan_clips (another offer), the gates (edits)
+    going: ChangeRequest  # supervisor, plan_clips
+    ideas: IdeasState  # ideator, supervisor, plan_clips (another offer), the gates (edits)
     gate: Gate  # the gates: which was answered last
     revisions: dict[str, int]  # the gates: how often each was answered
-    decisions: dict[str, Decided]  # the gates
+    decisions: dict[str, DecisionState]  # the gates
     shots: dict[str, Shot]  # plan_clips: the newest take of each number
     ordered: list[int]  # plan_clips: the numbers of this round
     failed_shots: list[int]  # await_clips: to be taken again

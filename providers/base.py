@@ -1,7 +1,7 @@
 """The seams: what the line asks of those who work for it, and how they may answer.
 
 An order is a plain JSON request under an idempotency key. A provider is asked three things about it: `submit`
-places it, `find` looks for one that may have been placed, `look` tells how far it is and brings the result.
+places it, `lookup` looks for one that may have been placed, `poll` tells how far it is and brings the result.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Missing:
+class NotFound:
     """The provider does not know the order, or not any more. That may pass; whether it is charged is not known."""
 
 
 @dataclass(frozen=True)
-class Done:
+class Succeeded:
     """Finished. `file` lies in the folder that was handed in and is moved away by the caller.
 
     `original` is the file as the provider sent it, where `file` was made from it. `facts` is small JSON: of
@@ -78,7 +78,7 @@ class Done:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-Fate = Pending | Failed | Missing | Done
+PollResult = Pending | Failed | NotFound | Succeeded
 
 
 class Provider(Protocol):
@@ -87,7 +87,7 @@ class Provider(Protocol):
     #: Who and, where money or a post is at stake, where: another address or account of the same kind has another name.
     name: str
     #: How long after the call an order that cannot be found may still turn up.
-    patience: timedelta
+    lookup_window: timedelta
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place the order and return the provider's id of it. Makes one call, never repeated here.
@@ -96,18 +96,18 @@ class Provider(Protocol):
         """
         ...
 
-    async def find(self, request: Json, *, key: str, since: datetime) -> list[str]:
+    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Ids of orders like this one, placed at or after `since`, oldest first; empty when none is seen.
 
         Raises Unavailable when the question could not be asked.
         """
         ...
 
-    def whereabouts(self, request: Json, *, key: str) -> str:
+    def lookup_url(self, request: Json, *, key: str) -> str:
         """Where a person can look for an order whose outcome is unknown: an address, or a few words."""
         ...
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """How far the order is. A result is fetched, checked and laid into the folder `into`.
 
         Raises Unavailable when it cannot be told now.
@@ -118,7 +118,7 @@ class Provider(Protocol):
 class Files(Protocol):
     """The kept files, by their digest."""
 
-    async def local(self, digest: str) -> Path:
+    async def local_path(self, digest: str) -> Path:
         """A readable local path to the file whose sha256 (lower-case hex) is `digest`, checked byte for byte.
 
         Raises ArtifactMissing or ArtifactChanged.

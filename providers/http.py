@@ -29,14 +29,14 @@ class TooLarge(ProviderError):
         super().__init__("file_too_large", f"{who} sent a file of more than {limit // 1024**2} MiB.")
 
 
-def place_of(url: str) -> str:
+def endpoint_label(url: str) -> str:
     """Where a service is, for its name: host, port and path, without a scheme or anything secret."""
     parts = urlsplit(url)
     return f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """What a service answered. `body` is complete."""
 
     status: int
@@ -52,7 +52,7 @@ class Answer:
         return parsed if isinstance(parsed, dict) else {}
 
 
-class Line:
+class ApiClient:
     """A line to one service at `base_url`, speaking as `authorization`. `who` names it in errors."""
 
     def __init__(self, client: httpx.AsyncClient, base_url: str, authorization: str, who: str) -> None:
@@ -62,11 +62,11 @@ class Line:
         self._secret = authorization.partition(" ")[2]
         self.who = who
 
-    async def read(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
+    async def read(self, path: str, params: Mapping[str, str] | None = None) -> ApiResponse:
         """GET; Unavailable when there was no answer or it asks us to wait. Any other status is an answer."""
         return self._patient(await self._asked("GET", path, params=params))
 
-    async def ask(self, path: str, **content: Any) -> Answer:
+    async def ask(self, path: str, **content: Any) -> ApiResponse:
         """POST a question that changes nothing; as `read`."""
         return self._patient(await self._asked("POST", path, **content))
 
@@ -78,7 +78,7 @@ class Line:
         seconds: float,
         headers: Mapping[str, str] | None = None,
         **content: Any,
-    ) -> Answer:
+    ) -> ApiResponse:
         """POST an order, once, and give the 2xx answer. `seconds` bounds the whole call.
 
         Raises NotSent, Refused (with the service's code, else `refused`) or OutcomeUnknown.
@@ -114,7 +114,7 @@ class Line:
         limit: int,
         seconds: float,
         idle_seconds: float,
-    ) -> Answer:
+    ) -> ApiResponse:
         """Stream a file to `to`: at most `limit` bytes, within `seconds`, never silent for `idle_seconds`.
 
         On 200 the file is complete and the answer's body empty; any other status is given back with its body.
@@ -131,7 +131,7 @@ class Line:
                 if kind.startswith("text/") or "json" in kind or "html" in kind:
                     raise Unavailable("not_a_file", f"{self.who} sent a page where a file was expected.")
                 await self._keep(response, to, limit)
-                return Answer(200, response.headers, b"")
+                return ApiResponse(200, response.headers, b"")
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unavailable("download_cut", f"{self.who} did not send the whole file.") from error
         except OSError as error:
@@ -165,35 +165,35 @@ class Line:
         """A service's sentence, fit to be shown: one line, not long, without our key."""
         if not isinstance(message, str):
             return ""
-        shown = "".join(letter if letter.isprintable() else " " for letter in message[:2000])
-        return (shown.replace(self._secret, "[key]") if self._secret else shown).strip()[:300]
+        content = "".join(letter if letter.isprintable() else " " for letter in message[:2000])
+        return (content.replace(self._secret, "[key]") if self._secret else content).strip()[:300]
 
     def unknown(self, why: str) -> OutcomeUnknown:
         """The error for an order whose fate was not told."""
         return OutcomeUnknown("outcome_unknown", f"{self.who} may or may not have taken the order: {why}.")
 
-    def odd(self, answer: Answer) -> Unavailable:
+    def odd(self, answer: ApiResponse) -> Unavailable:
         """The error for an answer that says nothing of what was asked."""
         if answer.status in (401, 403):
             return Unavailable("key_refused", f"{self.who} refused the API key (HTTP {answer.status}).")
         return Unavailable("odd_answer", f"{self.who} gave an answer that means nothing (HTTP {answer.status}).")
 
-    def _patient(self, answer: Answer) -> Answer:
+    def _patient(self, answer: ApiResponse) -> ApiResponse:
         if answer.status == 429:
             raise Unavailable("rate_limited", self._wait(answer))
         return answer
 
-    def _wait(self, answer: Answer) -> str:
+    def _wait(self, answer: ApiResponse) -> str:
         after = answer.headers.get("retry-after", "")
         return f"{self.who} asks us to wait{f' {after} seconds' if re.fullmatch('[0-9]{1,6}', after) else ''}."
 
-    async def _asked(self, method: str, path: str, **content: Any) -> Answer:
+    async def _asked(self, method: str, path: str, **content: Any) -> ApiResponse:
         try:
             return await self._call(method, path, seconds=READ_SECONDS, **content)
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unavailable("unreachable", f"{self.who} did not answer.") from error
 
-    async def _call(self, method: str, path: str, *, seconds: float, **content: Any) -> Answer:
+    async def _call(self, method: str, path: str, *, seconds: float, **content: Any) -> ApiResponse:
         async with asyncio.timeout(seconds), self._open(method, path, seconds, **content) as response:
             return await _whole(response)
 
@@ -210,10 +210,10 @@ class Line:
         )
 
 
-async def _whole(response: httpx.Response) -> Answer:
+async def _whole(response: httpx.Response) -> ApiResponse:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             raise httpx.RemoteProtocolError("The answer is too long.")
-    return Answer(response.status_code, response.headers, bytes(body))
+    return ApiResponse(response.status_code, response.headers, bytes(body))

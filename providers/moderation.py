@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from providers.http import Line
+from providers.http import ApiClient
 
 MODEL = "omni-moderation-latest"
 
@@ -23,7 +23,7 @@ class Moderation:
     """Moderation by `POST {base_url}/moderations` (the OpenAI contract)."""
 
     def __init__(self, base_url: str, api_key: str, client: httpx.AsyncClient, *, model: str = MODEL) -> None:
-        self._line = Line(client, base_url, f"Bearer {api_key}", "The moderation service")
+        self._line = ApiClient(client, base_url, f"Bearer {api_key}", "The moderation service")
         self._model = model
 
     async def check(self, texts: list[str]) -> Verdict:

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict  # pydantic reads them too, and needs th
 
 T = TypeVar("T", bound=BaseModel)
 
-Kind = Literal["clip", "render", "publication"]
+OrderKind = Literal["clip", "render", "publication"]
 OrderState = Literal["reserved", "submitted", "settled", "failed", "unknown"]
 
 
@@ -36,14 +36,14 @@ class Order:
 
     key: str
     run_id: str
-    kind: Kind
+    kind: OrderKind
     request: dict[str, Any]
     amount_usd: Decimal = Decimal(0)
     approval: Approval | None = None
 
 
 @dataclass(frozen=True)
-class Standing:
+class OrderStatus:
     """How an order stands. `result` is, once settled, digests and facts; once failed, a code and a message.
 
     `settled_at` is when it was settled or failed.
@@ -58,7 +58,7 @@ class Standing:
     settled_at: datetime | None = None
 
     @property
-    def over(self) -> bool:
+    def is_terminal(self) -> bool:
         """Whether nothing more will come of it by itself."""
         return self.state in ("settled", "failed", "unknown")
 
@@ -70,7 +70,7 @@ class ClipNote(TypedDict):
     comment: str
 
 
-class Wishes(TypedDict):
+class RetryOptions(TypedDict):
     """What a person wants of failed clips: other words for their prompts, by number, or to do without them."""
 
     prompts: dict[str, str]
@@ -78,7 +78,7 @@ class Wishes(TypedDict):
 
 
 @dataclass(frozen=True)
-class Answer(Generic[T]):
+class ModelAnswer(Generic[T]):
     """A model's answer, checked, and the tokens that all the asking took."""
 
     value: T

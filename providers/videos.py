@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import httpx
 
-from providers.base import Done, Failed, Fate, Json, Missing, Pending, Progress, ProviderError, Unavailable
-from providers.http import Answer, Line, TooLarge, place_of
+from providers.base import Failed, Json, NotFound, Pending, PollResult, Progress, ProviderError, Succeeded, Unavailable
+from providers.http import ApiClient, ApiResponse, TooLarge, endpoint_label
 from providers.video_profiles import Profile
 
 WHO = "The video service"
@@ -66,10 +66,10 @@ class Videos:
         idle_seconds: float = IDLE_SECONDS,
         submit_seconds: float = SUBMIT_SECONDS,
     ) -> None:
-        self.name = f"videos:{place_of(base_url)}"
-        self.patience = timedelta(seconds=profile.patience_seconds)
+        self.name = f"videos:{endpoint_label(base_url)}"
+        self.lookup_window = timedelta(seconds=profile.patience_seconds)
         self._profile = profile
-        self._line = Line(client, base_url, f"Bearer {api_key}", WHO)
+        self._line = ApiClient(client, base_url, f"Bearer {api_key}", WHO)
         self._accept = accept
         self._max_bytes = max_bytes
         self._download_seconds = download_seconds
@@ -93,7 +93,7 @@ class Videos:
             raise self._line.unknown("its answer names no video")
         return video_id
 
-    async def find(self, request: Json, *, key: str, since: datetime) -> list[str]:
+    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Ids of the videos like `request` made at or after `since`, oldest first, by the server's list.
 
         Empty for a server whose list does not tell prompts: there nothing can be recognised for certain.
@@ -123,11 +123,11 @@ class Videos:
             params["after"] = last
         raise Unavailable("video_list_too_long", f"{WHO} lists too many videos to look through.")
 
-    def whereabouts(self, request: Json, *, key: str) -> str:
+    def lookup_url(self, request: Json, *, key: str) -> str:
         """The list of clips, newest first, where the order's prompt would stand."""
         return f"{self._line.base_url}/videos"
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """How far a video is; once completed, its clip, downloaded into `into` and accepted.
 
         `facts` are those of the accepted clip, with `model` and `provider_seconds` as the server tells them. A video
@@ -140,14 +140,14 @@ class Videos:
         if self._profile.state(video.get("status")) == "failed":
             return self._failed(video)
         if answer.status in (404, 410):
-            return Missing()  # restarted, perhaps, or another of several servers
+            return NotFound()  # restarted, perhaps, or another of several servers
         if answer.status != 200 or not isinstance(video.get("status"), str):
             raise self._line.odd(answer)
         if self._profile.state(video["status"]) == "running":
             return Pending(_share(video.get("progress")))
         return await self._fetch(task_id, video, request, into)
 
-    async def _fetch(self, task_id: str, video: Json, request: Json, into: Path) -> Failed | Done:
+    async def _fetch(self, task_id: str, video: Json, request: Json, into: Path) -> Failed | Succeeded:
         received = into / "received.mp4"
         try:
             answer = await self._line.download(
@@ -175,9 +175,9 @@ class Videos:
             "model": video.get("model") or request["model"],
             "provider_seconds": _number(video.get("seconds")),
         }
-        return Done(file=clip.file, original=clip.original, facts={**clip.facts, **told})
+        return Succeeded(file=clip.file, original=clip.original, facts={**clip.facts, **told})
 
-    def _unfetched(self, answer: Answer) -> Failed:
+    def _unfetched(self, answer: ApiResponse) -> Failed:
         """Why a completed video has no file, for good. Raises Unavailable where asking again may help."""
         if self._profile.state(answer.json().get("status")) == "failed":
             return self._failed(answer.json())

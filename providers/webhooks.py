@@ -34,14 +34,14 @@ _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")
 _LAMBDA_SIGNATURE = re.compile(r"sha512=[0-9a-f]{128}")
 
 
-class BadSignature(ProviderError):
+class InvalidSignature(ProviderError):
     """The sender of a webhook cannot be trusted: nothing of it may be used."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("invalid_signature", f"The webhook is not trusted: {reason}.")
 
 
-class BadEvent(ProviderError):
+class InvalidEvent(ProviderError):
     """A trusted webhook says something that cannot be understood."""
 
     def __init__(self, reason: str) -> None:
@@ -90,7 +90,7 @@ def parse_secret(text: str) -> Secret:
     return Secret(text, key)
 
 
-def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[Secret], *, now: datetime) -> str:
+def verify_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[Secret], *, now: datetime) -> str:
     """The `webhook-id` of a delivery signed with one of `secrets` within 300 seconds of `now` (aware).
 
     `body` is what was received, byte for byte. Raises BadSignature for everything else, whatever it is.
@@ -100,24 +100,24 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[Secret], *
     timestamp = given.get("webhook-timestamp", "")
     signatures = given.get("webhook-signature", "")
     if max(len(webhook_id), len(timestamp), len(signatures)) > MAX_HEADER_BYTES:
-        raise BadSignature("a header is too long")
+        raise InvalidSignature("a header is too long")
     if not _ID.fullmatch(webhook_id):
-        raise BadSignature("webhook-id is missing or malformed")
+        raise InvalidSignature("webhook-id is missing or malformed")
     if not _TIMESTAMP.fullmatch(timestamp):
-        raise BadSignature("webhook-timestamp is missing or malformed")
+        raise InvalidSignature("webhook-timestamp is missing or malformed")
     if abs(now.timestamp() - int(timestamp)) > TOLERANCE_SECONDS:
-        raise BadSignature("it was signed too long ago or in the future")
+        raise InvalidSignature("it was signed too long ago or in the future")
     at = datetime.fromtimestamp(int(timestamp), UTC)
     candidates = [entry for entry in signatures.split() if _SIGNATURE.fullmatch(entry)]
     for secret in secrets:
         try:
             expected = sign(secret, id=webhook_id, at=at, body=body)["webhook-signature"]
         except UnicodeDecodeError:
-            raise BadSignature("its body is not UTF-8") from None
+            raise InvalidSignature("its body is not UTF-8") from None
         # Comparing the text, not the decoded bytes, leaves one spelling only of each signature.
         if any(hmac.compare_digest(expected, candidate) for candidate in candidates):
             return webhook_id
-    raise BadSignature("no signature fits")
+    raise InvalidSignature("no signature fits")
 
 
 def sign(secret: Secret, *, id: str, at: datetime, body: bytes) -> dict[str, str]:  # noqa: A002 - its name there
@@ -142,12 +142,12 @@ def verify_lambda(header: str | None, body: bytes, secrets: Sequence[Secret]) ->
     it has none. There is no time in it: a replay must be made harmless by the render id. Raises BadSignature.
     """
     if header is None or not _LAMBDA_SIGNATURE.fullmatch(header):
-        raise BadSignature("X-Remotion-Signature is missing or malformed")
+        raise InvalidSignature("X-Remotion-Signature is missing or malformed")
     for secret in secrets:
         expected = hmac.new(secret.text.encode(), body, hashlib.sha512).hexdigest()
         if hmac.compare_digest(f"sha512={expected}", header):
             return
-    raise BadSignature("no signature fits")
+    raise InvalidSignature("no signature fits")
 
 
 def read_video_event(body: bytes) -> VideoEvent:
@@ -155,7 +155,7 @@ def read_video_event(body: bytes) -> VideoEvent:
     event = _object(body)
     data = event.get("data")
     if not isinstance(data, dict):
-        raise BadEvent("`data` is missing")
+        raise InvalidEvent("`data` is missing")
     event_id = event.get("id")
     return VideoEvent(
         type=_word(event, "type"),
@@ -177,7 +177,7 @@ def read_render_event(body: bytes) -> RenderEvent:
             error = event.get("error")
             return RenderEvent(render_id, "failed", error=error if isinstance(error, str) else None)
         case _:
-            raise BadEvent("`status` is neither completed nor failed")
+            raise InvalidEvent("`status` is neither completed nor failed")
 
 
 def _lambda_event(event: dict[str, Any]) -> RenderEvent:
@@ -189,7 +189,7 @@ def _lambda_event(event: dict[str, Any]) -> RenderEvent:
         case "error" | "timeout" as ended:
             return RenderEvent(render_id, "failed", error=ended)
         case _:
-            raise BadEvent("`type` is neither success, error nor timeout")
+            raise InvalidEvent("`type` is neither success, error nor timeout")
 
 
 def check_vectors(path: Path) -> Iterator[tuple[str, bool, str]]:
@@ -224,11 +224,11 @@ def _outcome(secrets: list[str], headers: Mapping[str, str], body: bytes, now: d
     except ValueError:
         return "misconfigured"
     try:
-        verify(headers, body, parsed, now=now)
+        verify_signature(headers, body, parsed, now=now)
         read_video_event(body)
-    except BadSignature:
+    except InvalidSignature:
         return "reject"
-    except BadEvent:
+    except InvalidEvent:
         return "accept_signature_reject_payload"
     return "accept"
 
@@ -237,9 +237,9 @@ def _object(body: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
-        raise BadEvent("it is not JSON") from None
+        raise InvalidEvent("it is not JSON") from None
     if not isinstance(parsed, dict):
-        raise BadEvent("it is not a JSON object")
+        raise InvalidEvent("it is not a JSON object")
     return parsed
 
 
@@ -247,5 +247,5 @@ def _word(holder: Mapping[str, Any], name: str) -> str:
     """A text fit to be stored and shown: not empty, not endless, no control characters or half surrogates."""
     value = holder.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= 4096 or not value.isprintable():
-        raise BadEvent(f"`{name}` is missing or not a plain text")
+        raise InvalidEvent(f"`{name}` is missing or not a plain text")
     return value

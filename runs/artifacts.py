@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from graph.reviews import estimate
-from runs.production import Production
+from graph.review_content import estimate_usd
+from runs.services import Services
 from storage.orders import OrderRow
 
 
 async def artifacts_of(
-    production: Production, run_id: UUID, values: dict[str, Any], known: dict[str, Any] | None = None
+    services: Services, run_id: UUID, values: dict[str, Any], known: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The artifacts by kind, from the thread's values and the ledger, over those that were `known`."""
     made: dict[str, Any] = dict(known or {})
     if "ideas" in values:
         made["ideas"] = {key: values["ideas"][key] for key in ("title", "ideas")}
-        made["ideas"]["estimated_usd"] = str(estimate(values["ideas"]))
-    orders = await production.ledger.of_run(run_id)
+        made["ideas"]["estimated_usd"] = str(estimate_usd(values["ideas"]))
+    orders = await services.ledger.list_for_run(run_id)
     if clips := [_clip(order) for order in orders if order["kind"] == "clip"]:
         made["clip_manifest"] = {"clips": clips}
     if "film" in values:
@@ -47,14 +47,14 @@ def _clip(order: OrderRow) -> dict[str, Any]:
     return line
 
 
-def whereabouts(production: Production, order: OrderRow) -> dict[str, Any]:
+def lookup_url(services: Services, order: OrderRow) -> dict[str, Any]:
     """An order of unknown outcome, for a person who goes to look for it at the provider."""
-    provider = production.ledger.providers[order["kind"]]
+    provider = services.ledger.providers[order["kind"]]
     return {
         "order": order["key"],
         "kind": order["kind"],
         "provider": provider.name,
         "called_at": order["called_at"].isoformat() if order["called_at"] else None,
-        "look_at": provider.whereabouts(order["request"], key=order["key"]),
+        "look_at": provider.lookup_url(order["request"], key=order["key"]),
         "usd": float(order["amount_usd"]),
     }

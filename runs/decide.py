@@ -8,26 +8,26 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from agents.asking import clean
-from graph.reviews import EditError, edited
+from agents.structured import clean_text
+from graph.review_content import EditError, apply_edits
 from graph.state import Gate
 from providers.orders import ClipNote, digest_of
-from runs.errors import BudgetExceeded, GateNotOpen, Invalid, MayNotDecide, StaleReview
-from runs.look import find
-from runs.production import Production
-from runs.start import chosen
-from storage import decisions, keys
+from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
+from runs.queries import get_run
+from runs.services import Services
+from runs.start import resolve_project
+from storage import api_keys, decisions
 from storage import runs as table
-from storage.decisions import DecisionRow, Verdict
+from storage.decisions import DecisionRow, NewDecision
 from storage.runs import RunRow
 
 COMMENT_LIMIT = 4_000
 #: Seconds that a film must have at least.
-SHORTEST = 3
+MIN_FILM_SECONDS = 3
 
 
 async def decide(
-    production: Production,
+    services: Services,
     run_id: UUID,
     gate: Gate,
     *,
@@ -51,33 +51,33 @@ async def decide(
     same decision, whatever the gate shows by then; the door sees to it that it says the same. Raises MayNotDecide,
     RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound or Invalid.
     """
-    if not await keys.may_decide(production.db, decided_by):
-        raise MayNotDecide("This key may not decide: somebody whose key may has to.")
-    run = await find(production, run_id)
-    if request and (known := await decisions.by_request(production.db, run_id, decided_by, request)):
+    if not await api_keys.can_approve(services.db, decided_by):
+        raise ApprovalNotPermitted("This key may not decide: somebody whose key may has to.")
+    run = await get_run(services, run_id)
+    if request and (known := await decisions.find_by_idempotency_key(services.db, run_id, decided_by, request)):
         return known
     review = run["review"]
     if review is None or review["gate"] != gate:
-        raise await _not_open(production, run_id, gate)
+        raise await _not_open(services, run_id, gate)
     if digest is not None and digest != review["digest"]:
         raise StaleReview(
             f"What you saw is no longer what the {gate} gate shows: look at revision {review['revision']}.",
             digest=review["digest"],
             revision=review["revision"],
         )
-    comment, shown = clean(comment or "") or None, review["shown"]
-    wishes = Wishes(comment, edits, list(clips), {str(n): take for n, take in (takes or {}).items()})
+    comment, content = clean_text(comment or "") or None, review["content"]
+    wishes = DecisionContent(comment, edits, list(clips), {str(n): take for n, take in (takes or {}).items()})
     if keep is not None:
-        wishes = replace(wishes, edits=_kept(gate, verdict, shown, wishes, keep))
-    approved = _judged(gate, verdict, wishes, shown)
+        wishes = replace(wishes, edits=_kept(gate, verdict, content, wishes, keep))
+    approved = _judged(gate, verdict, wishes, content)
     if gate == "ideation" and verdict == "approve":
-        _still_a_film(production, run, approved)
+        _still_a_film(services, run, approved)
     if wishes.clips:
-        await _affordable(production, run, Decimal(shown["usd_per_clip"]) * len(wishes.clips))
-    row = await decisions.decide(
-        production.db,
+        await _affordable(services, run, Decimal(content["usd_per_clip"]) * len(wishes.clips))
+    row = await decisions.record_decision(
+        services.db,
         run_id,
-        Verdict(
+        NewDecision(
             gate=gate,
             revision=review["revision"],
             verdict=verdict,
@@ -93,24 +93,24 @@ async def decide(
         ),
     )
     if row is None:
-        raise await _not_open(production, run_id, gate)
-    production.wake.advance(str(run_id))
+        raise await _not_open(services, run_id, gate)
+    services.wakeups.advance(str(run_id))
     return row
 
 
-async def quote(production: Production, run_id: UUID, clips: Sequence[int]) -> dict[str, Any]:
+async def quote(services: Services, run_id: UUID, clips: Sequence[int]) -> dict[str, Any]:
     """What making these clips again would cost, and what is left under the run's cap. Spends and decides nothing."""
-    run = await find(production, run_id)
+    run = await get_run(services, run_id)
     review = run["review"]
     if review is None or review["gate"] != "publish":
-        raise await _not_open(production, run_id, "publish")
-    _known(clips, review["shown"])
-    usd, left = Decimal(review["shown"]["usd_per_clip"]) * len(set(clips)), await _left(production, run)
+        raise await _not_open(services, run_id, "publish")
+    _known(clips, review["content"])
+    usd, left = Decimal(review["content"]["usd_per_clip"]) * len(set(clips)), await _left(services, run)
     return {"usd": float(usd), "cap_left_usd": float(left), "fits": usd <= left}
 
 
 @dataclass(frozen=True)
-class Wishes:
+class DecisionContent:
     """What a reviewer wants beside yes and no."""
 
     comment: str | None
@@ -126,68 +126,72 @@ def verdict_of(approved: bool, comment: str | None) -> Literal["approve", "revis
     return "revise" if comment and comment.strip() else "reject"
 
 
-def _judged(gate: Gate, verdict: str, wishes: Wishes, shown: dict[str, Any]) -> dict[str, Any]:
+def _judged(gate: Gate, verdict: str, wishes: DecisionContent, content: dict[str, Any]) -> dict[str, Any]:
     """What is approved, once the wishes fit the gate, the verdict and what is shown. Raises Invalid."""
     comment, at_publish = wishes.comment, gate == "publish"
     if comment and len(comment) > COMMENT_LIMIT:
-        raise Invalid(f"The comment must have at most {COMMENT_LIMIT:,} characters.", field="comment")
+        raise InvalidRequest(f"The comment must have at most {COMMENT_LIMIT:,} characters.", field="comment")
     if (wishes.clips or wishes.takes) and not (at_publish and verdict == "revise"):
         field = "clips" if wishes.clips else "takes"
-        raise Invalid("Clips are chosen at the publish gate, when changes are requested.", field=field)
+        raise InvalidRequest("Clips are chosen at the publish gate, when changes are requested.", field=field)
     if wishes.edits is not None and not (verdict == "approve" or (at_publish and verdict == "revise")):
-        raise Invalid("Edits go with an approval: approve what you edited.", field="edits")
+        raise InvalidRequest("Edits go with an approval: approve what you edited.", field="edits")
     if at_publish:
-        _known([note["clip"] for note in wishes.clips], shown)
-        _takes_known(wishes.takes, shown)
+        _known([note["clip"] for note in wishes.clips], content)
+        _takes_known(wishes.takes, content)
     if verdict == "revise" and not (comment or wishes.clips or wishes.takes or wishes.edits):
-        raise Invalid("Say in a comment what should change.", field="comment")
+        raise InvalidRequest("Say in a comment what should change.", field="comment")
     try:
-        changed = edited(gate, shown, wishes.edits)
+        changed = apply_edits(gate, content, wishes.edits)
     except EditError as error:
-        raise Invalid(str(error), field="edits") from error
-    if at_publish and verdict == "approve" and changed["clips"] != shown["clips"]:
-        raise Invalid("Other text over a clip needs a new render: request changes instead.", field="edits")
-    return changed if verdict == "approve" else shown
+        raise InvalidRequest(str(error), field="edits") from error
+    if at_publish and verdict == "approve" and changed["clips"] != content["clips"]:
+        raise InvalidRequest("Other text over a clip needs a new render: request changes instead.", field="edits")
+    return changed if verdict == "approve" else content
 
 
-def _kept(gate: Gate, verdict: str, shown: dict[str, Any], wishes: Wishes, keep: Sequence[int]) -> list[Any]:
+def _kept(gate: Gate, verdict: str, content: dict[str, Any], wishes: DecisionContent, keep: Sequence[int]) -> list[Any]:
     """The ideas of these numbers, in this order."""
     if gate != "ideation" or verdict != "approve" or wishes.edits is not None:
-        raise Invalid("Ideas are kept with an approval at the ideation gate, and without edits.", field="keep")
-    ideas: list[Any] = shown["ideas"]
+        raise InvalidRequest("Ideas are kept with an approval at the ideation gate, and without edits.", field="keep")
+    ideas: list[Any] = content["ideas"]
     if not keep or len(set(keep)) != len(keep) or not all(1 <= number <= len(ideas) for number in keep):
-        raise Invalid(f"Name each idea to keep once, from 1 to {len(ideas)}.", field="keep")
+        raise InvalidRequest(f"Name each idea to keep once, from 1 to {len(ideas)}.", field="keep")
     return [ideas[number - 1] for number in keep]
 
 
-def _known(clips: Sequence[int], shown: dict[str, Any]) -> None:
-    numbers = [clip["clip"] for clip in shown["clips"]]
+def _known(clips: Sequence[int], content: dict[str, Any]) -> None:
+    numbers = [clip["clip"] for clip in content["clips"]]
     if strange := sorted(set(clips) - set(numbers)):
-        raise Invalid(f"The film has no clip {strange[0]}; it has {', '.join(map(str, numbers))}.", field="clips")
+        raise InvalidRequest(
+            f"The film has no clip {strange[0]}; it has {', '.join(map(str, numbers))}.", field="clips"
+        )
 
 
-def _takes_known(takes: Mapping[str, int], shown: dict[str, Any]) -> None:
-    made = {str(clip["clip"]): clip["takes"] for clip in shown["clips"]}
+def _takes_known(takes: Mapping[str, int], content: dict[str, Any]) -> None:
+    made = {str(clip["clip"]): clip["takes"] for clip in content["clips"]}
     for number, take in takes.items():
         if take not in made.get(number, []):
-            raise Invalid(f"There is no take {take} of clip {number}.", field="takes")
+            raise InvalidRequest(f"There is no take {take} of clip {number}.", field="takes")
 
 
-def _still_a_film(production: Production, run: RunRow, approved: dict[str, Any]) -> None:
-    project = chosen(production, run["project"], run["options"])
+def _still_a_film(services: Services, run: RunRow, approved: dict[str, Any]) -> None:
+    project = resolve_project(services, run["project"], run["options"])
     many = len(approved["ideas"])
     seconds = many * approved.get("seconds", project.clip_seconds) - (many - 1) * project.crossfade_seconds
-    if seconds < SHORTEST:
-        raise Invalid(f"The film would be {seconds:g} s long, and must be at least {SHORTEST} s.", field="edits")
+    if seconds < MIN_FILM_SECONDS:
+        raise InvalidRequest(
+            f"The film would be {seconds:g} s long, and must be at least {MIN_FILM_SECONDS} s.", field="edits"
+        )
 
 
-async def _left(production: Production, run: RunRow) -> Decimal:
-    costs = await table.costs(production.db, run["id"])
+async def _left(services: Services, run: RunRow) -> Decimal:
+    costs = await table.run_costs(services.db, run["id"])
     return run["cap_usd"] - costs["reserved"] - costs["spent"]
 
 
-async def _affordable(production: Production, run: RunRow, usd: Decimal) -> None:
-    left = await _left(production, run)
+async def _affordable(services: Services, run: RunRow, usd: Decimal) -> None:
+    left = await _left(services, run)
     if usd > left:
         raise BudgetExceeded(
             f"That would cost {usd:.2f} USD, and {left:.2f} USD are left under the run's cap.",
@@ -196,9 +200,9 @@ async def _affordable(production: Production, run: RunRow, usd: Decimal) -> None
         )
 
 
-async def _not_open(production: Production, run_id: UUID, gate: Gate) -> GateNotOpen:
-    run = await find(production, run_id)
-    made = await decisions.of_run(production.db, run_id)
+async def _not_open(services: Services, run_id: UUID, gate: Gate) -> GateNotOpen:
+    run = await get_run(services, run_id)
+    made = await decisions.list_decisions(services.db, run_id)
     last = made[-1] if made else None
     is_open = run["review"]["gate"] if run["review"] else None
     said = f"The {gate} gate is not open" + (

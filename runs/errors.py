@@ -40,7 +40,7 @@ class ArtifactNotFound(RunError):
     code = "artifact_not_found"
 
 
-class Invalid(RunError):
+class InvalidRequest(RunError):
     """What was sent does not fit; the message names the place."""
 
     code = "invalid_request"
@@ -64,37 +64,37 @@ class BudgetExceeded(RunError):
     code = "budget_exceeded"
 
 
-class MayNotDecide(RunError):
+class ApprovalNotPermitted(RunError):
     """This key was given without the right to decide."""
 
     code = "may_not_decide"
 
 
-class CodeUnknown(RunError):
+class ConfirmationNotFound(RunError):
     """No decision waits under that code here, or no longer."""
 
     code = "code_unknown"
 
 
-class LinkUnknown(RunError):
+class LinkNotFound(RunError):
     """The reviewer's link was not made here, or was altered on its way."""
 
     code = "link_unknown"
 
 
-class LinkOver(RunError):
+class LinkClosed(RunError):
     """The reviewer's link served its time: what it was for is decided, or its run has ended."""
 
     code = "link_over"
 
 
-class LinkExpired(LinkOver):
+class LinkExpired(LinkClosed):
     """The reviewer's link expired."""
 
     code = "link_expired"
 
 
-class LinkUsed(LinkOver):
+class LinkUsed(LinkClosed):
     """Somebody decided with this link already, and a link works once."""
 
     code = "link_used"

@@ -8,23 +8,23 @@ from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from agents.ideator import Idea
-from agents.shot_writer import shot_words, with_slate
-from graph.nodes.clips import offer_of
-from graph.reviews import EditError, edited
-from graph.state import Clip, ShownIdeas
+from agents.shot_writer import shot_prompt, with_correlation_tag
+from graph.nodes.clips import clip_offer
+from graph.review_content import EditError, apply_edits
+from graph.state import Clip, IdeasState
 from prompts.project import Project
-from runs.errors import Invalid, RevisionNotFound
-from runs.look import find
-from runs.production import Production
-from runs.start import NAMESPACE, chosen
+from runs.errors import InvalidRequest, RevisionNotFound
+from runs.queries import get_run
+from runs.services import Services
+from runs.start import NAMESPACE, resolve_project
 from storage import decisions
 from storage import runs as table
 from storage.orders import OrderRow
 from storage.runs import RunRow
 
 
-async def fork(
-    production: Production,
+async def fork_run(
+    services: Services,
     run_id: UUID,
     *,
     revision: int | None = None,
@@ -41,19 +41,19 @@ async def fork(
     `project` gives the same ideas another style, `edits` other ideas. A clip that would be ordered in the very same
     words was paid already and is used as it is. Raises RunNotFound, RevisionNotFound, ProjectNotFound or Invalid.
     """
-    source = await find(production, run_id)
-    shown = await _shown(production, run_id, revision)
+    source = await get_run(services, run_id)
+    content = await _shown(services, run_id, revision)
     try:
-        ideas = edited("ideation", {**shown, "make": list(range(1, len(shown["ideas"]) + 1))}, edits)["ideas"]
+        ideas = apply_edits("ideation", {**content, "make": list(range(1, len(content["ideas"]) + 1))}, edits)["ideas"]
     except EditError as error:
-        raise Invalid(str(error), field="edits") from error
+        raise InvalidRequest(str(error), field="edits") from error
     name = project or source["project"]
     wanted = {**(source["options"] if name == source["project"] else {}), **(options or {})}
-    spec = chosen(production, name, wanted)
-    seed = _seed(production, spec, shown["title"], ideas, await production.ledger.of_run(run_id))
+    spec = resolve_project(services, name, wanted)
+    seed = _seed(services, spec, content["title"], ideas, await services.ledger.list_for_run(run_id))
     new_id = uuid5(NAMESPACE, f"{started_by}:fork:{request_key}") if request_key else uuid4()
-    await table.start(
-        production.db,
+    await table.create_run(
+        services.db,
         new_id,
         project=name,
         brief=source["brief"],
@@ -65,22 +65,22 @@ async def fork(
         forked_from=run_id,
         seed=seed,
     )
-    production.wake.advance(str(new_id))
-    return await find(production, new_id)
+    services.wakeups.advance(str(new_id))
+    return await get_run(services, new_id)
 
 
-async def _shown(production: Production, run_id: UUID, revision: int | None) -> dict[str, Any]:
-    reviews = await decisions.reviews(production.db, run_id, "ideation")
-    known = {row["revision"]: row["shown"] for row in reviews}
+async def _shown(services: Services, run_id: UUID, revision: int | None) -> dict[str, Any]:
+    reviews = await decisions.list_review_comments(services.db, run_id, "ideation")
+    known = {row["revision"]: row["content"] for row in reviews}
     if not known or (revision is not None and revision not in known):
         there = ", ".join(map(str, sorted(known))) or "none yet"
         raise RevisionNotFound(f"The run has no such revision of its ideas; there are: {there}.")
-    shown: dict[str, Any] = known[max(known) if revision is None else revision]
-    return shown
+    content: dict[str, Any] = known[max(known) if revision is None else revision]
+    return content
 
 
 def _seed(
-    production: Production, spec: Project, title: str, ideas: list[dict[str, Any]], orders: list[OrderRow]
+    services: Services, spec: Project, title: str, ideas: list[dict[str, Any]], orders: list[OrderRow]
 ) -> dict[str, Any]:
     """What the thread begins with: the ideas, and the clips that need not be made."""
     paid = {
@@ -88,23 +88,23 @@ def _seed(
     }
     clips: dict[str, Clip] = {}
     for number, idea in enumerate(ideas, start=1):
-        order = paid.get(_would_be(production, spec, Idea.model_validate(idea)))
+        order = paid.get(_would_be(services, spec, Idea.model_validate(idea)))
         if order and order["result"]:
             result = order["result"]
             clips[str(number)] = Clip(shot=order["key"], take=0, digest=result["digest"], seconds=result["seconds"])
-    shown: ShownIdeas = {
+    content: IdeasState = {
         "title": title,
         "ideas": ideas,
         "make": [number for number in range(1, len(ideas) + 1) if str(number) not in clips],
-        **offer_of(production.video, spec.clip_seconds, spec.clip_size),
+        **clip_offer(services.video, spec.clip_seconds, spec.clip_size),
     }
     made = {number: {"0": clip["shot"]} for number, clip in clips.items()}
-    return {"ideas": shown, "clips": clips, "made": made}
+    return {"ideas": content, "clips": clips, "made": made}
 
 
-def _would_be(production: Production, spec: Project, idea: Idea) -> tuple[Any, ...]:
-    words = with_slate(shot_words(spec, idea), "-")
-    request = {"prompt": words, "seconds": spec.clip_seconds, "size": spec.clip_size, "model": production.video.model}
+def _would_be(services: Services, spec: Project, idea: Idea) -> tuple[Any, ...]:
+    words = with_correlation_tag(shot_prompt(spec, idea), "-")
+    request = {"prompt": words, "seconds": spec.clip_seconds, "size": spec.clip_size, "model": services.video.model}
     return _wording(request)
 
 

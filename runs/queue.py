@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
-from storage.pool import Pool
+from storage.database import Pool
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ class Queue:
         """The run may be able to go on."""
         self._unsent.put_nowait((RUNS, "advance", run_id))
 
-    def collect(self, order: str) -> None:
+    def reconcile(self, order: str) -> None:
         """There may be news of the order of this key."""
         queue = RENDERS if ":render:" in order else ORDERS
-        self._unsent.put_nowait((queue, "collect", order))
+        self._unsent.put_nowait((queue, "reconcile", order))
 
     @asynccontextmanager
     async def sending(self, pool: Pool) -> AsyncIterator[None]:

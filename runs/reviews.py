@@ -14,15 +14,15 @@ from typing_extensions import TypedDict  # pydantic reads them too, and needs th
 from graph.state import Gate
 from prompts.project import Deadline
 from providers.orders import ClipNote, digest_of
-from runs.look import find
-from runs.production import Production
+from runs.queries import get_run
+from runs.services import Services
 from storage import decisions, reviews
 from storage.decisions import DecisionRow
 from storage.reviews import ReviewRow
 from storage.runs import RunRow
 
 
-class Piece(TypedDict):
+class DiffPart(TypedDict):
     """A stretch of words that stayed, went or came."""
 
     op: Literal["same", "removed", "added"]
@@ -38,10 +38,10 @@ class Change(TypedDict):
     at: str
     before: Any
     after: Any
-    diff: list[Piece]
+    diff: list[DiffPart]
 
 
-class Decision(TypedDict):
+class ReviewDecision(TypedDict):
     """What was decided about a review, by whom and when."""
 
     number: int
@@ -62,58 +62,58 @@ class Review(TypedDict):
     gate: str
     revision: int
     digest: str
-    shown: dict[str, Any]
+    content: dict[str, Any]
     opened_at: datetime
     due_at: datetime | None
     on_due: str | None
     open: bool
-    decision: Decision | None
+    decision: ReviewDecision | None
     changes: list[Change]
 
 
-async def of_run(production: Production, run_id: UUID) -> list[Review]:
+async def list_reviews(services: Services, run_id: UUID) -> list[Review]:
     """Every review so far, in the order in which they were opened. Raises RunNotFound."""
-    run = await find(production, run_id)
+    run = await get_run(services, run_id)
     now_open = run["review"] and (run["review"]["gate"], run["review"]["revision"])
-    made = {(row["gate"], row["revision"]): row for row in await decisions.of_run(production.db, run_id)}
+    made = {(row["gate"], row["revision"]): row for row in await decisions.list_decisions(services.db, run_id)}
     listed, last = [], dict[str, Any]()
-    for row in await reviews.opened(production.db, run_id):
-        place, shown = (row["gate"], row["revision"]), row["shown"]
+    for row in await reviews.list_reviews(services.db, run_id):
+        place, content = (row["gate"], row["revision"]), row["content"]
         before = last.get(row["gate"])
-        due_at, on_due = _due(production, run, row)
+        due_at, on_due = _due(services, run, row)
         listed.append(
             Review(
                 gate=row["gate"],
                 revision=row["revision"],
                 digest=row["digest"],
-                shown=shown,
+                content=content,
                 opened_at=row["opened_at"],
                 due_at=due_at,
                 on_due=on_due,
                 open=place == now_open,
                 decision=_decision(made[place]) if place in made else None,
-                changes=[] if before is None else changes(before, shown),
+                changes=[] if before is None else diff_values(before, content),
             )
         )
-        last[row["gate"]] = shown
+        last[row["gate"]] = content
     return listed
 
 
-def deadline_of(production: Production, project: str, gate: str) -> Deadline | None:
+def deadline_of(services: Services, project: str, gate: str) -> Deadline | None:
     """When reviews of this gate are due, if the project says so."""
-    found = production.projects.get(project)
+    found = services.projects.get(project)
     return found.gates.get(cast("Gate", gate)) if found else None
 
 
-def _due(production: Production, run: RunRow, row: ReviewRow) -> tuple[datetime | None, str | None]:
-    deadline = deadline_of(production, run["project"], row["gate"])
+def _due(services: Services, run: RunRow, row: ReviewRow) -> tuple[datetime | None, str | None]:
+    deadline = deadline_of(services, run["project"], row["gate"])
     if row["just_opened"] and row["due_at"] is None and deadline:
         return row["opened_at"] + timedelta(hours=deadline.due_hours), deadline.on_due
     return row["due_at"], row["on_due"]
 
 
-def _decision(row: DecisionRow) -> Decision:
-    return Decision(
+def _decision(row: DecisionRow) -> ReviewDecision:
+    return ReviewDecision(
         number=row["number"],
         verdict=row["verdict"],
         comment=row["comment"],
@@ -127,7 +127,7 @@ def _decision(row: DecisionRow) -> Decision:
     )
 
 
-def changes(before: Any, after: Any, at: str = "") -> list[Change]:
+def diff_values(before: Any, after: Any, at: str = "") -> list[Change]:
     """What is different between two JSON values, place by place; empty when they are the same."""
     if before == after:
         return []
@@ -135,10 +135,12 @@ def changes(before: Any, after: Any, at: str = "") -> list[Change]:
         return [
             change
             for key in dict.fromkeys((*before, *after))
-            for change in changes(before.get(key), after.get(key), f"{at}.{key}".lstrip("."))
+            for change in diff_values(before.get(key), after.get(key), f"{at}.{key}".lstrip("."))
         ]
     if _is_list_of_objects(before) and _is_list_of_objects(after):
-        return [change for old, new, place in _paired(before, after) for change in changes(old, new, f"{at}.{place}")]
+        return [
+            change for old, new, place in _paired(before, after) for change in diff_values(old, new, f"{at}.{place}")
+        ]
     return [Change(at=at, before=before, after=after, diff=_words(_text(before), _text(after)))]
 
 
@@ -170,15 +172,15 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _words(before: str, after: str) -> list[Piece]:
+def _words(before: str, after: str) -> list[DiffPart]:
     old, new = (re.findall(r"\S+\s*|\s+", text) for text in (before, after))
     pieces = []
     for op, i, i_end, j, j_end in SequenceMatcher(None, old, new, False).get_opcodes():
         if op == "equal":
-            pieces.append(Piece(op="same", text="".join(old[i:i_end])))
+            pieces.append(DiffPart(op="same", text="".join(old[i:i_end])))
             continue
         if i < i_end:
-            pieces.append(Piece(op="removed", text="".join(old[i:i_end])))
+            pieces.append(DiffPart(op="removed", text="".join(old[i:i_end])))
         if j < j_end:
-            pieces.append(Piece(op="added", text="".join(new[j:j_end])))
+            pieces.append(DiffPart(op="added", text="".join(new[j:j_end])))
     return pieces

@@ -12,12 +12,12 @@ from functools import partial
 from procrastinate.jobs import Status
 
 from runs.advance import advance
-from runs.collect import collect
-from runs.notice import send_due
-from runs.production import Production
+from runs.notifications import send_due_notifications
 from runs.queue import ORDERS, RENDERS, RUNS, Queue
+from runs.reconcile import reconcile_order
+from runs.services import Services
 from runs.sweep import sweep
-from storage.pool import DatabaseAway
+from storage.database import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -31,29 +31,29 @@ GRACE = 10.0
 
 
 @asynccontextmanager
-async def working(production: Production, queue: Queue) -> AsyncIterator[None]:
+async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
     """Work while the block runs. Leaving it lets runs come to their next superstep and jobs
     under way finish, for `GRACE` seconds at most; what is left then is taken up by another worker."""
 
     @queue.app.task(name="advance")
     async def _advance(about: str) -> None:
-        await advance(production, about)
+        await advance(services, about)
 
-    @queue.app.task(name="collect")
-    async def _collect(about: str) -> None:
-        await collect(production, about)
+    @queue.app.task(name="reconcile")
+    async def _reconcile(about: str) -> None:
+        await reconcile_order(services, about)
 
     work = [
         asyncio.create_task(_again_and_again(partial(_serve, queue, name, many), pause=1.0))
         for name, many in CONCURRENCY.items()
     ]
-    work.append(asyncio.create_task(_again_and_again(lambda: sweep(production), pause=SWEEP_EVERY)))
+    work.append(asyncio.create_task(_again_and_again(lambda: sweep(services), pause=SWEEP_EVERY)))
     work.append(asyncio.create_task(_again_and_again(lambda: _tidy(queue), pause=TIDY_EVERY)))
-    work.append(asyncio.create_task(_again_and_again(lambda: send_due(production), pause=SEND_EVERY)))
+    work.append(asyncio.create_task(_again_and_again(lambda: send_due_notifications(services), pause=SEND_EVERY)))
     try:
         yield
     finally:
-        production.draining.request_drain("the process was asked to stop")
+        services.draining.request_drain("the process was asked to stop")
         for task in work:
             task.cancel()
         await asyncio.wait(work)
@@ -84,7 +84,7 @@ async def _again_and_again(work: Callable[[], Awaitable[object]], *, pause: floa
             await work()
         except Exception as error:
             # Procrastinate lays an error of its own around that of the database.
-            away = next((each for each in (error, error.__cause__) if isinstance(each, DatabaseAway)), None)
+            away = next((each for each in (error, error.__cause__) if isinstance(each, DatabaseUnavailable)), None)
             if away is None:
                 log.exception("work was interrupted; it goes on in %.0f s", pause)
             else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from providers.orders import Order
-from storage.pool import Connection
+from storage.database import Connection
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ group by run.id
 """
 
 
-async def refusal(conn: Connection, caps: Caps, orders: Sequence[Order]) -> dict[str, str] | None:
+async def check_admission(conn: Connection, caps: Caps, orders: Sequence[Order]) -> dict[str, str] | None:
     """Why these orders of one run must not be placed, as a code and a sentence; None if they may.
 
     Hold `CAPS_LOCK` until what is admitted is written down.
@@ -86,12 +86,12 @@ async def refusal(conn: Connection, caps: Caps, orders: Sequence[Order]) -> dict
     return None
 
 
-async def cancelled(conn: Connection, run_id: str) -> bool:
+async def is_cancelled(conn: Connection, run_id: str) -> bool:
     """Whether a person cancelled the run."""
     return await (await conn.execute(CANCELLED, (run_id,))).fetchone() is not None
 
 
-async def used_up(conn: Connection, run_id: str) -> bool:
+async def is_budget_exhausted(conn: Connection, run_id: str) -> bool:
     """Whether a run has spent and promised all of its cap."""
     row = await (await conn.execute(COMMITTED, {"run_id": run_id})).fetchone()
     return row is not None and bool(row["run"] >= row["run_cap"])

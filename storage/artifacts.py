@@ -20,7 +20,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from psycopg.types.json import Jsonb
 
 from providers.base import ArtifactChanged, ArtifactMissing, Files, Unavailable
-from storage.pool import Database
+from storage.database import Database
 
 CHUNK = 1024 * 1024
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -59,7 +59,7 @@ class Artifacts(Files):
             self._folder = Path(str(store).removeprefix("file://")).expanduser().resolve()
             self._store = LocalStore(self._folder, mkdir=True)
 
-    async def keep(self, path: Path, *, kind: str, media_type: str, facts: Mapping[str, Any]) -> str:
+    async def store(self, path: Path, *, kind: str, media_type: str, facts: Mapping[str, Any]) -> str:
         """Copy the file at `path` into the store and return its digest; `path` stays. Safe to repeat.
 
         A row never stands without its file. Of a file that is kept already the first row stays. Raises
@@ -77,7 +77,7 @@ class Artifacts(Files):
         )
         return digest
 
-    async def local(self, digest: str) -> Path:
+    async def local_path(self, digest: str) -> Path:
         """See Files. The path lies in the store itself or in the cache: it is to be read, never changed.
 
         Raises Unavailable, too, when the store cannot be reached.
@@ -95,7 +95,7 @@ class Artifacts(Files):
             raise ArtifactChanged(digest)
         return path
 
-    async def row(self, digest: str) -> Artifact | None:
+    async def find(self, digest: str) -> Artifact | None:
         """What is known of the file, or None."""
         row = await self._db.fetch_one(
             "select digest, kind, media_type, size_bytes, facts, created_at from artifacts where digest = %s",
@@ -105,7 +105,7 @@ class Artifacts(Files):
 
     async def size(self, digest: str) -> int:
         """Its size in bytes. Raises ArtifactMissing."""
-        row = await self.row(digest)
+        row = await self.find(digest)
         if row is None:
             raise ArtifactMissing(digest)
         return row.size_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TypedDict
 
-from storage.pool import Database
+from storage.database import Database
 
 
 class DayCosts(TypedDict):
@@ -15,7 +15,7 @@ class DayCosts(TypedDict):
     spent: Decimal
 
 
-async def today(db: Database) -> DayCosts:
+async def day_costs(db: Database) -> DayCosts:
     """What was ordered since midnight (UTC): reserved and not settled, and spent."""
     row = await db.fetch_one(
         """select coalesce(sum(amount_usd) filter (where state in ('reserved', 'submitted', 'unknown')), 0) as reserved,

@@ -12,9 +12,9 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from providers.orders import ClipNote, digest_of
-from storage.events import record
-from storage.pool import Database
-from storage.runs import LOST_WAKE_UP
+from storage.database import Database
+from storage.events import record_event
+from storage.runs import WAKEUP_TIMEOUT
 
 
 class DecisionRow(TypedDict):
@@ -40,7 +40,7 @@ class DecisionRow(TypedDict):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class NewDecision:
     """A decision as it is given: for the review of `gate` numbered `revision`, which showed `seen_digest`.
 
     `request` is the Idempotency-Key that it came with.
@@ -91,7 +91,7 @@ def hash_of(row: Mapping[str, Any], *, empty: Collection[str] = ()) -> str:
     return digest_of(said)
 
 
-async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | None:
+async def record_decision(db: Database, run_id: UUID, verdict: NewDecision) -> DecisionRow | None:
     """Keep the decision and close the gate. None if that review is not open, or not what was seen, any more.
 
     A decision that was kept for the same request already is the one. Of any number who decide at once, one gets the
@@ -112,7 +112,7 @@ async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | 
         await conn.execute(
             "update runs set status = 'running', review = null, updated_at = now(), next_look_at = now() + %s"
             " where id = %s",
-            (LOST_WAKE_UP, run_id),
+            (WAKEUP_TIMEOUT, run_id),
         )
         payload = {
             "number": row["number"],
@@ -123,16 +123,16 @@ async def decide(db: Database, run_id: UUID, verdict: Verdict) -> DecisionRow | 
             "decided_by": row["decided_by"],
             "hash": row["hash"],
         }
-        await record(conn, source=verdict.channel, kind="decision.made", run_id=run_id, payload=payload)
+        await record_event(conn, source=verdict.channel, kind="decision.recorded", run_id=run_id, payload=payload)
     return row
 
 
-async def by_request(db: Database, run_id: UUID, decided_by: str, request: str) -> DecisionRow | None:
+async def find_by_idempotency_key(db: Database, run_id: UUID, decided_by: str, request: str) -> DecisionRow | None:
     """The decision about this run that came with this Idempotency-Key of this one, if there is one."""
     return cast("DecisionRow | None", await db.fetch_one(BY_REQUEST, (run_id, decided_by, request)))
 
 
-async def _append(conn: AsyncConnection[dict[str, Any]], run_id: UUID, verdict: Verdict) -> DecisionRow:
+async def _append(conn: AsyncConnection[dict[str, Any]], run_id: UUID, verdict: NewDecision) -> DecisionRow:
     await conn.execute(CHAIN_LOCK)
     last = await (await conn.execute("select number, hash from decisions order by number desc limit 1")).fetchone()
     row: dict[str, Any] = {
@@ -153,16 +153,16 @@ def _json(value: Any) -> Jsonb | None:
     return None if value is None else Jsonb(value)
 
 
-async def of_run(db: Database, run_id: UUID | str) -> list[DecisionRow]:
+async def list_decisions(db: Database, run_id: UUID | str) -> list[DecisionRow]:
     """Every decision about a run, oldest first."""
     rows = await db.fetch_all("select * from decisions where run_id = %s order by number", (run_id,))
     return [DecisionRow(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
 
 
-async def reviews(db: Database, run_id: UUID | str, gate: str) -> list[dict[str, Any]]:
-    """What this gate showed so far, oldest first: `revision`, `shown`, and the `comment` it got."""
+async def list_review_comments(db: Database, run_id: UUID | str, gate: str) -> list[dict[str, Any]]:
+    """What this gate showed so far, oldest first: `revision`, `content`, and the `comment` it got."""
     return await db.fetch_all(
-        """select (payload ->> 'revision')::int as revision, payload -> 'shown' as shown, decisions.comment
+        """select (payload ->> 'revision')::int as revision, payload -> 'content' as content, decisions.comment
         from events left join decisions on decisions.run_id = events.run_id and decisions.gate = %(gate)s
              and decisions.revision = (payload ->> 'revision')::int
         where events.run_id = %(run_id)s and kind = 'review.opened' and payload ->> 'gate' = %(gate)s order by seq""",
@@ -170,7 +170,7 @@ async def reviews(db: Database, run_id: UUID | str, gate: str) -> list[dict[str,
     )
 
 
-async def verify(db: Database) -> list[str]:
+async def verify_chain(db: Database) -> list[str]:
     """Every fault of the chain, a sentence each; empty if no row was changed, removed, added or moved.
 
     The feed of each run keeps the hash of every decision too: a chain that was cut off at its end does not agree
@@ -190,7 +190,7 @@ async def verify(db: Database) -> list[str]:
     hashes = {row["number"]: row["hash"] for row in rows}
     told = await db.fetch_all(
         "select (payload ->> 'number')::bigint as number, payload ->> 'hash' as hash from events"
-        " where kind = 'decision.made' order by number"
+        " where kind = 'decision.recorded' order by number"
     )
     for row in told:
         if row["number"] not in hashes:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from storage.pool import Database
+from storage.database import Database
 
 
 class Event(TypedDict):
@@ -36,7 +36,7 @@ returning id
 """
 
 
-async def record(
+async def record_event(
     conn: AsyncConnection[Any],
     *,
     source: str,
@@ -61,7 +61,7 @@ async def record(
     return await cursor.fetchone() is not None
 
 
-async def feed(db: Database, run_id: UUID | str, *, after: int = 0, limit: int = 500) -> list[Event]:
+async def list_events(db: Database, run_id: UUID | str, *, after: int = 0, limit: int = 500) -> list[Event]:
     """The events of a run numbered above `after`, in order."""
     rows = await db.fetch_all(
         "select seq, kind, source, subject, payload, created_at from events"
@@ -71,7 +71,7 @@ async def feed(db: Database, run_id: UUID | str, *, after: int = 0, limit: int =
     return [Event(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
 
 
-async def last(db: Database, run_id: UUID | str, kind: str) -> Event | None:
+async def last_event(db: Database, run_id: UUID | str, kind: str) -> Event | None:
     """The newest event of this kind that a run has."""
     row = await db.fetch_one(
         "select seq, kind, source, subject, payload, created_at from events where run_id = %s and kind = %s"

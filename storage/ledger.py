@@ -13,21 +13,21 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from providers.base import NotSent, OutcomeUnknown, Provider, Refused
-from providers.orders import Answer, Order
-from storage.admission import CANCELLED_FIRST, CAPS_LOCK, Caps, cancelled, refusal, used_up
-from storage.events import record
+from providers.orders import ModelAnswer, Order
+from storage.admission import CANCELLED_FIRST, CAPS_LOCK, Caps, check_admission, is_budget_exhausted, is_cancelled
+from storage.database import Connection, Database
+from storage.events import record_event
+from storage.failpoints import hit
 from storage.orders import Orders
-from storage.points import reached
-from storage.pool import Connection, Database
 
 #: How long an order that was called or placed rests before somebody looks after it.
-FIRST_LOOK = timedelta(seconds=1)
+FIRST_POLL_DELAY = timedelta(seconds=1)
 #: How often an order that did not arrive is placed again before it counts as failed.
-TRIES = 8
+MAX_SUBMIT_ATTEMPTS = 8
 #: An order of unknown outcome is looked for this often.
-LATE_LOOK = timedelta(minutes=1)
+UNKNOWN_POLL_INTERVAL = timedelta(minutes=1)
 #: A claim is used within so many seconds, or not at all.
-STALE = 5.0
+CLAIM_TIMEOUT_SECONDS = 5.0
 
 
 INSERT = """
@@ -81,7 +81,7 @@ class Ledger(Orders):
                     (provider.name, kind, bare),
                 )
 
-    async def once(self, order: Order) -> None:
+    async def place_once(self, order: Order) -> None:
         """Place the order, at most once for its key. See `graph.ports.Ledger`."""
         await self.reserve([order])
         await self.place(order.key)
@@ -95,7 +95,7 @@ class Ledger(Orders):
             )
             known = {row["key"] for row in await cursor.fetchall()}
             new = [order for order in orders if order.key not in known]
-            refused = await refusal(conn, self.caps, new) if new else None
+            refused = await check_admission(conn, self.caps, new) if new else None
             for order in new:
                 await self._write_down(conn, order, refused)
 
@@ -110,23 +110,23 @@ class Ledger(Orders):
             "approval": order.approval.decision if order.approval and not refused else None,
             "state": "failed" if refused else "reserved",
             "result": Jsonb(refused) if refused else None,
-            "look": FIRST_LOOK,
+            "look": FIRST_POLL_DELAY,
         }
         await conn.execute(INSERT, values)
         kind = "order.refused" if refused else "order.reserved"
         said = refused or {"usd": str(order.amount_usd)}
-        await record(conn, source="ledger", kind=kind, run_id=order.run_id, subject=order.key, payload=said)
+        await record_event(conn, source="ledger", kind=kind, run_id=order.run_id, subject=order.key, payload=said)
 
     async def place(self, key: str) -> None:
         """Make the one call of a reserved order, if nobody has; whatever comes of it is written down."""
         asked_at = time.monotonic()
-        claimed = await self.db.fetch_one(CLAIM, {"key": key, "look": FIRST_LOOK, "names": self._names()})
+        claimed = await self.db.fetch_one(CLAIM, {"key": key, "look": FIRST_POLL_DELAY, "names": self._names()})
         if claimed is None:
             await self._move(GIVE_BACK, key, "order.refused", CANCELLED_FIRST, result=Jsonb(CANCELLED_FIRST))
             return
         provider = self.providers[claimed["kind"]]
-        reached("submit.before")
-        if time.monotonic() - asked_at > STALE:
+        hit("submit.before")
+        if time.monotonic() - asked_at > CLAIM_TIMEOUT_SECONDS:
             # This process was frozen since it claimed: what others made of the order meanwhile, it cannot know.
             await self._not_sent(key, claimed["looks"], NotSent("frozen", "The order was put off by a frozen process."))
             return
@@ -137,9 +137,9 @@ class Ledger(Orders):
         except Refused as error:
             await self.fail(key, error.code, error.message)
         except OutcomeUnknown as error:
-            await self._note(key, "order.outcome_unknown", {"code": error.code, "message": error.message})
+            await self._note(key, "order.submit_timed_out", {"code": error.code, "message": error.message})
         else:
-            reached("submit.after")
+            hit("submit.after")
             if not await self.bind(key, task_id):
                 # A person has called it not made meanwhile: it was, and is charged for.
                 await self.report_duplicates(key, [task_id])
@@ -149,7 +149,7 @@ class Ledger(Orders):
         return Jsonb({kind: provider.name for kind, provider in self.providers.items()})
 
     async def _not_sent(self, key: str, looks: int, error: NotSent) -> None:
-        if looks + 1 >= TRIES:
+        if looks + 1 >= MAX_SUBMIT_ATTEMPTS:
             await self.fail(key, error.code, error.message)
             return
         await self.db.execute(
@@ -169,11 +169,11 @@ class Ledger(Orders):
             "order.submitted",
             {"task_id": task_id},
             task_id=task_id,
-            look=FIRST_LOOK,
+            look=FIRST_POLL_DELAY,
         )
         if moved:
             return True
-        row = await self.row(key)
+        row = await self.get(key)
         return row is not None and row["task_id"] == task_id
 
     async def settle(self, key: str, result: Mapping[str, Any]) -> bool:
@@ -204,7 +204,7 @@ class Ledger(Orders):
             charged=charged,
         )
 
-    async def lose(self, key: str) -> bool:
+    async def mark_unknown(self, key: str) -> bool:
         """Call the outcome of an order unknown that was called and cannot be found, or never ends: a person has to say.
 
         It is looked after all the same, now and then: what turns up late still counts.
@@ -213,9 +213,9 @@ class Ledger(Orders):
             "update orders set state = 'unknown', next_look_at = now() + %(look)s"
             " where key = %(key)s and state in ('reserved', 'submitted')",
             key,
-            "order.unknown",
+            "order.outcome_unknown",
             {},
-            look=LATE_LOOK,
+            look=UNKNOWN_POLL_INTERVAL,
         )
 
     async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], *, by: str, channel: str) -> list[str]:
@@ -233,7 +233,9 @@ class Ledger(Orders):
             closed = [str(row["key"]) for row in await cursor.fetchall()]
             for key in closed:
                 payload = {**said, "by": by}
-                await record(conn, source=channel, kind="order.failed", run_id=run_id, subject=key, payload=payload)
+                await record_event(
+                    conn, source=channel, kind="order.failed", run_id=run_id, subject=key, payload=payload
+                )
         return closed
 
     async def report_duplicates(self, key: str, task_ids: Sequence[str]) -> None:
@@ -243,7 +245,7 @@ class Ledger(Orders):
             if row is None:
                 return
             for task_id in task_ids:
-                await record(
+                await record_event(
                     conn,
                     source="ledger",
                     external_id=f"duplicate:{row['provider']}:{task_id}",
@@ -253,20 +255,22 @@ class Ledger(Orders):
                     payload={"task_id": task_id},
                 )
 
-    async def answer(self, key: str, run_id: str | None, ask: Callable[[], Awaitable[Answer[Any]]]) -> dict[str, Any]:
+    async def cached_answer(
+        self, key: str, run_id: str | None, ask: Callable[[], Awaitable[ModelAnswer[Any]]]
+    ) -> dict[str, Any]:
         """A model's answer, asked for once and kept. See `graph.ports.Ledger`.
 
         A model server knows no ids to look up: an answer that was lost with its process is asked for again, and
         its tokens are paid again. It is the one thing that is. Once a run's cap is used up nothing is asked.
         """
-        known = await self.row(key)
+        known = await self.get(key)
         if known and known["state"] == "settled":
             return known["result"] or {}
         if not known:
             await self._reserve_answer(key, run_id)
-        reached("answer.before")
+        hit("answer.before")
         answer = await ask()
-        reached("answer.after")
+        hit("answer.after")
         usd = self.usd_of_tokens(answer.input_tokens, answer.output_tokens)
         value: BaseModel = answer.value
         # The first answer counts, also for a process that was frozen while it asked; what all cost is added up.
@@ -279,7 +283,7 @@ class Ledger(Orders):
         kept: dict[str, Any] = row["result"]
         return kept
 
-    async def spent(self, key: str, input_tokens: int, output_tokens: int) -> None:
+    async def record_usage(self, key: str, input_tokens: int, output_tokens: int) -> None:
         """Write down the tokens of a message in a talk, which belongs to no run."""
         await self.db.execute(
             "insert into orders (key, kind, provider, request, amount_usd, spent_usd, state, called_at, settled_at)"
@@ -289,9 +293,9 @@ class Ledger(Orders):
 
     async def _reserve_answer(self, key: str, run_id: str | None) -> None:
         async with self.db.transaction() as conn:
-            if run_id and await cancelled(conn, run_id):
+            if run_id and await is_cancelled(conn, run_id):
                 raise Refused("cancelled", "The run was cancelled before this was asked.")
-            if run_id and self.usd_of_tokens(1, 1) and await used_up(conn, run_id):
+            if run_id and self.usd_of_tokens(1, 1) and await is_budget_exhausted(conn, run_id):
                 raise Refused("budget_exceeded", "The run's cap is used up, and asking a model costs, too.")
             await conn.execute(
                 "insert into orders (key, run_id, kind, provider, request, amount_usd, called_at)"
@@ -306,7 +310,7 @@ class Ledger(Orders):
             row = await cursor.fetchone()
             if row is None:
                 return False
-            await record(conn, source="ledger", kind=kind, run_id=row["run_id"], subject=key, payload=said)
+            await record_event(conn, source="ledger", kind=kind, run_id=row["run_id"], subject=key, payload=said)
             await conn.execute("update runs set next_look_at = now() where id = %s", (row["run_id"],))
         return True
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from storage.events import record
-from storage.pool import Database
+from storage.database import Database
+from storage.events import record_event
 
 
-async def note(db: Database, run_id: UUID, *, source: str, nonce: str, said: dict[str, Any]) -> None:
+async def record_link_created(db: Database, run_id: UUID, *, source: str, nonce: str, said: dict[str, Any]) -> None:
     """Write down that a link was made, by whom and for what."""
     async with db.transaction() as conn:
-        await record(conn, source=source, kind="link.made", run_id=run_id, external_id=f"link:{nonce}", payload=said)
+        await record_event(
+            conn, source=source, kind="link.created", run_id=run_id, external_id=f"link:{nonce}", payload=said
+        )

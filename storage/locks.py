@@ -16,7 +16,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
-from storage.pool import Params
+from storage.database import Params
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ select set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalive
 """
 
 
-class Busy(Exception):
+class LockBusy(Exception):
     """Another process or task holds it."""
 
 
@@ -120,11 +120,11 @@ class Locks:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
         if name in self._holders:
-            raise Busy(name)
+            raise LockBusy(name)
         holder = self._holders[name] = _Holder(task, task.cancelling())
         try:
             if not await self._try(name):
-                raise Busy(name)
+                raise LockBusy(name)
             try:
                 yield
             finally:

@@ -16,17 +16,17 @@ from uuid import uuid4
 from providers.base import (
     ArtifactChanged,
     ArtifactMissing,
-    Done,
     Failed,
     Files,
-    Missing,
+    NotFound,
     NotSent,
     OutcomeUnknown,
     Provider,
     Refused,
+    Succeeded,
     Unavailable,
 )
-from providers.orders import Answer, Order, OrderState, Standing, Wishes
+from providers.orders import ModelAnswer, Order, OrderState, OrderStatus, RetryOptions
 
 E = TypeVar("E")
 
@@ -48,7 +48,7 @@ class MemoryFiles(Files):
         await asyncio.to_thread(shutil.move, path, self._folder / digest)
         return digest
 
-    async def local(self, digest: str) -> Path:
+    async def local_path(self, digest: str) -> Path:
         """See Files."""
         path = self._folder / digest
         try:
@@ -78,9 +78,11 @@ class _Kept:
     hands: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> OrderStatus:
         order = self.order
-        return Standing(order.key, order.kind, self.state, order.amount_usd, self.task_id, self.result, self.settled_at)
+        return OrderStatus(
+            order.key, order.kind, self.state, order.amount_usd, self.task_id, self.result, self.settled_at
+        )
 
 
 class MemoryLedger:
@@ -113,7 +115,7 @@ class MemoryLedger:
                 _fail(each, "not_approved", f"Nobody approved this {each.order.kind} here, so it is not ordered.")
         self._orders |= {each.order.key: each for each in new}
 
-    async def once(self, order: Order) -> None:
+    async def place_once(self, order: Order) -> None:
         """Place the order, at most once for its key, if it was approved in Studio."""
         await self.reserve([order])
         kept = self._orders[order.key]
@@ -121,14 +123,16 @@ class MemoryLedger:
             if kept.state == "reserved" and kept.called_at is None:
                 await self._place(kept)
 
-    async def answer(self, key: str, run_id: str, ask: Callable[[], Awaitable[Answer[Any]]]) -> dict[str, Any]:
+    async def cached_answer(
+        self, key: str, run_id: str, ask: Callable[[], Awaitable[ModelAnswer[Any]]]
+    ) -> dict[str, Any]:
         """A model's answer, asked for once and kept."""
         if key not in self._answers:
             answer = await ask()
             self._answers[key] = answer.value.model_dump(mode="json")
         return self._answers[key]
 
-    async def standing(self, keys: Sequence[str]) -> dict[str, Standing]:
+    async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         """How these orders stand, after a look at those that are not over."""
         kept = [self._orders[key] for key in keys if key in self._orders]
         await asyncio.gather(*map(self._bring_on, kept))
@@ -159,30 +163,30 @@ class MemoryLedger:
     async def _find(self, kept: _Kept, called_at: datetime) -> None:
         provider, order = self._hired[kept.order.kind].provider, kept.order
         try:
-            found = await provider.find(order.request, key=order.key, since=called_at)
+            found = await provider.lookup(order.request, key=order.key, since=called_at)
         except Unavailable:
             return
         bound = {each.task_id for each in self._orders.values() if each.order.kind == order.kind}
         unbound = [task_id for task_id in found if task_id not in bound]
         if unbound:
             kept.task_id, kept.state = unbound[0], "submitted"
-        elif datetime.now(UTC) - called_at > provider.patience:
+        elif datetime.now(UTC) - called_at > provider.lookup_window:
             kept.state = "unknown"
 
     async def _look(self, kept: _Kept) -> None:
         provider, order = self._hired[kept.order.kind].provider, kept.order
         async with self._folder() as into:
             try:
-                state = await provider.look(kept.task_id or "", order.request, into=into, progress=_untold)
+                state = await provider.poll(kept.task_id or "", order.request, into=into, progress=_untold)
             except Unavailable:
                 return
             match state:
                 case Failed(code, message, charged):
                     _fail(kept, code, message, charged=charged)
-                case Done(file=file, facts=facts):
+                case Succeeded(file=file, facts=facts):
                     digest = {"digest": await self._files.keep(file)} if file is not None else {}
                     kept.result, kept.state, kept.settled_at = {**facts, **digest}, "settled", datetime.now(UTC)
-                case Missing():
+                case NotFound():
                     _fail(kept, "video_lost", "The sandbox does not know it any more.")
 
     @asynccontextmanager
@@ -210,15 +214,15 @@ class MemoryInbox(Generic[E]):
         """A gate was answered."""
         self._reviews.setdefault((run_id, gate), []).append(review)
 
-    async def asked_again(self, run_id: str, since: datetime) -> bool:
+    async def retry_requested_since(self, run_id: str, since: datetime) -> bool:
         """Whether a person asked to try the run again after that."""
         return run_id in self._retried and self._retried[run_id] > since
 
-    async def wishes(self, run_id: str) -> Wishes:
+    async def retry_options(self, run_id: str) -> RetryOptions:
         """What the person wanted done differently: here nobody can say."""
         return {"prompts": {}, "drop": []}
 
-    async def history(self, run_id: str, gate: str) -> list[E]:
+    async def review_history(self, run_id: str, gate: str) -> list[E]:
         """The reviews of this gate so far, oldest first."""
         return list(self._reviews.get((run_id, gate), ()))
 

@@ -12,7 +12,7 @@ from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection, OperationalError, ProgrammingError
 from psycopg.rows import DictRow, dict_row
 
-OURS, OWNER = Path(__file__).parent / "migrations", "myloware"
+MIGRATIONS, OWNER = Path(__file__).parent / "migrations", "myloware"
 LOCK = 0x6D796C6F  # a 64-bit advisory key; those of `locks.py` are hashes and never this by intent
 PATIENCE = 300.0
 TICK = 0.05
@@ -41,7 +41,7 @@ async def is_migrated(dsn: str) -> bool:
         if await _value(connection, "select to_regclass('schema_history') is null"):
             return False
         rows = await (await connection.execute("select name from schema_history")).fetchall()
-        return {f"{OWNER}/{path.name}" for path in OURS.glob("*.sql")} <= {row["name"] for row in rows}
+        return {f"{OWNER}/{path.name}" for path in MIGRATIONS.glob("*.sql")} <= {row["name"] for row in rows}
 
 
 async def _connected(dsn: str) -> AsyncConnection[DictRow]:
@@ -78,7 +78,7 @@ async def _procrastinate(connection: AsyncConnection[DictRow]) -> list[str]:
 
 
 async def _ours(connection: AsyncConnection[DictRow]) -> list[str]:
-    return await _apply(connection, OWNER, {path.name: path.read_bytes() for path in OURS.glob("*.sql")})
+    return await _apply(connection, OWNER, {path.name: path.read_bytes() for path in MIGRATIONS.glob("*.sql")})
 
 
 async def _apply(

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any, TypedDict
 from uuid import UUID
 
-from providers.orders import Standing
-from storage.events import record
-from storage.pool import Database
+from providers.orders import OrderStatus
+from storage.database import Database
+from storage.events import record_event
 
 
 class OrderRow(TypedDict):
@@ -43,7 +43,7 @@ class Orders:
     def __init__(self, db: Database) -> None:
         self.db = db
 
-    async def look_again(self, key: str, after: timedelta, progress: float | None = None) -> None:
+    async def reschedule_poll(self, key: str, after: timedelta, progress: float | None = None) -> None:
         """Put off the next look at an order, and keep how far it is (0..1)."""
         async with self.db.transaction() as conn:
             cursor = await conn.execute(
@@ -54,7 +54,7 @@ class Orders:
             row = await cursor.fetchone()
             if row and progress is not None:
                 said = {"kind": row["kind"], "progress": round(progress, 2)}
-                await record(
+                await record_event(
                     conn,
                     source="ledger",
                     kind="order.progress",
@@ -63,11 +63,11 @@ class Orders:
                     payload=said,
                 )
 
-    async def missing(self, key: str) -> None:
+    async def mark_not_found(self, key: str) -> None:
         """The provider does not know this order, as far as it says now."""
         await self.db.execute("update orders set missing_since = coalesce(missing_since, now()) where key = %s", (key,))
 
-    async def there(self, key: str) -> None:
+    async def mark_found(self, key: str) -> None:
         """The provider knows this order, and is at it: if its outcome was unknown, it is not any more."""
         await self.db.execute(
             "update orders set missing_since = null, state = case state when 'unknown' then 'submitted' else state end"
@@ -75,18 +75,18 @@ class Orders:
             (key,),
         )
 
-    async def key_of(self, provider: str, task_id: str) -> str | None:
+    async def find_key(self, provider: str, task_id: str) -> str | None:
         """The key of the order that this provider knows by `task_id`."""
         row = await self.db.fetch_one(
             "select key from orders where provider = %s and task_id = %s", (provider, task_id)
         )
         return str(row["key"]) if row else None
 
-    async def look_now(self, key: str) -> None:
+    async def poll_now(self, key: str) -> None:
         """Make an order that is not over due for a look."""
         await self.db.execute("update orders set next_look_at = now() where key = %s and settled_at is null", (key,))
 
-    async def row(self, key: str) -> OrderRow | None:
+    async def get(self, key: str) -> OrderRow | None:
         """The order of this key."""
         row = await self.db.fetch_one("select * from orders where key = %s", (key,))
         return OrderRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
@@ -99,20 +99,20 @@ class Orders:
         bound = {row["task_id"] for row in rows}
         return [task_id for task_id in task_ids if task_id not in bound]
 
-    async def standing(self, keys: Sequence[str]) -> dict[str, Standing]:
+    async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         """How these orders stand, by key. See `graph.ports.Ledger`."""
         rows = await self.db.fetch_all(
             "select key, kind, state, amount_usd, task_id, result, settled_at from orders where key = any(%s)",
             (list(keys),),
         )
-        return {row["key"]: Standing(**{**row, "result": row["result"] or {}}) for row in rows}
+        return {row["key"]: OrderStatus(**{**row, "result": row["result"] or {}}) for row in rows}
 
-    async def of_run(self, run_id: UUID | str) -> list[OrderRow]:
+    async def list_for_run(self, run_id: UUID | str) -> list[OrderRow]:
         """Every order of a run, oldest first."""
         rows = await self.db.fetch_all("select * from orders where run_id = %s order by created_at, key", (run_id,))
         return [OrderRow(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
 
-    async def due(self, *, limit: int = 100, put_off: timedelta = timedelta(seconds=5)) -> list[str]:
+    async def claim_due(self, *, limit: int = 100, put_off: timedelta = timedelta(seconds=5)) -> list[str]:
         """The keys of orders that should be looked at now."""
         rows = await self.db.fetch_all(
             "update orders set next_look_at = now() + %s where key in (select key from orders"

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from providers.orders import Wishes
-from storage.events import record
-from storage.pool import Database
+from providers.orders import RetryOptions
+from storage.database import Database
+from storage.events import record_event
 
 
 class RunRow(TypedDict):
@@ -50,7 +50,7 @@ class Costs(TypedDict):
 
 
 #: How long after a wake-up was sent the sweeper looks whether it arrived.
-LOST_WAKE_UP = timedelta(seconds=2)
+WAKEUP_TIMEOUT = timedelta(seconds=2)
 
 START = """
 insert into runs (id, project, brief, options, metadata, cap_usd, started_by, channel, forked_from, seed,
@@ -62,7 +62,7 @@ returning id
 """
 
 
-async def start(
+async def create_run(
     db: Database,
     run_id: UUID,
     *,
@@ -88,7 +88,7 @@ async def start(
         "channel": channel,
         "forked_from": forked_from,
         "seed": Jsonb(dict(seed or {})),
-        "lost": LOST_WAKE_UP,
+        "lost": WAKEUP_TIMEOUT,
     }
     async with db.transaction() as conn:
         if await (await conn.execute(START, values)).fetchone() is None:
@@ -96,17 +96,17 @@ async def start(
         payload = {"project": project, "started_by": started_by}
         if forked_from:
             payload["forked_from"] = str(forked_from)
-        await record(conn, source=channel, kind="run.started", run_id=run_id, payload=payload)
+        await record_event(conn, source=channel, kind="run.started", run_id=run_id, payload=payload)
     return True
 
 
-async def get(db: Database, run_id: UUID | str) -> RunRow | None:
+async def get_run(db: Database, run_id: UUID | str) -> RunRow | None:
     """The run of this id, if there is one."""
     row = await db.fetch_one("select * from runs where id = %s", (run_id,))
     return RunRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
 
 
-async def page(
+async def list_runs(
     db: Database,
     *,
     limit: int,
@@ -132,7 +132,7 @@ async def page(
     return [RunRow(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
 
 
-async def costs(db: Database, run_id: UUID | str) -> Costs:
+async def run_costs(db: Database, run_id: UUID | str) -> Costs:
     """What a run has reserved and not settled, and what it has spent."""
     row = await db.fetch_one(
         """select coalesce(sum(amount_usd) filter (where state in ('reserved', 'submitted', 'unknown')), 0) as reserved,
@@ -158,13 +158,13 @@ returning id
 """
 
 
-async def cancel(db: Database, run_id: UUID, *, source: str, by: str, external_id: str) -> bool:
+async def cancel_run(db: Database, run_id: UUID, *, source: str, by: str, external_id: str) -> bool:
     """Write down that a person cancelled the run, which ends it; False if it had ended, or was told twice."""
     return await _asked(db, CANCEL, "cancel.requested", run_id, source, by, external_id)
 
 
-async def retry(
-    db: Database, run_id: UUID, *, source: str, by: str, external_id: str, wishes: Wishes | None = None
+async def retry_run(
+    db: Database, run_id: UUID, *, source: str, by: str, external_id: str, wishes: RetryOptions | None = None
 ) -> bool:
     """Write down that a person wants a failed run to go on; False if it cannot, or was told twice."""
     return await _asked(db, RETRY, "retry.requested", run_id, source, by, external_id, wishes)
@@ -178,14 +178,14 @@ async def _asked(
     source: str,
     by: str,
     external_id: str,
-    wishes: Wishes | None = None,
+    wishes: RetryOptions | None = None,
 ) -> bool:
     async with db.transaction() as conn:
-        cursor = await conn.execute(update, {"id": run_id, "lost": LOST_WAKE_UP})
+        cursor = await conn.execute(update, {"id": run_id, "lost": WAKEUP_TIMEOUT})
         if await cursor.fetchone() is None:
             return False
         said = {"asked_by": by, **(wishes or {})}
-        return await record(conn, source=source, kind=kind, run_id=run_id, external_id=external_id, payload=said)
+        return await record_event(conn, source=source, kind=kind, run_id=run_id, external_id=external_id, payload=said)
 
 
 PROJECT = """
@@ -205,7 +205,7 @@ returning id
 """
 
 
-async def project(
+async def save_projection(
     db: Database,
     run_id: UUID | str,
     *,
@@ -238,20 +238,20 @@ async def project(
         if await (await conn.execute(PROJECT, values)).fetchone() is None:
             return False
         if event:
-            await record(conn, source="advance", kind=event[0], run_id=run_id, payload=event[1])
+            await record_event(conn, source="advance", kind=event[0], run_id=run_id, payload=event[1])
     return True
 
 
-async def step_began(db: Database, run_id: UUID | str, step: str) -> None:
+async def record_step(db: Database, run_id: UUID | str, step: str) -> None:
     """Write that the run works on a step now."""
     async with db.transaction() as conn:
         await conn.execute(
             """update runs set status = 'running', current_step = %s, review = null, updated_at = now(),
                 next_look_at = now() + %s
             where id = %s and status not in ('completed', 'failed') and driver = current_setting('application_name')""",
-            (step, LOST_WAKE_UP, run_id),
+            (step, WAKEUP_TIMEOUT, run_id),
         )
-        await record(conn, source="advance", kind="step.began", run_id=run_id, payload={"step": step})
+        await record_event(conn, source="advance", kind="step.started", run_id=run_id, payload={"step": step})
 
 
 # Several sweepers may look at once: each takes other rows, and puts them off so that nobody takes them again soon.
@@ -263,7 +263,7 @@ returning id
 """
 
 
-async def take(db: Database, run_id: UUID | str) -> RunRow | None:
+async def claim(db: Database, run_id: UUID | str) -> RunRow | None:
     """Become the driver of a run, after its lock was taken: from now on nobody else can write its thread."""
     row = await db.fetch_one(
         "update runs set driver = current_setting('application_name') where id = %s returning *", (run_id,)
@@ -271,13 +271,13 @@ async def take(db: Database, run_id: UUID | str) -> RunRow | None:
     return RunRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
 
 
-async def rest(db: Database, run_id: UUID | str) -> None:
+async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
     """Look at a run that has ended no more until something happens; one that a person let go on is left alone."""
     await db.execute(
         "update runs set next_look_at = null where id = %s and status in ('completed', 'failed')", (run_id,)
     )
 
 
-async def due(db: Database, *, limit: int = 100, put_off: timedelta = timedelta(seconds=1.5)) -> list[str]:
+async def claim_due(db: Database, *, limit: int = 100, put_off: timedelta = timedelta(seconds=1.5)) -> list[str]:
     """The ids of runs that should be looked at now."""
     return [str(row["id"]) for row in await db.fetch_all(DUE, {"limit": limit, "put_off": put_off})]

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
-from storage.points import reached
+from storage.failpoints import hit
 
 
 class Saver(AsyncPostgresSaver):
@@ -27,21 +27,21 @@ class Saver(AsyncPostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Write a checkpoint."""
-        reached("checkpoint.before")
+        hit("checkpoint.before")
         written = await super().aput(config, checkpoint, metadata, new_versions)
-        reached("checkpoint.after")
+        hit("checkpoint.after")
         return written
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Write what a node returned, before the checkpoint that takes it in."""
-        reached("writes.before")
+        hit("writes.before")
         await super().aput_writes(config, writes, task_id, task_path)
-        reached("writes.after")
+        hit("writes.after")
 
 
-class ReadOnly(PermissionError):
+class ReadOnlyError(PermissionError):
     """These threads may be looked at, and nothing else."""
 
     def __init__(self) -> None:
@@ -59,26 +59,26 @@ class ReadOnlySaver(AsyncPostgresSaver):
         new_versions: ChannelVersions,
     ) -> NoReturn:
         """Refused."""
-        raise ReadOnly
+        raise ReadOnlyError
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> NoReturn:
         """Refused."""
-        raise ReadOnly
+        raise ReadOnlyError
 
     async def adelete_thread(self, thread_id: str) -> NoReturn:
         """Refused."""
-        raise ReadOnly
+        raise ReadOnlyError
 
     async def adelete_for_runs(self, run_ids: Iterable[str]) -> NoReturn:
         """Refused."""
-        raise ReadOnly
+        raise ReadOnlyError
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> NoReturn:
         """Refused."""
-        raise ReadOnly
+        raise ReadOnlyError
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> NoReturn:
         """Refused."""
-        raise ReadOnly
+        raise ReadOnlyError

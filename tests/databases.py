@@ -16,7 +16,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from storage.embedded import EmbeddedPostgres
+from storage.embedded_postgres import EmbeddedPostgres
 from storage.migrate import migrate
 
 TEMPLATE = "migrated"

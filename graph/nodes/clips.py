@@ -5,13 +5,21 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import partial
 
-from agents.shot_writer import rewrite_shot, shot_words, with_slate
-from graph.nodes.waiting import StepFailed, all_over, asked_again, ideas_of, not_made, offer_shown, project_of
-from graph.ports import Ports, Video
-from graph.reviews import shown_at
-from graph.state import ApprovedBy, Clip, Decided, Offer, Shot, ShownIdeas, State
+from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag
+from graph.dependencies import Dependencies, Video
+from graph.nodes.orders import (
+    StepFailed,
+    approved_offer,
+    await_orders,
+    ideas_of,
+    order_failure,
+    project_of_run,
+    retry_requested,
+)
+from graph.review_content import content_at
+from graph.state import ApprovalRef, Clip, DecisionState, IdeasState, Offer, RunState, Shot
 from providers.base import ProviderError
-from providers.orders import Approval, Order, Standing, digest_of
+from providers.orders import Approval, Order, OrderStatus, digest_of
 
 #: Why the ledger does not place an order. Trying again by itself would only be refused again.
 REFUSED_HERE = ("budget_exceeded", "not_approved", "cancelled")
@@ -21,28 +29,28 @@ OFFER_CHANGED = "The model, its clips or their price have changed since this was
 MODERATED = ("moderation_blocked", "sentinel_block", "content_policy_violation")
 
 
-def offer_of(video: Video, seconds: int, size: str) -> Offer:
+def clip_offer(video: Video, seconds: int, size: str) -> Offer:
     """What a clip of this length and size is at the moment: a person approves exactly that, and it is ordered so."""
     return Offer(model=video.model, seconds=seconds, size=size, usd_per_clip=str(video.price(seconds, size)))
 
 
-async def plan_clips(state: State, *, ports: Ports) -> State:
+async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
     """Writes down every clip to be made, and reserves what they cost together, before any is ordered.
 
     Where clips cannot be had any more as they were shown, nothing is: they go back to the gate as they are now.
     """
-    going, again, shown = state["going"], state.get("failed_shots", []), offer_shown(state, ports)
+    going, again, content = state["going"], state.get("failed_shots", []), approved_offer(state, deps)
     approved = state["decisions"]["publish" if going["clips"] else "ideation"]
     under = _approval_of_round(state, approved)
     numbers = again or going["clips"] or state["ideas"]["make"]
-    words = {number: _words(number, state, approved, ports) for number in numbers}
-    shots = {**state.get("shots", {}), **{str(n): _shot(n, words[n], state, shown, under) for n in numbers}}
+    words = {number: _words(number, state, approved, deps) for number in numbers}
+    shots = {**state.get("shots", {}), **{str(n): _shot(n, words[n], state, content, under) for n in numbers}}
     # What was written down before a crash is ordered as it was written, whatever can be had by now.
-    if not await ports.ledger.standing([shots[str(number)]["key"] for number in numbers]):
-        offer = _offer_now(state, shown, ports)
-        if offer != shown:
+    if not await deps.ledger.statuses([shots[str(number)]["key"] for number in numbers]):
+        offer = _offer_now(state, content, deps)
+        if offer != content:
             return _shown_anew(state, offer, words)
-    await ports.ledger.reserve([_order(shots[str(number)]) for number in numbers])
+    await deps.ledger.reserve([_order(shots[str(number)]) for number in numbers])
     # New words stand for a shot until it is asked to be something else.
     prompts = {n: said for n, said in state.get("prompts", {}).items() if again or int(n) not in numbers}
     return {
@@ -55,7 +63,7 @@ async def plan_clips(state: State, *, ports: Ports) -> State:
     }
 
 
-def _words(number: int, state: State, approved: Decided, ports: Ports) -> str:
+def _words(number: int, state: RunState, approved: DecisionState, deps: Dependencies) -> str:
     """What a clip is asked to be: in the words that were found for it, or in those of its idea and the note on it."""
     going, again = state["going"], state.get("failed_shots", [])
     shown_anew = going.get("offer_changed", False) and "ideas" not in approved["edited"]
@@ -66,58 +74,58 @@ def _words(number: int, state: State, approved: Decided, ports: Ports) -> str:
         return last["words"]
     notes = {note["clip"]: note["comment"] for note in approved["clips"]}
     note = notes.get(number) or (going["comment"] if going["step"] == "clips" else "")
-    return shot_words(project_of(state, ports), ideas_of(state)[number - 1], note)
+    return shot_prompt(project_of_run(state, deps), ideas_of(state)[number - 1], note)
 
 
-def _approval_of_round(state: State, approved: Decided) -> ApprovedBy:
+def _approval_of_round(state: RunState, approved: DecisionState) -> ApprovalRef:
     """What the clips of this round stand under."""
     remake = bool(state["going"]["clips"])
     # Of what would be made, not of what the decision says it was about: the ledger holds one against the other.
-    digest = approved["approved_digest"] if remake else digest_of(shown_at("ideation", state))
-    return ApprovedBy(decision=approved["number"], digest=digest or "", remake=remake)
+    digest = approved["approved_digest"] if remake else digest_of(content_at("ideation", state))
+    return ApprovalRef(decision=approved["number"], digest=digest or "", remake=remake)
 
 
-def _shot(number: int, words: str, state: State, shown: Offer, under: ApprovedBy) -> Shot:
+def _shot(number: int, words: str, state: RunState, content: Offer, under: ApprovalRef) -> Shot:
     """The next take of a clip, as it was approved. A take after a failed one stands under the approval of that one."""
     run_id, last = state["run"]["id"], state.get("shots", {}).get(str(number))
     take = last["take"] + 1 if last else 1
-    stands: ApprovedBy = last if last and state.get("failed_shots") else under
+    stands: ApprovalRef = last if last and state.get("failed_shots") else under
     return Shot(
         number=number,
         take=take,
         key=f"{run_id}:clip:{number}:{take}",
         words=words,
-        prompt=with_slate(words, _slate(run_id, number, take)),
-        seconds=shown["seconds"],
-        size=shown["size"],
-        model=shown["model"],
-        usd=shown["usd_per_clip"],
+        prompt=with_correlation_tag(words, _slate(run_id, number, take)),
+        seconds=content["seconds"],
+        size=content["size"],
+        model=content["model"],
+        usd=content["usd_per_clip"],
         decision=stands["decision"],
         digest=stands["digest"],
         remake=stands["remake"],
     )
 
 
-def _offer_now(state: State, shown: Offer, ports: Ports) -> Offer:
+def _offer_now(state: RunState, content: Offer, deps: Dependencies) -> Offer:
     """How clips can be had now: as they were shown or, where none was made yet, as the project says by now."""
     try:
-        return offer_of(ports.video, shown["seconds"], shown["size"])
+        return clip_offer(deps.video, content["seconds"], content["size"])
     except ProviderError as error:
         if state.get("clips"):
             said = f"{error.message} Name a model that can make such clips, and let the run go on."
             raise StepFailed(error.code, said) from error
-        project = project_of(state, ports)
-        return offer_of(ports.video, project.clip_seconds, project.clip_size)
+        project = project_of_run(state, deps)
+        return clip_offer(deps.video, project.clip_seconds, project.clip_size)
 
 
-def _without_notice(ideas: ShownIdeas) -> ShownIdeas:
+def _without_notice(ideas: IdeasState) -> IdeasState:
     """The ideas once they are ordered: what a reviewer had to know was said."""
     kept = ideas.copy()
     kept.pop("notice", None)
     return kept
 
 
-def _shown_anew(state: State, offer: Offer, words: dict[int, str]) -> State:
+def _shown_anew(state: RunState, offer: Offer, words: dict[int, str]) -> RunState:
     """Back to the gate, where these clips are shown as they can be had now; their words are kept."""
     return {
         "ideas": {**state["ideas"], **offer, "make": sorted(words), "notice": OFFER_CHANGED},
@@ -127,13 +135,13 @@ def _shown_anew(state: State, offer: Offer, words: dict[int, str]) -> State:
     }
 
 
-async def order_clip(shot: Shot, *, ports: Ports) -> State:
+async def order_clip(shot: Shot, *, deps: Dependencies) -> RunState:
     """Orders one clip."""
-    await ports.ledger.once(_order(shot))
+    await deps.ledger.place_once(_order(shot))
     return {}
 
 
-async def await_clips(state: State, *, ports: Ports) -> State:
+async def await_clips(state: RunState, *, deps: Dependencies) -> RunState:
     """Waits until every clip of this round is made or failed.
 
     A failed one is taken again: with other words if moderation refused it, once; as often as the project says if
@@ -141,7 +149,7 @@ async def await_clips(state: State, *, ports: Ports) -> State:
     costs the others.
     """
     shots = {number: state["shots"][str(number)] for number in state["ordered"]}
-    standing = await all_over([shot["key"] for shot in shots.values()], "clips", ports)
+    standing = await await_orders([shot["key"] for shot in shots.values()], "clips", deps)
     clips, made = dict(state.get("clips", {})), dict(state.get("made", {}))
     failed = []
     for number, shot in shots.items():
@@ -151,9 +159,9 @@ async def await_clips(state: State, *, ports: Ports) -> State:
             made[str(number)] = {**made.get(str(number), {}), str(shot["take"]): shot["key"]}
         else:
             failed.append(number)
-    change: State = {"clips": clips, "made": made, "failed_shots": failed}
-    if failed and await asked_again(state, [standing[shots[number]["key"]] for number in failed], ports):
-        wishes = await ports.inbox.wishes(state["run"]["id"])
+    change: RunState = {"clips": clips, "made": made, "failed_shots": failed}
+    if failed and await retry_requested(state, [standing[shots[number]["key"]] for number in failed], deps):
+        wishes = await deps.feedback.retry_options(state["run"]["id"])
         given_up = set(wishes["drop"]) & set(failed)
         # A clip that was to be made again is there, in an earlier take: that one stays in the film.
         change["dropped"] = sorted({*state.get("dropped", []), *(n for n in given_up if str(n) not in clips)})
@@ -162,12 +170,12 @@ async def await_clips(state: State, *, ports: Ports) -> State:
         return change
     for number in failed:
         of_clip = standing[shots[number]["key"]]
-        if not _taken_again(state, of_clip, shots[number], project_of(state, ports).takes):
-            raise not_made(f"Clip {number}", of_clip)
+        if not _taken_again(state, of_clip, shots[number], project_of_run(state, deps).takes):
+            raise order_failure(f"Clip {number}", of_clip)
     return change
 
 
-def _taken_again(state: State, of_clip: Standing, shot: Shot, takes: int) -> bool:
+def _taken_again(state: RunState, of_clip: OrderStatus, shot: Shot, takes: int) -> bool:
     """Whether a failed clip is taken again without asking anybody."""
     code = of_clip.result.get("code")
     if of_clip.state == "unknown" or code in REFUSED_HERE or of_clip.result.get("charged"):
@@ -177,25 +185,25 @@ def _taken_again(state: State, of_clip: Standing, shot: Shot, takes: int) -> boo
     return shot["take"] < takes
 
 
-async def rewrite_shots(state: State, *, ports: Ports) -> State:
+async def rewrite_shots(state: RunState, *, deps: Dependencies) -> RunState:
     """Has the words of shots that moderation refused written again, for the same ideas."""
     run, prompts = state["run"], dict(state.get("prompts", {}))
     shots = [state["shots"][str(number)] for number in state["failed_shots"]]
-    standing = await ports.ledger.standing([shot["key"] for shot in shots])
+    standing = await deps.ledger.statuses([shot["key"] for shot in shots])
     for shot in shots:
         refusal = standing[shot["key"]].result
         if refusal.get("code") not in MODERATED or str(shot["number"]) in prompts:
             continue
-        answer = await ports.ledger.answer(
+        answer = await deps.ledger.cached_answer(
             f"{run['id']}:words:{shot['number']}:{shot['take']}",
             run["id"],
-            partial(rewrite_shot, ports.model, shot["words"], str(refusal.get("message", ""))),
+            partial(rewrite_shot, deps.model, shot["words"], str(refusal.get("message", ""))),
         )
         prompts[str(shot["number"])] = answer["prompt"]
     return {"prompts": prompts}
 
 
-def clip_of(standing: Standing, take: int) -> Clip:
+def clip_of(standing: OrderStatus, take: int) -> Clip:
     return Clip(shot=standing.key, take=take, digest=standing.result["digest"], seconds=standing.result["seconds"])
 
 

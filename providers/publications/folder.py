@@ -13,12 +13,12 @@ from pathlib import Path
 from providers.base import (
     ArtifactChanged,
     ArtifactMissing,
-    Done,
     Failed,
     Files,
     Json,
     Progress,
     Refused,
+    Succeeded,
     Unavailable,
 )
 from providers.publications.post import Post, id_of, read_post
@@ -30,7 +30,7 @@ class Folder:
     """Publications as folders under `root`: `<task id>/film.mp4`, `caption.txt` and `post.json`."""
 
     name = "folder"
-    patience = timedelta(0)
+    lookup_window = timedelta(0)
 
     def __init__(self, root: Path, files: Files) -> None:
         self._root = root
@@ -42,20 +42,20 @@ class Folder:
         Raises Refused when the film is not the one that was kept.
         """
         try:
-            await self._files.local(read_post(request).digest)
+            await self._files.local_path(read_post(request).digest)
         except (ArtifactMissing, ArtifactChanged) as error:
             raise Refused(error.code, error.message) from error
         return id_of(request, key)
 
-    async def find(self, request: Json, *, key: str, since: datetime) -> list[str]:
+    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """The id of the publication: placing it leaves no trace, so it can never be lost."""
         return [id_of(request, key)]
 
-    def whereabouts(self, request: Json, *, key: str) -> str:
+    def lookup_url(self, request: Json, *, key: str) -> str:
         """The folder that the film is laid into."""
         return str(self._root / id_of(request, key))
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Failed | Done:
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Failed | Succeeded:
         """Lay the publication down, whole or not at all, unless it lies there already.
 
         Raises Unavailable when the folder cannot be written.
@@ -66,13 +66,13 @@ class Folder:
         place = self._root / task_id
         try:
             if not place.is_dir():
-                film = await self._files.local(post.digest)
+                film = await self._files.local_path(post.digest)
                 await asyncio.to_thread(_lay, film, post, place)
         except (ArtifactMissing, ArtifactChanged) as error:
             return Failed(error.code, error.message)
         except OSError as error:
             raise Unavailable("folder_unwritable", "The folder for publications cannot be written.") from error
-        return Done(facts={"platforms": {"folder": {"url": f"{task_id}/film.mp4", "post_id": task_id}}})
+        return Succeeded(facts={"platforms": {"folder": {"url": f"{task_id}/film.mp4", "post_id": task_id}}})
 
 
 def _lay(film: Path, post: Post, place: Path) -> None:

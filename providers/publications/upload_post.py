@@ -17,18 +17,18 @@ import httpx
 from providers.base import (
     ArtifactChanged,
     ArtifactMissing,
-    Done,
     Failed,
-    Fate,
     Files,
     Json,
     NotSent,
     Pending,
+    PollResult,
     Progress,
     Refused,
+    Succeeded,
     Unavailable,
 )
-from providers.http import Line, place_of
+from providers.http import ApiClient, endpoint_label
 from providers.publications.post import Post, id_of, read_post
 
 WHO = "Upload-Post"
@@ -51,7 +51,7 @@ class UploadPost:
     """
 
     #: Longer than the longest upload: until then it may still be under way.
-    patience = timedelta(seconds=UPLOAD_SECONDS + 120)
+    lookup_window = timedelta(seconds=UPLOAD_SECONDS + 120)
 
     def __init__(
         self,
@@ -63,8 +63,8 @@ class UploadPost:
         *,
         upload_seconds: float = UPLOAD_SECONDS,
     ) -> None:
-        self.name = f"upload_post:{place_of(base_url)}:{profile_user}"
-        self._line = Line(client, base_url, f"Apikey {api_key}", WHO)
+        self.name = f"upload_post:{endpoint_label(base_url)}:{profile_user}"
+        self._line = ApiClient(client, base_url, f"Apikey {api_key}", WHO)
         self._user = profile_user
         self._files = files
         self._upload_seconds = upload_seconds
@@ -77,7 +77,7 @@ class UploadPost:
         post = read_post(request)
         request_id = id_of(request, key)
         try:
-            film = await self._files.local(post.digest)
+            film = await self._files.local_path(post.digest)
             file = await asyncio.to_thread(film.open, "rb")
         except (ArtifactMissing, ArtifactChanged) as error:
             raise Refused(error.code, error.message) from error
@@ -102,16 +102,16 @@ class UploadPost:
         theirs = told.get("request_id")
         return theirs if isinstance(theirs, str) and 1 <= len(theirs) <= 255 and theirs.isprintable() else request_id
 
-    async def find(self, request: Json, *, key: str, since: datetime) -> list[str]:
+    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """The request id, if Upload-Post knows of it. Raises Unavailable."""
         request_id = id_of(request, key)
         return [request_id] if await self._status(request_id) else []
 
-    def whereabouts(self, request: Json, *, key: str) -> str:
+    def lookup_url(self, request: Json, *, key: str) -> str:
         """The status of the upload under the id it was sent with, which was chosen before the call."""
         return f"{self._line.base_url}/uploadposts/status?request_id={id_of(request, key)}"
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """How far a publication is. Done as soon as one platform has it; those that have not are in `failed`.
 
         `facts`: `platforms` by name with `url`, `post_id` and, where the film only reached the drafts,
@@ -138,7 +138,7 @@ class UploadPost:
             return Failed("publication_failed", f"{WHO} could not publish: {reasons}.")
         history = await self._history(task_id)
         platforms = {name: _place(each, history.get(name, {})) for name, each in good.items()}
-        return Done(facts={"platforms": platforms, **({"failed": failed} if failed else {})})
+        return Succeeded(facts={"platforms": platforms, **({"failed": failed} if failed else {})})
 
     def _form(self, post: Post, request_id: str) -> dict[str, Any]:
         return {

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from providers.base import Done, Failed, Fate, Files, Json, Progress, ProviderError, Unavailable
+from providers.base import Failed, Files, Json, PollResult, Progress, ProviderError, Succeeded, Unavailable
 from providers.media.child import ChildDied, ask
 from providers.media.timeline import timeline
 from providers.orders import digest_of
@@ -27,7 +27,7 @@ class EmbeddedRenders:
 
     name = "embedded"
     #: An order is nothing but its id, so it is found as soon as it is placed.
-    patience = timedelta(seconds=1)
+    lookup_window = timedelta(seconds=1)
 
     def __init__(self, files: Files, *, limit_seconds: float | None = None) -> None:
         """`files` are the kept clips. `limit_seconds` ends a render early; by default its length decides."""
@@ -38,15 +38,15 @@ class EmbeddedRenders:
         """The id of this render: the same for the same manifest under the same key."""
         return f"rnd_{digest_of({'manifest': request, 'key': key})[:24]}"
 
-    async def find(self, request: Json, *, key: str, since: datetime) -> list[str]:
+    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """The id `submit` returns: a render needs no placing."""
         return [await self.submit(request, key=key)]
 
-    def whereabouts(self, request: Json, *, key: str) -> str:
+    def lookup_url(self, request: Json, *, key: str) -> str:
         """Nowhere: it is made on this machine, and never of unknown outcome."""
         return "this machine"
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """Render the film into `into` and judge it.
 
         The facts are seconds, width, height, fps, codec, lufs (None for silence), size_bytes, renderer, and
@@ -55,7 +55,7 @@ class EmbeddedRenders:
         try:
             manifest = Manifest.model_validate(request)
             timeline(manifest)
-            clips = [str(await self._files.local(clip.digest)) for clip in manifest.clips]
+            clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]
         except ValidationError as error:
             return Failed("manifest_invalid", f"The manifest is wrong at {_places(error)}.")
         except Unavailable:
@@ -70,7 +70,7 @@ class EmbeddedRenders:
 
     async def _render(
         self, manifest: Manifest, clips: list[str], work: Path, film: Path, progress: Progress
-    ) -> Failed | Done:
+    ) -> Failed | Succeeded:
         made = work / "film.mp4"
         try:
             told = await ask(
@@ -91,7 +91,7 @@ class EmbeddedRenders:
         if wrong:
             return Failed("film_not_conformant", f"The film breaks the rules: {'; '.join(wrong)}.")
         os.replace(made, film)
-        return Done(film, facts=_facts(manifest, told, film, [_said(finding) for finding in broken]))
+        return Succeeded(film, facts=_facts(manifest, told, film, [_said(finding) for finding in broken]))
 
 
 def _facts(manifest: Manifest, told: dict[str, Any], film: Path, warnings: list[str]) -> dict[str, Any]:

@@ -22,19 +22,19 @@ from av.stream import Stream
 from pydantic import ValidationError
 
 from providers.base import (
-    Done,
     Failed,
-    Fate,
     Json,
     NotSent,
     OutcomeUnknown,
     Pending,
+    PollResult,
     Progress,
     ProviderError,
     Refused,
+    Succeeded,
     Unavailable,
 )
-from providers.http import Answer, Line
+from providers.http import ApiClient, ApiResponse
 from providers.media import leash
 from providers.media.child import ChildDied, ask
 from providers.media.conform import MAX_BYTES, Finding, final_video_conforms
@@ -63,7 +63,7 @@ class RemotionRenders:
 
     name = "remotion"
     #: The service writes an order down before it answers.
-    patience = timedelta(seconds=2 * SUBMIT_SECONDS)
+    lookup_window = timedelta(seconds=2 * SUBMIT_SECONDS)
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class RemotionRenders:
         limit_seconds: float | None = None,
     ) -> None:
         """`limit_seconds` ends the finishing of a film early; by default its length decides."""
-        self._line = Line(client, base_url, f"Bearer {service_key}" if service_key else "", WHO)
+        self._line = ApiClient(client, base_url, f"Bearer {service_key}" if service_key else "", WHO)
         self._submit_seconds = submit_seconds
         self._limit_seconds = limit_seconds
 
@@ -88,7 +88,7 @@ class RemotionRenders:
         await self._place(render_id, request)
         return render_id
 
-    async def find(self, request: Json, *, key: str, since: datetime) -> list[str]:
+    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """The id `submit` returns, if the service knows it. Raises Unavailable."""
         render_id = _render_id(request, key)
         answer = await self._line.read(f"/renders/{render_id}")
@@ -98,11 +98,11 @@ class RemotionRenders:
             raise self._line.odd(answer)
         return [render_id]
 
-    def whereabouts(self, request: Json, *, key: str) -> str:
+    def lookup_url(self, request: Json, *, key: str) -> str:
         """The render at the service, under the id that it was given before the call."""
         return f"{self._line.base_url}/renders/{_render_id(request, key)}"
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Fate:
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """How far the render is; once done, the film: fetched into `into`, its sound mastered, and judged.
 
         The facts are those of an embedded render. Raises Unavailable.
@@ -149,8 +149,8 @@ class RemotionRenders:
         return Pending(0.0)
 
     async def _fetched(
-        self, answer: Answer, task_id: str, request: Json, into: Path, progress: Progress
-    ) -> Failed | Done:
+        self, answer: ApiResponse, task_id: str, request: Json, into: Path, progress: Progress
+    ) -> Failed | Succeeded:
         output = answer.json().get("output")
         digest = output.get("sha256") if isinstance(output, dict) else None
         work = Path(tempfile.mkdtemp(prefix=".render-", dir=into.resolve()))
@@ -176,7 +176,7 @@ class RemotionRenders:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    async def _finished(self, manifest: Manifest, work: Path, film: Path, progress: Progress) -> Failed | Done:
+    async def _finished(self, manifest: Manifest, work: Path, film: Path, progress: Progress) -> Failed | Succeeded:
         made = work / "film.mp4"
         try:
             told = await ask(
@@ -197,7 +197,7 @@ class RemotionRenders:
         if wrong:
             return Failed("film_not_conformant", f"The film breaks the rules: {'; '.join(wrong)}.")
         os.replace(made, film)
-        return Done(
+        return Succeeded(
             film,
             facts={
                 "seconds": told["seconds"],

@@ -128,7 +128,7 @@ create table answers (
 );
 
 -- The times of the last requests of a key or an address; lost in a crash without harm.
-create unlogged table request_times (
+create unlogged table rate_limit_hits (
     who   text primary key,
     hits  timestamptz[] not null
 ) with (fillfactor = 50);

@@ -6,7 +6,7 @@ alter table decisions add constraint decisions_channel_check
     check (channel in ('api', 'cli', 'console', 'chat', 'mcp', 'studio', 'link', 'deadline'));
 
 -- When an open review is due, and what happens then. It stays when the review is over, without a next time.
-create table due_reviews (
+create table review_deadlines (
     run_id    uuid not null references runs (id),
     gate      text not null check (gate in ('ideation', 'publish')),
     revision  integer not null,
@@ -17,7 +17,7 @@ create table due_reviews (
     next_at   timestamptz,
     primary key (run_id, gate, revision)
 );
-create index due_reviews_next on due_reviews (next_at) where next_at is not null;
+create index review_deadlines_next on review_deadlines (next_at) where next_at is not null;
 
 -- The events that somebody outside has to be told of. A trigger keeps them, because events are written in many
 -- places, each in a transaction of its own: what was committed is told, and what was not is not.
@@ -55,7 +55,7 @@ create table deliveries (
 create index deliveries_due on deliveries (next_try_at) where next_try_at is not null;
 
 -- The addresses that answered 410: nothing is sent there until the program starts again.
-create table closed_addresses (
+create table disabled_endpoints (
     url        text primary key,
     closed_at  timestamptz not null default now()
 );

@@ -1,5 +1,5 @@
 """What the tests of the agents share."""
 
-from tests.world import sandbox, sandbox_process
+from tests.app import sandbox, sandbox_process
 
 __all__ = ["sandbox", "sandbox_process"]

@@ -11,16 +11,16 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict
 
-from agents.asking import AnswerError, ask, clean, must_be_whole
 from agents.caption_writer import Caption, write_caption
 from agents.ideator import Idea, ideate
-from agents.shot_writer import rewrite_shot, shot_words, with_slate
-from agents.supervisor import route, screen
+from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag
+from agents.structured import AnswerError, ask_structured, check_complete, clean_text
+from agents.supervisor import route_comment, screen_brief
 from prompts.project import FOLDER, read_project
 from prompts.templates import Prompt
 from providers.base import ProviderError, Refused, Unavailable
 from providers.chat_models import chat_model
-from tests.world import Sandbox
+from tests.app import SandboxClient
 
 AISMR, SHORTS = (read_project(FOLDER / f"{name}.md") for name in ("aismr", "shorts"))
 IDEA = Idea(title="Leaf", scene="A leaf in the rain.", sound="Rain.", overlay="Stay")
@@ -39,7 +39,7 @@ PROMPT = Prompt("You decide.", "Does it fit?\n<brief>\nRain on a roof\n</brief>"
 
 
 @pytest.fixture
-async def model(sandbox: Sandbox) -> AsyncIterator[BaseChatModel]:
+async def model(sandbox: SandboxClient) -> AsyncIterator[BaseChatModel]:
     async with httpx2.AsyncClient() as client:
         yield chat_model(
             base_url=f"{sandbox.url}/v1",
@@ -53,7 +53,7 @@ async def model(sandbox: Sandbox) -> AsyncIterator[BaseChatModel]:
 
 async def test_a_whole_answer_is_typed_and_counted(model: BaseChatModel) -> None:
     """The value in its type, and the tokens that it took."""
-    answer = await ask(model, PROMPT, Screening)
+    answer = await ask_structured(model, PROMPT, Screening)
 
     assert (type(answer.value), answer.value.fits) == (Screening, True)
     assert answer.input_tokens > 0
@@ -61,11 +61,13 @@ async def test_a_whole_answer_is_typed_and_counted(model: BaseChatModel) -> None
 
 
 @pytest.mark.parametrize("fault", ["llm_invalid_json", "llm_wrong_schema"])
-async def test_an_answer_that_does_not_fit_is_repaired_once(model: BaseChatModel, sandbox: Sandbox, fault: str) -> None:
+async def test_an_answer_that_does_not_fit_is_repaired_once(
+    model: BaseChatModel, sandbox: SandboxClient, fault: str
+) -> None:
     """The second answer counts, and the tokens of both."""
-    alone = await ask(model, PROMPT, Screening)
+    alone = await ask_structured(model, PROMPT, Screening)
     sandbox.fault(fault)
-    repaired = await ask(model, PROMPT, Screening)
+    repaired = await ask_structured(model, PROMPT, Screening)
 
     assert repaired.value == alone.value
     assert repaired.input_tokens > 2 * alone.input_tokens
@@ -73,11 +75,13 @@ async def test_an_answer_that_does_not_fit_is_repaired_once(model: BaseChatModel
 
 
 @pytest.mark.parametrize("fault", ["llm_invalid_json", "llm_wrong_schema"])
-async def test_one_that_does_not_fit_twice_is_an_error(model: BaseChatModel, sandbox: Sandbox, fault: str) -> None:
+async def test_one_that_does_not_fit_twice_is_an_error(
+    model: BaseChatModel, sandbox: SandboxClient, fault: str
+) -> None:
     """It names what is wrong, and asks no third time."""
     sandbox.fault(fault, times=3)
     with pytest.raises(AnswerError) as failed:
-        await ask(model, PROMPT, Screening)
+        await ask_structured(model, PROMPT, Screening)
 
     assert failed.value.code == "model_answer_invalid"
     assert failed.value.message.startswith("The model's answer did not fit, twice: ")
@@ -97,16 +101,16 @@ async def test_one_that_does_not_fit_twice_is_an_error(model: BaseChatModel, san
     ],
 )
 async def test_an_answer_that_is_none(
-    model: BaseChatModel, sandbox: Sandbox, fault: str, kind: type[ProviderError], code: str
+    model: BaseChatModel, sandbox: SandboxClient, fault: str, kind: type[ProviderError], code: str
 ) -> None:
     """Cut, withheld, refused or not given: an error with a code, and one question only."""
     sandbox.fault(fault)
     with pytest.raises(kind) as failed:
-        await ask(model, PROMPT, Screening)
+        await ask_structured(model, PROMPT, Screening)
 
     assert (type(failed.value), failed.value.code) == (kind, code)
     assert failed.value.message.endswith(".")
-    assert (await ask(model, PROMPT, Screening)).value.fits
+    assert (await ask_structured(model, PROMPT, Screening)).value.fits
 
 
 @pytest.mark.parametrize(
@@ -125,10 +129,10 @@ def test_only_a_whole_answer_passes(metadata: dict[str, Any], extra: dict[str, A
     """Whatever it says: what ended without a reason was cut off."""
     answer = AIMessage("{}", response_metadata=metadata, additional_kwargs=extra)
     if code is None:
-        must_be_whole(answer)
+        check_complete(answer)
         return
     with pytest.raises(AnswerError) as failed:
-        must_be_whole(answer)
+        check_complete(answer)
     assert failed.value.code == code
 
 
@@ -138,7 +142,7 @@ def test_only_a_whole_answer_passes(metadata: dict[str, Any], extra: dict[str, A
 )
 def test_text_is_made_storable(text: str, kept: str) -> None:
     """No NUL, no lone surrogate, no white space around it."""
-    assert clean(text) == kept
+    assert clean_text(text) == kept
 
 
 async def test_ideas_for_every_subject(model: BaseChatModel) -> None:
@@ -159,9 +163,9 @@ async def test_a_comment_changes_the_ideas(model: BaseChatModel) -> None:
 
 async def test_the_other_agents_answer_in_their_types(model: BaseChatModel) -> None:
     """A screening, a route and a caption."""
-    assert (await screen(model, SHORTS, "Rain on a roof")).value.fits
-    assert not (await screen(model, SHORTS, "Something #unfit")).value.fits
-    routed = (await route(model, [IDEA, IDEA], "Clip 2 again, please")).value
+    assert (await screen_brief(model, SHORTS, "Rain on a roof")).value.fits
+    assert not (await screen_brief(model, SHORTS, "Something #unfit")).value.fits
+    routed = (await route_comment(model, [IDEA, IDEA], "Clip 2 again, please")).value
     assert (routed.step, routed.clips) == ("clips", [2])
     first = (await write_caption(model, "Rain", "Rain", [IDEA])).value
     second = (await write_caption(model, "Rain", "Rain", [IDEA], previous=first.caption, comment="Another one")).value
@@ -180,18 +184,18 @@ def test_hashtags_are_words_behind_a_hash(hashtags: list[str]) -> None:
 
 def test_a_shot_is_put_together_without_a_model() -> None:
     """From the idea, the direction, the reviewer's note and a slate of its own, word for word."""
-    words = shot_words(SHORTS, IDEA)
+    words = shot_prompt(SHORTS, IDEA)
 
     assert words.startswith("A leaf in the rain.\n\nSound: Rain.\n\nStyle: A vertical short")
-    assert "Brighter" in shot_words(SHORTS, IDEA, "Brighter")
-    assert with_slate(words, "abc-1-1").startswith(words)
-    assert with_slate(words, "abc-1-1") != with_slate(words, "abc-1-2")
+    assert "Brighter" in shot_prompt(SHORTS, IDEA, "Brighter")
+    assert with_correlation_tag(words, "abc-1-1").startswith(words)
+    assert with_correlation_tag(words, "abc-1-1") != with_correlation_tag(words, "abc-1-2")
 
 
 async def test_a_refused_shot_is_said_in_other_words(model: BaseChatModel) -> None:
     """For the same idea."""
-    words = shot_words(SHORTS, IDEA)
+    words = shot_prompt(SHORTS, IDEA)
     again = (await rewrite_shot(model, words, "It was blocked by moderation.")).value.prompt
 
     assert again
-    assert again != with_slate(words, "abc-1-1")
+    assert again != with_correlation_tag(words, "abc-1-1")

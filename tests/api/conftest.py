@@ -1,5 +1,5 @@
 """What the tests of the doors share."""
 
-from tests.world import migrated_template, postgres_server, quiet_world, sandbox, sandbox_process, world
+from tests.app import app, migrated_template, postgres_server, quiet_app, sandbox, sandbox_process
 
-__all__ = ["migrated_template", "postgres_server", "quiet_world", "sandbox", "sandbox_process", "world"]
+__all__ = ["app", "migrated_template", "postgres_server", "quiet_app", "sandbox", "sandbox_process"]

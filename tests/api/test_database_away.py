@@ -13,34 +13,34 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.world import ANNA, Sandbox, World, opened
+from tests.app import ANNA, App, SandboxClient, opened
 
 
 @dataclass
 class Deserted:
     """The product and a run of it, whose database lets nobody in until `let_in` is called."""
 
-    world: World
+    app: App
     run_id: str
     let_in: Callable[[], object]
 
 
 @pytest.fixture(scope="module")
-def deserted(postgres_server: str, migrated_template: str, sandbox_process: Sandbox) -> Iterator[Deserted]:
+def deserted(postgres_server: str, migrated_template: str, sandbox_process: SandboxClient) -> Iterator[Deserted]:
     """For the tests of this module, one after the other."""
-    with opened(postgres_server, migrated_template, sandbox_process, with_worker=False) as world:
-        run_id, name = world.start(), conninfo_to_dict(world.dsn)["dbname"]
+    with opened(postgres_server, migrated_template, sandbox_process, with_worker=False) as app:
+        run_id, name = app.start(), conninfo_to_dict(app.dsn)["dbname"]
         with psycopg.connect(postgres_server, autocommit=True) as other:
             doors = f'alter database "{name}" allow_connections'
             other.execute(f"{doors} false")  # type: ignore[call-overload]
             other.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
-            yield Deserted(world, run_id, lambda: other.execute(f"{doors} true"))  # type: ignore[call-overload]
+            yield Deserted(app, run_id, lambda: other.execute(f"{doors} true"))  # type: ignore[call-overload]
             other.execute(f"{doors} true")  # type: ignore[call-overload]
 
 
 def test_every_door_says_so_in_its_own_shape(deserted: Deserted) -> None:
     """REST, OpenAI's chat completions, agents' tools, a link's page: 503 and when to try again, soon."""
-    world, run_id = deserted.world, deserted.run_id
+    app, run_id = deserted.app, deserted.run_id
     headers = {"X-API-Key": ANNA, "Authorization": f"Bearer {ANNA}"}
     json, html = "application/json, text/event-stream", "text/html"
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
@@ -57,7 +57,7 @@ def test_every_door_says_so_in_its_own_shape(deserted: Deserted) -> None:
     def ask(request: tuple[str, str, object, str]) -> httpx.Response:
         method, path, body, accept = request
         how = {**headers, "Accept": accept}
-        return httpx.request(method, f"{world.url}{path}", json=body, headers=how, timeout=30)
+        return httpx.request(method, f"{app.url}{path}", json=body, headers=how, timeout=30)
 
     with ThreadPoolExecutor(len(requests)) as callers:
         *answers, page = callers.map(ask, requests)
@@ -70,14 +70,14 @@ def test_every_door_says_so_in_its_own_shape(deserted: Deserted) -> None:
     assert answers[3].json()["error"]["type"] == "server_error"
     assert page.headers["content-type"].startswith("text/html")
     assert "database is away" in page.text
-    assert httpx.get(f"{world.url}/health").json()["status"] == "healthy"
+    assert httpx.get(f"{app.url}/health").json()["status"] == "healthy"
 
 
 def test_a_stream_that_has_begun_ends_with_the_error(deserted: Deserted) -> None:
     """What is told as it goes tells that, too."""
     headers = {"X-API-Key": ANNA, "Accept": "text/event-stream"}
     with httpx.stream(
-        "POST", f"{deserted.world.url}/v1/chat/supervisor", json={"message": "Hello"}, headers=headers, timeout=30
+        "POST", f"{deserted.app.url}/v1/chat/supervisor", json={"message": "Hello"}, headers=headers, timeout=30
     ) as answer:
         told = answer.read().decode()
 
@@ -86,7 +86,7 @@ def test_a_stream_that_has_begun_ends_with_the_error(deserted: Deserted) -> None
 
 def test_and_afterwards_everything_goes_on(deserted: Deserted) -> None:
     """Within seconds, however long it was away."""
-    client, back = deserted.world.client, time.monotonic()
+    client, back = deserted.app.client, time.monotonic()
     deserted.let_in()
     while (answer := client.get(f"/v1/runs/{deserted.run_id}")).status_code != 200:
         assert time.monotonic() < back + 8, answer.text

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from tests.world import ANNA, BEN, World
+from tests.app import ANNA, BEN, App
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 START = {"project": "tiny", "brief": "Rain"}
@@ -33,13 +33,13 @@ CLOSED = [
 
 
 @pytest.fixture
-def client(quiet_world: World) -> httpx.Client:
-    return quiet_world.client
+def client(quiet_app: App) -> httpx.Client:
+    return quiet_app.client
 
 
 @pytest.fixture
-def stranger(quiet_world: World) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=quiet_world.url) as client:
+def stranger(quiet_app: App) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=quiet_app.url) as client:
         yield client
 
 
@@ -199,12 +199,12 @@ def test_hostile_bodies_are_refused(client: httpx.Client, body: bytes, kind: str
     ids=str,
 )
 @pytest.mark.parametrize("key", [None, "same-again"])
-def test_hostile_text_at_the_other_doors(quiet_world: World, path: str, body: bytes, key: str | None) -> None:
+def test_hostile_text_at_the_other_doors(quiet_app: App, path: str, body: bytes, key: str | None) -> None:
     """Never a 500, with an Idempotency-Key or without."""
-    run_id = quiet_world.start()
+    run_id = quiet_app.start()
     url = "/v1/chat/supervisor" if path == "chat" else f"/v1/runs/{run_id}/approve"
     headers = {"content-type": "application/json", **({"Idempotency-Key": f"{key}-{uuid4()}"} if key else {})}
-    answer = quiet_world.client.post(url, content=body, headers=headers)
+    answer = quiet_app.client.post(url, content=body, headers=headers)
 
     assert answer.status_code in (400, 409, 422), answer.text
 
@@ -253,9 +253,9 @@ async def test_what_breaks_inside_is_told_in_our_shape(caplog: pytest.LogCapture
     assert "Traceback" not in answer.text
 
 
-def test_the_same_key_gets_the_same_answer(quiet_world: World) -> None:
+def test_the_same_key_gets_the_same_answer(quiet_app: App) -> None:
     """One run for one Idempotency-Key and body; another body is refused; another caller's key is another key."""
-    client, key = quiet_world.client, {"Idempotency-Key": str(uuid4())}
+    client, key = quiet_app.client, {"Idempotency-Key": str(uuid4())}
     first = client.post("/v1/runs/start", json=START, headers=key)
     again = client.post("/v1/runs/start", json=START, headers=key)
     other = client.post("/v1/runs/start", json={**START, "brief": "Snow"}, headers=key)
@@ -289,21 +289,21 @@ def test_a_refusal_can_be_corrected_under_the_same_key(client: httpx.Client) -> 
     assert client.post("/v1/runs/start", json=START, headers=key).status_code == 200
 
 
-async def test_ten_at_once_start_one_run(quiet_world: World) -> None:
+async def test_ten_at_once_start_one_run(quiet_app: App) -> None:
     """The same request ten times at the same moment."""
     body, key = {**START, "brief": f"Rain {uuid4()}"}, {"Idempotency-Key": str(uuid4()), "X-API-Key": ANNA}
-    async with httpx.AsyncClient(base_url=quiet_world.url, headers=key, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=quiet_app.url, headers=key, timeout=30) as client:
         answers = await asyncio.gather(*(client.post("/v1/runs/start", json=body) for _ in range(10)))
 
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["run_id"] for answer in answers}) == 1
-    assert len(quiet_world.rows("select 1 from runs where brief = %s", body["brief"])) == 1
+    assert len(quiet_app.rows("select 1 from runs where brief = %s", body["brief"])) == 1
 
 
-def test_runs_are_listed_newest_first_in_pages(quiet_world: World) -> None:
+def test_runs_are_listed_newest_first_in_pages(quiet_app: App) -> None:
     """A cursor goes on where the page ended; filters hold across pages."""
-    made = [quiet_world.start(project=project, metadata={"n": "ä"}) for project in ("tiny", "pair", "tiny", "pair")]
-    client = quiet_world.client
+    made = [quiet_app.start(project=project, metadata={"n": "ä"}) for project in ("tiny", "pair", "tiny", "pair")]
+    client = quiet_app.client
     newest = client.get("/v1/runs", params={"limit": 3}).json()
 
     assert [run["run_id"] for run in newest["runs"]] == made[:0:-1]

@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from cli.serve import description
-from tests.world import World
+from cli.serve import openapi_description
+from tests.app import App
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,31 +34,31 @@ PATHS = {
 }
 
 
-def test_the_committed_description_is_the_served_one(quiet_world: World) -> None:
+def test_the_committed_description_is_the_served_one(quiet_app: App) -> None:
     """After a change of the API: `myloware openapi > openapi.json`."""
     committed = json.loads((ROOT / "openapi.json").read_text())
 
-    assert committed == description()
-    assert httpx.get(f"{quiet_world.url}/openapi.json").json() == committed
+    assert committed == openapi_description()
+    assert httpx.get(f"{quiet_app.url}/openapi.json").json() == committed
 
 
 def test_the_paths_of_the_reference_are_there() -> None:
     """Each under its own method."""
-    paths = {re.sub(r":\w+}", "}", path): list(methods) for path, methods in description()["paths"].items()}
+    paths = {re.sub(r":\w+}", "}", path): list(methods) for path, methods in openapi_description()["paths"].items()}
 
     assert {path: method for path, method in PATHS.items() if method not in paths.get(path, [])} == {}
 
 
-schema = schemathesis.openapi.from_dict(description())
+schema = schemathesis.openapi.from_dict(openapi_description())
 
 
 @schema.parametrize()
 @settings(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-def test_nothing_is_answered_that_is_not_described(case: Any, quiet_world: World) -> None:
+def test_nothing_is_answered_that_is_not_described(case: Any, quiet_app: App) -> None:
     """No server error, no undeclared status, no undeclared form, whatever is sent; of pages for people no form."""
     forms = [content_type_conformance, response_schema_conformance] if case.path.startswith(("/v1/", "/health")) else []
     case.call_and_validate(
-        base_url=quiet_world.url,
-        headers={"X-API-Key": quiet_world.client.headers["X-API-Key"]},
+        base_url=quiet_app.url,
+        headers={"X-API-Key": quiet_app.client.headers["X-API-Key"]},
         checks=[not_a_server_error, status_code_conformance, *forms],
     )

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.world import ANNA, BEN, Sandbox, World, opened
+from tests.app import ANNA, BEN, App, SandboxClient, opened
 
 
 @pytest.fixture(scope="module")
-def two(postgres_server: str, migrated_template: str, sandbox_process: Sandbox) -> Iterator[tuple[World, World]]:
+def two(postgres_server: str, migrated_template: str, sandbox_process: SandboxClient) -> Iterator[tuple[App, App]]:
     """Two servers on one database, with the limit of the reference."""
     with (
         opened(postgres_server, migrated_template, sandbox_process, with_worker=False, rate_limit=60) as one,
-        World(one.settings, sandbox_process, with_worker=False) as other,
+        App(one.settings, sandbox_process, with_worker=False) as other,
     ):
         yield one, other
 
@@ -31,9 +31,9 @@ def limited(answer: httpx.Response) -> None:
     assert answer.headers["x-request-id"]
 
 
-def test_the_sixty_first_request_waits(two: tuple[World, World]) -> None:
+def test_the_sixty_first_request_waits(two: tuple[App, App]) -> None:
     """Counted over both servers and all doors; another key, health and webhooks go on."""
-    clients = [world.client for world in two]
+    clients = [app.client for app in two]
     answers = [clients[n % 2].get(("/v1/runs", "/v1/runs?limit=1000")[n % 3 == 0]) for n in range(60)]
 
     assert Counter(answer.status_code for answer in answers) == {200: 40, 422: 20}
@@ -49,7 +49,7 @@ def test_the_sixty_first_request_waits(two: tuple[World, World]) -> None:
     assert two[0].rows("select 1 from runs") == []
 
 
-def test_wrong_keys_are_counted_apart(two: tuple[World, World]) -> None:
+def test_wrong_keys_are_counted_apart(two: tuple[App, App]) -> None:
     """Whoever guesses keys is slowed down by address, whatever key is guessed, and no known key with it."""
     with httpx.Client(base_url=two[0].url) as stranger:
         answers = [stranger.get("/v1/runs", headers={"X-API-Key": f"guess-{n}"}) for n in range(58)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.world import World
+from tests.app import App
 
 pytestmark = pytest.mark.slow
 
@@ -16,12 +16,12 @@ PUBLISH = "awaiting_publish_approval"
 
 
 @pytest.fixture(scope="module")
-def film(world: World) -> dict[str, Any]:
+def film(app: App) -> dict[str, Any]:
     """A run of four clips that waits at the publish gate."""
-    run_id = world.start(project="four")
-    world.until(run_id, IDEATION)
-    world.decide(run_id, "ideation")
-    return world.until(run_id, PUBLISH)
+    run_id = app.start(project="four")
+    app.until(run_id, IDEATION)
+    app.decide(run_id, "ideation")
+    return app.until(run_id, PUBLISH)
 
 
 def clips(run: dict[str, Any]) -> dict[int, str]:
@@ -29,88 +29,88 @@ def clips(run: dict[str, Any]) -> dict[int, str]:
     return {line["clip"]: line["digest"] for line in run["artifacts"]["clip_manifest"]["clips"]}
 
 
-def renders(world: World, run_id: str) -> int:
-    [row] = world.rows("select count(*) as n from orders where run_id = %s and kind = 'render'", run_id)
+def renders(app: App, run_id: str) -> int:
+    [row] = app.rows("select count(*) as n from orders where run_id = %s and kind = 'render'", run_id)
     return int(row["n"])
 
 
-def revise(world: World, run_id: str, **said: Any) -> dict[str, Any]:
+def revise(app: App, run_id: str, **said: Any) -> dict[str, Any]:
     """Ask for changes at the publish gate; the run when the gate is open again."""
-    before = world.run(run_id)["revision"]
-    world.decide(run_id, "publish", approved=False, decision="revise", **said)
-    return world.until(run_id, PUBLISH, revision=before + 1)
+    before = app.run(run_id)["revision"]
+    app.decide(run_id, "publish", approved=False, decision="revise", **said)
+    return app.until(run_id, PUBLISH, revision=before + 1)
 
 
-def test_one_of_four_clips_again_is_one_charge(film: dict[str, Any], world: World) -> None:
+def test_one_of_four_clips_again_is_one_charge(film: dict[str, Any], app: App) -> None:
     """One new charge, three unchanged files, a new film, and the gate open with the next revision."""
     run_id, before = film["run_id"], clips(film)
-    quoted = world.client.get(f"/v1/runs/{run_id}/quote", params={"clips": [3]}).json()
-    run = revise(world, run_id, clips=[{"clip": 3, "comment": "too dark"}])
+    quoted = app.client.get(f"/v1/runs/{run_id}/quote", params={"clips": [3]}).json()
+    run = revise(app, run_id, clips=[{"clip": 3, "comment": "too dark"}])
     after = clips(run)
 
-    assert len(world.sandbox.charges(run_id)) == 5
+    assert len(app.sandbox.charges(run_id)) == 5
     assert [number for number in before if after[number] != before[number]] == [3]
     assert run["artifacts"]["final_video"]["digest"] != film["artifacts"]["final_video"]["digest"]
     assert run["revision"] == film["revision"] + 1
     assert quoted["fits"]
     assert round(run["cost"]["spent_usd"] - film["cost"]["spent_usd"], 4) == quoted["usd"]
-    assert "too dark" in world.sandbox.charges(run_id)[-1]["prompt"]
+    assert "too dark" in app.sandbox.charges(run_id)[-1]["prompt"]
 
 
-def test_another_caption_is_no_charge_and_no_render(film: dict[str, Any], world: World) -> None:
+def test_another_caption_is_no_charge_and_no_render(film: dict[str, Any], app: App) -> None:
     """Other words to post with the film are shown at once."""
     run_id = film["run_id"]
-    charges, rendered = len(world.sandbox.charges(run_id)), renders(world, run_id)
-    run = revise(world, run_id, edits={"caption": "Four windows.", "hashtags": ["#rain", "#ai"]})
+    charges, rendered = len(app.sandbox.charges(run_id)), renders(app, run_id)
+    run = revise(app, run_id, edits={"caption": "Four windows.", "hashtags": ["#rain", "#ai"]})
 
-    assert run["review"]["shown"]["caption"] == "Four windows."
-    assert (len(world.sandbox.charges(run_id)), renders(world, run_id)) == (charges, rendered)
+    assert run["review"]["content"]["caption"] == "Four windows."
+    assert (len(app.sandbox.charges(run_id)), renders(app, run_id)) == (charges, rendered)
 
 
-def test_another_overlay_is_one_render_and_no_charge(film: dict[str, Any], world: World) -> None:
+def test_another_overlay_is_one_render_and_no_charge(film: dict[str, Any], app: App) -> None:
     """The text over a clip is laid on again over the same files."""
     run_id = film["run_id"]
-    charges, rendered = len(world.sandbox.charges(run_id)), renders(world, run_id)
-    before = world.run(run_id)
-    run = revise(world, run_id, edits={"overlays": {"2": "Second window"}})
+    charges, rendered = len(app.sandbox.charges(run_id)), renders(app, run_id)
+    before = app.run(run_id)
+    run = revise(app, run_id, edits={"overlays": {"2": "Second window"}})
 
-    assert run["review"]["shown"]["clips"][1]["overlay"] == "Second window"
-    assert (len(world.sandbox.charges(run_id)), renders(world, run_id)) == (charges, rendered + 1)
+    assert run["review"]["content"]["clips"][1]["overlay"] == "Second window"
+    assert (len(app.sandbox.charges(run_id)), renders(app, run_id)) == (charges, rendered + 1)
     assert run["artifacts"]["final_video"]["digest"] != before["artifacts"]["final_video"]["digest"]
 
 
-def test_an_earlier_take_costs_nothing(film: dict[str, Any], world: World) -> None:
+def test_an_earlier_take_costs_nothing(film: dict[str, Any], app: App) -> None:
     """The first take of clip 3 is used again, as it was."""
     run_id = film["run_id"]
-    charges = len(world.sandbox.charges(run_id))
-    run = revise(world, run_id, takes={"3": 1})
+    charges = len(app.sandbox.charges(run_id))
+    run = revise(app, run_id, takes={"3": 1})
 
-    assert run["review"]["shown"]["clips"][2]["take"] == 1
-    assert len(world.sandbox.charges(run_id)) == charges
+    assert run["review"]["content"]["clips"][2]["take"] == 1
+    assert len(app.sandbox.charges(run_id)) == charges
 
 
-def test_a_fork_pays_only_for_what_differs(film: dict[str, Any], world: World) -> None:
+def test_a_fork_pays_only_for_what_differs(film: dict[str, Any], app: App) -> None:
     """The same ideas cost nothing in a new run; one that was edited costs one clip."""
     run_id = film["run_id"]
-    client = world.client
+    client = app.client
     same = client.post(f"/v1/runs/{run_id}/fork").json()["run_id"]
-    shown = world.until(same, IDEATION)["review"]["shown"]
+    content = app.until(same, IDEATION)["review"]["content"]
 
-    assert (shown["make"], shown["estimated_usd"]) == ([], "0.00")
-    ideas = [*shown["ideas"][:3], {**shown["ideas"][3], "scene": "A door instead of a window."}]
+    assert (content["make"], content["estimated_usd"]) == ([], "0.00")
+    ideas = [*content["ideas"][:3], {**content["ideas"][3], "scene": "A door instead of a window."}]
     other = client.post(f"/v1/runs/{run_id}/fork", json={"edits": ideas}).json()["run_id"]
-    assert world.until(other, IDEATION)["review"]["shown"]["make"] == [4]
-    world.decide(other, "ideation")
-    run = world.until(other, PUBLISH)
-    assert len(world.sandbox.charges(other)) == 1
+    assert app.until(other, IDEATION)["review"]["content"]["make"] == [4]
+    app.decide(other, "ideation")
+    run = app.until(other, PUBLISH)
+    assert len(app.sandbox.charges(other)) == 1
     assert run["forked_from"] == run_id
     assert run["cost"]["spent_usd"] == pytest.approx(film["cost"]["spent_usd"] / 4)
 
 
-def test_wishes_that_do_not_fit_are_refused(film: dict[str, Any], world: World) -> None:
+def test_wishes_that_do_not_fit_are_refused(film: dict[str, Any], app: App) -> None:
     """In one sentence, with a code; the gate stays open and nothing is decided."""
     run_id = film["run_id"]
-    before = world.run(run_id)
+    before = app.run(run_id)
     base = {"gate": "publish", "approved": False, "decision": "revise"}
     for wish, code in (
         ({"clips": [9]}, "invalid_request"),
@@ -120,28 +120,28 @@ def test_wishes_that_do_not_fit_are_refused(film: dict[str, Any], world: World) 
         ({"approved": True, "decision": "approve", "edits": {"overlays": {"1": "x"}}}, "invalid_request"),
         ({"keep": [1]}, "invalid_request"),
     ):
-        answer = world.client.post(f"/v1/runs/{run_id}/approve", json={**base, **wish})
+        answer = app.client.post(f"/v1/runs/{run_id}/approve", json={**base, **wish})
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, code), wish
 
-    assert world.run(run_id)["review"] == before["review"]
+    assert app.run(run_id)["review"] == before["review"]
 
 
-def test_more_than_the_cap_allows_is_not_ordered(world: World) -> None:
+def test_more_than_the_cap_allows_is_not_ordered(app: App) -> None:
     """Making clips again is refused at the door, with the price and what is left, before anything is spent."""
-    run_id = world.start(budget_usd=0.35)
-    world.until(run_id, IDEATION)
-    world.decide(run_id, "ideation")
-    world.until(run_id, PUBLISH)
+    run_id = app.start(budget_usd=0.35)
+    app.until(run_id, IDEATION)
+    app.decide(run_id, "ideation")
+    app.until(run_id, PUBLISH)
     wish = {"gate": "publish", "approved": False, "decision": "revise", "clips": [1]}
-    answer = world.client.post(f"/v1/runs/{run_id}/approve", json=wish)
+    answer = app.client.post(f"/v1/runs/{run_id}/approve", json=wish)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "budget_exceeded")
     assert answer.json()["error"]["details"] == {"usd": 0.3, "cap_left_usd": 0.05}
-    assert len(world.sandbox.charges(run_id)) == 1
-    assert world.run(run_id)["status"] == PUBLISH
+    assert len(app.sandbox.charges(run_id)) == 1
+    assert app.run(run_id)["status"] == PUBLISH
 
 
-def test_revising_ten_times_grows_the_thread_by_the_same_each_time(film: dict[str, Any], world: World) -> None:
+def test_revising_ten_times_grows_the_thread_by_the_same_each_time(film: dict[str, Any], app: App) -> None:
     """What a thread takes in the database grows with the number of revisions, not with its square."""
     run_id = film["run_id"]
     size = (
@@ -151,8 +151,8 @@ def test_revising_ten_times_grows_the_thread_by_the_same_each_time(film: dict[st
     )
     sizes = []
     for number in range(10):
-        revise(world, run_id, edits={"caption": f"Revision number {number}."})
-        sizes.append(int(world.rows(size, run_id, run_id, run_id)[0]["bytes"]))
+        revise(app, run_id, edits={"caption": f"Revision number {number}."})
+        sizes.append(int(app.rows(size, run_id, run_id, run_id)[0]["bytes"]))
     grown = [after - before for before, after in pairwise(sizes)]
     print(f"\nthe thread after each of ten revisions, in bytes: {sizes}")
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from tests.world import Sandbox, World
+from tests.app import App, SandboxClient
 
 GATE = "awaiting_ideation_approval"
 
 
-def test_a_failed_run_goes_on_without_paying_again(world: World, sandbox: Sandbox) -> None:
+def test_a_failed_run_goes_on_without_paying_again(app: App, sandbox: SandboxClient) -> None:
     """One clip fails as often as it may be tried; the other is kept. A retry orders the missing one, and no more."""
-    run_id = world.start("A heron in the reeds", "pair")
-    world.until(run_id, GATE)
+    run_id = app.start("A heron in the reeds", "pair")
+    app.until(run_id, GATE)
     sandbox.fault("fail", times=3)
-    world.decide(run_id, "ideation")
-    failed = world.until(run_id, "failed")
+    app.decide(run_id, "ideation")
+    failed = app.until(run_id, "failed")
 
     assert failed["error"]["code"] == "moderation_blocked"
     assert failed["error"]["retryable"] is True
@@ -32,28 +32,28 @@ def test_a_failed_run_goes_on_without_paying_again(world: World, sandbox: Sandbo
     assert len(sandbox.charges(run_id)) == 4
     sandbox.clear()
 
-    answer = world.client.post(f"/v1/runs/{run_id}/retry")
+    answer = app.client.post(f"/v1/runs/{run_id}/retry")
     assert (answer.status_code, answer.json()["error"]) == (200, None)
-    again = world.client.post(f"/v1/runs/{run_id}/retry")
+    again = app.client.post(f"/v1/runs/{run_id}/retry")
     assert again.status_code == 409
-    run = world.until(run_id, "awaiting_publish_approval", seconds=100)
+    run = app.until(run_id, "awaiting_publish_approval", seconds=100)
     charges = sandbox.charges(run_id)
     assert len(charges) == len({charge["prompt"] for charge in charges}) == 5
     assert run["cost"]["spent_usd"] == 0.4
-    assert run["review"]["shown"]["film"]["seconds"] == pytest.approx(3.5, abs=0.1)
-    world.decide(run_id, "publish")
-    run = world.until(run_id, "completed")
+    assert run["review"]["content"]["film"]["seconds"] == pytest.approx(3.5, abs=0.1)
+    app.decide(run_id, "publish")
+    run = app.until(run_id, "completed")
     assert len(sandbox.charges(run_id)) == 5
     assert len(sandbox.posts(run["artifacts"]["final_video"]["digest"])) == 1
 
 
-def test_a_budget_that_is_too_small_buys_nothing(world: World, sandbox: Sandbox) -> None:
+def test_a_budget_that_is_too_small_buys_nothing(app: App, sandbox: SandboxClient) -> None:
     """Not even the first of two clips, though that one alone would fit."""
-    run_id = world.start("A heron in the reeds", "pair", budget_usd=0.3)
-    world.until(run_id, GATE)
-    answer = world.client.post(f"/v1/runs/{run_id}/approve", json={"gate": "ideation", "approved": True})
+    run_id = app.start("A heron in the reeds", "pair", budget_usd=0.3)
+    app.until(run_id, GATE)
+    answer = app.client.post(f"/v1/runs/{run_id}/approve", json={"gate": "ideation", "approved": True})
     if answer.status_code == 200:
-        error = world.until(run_id, "failed")["error"]
+        error = app.until(run_id, "failed")["error"]
     else:  # said at once, and the gate stays open for other ideas
         assert answer.status_code == 409
         error = answer.json()["error"]
@@ -61,7 +61,7 @@ def test_a_budget_that_is_too_small_buys_nothing(world: World, sandbox: Sandbox)
     assert error["code"] == "budget_exceeded"
     assert "0.30" in error["message"]
     assert sandbox.charges(run_id) == []
-    assert world.run(run_id)["cost"]["spent_usd"] == 0
+    assert app.run(run_id)["cost"]["spent_usd"] == 0
 
 
 @pytest.mark.parametrize(
@@ -71,27 +71,27 @@ def test_a_budget_that_is_too_small_buys_nothing(world: World, sandbox: Sandbox)
         ("Something #unfit by the sea", "brief_unfit"),
     ],
 )
-def test_a_brief_that_must_not_be_made(world: World, sandbox: Sandbox, brief: str, code: str) -> None:
+def test_a_brief_that_must_not_be_made(app: App, sandbox: SandboxClient, brief: str, code: str) -> None:
     """It fails before any idea, with a sentence for the person who sent it."""
-    run = world.until(world.start(brief), "failed")
+    run = app.until(app.start(brief), "failed")
 
     assert (run["error"]["code"], run["artifacts"]) == (code, {})
     assert run["error"]["message"].endswith(".")
 
 
-def waited_out(world: World, run_id: str, there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def waited_out(app: App, run_id: str, there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + 30
-    while not there(run := world.run(run_id)):
+    while not there(run := app.run(run_id)):
         assert time.monotonic() < deadline, run
         time.sleep(0.05)
     return run
 
 
 @pytest.mark.parametrize("fault", ["moderation_500", "llm_500_html", "llm_429"])
-def test_somebody_who_is_away_is_waited_for(world: World, sandbox: Sandbox, fault: str) -> None:
+def test_somebody_who_is_away_is_waited_for(app: App, sandbox: SandboxClient, fault: str) -> None:
     """The run stands still and goes on by itself; nothing is let through meanwhile."""
     sandbox.fault(fault, times=2)
-    run = waited_out(world, world.start(), lambda run: run["status"] in (GATE, "failed"))
+    run = waited_out(app, app.start(), lambda run: run["status"] in (GATE, "failed"))
 
     assert run["status"] == GATE
 
@@ -105,13 +105,13 @@ def test_somebody_who_is_away_is_waited_for(world: World, sandbox: Sandbox, faul
     ],
 )
 def test_a_model_that_gives_no_answer_fails_the_run_until_it_is_retried(
-    world: World, sandbox: Sandbox, fault: str, code: str
+    app: App, sandbox: SandboxClient, fault: str, code: str
 ) -> None:
     """With a code and a sentence; then it goes on where it was."""
     sandbox.fault(fault)
-    run_id = world.start()
-    failed = world.until(run_id, "failed")
+    run_id = app.start()
+    failed = app.until(run_id, "failed")
 
     assert (failed["error"]["code"], failed["error"]["retryable"]) == (code, True)
-    assert world.client.post(f"/v1/runs/{run_id}/retry").status_code == 200
-    assert waited_out(world, run_id, lambda run: run["status"] == GATE)["error"] is None
+    assert app.client.post(f"/v1/runs/{run_id}/retry").status_code == 200
+    assert waited_out(app, run_id, lambda run: run["status"] == GATE)["error"] is None

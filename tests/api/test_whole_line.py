@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from providers.webhooks import parse_secret, sign
-from tests.world import Sandbox, World
+from tests.app import App, SandboxClient
 
 STEPS = {
     "pending": {None, "supervisor"},
@@ -36,40 +36,40 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(world: World, sandbox_process: Sandbox) -> Iterator[Told]:
+def told(app: App, sandbox_process: SandboxClient) -> Iterator[Told]:
     """A run that was approved at both gates and met every trick of the webhooks on its way."""
     sandbox_process.clear()
     sandbox_process.fault("slow", seconds=1.5)
     sandbox_process.fault("webhook_duplicate")
     sandbox_process.fault("webhook_failed_after_completed")
-    answer = world.client.post("/v1/runs/start", json={"project": "tiny", "brief": "Create a relaxing rain video"})
+    answer = app.client.post("/v1/runs/start", json={"project": "tiny", "brief": "Create a relaxing rain video"})
     assert answer.status_code == 200
     assert answer.json()["status"] == "pending"
     run_id, seen, decided = answer.json()["run_id"], [answer.json() | {"current_step": None}], set()
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
-        run = world.run(run_id)
+        run = app.run(run_id)
         if run["status"] != seen[-1]["status"] or run["current_step"] != seen[-1]["current_step"]:
             seen.append(run)
         if run["status"] in ("completed", "failed"):
             break
         if run["review"] and run["review"]["gate"] not in decided:
             decided.add(run["review"]["gate"])
-            world.decide(run_id, run["review"]["gate"], digest=run["review"]["digest"], comment="Looks good")
+            app.decide(run_id, run["review"]["gate"], digest=run["review"]["digest"], comment="Looks good")
         if run["status"] == "awaiting_video_generation" and "lied" not in decided:
             decided.add("lied")
             (clip,) = run["artifacts"]["clip_manifest"]["clips"]
-            assert _told_that_it_failed(world, clip["task_id"]).json() == {"status": "accepted"}
+            assert _told_that_it_failed(app, clip["task_id"]).json() == {"status": "accepted"}
         time.sleep(0.03)
     yield Told(run, seen)
     sandbox_process.clear()
 
 
-def _told_that_it_failed(world: World, video_id: str) -> httpx.Response:
+def _told_that_it_failed(app: App, video_id: str) -> httpx.Response:
     body = json.dumps({"object": "event", "type": "video.failed", "data": {"id": video_id}}).encode()
-    (secret,) = world.settings.video_webhook_secrets or []
+    (secret,) = app.settings.video_webhook_secrets or []
     headers = sign(parse_secret(secret.get_secret_value()), id="msg_lie", at=datetime.now(UTC), body=body)
-    return httpx.post(f"{world.url}/v1/webhooks/sora", content=body, headers=headers)
+    return httpx.post(f"{app.url}/v1/webhooks/sora", content=body, headers=headers)
 
 
 def test_every_status_is_seen(told: Told) -> None:
@@ -108,19 +108,19 @@ def test_the_publication_says_where_it_can_be_seen(told: Told) -> None:
     assert all(link["url"].startswith("http") for link in publication["platforms"].values())
 
 
-def test_paid_and_published_once(told: Told, world: World) -> None:
+def test_paid_and_published_once(told: Told, app: App) -> None:
     """Whatever webhooks were told twice, too late or in vain: a video that was said to have failed had not."""
-    (charge,) = world.sandbox.charges(told.run["run_id"])
+    (charge,) = app.sandbox.charges(told.run["run_id"])
 
     assert charge["usd"] == 0.3
-    (post,) = world.sandbox.posts(told.run["artifacts"]["final_video"]["digest"])
+    (post,) = app.sandbox.posts(told.run["artifacts"]["final_video"]["digest"])
     assert post["flags"]
 
 
-def test_the_film_is_its_digest(told: Told, world: World) -> None:
+def test_the_film_is_its_digest(told: Told, app: App) -> None:
     """Whole or in parts, it is the same file, and its ETag is its sha256."""
     film = told.run["artifacts"]["final_video"]
-    whole = world.client.get(film["url"])
+    whole = app.client.get(film["url"])
 
     assert whole.status_code == 200
     assert whole.headers["content-type"] == "video/mp4"
@@ -134,65 +134,65 @@ def test_the_film_is_its_digest(told: Told, world: World) -> None:
         ("bytes=-10", whole.content[-10:]),
         (f"bytes=100-{size * 2}", whole.content[100:]),
     ):
-        answer = world.client.get(film["url"], headers={"Range": asked})
+        answer = app.client.get(film["url"], headers={"Range": asked})
         assert (answer.status_code, answer.content) == (206, part), asked
         assert answer.headers["content-range"].endswith(f"/{size}")
         assert answer.headers["content-length"] == str(len(part))
-    same = world.client.get(film["url"], headers={"If-None-Match": f'"{film["digest"]}"'})
+    same = app.client.get(film["url"], headers={"If-None-Match": f'"{film["digest"]}"'})
     assert (same.status_code, same.content) == (304, b"")
     for nonsense in ("bytes=", "bytes=a-b", "pages=1-2", "bytes=0-1,5-6"):
-        assert world.client.get(film["url"], headers={"Range": nonsense}).status_code == 200, nonsense
+        assert app.client.get(film["url"], headers={"Range": nonsense}).status_code == 200, nonsense
 
 
 @pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes=5-1", "bytes=-0"])
-def test_a_range_outside_the_film(told: Told, world: World, asked: str) -> None:
+def test_a_range_outside_the_film(told: Told, app: App, asked: str) -> None:
     """416 with the size, in our shape of an error."""
     film = told.run["artifacts"]["final_video"]
-    answer = world.client.get(film["url"], headers={"Range": asked})
+    answer = app.client.get(film["url"], headers={"Range": asked})
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (416, "range_not_satisfiable")
     assert answer.headers["content-range"] == f"bytes */{film['size_bytes']}"
 
 
-def test_the_events_tell_the_story(told: Told, world: World) -> None:
+def test_the_events_tell_the_story(told: Told, app: App) -> None:
     """From the start to the end, numbered upwards, and in parts from any number."""
-    events = world.events(told.run["run_id"])
+    events = app.events(told.run["run_id"])
     kinds, numbers = [event["kind"] for event in events], [event["seq"] for event in events]
 
     assert (kinds[0], kinds[-1]) == ("run.started", "run.completed")
     assert numbers == sorted(set(numbers))
-    assert kinds.count("decision.made") == 2
+    assert kinds.count("decision.recorded") == 2
     assert kinds.count("review.opened") == 2
-    assert world.events(told.run["run_id"], after=numbers[4]) == events[5:]
+    assert app.events(told.run["run_id"], after=numbers[4]) == events[5:]
 
 
-def test_the_events_as_a_stream(told: Told, world: World) -> None:
+def test_the_events_as_a_stream(told: Told, app: App) -> None:
     """The same events as server-sent ones; `Last-Event-ID` leaves out those already seen; the end ends it."""
-    events = world.events(told.run["run_id"])
+    events = app.events(told.run["run_id"])
     url, headers = f"/v1/runs/{told.run['run_id']}/events", {"Accept": "text/event-stream"}
-    answer = world.client.get(url, headers=headers)
+    answer = app.client.get(url, headers=headers)
     blocks = [block.split("\n") for block in answer.text.strip().split("\n\n")]
 
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert [block[0] for block in blocks] == [f"id: {event['seq']}" for event in events]
     assert [json.loads(block[2].removeprefix("data: ")) for block in blocks] == events
     last = events[-3]["seq"]
-    rest = world.client.get(url, headers={**headers, "Last-Event-ID": str(last)}).text
+    rest = app.client.get(url, headers={**headers, "Last-Event-ID": str(last)}).text
     assert [line for line in rest.split("\n") if line.startswith("id:")] == [f"id: {e['seq']}" for e in events[-2:]]
     for odd in ("²", "x", "-1", "9" * 30):
-        again = world.client.get(url, headers={**headers, "Last-Event-ID": odd.encode()})
+        again = app.client.get(url, headers={**headers, "Last-Event-ID": odd.encode()})
         assert again.text.count("\nevent: ") == len(events), odd
 
 
-def test_a_finished_run_takes_no_more(told: Told, world: World) -> None:
+def test_a_finished_run_takes_no_more(told: Told, app: App) -> None:
     """No decision, no cancelling, no retry."""
     url = f"/v1/runs/{told.run['run_id']}"
-    late = world.client.post(f"{url}/approve", json={"gate": "publish", "approved": True})
+    late = app.client.post(f"{url}/approve", json={"gate": "publish", "approved": True})
     error = late.json()["error"]
 
     assert (late.status_code, error["code"], error["details"]["open_gate"]) == (409, "gate_not_open", None)
     assert error["details"]["last_decision"]["gate"] == "publish"
     assert error["details"]["last_decision"]["decided_by"].startswith("key_")
-    assert world.client.post(f"{url}/cancel").json()["error"]["code"] == "run_ended"
-    assert world.client.post(f"{url}/retry").json()["error"]["code"] == "run_not_retryable"
-    assert world.run(told.run["run_id"]) == told.run
+    assert app.client.post(f"{url}/cancel").json()["error"]["code"] == "run_ended"
+    assert app.client.post(f"{url}/retry").json()["error"]["code"] == "run_not_retryable"
+    assert app.run(told.run["run_id"]) == told.run

@@ -23,10 +23,10 @@ from typing import Any
 import httpx
 import psutil
 
-from storage.embedded import EmbeddedPostgres
+from storage.embedded_postgres import EmbeddedPostgres
 from storage.migrate import migrate
-from tests.chaos.people import People
-from tests.chaos.promises import Facts, broken, double_charges, double_posts, facts, forked, lost, repeated_takes
+from tests.chaos.actors import Actors
+from tests.chaos.invariants import Facts, double_charges, double_posts, facts, forked, lost, repeated_takes, violations
 
 ROOT = Path(__file__).parents[2]
 KEYS = ["chaos-key-of-anna-00000", "chaos-key-of-ben-000000"]
@@ -231,7 +231,7 @@ class Harness:
         async with self.opened():
             for name, role in (("api", "api"), ("worker-1", "worker"), ("worker-2", "worker")):
                 self._keep(self._keep_up(name, role))
-            people = People(self.api, self.sandbox, KEYS, random.Random(self.wanted.seed + 1))
+            people = Actors(self.api, self.sandbox, KEYS, random.Random(self.wanted.seed + 1))
             self._keep(people.live(lambda: self._more(people), self.wanted.at_once))
             self._keep(self._trouble(self.server, self.sandbox))
             await self._until_over(people, began)
@@ -244,18 +244,18 @@ class Harness:
             outages=self.outages,
             seconds=time.monotonic() - began,
             known=known,
-            broken=[*broken(known), *self._too_little(people)],
+            broken=[*violations(known), *self._too_little(people)],
             strange=people.strange[:20],
             points=Counter(each["point"] for each in self._deaths() if each["sign"] == "SIGKILL"),
             retries=people.retries,
         )
 
-    def _more(self, people: People) -> bool:
+    def _more(self, people: Actors) -> bool:
         if self.calm.exists():
             return False
         return len(people.started) < self.wanted.runs or self.kills < self.wanted.kills
 
-    async def _until_over(self, people: People, began: float) -> None:
+    async def _until_over(self, people: Actors, began: float) -> None:
         """Return when every run has ended, or time is up."""
         told = ends = 0.0
         while True:
@@ -276,7 +276,7 @@ class Harness:
             if self.calm.exists() and (not people.open or now > ends):
                 return
 
-    def _too_little(self, people: People) -> list[str]:
+    def _too_little(self, people: Actors) -> list[str]:
         """A harness that did not do what it was asked to has shown nothing."""
         wanted = self.wanted
         did = ((self.kills, wanted.kills, "kills"), (len(people.started), wanted.runs, "runs"))

@@ -24,7 +24,7 @@ from api.settings import read_settings
 from cli.serve import serve, work
 from providers.publications.upload_post import UploadPost
 from providers.renders.manifest import Manifest
-from storage import points
+from storage import failpoints
 
 
 def main() -> None:
@@ -77,7 +77,7 @@ def _be(order: dict[str, Any]) -> None:
         os.environ.update(order["environment"])
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
         settings = read_settings()
-        points.hook = hook(order["plan"], Path(order["calm"]), Path(order["deaths"]), order["name"])
+        failpoints.hook = hook(order["plan"], Path(order["calm"]), Path(order["deaths"]), order["name"])
         if order["role"] == "api":
             asyncio.run(serve(settings, "127.0.0.1", order["port"], with_worker=False))
         else:
@@ -125,7 +125,7 @@ def _smaller_films() -> None:
     Manifest.model_fields["width"].default = 360
     Manifest.model_fields["height"].default = 640
     Manifest.model_rebuild(force=True)
-    UploadPost.patience = timedelta(seconds=12)
+    UploadPost.lookup_window = timedelta(seconds=12)
 
 
 if __name__ == "__main__":

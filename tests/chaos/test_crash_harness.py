@@ -11,7 +11,7 @@ import pytest
 
 from providers.publications.post import id_of
 from tests.chaos.harness import Wanted, chaos
-from tests.chaos.promises import Facts, broken
+from tests.chaos.invariants import Facts, violations
 
 
 @pytest.mark.slow
@@ -112,10 +112,10 @@ WRONGS = {
 
 def test_kept_promises() -> None:
     """Where all is well, nothing is found."""
-    assert broken(kept()) == []
+    assert violations(kept()) == []
 
 
 @pytest.mark.parametrize("wrong", list(WRONGS))
 def test_broken_promise(wrong: str) -> None:
     """Whatever is wrong is found."""
-    assert broken(WRONGS[wrong](kept())) != []
+    assert violations(WRONGS[wrong](kept())) != []

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from tests.chaos.actors import Actors
 from tests.chaos.harness import KEYS, Harness, Wanted, free_port
-from tests.chaos.people import People
-from tests.chaos.promises import broken, facts
+from tests.chaos.invariants import facts, violations
 from tests.databases import fast_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 class Stage(Harness):
     """The harness without chance: every process is started by the test."""
 
-    people: People
+    people: Actors
 
     async def rows(self, query: Any, *values: Any) -> list[dict[str, Any]]:
         """What the database says."""
@@ -63,7 +63,7 @@ class Stage(Harness):
 
         await self.until(ended, 120)
         known = await facts(self.server.dsn, self.people.started, self.sandbox, self.people.answered_twice)
-        assert broken(known) == []
+        assert violations(known) == []
         assert {run["status"] for run in known.runs} == {"completed"}
 
 
@@ -73,7 +73,7 @@ async def stage() -> AsyncIterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="myloware-stage-", dir=fast_folder()) as folder:
         made = Stage(Wanted(), Path(folder), lambda _: None)
         async with made.opened():
-            made.people = People(made.api, made.sandbox, KEYS, random.Random(1))
+            made.people = Actors(made.api, made.sandbox, KEYS, random.Random(1))
             await made.start("api", "api", [])
             yield made
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tests.chat.worst_model import WorstModel
-from tests.world import (
+from tests.app import (
     ANNA,
     BEN,
-    TINY,
-    Sandbox,
-    World,
+    TINY_PROJECT,
+    App,
+    SandboxClient,
     migrated_template,
     opened,
     postgres_server,
     sandbox,
     sandbox_process,
 )
+from tests.chat.adversarial_model import AdversarialModel
 
 __all__ = ["migrated_template", "postgres_server", "sandbox", "sandbox_process"]
 
@@ -33,12 +33,12 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Projects of one clip, beside those that are always there: aismr, calm, shorts, tiny."""
     folder = tmp_path_factory.mktemp("projects")
     for name in ("calm", "tiny"):
-        (folder / f"{name}.md").write_text(TINY)
+        (folder / f"{name}.md").write_text(TINY_PROJECT)
     return folder
 
 
 @pytest.fixture(scope="session")
-def world(postgres_server: str, migrated_template: str, sandbox_process: Sandbox, projects: Path) -> Iterator[World]:
+def app(postgres_server: str, migrated_template: str, sandbox_process: SandboxClient, projects: Path) -> Iterator[App]:
     """The product, with a key that may not decide beside those that may."""
     with opened(
         postgres_server,
@@ -52,7 +52,7 @@ def world(postgres_server: str, migrated_template: str, sandbox_process: Sandbox
 
 
 @pytest.fixture(scope="session")
-def worst_model() -> Iterator[WorstModel]:
+def worst_model() -> Iterator[AdversarialModel]:
     """A model that obeys whatever it reads."""
-    with WorstModel() as model:
+    with AdversarialModel() as model:
         yield model

@@ -15,37 +15,37 @@ from typer.testing import CliRunner
 
 from api.settings import SettingsError, read_settings
 from cli.main import app
-from cli.serve import free_socket, served, url_of
-from tests.world import ANNA, World
+from cli.serve import listen_on_free_port, run_server, url_of
+from tests.app import ANNA, App
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def strict(world: World) -> Iterator[str]:
+def strict(app: App) -> Iterator[str]:
     """The address of the same product where a key may ask twice a minute."""
-    listening, stop = free_socket(), asyncio.Event()
+    listening, stop = listen_on_free_port(), asyncio.Event()
 
     async def live() -> None:
-        async with served(replace(world.parts, rate_limit=2), listening):
+        async with run_server(replace(app.parts, rate_limit=2), listening):
             await stop.wait()
 
-    living = asyncio.run_coroutine_threadsafe(live(), world._loop)
+    living = asyncio.run_coroutine_threadsafe(live(), app._loop)
     yield url_of(listening)
-    world._loop.call_soon_threadsafe(stop.set)
+    app._loop.call_soon_threadsafe(stop.set)
     living.result(30)
 
 
-def test_all_doors_count_together(world: World, strict: str) -> None:
+def test_all_doors_count_together(app: App, strict: str) -> None:
     """What a key asks at one door, it has asked at all; each refuses in its own shape, with the time to wait."""
-    world.rows("delete from request_times returning 1")
+    app.rows("delete from rate_limit_hits returning 1")
     headers = {"Authorization": f"Bearer {ANNA}", "X-API-Key": ANNA, "Accept": "application/json, text/event-stream"}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     within = [httpx.get(f"{strict}/v1/models", headers=headers), httpx.get(f"{strict}/v1/runs", headers=headers)]
     rest = httpx.post(f"{strict}/v1/chat/supervisor", json={"message": "Hello"}, headers=headers)
     theirs = httpx.get(f"{strict}/v1/models", headers=headers)
     agents = httpx.post(f"{strict}/mcp", json=body, headers=headers)
-    world.rows("delete from request_times returning 1")
+    app.rows("delete from rate_limit_hits returning 1")
 
     assert [answer.status_code for answer in within] == [200, 200]
     for refused in (rest, theirs, agents):
@@ -55,7 +55,7 @@ def test_all_doors_count_together(world: World, strict: str) -> None:
     assert theirs.json()["error"]["type"] == "rate_limit_error"
 
 
-def test_a_long_conversation_still_gets_in(world: World) -> None:
+def test_a_long_conversation_still_gets_in(app: App) -> None:
     """A client sends all of it, pictures too; what is too much for anybody is refused."""
     headers = {"Authorization": f"Bearer {ANNA}"}
 
@@ -67,7 +67,7 @@ def test_a_long_conversation_still_gets_in(world: World) -> None:
             {"role": "user", "content": "What projects are there?"},
         ]
         body = {"model": "supervisor", "messages": messages}
-        return httpx.post(f"{world.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+        return httpx.post(f"{app.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
 
     assert "tiny" in ask(1024).json()["choices"][0]["message"]["content"]
     assert ask(5 * 1024).status_code == 413

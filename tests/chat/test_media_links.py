@@ -9,25 +9,25 @@ import httpx
 import pytest
 
 from runs import media_links
-from tests.chat.talking import say
-from tests.world import Sandbox, World
+from tests.app import App, SandboxClient
+from tests.chat.conversation import say
 
 
 @pytest.fixture(scope="module")
-def link(world: World, sandbox_process: Sandbox) -> str:
+def link(app: App, sandbox_process: SandboxClient) -> str:
     """A link to a finished film, as the supervisor gives it."""
-    done = world.rows("select id from runs where status = 'completed' limit 1")
-    run_id = str(done[0]["id"]) if done else world.start(project="tiny")
+    done = app.rows("select id from runs where status = 'completed' limit 1")
+    run_id = str(done[0]["id"]) if done else app.start(project="tiny")
     if not done:
-        world.completed(run_id)
+        app.completed(run_id)
     found = re.search(
-        r"film: (http\S+signature=[0-9a-f]{64})", say(world, f"Where is the film of run {run_id}?")["response"]
+        r"film: (http\S+signature=[0-9a-f]{64})", say(app, f"Where is the film of run {run_id}?")["response"]
     )
     assert found
     return found[1]
 
 
-def test_a_link_opens_its_film(world: World, link: str) -> None:
+def test_a_link_opens_its_film(app: App, link: str) -> None:
     """Whole and in part, as players ask for it, without a key."""
     whole, part = httpx.get(link), httpx.get(link, headers={"Range": "bytes=10-19"})
 
@@ -35,7 +35,7 @@ def test_a_link_opens_its_film(world: World, link: str) -> None:
     assert (part.status_code, part.content) == (206, whole.content[10:20])
 
 
-def test_a_link_opens_nothing_else(world: World, link: str) -> None:
+def test_a_link_opens_nothing_else(app: App, link: str) -> None:
     """Another file, a later date, another signature, or half of it."""
     digest = re.search(r"[0-9a-f]{64}", link)
     assert digest
@@ -56,15 +56,15 @@ def test_a_link_opens_nothing_else(world: World, link: str) -> None:
     assert httpx.get(link.split("?")[0]).status_code == 401
 
 
-def test_a_link_ends(world: World, link: str) -> None:
+def test_a_link_ends(app: App, link: str) -> None:
     """After a day and an hour at most."""
-    production, digest = world.parts.production, re.search(r"[0-9a-f]{64}", link)
+    services, digest = app.parts.services, re.search(r"[0-9a-f]{64}", link)
     expires, signature = re.search(r"expires=(\d+)&signature=(\w+)", link).groups()  # type: ignore[union-attr]
     assert digest
 
     assert 0 < int(expires) - time.time() <= media_links.VALID + media_links.HOUR
-    assert world.in_loop(media_links.is_good(production, digest[0], int(expires), signature))
+    assert app.in_loop(media_links.is_valid_link(services, digest[0], int(expires), signature))
     past = int(time.time()) - 1
-    secret = world.in_loop(media_links.keys.secret(production.db, media_links.LINKS))
+    secret = app.in_loop(media_links.keys.secret(services.db, media_links.LINKS))
     old = media_links._signature(secret, digest[0], past)
-    assert not world.in_loop(media_links.is_good(production, digest[0], past, old))
+    assert not app.in_loop(media_links.is_valid_link(services, digest[0], past, old))

@@ -14,19 +14,19 @@ import openai
 import pytest
 from openai import OpenAI
 
-from chat.openai_door import ON_THE_SIDE
+from api.openai_chat import SIDE_REQUEST
+from tests.app import ANNA, BEN, App, SandboxClient
 from tests.chat.conftest import LIM
-from tests.chat.talking import at_a_gate, confirmation, decisions, run_in
-from tests.world import ANNA, BEN, Sandbox, World
+from tests.chat.conversation import at_a_gate, confirmation, decisions, run_in
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
 @pytest.fixture
-def client(world: World) -> Iterator[OpenAI]:
+def client(app: App) -> Iterator[OpenAI]:
     """The official client, told which conversation it leads."""
     chat = {"X-Conversation-Id": str(uuid4())}
-    with OpenAI(base_url=f"{world.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as made:
+    with OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as made:
         yield made
 
 
@@ -60,32 +60,32 @@ class Conversation:
         return answer
 
 
-def test_from_an_idea_to_a_film(world: World, sandbox: Sandbox, client: OpenAI) -> None:
+def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
     """The whole conversation by the official client, some of it as a stream."""
     talk = Conversation(client)
     ideas = talk.say("What videos should I make today?", stream=True)
     run_id = run_in(talk.say("Make the second one"))
-    world.until(run_id, "awaiting_ideation_approval")
+    app.until(run_id, "awaiting_ideation_approval")
     assert "2. calm: " in ideas
-    assert world.run(run_id)["project"] == "calm"
+    assert app.run(run_id)["project"] == "calm"
 
     sentence = confirmation(talk.say("Approve it", stream=True))
-    assert decisions(world, run_id) == []
+    assert decisions(app, run_id) == []
     assert talk.say(sentence).startswith("Approved")
-    world.until(run_id, "awaiting_publish_approval")
+    app.until(run_id, "awaiting_publish_approval")
     assert talk.say(confirmation(talk.say("Publish it")), stream=True).startswith("Approved")
-    world.until(run_id, "completed")
+    app.until(run_id, "completed")
 
     told = talk.say("Where is my film?")
     assert f"Run {run_id} is completed" in told
-    assert [(d["verdict"], d["channel"]) for d in decisions(world, run_id)] == [("approve", "chat")] * 2
+    assert [(d["verdict"], d["channel"]) for d in decisions(app, run_id)] == [("approve", "chat")] * 2
     link = re.search(r"http\S+signature=[0-9a-f]{64}", told)
     assert link
     film = httpx.get(link[0], headers={"Range": "bytes=0-99"})
     assert (film.status_code, film.headers["content-type"], len(film.content)) == (206, "video/mp4", 100)
 
 
-def test_another_answer_is_not_another_run(world: World, sandbox: Sandbox, client: OpenAI) -> None:
+def test_another_answer_is_not_another_run(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
     """Regenerated or resent it is the same run; edited, or said once more further on, it is a new one."""
     talk = Conversation(client)
     talk.say("Hello")
@@ -102,7 +102,7 @@ def test_another_answer_is_not_another_run(world: World, sandbox: Sandbox, clien
     assert len({first, later, edited}) == 3
 
 
-def test_a_client_that_sends_the_end_of_a_long_conversation(world: World, sandbox: Sandbox, client: OpenAI) -> None:
+def test_a_client_that_sends_the_end_of_a_long_conversation(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
     """It sends its last four messages: the same words further on are a new message, regenerated they are not."""
     talk, words = Conversation(client), "Make a video about a swan for project tiny"
 
@@ -125,7 +125,7 @@ def test_a_client_that_sends_the_end_of_a_long_conversation(world: World, sandbo
     assert third in told
 
 
-def test_a_client_that_sends_one_message_at_a_time(world: World, sandbox: Sandbox, client: OpenAI) -> None:
+def test_a_client_that_sends_one_message_at_a_time(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
     """The conversation is remembered all the same."""
 
     def say(message: str) -> str:
@@ -135,7 +135,7 @@ def test_a_client_that_sends_one_message_at_a_time(world: World, sandbox: Sandbo
     say("What videos should I make today?")
     run_id = run_in(say("Make the second one"))
 
-    assert world.run(run_id)["project"] == "calm"
+    assert app.run(run_id)["project"] == "calm"
     assert run_in(say("Make the second one")) == run_id  # repeated by the client, because the answer was lost
     assert run_id in say("Where is my film?")
 
@@ -157,24 +157,24 @@ def test_a_client_that_sends_one_message_at_a_time(world: World, sandbox: Sandbo
 )
 def test_questions_on_the_side_are_told_from_the_persons_own(message: str, aside: bool) -> None:
     """By the whole beginning that clients give theirs: a file or a title in a person's words makes no difference."""
-    assert bool(ON_THE_SIDE.match(message)) is aside
+    assert bool(SIDE_REQUEST.match(message)) is aside
 
 
-def test_a_confirmation_that_is_regenerated_counts_once(world: World, sandbox: Sandbox, client: OpenAI) -> None:
+def test_a_confirmation_that_is_regenerated_counts_once(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
     """The client asks for another answer to the message with the code."""
-    run_id = at_a_gate(world)
+    run_id = at_a_gate(app)
     talk = Conversation(client)
     talk.say(f"How is run {run_id}?")
     talk.say(confirmation(talk.say("Approve it")))
 
     assert "used already" in talk.regenerate()
-    assert len(decisions(world, run_id)) == 1
+    assert len(decisions(app, run_id)) == 1
 
 
-def test_without_a_conversation_it_only_looks(world: World, sandbox: Sandbox) -> None:
+def test_without_a_conversation_it_only_looks(app: App, sandbox: SandboxClient) -> None:
     """No id, no memory: it tells of runs and gives links, starts none, prepares nothing and confirms nothing."""
-    run_id, before = at_a_gate(world), len(world.rows("select 1 from runs"))
-    with OpenAI(base_url=f"{world.url}/v1", api_key=ANNA, max_retries=0) as client:
+    run_id, before = at_a_gate(app), len(app.rows("select 1 from runs"))
+    with OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, max_retries=0) as client:
         talk = Conversation(client)
         assert "awaiting ideation approval" in talk.say(f"How is run {run_id}?")
         assert "I am the sandbox's language model" in talk.say("Make a video about a goat for project tiny")
@@ -182,22 +182,22 @@ def test_without_a_conversation_it_only_looks(world: World, sandbox: Sandbox) ->
         with pytest.raises(openai.BadRequestError):
             talk.say("approve K7Q2")
 
-    assert len(world.rows("select 1 from runs")) == before
-    assert world.rows("select 1 from prepared_decisions where run_id = %s", run_id) == []
+    assert len(app.rows("select 1 from runs")) == before
+    assert app.rows("select 1 from pending_confirmations where run_id = %s", run_id) == []
 
 
 @pytest.mark.parametrize("name", ["", "null", "new", "{{LIBRECHAT_BODY_CONVERSATIONID}}"])
-def test_a_conversation_that_is_not_named_yet_is_none(world: World, sandbox: Sandbox, name: str) -> None:
+def test_a_conversation_that_is_not_named_yet_is_none(app: App, sandbox: SandboxClient, name: str) -> None:
     """Two people whose client fills nothing in do not share a session."""
     with OpenAI(
-        base_url=f"{world.url}/v1", api_key=ANNA, default_headers={"X-Conversation-Id": name}, max_retries=0
+        base_url=f"{app.url}/v1", api_key=ANNA, default_headers={"X-Conversation-Id": name}, max_retries=0
     ) as client:
         said = Conversation(client).say("Make a video about an owl for project tiny")
 
     assert "I am the sandbox's language model" in said
 
 
-def test_what_was_said_to_another_model_is_known(world: World, sandbox: Sandbox, client: OpenAI) -> None:
+def test_what_was_said_to_another_model_is_known(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
     """A conversation that comes to the supervisor in its middle brings its words along, but no codes."""
     talk = Conversation(client)
     talk.messages = [
@@ -207,13 +207,13 @@ def test_what_was_said_to_another_model_is_known(world: World, sandbox: Sandbox,
             "content": "1. tiny: A quiet harbour\n2. tiny: A loud harbour\nsend exactly: approve K7Q2",
         },
     ]
-    run = world.run(run_in(talk.say("Make the first one")))
+    run = app.run(run_in(talk.say("Make the first one")))
 
     assert (run["project"], run["brief"]) == ("tiny", "A quiet harbour")
 
 
 @pytest.mark.parametrize("client_name", ["open_webui", "librechat"])
-def test_requests_as_chat_clients_send_them(world: World, sandbox: Sandbox, client_name: str) -> None:
+def test_requests_as_chat_clients_send_them(app: App, sandbox: SandboxClient, client_name: str) -> None:
     """Fields we do not know are let be, content in parts is read, side questions begin nothing."""
     recorded = (RECORDED / f"{client_name}.json").read_text()
     about, chat = f"a heron {uuid4().hex[:6]}", str(uuid4())
@@ -221,7 +221,7 @@ def test_requests_as_chat_clients_send_them(world: World, sandbox: Sandbox, clie
     headers = requests["chat"]["headers"]
 
     def send(name: str) -> httpx.Response:
-        return httpx.post(f"{world.url}/v1/chat/completions", json=requests[name]["body"], headers=headers, timeout=30)
+        return httpx.post(f"{app.url}/v1/chat/completions", json=requests[name]["body"], headers=headers, timeout=30)
 
     answer = send("chat")
     events = [line.removeprefix("data: ") for line in answer.text.split("\n") if line.startswith("data: ")]
@@ -239,11 +239,11 @@ def test_requests_as_chat_clients_send_them(world: World, sandbox: Sandbox, clie
         aside = send(name)
         assert aside.status_code == 200
         assert aside.json()["choices"][0]["message"]["content"]
-    rows = world.rows("select id from runs where brief ilike %s", f"%{about}%")
+    rows = app.rows("select id from runs where brief ilike %s", f"%{about}%")
     assert [str(row["id"]) for row in rows] == [run_id]
 
 
-def test_the_models_are_two(world: World, client: OpenAI) -> None:
+def test_the_models_are_two(app: App, client: OpenAI) -> None:
     """One that does things and one that cannot; no other."""
     assert [model.id for model in client.models.list()] == ["supervisor", "utility"]
     assert client.models.retrieve("utility").owned_by == "myloware"
@@ -256,19 +256,19 @@ def test_the_models_are_two(world: World, client: OpenAI) -> None:
         assert caught.value.code == "model_not_found"
 
 
-def test_the_utility_model_has_no_tools(world: World, sandbox: Sandbox, client: OpenAI) -> None:
+def test_the_utility_model_has_no_tools(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
     """It is asked for titles; whatever it is asked for, it begins nothing."""
-    before = len(world.rows("select 1 from runs"))
+    before = len(app.rows("select 1 from runs"))
     asked: Any = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Make a video about fog"}]
     answer = client.chat.completions.create(model="utility", messages=asked)
 
     assert answer.choices[0].message.content
-    assert len(world.rows("select 1 from runs")) == before
+    assert len(app.rows("select 1 from runs")) == before
 
 
-def test_without_a_key_nobody_gets_in(world: World) -> None:
+def test_without_a_key_nobody_gets_in(app: App) -> None:
     """In the shape that the official client knows."""
-    with OpenAI(base_url=f"{world.url}/v1", api_key="wrong", max_retries=0) as stranger:
+    with OpenAI(base_url=f"{app.url}/v1", api_key="wrong", max_retries=0) as stranger:
         for call in (
             stranger.models.list,
             lambda: stranger.chat.completions.create(model="supervisor", messages=[]),
@@ -276,7 +276,7 @@ def test_without_a_key_nobody_gets_in(world: World) -> None:
             with pytest.raises(openai.AuthenticationError) as caught:
                 call()
             assert (caught.value.code, caught.value.type) == ("invalid_api_key", "authentication_error")
-    unnamed = httpx.get(f"{world.url}/v1/models")
+    unnamed = httpx.get(f"{app.url}/v1/models")
 
     assert (unnamed.status_code, unnamed.json()["error"]["code"]) == (401, "missing_api_key")
 
@@ -294,10 +294,10 @@ def test_without_a_key_nobody_gets_in(world: World) -> None:
     ],
     ids=["empty", "no messages", "no words", "too long", "not the person's", "a picture", "no list"],
 )
-def test_a_request_of_no_use_is_refused(world: World, body: dict[str, Any]) -> None:
+def test_a_request_of_no_use_is_refused(app: App, body: dict[str, Any]) -> None:
     """400, in their shape."""
     answer = httpx.post(
-        f"{world.url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {ANNA}"}, timeout=30
+        f"{app.url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {ANNA}"}, timeout=30
     )
 
     assert answer.status_code == 400
@@ -305,7 +305,9 @@ def test_a_request_of_no_use_is_refused(world: World, body: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_model_that_is_away_is_told_as_an_error(world: World, sandbox: Sandbox, client: OpenAI, stream: bool) -> None:
+def test_a_model_that_is_away_is_told_as_an_error(
+    app: App, sandbox: SandboxClient, client: OpenAI, stream: bool
+) -> None:
     """503 where nothing was said yet, and an error in the stream; the next try goes on."""
     sandbox.fault("llm_500_html", times=None)  # runs of other tests may be asking too
     talk = Conversation(client)
@@ -317,13 +319,13 @@ def test_a_model_that_is_away_is_told_as_an_error(world: World, sandbox: Sandbox
     assert "tiny" in talk.answer(stream=stream)
 
 
-def test_a_limited_key_cannot_decide(world: World, sandbox: Sandbox) -> None:
+def test_a_limited_key_cannot_decide(app: App, sandbox: SandboxClient) -> None:
     """Nor use the code of somebody who can."""
     chat = {"X-Conversation-Id": str(uuid4())}
-    run_id = at_a_gate(world)
+    run_id = at_a_gate(app)
     with (
-        OpenAI(base_url=f"{world.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as anna,
-        OpenAI(base_url=f"{world.url}/v1", api_key=LIM, default_headers=chat, max_retries=0) as lim,
+        OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as anna,
+        OpenAI(base_url=f"{app.url}/v1", api_key=LIM, default_headers=chat, max_retries=0) as lim,
     ):
         hers, theirs = Conversation(anna), Conversation(lim)
         hers.say(f"How is run {run_id}?")
@@ -334,16 +336,16 @@ def test_a_limited_key_cannot_decide(world: World, sandbox: Sandbox) -> None:
             theirs.say(sentence)
 
     assert caught.value.code == "may_not_decide"
-    assert decisions(world, run_id) == []
+    assert decisions(app, run_id) == []
 
 
-def test_one_conversation_id_of_two_keys_is_two_conversations(world: World, sandbox: Sandbox) -> None:
+def test_one_conversation_id_of_two_keys_is_two_conversations(app: App, sandbox: SandboxClient) -> None:
     """Whatever the clients call them."""
     chat = {"X-OpenWebUI-Chat-Id": "the-same"}
-    run_id = at_a_gate(world)
+    run_id = at_a_gate(app)
     with (
-        OpenAI(base_url=f"{world.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as anna,
-        OpenAI(base_url=f"{world.url}/v1", api_key=BEN, default_headers=chat, max_retries=0) as ben,
+        OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as anna,
+        OpenAI(base_url=f"{app.url}/v1", api_key=BEN, default_headers=chat, max_retries=0) as ben,
     ):
         Conversation(anna).say(f"How is run {run_id}?")
         told = Conversation(ben).say("Where is my film?")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from runs.talk_place import Place, place_in, place_of, written
+from chat.placement import Placement, human_message, place_alone, place_with_history
 
 
 def thread(*words: str) -> list[AnyMessage]:
     """What a thread knows: what the person said, and an answer to each."""
-    return [m for n, w in enumerate(words, 1) for m in (written(w, n, w), AIMessage(f"On {w}", id=f"answer-{n}"))]
+    return [m for n, w in enumerate(words, 1) for m in (human_message(w, n, w), AIMessage(f"On {w}", id=f"answer-{n}"))]
 
 
 def sent(*words: str) -> list[AnyMessage]:
@@ -18,7 +18,7 @@ def sent(*words: str) -> list[AnyMessage]:
     return [m for w in words for m in (HumanMessage(w, additional_kwargs={"digest": w}), AIMessage(f"On {w}"))]
 
 
-def found(place: Place) -> tuple[int, list[str], list[str]]:
+def found(place: Placement) -> tuple[int, list[str], list[str]]:
     """Its number, and the words that it takes the place of, and those that were missed."""
     gone, missed = ([str(m.text) for m in each if isinstance(m, HumanMessage)] for each in (place.gone, place.missed))
     return place.number, gone, missed
@@ -69,29 +69,29 @@ def test_where_a_message_comes(known: str, said: str, message: str, expected: tu
     """Sent again it keeps its number; edited, it takes the place of what was said from there on."""
     words = known.split()
 
-    assert found(place_in(thread(*words), sent(*said.split()), message, last=len(words))) == expected
+    assert found(place_with_history(thread(*words), sent(*said.split()), message, last=len(words))) == expected
 
 
 @pytest.mark.parametrize(("again", "expected"), [(True, (2, ["b"], [])), (False, (3, [], []))])
 def test_where_a_message_alone_comes(again: bool, expected: tuple[int, list[str], list[str]]) -> None:
     """Next, or in its own place."""
-    assert found(place_of(thread("a", "b"), "b", last=2, again=again)) == expected
+    assert found(place_alone(thread("a", "b"), "b", last=2, again=again)) == expected
 
 
 def test_a_request_that_is_repeated_by_a_client_that_sends_one_message_at_a_time() -> None:
     """It is the same message, as long as it comes at once; later it is a new one."""
     known = thread("a", "b")
 
-    assert found(place_in(known, [], "b", last=2, again=True)) == (2, ["b"], [])
-    assert found(place_in(known, [], "b", last=2, again=False)) == (3, [], [])
+    assert found(place_with_history(known, [], "b", last=2, again=True)) == (2, ["b"], [])
+    assert found(place_with_history(known, [], "b", last=2, again=False)) == (3, [], [])
 
 
 def test_what_was_missed_is_known_from_then_on() -> None:
     """Sent again, the same message has the same number."""
     known = thread("a")
-    first = place_in(known, sent("a", "refused"), "b", last=1)
-    known += [*first.missed, written("b", first.number, "b"), AIMessage("On b", id="answer-b")]
-    again = place_in(known, sent("a", "refused"), "b", last=3)
+    first = place_with_history(known, sent("a", "refused"), "b", last=1)
+    known += [*first.missed, human_message("b", first.number, "b"), AIMessage("On b", id="answer-b")]
+    again = place_with_history(known, sent("a", "refused"), "b", last=3)
 
     assert (first.number, again.number) == (3, 3)
     assert found(again)[1:] == (["b"], [])
@@ -102,5 +102,5 @@ def test_a_thread_that_has_forgotten_its_beginning_counts_on() -> None:
     """Numbers are those of the whole talk, not of what is left of it."""
     known = thread("a", "b", "c", "d")[4:]
 
-    assert found(place_in(known, sent("a", "b", "c", "d"), "e", last=4)) == (5, [], [])
-    assert found(place_in(known, sent("a", "b", "c"), "d", last=4)) == (4, ["d"], [])
+    assert found(place_with_history(known, sent("a", "b", "c", "d"), "e", last=4)) == (5, [], [])
+    assert found(place_with_history(known, sent("a", "b", "c"), "d", last=4)) == (4, ["d"], [])

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runs.prepare import CODE, SHOWN_COMMENT, Verdict, _usd, _what, spoken, without_codes
-from storage.prepared import DIGITS, LETTERS, _code
+from chat.confirmations import CODE, MAX_COMMENT_CHARACTERS, Verdict, _usd, _what, parse_command, redact_codes
+from storage.confirmations import DIGITS, LETTERS, _code
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from storage.prepared import DIGITS, LETTERS, _code
 )
 def test_the_word_and_the_code_confirm(message: str) -> None:
     """With whatever niceties and marks around them."""
-    said = spoken(message)
+    said = parse_command(message)
 
     assert said is not None
     assert (said.word, said.code) == ("approve", "K7Q2")
@@ -61,13 +61,13 @@ def test_the_word_and_the_code_confirm(message: str) -> None:
 )
 def test_anything_else_does_not(message: str) -> None:
     """Half a sentence, a question, a quotation, a no."""
-    assert spoken(message) is None
+    assert parse_command(message) is None
 
 
 @pytest.mark.parametrize("word", ["approve", "confirm", "revise", "reject"])
 def test_every_verdict_has_its_word(word: str) -> None:
     """And `confirm` stands for each."""
-    said = spoken(f"{word} A2C3")
+    said = parse_command(f"{word} A2C3")
 
     assert said is not None
     assert said.word == word
@@ -86,17 +86,17 @@ def test_what_a_model_reads_holds_no_code() -> None:
     """Whatever its case, and wherever it stands; words and other numbers stay."""
     text = "Send approve K7Q2, or (a2c3)! Clip 2 of take 12, H2O, R2D2x, 720x1280."
 
-    assert without_codes(text) == "Send approve ••••, or (••••)! Clip 2 of take 12, H2O, R2D2x, 720x1280."
-    assert without_codes("_approve K7Q2_ approve_a2c3_") == "_approve ••••_ approve_••••_"
+    assert redact_codes(text) == "Send approve ••••, or (••••)! Clip 2 of take 12, H2O, R2D2x, 720x1280."
+    assert redact_codes("_approve K7Q2_ approve_a2c3_") == "_approve ••••_ approve_••••_"
 
 
 def test_a_word_that_is_no_code_is_left_alone() -> None:
     """Where the codes are known, only they are blackened: a film may be about a robot."""
-    assert without_codes("R2D2 said: approve k7q2", {"K7Q2"}) == "R2D2 said: approve ••••"
+    assert redact_codes("R2D2 said: approve k7q2", {"K7Q2"}) == "R2D2 said: approve ••••"
 
 
 def _review(gate: str) -> dict[str, Any]:
-    shown = {
+    content = {
         "ideation": {"title": "Rain", "make": [1, 2, 3], "estimated_usd": "1.20", "usd_per_clip": "0.40"},
         "publish": {
             "title": "Rain",
@@ -105,7 +105,7 @@ def _review(gate: str) -> dict[str, Any]:
             "platforms": ["tiktok"],
         },
     }
-    return {"gate": gate, "shown": shown[gate]}
+    return {"gate": gate, "content": content[gate]}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,6 @@ def test_every_word_of_a_comment_is_shown(verdict: Verdict, gate: str) -> None:
     comment = "More rain. " * 50 + "And an advert at the end."
     what = _what(verdict, _review(gate), comment, Decimal("1.20"))
 
-    assert len(comment) < SHOWN_COMMENT
+    assert len(comment) < MAX_COMMENT_CHARACTERS
     assert comment in what
     assert "comment" not in _what("approve", _review(gate), "", Decimal("1.20"))

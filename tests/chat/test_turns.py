@@ -7,26 +7,26 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from chat.session import StreamEvent, TurnResult
+from chat.turns import TurnRunner
 from providers.base import Unavailable
-from runs.talk import Said, Turn
-from runs.turns import Turns
 
 
-class Hasty(Turns):
+class Hasty(TurnRunner):
     """Turns that may take a twentieth of a second."""
 
     LONGEST = 0.05
 
 
-async def endless() -> AsyncIterator[Said | Turn]:
+async def endless() -> AsyncIterator[StreamEvent | TurnResult]:
     """A model that begins and never comes to its end."""
-    yield Said("token", "Well")
+    yield StreamEvent("token", "Well")
     await asyncio.Event().wait()
 
 
-async def broken() -> AsyncIterator[Said | Turn]:
+async def broken() -> AsyncIterator[StreamEvent | TurnResult]:
     """Something inside that took too long by itself."""
-    yield Said("token", "Well")
+    yield StreamEvent("token", "Well")
     raise TimeoutError("inside")
 
 
@@ -35,13 +35,13 @@ async def test_a_turn_that_never_ends_is_ended() -> None:
     async with Hasty() as turns:
         heard = turns.begin(endless())
 
-        assert await heard.within(1) == Said("token", "Well")
+        assert await heard.within(1) == StreamEvent("token", "Well")
         with pytest.raises(Unavailable, match="took too long"):
             await heard.turn()
 
 
 async def test_another_time_out_is_told_as_what_it_is() -> None:
     """Only the turn's own limit speaks for the model."""
-    async with Turns() as turns:
+    async with TurnRunner() as turns:
         with pytest.raises(TimeoutError, match="inside"):
             await turns.begin(broken()).turn()

@@ -15,7 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.main import app
-from tests.world import ANNA, TINY, Sandbox, World
+from tests.app import ANNA, TINY_PROJECT, App, SandboxClient
 
 ROOT = Path(__file__).parents[2]
 MYLOWARE = Path(sys.executable).with_name("myloware")
@@ -41,21 +41,21 @@ def typed(*arguments: str, cwd: Path, seconds: float = 60, **settings: str) -> s
     )
 
 
-def settings_of(world: World) -> dict[str, str]:
+def settings_of(app: App) -> dict[str, str]:
     """The environment in which a command works on a world's runs."""
     return {
-        "DATABASE_URL": world.dsn,
-        "MYLOWARE_DATA_DIR": str(world.settings.data_dir),
-        "MYLOWARE_PROJECTS_DIR": str(world.settings.projects_dir),
+        "DATABASE_URL": app.dsn,
+        "MYLOWARE_DATA_DIR": str(app.settings.data_dir),
+        "MYLOWARE_PROJECTS_DIR": str(app.settings.projects_dir),
         "MYLOWARE_API_KEYS": ANNA,
-        "VIDEO_PROFILES": str(world.settings.video_profiles),
-        "VIDEO_BASE_URL": world.sandbox.url,
+        "VIDEO_PROFILES": str(app.settings.video_profiles),
+        "VIDEO_BASE_URL": app.sandbox.url,
         "VIDEO_MODEL": "sandbox-video",
         "VIDEO_API_KEY": "sandbox",
-        "OPENAI_BASE_URL": world.sandbox.url,
+        "OPENAI_BASE_URL": app.sandbox.url,
         "OPENAI_API_KEY": "sandbox",
         "OPENAI_MODEL": "sandbox-rules",
-        "UPLOAD_POST_URL": world.sandbox.url,
+        "UPLOAD_POST_URL": app.sandbox.url,
         "UPLOAD_POST_API_KEY": "sandbox",
     }
 
@@ -119,7 +119,7 @@ def test_a_wrong_setting_is_one_sentence(
 ) -> None:
     """On standard error, with status 1, before anything is started or made."""
     (tmp_path / "projects").mkdir()
-    (tmp_path / "projects" / "bad.md").write_text(TINY.replace("clips: 1", "clips: many"))
+    (tmp_path / "projects" / "bad.md").write_text(TINY_PROJECT.replace("clips: 1", "clips: many"))
     arguments = {"make": ["make", "Rain"], "runs": ["runs", "list"]}.get(command, [command])
     monkeypatch.chdir(tmp_path)
     for name in set(os.environ) - set(KEPT):
@@ -144,10 +144,10 @@ def test_a_wrong_setting_in_the_file(tmp_path: Path) -> None:
     assert not (tmp_path / ".myloware").exists()
 
 
-def test_a_port_that_is_taken(world: World, tmp_path: Path) -> None:
+def test_a_port_that_is_taken(app: App, tmp_path: Path) -> None:
     """One sentence too."""
-    port = world.url.rpartition(":")[2]
-    result = typed("serve", "--port", port, cwd=tmp_path, **settings_of(world))
+    port = app.url.rpartition(":")[2]
+    result = typed("serve", "--port", port, cwd=tmp_path, **settings_of(app))
 
     assert result.returncode == 1
     assert f"Port {port} on 127.0.0.1 cannot be used" in result.stderr
@@ -174,33 +174,33 @@ def test_a_database_that_is_not_there(tmp_path: Path, command: tuple[str, ...], 
 
 
 @pytest.mark.slow
-def test_runs_from_the_terminal(world: World, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_runs_from_the_terminal(app: App, sandbox: SandboxClient, tmp_path: Path) -> None:
     """List, show, ask for changes, reject: the same as at every other door."""
-    run_id = world.start("A lighthouse in fog")
-    world.until(run_id, "awaiting_ideation_approval")
-    mine = settings_of(world)
+    run_id = app.start("A lighthouse in fog")
+    app.until(run_id, "awaiting_ideation_approval")
+    mine = settings_of(app)
 
     listed = typed("runs", "list", "--json", cwd=tmp_path, **mine)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert json.loads(listed.stdout)[0]["run_id"] == run_id
-    shown = typed("runs", "show", run_id, cwd=tmp_path, **mine).stdout
-    assert "The ideation gate is open, revision 1" in shown
-    assert f"myloware runs approve {run_id} ideation" in shown
+    content = typed("runs", "show", run_id, cwd=tmp_path, **mine).stdout
+    assert "The ideation gate is open, revision 1" in content
+    assert f"myloware runs approve {run_id} ideation" in content
     wrong = typed("runs", "approve", run_id, "publish", cwd=tmp_path, **mine)
     assert (wrong.returncode, "The publish gate is not open; the ideation gate is." in wrong.stderr) == (1, True)
     changes = ("--no", "--comment", "More fog")
     told = typed("runs", "approve", run_id, "ideation", *changes, "--json", cwd=tmp_path, **mine)
     assert json.loads(told.stdout)["run_id"] == run_id
-    world.until(run_id, "awaiting_ideation_approval", revision=2)
+    app.until(run_id, "awaiting_ideation_approval", revision=2)
     assert typed("runs", "approve", run_id, "ideation", "--no", cwd=tmp_path, **mine).returncode == 0
-    assert world.until(run_id, "failed")["error"]["code"] == "rejected"
-    (first, _) = world.rows("select * from decisions where run_id = %s order by number", run_id)
+    assert app.until(run_id, "failed")["error"]["code"] == "rejected"
+    (first, _) = app.rows("select * from decisions where run_id = %s order by number", run_id)
     assert (first["channel"], first["comment"], first["verdict"]) == ("cli", "More fog", "revise")
 
 
-def test_doctor_says_what_is_set(world: World, tmp_path: Path) -> None:
+def test_doctor_says_what_is_set(app: App, tmp_path: Path) -> None:
     """Every setting, no secret, and the result of every check."""
-    result = typed("doctor", "--json", cwd=tmp_path, **settings_of(world))
+    result = typed("doctor", "--json", cwd=tmp_path, **settings_of(app))
     told = json.loads(result.stdout)
 
     assert result.returncode == 0, told
@@ -208,16 +208,16 @@ def test_doctor_says_what_is_set(world: World, tmp_path: Path) -> None:
     assert ANNA not in result.stdout
     assert told["sandbox"] == []
     assert all(check["ok"] for check in told["checks"])
-    broken = typed("doctor", cwd=tmp_path, **{**settings_of(world), "VIDEO_MODEL": "x-9"})
+    broken = typed("doctor", cwd=tmp_path, **{**settings_of(app), "VIDEO_MODEL": "x-9"})
     assert (broken.returncode, "Nothing is known about the video model x-9" in broken.stdout) == (1, True)
-    away = typed("doctor", cwd=tmp_path, **{**settings_of(world), "DATABASE_URL": "postgresql://127.0.0.1:9/none"})
+    away = typed("doctor", cwd=tmp_path, **{**settings_of(app), "DATABASE_URL": "postgresql://127.0.0.1:9/none"})
     assert (away.returncode, "Traceback" in away.stderr + away.stdout) == (1, False)
 
 
 def test_a_film_in_one_command(tmp_path: Path) -> None:
     """Nothing is set, nothing is installed: a database and the sandbox start by themselves, and a film lies there."""
     (tmp_path / "projects").mkdir()
-    (tmp_path / "projects" / "tiny.md").write_text(TINY.replace("180x320", "720x1280"))
+    (tmp_path / "projects" / "tiny.md").write_text(TINY_PROJECT.replace("180x320", "720x1280"))
     result = typed(
         *("make", "--project", "tiny", "--yes", "--json", "A calm sea at night"),
         cwd=tmp_path,
@@ -233,9 +233,9 @@ def test_a_film_in_one_command(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / ".myloware")
 
 
-def test_make_says_what_does_not_fit(tmp_path: Path, world: World) -> None:
+def test_make_says_what_does_not_fit(tmp_path: Path, app: App) -> None:
     """A project that is not there, and JSON without yes."""
-    unknown = typed("make", "--project", "none", "Rain", cwd=tmp_path, **settings_of(world))
+    unknown = typed("make", "--project", "none", "Rain", cwd=tmp_path, **settings_of(app))
     assert (unknown.returncode, "There is no project 'none'" in unknown.stderr) == (1, True)
-    asking = typed("make", "--json", "Rain", cwd=tmp_path, **settings_of(world))
+    asking = typed("make", "--json", "Rain", cwd=tmp_path, **settings_of(app))
     assert (asking.returncode, "--json asks nothing, so it needs --yes." in asking.stderr) == (1, True)

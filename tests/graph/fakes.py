@@ -17,14 +17,14 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Interrupt
 from pydantic import Field
 
-from agents.ideator import Earlier
-from graph.graph import build_graph
-from graph.ports import Ports
-from graph.state import Gate, State
+from agents.ideator import PreviousReview
+from graph.dependencies import Dependencies
+from graph.graph import build_run_graph
+from graph.state import Gate, RunState
 from prompts.project import Project
 from providers.base import ProviderError, Unavailable
 from providers.moderation import Verdict
-from providers.orders import Answer, Order, Standing, Wishes, digest_of
+from providers.orders import ModelAnswer, Order, OrderStatus, RetryOptions, digest_of
 
 PROJECT = Project(
     name="trio",
@@ -77,12 +77,12 @@ class QueuedModel(BaseChatModel):
         return self._generate(messages, **options)
 
 
-class BookLedger:
+class FakeLedger:
     """Keeps every order; what comes of one is said by `settle` and `fail`."""
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
-        self.stands: dict[str, Standing] = {}
+        self.stands: dict[str, OrderStatus] = {}
         self.answers: dict[str, dict[str, Any]] = {}
         self.reserved: list[list[str]] = []
         #: Whether whatever is asked for stands here already, from before a crash.
@@ -91,20 +91,22 @@ class BookLedger:
     async def reserve(self, orders: Sequence[Order]) -> None:
         self.reserved.append([order.key for order in orders])
 
-    async def once(self, order: Order) -> None:
+    async def place_once(self, order: Order) -> None:
         if order.key in self.orders:
             return
         self.orders[order.key] = order
         self._stand(order.key, "submitted", {})
 
-    async def answer(self, key: str, run_id: str, ask: Callable[[], Awaitable[Answer[Any]]]) -> dict[str, Any]:
+    async def cached_answer(
+        self, key: str, run_id: str, ask: Callable[[], Awaitable[ModelAnswer[Any]]]
+    ) -> dict[str, Any]:
         if key not in self.answers:
             self.answers[key] = (await ask()).value.model_dump(mode="json")
         return self.answers[key]
 
-    async def standing(self, keys: Sequence[str]) -> dict[str, Standing]:
+    async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         if self.written_down:
-            return {key: self.stands.get(key, Standing(key, "clip", "reserved", Decimal(0))) for key in keys}
+            return {key: self.stands.get(key, OrderStatus(key, "clip", "reserved", Decimal(0))) for key in keys}
         return {key: self.stands[key] for key in keys if key in self.stands}
 
     def settle(self, key: str) -> None:
@@ -117,40 +119,40 @@ class BookLedger:
     def _stand(self, key: str, state: Any, result: dict[str, Any]) -> None:
         order = self.orders[key]
         at = datetime.now(UTC) if state in ("settled", "failed") else None
-        self.stands[key] = Standing(key, order.kind, state, order.amount_usd, f"task of {key}", result, at)
+        self.stands[key] = OrderStatus(key, order.kind, state, order.amount_usd, f"task of {key}", result, at)
 
     def of(self, kind: str) -> list[Order]:
         return [order for order in self.orders.values() if order.kind == kind]
 
     def open(self) -> list[str]:
-        return [key for key, standing in self.stands.items() if not standing.over]
+        return [key for key, standing in self.stands.items() if not standing.is_terminal]
 
 
 @dataclass
-class Memory:
+class FakeRunFeedback:
     """The inbox, kept by hand."""
 
     retried_at: datetime | None = None
-    wanted: Wishes = field(default_factory=lambda: Wishes(prompts={}, drop=[]))
-    earlier: list[Earlier] = field(default_factory=list)
+    wanted: RetryOptions = field(default_factory=lambda: RetryOptions(prompts={}, drop=[]))
+    earlier: list[PreviousReview] = field(default_factory=list)
 
     def retry(self, **wanted: Any) -> None:
         """A person asks for another try."""
         self.retried_at = datetime.now(UTC)
-        self.wanted = Wishes(**{"prompts": {}, "drop": [], **wanted})
+        self.wanted = RetryOptions(**{"prompts": {}, "drop": [], **wanted})
 
-    async def asked_again(self, run_id: str, since: datetime) -> bool:
+    async def retry_requested_since(self, run_id: str, since: datetime) -> bool:
         return self.retried_at is not None and self.retried_at > since
 
-    async def wishes(self, run_id: str) -> Wishes:
+    async def retry_options(self, run_id: str) -> RetryOptions:
         return self.wanted
 
-    async def history(self, run_id: str, gate: Gate) -> list[Earlier]:
+    async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
         return self.earlier
 
 
 @dataclass
-class Censor:
+class FakeModeration:
     """Flags whatever holds one of these words; `away` is unavailable."""
 
     words: tuple[str, ...] = ()
@@ -166,7 +168,7 @@ class Censor:
 
 
 @dataclass
-class Prices:
+class FakeVideo:
     model: str = "video-1"
     usd_per_second: Decimal = Decimal("0.10")
     #: The lengths that can be had, in seconds.
@@ -178,22 +180,27 @@ class Prices:
         return self.usd_per_second * seconds
 
 
-class Line:
+class RunHarness:
     """One run of the line: `go` starts or continues it, and it stands at `question` or at its end."""
 
     def __init__(self, project: Project = PROJECT, **queued: list[dict[str, Any]]) -> None:
         self.id, self.project = str(uuid4()), project
         self.model = QueuedModel(queued=queued)
-        self.ledger, self.inbox, self.censor, self.video = BookLedger(), Memory(), Censor(), Prices()
-        ports = Ports(
+        self.ledger, self.inbox, self.censor, self.video = (
+            FakeLedger(),
+            FakeRunFeedback(),
+            FakeModeration(),
+            FakeVideo(),
+        )
+        deps = Dependencies(
             project=lambda name, options: self.project.with_options(options),
             model=self.model,
             moderation=self.censor,
             video=self.video,
             ledger=self.ledger,
-            inbox=self.inbox,
+            feedback=self.inbox,
         )
-        self.graph = build_graph(ports).compile(checkpointer=InMemorySaver())
+        self.graph = build_run_graph(deps).compile(checkpointer=InMemorySaver())
         self.config: Any = {"configurable": {"thread_id": self.id}, "recursion_limit": 60}
 
     async def begin(self, brief: str = "Rain on a roof") -> dict[str, Any]:
@@ -216,7 +223,7 @@ class Line:
         """Resume with this answer."""
         return await self.go(Command(resume={(await self.interrupts())[0].id: said}))
 
-    async def state(self) -> State:
+    async def state(self) -> RunState:
         return (await self.graph.aget_state(self.config)).values  # type: ignore[return-value]
 
     async def next(self) -> tuple[str, ...]:

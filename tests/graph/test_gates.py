@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from graph.gates import Decision
-from tests.graph.fakes import Line, idea
+from tests.graph.fakes import RunHarness, idea
 
 IDEAS = [idea("Fog"), idea("Ice"), idea("Sun")]
 EDITED = {"name": "make_clips", "args": {"title": "Rain", "ideas": IDEAS}}
@@ -82,7 +82,7 @@ def test_junk_is_no_decision(junk: Any) -> None:
 @pytest.mark.parametrize("junk", ["sure", {"decisions": []}, {"approved": "yes"}], ids=str)
 async def test_junk_keeps_the_gate_open(junk: Any) -> None:
     """The gate asks the same again, nothing was ordered, and a proper answer still counts."""
-    line = Line()
+    line = RunHarness()
     question = await line.begin()
     with pytest.raises(ValidationError):
         await line.answer(junk)
@@ -95,7 +95,7 @@ async def test_junk_keeps_the_gate_open(junk: Any) -> None:
 
 async def test_edits_that_do_not_fit_keep_the_gate_open() -> None:
     """An edited list of another length is no approval of anything."""
-    line = Line()
+    line = RunHarness()
     question = await line.begin()
     with pytest.raises(ValueError, match="3 ideas were shown, and 4 came back"):
         await line.answer({"verdict": "approve", "edits": [idea("Fog")] * 4})

@@ -4,21 +4,21 @@ from typing import Any
 
 import pytest
 
-from graph.nodes.waiting import StepFailed
-from tests.graph.fakes import PROJECT, Line, idea
+from graph.nodes.orders import StepFailed
+from tests.graph.fakes import PROJECT, RunHarness, idea
 
 APPROVE: dict[str, Any] = {"verdict": "approve", "number": 1}
 REVISE: dict[str, Any] = {"verdict": "revise", "number": 2}
 
 
-def ordered(line: Line, kind: str = "clip") -> list[str]:
+def ordered(line: RunHarness, kind: str = "clip") -> list[str]:
     """The ordered things as number:take, sorted."""
     return sorted(order.key.split(":", 2)[2] for order in line.ledger.of(kind))
 
 
-async def clip_2_failed() -> Line:
+async def clip_2_failed() -> RunHarness:
     """A line whose second clip failed and is not taken again unasked; the others are made."""
-    line = Line(PROJECT.model_copy(update={"takes": 1}))
+    line = RunHarness(PROJECT.model_copy(update={"takes": 1}))
     await line.begin()
     await line.answer(APPROVE)
     for key in line.ledger.open():
@@ -30,7 +30,7 @@ async def clip_2_failed() -> Line:
 
 async def test_a_note_on_a_clip_is_in_its_next_prompt() -> None:
     """Each clip that is made again is told its own note; the others keep their file."""
-    line = Line()
+    line = RunHarness()
     first = await line.at_publish_gate()
     kept = (await line.state())["clips"]
     notes = [{"clip": 1, "comment": "too dark"}, {"clip": 3, "comment": "slower"}]
@@ -44,12 +44,12 @@ async def test_a_note_on_a_clip_is_in_its_next_prompt() -> None:
     clips = (await line.state())["clips"]
     assert clips["2"] == kept["2"]
     assert clips["1"]["digest"] != kept["1"]["digest"]
-    assert again["shown"]["clips"][0] == {**first["shown"]["clips"][0], "take": 2, "takes": [1, 2]}
+    assert again["content"]["clips"][0] == {**first["content"]["clips"][0], "take": 2, "takes": [1, 2]}
 
 
 async def test_an_earlier_take_is_used_without_ordering_a_clip() -> None:
     """Choosing a take costs a render and nothing else, and survives another clip being made again."""
-    line = Line()
+    line = RunHarness()
     await line.at_publish_gate()
     first = (await line.state())["clips"]["2"]
     await line.answer({"verdict": "revise", "clips": [2], "number": 2})
@@ -71,33 +71,33 @@ async def test_an_earlier_take_is_used_without_ordering_a_clip() -> None:
 
 async def test_other_words_for_the_post_order_nothing() -> None:
     """A caption that was edited while asking for changes is shown at once, in the next revision."""
-    line = Line()
+    line = RunHarness()
     first = await line.at_publish_gate()
     again = await line.answer({"verdict": "revise", "edits": {"caption": "Sea."}, "number": 2})
 
-    assert (again["gate"], again["revision"], again["shown"]["caption"]) == ("publish", 2, "Sea.")
-    assert again["shown"]["film"] == first["shown"]["film"]
+    assert (again["gate"], again["revision"], again["content"]["caption"]) == ("publish", 2, "Sea.")
+    assert again["content"]["film"] == first["content"]["film"]
     assert again["digest"] != first["digest"]
     assert (len(ordered(line)), len(ordered(line, "render"))) == (3, 1)
 
 
 async def test_another_overlay_is_one_render() -> None:
     """The text over a clip is laid on again; no clip is ordered."""
-    line = Line()
+    line = RunHarness()
     await line.at_publish_gate()
     await line.answer({"verdict": "revise", "edits": {"overlays": {"2": "Gutter"}}, "number": 2})
     again = await line.delivered()
 
-    assert again["shown"]["clips"][1]["overlay"] == "Gutter"
+    assert again["content"]["clips"][1]["overlay"] == "Gutter"
     assert (len(ordered(line)), len(ordered(line, "render"))) == (3, 2)
     assert line.ledger.of("render")[-1].request["clips"][1]["overlay"] == "Gutter"
 
 
 async def test_ideas_that_were_dropped_are_not_made() -> None:
     """Two of three ideas, in another order: two clips."""
-    line = Line()
+    line = RunHarness()
     question = await line.begin()
-    kept = [question["shown"]["ideas"][2], question["shown"]["ideas"][0]]
+    kept = [question["content"]["ideas"][2], question["content"]["ideas"][0]]
     await line.answer({**APPROVE, "edits": kept})
     await line.delivered()
 
@@ -108,7 +108,7 @@ async def test_ideas_that_were_dropped_are_not_made() -> None:
 
 async def test_a_refused_prompt_is_written_again_once() -> None:
     """Moderation's refusal is answered with other words, as a new take; refused again, a person is asked."""
-    line = Line(PROJECT.model_copy(update={"takes": 1}))
+    line = RunHarness(PROJECT.model_copy(update={"takes": 1}))
     await line.begin()
     await line.answer(APPROVE)
     for key in line.ledger.open():
@@ -135,13 +135,13 @@ async def test_a_failed_clip_can_be_done_without() -> None:
     await line.go()
     question = await line.delivered()
 
-    assert [clip["clip"] for clip in question["shown"]["clips"]] == [1, 3]
+    assert [clip["clip"] for clip in question["content"]["clips"]] == [1, 3]
     assert ordered(line) == ["1:1", "2:1", "3:1"]
 
 
 async def test_a_clip_that_cannot_be_made_again_stays_as_it_was() -> None:
     """Done without, the new take is: the film that was shown can still be had, and nothing is ordered for it."""
-    line = Line(PROJECT.model_copy(update={"takes": 1}))
+    line = RunHarness(PROJECT.model_copy(update={"takes": 1}))
     first = await line.at_publish_gate()
     (key,) = (await line.answer({**REVISE, "clips": [2]}))["orders"]
     line.ledger.fail(key, code="budget_exceeded")
@@ -151,13 +151,13 @@ async def test_a_clip_that_cannot_be_made_again_stays_as_it_was() -> None:
     await line.go()
     question = await line.delivered()
 
-    assert question["shown"]["clips"] == [{**clip, "take": 1, "takes": [1]} for clip in first["shown"]["clips"]]
+    assert question["content"]["clips"] == [{**clip, "take": 1, "takes": [1]} for clip in first["content"]["clips"]]
     assert ordered(line) == ["1:1", "2:1", "2:2", "3:1"]
 
 
 async def test_a_clip_that_was_charged_for_is_not_made_again_unasked() -> None:
     """What was approved is paid: another take is a person's to ask for."""
-    line = Line(PROJECT.model_copy(update={"takes": 5}))
+    line = RunHarness(PROJECT.model_copy(update={"takes": 5}))
     await line.begin()
     await line.answer(APPROVE)
     for key in line.ledger.open():
@@ -175,7 +175,7 @@ async def test_a_clip_that_was_charged_for_is_not_made_again_unasked() -> None:
 @pytest.mark.parametrize("what", ["price", "model"])
 async def test_clips_that_cannot_be_had_as_they_were_shown_are_shown_again(what: str) -> None:
     """While the gate was open the settings changed: nothing is ordered before a person has seen what it is now."""
-    line = Line()
+    line = RunHarness()
     first = await line.begin()
     if what == "price":
         line.video.usd_per_second *= 2
@@ -185,12 +185,12 @@ async def test_clips_that_cannot_be_had_as_they_were_shown_are_shown_again(what:
 
     assert (again["gate"], again["revision"]) == ("ideation", 2)
     assert again["digest"] != first["digest"]
-    assert again["shown"]["estimated_usd"] == ("2.40" if what == "price" else "1.20")
-    assert again["shown"]["model"] == line.video.model
+    assert again["content"]["estimated_usd"] == ("2.40" if what == "price" else "1.20")
+    assert again["content"]["model"] == line.video.model
     assert line.ledger.orders == {}
     await line.answer({**APPROVE, "number": 2})
     orders = line.ledger.of("clip")
-    assert {str(order.amount_usd) for order in orders} == {again["shown"]["usd_per_clip"]}
+    assert {str(order.amount_usd) for order in orders} == {again["content"]["usd_per_clip"]}
     assert {order.request["model"] for order in orders} == {line.video.model}
     assert {order.approval and (order.approval.decision, order.approval.digest) for order in orders} == {
         (2, again["digest"])
@@ -199,12 +199,12 @@ async def test_clips_that_cannot_be_had_as_they_were_shown_are_shown_again(what:
 
 async def test_a_clip_to_be_made_again_for_another_price_is_shown_first() -> None:
     """With its number, its price and the reviewer's words; the others stay."""
-    line = Line()
+    line = RunHarness()
     await line.at_publish_gate()
     line.video.usd_per_second *= 2
     question = await line.answer({**REVISE, "clips": [{"clip": 2, "comment": "Much darker"}]})
 
-    assert (question["gate"], question["shown"]["make"], question["shown"]["estimated_usd"]) == (
+    assert (question["gate"], question["content"]["make"], question["content"]["estimated_usd"]) == (
         "ideation",
         [2],
         "0.80",
@@ -215,8 +215,8 @@ async def test_a_clip_to_be_made_again_for_another_price_is_shown_first() -> Non
     assert (key.split(":", 2)[2], str(order.amount_usd)) == ("2:2", "0.80")
     assert "Much darker" in order.request["prompt"]
     await line.delivered()
-    shown = (await line.delivered())["shown"]
-    assert [clip["take"] for clip in shown["clips"]] == [1, 2, 1]
+    content = (await line.delivered())["content"]
+    assert [clip["take"] for clip in content["clips"]] == [1, 2, 1]
 
 
 async def test_words_are_kept_while_another_offer_is_looked_at() -> None:
@@ -225,8 +225,8 @@ async def test_words_are_kept_while_another_offer_is_looked_at() -> None:
     line.video.model = "video-2"
     line.inbox.retry(prompts={"2": "A heron."})
     question = await line.go()
-    assert (question["gate"], question["shown"]["make"]) == ("ideation", [2])
-    assert "have changed since this was approved" in question["shown"]["notice"]
+    assert (question["gate"], question["content"]["make"]) == ("ideation", [2])
+    assert "have changed since this was approved" in question["content"]["notice"]
     (key,) = (await line.answer({**APPROVE, "number": 3}))["orders"]
     assert line.ledger.orders[key].request["prompt"].startswith("A heron.")
     assert "notice" not in (await line.state())["ideas"]
@@ -246,7 +246,7 @@ async def test_words_are_kept_while_another_offer_is_looked_at() -> None:
 
 async def test_what_was_written_down_before_a_crash_is_ordered_as_it_was() -> None:
     """The process died between its reservation and its checkpoint, and another model is named since."""
-    line = Line()
+    line = RunHarness()
     await line.begin()
     state = await line.state()
     line.ledger.written_down = True
@@ -259,19 +259,19 @@ async def test_what_was_written_down_before_a_crash_is_ordered_as_it_was() -> No
 
 async def test_another_length_is_shown_where_nothing_was_made_yet() -> None:
     """The new model cannot make what was shown; the gate opens with what the project says by now."""
-    line = Line()
+    line = RunHarness()
     await line.begin()
     line.video.makes, line.project = (5,), PROJECT.model_copy(update={"clip_seconds": 5})
     question = await line.answer(APPROVE)
 
-    assert (question["gate"], question["shown"]["seconds"]) == ("ideation", 5)
+    assert (question["gate"], question["content"]["seconds"]) == ("ideation", 5)
     await line.answer({**APPROVE, "number": 2})
     assert {order.request["seconds"] for order in line.ledger.of("clip")} == {5}
 
 
 async def test_a_film_of_another_length_is_not_mixed() -> None:
     """A single clip that cannot be had as the others were is not made: a person is told why."""
-    line = Line()
+    line = RunHarness()
     await line.at_publish_gate()
     line.video.makes = (5,)
     with pytest.raises(StepFailed, match="Name a model that can make such clips"):
@@ -282,29 +282,29 @@ async def test_a_film_of_another_length_is_not_mixed() -> None:
 
 async def test_what_was_approved_is_ordered_whatever_the_project_says_by_then() -> None:
     """Length and size are those that were shown, in the clips and in the film."""
-    line = Line()
-    shown = (await line.begin())["shown"]
+    line = RunHarness()
+    content = (await line.begin())["content"]
     line.project = PROJECT.model_copy(update={"clip_seconds": 8, "clip_size": "1280x720"})
     await line.answer(APPROVE)
     await line.delivered()
     requests = [order.request for order in line.ledger.of("clip")]
     (render,) = line.ledger.of("render")
 
-    assert (shown["seconds"], shown["size"]) == (4, "720x1280")
+    assert (content["seconds"], content["size"]) == (4, "720x1280")
     assert {(request["seconds"], request["size"]) for request in requests} == {(4, "720x1280")}
     assert {clip["seconds"] for clip in render.request["clips"]} == {4}
 
 
 async def test_a_fork_orders_only_what_it_lacks() -> None:
     """A thread that begins with ideas and some of their clips shows the rest with its price, and makes just that."""
-    line = Line()
+    line = RunHarness()
     have = {"shot": "other:clip:1:1", "take": 0, "digest": "a" * 64, "seconds": 4.0}
     ideas = {"title": "Rain", "ideas": [idea("Leaf"), idea("Roof")], "make": [2], "usd_per_clip": "0.40"}
     facts = {"id": line.id, "project": "trio", "brief": "Rain", "options": {}}
     seed = {"ideas": ideas, "clips": {"1": have}, "made": {"1": {"0": have["shot"]}}}
     question = await line.go({"run": facts, **seed})
 
-    assert (question["gate"], question["shown"]["estimated_usd"]) == ("ideation", "0.40")
+    assert (question["gate"], question["content"]["estimated_usd"]) == ("ideation", "0.40")
     assert line.model.asked == []
     await line.answer(APPROVE)
     assert ordered(line) == ["2:1"]
@@ -315,7 +315,7 @@ async def test_a_fork_orders_only_what_it_lacks() -> None:
 
 async def test_a_fork_that_lacks_nothing_orders_no_clip() -> None:
     """It goes from the approval straight to the render."""
-    line = Line()
+    line = RunHarness()
     have = {"shot": "other:clip:1:1", "take": 0, "digest": "a" * 64, "seconds": 4.0}
     ideas = {"title": "Rain", "ideas": [idea("Leaf")], "make": [], "usd_per_clip": "0.40"}
     facts = {"id": line.id, "project": "trio", "brief": "Rain", "options": {}}

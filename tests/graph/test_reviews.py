@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from graph.reviews import EditError, as_question, edited, review_of
+from graph.review_content import EditError, apply_edits, interrupt_payload, review_of
 from providers.orders import digest_of
 from tests.graph.fakes import idea
 
@@ -24,16 +24,16 @@ def test_the_ideation_gate_shows_ideas_and_price() -> None:
     """What is approved is what is shown, price and all: its digest says so."""
     review = review_of("ideation", STATE)
 
-    assert review["shown"] == {**SHOWN_IDEAS, "estimated_usd": "0.80"}
+    assert review["content"] == {**SHOWN_IDEAS, "estimated_usd": "0.80"}
     assert (review["gate"], review["revision"]) == ("ideation", 1)
-    assert review["digest"] == digest_of(review["shown"])
+    assert review["digest"] == digest_of(review["content"])
 
 
 def test_the_publish_gate_shows_the_film_and_its_words() -> None:
     """The film is shown by its digest: another film is another review."""
     review = review_of("publish", STATE)
 
-    assert review["shown"] == {
+    assert review["content"] == {
         "film": {"digest": "f" * 64, "seconds": 7.5},
         "title": "Rain",
         "clips": [
@@ -54,50 +54,50 @@ def test_the_publish_gate_shows_the_film_and_its_words() -> None:
 @pytest.mark.parametrize(("gate", "name"), [("ideation", "make_clips"), ("publish", "publish_film")])
 def test_the_question_is_in_the_form_of_the_inboxes(gate: Any, name: str) -> None:
     """Agent Chat UI draws it only if every one of these fields is there and of this type."""
-    question = as_question(review_of(gate, STATE))
+    question = interrupt_payload(review_of(gate, STATE))
     (request,), (config,) = question["action_requests"], question["review_configs"]
 
     assert (request["name"], config["action_name"]) == (name, name)
-    assert request["args"] == question["shown"]
+    assert request["args"] == question["content"]
     assert isinstance(request["description"], str)
     assert config["allowed_decisions"] == ["approve", "edit", "reject"]
 
 
 def test_edits_change_what_is_shown_and_its_digest() -> None:
     """Only the words that were edited are others."""
-    shown = review_of("publish", STATE)["shown"]
-    after = edited("publish", shown, {"caption": "  Sun. "})
+    content = review_of("publish", STATE)["content"]
+    after = apply_edits("publish", content, {"caption": "  Sun. "})
 
-    assert after == {**shown, "caption": "Sun."}
-    assert edited("publish", shown, {"hashtags": ["#sun", "#sun"]}) == {**shown, "hashtags": ["#sun"]}
-    assert edited("publish", shown, None) == shown
-    ideas = review_of("ideation", STATE)["shown"]
-    assert edited("ideation", ideas, [idea("Fog"), idea("Ice")]) == {**ideas, "ideas": [idea("Fog"), idea("Ice")]}
+    assert after == {**content, "caption": "Sun."}
+    assert apply_edits("publish", content, {"hashtags": ["#sun", "#sun"]}) == {**content, "hashtags": ["#sun"]}
+    assert apply_edits("publish", content, None) == content
+    ideas = review_of("ideation", STATE)["content"]
+    assert apply_edits("ideation", ideas, [idea("Fog"), idea("Ice")]) == {**ideas, "ideas": [idea("Fog"), idea("Ice")]}
 
 
 def test_an_idea_left_out_is_not_paid() -> None:
     """Ideas may be dropped and put in another order while all their clips are still to be made."""
-    shown = review_of("ideation", STATE)["shown"]
-    after = edited("ideation", shown, [IDEAS[1]])
+    content = review_of("ideation", STATE)["content"]
+    after = apply_edits("ideation", content, [IDEAS[1]])
 
     assert (after["ideas"], after["make"], after["estimated_usd"]) == ([IDEAS[1]], [1], "0.40")
     with pytest.raises(EditError, match="2 ideas were shown, and 1 came back"):
-        edited("ideation", {**shown, "make": [2]}, [IDEAS[1]])
+        apply_edits("ideation", {**content, "make": [2]}, [IDEAS[1]])
 
 
 def test_other_text_over_a_clip_is_another_film() -> None:
     """The text over a clip is edited by the clip's number; a clip that is not in the film has none."""
-    shown = review_of("publish", STATE)["shown"]
-    after = edited("publish", shown, {"overlays": {"2": "Gutter"}})
+    content = review_of("publish", STATE)["content"]
+    after = apply_edits("publish", content, {"overlays": {"2": "Gutter"}})
 
     assert [clip["overlay"] for clip in after["clips"]] == ["Leaf", "Gutter"]
     with pytest.raises(EditError, match="the film has no clip 3"):
-        edited("publish", shown, {"overlays": {"3": "Sea"}})
+        apply_edits("publish", content, {"overlays": {"3": "Sea"}})
 
 
 def test_a_clip_given_up_is_not_in_the_film() -> None:
     """The others keep their numbers."""
-    assert [clip["clip"] for clip in review_of("publish", {**STATE, "dropped": [1]})["shown"]["clips"]] == [2]
+    assert [clip["clip"] for clip in review_of("publish", {**STATE, "dropped": [1]})["content"]["clips"]] == [2]
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_a_clip_given_up_is_not_in_the_film() -> None:
 def test_edits_that_do_not_fit_name_the_place(gate: Any, edits: Any, place: str) -> None:
     """In one sentence, without repeating what was sent."""
     with pytest.raises(EditError, match=place):
-        edited(gate, review_of(gate, STATE)["shown"], edits)
+        apply_edits(gate, review_of(gate, STATE)["content"], edits)
 
 
 def test_a_question_says_what_each_clip_would_be() -> None:
     """And what there is to know beside; nothing where nothing is known."""
     offer = {"model": "video-2", "seconds": 4, "size": "720x1280", "notice": "The price has changed."}
-    asked = as_question({"gate": "ideation", "shown": {**SHOWN_IDEAS, "estimated_usd": "0.80", **offer}})
-    plain = as_question({"gate": "ideation", "shown": {**SHOWN_IDEAS, "estimated_usd": "0.80"}})
+    asked = interrupt_payload({"gate": "ideation", "content": {**SHOWN_IDEAS, "estimated_usd": "0.80", **offer}})
+    plain = interrupt_payload({"gate": "ideation", "content": {**SHOWN_IDEAS, "estimated_usd": "0.80"}})
 
     assert asked["action_requests"][0]["description"] == (
         "Make 2 clips for 0.80 USD? Each is 4 s of 720x1280 by video-2. The price has changed."

@@ -6,10 +6,10 @@ import pytest
 from langgraph.graph import END
 
 from graph import graph
-from graph.graph import build_graph
-from graph.nodes.ideas import named_clips
-from graph.steps import STEP, WAITING
-from tests.graph.fakes import Line
+from graph.graph import build_run_graph
+from graph.nodes.ideas import clip_numbers_in
+from graph.status import STATUS_OF_WAITING_NODE, STEP_OF_NODE
+from tests.graph.fakes import RunHarness
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_what_failed_is_ordered_again(after: Any, state: Any, next_node: str) ->
 
 def test_every_node_has_a_step_and_every_wait_a_status() -> None:
     """The words of the API reference cover the whole line."""
-    nodes = set(Line().graph.get_graph().nodes) - {"__start__", "__end__"}
+    nodes = set(RunHarness().graph.get_graph().nodes) - {"__start__", "__end__"}
 
-    assert nodes == set(STEP)
-    assert set(WAITING) < nodes
-    assert set(STEP.values()) == {"supervisor", "ideator", "clips", "render", "publisher"}
-    assert build_graph.__doc__
+    assert nodes == set(STEP_OF_NODE)
+    assert set(STATUS_OF_WAITING_NODE) < nodes
+    assert set(STEP_OF_NODE.values()) == {"supervisor", "ideator", "clips", "render", "publisher"}
+    assert build_run_graph.__doc__
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,4 @@ def test_every_node_has_a_step_and_every_wait_a_status() -> None:
 )
 def test_a_comment_names_clips_by_their_numbers(comment: str, named: set[int]) -> None:
     """Other numbers in a comment buy nothing."""
-    assert named_clips(comment) == named
+    assert clip_numbers_in(comment) == named

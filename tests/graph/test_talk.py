@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
-from graph.supervisor import CALLS, REMEMBERED, ROUNDS, TalkPorts, recent, supervisor
+from graph.chat import MAX_CALLS_PER_ROUND, MAX_MESSAGES, MAX_TOOL_ROUNDS, ChatDependencies, recent_messages, supervisor
 
 
 def _calls(count: int, name: str) -> list[AnyMessage]:
@@ -21,29 +21,29 @@ class Eager:
         return self
 
     async def ainvoke(self, _messages: Any) -> AIMessage:
-        calls = [{"name": "get_run", "args": {}, "id": str(n)} for n in range(3 * CALLS)]
+        calls = [{"name": "get_run", "args": {}, "id": str(n)} for n in range(3 * MAX_CALLS_PER_ROUND)]
         return AIMessage("", tool_calls=calls, response_metadata={"finish_reason": "tool_calls"})
 
 
 async def test_a_model_that_asks_for_everything_at_once_gets_some() -> None:
     """What is too much is not asked for: the rest of the talk must not be pushed out by it."""
-    ports = TalkPorts(model=Eager(), tools=[], spent=None)
-    (answer,) = (await supervisor({"messages": [HumanMessage("All of it")]}, ports=ports))["messages"]
+    deps = ChatDependencies(model=Eager(), tools=[], spent=None)
+    (answer,) = (await supervisor({"messages": [HumanMessage("All of it")]}, deps=deps))["messages"]
 
-    assert [call["id"] for call in answer.tool_calls] == [str(n) for n in range(CALLS)]
+    assert [call["id"] for call in answer.tool_calls] == [str(n) for n in range(MAX_CALLS_PER_ROUND)]
 
 
 def test_the_longest_turn_finds_room() -> None:
     """The person's words are still there after as many calls as one turn may make."""
     turn = [
         HumanMessage("How are all my runs?"),
-        *(message for turn in range(ROUNDS) for message in _calls(CALLS, str(turn))),
+        *(message for turn in range(MAX_TOOL_ROUNDS) for message in _calls(MAX_CALLS_PER_ROUND, str(turn))),
         AIMessage("They are well."),
     ]
     before: list[AnyMessage] = [HumanMessage("Hello"), AIMessage("Hello")] * 20
 
-    assert recent([*before, *turn])[-len(turn) :] == turn
-    assert len(recent([*before, *turn])) <= REMEMBERED
+    assert recent_messages([*before, *turn])[-len(turn) :] == turn
+    assert len(recent_messages([*before, *turn])) <= MAX_MESSAGES
 
 
 def test_a_turn_that_broke_off_leaves_no_call_behind() -> None:
@@ -56,5 +56,5 @@ def test_a_turn_that_broke_off_leaves_no_call_behind() -> None:
         AIMessage("Approved."),
     ]
 
-    assert recent(talk) == [talk[0], *talk[2:]]
-    assert recent([*talk, HumanMessage("And?"), *_calls(2, "found")])[-3:] == _calls(2, "found")
+    assert recent_messages(talk) == [talk[0], *talk[2:]]
+    assert recent_messages([*talk, HumanMessage("And?"), *_calls(2, "found")])[-3:] == _calls(2, "found")

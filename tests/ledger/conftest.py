@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from runs.production import Production
+from runs.services import Services
+from tests.app import sandbox, sandbox_process
 from tests.databases import database_url, migrated_template, postgres_server
-from tests.ledger.shop import Shops, opened
-from tests.world import sandbox, sandbox_process
+from tests.ledger.fake_provider import FakeProviders, opened
 
 __all__ = ["database_url", "migrated_template", "postgres_server", "sandbox", "sandbox_process"]
 
 
 @pytest.fixture
-def shops() -> Shops:
+def fake_providers() -> FakeProviders:
     """Everybody who sells."""
-    return Shops()
+    return FakeProviders()
 
 
 @pytest.fixture
-async def production(database_url: str, shops: Shops, tmp_path: Path) -> AsyncIterator[Production]:
+async def services(database_url: str, fake_providers: FakeProviders, tmp_path: Path) -> AsyncIterator[Services]:
     """One process of the product, with nobody driving it."""
-    async with opened(database_url, shops, tmp_path) as parts:
+    async with opened(database_url, fake_providers, tmp_path) as parts:
         yield parts

@@ -13,112 +13,112 @@ from typer.testing import CliRunner
 from cli.main import app
 from providers.orders import Approval, Order
 from providers.publications.upload_post import UploadPost
-from runs.collect import collect
-from runs.production import Production
+from runs.reconcile import reconcile_order
+from runs.services import Services
 from storage import decisions
-from storage.pool import Database
-from tests.ledger.shop import Shops, an_order, approval, decide, events_of, new_run, state_of
-from tests.world import Sandbox
+from storage.database import Database
+from tests.app import SandboxClient
+from tests.ledger.fake_provider import FakeProviders, an_order, approval, decide, events_of, new_run, state_of
 
 
 @pytest.mark.parametrize("fault", ["no approval", "another digest", "no such decision", "another run", "another clip"])
-async def test_approval_for_exactly_this(production: Production, shops: Shops, fault: str) -> None:
+async def test_approval_for_exactly_this(services: Services, fake_providers: FakeProviders, fault: str) -> None:
     """An approval counts for what it was given for, and for nothing else."""
-    run, other = await new_run(production.db), await new_run(production.db)
-    given = await approval(production.db, run)
+    run, other = await new_run(services.db), await new_run(services.db)
+    given = await approval(services.db, run)
     approvals: dict[str, Approval | None] = {
         "no approval": None,
         "another digest": replace(given, digest="0" * 64),
         "no such decision": replace(given, decision=given.decision + 100),
-        "another run": await approval(production.db, other),
-        "another clip": replace(await approval(production.db, run, "publish", clips=[2]), clip=1),
+        "another run": await approval(services.db, other),
+        "another clip": replace(await approval(services.db, run, "publish", clips=[2]), clip=1),
     }
     order = an_order(run, approvals[fault])
 
-    await production.ledger.once(order)
+    await services.ledger.place_once(order)
 
-    assert shops.clip.calls == 0
-    [refused] = await events_of(production.db, run, "order.refused")
+    assert fake_providers.clip.calls == 0
+    [refused] = await events_of(services.db, run, "order.refused")
     assert refused["payload"]["code"] == "not_approved"
 
 
-async def test_clip_asked_to_be_made_again(production: Production, shops: Shops) -> None:
+async def test_clip_asked_to_be_made_again(services: Services, fake_providers: FakeProviders) -> None:
     """The wish to have one clip made again pays for that clip."""
-    run = await new_run(production.db)
+    run = await new_run(services.db)
 
-    await production.ledger.once(an_order(run, await approval(production.db, run, "publish", clips=[2]), number=2))
+    await services.ledger.place_once(an_order(run, await approval(services.db, run, "publish", clips=[2]), number=2))
 
-    assert shops.clip.calls == 1
+    assert fake_providers.clip.calls == 1
 
 
-async def test_revision_approves_nothing_else(production: Production, shops: Shops) -> None:
+async def test_revision_approves_nothing_else(services: Services, fake_providers: FakeProviders) -> None:
     """Who asked for changes has approved no publication of what was shown."""
-    run = await new_run(production.db)
-    asked = await approval(production.db, run, "publish", clips=[2])
+    run = await new_run(services.db)
+    asked = await approval(services.db, run, "publish", clips=[2])
 
-    await production.ledger.once(an_order(run, replace(asked, clip=None), kind="publication"))
+    await services.ledger.place_once(an_order(run, replace(asked, clip=None), kind="publication"))
 
-    assert shops.publication.calls == 0
+    assert fake_providers.publication.calls == 0
 
 
-async def test_one_review_one_decision(production: Production) -> None:
+async def test_one_review_one_decision(services: Services) -> None:
     """A review that was decided cannot be decided again, also not by another row."""
-    run = await new_run(production.db)
-    given = await approval(production.db, run)
+    run = await new_run(services.db)
+    given = await approval(services.db, run)
 
     with pytest.raises(AssertionError):
-        await decide(production.db, run, "ideation", 1, given.digest)
+        await decide(services.db, run, "ideation", 1, given.digest)
 
-    assert len(await decisions.of_run(production.db, run)) == 1
+    assert len(await decisions.list_decisions(services.db, run)) == 1
 
 
-async def film_and_publisher(production: Production, sandbox: Sandbox, client: httpx.AsyncClient, **options: Any):
+async def film_and_publisher(services: Services, sandbox: SandboxClient, client: httpx.AsyncClient, **options: Any):
     """A kept film, the order to publish it under an approval, and the publisher."""
-    film = production.scratch.parent / "film.mp4"
-    film.write_bytes(production.scratch.as_posix().encode() * 100)
-    digest = await production.artifacts.keep(film, kind="final_video", media_type="video/mp4", facts={})
-    production.ledger.providers = {
-        **production.ledger.providers,
-        "publication": UploadPost(f"{sandbox.url}/api", "any", "studio", production.artifacts, client, **options),
+    film = services.scratch.parent / "film.mp4"
+    film.write_bytes(services.scratch.as_posix().encode() * 100)
+    digest = await services.artifacts.store(film, kind="final_video", media_type="video/mp4", facts={})
+    services.ledger.providers = {
+        **services.ledger.providers,
+        "publication": UploadPost(f"{sandbox.url}/api", "any", "studio", services.artifacts, client, **options),
     }
-    run = await new_run(production.db)
+    run = await new_run(services.db)
     request = {"digest": digest, "title": "Rain", "caption": "Rain.", "hashtags": ["#rain"], "platforms": ["tiktok"]}
-    approved = await approval(production.db, run, "publish")
+    approved = await approval(services.db, run, "publish")
     return digest, Order(f"{run}:publication:1:1", run, "publication", request, approval=approved)
 
 
-async def test_one_changed_byte(production: Production, sandbox: Sandbox) -> None:
+async def test_one_changed_byte(services: Services, sandbox: SandboxClient) -> None:
     """A film of which one byte was changed after the approval is not published."""
     async with httpx.AsyncClient() as client:
-        digest, order = await film_and_publisher(production, sandbox, client)
-        kept = await production.artifacts.local(digest)
+        digest, order = await film_and_publisher(services, sandbox, client)
+        kept = await services.artifacts.local_path(digest)
         whole = bytearray(kept.read_bytes())
         whole[len(whole) // 2] ^= 1
         kept.chmod(0o600)
         kept.write_bytes(whole)
 
-        await production.ledger.once(order)
-        await collect(production, order.key)
+        await services.ledger.place_once(order)
+        await reconcile_order(services, order.key)
 
-    row = await production.ledger.row(order.key)
+    row = await services.ledger.get(order.key)
     assert row is not None
     assert (row["state"], (row["result"] or {})["code"]) == ("failed", "artifact_changed")
     assert [post for post in sandbox.client.get("/sandbox/posts").json() if post["user"] == "studio"] == []
 
 
-async def test_upload_without_an_answer(production: Production, sandbox: Sandbox) -> None:
+async def test_upload_without_an_answer(services: Services, sandbox: SandboxClient) -> None:
     """An upload that was taken and not answered is found by its id, and never sent again."""
     sandbox.fault("upload_accept_then_timeout", seconds=2.0)
     async with httpx.AsyncClient() as client:
-        digest, order = await film_and_publisher(production, sandbox, client, upload_seconds=0.5)
+        digest, order = await film_and_publisher(services, sandbox, client, upload_seconds=0.5)
 
-        await production.ledger.once(order)
+        await services.ledger.place_once(order)
         for _ in range(3):
-            await production.ledger.once(order)
-        assert await state_of(production, order.key) == "reserved"
-        await collect(production, order.key)
+            await services.ledger.place_once(order)
+        assert await state_of(services, order.key) == "reserved"
+        await reconcile_order(services, order.key)
 
-    assert await state_of(production, order.key) == "submitted"
+    assert await state_of(services, order.key) == "submitted"
     assert len(sandbox.posts(digest)) == 1
 
 
@@ -145,46 +145,46 @@ TAMPERING = {
 
 
 @pytest.mark.parametrize("how", list(TAMPERING))
-async def test_tampering_is_found(production: Production, how: str) -> None:
+async def test_tampering_is_found(services: Services, how: str) -> None:
     """Whatever is done to the decisions afterwards is found."""
-    await decided(production.db, 5)
-    assert await decisions.verify(production.db) == []
+    await decided(services.db, 5)
+    assert await decisions.verify_chain(services.db) == []
 
-    async with production.db.pool.connection() as connection:
+    async with services.db.pool.connection() as connection:
         for statement in TAMPERING[how].split(";"):
             await connection.execute(statement)  # type: ignore[arg-type]
 
-    assert await decisions.verify(production.db) != []
+    assert await decisions.verify_chain(services.db) != []
 
 
-async def test_decisions_from_before_a_column_came(production: Production) -> None:
+async def test_decisions_from_before_a_column_came(services: Services) -> None:
     """Those that were hashed without the columns that came later, or with an empty one of them, are whole."""
-    await decided(production.db, 2)
-    (first, second) = await production.db.fetch_all("select * from decisions order by number")
+    await decided(services.db, 2)
+    (first, second) = await services.db.fetch_all("select * from decisions order by number")
     older = decisions.hash_of(first, empty=("takes",))
     second = {**second, "previous_hash": older}
     for number, digest, previous in ((1, older, first["previous_hash"]), (2, decisions.hash_of(second), older)):
-        await production.db.execute(
+        await services.db.execute(
             "update decisions set hash = %s, previous_hash = %s where number = %s", (digest, previous, number)
         )
-        await production.db.execute(
+        await services.db.execute(
             "update events set payload = payload || jsonb_build_object('hash', %s::text)"
-            " where kind = 'decision.made' and payload ->> 'number' = %s",
+            " where kind = 'decision.recorded' and payload ->> 'number' = %s",
             (digest, str(number)),
         )
 
     assert older != first["hash"]
-    assert await decisions.verify(production.db) == []
+    assert await decisions.verify_chain(services.db) == []
 
 
 def test_audit_verify(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`myloware audit verify` says so, and fails, when a decision was changed."""
     import asyncio
 
-    from tests.ledger.shop import opened
+    from tests.ledger.fake_provider import opened
 
     async def prepared(statement: str | None) -> None:
-        async with opened(database_url, Shops(), tmp_path) as parts:
+        async with opened(database_url, FakeProviders(), tmp_path) as parts:
             if statement is None:
                 await decided(parts.db, 3)
             else:

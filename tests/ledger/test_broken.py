@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from runs.advance import ATTEMPTS, advance
-from runs.control import retry
+from runs.retry import retry_run
 from storage import runs as table
 from tests.graph.fakes import QueuedModel
-from tests.ledger.shop import Shops, new_run, opened
+from tests.ledger.fake_provider import FakeProviders, new_run, opened
 
 
 class Broken(QueuedModel):
@@ -23,18 +23,18 @@ class Broken(QueuedModel):
 
 
 async def test_what_breaks_each_time_is_told(
-    database_url: str, shops: Shops, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database_url: str, fake_providers: FakeProviders, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After some tries the run has failed, as broken inside; mended, it is let go on."""
-    async with opened(database_url, shops, tmp_path, model=Broken()) as broken:
+    async with opened(database_url, fake_providers, tmp_path, model=Broken()) as broken:
         run = await new_run(broken.db)
         for _ in range(ATTEMPTS):
             await advance(broken, run)
-        row = await table.get(broken.db, run)
-    async with opened(database_url, shops, tmp_path) as mended:
-        await retry(mended, UUID(run), by="anna", channel="api", external_id="mended")
+        row = await table.get_run(broken.db, run)
+    async with opened(database_url, fake_providers, tmp_path) as mended:
+        await retry_run(mended, UUID(run), by="anna", channel="api", external_id="mended")
         await advance(mended, run)
-        again = await table.get(mended.db, run)
+        again = await table.get_run(mended.db, run)
 
     assert row is not None
     assert again is not None
@@ -50,15 +50,17 @@ async def test_what_breaks_each_time_is_told(
     assert again["status"] == "awaiting_ideation_approval"
 
 
-async def test_a_run_that_was_let_go_on_is_not_put_to_rest(database_url: str, shops: Shops, tmp_path: Path) -> None:
+async def test_a_run_that_was_let_go_on_is_not_put_to_rest(
+    database_url: str, fake_providers: FakeProviders, tmp_path: Path
+) -> None:
     """Whoever saw it failed a moment ago must not take away the look that finds it."""
-    async with opened(database_url, shops, tmp_path) as production:
-        run = await new_run(production.db)
-        await table.rest(production.db, run)
-        going = await table.get(production.db, run)
-        await production.db.execute("update runs set status = 'failed' where id = %s", (run,))
-        await table.rest(production.db, run)
-        ended = await table.get(production.db, run)
+    async with opened(database_url, fake_providers, tmp_path) as services:
+        run = await new_run(services.db)
+        await table.clear_wakeup(services.db, run)
+        going = await table.get_run(services.db, run)
+        await services.db.execute("update runs set status = 'failed' where id = %s", (run,))
+        await table.clear_wakeup(services.db, run)
+        ended = await table.get_run(services.db, run)
 
     assert going is not None
     assert ended is not None

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from providers.orders import Order
-from runs.production import Production
+from runs.services import Services
 from storage.admission import Caps
-from storage.runs import costs
-from tests.ledger.shop import Shops, an_order, approval, events_of, new_run, opened, state_of
+from storage.runs import run_costs
+from tests.ledger.fake_provider import FakeProviders, an_order, approval, events_of, new_run, opened, state_of
 
 MONEY = st.integers(1, 8)
 BATCHES = st.lists(
@@ -48,8 +48,8 @@ def test_no_cap_is_ever_exceeded(
 
     async def play() -> None:
         async with (
-            opened(database_url, Shops(), tmp_path, caps=caps) as one,
-            opened(database_url, Shops(), tmp_path, caps=caps) as other,
+            opened(database_url, FakeProviders(), tmp_path, caps=caps) as one,
+            opened(database_url, FakeProviders(), tmp_path, caps=caps) as other,
         ):
             await one.db.execute("delete from orders")
             runs = [await new_run(one.db, cap=str(run_cap), project=p) for p in ("trio", "trio", "other")]
@@ -87,8 +87,8 @@ def test_no_cap_is_ever_exceeded(
     asyncio.run(play())
 
 
-async def _committed(production: Production, *, run: str | None = None, project: str | None = None) -> Decimal:
-    row = await production.db.fetch_one(COMMITTED, {"run": run, "project": project})
+async def _committed(services: Services, *, run: str | None = None, project: str | None = None) -> Decimal:
+    row = await services.db.fetch_one(COMMITTED, {"run": run, "project": project})
     assert row is not None
     usd: Decimal = row["usd"]
     return usd
@@ -103,63 +103,71 @@ async def _committed(production: Production, *, run: str | None = None, project:
     ],
 )
 async def test_denied_for_good(
-    database_url: str, shops: Shops, tmp_path: Path, cap: str, project_cap: str, day_cap: str, named: str
+    database_url: str,
+    fake_providers: FakeProviders,
+    tmp_path: Path,
+    cap: str,
+    project_cap: str,
+    day_cap: str,
+    named: str,
 ) -> None:
     """A denied reservation is over: it names the cap, and is never called for, also when there is room later."""
     caps = Caps(day_usd=Decimal(day_cap), project_day_usd={"trio": Decimal(project_cap)})
-    async with opened(database_url, shops, tmp_path, caps=caps) as production:
-        run = await new_run(production.db, cap=cap)
-        given = await approval(production.db, run)
+    async with opened(database_url, fake_providers, tmp_path, caps=caps) as services:
+        run = await new_run(services.db, cap=cap)
+        given = await approval(services.db, run)
         orders = [an_order(run, given, number=number) for number in (1, 2)]
 
-        await production.ledger.reserve(orders)
-        assert {await state_of(production, order.key) for order in orders} == {"failed"}
-        production.ledger.caps = Caps(day_usd=Decimal(1000))
-        await production.db.execute("update runs set cap_usd = 1000")
+        await services.ledger.reserve(orders)
+        assert {await state_of(services, order.key) for order in orders} == {"failed"}
+        services.ledger.caps = Caps(day_usd=Decimal(1000))
+        await services.db.execute("update runs set cap_usd = 1000")
         for order in orders * 3:
-            await production.ledger.once(order)
+            await services.ledger.place_once(order)
 
-        assert shops.clip.calls == 0
-        assert await production.ledger.due() == []
-        refused = await events_of(production.db, run, "order.refused")
+        assert fake_providers.clip.calls == 0
+        assert await services.ledger.claim_due() == []
+        refused = await events_of(services.db, run, "order.refused")
         assert [event["payload"]["code"] for event in refused] == ["budget_exceeded"] * 2
         assert named in refused[0]["payload"]["message"]
-        assert (await costs(production.db, run))["reserved"] == 0
+        assert (await run_costs(services.db, run))["reserved"] == 0
 
 
-async def test_failed_gives_back(production: Production, shops: Shops) -> None:
+async def test_failed_gives_back(services: Services, fake_providers: FakeProviders) -> None:
     """What came to nothing costs nothing, and makes room; what is of unknown outcome keeps its room."""
-    run = await new_run(production.db, cap="1.00")
-    given = await approval(production.db, run)
+    run = await new_run(services.db, cap="1.00")
+    given = await approval(services.db, run)
     first, second, third = (an_order(run, given, number=number) for number in (1, 2, 3))
-    await production.ledger.once(first)
-    await production.ledger.fail(first.key, "shop_failed", "It broke.")
+    await services.ledger.place_once(first)
+    await services.ledger.fail(first.key, "shop_failed", "It broke.")
 
-    await production.ledger.once(second)
-    await production.db.execute("update orders set state = 'unknown' where key = %s", (second.key,))
-    await production.ledger.once(third)
+    await services.ledger.place_once(second)
+    await services.db.execute("update orders set state = 'unknown' where key = %s", (second.key,))
+    await services.ledger.place_once(third)
 
-    assert await state_of(production, third.key) == "failed"
-    assert len(shops.clip.sales) == 2
+    assert await state_of(services, third.key) == "failed"
+    assert len(fake_providers.clip.sales) == 2
 
 
-async def test_yesterday_counts_for_the_run_only(database_url: str, shops: Shops, tmp_path: Path) -> None:
+async def test_yesterday_counts_for_the_run_only(
+    database_url: str, fake_providers: FakeProviders, tmp_path: Path
+) -> None:
     """The caps of a day begin anew at midnight UTC; that of a run does not."""
     caps = Caps(day_usd=Decimal(1), project_day_usd={"trio": Decimal(1)})
-    async with opened(database_url, shops, tmp_path, caps=caps) as production:
-        run = await new_run(production.db, cap="2.00")
-        given = await approval(production.db, run)
+    async with opened(database_url, fake_providers, tmp_path, caps=caps) as services:
+        run = await new_run(services.db, cap="2.00")
+        given = await approval(services.db, run)
         first, second, third = (an_order(run, given, number=number) for number in (1, 2, 3))
-        await production.ledger.once(first)
-        await production.db.execute(
+        await services.ledger.place_once(first)
+        await services.db.execute(
             "update orders set created_at = date_trunc('day', now() at time zone 'utc') at time zone 'utc'"
             " - interval '1 second'"
         )
 
-        await production.ledger.once(second)
-        await production.db.execute("update orders set created_at = created_at - interval '1 day'")
-        await production.ledger.once(third)
+        await services.ledger.place_once(second)
+        await services.db.execute("update orders set created_at = created_at - interval '1 day'")
+        await services.ledger.place_once(third)
 
-        assert await state_of(production, second.key) == "submitted"
-        [refused] = await events_of(production.db, run, "order.refused")
+        assert await state_of(services, second.key) == "submitted"
+        [refused] = await events_of(services.db, run, "order.refused")
         assert "the run's cap" in refused["payload"]["message"]

@@ -10,28 +10,31 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from psycopg import DatabaseError
 
-from runs.production import Production
+from runs.services import Services
 from storage import runs as table
-from tests.ledger.shop import Shops, new_run, opened
+from tests.ledger.fake_provider import FakeProviders, new_run, opened
 
 
 def at(run: str) -> Any:
     return {"configurable": {"thread_id": run, "checkpoint_ns": ""}}
 
 
-async def write(production: Production, run: str) -> Any:
+async def write(services: Services, run: str) -> Any:
     """Write one checkpoint of the run."""
     checkpoint = empty_checkpoint()
-    return await production.new_saver().aput(at(run), checkpoint, {"source": "loop", "step": 1}, {})
+    return await services.new_saver().aput(at(run), checkpoint, {"source": "loop", "step": 1}, {})
 
 
 async def test_only_the_driver_writes_the_thread(database_url: str, tmp_path: Path) -> None:
     """Once another process has taken a run over, the database refuses what the first one would write of it."""
-    async with opened(database_url, Shops(), tmp_path) as first, opened(database_url, Shops(), tmp_path) as second:
+    async with (
+        opened(database_url, FakeProviders(), tmp_path) as first,
+        opened(database_url, FakeProviders(), tmp_path) as second,
+    ):
         run = await new_run(first.db)
-        await table.take(first.db, run)
+        await table.claim(first.db, run)
         written = await write(first, run)
-        await table.take(second.db, run)
+        await table.claim(second.db, run)
 
         with pytest.raises(DatabaseError, match="driven by another process"):
             await write(first, run)
@@ -42,32 +45,35 @@ async def test_only_the_driver_writes_the_thread(database_url: str, tmp_path: Pa
 
 async def test_only_the_driver_tells_where_the_run_is(database_url: str, tmp_path: Path) -> None:
     """Nor does it change what people are shown of the run."""
-    async with opened(database_url, Shops(), tmp_path) as first, opened(database_url, Shops(), tmp_path) as second:
+    async with (
+        opened(database_url, FakeProviders(), tmp_path) as first,
+        opened(database_url, FakeProviders(), tmp_path) as second,
+    ):
         run = await new_run(first.db)
-        await table.take(first.db, run)
-        await table.take(second.db, run)
+        await table.claim(first.db, run)
+        await table.claim(second.db, run)
 
         said: dict[str, Any] = {"current_step": None, "revision": 0, "review": None, "artifacts": {}}
-        assert not await table.project(first.db, run, status="completed", **said)
-        await table.step_began(first.db, run, "publisher")
+        assert not await table.save_projection(first.db, run, status="completed", **said)
+        await table.record_step(first.db, run, "publisher")
 
-        row = await table.get(first.db, run)
+        row = await table.get_run(first.db, run)
         assert row is not None
         assert (row["status"], row["current_step"]) == ("pending", None)
-        assert await table.project(second.db, run, status="completed", **said)
+        assert await table.save_projection(second.db, run, status="completed", **said)
 
 
-async def test_the_fence_costs_little(production: Production, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_fence_costs_little(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
     """A checkpoint takes at most half as long again for being guarded, and a millisecond."""
-    run = await new_run(production.db)
-    await table.take(production.db, run)
+    run = await new_run(services.db)
+    await table.claim(services.db, run)
     took: dict[str, float] = {}
     for state in ("enable", "disable", "enable", "disable"):
         for name in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
-            await production.db.execute(f"alter table {name} {state} trigger only_the_driver_writes")  # type: ignore[arg-type]
+            await services.db.execute(f"alter table {name} {state} trigger only_the_driver_writes")  # type: ignore[arg-type]
         began = time.perf_counter()
         for _ in range(150):
-            await write(production, run)
+            await write(services, run)
         took[state] = min(took.get(state, 9.0), (time.perf_counter() - began) / 150)
 
     with capsys.disabled():

@@ -26,18 +26,19 @@ from hypothesis.stateful import (
 
 from providers.base import Json
 from runs.advance import advance
-from runs.collect import collect
-from runs.control import cancel, retry
+from runs.cancel import cancel_run
 from runs.decide import decide, verdict_of
 from runs.errors import GateNotOpen, NotRetryable, OutcomeUnknown, RunEnded
-from runs.look import view
-from runs.production import Production
-from runs.told import video_told
-from storage import points
-from tests.chaos.promises import FORKS
+from runs.queries import get_run_view
+from runs.reconcile import reconcile_order
+from runs.retry import retry_run
+from runs.services import Services
+from runs.webhook_events import record_video_webhook
+from storage import failpoints
+from tests.chaos.invariants import FORKS
 from tests.databases import database_url, fast_folder, migrated_template, postgres_server
 from tests.graph.fakes import PROJECT
-from tests.ledger.shop import PowerCut, Shop, Shops, new_run, opened
+from tests.ledger.fake_provider import FakeProvider, FakeProviders, ProcessKilled, new_run, opened
 
 __all__ = ["database_url", "migrated_template", "postgres_server"]
 
@@ -51,13 +52,13 @@ POINTS = [
 
 
 @dataclass
-class Counted(Shop):
+class Counted(FakeProvider):
     """Remembers every call that may have been a sale, by its key."""
 
     tried: Counter[str] = field(default_factory=Counter)
 
     async def submit(self, request: Json, *, key: str) -> str:
-        closed = bool(self.moods) and self.moods[0] == "closed"
+        closed = bool(self.behaviours) and self.behaviours[0] == "closed"
         self.tried[key] += not closed
         return await super().submit(request, key=key)
 
@@ -71,9 +72,9 @@ class Run(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory(prefix="myloware-machine-", dir=fast_folder())
-        self.shops = Shops(Counted("clips"), Counted("renders"), Counted("publisher", made=b""))
+        self.fake_providers = FakeProviders(Counted("clips"), Counted("renders"), Counted("publisher", made=b""))
         self.open: list[Any] = []
-        self.processes: list[Production] = []
+        self.processes: list[Services] = []
         # The model: what was decided at which gate, whether somebody cancelled, and how it ended.
         self.verdicts: list[tuple[str, str]] = []
         self.cancelled_at: int | None = None
@@ -91,7 +92,7 @@ class Run(RuleBasedStateMachine):
     def start_processes(self) -> None:
         async def start() -> None:
             for _ in range(2):
-                parts = opened(self.dsn, self.shops, Path(self.folder.name), project=PROJECT)
+                parts = opened(self.dsn, self.fake_providers, Path(self.folder.name), project=PROJECT)
                 self.processes.append(await parts.__aenter__())
                 self.open.append(parts)
 
@@ -102,7 +103,7 @@ class Run(RuleBasedStateMachine):
             for parts in self.open:
                 await parts.__aexit__(None, None, None)
 
-        points.hook = None
+        failpoints.hook = None
         self.do(stop())
         self.open, self.processes = [], []
 
@@ -110,21 +111,21 @@ class Run(RuleBasedStateMachine):
         """Do this; if the power fails meanwhile, start anew."""
         try:
             self.do(work)
-        except PowerCut:
+        except ProcessKilled:
             note("the power failed")
             self.stop_processes()
             self.start_processes()
 
     @property
-    def here(self) -> Production:
+    def here(self) -> Services:
         return self.processes[0]
 
     def seen(self) -> dict[str, Any]:
-        shown: dict[str, Any] = self.do(view(self.here, UUID(self.run)))
-        return shown
+        content: dict[str, Any] = self.do(get_run_view(self.here, UUID(self.run)))
+        return content
 
     def orders(self) -> list[Any]:
-        orders: list[Any] = self.do(self.here.ledger.of_run(self.run))
+        orders: list[Any] = self.do(self.here.ledger.list_for_run(self.run))
         return orders
 
     # ---- what happens ----------------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ class Run(RuleBasedStateMachine):
     def look_after_everything(self) -> None:
         for order in self.orders():
             if order["kind"] != "model" and order["settled_at"] is None:
-                self.survive(collect(self.processes[-1], order["key"]))
+                self.survive(reconcile_order(self.processes[-1], order["key"]))
 
     @rule(data=st.data(), well=st.booleans())
     def finish_a_job(self, data: st.DataObject, well: bool) -> None:
@@ -155,23 +156,23 @@ class Run(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def be_told_of_a_clip_twice(self, data: st.DataObject) -> None:
-        if self.shops.clip.sales:
-            sale = data.draw(st.sampled_from(self.shops.clip.sales), label="clip")
+        if self.fake_providers.clip.sales:
+            sale = data.draw(st.sampled_from(self.fake_providers.clip.sales), label="clip")
             self.told += 1
             name = f"{self.run}:{self.told}"
 
             async def tell() -> list[bool]:
                 about = {"task_id": sale.task_id, "kind": "video.failed", "event_id": None, "run_id": None}
-                return await asyncio.gather(*(video_told(each, name, **about) for each in self.processes * 2))
+                return await asyncio.gather(*(record_video_webhook(each, name, **about) for each in self.processes * 2))
 
             assert sorted(self.do(tell())) == [False, False, False, True]
 
-    @rule(kind=st.sampled_from(KINDS), mood=st.sampled_from(MOODS))
-    def a_shop_is_in_a_mood(self, kind: str, mood: str) -> None:
-        shop = self.shops.all()[kind]
-        shop.away = mood == "away" and not shop.away
+    @rule(kind=st.sampled_from(KINDS), behaviour=st.sampled_from(MOODS))
+    def a_shop_is_in_a_mood(self, kind: str, behaviour: str) -> None:
+        shop = self.fake_providers.all()[kind]
+        shop.away = behaviour == "away" and not shop.away
         # Nobody sells a film twice: who publishes knows the id that is sent.
-        shop.moods = [mood] if mood != "away" and (mood != "sells_twice" or kind == "clip") else []
+        shop.behaviours = [behaviour] if behaviour != "away" and (behaviour != "sells_twice" or kind == "clip") else []
 
     @rule(point=st.sampled_from(POINTS), after=st.integers(0, 2))
     def the_power_fails(self, point: str, after: int) -> None:
@@ -183,12 +184,12 @@ class Run(RuleBasedStateMachine):
             if reached == point:
                 left -= 1
                 if left < 0:
-                    raise PowerCut
+                    raise ProcessKilled
 
-        points.hook = cut
+        failpoints.hook = cut
         self.drive()
         self.look_after_everything()
-        points.hook = None
+        failpoints.hook = None
 
     @rule()
     def a_good_day(self) -> None:
@@ -213,14 +214,14 @@ class Run(RuleBasedStateMachine):
     @rule(gate=st.sampled_from(["ideation", "publish"]), verdict=st.sampled_from(["approve", "revise"]))
     def answer_a_gate(self, gate: str, verdict: str) -> None:
         """Two people at once, in two processes: one is heard, and only at the gate that is open."""
-        shown = self.seen()
-        is_open = shown["review"] and shown["review"]["gate"] == gate
+        content = self.seen()
+        is_open = content["review"] and content["review"]["gate"] == gate
 
-        async def click(production: Production) -> str:
+        async def click(services: Services) -> str:
             try:
                 said = {"approve": None, "revise": "Warmer light, please.", "reject": None}[verdict]
                 await decide(
-                    production,
+                    services,
                     UUID(self.run),
                     gate,  # type: ignore[arg-type]
                     verdict=verdict_of(verdict == "approve", said),
@@ -244,21 +245,21 @@ class Run(RuleBasedStateMachine):
     @rule()
     def press_retry(self) -> None:
         """After a look at the shops: not made is said only of what was not made."""
-        shown = self.seen()
+        content = self.seen()
         unknown = [order for order in self.orders() if order["state"] == "unknown"]
         made = {sale.key for shop in self.all_shops() for sale in shop.sales}
         truly_lost = bool(unknown) and not any(order["key"] in made for order in unknown)
-        may = shown["status"] == "failed" and shown["error"]["retryable"]
+        may = content["status"] == "failed" and content["error"]["retryable"]
         try:
             with light():
                 self.do(
-                    retry(
+                    retry_run(
                         self.here,
                         UUID(self.run),
                         not_made=truly_lost,
                         by="anna",
                         channel="api",
-                        external_id=f"{self.run}:{len(self.verdicts)}:{self.told}:{id(shown)}",
+                        external_id=f"{self.run}:{len(self.verdicts)}:{self.told}:{id(content)}",
                     )
                 )
         except NotRetryable:
@@ -274,7 +275,7 @@ class Run(RuleBasedStateMachine):
         over = self.seen()["status"] in ("completed", "failed")
         try:
             with light():
-                self.do(cancel(self.here, UUID(self.run), by="anna", channel="api", external_id=f"c:{self.run}"))
+                self.do(cancel_run(self.here, UUID(self.run), by="anna", channel="api", external_id=f"c:{self.run}"))
         except RunEnded:
             assert over
         else:
@@ -284,7 +285,7 @@ class Run(RuleBasedStateMachine):
     # ---- what must be true -----------------------------------------------------------------------------------------
 
     def all_shops(self) -> list[Any]:
-        return list(self.shops.all().values())
+        return list(self.fake_providers.all().values())
 
     def sold(self) -> int:
         return sum(len(shop.sales) for shop in self.all_shops())
@@ -297,12 +298,12 @@ class Run(RuleBasedStateMachine):
     @invariant()
     def nothing_is_made_without_a_yes(self) -> None:
         yes = {gate for gate, verdict in self.verdicts if verdict == "approve"}
-        assert not self.shops.clip.sales or "ideation" in yes
-        assert not self.shops.publication.sales or "publish" in yes
+        assert not self.fake_providers.clip.sales or "ideation" in yes
+        assert not self.fake_providers.publication.sales or "publish" in yes
 
     @invariant()
     def nothing_is_posted_again_unless_it_failed(self) -> None:
-        shop = self.shops.publication
+        shop = self.fake_providers.publication
         failed = [sale for sale in shop.sales if type(shop.fates.get(sale.task_id)).__name__ == "Failed"]
         assert len(shop.sales) - len(failed) <= 1
 
@@ -314,22 +315,22 @@ class Run(RuleBasedStateMachine):
     def what_is_shown_is_possible(self) -> None:
         if not self.processes:
             return
-        shown = self.seen()
-        gate = shown["review"] and shown["review"]["gate"]
+        content = self.seen()
+        gate = content["review"] and content["review"]["gate"]
         expected = {"ideation": "awaiting_ideation_approval", "publish": "awaiting_publish_approval"}
-        assert (gate is None) == (shown["status"] not in expected.values())
-        assert gate is None or shown["status"] == expected[gate]
+        assert (gate is None) == (content["status"] not in expected.values())
+        assert gate is None or content["status"] == expected[gate]
         if self.cancelled_at is not None:
-            assert (shown["status"], shown["error"]["code"]) == ("failed", "cancelled")
+            assert (content["status"], content["error"]["code"]) == ("failed", "cancelled")
         if self.ended:
-            assert shown["status"] == self.ended
-        if shown["status"] == "completed":
+            assert content["status"] == self.ended
+        if content["status"] == "completed":
             self.ended = "completed"
             assert ("publish", "approve") in self.verdicts
-            assert len(self.shops.publication.sales) >= 1
-        if shown["status"] == "failed":
-            assert shown["error"]["message"]
-        cost = shown["cost"]
+            assert len(self.fake_providers.publication.sales) >= 1
+        if content["status"] == "failed":
+            assert content["error"]["message"]
+        cost = content["cost"]
         assert cost["reserved_usd"] + cost["spent_usd"] <= cost["cap_usd"]
 
     @invariant()
@@ -346,25 +347,25 @@ class Run(RuleBasedStateMachine):
         """Nothing is ever stuck: once everybody has come back and answered, it ends, with one history."""
         try:
             if self.processes:
-                points.hook = None
+                failpoints.hook = None
                 self.stop_processes()
                 self.start_processes()
                 self.end()
         finally:
-            points.hook = None
+            failpoints.hook = None
             self.stop_processes()
             self.runner.close()
             self.folder.cleanup()
 
     def end(self) -> None:
         for shop in self.all_shops():
-            shop.moods, shop.away = [], False
+            shop.behaviours, shop.away = [], False
         for _ in range(40):
-            shown = self.seen()
-            if shown["status"] == "completed" or (shown["error"] and not shown["error"]["retryable"]):
+            content = self.seen()
+            if content["status"] == "completed" or (content["error"] and not content["error"]["retryable"]):
                 break
             self.say_yes()
-            if shown["status"] == "failed":
+            if content["status"] == "failed":
                 self.press_retry()
             self.drive()
             self.a_good_day()
@@ -377,8 +378,8 @@ class Run(RuleBasedStateMachine):
             self.decisions_are_those_of_the_people,
         ):
             check()
-        shown = self.seen()
-        assert shown["status"] == "completed" or self.cancelled_at is not None, shown
+        content = self.seen()
+        assert content["status"] == "completed" or self.cancelled_at is not None, content
         forks = self.do(self.here.db.fetch_all(f"select * from ({FORKS}) as forks where thread_id = '{self.run}'"))  # type: ignore[arg-type]
         assert forks == []
 
@@ -386,11 +387,11 @@ class Run(RuleBasedStateMachine):
 @contextmanager
 def light() -> Iterator[None]:
     """The power does not fail while this is done."""
-    hook, points.hook = points.hook, None
+    hook, failpoints.hook = failpoints.hook, None
     try:
         yield
     finally:
-        points.hook = hook
+        failpoints.hook = hook
 
 
 QUICK = settings(

@@ -141,7 +141,7 @@ class Shelf:
         self.paths[digest] = path
         return digest
 
-    async def local(self, digest: str) -> Path:
+    async def local_path(self, digest: str) -> Path:
         if digest not in self.paths:
             raise ArtifactMissing(digest)
         return self.paths[digest]

@@ -30,7 +30,7 @@ async def test_an_order_has_one_id_wherever_it_is_asked_for(shelf):
     placed = await renders.submit(asked, key="run/render/1")
 
     assert placed == await EmbeddedRenders(shelf).submit(dict(reversed(asked.items())), key="run/render/1")
-    assert await renders.find(asked, key="run/render/1", since=datetime.now(UTC)) == [placed]
+    assert await renders.lookup(asked, key="run/render/1", since=datetime.now(UTC)) == [placed]
     assert placed != await renders.submit(asked, key="run/render/2")
     assert (placed[:4], len(placed)) == ("rnd_", 28)
 
@@ -43,7 +43,7 @@ async def test_a_render_brings_a_film_and_its_facts(shelf, clip, tmp_path):
     async def progress(share):
         heard.append(share)
 
-    done = await EmbeddedRenders(shelf).look("rnd_1", asked, into=tmp_path, progress=progress)
+    done = await EmbeddedRenders(shelf).poll("rnd_1", asked, into=tmp_path, progress=progress)
 
     assert isinstance(done, Done)
     assert list(tmp_path.iterdir()) == [done.file]
@@ -74,7 +74,7 @@ async def test_a_render_brings_a_film_and_its_facts(shelf, clip, tmp_path):
 )
 async def test_what_can_never_be_rendered_fails_at_once(code, asked, shelf, tmp_path):
     """It is told as a failure, for good."""
-    failed = await EmbeddedRenders(shelf).look("rnd_1", asked, into=tmp_path, progress=ignore)
+    failed = await EmbeddedRenders(shelf).poll("rnd_1", asked, into=tmp_path, progress=ignore)
 
     assert isinstance(failed, Failed)
     assert failed.code == code
@@ -87,7 +87,7 @@ async def test_a_clip_that_is_none_fails_the_render(shelf, tmp_path):
     into = tmp_path / "into"
     into.mkdir()
 
-    failed = await EmbeddedRenders(shelf).look(
+    failed = await EmbeddedRenders(shelf).poll(
         "rnd_1", request(shelf.put(rubbish), seconds=3.0), into=into, progress=ignore
     )
 
@@ -99,7 +99,7 @@ async def test_a_film_that_does_not_conform_fails_and_is_not_kept(shelf, clip, t
     """A loudness nobody can reach without clipping is an error, not a film."""
     asked = request(shelf.put(clip(seconds=3.0)), seconds=3.0, loudness_lufs=0.0)
 
-    failed = await EmbeddedRenders(shelf).look("rnd_1", asked, into=tmp_path, progress=ignore)
+    failed = await EmbeddedRenders(shelf).poll("rnd_1", asked, into=tmp_path, progress=ignore)
 
     assert isinstance(failed, Failed)
     assert (failed.code, "loudness" in failed.message) == ("film_not_conformant", True)
@@ -113,7 +113,7 @@ def long_request(shelf, clip):
 async def test_a_render_over_its_time_is_tried_again_and_leaves_nothing(shelf, clip, tmp_path):
     """Neither a process nor a file stays."""
     with pytest.raises(Unavailable):
-        await EmbeddedRenders(shelf, limit_seconds=1.0).look(
+        await EmbeddedRenders(shelf, limit_seconds=1.0).poll(
             "rnd_1", long_request(shelf, clip), into=tmp_path, progress=ignore
         )
 
@@ -129,7 +129,7 @@ async def test_a_render_cut_short_leaves_nothing(how, shelf, clip, tmp_path):
         begun.set()
 
     renders = EmbeddedRenders(shelf)
-    looking = asyncio.create_task(renders.look("rnd_1", long_request(shelf, clip), into=tmp_path, progress=progress))
+    looking = asyncio.create_task(renders.poll("rnd_1", long_request(shelf, clip), into=tmp_path, progress=progress))
     await asyncio.wait_for(begun.wait(), 60)
     [child] = ours()
     if how == "the child is killed":

@@ -63,7 +63,7 @@ class Shelf:
         (self.folder / digest).write_bytes(content)
         return digest
 
-    async def local(self, digest: str) -> Path:
+    async def local_path(self, digest: str) -> Path:
         if not (self.folder / digest).exists():
             raise ArtifactMissing(digest)
         return self.folder / digest

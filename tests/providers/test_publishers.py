@@ -13,13 +13,13 @@ import pytest
 
 from providers.base import (
     ArtifactChanged,
-    Done,
     Failed,
     NotSent,
     OutcomeUnknown,
     Pending,
     ProviderError,
     Refused,
+    Succeeded,
     Unavailable,
 )
 from providers.publications.folder import Folder
@@ -172,7 +172,7 @@ class Broken:
     def __init__(self, error: Exception | None) -> None:
         self.error = error
 
-    async def local(self, digest: str) -> Path:
+    async def local_path(self, digest: str) -> Path:
         if self.error:
             raise self.error
         return Path("/nowhere/film")
@@ -217,7 +217,7 @@ async def test_find(shelf: Any, request_: dict[str, Any], respond: Respond, foun
     maker, asked = publisher(respond, shelf)
     mine = request_ | {"request_id": "mine"}
 
-    assert await maker.find(mine, key="k", since=NOW) == (["mine"] if found else [])
+    assert await maker.lookup(mine, key="k", since=NOW) == (["mine"] if found else [])
     assert str(asked[0].url) == "http://up/api/uploadposts/status?request_id=mine"
 
 
@@ -229,9 +229,9 @@ async def test_no_answer_is_unavailable(shelf: Any, request_: dict[str, Any], tm
     """What is no status is no answer, for finding as for looking."""
     maker, _ = publisher(respond, shelf)
     with pytest.raises(Unavailable):
-        await maker.find(request_, key="k", since=NOW)
+        await maker.lookup(request_, key="k", since=NOW)
     with pytest.raises(Unavailable):
-        await maker.look("mine", request_, into=tmp_path, progress=no_progress)
+        await maker.poll("mine", request_, into=tmp_path, progress=no_progress)
 
 
 def told(status: dict[str, Any], history: Respond | None = None) -> Respond:
@@ -244,7 +244,7 @@ def told(status: dict[str, Any], history: Respond | None = None) -> Respond:
 
 
 async def look(shelf: Any, request_: dict[str, Any], tmp_path: Path, respond: Respond) -> Any:
-    return await publisher(respond, shelf)[0].look("mine", request_, into=tmp_path, progress=no_progress)
+    return await publisher(respond, shelf)[0].poll("mine", request_, into=tmp_path, progress=no_progress)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ async def test_published(shelf: Any, request_: dict[str, Any], tmp_path: Path) -
     ]
     done = await look(shelf, request_, tmp_path, told(status, always(200, {"history": history})))
 
-    assert done == Done(
+    assert done == Succeeded(
         facts={
             "platforms": {
                 "tiktok": {"url": None, "post_id": None, "fallback_to_inbox": True},
@@ -305,7 +305,7 @@ async def test_partly_published(
     """One platform is enough for a publication; the others are named with their reasons."""
     done = await look(shelf, request_, tmp_path, told({"status": word, "results": results}))
 
-    assert isinstance(done, Done)
+    assert isinstance(done, Succeeded)
     assert list(done.facts["platforms"]) == ["tiktok"]
     assert done.facts["failed"] == {"youtube": reason}
 
@@ -350,12 +350,12 @@ async def test_folder(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> N
     """The film lies there whole with its words and its label, once, however often it is looked at."""
     folder = Folder(tmp_path / "out", shelf)
     id_ = await folder.submit(request_, key="k")
-    assert [id_] == await folder.find(request_, key="k", since=NOW)
+    assert [id_] == await folder.lookup(request_, key="k", since=NOW)
     assert not (tmp_path / "out").exists()
-    first, second = [await folder.look(id_, request_, into=tmp_path, progress=no_progress) for _ in range(2)]
+    first, second = [await folder.poll(id_, request_, into=tmp_path, progress=no_progress) for _ in range(2)]
     place = tmp_path / "out" / id_
 
-    assert first == second == Done(facts={"platforms": {"folder": {"url": f"{id_}/film.mp4", "post_id": id_}}})
+    assert first == second == Succeeded(facts={"platforms": {"folder": {"url": f"{id_}/film.mp4", "post_id": id_}}})
     assert [path.name for path in (tmp_path / "out").iterdir()] == [id_]
     assert (place / "film.mp4").read_bytes() == FILM
     assert (place / "caption.txt").read_text() == ("A fox in the snow\n\n#fox #snow\n\nThis video was made with AI.\n")
@@ -371,11 +371,11 @@ async def test_folder(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> N
 async def test_folder_outlives_the_kept_film(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
     """What is published stays so when the kept film is gone."""
     folder = Folder(tmp_path / "out", shelf)
-    before = await folder.look("abc", request_, into=tmp_path, progress=no_progress)
+    before = await folder.poll("abc", request_, into=tmp_path, progress=no_progress)
     (shelf.folder / request_["digest"]).unlink()
 
-    assert isinstance(before, Done)
-    assert await folder.look("abc", request_, into=tmp_path, progress=no_progress) == before
+    assert isinstance(before, Succeeded)
+    assert await folder.poll("abc", request_, into=tmp_path, progress=no_progress) == before
 
 
 async def test_folder_laid_down_by_two(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
@@ -384,13 +384,13 @@ async def test_folder_laid_down_by_two(shelf: Any, request_: dict[str, Any], tmp
     class Late:
         """Somebody else has laid it down by the time the film is found."""
 
-        async def local(self, digest: str) -> Path:
-            await Folder(tmp_path / "out", shelf).look("abc", request_, into=tmp_path, progress=no_progress)
-            return await shelf.local(digest)
+        async def local_path(self, digest: str) -> Path:
+            await Folder(tmp_path / "out", shelf).poll("abc", request_, into=tmp_path, progress=no_progress)
+            return await shelf.local_path(digest)
 
-    done = await Folder(tmp_path / "out", Late()).look("abc", request_, into=tmp_path, progress=no_progress)
+    done = await Folder(tmp_path / "out", Late()).poll("abc", request_, into=tmp_path, progress=no_progress)
 
-    assert isinstance(done, Done)
+    assert isinstance(done, Succeeded)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["abc"]
 
 
@@ -399,13 +399,13 @@ async def test_folder_that_cannot_be_written(shelf: Any, request_: dict[str, Any
     (tmp_path / "out").write_text("a file where a folder should be")
     folder = Folder(tmp_path / "out", shelf)
     with pytest.raises(Unavailable, match="cannot be written"):
-        await folder.look("abc", request_, into=tmp_path, progress=no_progress)
+        await folder.poll("abc", request_, into=tmp_path, progress=no_progress)
 
 
 async def test_folder_whose_film_breaks_off(request_: dict[str, Any], tmp_path: Path) -> None:
     """A copy that does not come to its end leaves nothing behind."""
     with pytest.raises(Unavailable):
-        await Folder(tmp_path / "out", Broken(None)).look("abc", request_, into=tmp_path, progress=no_progress)
+        await Folder(tmp_path / "out", Broken(None)).poll("abc", request_, into=tmp_path, progress=no_progress)
 
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -424,7 +424,7 @@ async def test_folder_of_nothing(
 ) -> None:
     """A name that is no publication's, or a film that is gone, ends it, and nothing is written."""
     asked = request_ | ({"digest": digest} if digest else {})
-    ended = await Folder(tmp_path / "out", shelf).look(id_, asked, into=tmp_path, progress=no_progress)
+    ended = await Folder(tmp_path / "out", shelf).poll(id_, asked, into=tmp_path, progress=no_progress)
 
     assert isinstance(ended, Failed)
     assert (ended.code, (tmp_path / "out").exists()) == (code, False)

@@ -13,15 +13,15 @@ import httpx
 import pytest
 
 from providers.base import (
-    Done,
     Failed,
-    Fate,
-    Missing,
+    NotFound,
     NotSent,
     OutcomeUnknown,
     Pending,
+    PollResult,
     ProviderError,
     Refused,
+    Succeeded,
     Unavailable,
 )
 from providers.video_profiles import Profile
@@ -216,7 +216,7 @@ async def test_find_knows_its_own() -> None:
     ]
     maker, asked = videos(always(200, {"object": "list", "data": data, "has_more": True}))
 
-    assert await maker.find(REQUEST, key="k", since=SINCE) == ["skewed", "silent", "number", "failed", "new"]
+    assert await maker.lookup(REQUEST, key="k", since=SINCE) == ["skewed", "silent", "number", "failed", "new"]
     assert dict(asked[0].url.params) == {"limit": "100", "order": "desc"}
     assert len(asked) == 1
 
@@ -231,7 +231,7 @@ async def test_find_turns_pages() -> None:
 
     maker, asked = videos(respond)
 
-    assert await maker.find(REQUEST, key="k", since=SINCE) == ["p3", "p2", "p1"]
+    assert await maker.lookup(REQUEST, key="k", since=SINCE) == ["p3", "p2", "p1"]
     assert len(asked) == 4
 
 
@@ -243,7 +243,7 @@ async def test_find_ends(body: dict[str, Any]) -> None:
     """A list that says there is more and does not give it is over."""
     maker, asked = videos(always(200, body))
 
-    assert await maker.find(REQUEST, key="k", since=SINCE) == []
+    assert await maker.lookup(REQUEST, key="k", since=SINCE) == []
     assert len(asked) == 1
 
 
@@ -252,7 +252,7 @@ async def test_find_does_not_guess_from_half_a_list() -> None:
     count = iter(range(1000))
     maker, asked = videos(lambda r: httpx.Response(200, json={"data": [listed(f"v{next(count)}", AT)], "has_more": 1}))
     with pytest.raises(Unavailable, match="too many"):
-        await maker.find(REQUEST, key="k", since=SINCE)
+        await maker.lookup(REQUEST, key="k", since=SINCE)
 
     assert len(asked) == 20
 
@@ -274,26 +274,26 @@ async def test_find_cannot_ask(respond: Respond) -> None:
     """Whatever is not a list is no answer."""
     maker, _ = videos(respond)
     with pytest.raises(Unavailable):
-        await maker.find(REQUEST, key="k", since=SINCE)
+        await maker.lookup(REQUEST, key="k", since=SINCE)
 
 
 async def test_find_asks_nobody_who_forgets_prompts() -> None:
     """Where the list does not tell prompts nothing can be recognised, and nothing is asked."""
     maker, asked = videos(always(500), list_echoes_prompt=False)
 
-    assert (await maker.find(REQUEST, key="k", since=SINCE), asked) == ([], [])
+    assert (await maker.lookup(REQUEST, key="k", since=SINCE), asked) == ([], [])
 
 
 def test_patience() -> None:
     """How long an order may take to turn up is the profile's word."""
-    assert videos(always(200), patience_seconds=7)[0].patience == timedelta(seconds=7)
+    assert videos(always(200), patience_seconds=7)[0].lookup_window == timedelta(seconds=7)
 
 
 # ---- look
 
 
-async def look(maker: Videos, into: Path, task_id: str = "video_1") -> Fate:
-    return await maker.look(task_id, REQUEST, into=into, progress=no_progress)
+async def look(maker: Videos, into: Path, task_id: str = "video_1") -> PollResult:
+    return await maker.poll(task_id, REQUEST, into=into, progress=no_progress)
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ async def test_missing(tmp_path: Path, respond: Respond) -> None:
     """A job that the server does not know has not failed: another of its servers may."""
     maker, _ = videos(respond)
 
-    assert await look(maker, tmp_path) == Missing()
+    assert await look(maker, tmp_path) == NotFound()
 
 
 @pytest.mark.parametrize(("status", "charged"), [("failed", False), ("expired", True), ("deleted", True)])
@@ -420,7 +420,7 @@ async def test_done(tmp_path: Path) -> None:
     )
     done = await look(maker, tmp_path, "video_a/b+c=?d")
 
-    assert isinstance(done, Done)
+    assert isinstance(done, Succeeded)
     assert done.file is not None
     assert done.file.read_bytes() == MP4
     assert done.facts == {"seconds": 4.0, "codec": "h264", "model": "wan-2.2", "provider_seconds": 4.0}

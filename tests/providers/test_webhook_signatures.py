@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from providers.webhooks import (
-    BadEvent,
-    BadSignature,
+    InvalidEvent,
+    InvalidSignature,
     RenderEvent,
     Secret,
     VideoEvent,
@@ -19,8 +19,8 @@ from providers.webhooks import (
     read_render_event,
     read_video_event,
     sign,
-    verify,
     verify_lambda,
+    verify_signature,
 )
 
 VECTORS = Path(__file__).with_name("standard-webhooks-vectors.json")
@@ -90,7 +90,7 @@ def test_what_we_sign_we_accept() -> None:
     """Our own headers verify, in any capitals, and give the id back."""
     headers = sign(SECRET, id="msg_1", at=NOW, body=BODY)
 
-    assert verify({k.title(): v for k, v in headers.items()}, BODY, [OTHER, SECRET], now=NOW) == "msg_1"
+    assert verify_signature({k.title(): v for k, v in headers.items()}, BODY, [OTHER, SECRET], now=NOW) == "msg_1"
 
 
 def test_the_time_zone_of_the_signer_does_not_matter() -> None:
@@ -122,18 +122,18 @@ def test_a_changed_header_is_one_calm_error(change: dict[str, str]) -> None:
     """Whatever a stranger writes into a header, it is not trusted and nothing else."""
     headers = sign(SECRET, id="msg_1", at=NOW, body=BODY) | change
 
-    with pytest.raises(BadSignature) as caught:
-        verify(headers, BODY, [SECRET], now=NOW)
+    with pytest.raises(InvalidSignature) as caught:
+        verify_signature(headers, BODY, [SECRET], now=NOW)
 
     assert caught.value.code == "invalid_signature"
 
 
 def test_no_secret_and_no_text_are_refused() -> None:
     """Without secrets everything is forged; a body that is not UTF-8 was never signed by anybody."""
-    with pytest.raises(BadSignature):
-        verify(sign(SECRET, id="m", at=NOW, body=BODY), BODY, [], now=NOW)
-    with pytest.raises(BadSignature):
-        verify(sign(SECRET, id="m", at=NOW, body=BODY), b"\xff", [SECRET], now=NOW)
+    with pytest.raises(InvalidSignature):
+        verify_signature(sign(SECRET, id="m", at=NOW, body=BODY), BODY, [], now=NOW)
+    with pytest.raises(InvalidSignature):
+        verify_signature(sign(SECRET, id="m", at=NOW, body=BODY), b"\xff", [SECRET], now=NOW)
 
 
 def test_a_second_spelling_of_a_signature_is_refused() -> None:
@@ -143,8 +143,8 @@ def test_a_second_spelling_of_a_signature_is_refused() -> None:
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     respelled = signature[:-2] + alphabet[alphabet.index(signature[-2]) ^ 1] + "="
 
-    with pytest.raises(BadSignature):
-        verify(headers | {"webhook-signature": respelled}, BODY, [SECRET], now=NOW)
+    with pytest.raises(InvalidSignature):
+        verify_signature(headers | {"webhook-signature": respelled}, BODY, [SECRET], now=NOW)
 
 
 def lambda_signature(secret: Secret, body: bytes) -> str:
@@ -155,14 +155,14 @@ def test_remotion_lambda_is_accepted() -> None:
     """A Lambda signature under any current secret is accepted, over the raw bytes."""
     verify_lambda(lambda_signature(SECRET, BODY), BODY, [OTHER, SECRET])
 
-    with pytest.raises(BadSignature):
+    with pytest.raises(InvalidSignature):
         verify_lambda(lambda_signature(SECRET, BODY), BODY + b" ", [OTHER, SECRET])
 
 
 @pytest.mark.parametrize("header", [None, "", "NO_SECRET_PROVIDED", "sha512=", "sha512=" + "0" * 128, "sha512=é"])
 def test_remotion_lambda_without_a_secret_is_refused(header: str | None) -> None:
     """`NO_SECRET_PROVIDED` and everything like it never gets in."""
-    with pytest.raises(BadSignature):
+    with pytest.raises(InvalidSignature):
         verify_lambda(header, BODY, [SECRET])
 
 
@@ -194,7 +194,7 @@ def test_video_events_are_read() -> None:
 )
 def test_a_video_event_without_meaning_is_refused(body: bytes) -> None:
     """What could not be stored or understood is refused under one code."""
-    with pytest.raises(BadEvent) as caught:
+    with pytest.raises(InvalidEvent) as caught:
         read_video_event(body)
 
     assert caught.value.code == "invalid_payload"
@@ -217,7 +217,7 @@ def test_remotion_lambda_is_understood() -> None:
 
     assert RenderEvent("r1", "completed", output_url="http://bucket/r1.mp4") == read_render_event(done)
     assert RenderEvent("r1", "failed", error="timeout") == read_render_event(b'{"type":"timeout","renderId":"r1"}')
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEvent):
         read_render_event(b'{"type":"webhook","renderId":"r1"}')
 
 
@@ -233,5 +233,5 @@ def test_remotion_lambda_is_understood() -> None:
 )
 def test_a_render_event_without_meaning_is_refused(body: bytes) -> None:
     """A render event says which render, how it ended, and where the film is."""
-    with pytest.raises(BadEvent):
+    with pytest.raises(InvalidEvent):
         read_render_event(body)

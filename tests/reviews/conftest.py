@@ -16,21 +16,21 @@ import pytest
 from pydantic import SecretStr
 
 from runs.advance import advance
-from runs.notice import send_due, write_down
-from tests.world import (
-    TINY,
-    Sandbox,
-    World,
+from runs.notifications import enqueue_notifications, send_due_notifications
+from tests.app import (
+    TINY_PROJECT,
+    App,
+    SandboxClient,
+    app,
     migrated_template,
     opened,
     postgres_server,
-    quiet_world,
+    quiet_app,
     sandbox,
     sandbox_process,
-    world,
 )
 
-__all__ = ["migrated_template", "postgres_server", "quiet_world", "sandbox", "sandbox_process", "world"]
+__all__ = ["app", "migrated_template", "postgres_server", "quiet_app", "sandbox", "sandbox_process"]
 
 SECRET = "whsec_" + "c2l4IHRpbWVzIGZvdXIgaXMgdHdlbnR5LWZvdXIgYnl0ZXM="
 DEADLINES = {"remind": 24, "escalate": 24, "reject": 48}
@@ -115,11 +115,11 @@ def receiver(module_receiver: Receiver) -> Receiver:
 def deadline_projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of projects: `tiny`, and one for each thing that may happen at a due time."""
     folder = tmp_path_factory.mktemp("projects")
-    (folder / "tiny.md").write_text(TINY)
+    (folder / "tiny.md").write_text(TINY_PROJECT)
     for on_due, hours in DEADLINES.items():
         rule = f"{{due_hours: {hours}, on_due: {on_due}}}"
         gates = f"gates: {{ideation: {rule}, publish: {rule}}}\noptions:"
-        (folder / f"{on_due}.md").write_text(TINY.replace("options:", gates))
+        (folder / f"{on_due}.md").write_text(TINY_PROJECT.replace("options:", gates))
     return folder
 
 
@@ -137,35 +137,35 @@ def telling(receiver: Receiver, projects: Path) -> dict[str, Any]:
 class Desk:
     """The product without a worker: nothing moves but by hand, and due times come when they are called."""
 
-    def __init__(self, made: World) -> None:
-        self.world = made
+    def __init__(self, made: App) -> None:
+        self.app = made
 
     @property
-    def production(self) -> Any:
+    def services(self) -> Any:
         """The parts behind it."""
-        return self.world.parts.production
+        return self.app.parts.services
 
     def advance(self, run_id: str) -> dict[str, Any]:
         """The run, moved as far as it goes."""
-        self.world.in_loop(advance(self.production, run_id))
-        return self.world.run(run_id)
+        self.app.in_loop(advance(self.services, run_id))
+        return self.app.run(run_id)
 
     def at_ideation(self, project: str = "tiny") -> dict[str, Any]:
         """A run that waits at the ideation gate, told to whoever is told."""
-        run = self.advance(self.world.start(project=project))
+        run = self.advance(self.app.start(project=project))
         assert run["status"] == "awaiting_ideation_approval", run
         self.tell()
         return run
 
     def tell(self) -> None:
         """Write down what is to be told and what is due, and send what is to be sent."""
-        self.world.in_loop(write_down(self.production))
-        self.world.in_loop(send_due(self.production))
+        self.app.in_loop(enqueue_notifications(self.services))
+        self.app.in_loop(send_due_notifications(self.services))
 
     def let_it_be_due(self, run_id: str) -> None:
         """The due time of the run's review has come, a second ago."""
-        moved = self.world.rows(
-            "update due_reviews set due_at = due_at - (next_at - now()) - interval '1 second',"
+        moved = self.app.rows(
+            "update review_deadlines set due_at = due_at - (next_at - now()) - interval '1 second',"
             " next_at = now() - interval '1 second' where run_id = %s and next_at is not null returning 1",
             run_id,
         )
@@ -173,19 +173,19 @@ class Desk:
 
     def due(self, run_id: str) -> dict[str, Any] | None:
         """The row of the run's due time."""
-        rows = self.world.rows("select * from due_reviews where run_id = %s", UUID(run_id))
+        rows = self.app.rows("select * from review_deadlines where run_id = %s", UUID(run_id))
         return rows[0] if rows else None
 
     def kinds(self, run_id: str) -> list[str]:
         """What happened in a run, by kind."""
-        return [event["kind"] for event in self.world.events(run_id)]
+        return [event["kind"] for event in self.app.events(run_id)]
 
 
 @pytest.fixture(scope="module")
 def module_desk(
     postgres_server: str,
     migrated_template: str,
-    sandbox_process: Sandbox,
+    sandbox_process: SandboxClient,
     module_receiver: Receiver,
     deadline_projects: Path,
 ) -> Iterator[Desk]:
@@ -198,8 +198,8 @@ def module_desk(
 @pytest.fixture
 def desk(module_desk: Desk, receiver: Receiver) -> Desk:
     """The desk, with nothing left over from before that is due or to be sent."""
-    module_desk.world.rows("update due_reviews set next_at = null returning 1")
-    module_desk.world.rows("delete from untold returning 1")
-    module_desk.world.rows("update deliveries set state = 'given_up', next_try_at = null returning 1")
-    module_desk.world.rows("delete from closed_addresses returning 1")
+    module_desk.app.rows("update review_deadlines set next_at = null returning 1")
+    module_desk.app.rows("delete from untold returning 1")
+    module_desk.app.rows("update deliveries set state = 'given_up', next_try_at = null returning 1")
+    module_desk.app.rows("delete from disabled_endpoints returning 1")
     return module_desk

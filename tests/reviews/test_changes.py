@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 
-from runs.reviews import changes
+from runs.reviews import diff_values
 
 IDEAS = [{"title": "Rain", "scene": "A quiet window"}, {"title": "Snow", "scene": "A lake of ice"}]
 
 
 def told(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
     """Before and after, by place."""
-    return {change["at"]: (change["before"], change["after"]) for change in changes(before, after)}
+    return {change["at"]: (change["before"], change["after"]) for change in diff_values(before, after)}
 
 
 def test_what_is_the_same_is_not_told() -> None:
     """Equal revisions have no changes."""
-    assert changes({"ideas": IDEAS, "title": "x"}, {"ideas": IDEAS, "title": "x"}) == []
+    assert diff_values({"ideas": IDEAS, "title": "x"}, {"ideas": IDEAS, "title": "x"}) == []
 
 
 def test_words_that_stayed_went_and_came_are_told_apart() -> None:
     """The pieces of a text put together are the text before, and the text after."""
-    [change] = changes({"caption": "A calm rain at night"}, {"caption": "A wild rain at noon"})
+    [change] = diff_values({"caption": "A calm rain at night"}, {"caption": "A wild rain at noon"})
 
     assert change["at"] == "caption"
     assert [piece["op"] for piece in change["diff"]] == ["same", "removed", "added", "same", "removed", "added"]
@@ -62,7 +62,7 @@ def test_lists_of_words_and_numbers_are_told_whole() -> None:
         "usd": ("0.40", "0.20"),
         "make": ([1, 2], [1]),
     }
-    by_place = {change["at"]: change["diff"] for change in changes(before, after)}
+    by_place = {change["at"]: change["diff"] for change in diff_values(before, after)}
     assert by_place["hashtags"] == [
         {"op": "same", "text": "#rain "},
         {"op": "removed", "text": "#calm"},

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from console import pages
-from runs import links
-from storage.keys import secret
+from runs import review_links
+from storage.api_keys import get_secret
+from tests.app import BEN
 from tests.reviews.conftest import Desk
-from tests.world import BEN
 
 JSON = {"accept": "application/json"}
 PAGE = {"accept": "text/html,application/xhtml+xml"}
@@ -44,7 +44,7 @@ def waiting(module_desk: Desk) -> dict[str, Any]:
 
 def link(desk: Desk, run_id: str, **said: Any) -> str:
     """A link to the ideation review of a run."""
-    answer = desk.world.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "ideation", **said})
+    answer = desk.app.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "ideation", **said})
     assert answer.status_code == 200, answer.text
     url: str = answer.json()["url"]
     return url
@@ -61,8 +61,8 @@ def sealed(desk: Desk, run: dict[str, Any], **changes: Any) -> str:
         "nonce": "0123456789abcdef",
         "made_by": "local",
     }
-    key = desk.world.in_loop(secret(desk.production.db, links.SECRET))
-    return f"{desk.world.url}/review/{links._sealed(links.Link(**{**facts, **changes}), key)}"
+    key = desk.app.in_loop(get_secret(desk.services.db, review_links.SECRET))
+    return f"{desk.app.url}/review/{review_links._sealed(review_links.ReviewLink(**{**facts, **changes}), key)}"
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
@@ -70,22 +70,22 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 
 def decisions(desk: Desk, run_id: str) -> list[dict[str, Any]]:
-    return desk.world.rows(
+    return desk.app.rows(
         "select verdict, comment, decided_by, channel, seen_digest from decisions where run_id = %s", run_id
     )
 
 
 def test_it_shows_the_review(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
     """What is to be decided with its price, without a key; looking uses nothing up and decides nothing."""
-    url, shown = link(desk, waiting["run_id"]), waiting["review"]["shown"]
+    url, content = link(desk, waiting["run_id"]), waiting["review"]["content"]
     for _ in range(3):
         said = nobody.get(url, headers=JSON).json()
         page = nobody.get(url, headers=PAGE)
 
     assert (said["gate"], said["revision"], said["digest"]) == ("ideation", 1, waiting["review"]["digest"])
-    assert said["shown"] == shown
-    each = f"Each is {shown['seconds']} seconds of {shown['size']}, made by {shown['model']}."
-    for words in (shown["title"], shown["ideas"][0]["scene"], "0.30 USD", each, "Waiting for your decision"):
+    assert said["content"] == content
+    each = f"Each is {content['seconds']} seconds of {content['size']}, made by {content['model']}."
+    for words in (content["title"], content["ideas"][0]["scene"], "0.30 USD", each, "Waiting for your decision"):
         assert words in page.text
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert decisions(desk, waiting["run_id"]) == []
@@ -94,8 +94,8 @@ def test_it_shows_the_review(desk: Desk, waiting: dict[str, Any], nobody: httpx.
 def test_what_a_reviewer_has_to_know_beside_is_shown(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
     """Why something that was approved is shown again; and a review from before the gate told more of its clips."""
     view = nobody.get(link(desk, waiting["run_id"]), headers=JSON).json()
-    noted = {**view, "shown": {**view["shown"], "notice": "The price has changed."}}
-    older = {**view, "shown": {k: v for k, v in view["shown"].items() if k not in ("model", "seconds", "size")}}
+    noted = {**view, "content": {**view["content"], "notice": "The price has changed."}}
+    older = {**view, "content": {k: v for k, v in view["content"].items() if k not in ("model", "seconds", "size")}}
 
     assert '<p class="problem" role="note">The price has changed.</p>' in pages.review_page(noted, token="t")
     assert "Each is" not in pages.review_page(older, token="t")
@@ -136,8 +136,8 @@ def test_it_works_once(desk: Desk, run: dict[str, Any], nobody: httpx.Client) ->
     assert code(again) == code(look) == (410, "link_used")
     assert "This link was used on" in look.json()["error"]["message"]
     assert (page.status_code, "This link was used already" in page.text) == (410, True)
-    assert "shown" not in look.text
-    assert run["review"]["shown"]["ideas"][0]["scene"] not in page.text
+    assert "content" not in look.text
+    assert run["review"]["content"]["ideas"][0]["scene"] not in page.text
     assert len(decisions(desk, run["run_id"])) == 1
 
 
@@ -156,7 +156,7 @@ def test_it_expires_when_it_says(desk: Desk, waiting: dict[str, Any]) -> None:
     """After as many hours as were asked for, three days if none were."""
     url = f"/v1/runs/{waiting['run_id']}/reviews/link"
     for said, hours in (({}, 72), ({"expires_in_hours": 0.5}, 0.5)):
-        expires_at = desk.world.client.post(url, json={"gate": "ideation", **said}).json()["expires_at"]
+        expires_at = desk.app.client.post(url, json={"gate": "ideation", **said}).json()["expires_at"]
         left = datetime.fromisoformat(expires_at) - datetime.now(UTC)
         assert timedelta(hours=hours, seconds=-5) < left <= timedelta(hours=hours)
 
@@ -204,7 +204,7 @@ def test_altered_it_opens_nothing(desk: Desk, waiting: dict[str, Any], nobody: h
 def test_a_newer_revision_is_named(desk: Desk, run: dict[str, Any], nobody: httpx.Client) -> None:
     """A link to revision 1 neither shows nor decides revision 2."""
     url = link(desk, run["run_id"])
-    desk.world.decide(run["run_id"], "ideation", approved=False, comment="Make it snow")
+    desk.app.decide(run["run_id"], "ideation", approved=False, comment="Make it snow")
     second = desk.advance(run["run_id"])["review"]
     refused, page = nobody.post(url, json={"decision": "approve"}), nobody.get(url, headers=PAGE)
 
@@ -214,7 +214,7 @@ def test_a_newer_revision_is_named(desk: Desk, run: dict[str, Any], nobody: http
     assert (page.status_code, "revision 2" in page.text) == (409, True)
     assert len(decisions(desk, run["run_id"])) == 1
     fresh = nobody.get(link(desk, run["run_id"]), headers=JSON).json()
-    assert (fresh["revision"], fresh["said_before"]) == (2, "Make it snow")
+    assert (fresh["revision"], fresh["previous_comment"]) == (2, "Make it snow")
     assert fresh["changes"]
 
 
@@ -244,7 +244,7 @@ def test_what_somebody_else_decided_is_not_decided_again(desk: Desk, run: dict[s
 def test_of_a_cancelled_run_there_is_nothing_to_decide(desk: Desk, run: dict[str, Any], nobody: httpx.Client) -> None:
     """The link says that the run has ended."""
     url = link(desk, run["run_id"])
-    desk.world.client.post(f"/v1/runs/{run['run_id']}/cancel")
+    desk.app.client.post(f"/v1/runs/{run['run_id']}/cancel")
 
     assert code(nobody.get(url, headers=JSON)) == (410, "link_over")
     assert code(nobody.post(url, json={"decision": "approve"})) == (410, "link_over")
@@ -294,7 +294,7 @@ def test_what_makes_no_sense_is_refused(
 def test_it_is_made_for_an_open_gate_only(desk: Desk, waiting: dict[str, Any]) -> None:
     """Another gate, another run, no key: refused."""
     url = f"/v1/runs/{waiting['run_id']}/reviews/link"
-    client = desk.world.client
+    client = desk.app.client
     strange = "/v1/runs/00000000-0000-4000-8000-000000000000/reviews/link"
 
     assert code(client.post(url, json={"gate": "publish"})) == (409, "gate_not_open")
@@ -303,21 +303,21 @@ def test_it_is_made_for_an_open_gate_only(desk: Desk, waiting: dict[str, Any]) -
     for hours in (0, -1, 721, "never"):
         asked = {"gate": "ideation", "expires_in_hours": hours}
         assert code(client.post(url, json=asked)) == (422, "invalid_request")
-    assert code(httpx.post(f"{desk.world.url}{url}", json={"gate": "ideation"})) == (401, "missing_api_key")
+    assert code(httpx.post(f"{desk.app.url}{url}", json={"gate": "ideation"})) == (401, "missing_api_key")
 
 
 def test_who_may_not_decide_lets_nobody_decide(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
     """A limited key makes no link; and links of a key that lost its right open nothing."""
     url, by_ben = f"/v1/runs/{waiting['run_id']}/reviews/link", {"X-API-Key": BEN}
-    made = desk.world.client.post(url, json={"gate": "ideation"}, headers=by_ben).json()["url"]
-    limit = "update api_keys set may_decide = %s where digest = encode(sha256(%s), 'hex') returning 1"
-    desk.world.rows(limit, False, BEN.encode())
+    made = desk.app.client.post(url, json={"gate": "ideation"}, headers=by_ben).json()["url"]
+    limit = "update api_keys set can_approve = %s where digest = encode(sha256(%s), 'hex') returning 1"
+    desk.app.rows(limit, False, BEN.encode())
     try:
-        assert code(desk.world.client.post(url, json={"gate": "ideation"}, headers=by_ben)) == (403, "may_not_decide")
+        assert code(desk.app.client.post(url, json={"gate": "ideation"}, headers=by_ben)) == (403, "may_not_decide")
         assert code(nobody.get(made, headers=JSON)) == (410, "link_over")
         assert code(nobody.post(made, json={"decision": "approve"})) == (410, "link_over")
     finally:
-        desk.world.rows(limit, True, BEN.encode())
+        desk.app.rows(limit, True, BEN.encode())
     assert nobody.get(made, headers=JSON).status_code == 200
 
 
@@ -325,15 +325,15 @@ def test_it_opens_nothing_else(desk: Desk, waiting: dict[str, Any], nobody: http
     """As a key it is worth nothing, and it leads to no other door."""
     token = link(desk, waiting["run_id"]).rpartition("/")[2]
     for path in ("/v1/runs", f"/v1/runs/{waiting['run_id']}", f"/v1/runs/{waiting['run_id']}/history"):
-        refused = nobody.get(f"{desk.world.url}{path}", headers={"X-API-Key": token})
+        refused = nobody.get(f"{desk.app.url}{path}", headers={"X-API-Key": token})
         assert code(refused) == (401, "invalid_api_key")
-    assert code(nobody.get(f"{desk.world.url}/review/{token}/film")) == (404, "no_film")
+    assert code(nobody.get(f"{desk.app.url}/review/{token}/film")) == (404, "no_film")
 
 
 def test_the_page_is_safe_to_open(desk: Desk, nobody: httpx.Client) -> None:
     """No script, nothing from elsewhere, not framed, not kept, its address not passed on; words are only words."""
     brief = '<script>alert(1)</script> & "quoted" <img src=x onerror=alert(1)>'
-    run = desk.advance(desk.world.start(brief))
+    run = desk.advance(desk.app.start(brief))
     page = nobody.get(link(desk, run["run_id"]), headers=PAGE)
     policy = page.headers["content-security-policy"]
 
@@ -360,35 +360,35 @@ def test_the_page_can_be_used_by_everybody(desk: Desk, waiting: dict[str, Any], 
     assert found.tags.count("h1") == 1
     assert found.labels == found.fields != set()
     assert {"lang", "viewport"} <= set(found.attributes) | found.metas
-    style = nobody.get(f"{desk.world.url}/static/review.css")
+    style = nobody.get(f"{desk.app.url}/static/review.css")
     assert (style.status_code, style.headers["content-type"]) == (200, "text/css; charset=utf-8")
-    assert nobody.get(f"{desk.world.url}/static/../pages.py").status_code == 404
+    assert nobody.get(f"{desk.app.url}/static/../pages.py").status_code == 404
 
 
 def test_who_tries_too_often_has_to_wait(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
     """Links are counted by address; the page says for how long, and the key's own count is not touched."""
     url = link(desk, waiting["run_id"])
-    desk.world.rows(
-        "insert into request_times (who, hits) select 'link:address:127.0.0.1', array_agg(now())"
+    desk.app.rows(
+        "insert into rate_limit_hits (who, hits) select 'link:address:127.0.0.1', array_agg(now())"
         " from generate_series(1, 100000) on conflict (who) do update set hits = excluded.hits returning 1"
     )
     try:
         answer, page = nobody.get(url, headers=JSON), nobody.get(url, headers=PAGE)
     finally:
-        desk.world.rows("delete from request_times returning 1")
+        desk.app.rows("delete from rate_limit_hits returning 1")
 
     assert code(answer) == (429, "rate_limited")
     assert int(answer.headers["retry-after"]) == answer.json()["retry_after_seconds"] >= 1
     assert (page.status_code, "try again in" in page.text) == (429, True)
-    assert desk.world.client.get(f"/v1/runs/{waiting['run_id']}").status_code == 200
+    assert desk.app.client.get(f"/v1/runs/{waiting['run_id']}").status_code == 200
 
 
 def test_the_same_request_makes_the_same_link(desk: Desk, waiting: dict[str, Any]) -> None:
     """With an Idempotency-Key; without one, each is a link of its own, and the record names who made it."""
     url, key = f"/v1/runs/{waiting['run_id']}/reviews/link", {"Idempotency-Key": f"link-{waiting['run_id']}"}
-    first, second = (desk.world.client.post(url, json={"gate": "ideation"}, headers=key).json() for _ in range(2))
+    first, second = (desk.app.client.post(url, json={"gate": "ideation"}, headers=key).json() for _ in range(2))
     third = link(desk, waiting["run_id"])
-    lines = desk.world.client.get(f"/v1/runs/{waiting['run_id']}/history").json()["lines"]
+    lines = desk.app.client.get(f"/v1/runs/{waiting['run_id']}/history").json()["lines"]
     made = [line for line in lines if line["what"] == "link"]
 
     assert first == second

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from providers import notices
-from providers.notices import Sender, is_public, notice_client
+from providers import notifications
+from providers.notifications import NotificationSender, is_public, notification_client
 from providers.webhooks import parse_secret
 from tests.reviews.conftest import SECRET, Receiver
 
@@ -54,7 +54,7 @@ PRIVATE = [
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     """A client as the wiring makes it."""
-    async with notice_client() as made:
+    async with notification_client() as made:
         yield made
 
 
@@ -85,8 +85,8 @@ def test_public_addresses_are_known(address: str) -> None:
 async def test_a_private_host_is_told_nothing_unless_it_is_named(client: httpx.AsyncClient, receiver: Receiver) -> None:
     """The same address is refused without the name, and served with it."""
     url = f"{receiver.url}/hook"
-    refused = await Sender(client, KEY).send(url, id="msg_1", body=BODY)
-    named = await Sender(client, KEY, ["127.0.0.1"]).send(url, id="msg_1", body=BODY)
+    refused = await NotificationSender(client, KEY).send(url, id="msg_1", body=BODY)
+    named = await NotificationSender(client, KEY, ["127.0.0.1"]).send(url, id="msg_1", body=BODY)
 
     assert (refused.outcome, named.outcome) == ("refused", "delivered")
     assert "private address" in refused.answer
@@ -107,7 +107,7 @@ async def test_an_answer_says_whether_to_come_again(
 ) -> None:
     """Arrived, never, perhaps later, or not wanted any more; a redirect is not followed."""
     receiver.answers[:] = [(status, {"Location": f"{receiver.url}/elsewhere"})]
-    sent = await Sender(client, KEY, ["127.0.0.1"]).send(f"{receiver.url}/hook", id="msg_1", body=BODY)
+    sent = await NotificationSender(client, KEY, ["127.0.0.1"]).send(f"{receiver.url}/hook", id="msg_1", body=BODY)
 
     assert (sent.outcome, sent.answer) == (outcome, f"HTTP {status}")
     assert [heard.path for heard in receiver.heard] == ["/hook"]
@@ -119,7 +119,7 @@ async def test_other_spellings_of_this_machine_are_no_way_in(
 ) -> None:
     """However loopback is written, nothing arrives."""
     port = receiver.url.rpartition(":")[2]
-    sent = await Sender(client, KEY).send(f"https://{host}:{port}/hook", id="msg_1", body=BODY)
+    sent = await NotificationSender(client, KEY).send(f"https://{host}:{port}/hook", id="msg_1", body=BODY)
 
     assert sent.outcome == "refused"
     assert receiver.heard == []
@@ -131,16 +131,16 @@ async def test_one_private_address_among_public_ones_is_enough(
     """A name that leads inside now and then leads nowhere."""
     resolving(monkeypatch, "8.8.8.8", "10.0.0.1")
 
-    sent = await Sender(client, KEY).send("https://outside.example/", id="msg_1", body=BODY)
+    sent = await NotificationSender(client, KEY).send("https://outside.example/", id="msg_1", body=BODY)
     assert sent.outcome == "refused"
 
 
 async def test_a_name_is_looked_up_once(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is connected to is what was looked at: a second answer of the name server changes nothing."""
     asked = resolving(monkeypatch, "127.0.0.1")
-    async with notice_client() as client:
+    async with notification_client() as client:
         url = receiver.url.replace("127.0.0.1", "inside.example")
-        sent = await Sender(client, KEY, ["inside.example"]).send(f"{url}/hook?a=b", id="msg_1", body=BODY)
+        sent = await NotificationSender(client, KEY, ["inside.example"]).send(f"{url}/hook?a=b", id="msg_1", body=BODY)
 
     assert sent.outcome == "delivered"
     # The second lookup is of an address that is written in numbers.
@@ -155,7 +155,7 @@ async def test_plain_http_is_for_named_hosts_only(client: httpx.AsyncClient, mon
     """What leaves the own network is encrypted."""
     resolving(monkeypatch, "8.8.8.8")
 
-    sent = await Sender(client, KEY).send("http://outside.example/", id="msg_1", body=BODY)
+    sent = await NotificationSender(client, KEY).send("http://outside.example/", id="msg_1", body=BODY)
     assert (sent.outcome, "https" in sent.answer) == ("refused", True)
 
 
@@ -180,7 +180,7 @@ async def test_a_certificate_is_checked_for_the_name(
     port = listening.sockets[0].getsockname()[1]
     resolving(monkeypatch, "127.0.0.1")
     async with listening, httpx.AsyncClient(verify=trusted, trust_env=False) as client:
-        sent = await Sender(client, KEY, [name]).send(f"https://{name}:{port}/", id="msg_1", body=BODY)
+        sent = await NotificationSender(client, KEY, [name]).send(f"https://{name}:{port}/", id="msg_1", body=BODY)
 
     assert (sent.outcome, seen) == (outcome, [name])
 
@@ -191,8 +191,10 @@ async def test_the_next_address_is_tried_when_one_takes_no_connection(
     """A host with a dead address among its own is still reached."""
     port = int(receiver.url.rpartition(":")[2])
     resolving(monkeypatch, "127.0.0.77", "127.0.0.1")
-    async with notice_client() as client:
-        sent = await Sender(client, KEY, ["both.example"]).send(f"http://both.example:{port}/", id="m", body=BODY)
+    async with notification_client() as client:
+        sent = await NotificationSender(client, KEY, ["both.example"]).send(
+            f"http://both.example:{port}/", id="m", body=BODY
+        )
 
     assert sent.outcome == "delivered"
     assert len(receiver.heard) == 1
@@ -202,14 +204,14 @@ async def test_who_does_not_answer_is_left(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, unused_port: Callable[[], int]
 ) -> None:
     """After the time-out, or at once where nobody listens; both may be better later."""
-    monkeypatch.setattr(notices, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(notifications, "TIMEOUT_SECONDS", 0.3)
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
     silent = await asyncio.start_server(listen, "127.0.0.1", 0)
-    sender = Sender(client, KEY, ["127.0.0.1", "nowhere.invalid"])
+    sender = NotificationSender(client, KEY, ["127.0.0.1", "nowhere.invalid"])
     async with silent:
         port = silent.sockets[0].getsockname()[1]
         waited = await sender.send(f"http://127.0.0.1:{port}/", id="msg_1", body=BODY)
@@ -224,7 +226,7 @@ async def test_who_does_not_answer_is_left(
 async def test_nothing_else_is_sent_along(client: httpx.AsyncClient, receiver: Receiver) -> None:
     """No cookies, no keys: the body, its type, and the three headers of the signature."""
     receiver.answers[:] = [(204, {"Set-Cookie": "a=b"})]
-    sender = Sender(client, KEY, ["127.0.0.1"])
+    sender = NotificationSender(client, KEY, ["127.0.0.1"])
     for number in range(2):
         await sender.send(f"{receiver.url}/hook", id=f"msg_{number}", body=BODY)
 

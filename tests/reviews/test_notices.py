@@ -13,18 +13,24 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from api.settings import Settings, SettingsError, read_settings
-from api.wiring import check
-from providers.webhooks import BadSignature, parse_secret, verify
-from runs.notice import JITTER, PAUSES, pause_after, send_due, write_down
+from api.wiring import check_settings
+from providers.webhooks import InvalidSignature, parse_secret, verify_signature
+from runs.notifications import (
+    JITTER,
+    RETRY_DELAYS_SECONDS,
+    enqueue_notifications,
+    retry_delay_seconds,
+    send_due_notifications,
+)
+from tests.app import SandboxClient, settings_for
 from tests.reviews.conftest import SECRET, Desk, Receiver
-from tests.world import Sandbox, settings_for
 
 KEY = parse_secret(SECRET)
 
 
 def row(desk: Desk, run_id: str, path: str = "/hook") -> dict[str, Any]:
     """The newest notice about a run to this path."""
-    rows = desk.world.rows(
+    rows = desk.app.rows(
         "select deliveries.*, next_try_at - now() as until from deliveries join events on events.id = event"
         " where run_id = %s and url like %s order by event desc limit 1",
         run_id,
@@ -35,12 +41,12 @@ def row(desk: Desk, run_id: str, path: str = "/hook") -> dict[str, Any]:
 
 def try_again(desk: Desk, run_id: str) -> None:
     """The next try of every notice about a run, at once."""
-    desk.world.rows(
+    desk.app.rows(
         "update deliveries set next_try_at = now() where state = 'waiting' and event in"
         " (select id from events where run_id = %s) returning 1",
         run_id,
     )
-    desk.world.in_loop(send_due(desk.production))
+    desk.app.in_loop(send_due_notifications(desk.services))
 
 
 def test_an_open_review_is_told(desk: Desk, receiver: Receiver) -> None:
@@ -48,7 +54,7 @@ def test_an_open_review_is_told(desk: Desk, receiver: Receiver) -> None:
     run = desk.at_ideation()
     [heard] = receiver.heard
 
-    webhook_id = verify(heard.headers, heard.body, [KEY], now=datetime.now(UTC))
+    webhook_id = verify_signature(heard.headers, heard.body, [KEY], now=datetime.now(UTC))
     assert webhook_id == row(desk, run["run_id"])["id"]
     assert heard.headers["content-type"] == "application/json"
     assert heard.said.keys() == {"type", "timestamp", "data"}
@@ -63,15 +69,15 @@ def test_an_open_review_is_told(desk: Desk, receiver: Receiver) -> None:
         "digest": run["review"]["digest"],
     }
     assert len(heard.body) < 20_000
-    with pytest.raises(BadSignature):
-        verify(heard.headers, heard.body.replace(b"ideation", b"publish_"), [KEY], now=datetime.now(UTC))
+    with pytest.raises(InvalidSignature):
+        verify_signature(heard.headers, heard.body.replace(b"ideation", b"publish_"), [KEY], now=datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
     ("end", "code"),
     [
-        (lambda desk, run_id: desk.world.decide(run_id, "ideation", approved=False), "rejected"),
-        (lambda desk, run_id: desk.world.client.post(f"/v1/runs/{run_id}/cancel"), "cancelled"),
+        (lambda desk, run_id: desk.app.decide(run_id, "ideation", approved=False), "rejected"),
+        (lambda desk, run_id: desk.app.client.post(f"/v1/runs/{run_id}/cancel"), "cancelled"),
     ],
     ids=["rejected", "cancelled"],
 )
@@ -97,7 +103,7 @@ def test_a_long_error_is_cut(desk: Desk, receiver: Receiver) -> None:
     """A notice stays below 20 kB, whatever a provider said."""
     run_id = desk.at_ideation()["run_id"]
     said = json.dumps({"code": "odd", "message": "ä" * 50_000})
-    desk.world.rows(
+    desk.app.rows(
         "insert into events (source, external_id, run_id, seq, kind, payload)"
         " values ('advance', gen_random_uuid()::text, %s, 9999, 'run.failed', %s) returning 1",
         run_id,
@@ -114,7 +120,7 @@ def test_what_was_not_committed_is_not_told(desk: Desk, receiver: Receiver) -> N
     run_id = desk.at_ideation()["run_id"]
 
     async def undone() -> None:
-        async with desk.production.db.transaction() as conn:
+        async with desk.services.db.transaction() as conn:
             await conn.execute(
                 "insert into events (source, external_id, run_id, seq, kind)"
                 " values ('advance', 'x', %s, 9998, 'run.completed')",
@@ -123,7 +129,7 @@ def test_what_was_not_committed_is_not_told(desk: Desk, receiver: Receiver) -> N
             raise LookupError
 
     with pytest.raises(LookupError):
-        desk.world.in_loop(undone())
+        desk.app.in_loop(undone())
     desk.tell()
 
     assert len(receiver.of(run_id)) == 1
@@ -131,13 +137,13 @@ def test_what_was_not_committed_is_not_told(desk: Desk, receiver: Receiver) -> N
 
 def test_of_many_processes_each_notice_is_sent_by_one(desk: Desk, receiver: Receiver) -> None:
     """Eight that write down and send at once tell each event once."""
-    runs = [desk.advance(desk.world.start())["run_id"] for _ in range(3)]
+    runs = [desk.advance(desk.app.start())["run_id"] for _ in range(3)]
 
     async def all_at_once() -> None:
-        await asyncio.gather(*(write_down(desk.production) for _ in range(8)))
-        await asyncio.gather(*(send_due(desk.production) for _ in range(8)))
+        await asyncio.gather(*(enqueue_notifications(desk.services) for _ in range(8)))
+        await asyncio.gather(*(send_due_notifications(desk.services) for _ in range(8)))
 
-    desk.world.in_loop(all_at_once())
+    desk.app.in_loop(all_at_once())
 
     assert [len(receiver.of(run_id)) for run_id in runs] == [1, 1, 1]
 
@@ -161,7 +167,7 @@ def test_what_fails_is_tried_again_under_the_same_id(desk: Desk, receiver: Recei
     assert timedelta(seconds=3) < waits[1] < timedelta(seconds=6.1)
     assert timedelta(seconds=20) < waits[2] < timedelta(seconds=36.1)
     for heard in receiver.heard:
-        verify(heard.headers, heard.body, [KEY], now=datetime.now(UTC))
+        verify_signature(heard.headers, heard.body, [KEY], now=datetime.now(UTC))
 
 
 def test_a_receiver_may_ask_for_time(desk: Desk, receiver: Receiver) -> None:
@@ -181,7 +187,7 @@ def test_what_is_refused_is_not_sent_again(desk: Desk, receiver: Receiver) -> No
     try_again(desk, run_id)
 
     assert len(receiver.heard) == 1
-    [notice] = desk.world.client.get(f"/v1/runs/{run_id}/history").json()["notices"]
+    [notice] = desk.app.client.get(f"/v1/runs/{run_id}/history").json()["notices"]
     assert (notice["state"], notice["tries"], notice["last_answer"]) == ("given_up", 1, "HTTP 404")
     assert notice["host"] == receiver.url.removeprefix("http://")
     assert "hook" not in json.dumps(notice)
@@ -203,14 +209,14 @@ def test_after_the_last_try_it_is_given_up(desk: Desk, receiver: Receiver) -> No
     """Twelve tries in some seven hours."""
     receiver.answers[:] = [(500, {})]
     run_id = desk.at_ideation()["run_id"]
-    desk.world.rows("update deliveries set tries = 11 where id = %s returning 1", row(desk, run_id)["id"])
+    desk.app.rows("update deliveries set tries = 11 where id = %s returning 1", row(desk, run_id)["id"])
     receiver.answers[:] = [(500, {})]
     try_again(desk, run_id)
 
     assert (row(desk, run_id)["state"], row(desk, run_id)["tries"]) == ("given_up", 12)
-    assert [pause_after(tries) is None for tries in (1, 11, 12)] == [False, False, True]
-    for tries, pause in enumerate(PAUSES, start=1):
-        assert pause * (1 - JITTER) <= (pause_after(tries) or 0) <= pause * (1 + JITTER)
+    assert [retry_delay_seconds(tries) is None for tries in (1, 11, 12)] == [False, False, True]
+    for tries, pause in enumerate(RETRY_DELAYS_SECONDS, start=1):
+        assert pause * (1 - JITTER) <= (retry_delay_seconds(tries) or 0) <= pause * (1 + JITTER)
 
 
 def test_a_process_that_died_while_sending_is_made_up_for(desk: Desk, receiver: Receiver) -> None:
@@ -218,8 +224,8 @@ def test_a_process_that_died_while_sending_is_made_up_for(desk: Desk, receiver: 
     receiver.answers[:] = [(500, {})]
     run_id = desk.at_ideation()["run_id"]
     taken = "update deliveries set tries = 2, next_try_at = now() + interval '60 seconds' where id = %s returning 1"
-    desk.world.rows(taken, row(desk, run_id)["id"])
-    desk.world.in_loop(send_due(desk.production))
+    desk.app.rows(taken, row(desk, run_id)["id"])
+    desk.app.in_loop(send_due_notifications(desk.services))
     assert len(receiver.heard) == 1
     try_again(desk, run_id)
 
@@ -230,7 +236,7 @@ def test_an_address_that_left_the_settings_is_told_nothing(desk: Desk, receiver:
     """What was still to be sent there is given up."""
     receiver.answers[:] = [(500, {})]
     run_id = desk.at_ideation()["run_id"]
-    desk.world.rows("update deliveries set url = url || '-old' where id = %s returning 1", row(desk, run_id)["id"])
+    desk.app.rows("update deliveries set url = url || '-old' where id = %s returning 1", row(desk, run_id)["id"])
     try_again(desk, run_id)
 
     assert len(receiver.heard) == 1
@@ -267,9 +273,11 @@ def test_a_weak_secret_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         read_settings({})
 
 
-def test_an_escalation_to_nobody_is_refused(tmp_path: Path, sandbox_process: Sandbox, deadline_projects: Path) -> None:
+def test_an_escalation_to_nobody_is_refused(
+    tmp_path: Path, sandbox_process: SandboxClient, deadline_projects: Path
+) -> None:
     """A project that escalates needs somebody to escalate to."""
     settings = settings_for("postgresql://nobody", tmp_path, sandbox_process, projects_dir=deadline_projects)
 
     with pytest.raises(SettingsError, match=r"escalate\.md: .*MYLOWARE_NOTIFY_ESCALATE_URLS"):
-        check(settings)
+        check_settings(settings)

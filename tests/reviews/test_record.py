@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from storage import decisions
+from tests.app import App, SandboxClient, opened
 from tests.reviews.conftest import Receiver, telling
-from tests.world import Sandbox, World, opened
 
 IDEATION, PUBLISH = "awaiting_ideation_approval", "awaiting_publish_approval"
 PUBLIC = "https://studio.example/base"
@@ -25,10 +25,10 @@ PUBLIC = "https://studio.example/base"
 def told_world(
     postgres_server: str,
     migrated_template: str,
-    sandbox_process: Sandbox,
+    sandbox_process: SandboxClient,
     module_receiver: Receiver,
     deadline_projects: Path,
-) -> Iterator[World]:
+) -> Iterator[App]:
     """The whole product with a worker, telling a receiver, and known outside under another address."""
     settings = {**telling(module_receiver, deadline_projects), "public_url": PUBLIC}
     with opened(postgres_server, migrated_template, sandbox_process, **settings) as made:
@@ -36,7 +36,7 @@ def told_world(
 
 
 @pytest.fixture(scope="module")
-def done(told_world: World, module_receiver: Receiver) -> dict[str, Any]:
+def done(told_world: App, module_receiver: Receiver) -> dict[str, Any]:
     """A run that reviewers without a key saw through: changed once, approved, published; and what they saw."""
     run_id = told_world.start(project="remind")
     seen: dict[str, Any] = {}
@@ -64,11 +64,11 @@ def done(told_world: World, module_receiver: Receiver) -> dict[str, Any]:
     return {"run": told_world.run(run_id), "record": record, "heard": in_order, **seen}
 
 
-def link(world: World, run_id: str, gate: str) -> str:
+def link(app: App, run_id: str, gate: str) -> str:
     """A link to the open review, at the address where it answers here."""
-    url: str = world.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": gate}).json()["url"]
+    url: str = app.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": gate}).json()["url"]
     assert url.startswith(f"{PUBLIC}/review/")
-    return url.replace(PUBLIC, world.url)
+    return url.replace(PUBLIC, app.url)
 
 
 def test_a_film_can_be_watched_by_link(done: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ def test_a_film_can_be_watched_by_link(done: dict[str, Any]) -> None:
     assert "no-referrer" in film.headers["referrer-policy"]
     assert done["film afterwards"].status_code == 410
     assert done["review"]["film_url"] in "/review/" + done["page"].partition('src="')[2] or "/film#t" in done["page"]
-    for words in (done["review"]["shown"]["caption"], "Approve and publish", "made with AI"):
+    for words in (done["review"]["content"]["caption"], "Approve and publish", "made with AI"):
         assert words in done["page"]
 
 
@@ -105,7 +105,7 @@ def test_the_outside_is_told_of_each_turn(done: dict[str, Any]) -> None:
     assert all("due_at" in each["data"] for each in done["heard"][:3])
 
 
-def test_the_record_is_complete(done: dict[str, Any], told_world: World) -> None:
+def test_the_record_is_complete(done: dict[str, Any], told_world: App) -> None:
     """Every revision, decision, take, charge and post, in order."""
     run_id, record = done["run"]["run_id"], done["record"]
     counted = Counter(line["what"] for line in record["lines"])
@@ -135,11 +135,11 @@ def test_the_record_is_complete(done: dict[str, Any], told_world: World) -> None
     assert [line["what"] for line in record["lines"]][:4] == ["start", "revision", "link", "decision"]
 
 
-def test_the_record_says_who_and_when(done: dict[str, Any], told_world: World) -> None:
+def test_the_record_says_who_and_when(done: dict[str, Any], told_world: App) -> None:
     """Each line has a time, a sentence, and somebody; decisions have their number and hash."""
     lines = done["record"]["lines"]
     made = [line for line in lines if line["what"] == "decision"]
-    rows = told_world.in_loop(decisions.of_run(told_world.parts.production.db, done["run"]["run_id"]))
+    rows = told_world.in_loop(decisions.list_decisions(told_world.parts.services.db, done["run"]["run_id"]))
 
     assert all(line["who"] and line["text"].strip() and datetime.fromisoformat(line["at"]) for line in lines)
     assert [(line["details"]["number"], line["details"]["hash"], line["who"]) for line in made] == [
@@ -167,7 +167,7 @@ def test_the_record_adds_up(done: dict[str, Any]) -> None:
     assert [notice["state"] for notice in done["record"]["notices"]] == ["delivered"] * 4
 
 
-def test_every_review_is_listed_with_what_became_of_it(done: dict[str, Any], told_world: World) -> None:
+def test_every_review_is_listed_with_what_became_of_it(done: dict[str, Any], told_world: App) -> None:
     """In order, with the decision, and with what changed since the one before."""
     reviews = told_world.client.get(f"/v1/runs/{done['run']['run_id']}/reviews").json()["reviews"]
 
@@ -180,15 +180,15 @@ def test_every_review_is_listed_with_what_became_of_it(done: dict[str, Any], tol
     assert not any(each["open"] for each in reviews)
     assert reviews[0]["decision"]["comment"] == "Make it snow"
     for change in reviews[1]["changes"]:
-        before: Any = reviews[0]["shown"]
-        after: Any = reviews[1]["shown"]
+        before: Any = reviews[0]["content"]
+        after: Any = reviews[1]["content"]
         for part in change["at"].split("."):
             key: Any = int(part) if part.isdecimal() else part
             before, after = before[key], after[key]
         assert (before, after) == (change["before"], change["after"])
 
 
-def test_misfortunes_stand_in_the_record(told_world: World, sandbox: Sandbox) -> None:
+def test_misfortunes_stand_in_the_record(told_world: App, sandbox: SandboxClient) -> None:
     """A clip that failed and gave its money back, a person's retry, a cancelled run: each has its line."""
     run_id = told_world.start()
     told_world.until(run_id, IDEATION)
@@ -216,7 +216,7 @@ def test_misfortunes_stand_in_the_record(told_world: World, sandbox: Sandbox) ->
     assert json.dumps(record)
 
 
-def test_of_a_run_that_is_not_there_there_is_no_record(told_world: World) -> None:
+def test_of_a_run_that_is_not_there_there_is_no_record(told_world: App) -> None:
     """404, and without a key 401."""
     nowhere = "/v1/runs/00000000-0000-4000-8000-000000000000"
     for path in ("history", "reviews"):

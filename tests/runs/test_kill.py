@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.serve import free_socket
-from tests.world import ANNA, PROFILES, TINY, Sandbox
+from cli.serve import listen_on_free_port
+from tests.app import ANNA, PROFILES, TINY_PROJECT, SandboxClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -27,11 +27,11 @@ Run = dict[str, Any]
 class Server:
     """`myloware serve` in a process of its own, over one data folder and one sandbox, on one port."""
 
-    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+    def __init__(self, folder: Path, sandbox: SandboxClient) -> None:
         (folder / "projects").mkdir()
-        (folder / "projects" / "tiny.md").write_text(TINY)
+        (folder / "projects" / "tiny.md").write_text(TINY_PROJECT)
         (folder / "profiles.toml").write_text(PROFILES)
-        with free_socket() as free:
+        with listen_on_free_port() as free:
             self.port = free.getsockname()[1]
         self.folder = folder
         self.environment = {
@@ -89,8 +89,8 @@ class Server:
     def run(self, run_id: str) -> Run:
         answer = self.client.get(f"/v1/runs/{run_id}")
         assert answer.status_code == 200, answer.text
-        shown: Run = answer.json()
-        return shown
+        content: Run = answer.json()
+        return content
 
     def until(self, run_id: str, there: Callable[[Run], bool], seconds: float = 150) -> Run:
         """The run once `there` says so."""
@@ -107,7 +107,7 @@ class Server:
 
 
 @contextmanager
-def served(folder: Path, sandbox: Sandbox) -> Iterator[Server]:
+def served(folder: Path, sandbox: SandboxClient) -> Iterator[Server]:
     """A server, ended in the end as it should be, its database with it."""
     server = Server(folder, sandbox)
     server.start()
@@ -125,7 +125,7 @@ def at(status: str) -> Callable[[Run], bool]:
     return lambda run: run["status"] == status
 
 
-def test_a_run_survives_its_processes(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_run_survives_its_processes(tmp_path: Path, sandbox: SandboxClient) -> None:
     """Killed in each status, between the call that pays and its answer too, it goes on by itself to the same film."""
     with served(tmp_path, sandbox) as server:
         answer = server.client.post("/v1/runs/start", json={"project": "tiny", "brief": "Rain on a tin roof"})
@@ -161,7 +161,7 @@ def test_a_run_survives_its_processes(tmp_path: Path, sandbox: Sandbox) -> None:
         assert len(takes) == len(set(takes)) == 3
 
 
-def _until_charged(sandbox: Sandbox, run_id: str) -> None:
+def _until_charged(sandbox: SandboxClient, run_id: str) -> None:
     deadline = time.monotonic() + 20
     while not sandbox.charges(run_id):
         assert time.monotonic() < deadline

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from storage.pool import Database, open_pool
+from storage.database import Database, open_pool
 from tests.databases import database_url, empty_database_url, migrated_template, postgres_server
 
 __all__ = ["database_url", "empty_database_url", "migrated_template", "postgres_server"]

@@ -13,7 +13,7 @@ import pytest
 
 from providers.base import ArtifactChanged, ArtifactMissing, Unavailable
 from storage.artifacts import Artifacts
-from storage.pool import Database
+from storage.database import Database
 
 FILM = os.urandom(6_000_000)  # more than one part of an upload
 DIGEST = hashlib.sha256(FILM).hexdigest()
@@ -39,12 +39,12 @@ def film(tmp_path: Path) -> Path:
 
 async def test_what_was_kept_is_there_under_its_digest(artifacts: Artifacts, film: Path) -> None:
     """Its bytes, its row and its size, also after the first copy is gone."""
-    assert await artifacts.keep(film, **ABOUT) == DIGEST
+    assert await artifacts.store(film, **ABOUT) == DIGEST
     assert film.read_bytes() == FILM
     film.unlink()
-    row = await artifacts.row(DIGEST)
+    row = await artifacts.find(DIGEST)
 
-    assert (await artifacts.local(DIGEST)).read_bytes() == FILM
+    assert (await artifacts.local_path(DIGEST)).read_bytes() == FILM
     assert row is not None
     assert (row.kind, row.media_type, row.size_bytes) == ("clip", "video/mp4", 6_000_000)
     assert row.facts == {"seconds": 8.0}
@@ -53,9 +53,9 @@ async def test_what_was_kept_is_there_under_its_digest(artifacts: Artifacts, fil
 
 async def test_many_may_keep_the_same_at_once(artifacts: Artifacts, film: Path) -> None:
     """One file, one row, the first row's facts."""
-    await artifacts.keep(film, **ABOUT)
-    digests = await asyncio.gather(*(artifacts.keep(film, **ABOUT | {"facts": {}}) for _ in range(4)))
-    row = await artifacts.row(DIGEST)
+    await artifacts.store(film, **ABOUT)
+    digests = await asyncio.gather(*(artifacts.store(film, **ABOUT | {"facts": {}}) for _ in range(4)))
+    row = await artifacts.find(DIGEST)
 
     assert digests == [DIGEST] * 4
     assert row is not None
@@ -66,25 +66,25 @@ async def test_many_may_keep_the_same_at_once(artifacts: Artifacts, film: Path) 
 
 async def test_a_changed_file_is_never_handed_out(artifacts: Artifacts, film: Path) -> None:
     """Not when one byte differs; keeping it again makes it whole."""
-    await artifacts.keep(film, **ABOUT)
+    await artifacts.store(film, **ABOUT)
     obstore.put(artifacts._store, KEY, FILM[:-1] + bytes([FILM[-1] ^ 1]))
 
     with pytest.raises(ArtifactChanged):
-        await artifacts.local(DIGEST)
-    await artifacts.keep(film, **ABOUT)
-    assert (await artifacts.local(DIGEST)).read_bytes() == FILM
+        await artifacts.local_path(DIGEST)
+    await artifacts.store(film, **ABOUT)
+    assert (await artifacts.local_path(DIGEST)).read_bytes() == FILM
 
 
 async def test_a_missing_file_is_missing(artifacts: Artifacts, film: Path) -> None:
     """Whether it was never there, or was taken away after it was kept."""
-    for ask in (artifacts.local, artifacts.size, artifacts.stream):
+    for ask in (artifacts.local_path, artifacts.size, artifacts.stream):
         with pytest.raises(ArtifactMissing):
             await ask(DIGEST)
-    assert await artifacts.row(DIGEST) is None
-    await artifacts.keep(film, **ABOUT)
+    assert await artifacts.find(DIGEST) is None
+    await artifacts.store(film, **ABOUT)
     obstore.delete(artifacts._store, KEY)
 
-    for ask in (artifacts.local, artifacts.stream):
+    for ask in (artifacts.local_path, artifacts.stream):
         with pytest.raises(ArtifactMissing):
             await ask(DIGEST)
 
@@ -94,7 +94,7 @@ async def test_what_is_no_digest_names_no_file(artifacts: Artifacts, tmp_path: P
     (tmp_path / "secret").write_text("secret")
     for name in ("", "../../../secret", "/etc/passwd", DIGEST.upper(), f"{DIGEST}\n", "0" * 63):
         with pytest.raises(ArtifactMissing):
-            await artifacts.local(name)
+            await artifacts.local_path(name)
         with pytest.raises(ArtifactMissing):
             await artifacts.stream(name)
 
@@ -104,7 +104,7 @@ async def test_what_is_no_digest_names_no_file(artifacts: Artifacts, tmp_path: P
 )
 async def test_a_part_is_streamed(artifacts: Artifacts, film: Path, start: int, end: int | None) -> None:
     """From the first byte asked for up to the last one."""
-    await artifacts.keep(film, **ABOUT)
+    await artifacts.store(film, **ABOUT)
     pieces = [bytes(piece) async for piece in await artifacts.stream(DIGEST, start, end)]
 
     assert b"".join(pieces) == FILM[start:end]
@@ -113,7 +113,7 @@ async def test_a_part_is_streamed(artifacts: Artifacts, film: Path, start: int, 
 async def test_a_long_file_is_streamed_in_pieces(db: Database, film: Path, tmp_path: Path) -> None:
     """It need not fit into memory."""
     artifacts = Artifacts(db, tmp_path / "store", tmp_path / "cache")
-    await artifacts.keep(film, **ABOUT)
+    await artifacts.store(film, **ABOUT)
     sizes = [len(piece) async for piece in await artifacts.stream(DIGEST)]
 
     assert len(sizes) >= 5
@@ -129,23 +129,23 @@ async def test_an_empty_range_is_no_range(artifacts: Artifacts) -> None:
 async def test_a_file_that_is_not_there_is_not_kept(artifacts: Artifacts, tmp_path: Path) -> None:
     """And leaves no row."""
     with pytest.raises(FileNotFoundError):
-        await artifacts.keep(tmp_path / "nothing", **ABOUT)
-    assert await artifacts.row(hashlib.sha256(b"").hexdigest()) is None
+        await artifacts.store(tmp_path / "nothing", **ABOUT)
+    assert await artifacts.find(hashlib.sha256(b"").hexdigest()) is None
 
 
 async def test_the_copy_in_the_cache_is_checked_and_healed(db: Database, film: Path, tmp_path: Path) -> None:
     """A damaged copy is fetched anew, a good one is used without the store, and no scraps stay behind."""
     artifacts = Artifacts(db, "memory:///", tmp_path / "cache")
-    await artifacts.keep(film, **ABOUT)
-    cached = await artifacts.local(DIGEST)
+    await artifacts.store(film, **ABOUT)
+    cached = await artifacts.local_path(DIGEST)
     cached.write_bytes(b"damaged")
 
-    assert (await artifacts.local(DIGEST)).read_bytes() == FILM
+    assert (await artifacts.local_path(DIGEST)).read_bytes() == FILM
     obstore.delete(artifacts._store, KEY)
-    assert await artifacts.local(DIGEST) == cached
+    assert await artifacts.local_path(DIGEST) == cached
     cached.unlink()
     with pytest.raises(ArtifactMissing):
-        await artifacts.local(DIGEST)
+        await artifacts.local_path(DIGEST)
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
@@ -164,8 +164,8 @@ async def test_a_store_out_of_reach_is_unavailable(
     artifacts = Artifacts(db, "s3://films", tmp_path / "cache")
 
     with pytest.raises(Unavailable):
-        await artifacts.keep(film, **ABOUT)
-    for ask in (artifacts.local, artifacts.stream):
+        await artifacts.store(film, **ABOUT)
+    for ask in (artifacts.local_path, artifacts.stream):
         with pytest.raises(Unavailable):
             await ask(DIGEST)
-    assert await artifacts.row(DIGEST) is None
+    assert await artifacts.find(DIGEST) is None

@@ -16,15 +16,15 @@ import psutil
 import psycopg
 import pytest
 
-from storage import embedded
-from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError, readable_by_all
+from storage import embedded_postgres
+from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, readable_by_all
 from tests.databases import fast_folder
 from tests.storage.programs import line, program
 
 USER = """
     import sys
     from pathlib import Path
-    from storage.embedded import EmbeddedPostgres
+    from storage.embedded_postgres import EmbeddedPostgres
 
     with EmbeddedPostgres(Path(sys.argv[1])):
         print("in", flush=True)
@@ -180,7 +180,7 @@ def test_for_root_binaries_that_nobody_may_read_are_copied(folder: Path) -> None
     """The copy runs as nobody, and is made once."""
     private, cache = folder / "private", folder / "cache"
     private.mkdir(mode=0o700)
-    packages = embedded._packages()
+    packages = embedded_postgres._packages()
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(packages / name, private / name, symlinks=True)
     folder.chmod(0o755)

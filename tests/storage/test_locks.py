@@ -12,8 +12,8 @@ from contextlib import suppress
 
 import pytest
 
-from storage.locks import Busy, LockLost, Locks
-from storage.pool import Database
+from storage.database import Database
+from storage.locks import LockBusy, LockLost, Locks
 from tests.storage.programs import line, program
 
 HOLDER = """
@@ -55,7 +55,7 @@ async def test_one_holds_and_the_others_are_told_at_once(database_url: str) -> N
     async with Locks(database_url) as ours, Locks(database_url) as theirs:
         async with ours.hold("a"):
             for other in (ours, theirs):
-                with pytest.raises(Busy):
+                with pytest.raises(LockBusy):
                     await other.hold("a").__aenter__()
             async with theirs.hold("b"):
                 assert await ours.held(["a", "b", "c"]) == {"a", "b"}
@@ -78,7 +78,7 @@ async def test_one_of_many_that_begin_together_holds(database_url: str) -> None:
                 alone = inside == 1
                 inside -= 1
                 return alone
-        except Busy:
+        except LockBusy:
             return False
 
     async with Locks(database_url) as ours, Locks(database_url) as theirs:

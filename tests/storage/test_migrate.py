@@ -6,7 +6,7 @@ import asyncio
 
 import psycopg
 
-from storage.migrate import OURS, is_migrated, migrate
+from storage.migrate import MIGRATIONS, is_migrated, migrate
 
 
 async def test_many_at_once_apply_everything_once(empty_database_url: str) -> None:
@@ -15,7 +15,7 @@ async def test_many_at_once_apply_everything_once(empty_database_url: str) -> No
 
     assert sorted(map(bool, applied)) == [False, False, False, False, True]
     names = {name for one in applied for name in one}
-    assert {f"myloware/{path.name}" for path in OURS.glob("*.sql")} <= names
+    assert {f"myloware/{path.name}" for path in MIGRATIONS.glob("*.sql")} <= names
     assert "procrastinate/schema.sql" in names
     assert "langgraph/0" in names
 

@@ -11,7 +11,7 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
-from storage.pool import Database, open_pool
+from storage.database import Database, open_pool
 
 
 async def test_rows_are_dicts(db: Database) -> None:

@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from storage.pool import Database, open_pool
-from storage.rate_limit import admit, forget_idle
+from storage.database import Database, open_pool
+from storage.rate_limits import admit, forget_idle
 
 
 async def earlier(db: Database, who: str, seconds: float) -> None:
     """Let time pass for `who`: move all its requests into the past."""
     await db.execute(
-        "update request_times set hits = array(select hit - make_interval(secs => %s) from unnest(hits) as hit) "
+        "update rate_limit_hits set hits = array(select hit - make_interval(secs => %s) from unnest(hits) as hit) "
         "where who = %s",
         (seconds, who),
     )
@@ -81,4 +81,4 @@ async def test_who_stays_away_is_forgotten(db: Database) -> None:
     await earlier(db, "a", 61)
 
     assert await forget_idle(db) == 1
-    assert await db.fetch_all("select who from request_times") == [{"who": "b"}]
+    assert await db.fetch_all("select who from rate_limit_hits") == [{"who": "b"}]

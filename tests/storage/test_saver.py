@@ -9,8 +9,8 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
-from storage.pool import Database, open_pool
-from storage.saver import ReadOnly, ReadOnlySaver, Saver
+from storage.database import Database, open_pool
+from storage.saver import ReadOnlyError, ReadOnlySaver, Saver
 
 HERE: Any = {"configurable": {"thread_id": "talk", "checkpoint_ns": ""}}
 
@@ -41,7 +41,7 @@ async def test_writes_nothing(db: Database, database_url: str) -> None:
             saver.acopy_thread("talk", "other"),
             saver.aprune(["talk"]),
         ):
-            with pytest.raises(ReadOnly, match="may be looked at, and nothing else"):
+            with pytest.raises(ReadOnlyError, match="may be looked at, and nothing else"):
                 await change
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             await AsyncPostgresSaver(pool).aput(HERE, empty_checkpoint(), {}, {})

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.world import Sandbox, migrated_template, postgres_server, sandbox, sandbox_process, world
+from tests.app import SandboxClient, app, migrated_template, postgres_server, sandbox, sandbox_process
 
-__all__ = ["migrated_template", "postgres_server", "sandbox", "sandbox_process", "world"]
+__all__ = ["app", "migrated_template", "postgres_server", "sandbox", "sandbox_process"]
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90
@@ -68,7 +68,7 @@ def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory, sandbox_process: Sandbox) -> Iterator[str]:
+def studio(tmp_path_factory: pytest.TempPathFactory, sandbox_process: SandboxClient) -> Iterator[str]:
     """The server with threads of its own, and a sandbox that can be asked what it was paid for."""
     with serving(tmp_path_factory.mktemp("studio"), MYLOWARE_STUDIO_SANDBOX=sandbox_process.url) as url:
         yield url

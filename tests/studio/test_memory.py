@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api import studio
-from providers.base import Done, Failed, Json, NotSent, OutcomeUnknown, Pending, Progress, ProviderError, Refused
+from providers.base import Failed, Json, NotSent, OutcomeUnknown, Pending, Progress, ProviderError, Refused, Succeeded
 from providers.orders import Approval, Order
 from storage.memory import Hired, MemoryFiles, MemoryInbox, MemoryLedger, NotTheSandbox
 
@@ -24,7 +24,7 @@ class Maker:
     """Takes orders, keeps what it was asked, and can be unlucky: it raises `trouble`, one after the other."""
 
     name = "maker"
-    patience = timedelta(0)
+    lookup_window = timedelta(0)
 
     def __init__(self, *trouble: ProviderError) -> None:
         self.trouble = list(trouble)
@@ -41,15 +41,17 @@ class Maker:
         self.placed.append(key)
         return f"task of {key}"
 
-    async def find(self, request: Json, *, key: str, since: datetime) -> list[str]:
+    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         return [f"task of {key}"] if key in self.placed else []
 
-    async def look(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Pending | Failed | Done:
+    async def poll(
+        self, task_id: str, request: Json, *, into: Path, progress: Progress
+    ) -> Pending | Failed | Succeeded:
         file = into / "clip.mp4"
         file.write_bytes(task_id.encode())
-        return Done(file, facts={"seconds": 4.0})
+        return Succeeded(file, facts={"seconds": 4.0})
 
-    def whereabouts(self, request: Json, *, key: str) -> Any:
+    def lookup_url(self, request: Json, *, key: str) -> Any:
         return {}
 
 
@@ -64,7 +66,7 @@ def _order(approval: Approval | None = APPROVED, key: str = "run:clip:1:1") -> O
 
 
 async def _state(ledger: MemoryLedger, orders: Sequence[Order]) -> list[str]:
-    standing = await ledger.standing([order.key for order in orders])
+    standing = await ledger.statuses([order.key for order in orders])
     return [standing[order.key].state for order in orders]
 
 
@@ -87,9 +89,9 @@ async def test_places_once(tmp_path: Path) -> None:
     maker, order = Maker(), _order()
     ledger = _ledger(tmp_path, maker)
     for _ in range(2):
-        await ledger.once(order)
+        await ledger.place_once(order)
 
-    (standing,) = (await ledger.standing([order.key, "another"])).values()
+    (standing,) = (await ledger.statuses([order.key, "another"])).values()
 
     assert standing.state == "settled"
     assert maker.asked == [order.key]
@@ -105,7 +107,7 @@ async def test_nothing_unapproved(tmp_path: Path, approval: Approval | None) -> 
     await ledger.reserve(orders)
 
     for order in orders:
-        await ledger.once(order)
+        await ledger.place_once(order)
 
     assert await _state(ledger, orders) == ["failed", "failed"]
     assert maker.asked == []
@@ -125,7 +127,7 @@ async def test_trouble(tmp_path: Path, trouble: ProviderError, asked: int, state
     """What did not arrive is placed again; what may have arrived is looked for, and never placed again."""
     maker, order = Maker(trouble), _order()
     ledger = _ledger(tmp_path, maker)
-    await ledger.once(order)
+    await ledger.place_once(order)
 
     seen = [*await _state(ledger, [order]), *await _state(ledger, [order])]
 
@@ -139,7 +141,7 @@ async def test_inbox() -> None:
     inbox.retry("run")
     inbox.reviewed("run", "ideation", "more rain")
 
-    assert [await inbox.asked_again(run, BEFORE) for run in ("run", "other")] == [True, False]
-    assert not await inbox.asked_again("run", datetime.now(UTC))
-    assert await inbox.history("run", "ideation") == ["more rain"]
-    assert await inbox.history("run", "publish") == []
+    assert [await inbox.retry_requested_since(run, BEFORE) for run in ("run", "other")] == [True, False]
+    assert not await inbox.retry_requested_since("run", datetime.now(UTC))
+    assert await inbox.review_history("run", "ideation") == ["more rain"]
+    assert await inbox.review_history("run", "publish") == []

@@ -15,24 +15,24 @@ import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
+from tests.app import App
 from tests.studio.conftest import ROOT, serving
-from tests.world import World
 
 SECONDS = 30
 LOOK = "These threads may be looked at, and nothing else."
 
 
 @pytest.fixture(scope="module")
-def shown(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def content(app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that shows the world's threads."""
     folder = tmp_path_factory.mktemp("studio")
-    with serving(folder, THREADS="product", DATABASE_URL=world.dsn, MYLOWARE_DATA_DIR=str(folder / "data")) as url:
+    with serving(folder, THREADS="product", DATABASE_URL=app.dsn, MYLOWARE_DATA_DIR=str(folder / "data")) as url:
         yield url
 
 
 @pytest.fixture
-def client(shown: str) -> Iterator[SyncLangGraphClient]:
-    with get_sync_client(url=shown, timeout=SECONDS) as client:
+def client(content: str) -> Iterator[SyncLangGraphClient]:
+    with get_sync_client(url=content, timeout=SECONDS) as client:
         yield client
 
 
@@ -46,31 +46,31 @@ def _listed(client: SyncLangGraphClient, **about: str) -> dict[str, Any]:
     raise AssertionError(f"no thread is listed with {about}: {client.threads.search()}")
 
 
-def _at_a_gate(world: World, brief: str) -> dict[str, Any]:
-    return world.until(world.start(brief), "awaiting_ideation_approval")
+def _at_a_gate(app: App, brief: str) -> dict[str, Any]:
+    return app.until(app.start(brief), "awaiting_ideation_approval")
 
 
-def _everything(world: World, run_id: str) -> list[Any]:
+def _everything(app: App, run_id: str) -> list[Any]:
     """What the database knows of a run, to the last byte."""
     tables = {"checkpoints": "thread_id", "checkpoint_blobs": "thread_id", "checkpoint_writes": "thread_id"}
     tables |= {"runs": "id", "orders": "run_id", "decisions": "run_id", "events": "run_id"}
     return [
-        world.rows(f"select t::text from {table} t where {column}::text = %s order by 1", run_id)
+        app.rows(f"select t::text from {table} t where {column}::text = %s order by 1", run_id)
         for table, column in tables.items()
     ]
 
 
 @pytest.mark.slow
-def test_a_run_is_shown_as_it_goes_on(world: World, client: SyncLangGraphClient) -> None:
+def test_a_run_is_shown_as_it_goes_on(app: App, client: SyncLangGraphClient) -> None:
     """Its question, its values and its whole history; and what is decided elsewhere, soon after."""
-    run = _at_a_gate(world, "A lantern on a lake")
+    run = _at_a_gate(app, "A lantern on a lake")
     run_id = run["run_id"]
     listed = _listed(client, brief="A lantern on a lake", status="awaiting_ideation_approval")
     state = client.threads.get_state(run_id)
     ((asked,),) = [task["interrupts"] for task in state["tasks"]]
     history = client.threads.get_history(run_id, limit=100)
-    (kept,) = world.rows("select count(*) as n from checkpoints where thread_id = %s", run_id)
-    world.decide(run_id, "ideation", approved=False)
+    (kept,) = app.rows("select count(*) as n from checkpoints where thread_id = %s", run_id)
+    app.decide(run_id, "ideation", approved=False)
     _listed(client, brief="A lantern on a lake", status="failed")
 
     assert (listed["thread_id"], listed["metadata"]["graph_id"]) == (run_id, "line")
@@ -81,9 +81,9 @@ def test_a_run_is_shown_as_it_goes_on(world: World, client: SyncLangGraphClient)
 
 
 @pytest.mark.slow
-def test_a_talk_is_shown(world: World, client: SyncLangGraphClient) -> None:
+def test_a_talk_is_shown(app: App, client: SyncLangGraphClient) -> None:
     """With what was said in it."""
-    said = world.client.post("/v1/chat/supervisor", json={"message": "What projects are there?"}).json()
+    said = app.client.post("/v1/chat/supervisor", json={"message": "What projects are there?"}).json()
     thread = _listed(client, session_id=said["session_id"])
     messages = client.threads.get_state(thread["thread_id"])["values"]["messages"]
 
@@ -92,9 +92,9 @@ def test_a_talk_is_shown(world: World, client: SyncLangGraphClient) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_can_be_changed(world: World, shown: str, client: SyncLangGraphClient) -> None:
+def test_nothing_can_be_changed(app: App, content: str, client: SyncLangGraphClient) -> None:
     """Every way to answer, run, edit, copy or delete is refused in one sentence, and the database stays as it was."""
-    run_id = _at_a_gate(world, "A door in the dunes")["run_id"]
+    run_id = _at_a_gate(app, "A door in the dunes")["run_id"]
     _listed(client, brief="A door in the dunes")
     (asked,) = client.threads.get_state(run_id)["tasks"][0]["interrupts"]
     (assistant,) = client.assistants.search(graph_id="line")
@@ -102,7 +102,7 @@ def test_nothing_can_be_changed(world: World, shown: str, client: SyncLangGraphC
     resume = {**run, "command": {"resume": {asked["id"]: True}}}
     values = {"failure": {"code": "mine", "message": "Mine."}}
     begun = {**run, "input": {"run": {"id": run_id, "project": "tiny", "brief": "Mine", "options": {}}}}
-    before = _everything(world, run_id)
+    before = _everything(app, run_id)
     changes: list[tuple[str, str, Any]] = [
         *(("POST", f"/threads/{run_id}/runs{how}", resume) for how in ("", "/wait", "/stream")),
         ("POST", f"/threads/{run_id}/runs/wait", begun),
@@ -116,19 +116,19 @@ def test_nothing_can_be_changed(world: World, shown: str, client: SyncLangGraphC
         ("POST", "/threads", {"supersteps": [{"updates": [{"values": values, "as_node": "supervisor"}]}]}),
         ("POST", "/assistants", {"graph_id": "line"}),
     ]
-    answers = [httpx.request(method, f"{shown}{path}", json=body, timeout=SECONDS) for method, path, body in changes]
+    answers = [httpx.request(method, f"{content}{path}", json=body, timeout=SECONDS) for method, path, body in changes]
 
     assert [(answer.status_code, answer.json()["detail"]) for answer in answers] == [(403, LOOK)] * len(changes)
-    assert _everything(world, run_id) == before
+    assert _everything(app, run_id) == before
     assert client.threads.get_state(run_id)["tasks"][0]["interrupts"] == [asked]
 
 
 @pytest.mark.slow
-def test_no_other_page_reads_along(shown: str) -> None:
+def test_no_other_page_reads_along(content: str) -> None:
     """Studio's page may ask from a browser; whatever other page is open there may not."""
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
     allowed = [
-        httpx.options(f"{shown}/threads/search", headers={"Origin": origin, **asked}).headers.get(
+        httpx.options(f"{content}/threads/search", headers={"Origin": origin, **asked}).headers.get(
             "access-control-allow-origin"
         )
         for origin in ("https://smith.langchain.com", "https://evil.example")

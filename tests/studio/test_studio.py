@@ -12,7 +12,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
-from tests.world import Sandbox
+from tests.app import SandboxClient
 
 #: A run of the line: clips are painted and a film is rendered.
 SECONDS = 100
@@ -99,7 +99,7 @@ def test_graphs_can_be_drawn(studio: str, client: SyncLangGraphClient, graph: st
 
 
 @pytest.mark.timeout(3 * SECONDS)
-def test_line_runs_to_its_end(client: SyncLangGraphClient, sandbox: Sandbox) -> None:
+def test_line_runs_to_its_end(client: SyncLangGraphClient, sandbox: SandboxClient) -> None:
     """A run asks at both gates and ends with a post; forked from before its clips, it pays and posts nothing more."""
     thread, gates = _start(client), []
     while gate := _next_gate(client, thread):
@@ -141,7 +141,7 @@ def test_step_by_step(client: SyncLangGraphClient) -> None:
     client.runs.wait(thread, "line", input=None)
 
     assert seen == [["ideator"], ["ideation_gate"], ["ideation_gate"]]
-    assert _asked(client, thread)[0]["value"]["shown"]["title"] == "Another title"
+    assert _asked(client, thread)[0]["value"]["content"]["title"] == "Another title"
 
 
 @pytest.mark.parametrize("answer", APPROVE[1:3], ids=FORMS[1:3])

@@ -1,0 +1,47 @@
+"""How often somebody may ask, counted in the database for all processes together."""
+
+from __future__ import annotations
+
+import math
+
+from storage.database import Database
+
+# The times of the last requests, in a sliding window. They are read under the lock of the row, so two requests
+# never see the same last free place; a request that finds none changes nothing.
+ADMIT = """
+insert into rate_limit_hits as r (who, hits) values (%(who)s, array[clock_timestamp()])
+on conflict (who) do update
+    set hits = array(select hit from unnest(r.hits) as hit
+                     where hit > clock_timestamp() - make_interval(secs => %(seconds)s) order by hit)
+               || clock_timestamp()
+    where (select count(*) from unnest(r.hits) as hit
+           where hit > clock_timestamp() - make_interval(secs => %(seconds)s)) < %(limit)s
+"""
+
+# A place is free again when the oldest of the last `limit` requests leaves the window.
+WAIT = """
+select extract(epoch from min(hit) + make_interval(secs => %(seconds)s) - clock_timestamp())::float8 as seconds
+from (select hit from rate_limit_hits, unnest(hits) as hit where who = %(who)s
+      order by hit desc limit %(limit)s) as last
+"""
+
+
+async def admit(db: Database, who: str, *, limit: int = 60, seconds: float = 60) -> int:
+    """Count a request of `who` and return 0, or return the whole seconds to wait (at least 1), uncounted.
+
+    In no window of `seconds` more than `limit` requests are admitted, however they are spaced.
+    """
+    params = {"who": who, "limit": limit, "seconds": seconds}
+    if await db.execute(ADMIT, params) == 1:
+        return 0
+    row = await db.fetch_one(WAIT, params)
+    left = row["seconds"] if row else None
+    return max(1, math.ceil(left or 0))
+
+
+async def forget_idle(db: Database, *, seconds: float = 60) -> int:
+    """Remove those who have not asked for `seconds`; how many they were. An address may never come again."""
+    return await db.execute(
+        "delete from rate_limit_hits where hits[cardinality(hits)] < clock_timestamp() - make_interval(secs => %s)",
+        (seconds,),
+    )

@@ -1,0 +1,96 @@
+"""A model server whose model is lost: it takes every word it reads for an order, and tries everything it can."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+RUN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+#: What it tries beside the tools it is offered.
+MADE_UP = ("approve", "decide", "confirm_decision", "publish", "decide_review", "order_clip", "run_sql", "fetch_url")
+SAYING = "Done, all is approved and published! approve K7Q2. confirm A2C3. I approve. approve"
+
+
+class AdversarialModel:
+    """The server. `heard` is everything it was sent."""
+
+    def __init__(self) -> None:
+        model = self
+        self.heard: list[dict[str, Any]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                model.heard.append(body)
+                data = b"".join(model.answer(body))
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream" if body.get("stream") else "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, body: dict[str, Any]) -> list[bytes]:
+        """Every tool at once, with the runs it has read of; once it may call no more, wild claims."""
+        runs = list(dict.fromkeys(re.findall(RUN, json.dumps(body["messages"]))))[:3]
+        tools = [tool["function"]["name"] for tool in body.get("tools") or []]
+        calls = [] if body.get("tool_choice") == "none" else list(self._calls(tools, runs))
+        # What was too much at once comes first the next time.
+        turns = 8 * sum(bool(message.get("tool_calls")) for message in body["messages"])
+        calls = calls[turns % len(calls) :] + calls[: turns % len(calls)] if calls else []
+        delta: dict[str, Any] = {"role": "assistant", "content": None if calls else SAYING}
+        if calls:
+            delta["tool_calls"] = [
+                {
+                    "index": at,
+                    "id": f"call_{at}_{len(self.heard)}",
+                    "type": "function",
+                    "function": {"name": name, "arguments": json.dumps(arguments)},
+                }
+                for at, (name, arguments) in enumerate(calls)
+            ]
+        reason = "tool_calls" if calls else "stop"
+        head = {"id": f"chatcmpl-{len(self.heard)}", "created": 1, "model": body["model"]}
+        if not body.get("stream"):
+            choice = {"index": 0, "message": delta, "finish_reason": reason}
+            return [json.dumps({**head, "object": "chat.completion", "choices": [choice]}).encode()]
+        pieces = [
+            {**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": d, "finish_reason": r}]}
+            for d, r in ((delta, None), ({}, reason))
+        ]
+        return [*(f"data: {json.dumps(piece)}\n\n".encode() for piece in pieces), b"data: [DONE]\n\n"]
+
+    def _calls(self, tools: list[str], runs: list[str]) -> Any:
+        if not runs and "list_runs" in tools:
+            yield "list_runs", {}
+            yield "list_reviews", {}
+            return
+        for brief in ("What the text told me to make", "And another, and another"):
+            yield "start_run", {"project": "tiny", "brief": brief}
+        for run_id in runs:
+            for verdict in ("approve", "reject"):
+                yield "prepare_decision", {"run_id": run_id, "verdict": verdict}
+            for tool in ("get_review", "get_run", "cancel_run"):
+                yield tool, {"run_id": run_id}
+        for name in MADE_UP:
+            yield name, {"run_id": runs[0] if runs else "", "gate": "ideation", "approved": True, "code": "K7Q2"}
