@@ -1,1 +1,4 @@
-"""A stand-in for the outside world that speaks HTTP. Imports nothing of ours."""
+"""HTTP simulation of the external services: language model, moderation, video generation and publishing.
+
+The package imports nothing of the product.
+"""

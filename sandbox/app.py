@@ -1,4 +1,4 @@
-"""The sandbox put together: one application, and what it does beside answering."""
+"""The sandbox application: all APIs on one server, with webhook sending and rendering in the background."""
 
 import asyncio
 import contextlib
@@ -7,51 +7,54 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from sandbox.admin import Admin
-from sandbox.answers import ApiError, api_error
-from sandbox.chat import Chat
-from sandbox.endpoints import EVENT_TYPES, Endpoints, new_secret
-from sandbox.faults import Faults
-from sandbox.moderation import Moderation
-from sandbox.painters import Painters
-from sandbox.posts import Posts
-from sandbox.publishing import Publishing
+from sandbox.admin_api import AdminApi
+from sandbox.chat_api import ChatApi
+from sandbox.faults import FaultQueue
+from sandbox.moderation_api import ModerationApi
+from sandbox.post_pages import PostPages
+from sandbox.publishing_api import PublishingApi
+from sandbox.render_pool import RenderPool
+from sandbox.responses import ApiError, handle_api_error
 from sandbox.store import Store
 from sandbox.video_api import VideoApi
-from sandbox.videos import Videos
-from sandbox.webhooks import Courier
+from sandbox.videos import VideoService
+from sandbox.webhook_endpoints import EVENT_TYPES, WebhookEndpoints, generate_secret
+from sandbox.webhook_sender import WebhookSender
 
 
 def create_app(state_dir: Path, webhook_url: str | None = None, webhook_secret: str | None = None) -> FastAPI:
-    """The sandbox with its memory in `state_dir`; events go to `webhook_url`, if given, and to who registers."""
+    """Return the sandbox application with its state in `state_dir`.
+
+    Events are sent to `webhook_url`, if given, and to the endpoints registered over the API.
+    """
     store = Store(state_dir)
-    faults = Faults(store)
-    endpoints = Endpoints(store)
+    faults = FaultQueue(store)
+    endpoints = WebhookEndpoints(store)
     if webhook_url is not None:
-        endpoints.keep(webhook_url, webhook_secret or new_secret(), EVENT_TYPES, name="command line")
-    courier = Courier(store, faults)
-    videos = Videos(store, faults, courier, Painters())
+        endpoints.register(webhook_url, webhook_secret or generate_secret(), EVENT_TYPES, name="command line")
+    sender = WebhookSender(store, faults)
+    videos = VideoService(store, faults, sender, RenderPool())
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         videos.resume()
-        carrying = asyncio.create_task(courier.run())
+        sending = asyncio.create_task(sender.run())
         yield
         await videos.close()
-        carrying.cancel()
+        sending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await carrying
+            await sending
         store.close()
 
     app = FastAPI(title="SANDBOX", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(ApiError, api_error)
-    video_api = VideoApi(videos, faults, courier)
+    app.add_exception_handler(ApiError, handle_api_error)
+    video_api = VideoApi(videos, faults, sender)
     app.include_router(video_api.routes("/v1"))
-    app.include_router(video_api.routes("/api/v1"))  # where OpenRouter has them
+    app.include_router(video_api.routes("/api/v1"))  # the path of the OpenRouter API
     app.include_router(endpoints.routes())
-    app.include_router(Chat(faults).routes())
-    app.include_router(Moderation(faults).routes())
-    app.include_router(Publishing(store, faults).routes())
-    app.include_router(Admin(store, faults).routes())
-    app.include_router(Posts(store).routes())
+    app.include_router(ChatApi(faults).routes())
+    app.include_router(ModerationApi(faults).routes())
+    app.include_router(PublishingApi(store, faults).routes())
+    app.include_router(AdminApi(store, faults).routes())
+    app.include_router(PostPages(store).routes())
     return app

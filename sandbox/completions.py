@@ -1,4 +1,4 @@
-"""Completions: a reply of the language model in the exact shapes of Chat Completions, whole or as a stream."""
+"""Replies of the language model in the format of OpenAI Chat Completions, whole or as stream chunks."""
 
 import json
 import re
@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-PIECE = 24
+CHUNK_LENGTH = 24
+DONE_EVENT = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True)
-class Call:
-    """A call of a tool; its arguments are JSON as text."""
+class ToolCall:
+    """Call of a tool; `arguments` is JSON text."""
 
     name: str
     arguments: str
@@ -21,23 +22,23 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What the model says, and why it stopped."""
+class ModelReply:
+    """Content of a reply; `stop_reason` overrides the finish reason that follows from the content."""
 
     content: str | None = None
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
     refusal: str | None = None
-    finish: str | None = None
+    stop_reason: str | None = None
 
     @property
     def finish_reason(self) -> str:
-        """Why it stopped."""
-        return self.finish or ("tool_calls" if self.calls else "stop")
+        """Return the finish reason reported to the client."""
+        return self.stop_reason or ("tool_calls" if self.calls else "stop")
 
 
 @dataclass(frozen=True)
-class Head:
-    """What every part of one answer begins with."""
+class CompletionHeader:
+    """Fields shared by all chunks of one completion."""
 
     model: str
     prompt_tokens: int
@@ -45,68 +46,70 @@ class Head:
     created: int = field(default_factory=lambda: int(time.time()))
 
 
-def completion(head: Head, reply: Reply) -> dict[str, Any]:
-    """The whole answer at once."""
+def build_completion(header: CompletionHeader, reply: ModelReply) -> dict[str, Any]:
+    """Return the reply as a `chat.completion` object."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.content, "refusal": reply.refusal}
     if reply.calls:
-        message["tool_calls"] = [_call(call) for call in reply.calls]
+        message["tool_calls"] = [_format_call(call) for call in reply.calls]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}
-    return {**_top(head, "chat.completion"), "choices": [choice], "usage": usage(head, reply)}
+    return {**_format_header(header, "chat.completion"), "choices": [choice], "usage": count_usage(header, reply)}
 
 
-def chunks(head: Head, reply: Reply, *, include_usage: bool) -> Iterator[dict[str, Any]]:
-    """The answer piece by piece: role, content or calls, the reason it stopped, and what it used."""
-    yield _chunk(head, {"role": "assistant", "content": "" if reply.content is not None else None})
-    for piece in re.findall(rf"(?s).{{1,{PIECE}}}", reply.content or ""):
-        yield _chunk(head, {"content": piece})
-    for piece in re.findall(rf"(?s).{{1,{PIECE}}}", reply.refusal or ""):
-        yield _chunk(head, {"refusal": piece})
+def build_chunks(header: CompletionHeader, reply: ModelReply, *, include_usage: bool) -> Iterator[dict[str, Any]]:
+    """Yield the reply as `chat.completion.chunk` objects: role, content or calls, finish reason, usage."""
+    yield _format_chunk(header, {"role": "assistant", "content": "" if reply.content is not None else None})
+    for part in _split(reply.content or ""):
+        yield _format_chunk(header, {"content": part})
+    for part in _split(reply.refusal or ""):
+        yield _format_chunk(header, {"refusal": part})
     for index, call in enumerate(reply.calls):
-        begun = _call(call) | {"index": index, "function": {"name": call.name, "arguments": ""}}
-        yield _chunk(head, {"tool_calls": [begun]})
-        for piece in re.findall(rf"(?s).{{1,{PIECE}}}", call.arguments):
-            yield _chunk(head, {"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
-    yield _chunk(head, {}, reply.finish_reason)
+        start = _format_call(call) | {"index": index, "function": {"name": call.name, "arguments": ""}}
+        yield _format_chunk(header, {"tool_calls": [start]})
+        for part in _split(call.arguments):
+            yield _format_chunk(header, {"tool_calls": [{"index": index, "function": {"arguments": part}}]})
+    yield _format_chunk(header, {}, reply.finish_reason)
     if include_usage:
-        yield {**_top(head, "chat.completion.chunk"), "choices": [], "usage": usage(head, reply)}
+        top = _format_header(header, "chat.completion.chunk")
+        yield {**top, "choices": [], "usage": count_usage(header, reply)}
 
 
-def event(chunk: dict[str, Any]) -> bytes:
-    """A chunk as a server-sent event."""
+def encode_event(chunk: dict[str, Any]) -> bytes:
+    """Return a chunk encoded as a server-sent event."""
     return f"data: {json.dumps(chunk)}\n\n".encode()
 
 
-DONE = b"data: [DONE]\n\n"
-
-
-def usage(head: Head, reply: Reply) -> dict[str, Any]:
-    """What it used; a token is four characters here."""
-    said = len(reply.content or "") + len(reply.refusal or "")
-    said += sum(len(call.name) + len(call.arguments) for call in reply.calls)
-    used = said // 4 + 1
+def count_usage(header: CompletionHeader, reply: ModelReply) -> dict[str, Any]:
+    """Return the token usage of a reply; one token is four characters."""
+    length = len(reply.content or "") + len(reply.refusal or "")
+    length += sum(len(call.name) + len(call.arguments) for call in reply.calls)
+    completion_tokens = length // 4 + 1
     return {
-        "prompt_tokens": head.prompt_tokens,
-        "completion_tokens": used,
-        "total_tokens": head.prompt_tokens + used,
+        "prompt_tokens": header.prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": header.prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
     }
 
 
-def _top(head: Head, kind: str) -> dict[str, Any]:
+def _split(text: str) -> list[str]:
+    return re.findall(rf"(?s).{{1,{CHUNK_LENGTH}}}", text)
+
+
+def _format_header(header: CompletionHeader, kind: str) -> dict[str, Any]:
     return {
-        "id": head.id,
+        "id": header.id,
         "object": kind,
-        "created": head.created,
-        "model": head.model,
+        "created": header.created,
+        "model": header.model,
         "system_fingerprint": "fp_sandbox",
     }
 
 
-def _chunk(head: Head, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+def _format_chunk(header: CompletionHeader, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    return {**_top(head, "chat.completion.chunk"), "choices": [choice]}
+    return {**_format_header(header, "chat.completion.chunk"), "choices": [choice]}
 
 
-def _call(call: Call) -> dict[str, Any]:
+def _format_call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}

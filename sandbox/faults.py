@@ -1,12 +1,13 @@
-"""Faults: misfortunes that are ordered beforehand and happen once each, or stay until they are cleared."""
+"""Fault injection: faults are queued over the admin API and occur a given number of times or until cleared."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sandbox.store import Store
 
-#: What can go wrong, and with which parameters (with their defaults).
+#: Every fault that can be injected, with its parameters and their defaults.
 FAULTS: dict[str, dict[str, Any]] = {
     # videos: create
     "create_accept_then_500": {},
@@ -24,7 +25,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "content_html": {},
     "content_wrong_type": {"content_type": "image/png"},
     "content_500": {},
-    # videos: the whole service, until cleared
+    # videos: the whole service, active until cleared
     "shutdown": {"status": 404},
     "profile": {"profile": "vllm"},
     # webhooks
@@ -45,7 +46,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "upload_partial": {"platform": ""},
     "upload_fallback_to_inbox": {},
     "upload_slow": {"seconds": 10.0},
-    # the language model and moderation
+    # language model and moderation
     "llm_cut_stream": {"abrupt": False},
     "llm_no_finish_reason": {},
     "llm_content_filter": {},
@@ -59,83 +60,88 @@ FAULTS: dict[str, dict[str, Any]] = {
     "moderation_500": {},
 }
 
-STANDING = {"shutdown", "profile", "webhook_weather"}
+#: Faults that stay active until they are cleared, regardless of `times`.
+PERSISTENT_FAULTS = {"shutdown", "profile", "webhook_weather"}
 PROFILES = ("openai", "vllm", "sglang", "litellm", "openrouter")
 
 
 class UnknownFault(ValueError):
-    """There is no such fault or parameter; the message says what there is."""
+    """The fault or its parameter does not exist; the message lists the valid ones."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One ordered misfortune; `times` is how often it is still to happen, None until cleared."""
+    """Pending fault; `times` is the number of remaining occurrences, or None until cleared."""
 
     name: str
     times: int | None
     params: dict[str, Any]
 
 
-class Faults:
-    """The misfortunes still to come, oldest first."""
+class FaultQueue:
+    """Pending faults, consumed oldest first."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def order(self, name: str, times: int | None, params: dict[str, Any]) -> Fault:
-        """Queues a fault. A standing one replaces its like."""
-        if name not in FAULTS:
-            raise UnknownFault(f"There is no fault {name!r}. There are: {', '.join(FAULTS)}.")
-        for param, value in params.items():
-            default = FAULTS[name].get(param)
-            if default is None:
-                raise UnknownFault(f"{name} has no parameter {param!r}; it has: {list(FAULTS[name])}.")
-            if isinstance(default, str) != isinstance(value, str):
-                raise UnknownFault(f"{name}.{param} must be like {default!r}.")
-        if name == "profile" and params.get("profile", "vllm") not in PROFILES:
-            raise UnknownFault(f"profile must be one of {', '.join(PROFILES)}.")
-        if name in STANDING:
+    def inject(self, name: str, times: int | None, params: dict[str, Any]) -> Fault:
+        """Queue a fault; a persistent one replaces the active one of the same name. Raises UnknownFault."""
+        _check_params(name, params)
+        if name in PERSISTENT_FAULTS:
             self.clear(name)
             times = None
         fault = Fault(name, times, FAULTS[name] | params)
         sql = "INSERT INTO faults (name, times, params) VALUES (?, ?, ?)"
-        self._store.write(sql, name, times, json.dumps(fault.params))
+        self._store.execute(sql, name, times, json.dumps(fault.params))
         return fault
 
-    def take(self, name: str) -> dict[str, Any] | None:
-        """The parameters of the next fault of that name, which happens now; None if none is due."""
-        row = self._store.one("SELECT * FROM faults WHERE name = ? ORDER BY number LIMIT 1", name)
+    def consume(self, name: str) -> dict[str, Any] | None:
+        """Use up one occurrence of the oldest fault of that name and return its parameters, or None."""
+        row = self._store.fetch_one("SELECT * FROM faults WHERE name = ? ORDER BY number LIMIT 1", name)
         if row is None:
             return None
         if row["times"] is not None and row["times"] <= 1:
-            self._store.write("DELETE FROM faults WHERE number = ?", row["number"])
+            self._store.execute("DELETE FROM faults WHERE number = ?", row["number"])
         else:
-            self._store.write("UPDATE faults SET times = times - 1 WHERE number = ?", row["number"])
+            self._store.execute("UPDATE faults SET times = times - 1 WHERE number = ?", row["number"])
         params: dict[str, Any] = json.loads(row["params"])
         return params
 
-    def happens(self, name: str) -> bool:
-        """Whether a fault without parameters happens now."""
-        return self.take(name) is not None
+    def trigger(self, name: str) -> bool:
+        """Use up one occurrence of the oldest fault of that name and return whether there was one."""
+        return self.consume(name) is not None
 
-    def standing(self, name: str) -> dict[str, Any] | None:
-        """The parameters of a fault that stays, without using it up."""
-        row = self._store.one("SELECT params FROM faults WHERE name = ?", name)
+    def get_active(self, name: str) -> dict[str, Any] | None:
+        """Return the parameters of a persistent fault without using it up, or None."""
+        row = self._store.fetch_one("SELECT params FROM faults WHERE name = ?", name)
         return None if row is None else json.loads(row["params"])
 
     @property
     def profile(self) -> str:
-        """Which server's manners the videos have."""
-        standing = self.standing("profile")
-        return "openai" if standing is None else str(standing["profile"])
+        """Return the name of the video server that the video API imitates."""
+        active = self.get_active("profile")
+        return "openai" if active is None else str(active["profile"])
 
-    def all(self) -> list[Fault]:
-        """Every fault still to happen."""
-        rows = self._store.all("SELECT * FROM faults ORDER BY number")
+    def list_pending(self) -> list[Fault]:
+        """Return all pending faults, oldest first."""
+        rows = self._store.fetch_all("SELECT * FROM faults ORDER BY number")
         return [Fault(row["name"], row["times"], json.loads(row["params"])) for row in rows]
 
     def clear(self, name: str | None = None) -> int:
-        """Forgets the faults of a name, or all. Returns how many."""
+        """Remove all pending faults, or those of one name, and return their number."""
         if name is None:
-            return self._store.write("DELETE FROM faults")
-        return self._store.write("DELETE FROM faults WHERE name = ?", name)
+            return self._store.execute("DELETE FROM faults")
+        return self._store.execute("DELETE FROM faults WHERE name = ?", name)
+
+
+def _check_params(name: str, params: Mapping[str, Any]) -> None:
+    if name not in FAULTS:
+        raise UnknownFault(f"Unknown fault {name!r}. Valid faults: {', '.join(FAULTS)}.")
+    for param, value in params.items():
+        default = FAULTS[name].get(param)
+        if default is None:
+            raise UnknownFault(f"{name} has no parameter {param!r}. Valid parameters: {list(FAULTS[name])}.")
+        if isinstance(default, str) != isinstance(value, str):
+            raise UnknownFault(f"{name}.{param} must have the type of {default!r}.")
+    if name == "profile" and params.get("profile", "vllm") not in PROFILES:
+        raise UnknownFault(f"profile must be one of {', '.join(PROFILES)}.")

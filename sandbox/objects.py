@@ -1,14 +1,14 @@
-"""Objects: surreal things for a list of subjects, such as the signs of the zodiac, and what they are made of."""
+"""Surreal objects for listed subjects, such as the signs of the zodiac, and the materials they consist of."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Material:
-    """An impossible material: its name before a thing, what happens to it, and how it sounds."""
+    """Impossible material: its name, its reaction to touch and its sound."""
 
     name: str
-    touched: str
+    reaction: str
     sound: str
 
 
@@ -45,12 +45,12 @@ OBJECTS = {
     "aquarius": ("Water Urn", "Wave Radio", "Rain Harp"),
     "pisces": ("Twin Fish", "Dream Net", "Shell Flute"),
 }
-ANY_OBJECTS = ("Music Box", "Lantern", "Hourglass", "Feather", "Compass", "Flower", "Key", "Bell", "Bowl", "Mask")
+FALLBACK_OBJECTS = ("Music Box", "Lantern", "Hourglass", "Feather", "Compass", "Flower", "Key", "Bell", "Bowl", "Mask")
 
 
-def object_of(subject: str, place: int, turn: int) -> str:
-    """The object of a subject; `turn` counts how often another one was asked for."""
+def choose_object(subject: str, index: int, revision: int) -> str:
+    """Return the object of a subject; each revision has another one."""
     own = OBJECTS.get(subject.strip().lower())
     if own is not None:
-        return own[turn % len(own)]
-    return ANY_OBJECTS[(place + 3 * turn) % len(ANY_OBJECTS)]
+        return own[revision % len(own)]
+    return FALLBACK_OBJECTS[(index + 3 * revision) % len(FALLBACK_OBJECTS)]

@@ -1,4 +1,4 @@
-"""Scenes: moving fields of brightness, computed small with numpy and coloured later by a palette."""
+"""Scenes: moving brightness fields, computed at low resolution and coloured by a palette."""
 
 import math
 from collections.abc import Callable
@@ -11,15 +11,15 @@ Field = NDArray[np.float32]
 
 
 class Scene(Protocol):
-    """Something that moves: asked for a moment in seconds, it gives a field of brightness around 0..1."""
+    """Moving scene that is a brightness field of about 0..1 at any time."""
 
-    def at(self, t: float) -> Field:
-        """The field at `t` seconds."""
+    def field_at(self, t: float) -> Field:
+        """Return the field at time `t`, in seconds."""
         ...
 
 
 class Grid:
-    """Where the points of a field are: y from -1 (top) to 1, x in the same unit."""
+    """Coordinates of the points of a field: y from -1 (top) to 1, x in the same unit."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -28,20 +28,21 @@ class Grid:
         self.y: Field = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
 
     def vignette(self) -> Field:
-        """A soft darkening towards the edges."""
+        """Return factors that darken the field softly towards the edges."""
         across = self.x / self.x.max()
         return np.asarray(1.04 - 0.11 * across**2 - 0.14 * self.y**2, dtype=np.float32)
 
 
 class Silk:
-    """Folds of cloth, flowing: sines warped by other sines."""
+    """Flowing folds of cloth, built from sines warped by other sines."""
 
     def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
         self.grid = grid
         self.phase = [float(v) for v in rng.uniform(0, 2 * math.pi, 7)]
         self.scale = [float(v) for v in rng.uniform(0.7, 1.5, 6)]
 
-    def at(self, t: float) -> Field:
+    def field_at(self, t: float) -> Field:
+        """Return the field at time `t`, in seconds."""
         x, y, phase, scale = self.grid.x, self.grid.y, self.phase, self.scale
         across = x + 0.35 * np.sin(1.7 * scale[0] * y + 0.7 * t + phase[0])
         across = across + 0.18 * np.sin(3.1 * scale[1] * y - 0.5 * t + phase[1])
@@ -54,7 +55,7 @@ class Silk:
 
 
 class Orbs:
-    """Lights out of focus that drift upwards through haze."""
+    """Out-of-focus lights that drift upwards through haze."""
 
     COUNT = 11
 
@@ -74,7 +75,8 @@ class Orbs:
             for _ in range(self.COUNT)
         ]
 
-    def at(self, t: float) -> Field:
+    def field_at(self, t: float) -> Field:
+        """Return the field at time `t`, in seconds."""
         x, y = self.grid.x, self.grid.y
         haze = 0.22 + 0.06 * y + 0.07 * np.sin(2.2 * x + 1.6 * y + 0.5 * t + self.phase[0])
         field = haze + 0.05 * np.sin(3.3 * y - 2.0 * x - 0.4 * t + self.phase[1])
@@ -83,14 +85,14 @@ class Orbs:
             centre_y = (top + rise * t + 1.35) % 2.7 - 1.35
             distance = np.sqrt((x - centre_x) ** 2 + (y - centre_y) ** 2) * np.float32(1 / radius)
             disc = np.clip(1.12 - distance, 0, 0.12) * np.float32(2.4 * glow)
-            # A lens out of focus draws a disc that is a little brighter at its rim.
+            # An out-of-focus lens renders a disc that is slightly brighter at its rim.
             field = field + disc * (0.74 + 0.26 * np.minimum(distance, 1))
             field = field + np.float32(0.11 * glow) / (1 + distance**3)
         return np.asarray(field, dtype=np.float32)
 
 
 class Waves:
-    """Ridges behind ridges under a low sun; the near ones pass faster."""
+    """Mountain ridges under a low sun; nearer ridges move faster."""
 
     RIDGES = 5
 
@@ -106,7 +108,8 @@ class Waves:
         soft = np.convolve(walk, np.hanning(max(3, smooth)), "same")
         return np.asarray(soft / (np.abs(soft).max() + 1e-6), dtype=np.float32)
 
-    def at(self, t: float) -> Field:
+    def field_at(self, t: float) -> Field:
+        """Return the field at time `t`, in seconds."""
         x, y = self.grid.x, self.grid.y
         distance = np.sqrt((x - self.sun) ** 2 + (y + 0.32 - 0.03 * t) ** 2)
         sky = 0.46 + 0.17 * (y + 1) + 0.17 * np.exp(-((distance / 0.50) ** 2))
@@ -114,24 +117,24 @@ class Waves:
         sky = sky + 0.022 * np.sin(9 * y + 3 * np.sin(1.5 * x + 0.4 * t) + self.phase)
         field = sky + 0.018 * np.sin(17 * y - 4 * np.sin(1.1 * x - 0.5 * t) + self.phase)
         for ridge, outline in enumerate(self.outlines):
-            edge = -0.02 + 0.21 * ridge + (0.20 - 0.018 * ridge) * self._pass_by(outline, ridge, t)
+            edge = -0.02 + 0.21 * ridge + (0.20 - 0.018 * ridge) * self._visible_outline(outline, ridge, t)
             edge = edge + 0.012 * np.sin(14 * x + 1.6 * t + ridge)
             inside = np.clip((y - edge) * 60, 0, 1)
             light = 0.60 - 0.125 * ridge + 0.07 * np.clip(1 - (y - edge) * 2.2, 0, 1)
             field = field * (1 - inside) + inside * light
         return np.asarray(field, dtype=np.float32)
 
-    def _pass_by(self, outline: Field, ridge: int, t: float) -> Field:
-        """The part of the outline in view, between two of its points: whole points would make it stutter."""
+    def _visible_outline(self, outline: Field, ridge: int, t: float) -> Field:
+        """Return the visible part of an outline, interpolated between its points so that it moves smoothly."""
         width = self.grid.width
-        place = (t * (3 + 5 * ridge) + 40 * ridge) % width
-        start, part = int(place), np.float32(place % 1)
-        here, ahead = outline[start : start + width], outline[start + 1 : start + width + 1]
-        return np.asarray(here * (1 - part) + ahead * part, dtype=np.float32)[None, :]
+        offset = (t * (3 + 5 * ridge) + 40 * ridge) % width
+        start, part = int(offset), np.float32(offset % 1)
+        current, following = outline[start : start + width], outline[start + 1 : start + width + 1]
+        return np.asarray(current * (1 - part) + following * part, dtype=np.float32)[None, :]
 
 
 class Rays:
-    """A tunnel of light, slowly turning."""
+    """Slowly turning tunnel of light."""
 
     def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
         self.phase = [float(v) for v in rng.uniform(0, 2 * math.pi, 2)]
@@ -140,7 +143,8 @@ class Rays:
         self.angle: Field = np.arctan2(y, x)
         self.distance: Field = np.sqrt(x * x + y * y) + np.float32(1e-3)
 
-    def at(self, t: float) -> Field:
+    def field_at(self, t: float) -> Field:
+        """Return the field at time `t`, in seconds."""
         depth = 0.42 / self.distance + 0.55 * t
         arms = 0.5 + 0.5 * np.sin(self.angle * self.arms + 2.2 * np.sin(1.6 * depth + self.phase[0]) + 0.3 * t)
         rings = 0.5 + 0.5 * np.sin(2 * math.pi * depth + 1.5 * np.sin(3 * self.angle + self.phase[1]))
@@ -149,7 +153,7 @@ class Rays:
         return np.asarray(0.10 + lit + glow + 0.10 * rings, dtype=np.float32)
 
 
-_KINDS: dict[str, Callable[[Grid, np.random.Generator], Scene]] = {
+_SCENE_TYPES: dict[str, Callable[[Grid, np.random.Generator], Scene]] = {
     "silk": Silk,
     "orbs": Orbs,
     "waves": Waves,
@@ -157,6 +161,6 @@ _KINDS: dict[str, Callable[[Grid, np.random.Generator], Scene]] = {
 }
 
 
-def scene(kind: str, grid: Grid, rng: np.random.Generator) -> Scene:
-    """The scene of that name, its details chosen by the generator."""
-    return _KINDS[kind](grid, rng)
+def create_scene(name: str, grid: Grid, rng: np.random.Generator) -> Scene:
+    """Return the scene of that name; the random generator chooses its details."""
+    return _SCENE_TYPES[name](grid, rng)

@@ -1,4 +1,4 @@
-"""The sandbox's memory: one SQLite file, written before anything is answered."""
+"""State of the sandbox: one SQLite file, written before a request is answered."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS videos (
     expires_at REAL,
     error_code TEXT,
     error_message TEXT,
-    fate TEXT NOT NULL
+    outcome TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS charges (
     video_id TEXT PRIMARY KEY,
@@ -79,38 +79,38 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)
 
 
 class Store:
-    """Small synchronous calls; each is microseconds, so they are made on the event loop."""
+    """Synchronous access to the database; a call takes microseconds, so it runs on the event loop."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._db = sqlite3.connect(folder / "sandbox.sqlite3", isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(folder / "state.sqlite3", isolation_level=None, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.executescript(SCHEMA)
 
-    def all(self, sql: str, *values: Any) -> list[Row]:
-        """Every row of a question."""
+    def fetch_all(self, sql: str, *values: Any) -> list[Row]:
+        """Return all rows of a query."""
         return self._db.execute(sql, values).fetchall()
 
-    def one(self, sql: str, *values: Any) -> Row | None:
-        """The first row of a question, if there is one."""
+    def fetch_one(self, sql: str, *values: Any) -> Row | None:
+        """Return the first row of a query, or None."""
         row: Row | None = self._db.execute(sql, values).fetchone()
         return row
 
-    def number(self, sql: str, *values: Any) -> float:
-        """The single number a question asks for; 0 for nothing."""
-        row = self.one(sql, *values)
+    def fetch_number(self, sql: str, *values: Any) -> float:
+        """Return the number a query selects; 0 for NULL or no row."""
+        row = self.fetch_one(sql, *values)
         return row[0] or 0 if row is not None else 0
 
-    def write(self, sql: str, *values: Any) -> int:
-        """One change, committed unless inside a transaction. Returns how many rows it changed."""
+    def execute(self, sql: str, *values: Any) -> int:
+        """Execute a statement and return the number of changed rows; it commits unless inside a transaction."""
         return self._db.execute(sql, values).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Several changes together or none. Never await inside."""
+        """Commit the statements of the block together, or none of them; the block must not await."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -119,15 +119,15 @@ class Store:
             raise
         self._db.execute("COMMIT")
 
-    def setting(self, name: str, default: str) -> str:
-        """What was last kept under a name."""
-        row = self.one("SELECT value FROM settings WHERE name = ?", name)
+    def get_setting(self, name: str, default: str) -> str:
+        """Return the value of a setting, or the default if it was never set."""
+        row = self.fetch_one("SELECT value FROM settings WHERE name = ?", name)
         return default if row is None else str(row["value"])
 
-    def keep_setting(self, name: str, value: str) -> None:
-        """Keeps a value under a name."""
-        self.write("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
+    def set_setting(self, name: str, value: str) -> None:
+        """Set the value of a setting."""
+        self.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the database."""
         self._db.close()

@@ -1,13 +1,13 @@
-"""Themes: the things, places, lights and sounds that scenes are made of, by what a brief is about."""
+"""Themes: the things, places, lights and sounds of generated scenes, selected by keywords of the brief."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Theme:
-    """A bank of words. Eight things and seven places: so their pairs repeat only after fifty-six scenes."""
+    """Word lists of one theme. Eight things and seven places form pairs that repeat only after 56 scenes."""
 
-    triggers: frozenset[str]
+    keywords: frozenset[str]
     things: tuple[str, ...]
     places: tuple[str, ...]
     lights: tuple[str, ...]
@@ -15,12 +15,12 @@ class Theme:
     captions: tuple[str, ...]
 
 
-def _theme(triggers: str, things: str, places: str, lights: str, sounds: str, captions: str) -> Theme:
+def _theme(keywords: str, things: str, places: str, lights: str, sounds: str, captions: str) -> Theme:
     def split(text: str) -> tuple[str, ...]:
         return tuple(" ".join(part.split()) for part in text.split("|"))
 
     words = (split(text) for text in (things, places, lights, sounds, captions))
-    return Theme(frozenset(triggers.split()), *words)
+    return Theme(frozenset(keywords.split()), *words)
 
 
 RAIN = _theme(
@@ -133,7 +133,7 @@ CAT = _theme(
     "Purring, close.|Small steps on wood.|A bell on a collar, then purring.",
     "Important work|Do not disturb|Nine calm lives|Boss of the house|Just five minutes|Soft paws",
 )
-ANYTHING = _theme(
+FALLBACK_THEME = _theme(
     "",
     """a glass sphere|a ribbon of silk|a paper crane|a bowl of still water|a wooden door left ajar
     |a swing that still moves|a single feather|a table with one chair""",
@@ -156,6 +156,6 @@ CAMERAS = (
 )
 
 
-def theme_of(words: list[str]) -> Theme | None:
-    """The theme of the first word that belongs to one."""
-    return next((theme for word in words for theme in THEMES if word in theme.triggers), None)
+def find_theme(words: list[str]) -> Theme | None:
+    """Return the theme of the first word that is a keyword of a theme, or None."""
+    return next((theme for word in words for theme in THEMES if word in theme.keywords), None)

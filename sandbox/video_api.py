@@ -1,4 +1,4 @@
-"""`/v1/videos`: the video service as OpenAI's clients know it, with the faults that were ordered."""
+"""OpenAI-compatible `/v1/videos`, subject to injected faults."""
 
 import asyncio
 import json
@@ -10,58 +10,73 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 
-from sandbox.answers import HTML_PAGE, ApiError, CutResponse, rate_limited, require_bearer, server_error
-from sandbox.catalogue import checked
-from sandbox.faults import Faults
-from sandbox.profiles import created, deleted, own_id, refuse_content, retrieved, shown, wire_id
-from sandbox.videos import ENDED, Video, Videos
-from sandbox.webhooks import Courier
+from sandbox.catalogue import parse_video_order
+from sandbox.faults import FaultQueue
+from sandbox.responses import (
+    HTML_ERROR_PAGE,
+    ApiError,
+    TruncatedResponse,
+    rate_limit_error,
+    require_bearer_token,
+    server_error,
+)
+from sandbox.server_profiles import (
+    check_content,
+    create_response,
+    decode_video_id,
+    delete_response,
+    encode_video_id,
+    format_video,
+    retrieve_response,
+)
+from sandbox.videos import TERMINAL_STATUSES, Video, VideoService
+from sandbox.webhook_sender import WebhookSender
 
 
 class VideoApi:
-    """The routes of the video service."""
+    """Handlers of the video API."""
 
-    def __init__(self, videos: Videos, faults: Faults, courier: Courier) -> None:
-        self._videos, self._faults, self._courier = videos, faults, courier
+    def __init__(self, videos: VideoService, faults: FaultQueue, sender: WebhookSender) -> None:
+        self._videos, self._faults, self._sender = videos, faults, sender
 
     def routes(self, prefix: str) -> APIRouter:
-        """Its routes under a prefix. A wire id may hold slashes, hence the paths."""
-        door = [Depends(self._open), Depends(require_bearer)]
-        router = APIRouter(prefix=prefix, dependencies=door)
+        """Return the router of the video API under a prefix; ids are path parameters, they can contain slashes."""
+        dependencies = [Depends(self._check_available), Depends(require_bearer_token)]
+        router = APIRouter(prefix=prefix, dependencies=dependencies)
         router.add_api_route("/videos", self.create, methods=["POST"])
         router.add_api_route("/videos", self.list, methods=["GET"])
-        router.add_api_route("/videos/{video_id:path}/content", self.content, methods=["GET"])
+        router.add_api_route("/videos/{video_id:path}/content", self.get_content, methods=["GET"])
         router.add_api_route("/videos/{video_id:path}", self.retrieve, methods=["GET"])
         router.add_api_route("/videos/{video_id:path}", self.delete, methods=["DELETE"])
         return router
 
-    async def _open(self) -> None:
-        if closed := self._faults.standing("shutdown"):
-            raise ApiError(int(closed["status"]), "The Videos API has been shut down.", code="api_shut_down")
+    async def _check_available(self) -> None:
+        if shutdown := self._faults.get_active("shutdown"):
+            raise ApiError(int(shutdown["status"]), "The Videos API has been shut down.", code="api_shut_down")
 
     async def create(self, request: Request) -> Response:
-        """Takes an order, unless a fault comes in between."""
-        order = checked(await self._fields(request))
-        if limited := self._faults.take("create_429"):
-            raise rate_limited(limited)
-        if self._faults.happens("create_500"):
+        """Create a video and charge for it, unless a fault rejects the request."""
+        order = parse_video_order(await self._read_fields(request))
+        if limited := self._faults.consume("create_429"):
+            raise rate_limit_error(limited)
+        if self._faults.trigger("create_500"):
             raise server_error()
-        if refused := self._faults.take("create_refuse"):
+        if refused := self._faults.consume("create_refuse"):
             raise ApiError(400, "Hmmm something didn't look right with your request.", code=refused["code"])
         profile = self._faults.profile
-        video = self._videos.accept(order)
-        answer = created(video, profile)
-        if self._faults.happens("create_accept_then_500"):
+        video = self._videos.create(order)
+        response = create_response(video, profile)
+        if self._faults.trigger("create_accept_then_500"):
             raise server_error()
-        if hang := self._faults.take("create_accept_then_hang"):
+        if hang := self._faults.consume("create_accept_then_hang"):
             await asyncio.sleep(float(hang["seconds"]))
             raise ApiError(504, "Gateway timeout.", code="timeout", kind="server_error")
-        if wait := self._faults.take("webhook_before_response"):
-            await self._until_told(video, float(wait["seconds"]))
-        return answer
+        if wait := self._faults.consume("webhook_before_response"):
+            await self._wait_for_webhook(video, float(wait["seconds"]))
+        return response
 
     async def list(self, limit: int = 20, after: str | None = None, order: str = "desc") -> dict[str, Any]:
-        """A page of videos, newest first unless asked otherwise."""
+        """Return a page of videos, newest first unless `order` is "asc"."""
         if not 0 <= limit <= 100:
             raise ApiError(400, "limit must be 0 to 100.", code="invalid_value", param="limit")
         if order not in ("asc", "desc"):
@@ -69,71 +84,72 @@ class VideoApi:
         if after is not None:
             after = self._find(after).id
         profile = self._faults.profile
-        videos, more = self._videos.page(limit, after, order == "desc")
+        videos, has_more = self._videos.list_page(limit, after, newest_first=order == "desc")
         return {
             "object": "list",
-            "data": [shown(video, profile) for video in videos],
-            "first_id": wire_id(videos[0], profile) if videos else None,
-            "last_id": wire_id(videos[-1], profile) if videos else None,
-            "has_more": more,
+            "data": [format_video(video, profile) for video in videos],
+            "first_id": encode_video_id(videos[0], profile) if videos else None,
+            "last_id": encode_video_id(videos[-1], profile) if videos else None,
+            "has_more": has_more,
         }
 
     async def retrieve(self, video_id: str) -> Response:
-        """One video as it stands."""
+        """Return the current state of a video."""
         video = self._find(video_id)
-        if self._faults.happens("lose_video"):
-            self._videos.lose(video)
-            raise _not_found(video_id)
-        return retrieved(video, self._faults.profile)
+        if self._faults.trigger("lose_video"):
+            self._videos.mark_lost(video)
+            raise _video_not_found(video_id)
+        return retrieve_response(video, self._faults.profile)
 
     async def delete(self, video_id: str) -> Response:
-        """Removes a video that has ended."""
+        """Delete a completed or failed video."""
         profile = self._faults.profile
         if profile == "litellm":
             raise ApiError(405, "Method Not Allowed", code="method_not_allowed")
         video = self._find(video_id)
-        if video.status not in ENDED:
+        if video.status not in TERMINAL_STATUSES:
             message = f"Only completed or failed videos can be deleted; this one is {video.status}."
             raise ApiError(400, message, code="video_not_ended")
-        answer = deleted(video, profile)
+        response = delete_response(video, profile)
         self._videos.delete(video)
-        return answer
+        return response
 
-    async def content(self, video_id: str, variant: str | None = None) -> Response:
-        """The MP4 or its thumbnail, while it is kept."""
+    async def get_content(self, video_id: str, variant: str | None = None) -> Response:
+        """Return the MP4 or the thumbnail of a completed video until the content expires."""
         video = self._find(video_id)
-        refuse_content(video, self._faults.profile, variant)
-        path = self._videos.still(video) if variant == "thumbnail" else self._videos.clip(video)
+        check_content(video, self._faults.profile, variant)
         if variant not in (None, "video", "thumbnail"):
             raise ApiError(400, f"Invalid value: '{variant}'.", code="invalid_value", param="variant")
-        if video.expires_at is None or video.expires_at <= _now() or not path.exists():
+        path = self._videos.thumbnail_path(video) if variant == "thumbnail" else self._videos.clip_path(video)
+        if video.expires_at is None or video.expires_at <= time.time() or not path.exists():
             raise ApiError(404, "The content of this video has expired.", code="content_expired")
         if variant == "thumbnail":
             return FileResponse(path, media_type="image/webp")
-        return await self._clip(video, path)
+        return await self._clip_response(video, path)
 
-    async def _clip(self, video: Video, path: Path) -> Response:
-        if self._faults.happens("content_500"):
+    async def _clip_response(self, video: Video, path: Path) -> Response:
+        if self._faults.trigger("content_500"):
             raise server_error()
-        if self._faults.happens("content_html"):
-            return HTMLResponse(HTML_PAGE)
-        if video.fate.content == "html":
-            return Response(HTML_PAGE, media_type="video/mp4")
-        if wrong := self._faults.take("content_wrong_type"):
+        if self._faults.trigger("content_html"):
+            return HTMLResponse(HTML_ERROR_PAGE)
+        if video.outcome.content_fault == "html":
+            return Response(HTML_ERROR_PAGE, media_type="video/mp4")
+        if wrong := self._faults.consume("content_wrong_type"):
             return FileResponse(path, media_type=str(wrong["content_type"]))
-        whole = await asyncio.to_thread(path.read_bytes)
-        if self._faults.happens("content_truncated"):
-            return CutResponse(whole[: len(whole) // 2], "video/mp4", declared_length=len(whole))
-        if video.fate.content == "truncated":
-            return Response(whole[: len(whole) // 2], media_type="video/mp4")
-        if slow := self._faults.take("content_slow"):
-            headers = {"content-length": str(len(whole))}
-            return StreamingResponse(_drip(whole, float(slow["seconds"])), headers=headers, media_type="video/mp4")
+        content = await asyncio.to_thread(path.read_bytes)
+        if self._faults.trigger("content_truncated"):
+            return TruncatedResponse(content[: len(content) // 2], "video/mp4", declared_length=len(content))
+        if video.outcome.content_fault == "truncated":
+            return Response(content[: len(content) // 2], media_type="video/mp4")
+        if slow := self._faults.consume("content_slow"):
+            headers = {"content-length": str(len(content))}
+            chunks = _stream_slowly(content, float(slow["seconds"]))
+            return StreamingResponse(chunks, headers=headers, media_type="video/mp4")
         return FileResponse(path, media_type="video/mp4")
 
-    async def _fields(self, request: Request) -> dict[str, Any]:
-        kind = request.headers.get("content-type", "")
-        if kind.startswith("multipart/form-data"):
+    async def _read_fields(self, request: Request) -> dict[str, Any]:
+        content_type = request.headers.get("content-type", "")
+        if content_type.startswith("multipart/form-data"):
             return dict(await request.form())
         if self._faults.profile == "vllm":
             raise ApiError(422, "The body must be multipart/form-data.", code="unprocessable_entity")
@@ -145,33 +161,30 @@ class VideoApi:
             raise ApiError(400, "The body is not a JSON object.", code="invalid_json")
         return body
 
-    async def _until_told(self, video: Video, seconds: float) -> None:
-        """Holds the answer back until the webhook of the video has been tried."""
-        give_up = _now() + seconds
-        while _now() < give_up:
-            now = self._videos.find(video.id)
-            if now is not None and now.status in ENDED and not self._courier.untold(video.id):
+    async def _wait_for_webhook(self, video: Video, timeout_seconds: float) -> None:
+        """Delay the response until the webhook of the video has been attempted."""
+        deadline = time.time() + timeout_seconds
+        while time.time() < deadline:
+            current = self._videos.find(video.id)
+            is_done = current is not None and current.status in TERMINAL_STATUSES
+            if is_done and not self._sender.has_unattempted_deliveries(video.id):
                 return
             await asyncio.sleep(0.02)
 
     def _find(self, video_id: str) -> Video:
-        video = self._videos.find(own_id(video_id))
+        video = self._videos.find(decode_video_id(video_id))
         if video is None:
-            raise _not_found(video_id)
+            raise _video_not_found(video_id)
         return video
 
 
-def _not_found(video_id: str) -> ApiError:
+def _video_not_found(video_id: str) -> ApiError:
     return ApiError(404, f"Video with id '{video_id}' not found.", code="not_found", param="video_id")
 
 
-def _now() -> float:
-    return time.time()
-
-
-async def _drip(whole: bytes, seconds: float) -> AsyncIterator[bytes]:
-    pieces = 10
-    step = len(whole) // pieces + 1
-    for start in range(0, len(whole), step):
-        await asyncio.sleep(seconds / pieces)
-        yield whole[start : start + step]
+async def _stream_slowly(content: bytes, seconds: float) -> AsyncIterator[bytes]:
+    chunk_count = 10
+    chunk_size = len(content) // chunk_count + 1
+    for start in range(0, len(content), chunk_size):
+        await asyncio.sleep(seconds / chunk_count)
+        yield content[start : start + chunk_size]

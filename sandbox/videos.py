@@ -1,4 +1,4 @@
-"""Videos: orders are charged, painted, finished and announced; a restart goes on where it was."""
+"""Video service: orders are charged, rendered, finished and reported by webhook; a restart resumes open jobs."""
 
 import asyncio
 import json
@@ -10,42 +10,42 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sandbox.catalogue import VideoOrder
-from sandbox.faults import Faults
-from sandbox.orders import Order
-from sandbox.painters import Painters
+from sandbox.clip_spec import ClipSpec
+from sandbox.faults import FaultQueue
+from sandbox.render_pool import RenderPool
 from sandbox.store import Row, Store
-from sandbox.webhooks import Courier
+from sandbox.webhook_sender import WebhookSender
 
 log = logging.getLogger(__name__)
 
-KEEP_SECONDS = 3600.0
-SLOW_SECONDS = 8.0
-ENDED = ("completed", "failed")
+DEFAULT_CONTENT_TTL_SECONDS = 3600.0
+SLOW_JOB_SECONDS = 8.0
+TERMINAL_STATUSES = ("completed", "failed")
 
 NEWEST_FIRST = """
 SELECT * FROM videos
-WHERE (? IS NULL OR number < (SELECT number FROM videos WHERE id = ?)) AND NOT json_extract(fate, '$.lost')
+WHERE (? IS NULL OR number < (SELECT number FROM videos WHERE id = ?)) AND NOT json_extract(outcome, '$.is_lost')
 ORDER BY number DESC LIMIT ?
 """
 OLDEST_FIRST = NEWEST_FIRST.replace("number <", "number >").replace("DESC", "ASC")
 
-MESSAGES = {"moderation_blocked": "Your request was blocked by our moderation system."}
+ERROR_MESSAGES = {"moderation_blocked": "Your request was blocked by our moderation system."}
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What will become of a video; settled when it is ordered, so that a restart changes nothing."""
+class PlannedOutcome:
+    """Outcome of a video job, decided when the video is created so that a restart does not change it."""
 
-    fail: str | None = None
-    hold: float = 0.0
+    error_code: str | None = None
+    min_seconds: float = 0.0
     silent: bool = False
-    content: str | None = None
-    lost: bool = False
+    content_fault: str | None = None
+    is_lost: bool = False
 
 
 @dataclass(frozen=True)
 class Video:
-    """One video as it stands."""
+    """Current state of a video."""
 
     id: str
     model: str
@@ -59,149 +59,144 @@ class Video:
     expires_at: float | None
     error_code: str | None
     error_message: str | None
-    fate: Fate
+    outcome: PlannedOutcome
 
     @property
     def progress(self) -> int:
-        """0..100. Nobody knows how far a painter is, so it is told by the clock."""
+        """Return the progress in percent, estimated from the elapsed time: the renderer reports none."""
         if self.status == "completed":
             return 100
         if self.started_at is None or self.status == "failed":
             return 0
-        expected = max(self.fate.hold, 0.4 * int(self.seconds))
+        expected = max(self.outcome.min_seconds, 0.4 * int(self.seconds))
         return min(99, int(100 * (time.time() - self.started_at) / expected))
 
 
-class Videos:
-    """The video service behind its HTTP face."""
+class VideoService:
+    """Video jobs and their files, independent of HTTP."""
 
-    def __init__(self, store: Store, faults: Faults, courier: Courier, painters: Painters) -> None:
-        self._store, self._faults, self._courier, self._painters = store, faults, courier, painters
-        self._work: set[asyncio.Task[None]] = set()
+    def __init__(self, store: Store, faults: FaultQueue, sender: WebhookSender, pool: RenderPool) -> None:
+        self._store, self._faults, self._sender, self._pool = store, faults, sender, pool
+        self._jobs: set[asyncio.Task[None]] = set()
         self._folder = store.folder / "videos"
         self._folder.mkdir(exist_ok=True)
 
     def resume(self) -> None:
-        """Takes up what was not finished when the server last stopped."""
-        for row in self._store.all("SELECT id FROM videos WHERE status NOT IN (?, ?) ORDER BY number", *ENDED):
-            self._begin(row["id"])
+        """Start the jobs that were not finished when the server stopped."""
+        sql = "SELECT id FROM videos WHERE status NOT IN (?, ?) ORDER BY number"
+        for row in self._store.fetch_all(sql, *TERMINAL_STATUSES):
+            self._start_job(row["id"])
 
     async def close(self) -> None:
-        """Lays the work down; `resume` takes it up."""
-        for task in self._work:
-            task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
-        self._painters.close()
+        """Cancel the running jobs; `resume` starts them again."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        self._pool.close()
 
-    def accept(self, order: VideoOrder) -> Video:
-        """Takes an order and charges for it, both at once."""
+    def create(self, order: VideoOrder) -> Video:
+        """Store a video and its charge in one transaction, and start its job."""
         video_id, now = f"video_{secrets.token_hex(16)}", time.time()
-        fate = self._fate(order.prompt)
+        outcome = json.dumps(asdict(self._plan_outcome(order.prompt)))
         with self._store.transaction():
-            self._store.write(
-                "INSERT INTO videos (id, model, prompt, seconds, size, status, created_at, fate)"
+            self._store.execute(
+                "INSERT INTO videos (id, model, prompt, seconds, size, status, created_at, outcome)"
                 " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
-                *(
-                    video_id,
-                    order.model,
-                    order.prompt,
-                    order.seconds,
-                    order.size,
-                    now,
-                    json.dumps(asdict(fate)),
-                ),
+                *(video_id, order.model, order.prompt, order.seconds, order.size, now, outcome),
             )
-            self._store.write("INSERT INTO charges VALUES (?, ?, ?, ?)", video_id, order.prompt, order.usd, now)
-        self._begin(video_id)
+            self._store.execute("INSERT INTO charges VALUES (?, ?, ?, ?)", video_id, order.prompt, order.price_usd, now)
+        self._start_job(video_id)
         video = self.find(video_id)
-        assert video is not None  # noqa: S101 - it was just written
+        assert video is not None  # noqa: S101 - the row was inserted above
         return video
 
     def find(self, video_id: str) -> Video | None:
-        """The video of that id, unless it was deleted or lost."""
-        row = self._store.one("SELECT * FROM videos WHERE id = ?", video_id)
-        video = _video(row) if row is not None else None
-        return None if video is None or video.fate.lost else video
+        """Return a video, or None if it is unknown, deleted or lost."""
+        row = self._store.fetch_one("SELECT * FROM videos WHERE id = ?", video_id)
+        video = _parse_video(row) if row is not None else None
+        return None if video is None or video.outcome.is_lost else video
 
-    def page(self, limit: int, after: str | None, newest_first: bool) -> tuple[Sequence[Video], bool]:
-        """Videos in the order they came, from behind `after`, and whether there are more."""
+    def list_page(self, limit: int, after: str | None, *, newest_first: bool) -> tuple[Sequence[Video], bool]:
+        """Return the videos that follow the video `after` in creation order, and whether there are more."""
         sql = NEWEST_FIRST if newest_first else OLDEST_FIRST
-        rows = self._store.all(sql, after, after, limit + 1)
-        return [_video(row) for row in rows[:limit]], len(rows) > limit
+        rows = self._store.fetch_all(sql, after, after, limit + 1)
+        return [_parse_video(row) for row in rows[:limit]], len(rows) > limit
 
-    def lose(self, video: Video) -> None:
-        """Forgets a video as a server does that kept it in memory only."""
-        self._store.write("UPDATE videos SET fate = json_set(fate, '$.lost', json('true')) WHERE id = ?", video.id)
+    def mark_lost(self, video: Video) -> None:
+        """Make a video unknown to all later requests, like a server that lost its in-memory state."""
+        sql = "UPDATE videos SET outcome = json_set(outcome, '$.is_lost', json('true')) WHERE id = ?"
+        self._store.execute(sql, video.id)
 
     def delete(self, video: Video) -> None:
-        """Removes a video and its files; its charge stays."""
-        self._store.write("DELETE FROM videos WHERE id = ?", video.id)
-        self.clip(video).unlink(missing_ok=True)
-        self.still(video).unlink(missing_ok=True)
+        """Delete a video and its files; its charge is kept."""
+        self._store.execute("DELETE FROM videos WHERE id = ?", video.id)
+        self.clip_path(video).unlink(missing_ok=True)
+        self.thumbnail_path(video).unlink(missing_ok=True)
 
-    def clip(self, video: Video) -> Path:
-        """Where its MP4 is."""
+    def clip_path(self, video: Video) -> Path:
+        """Return the path of the MP4 file."""
         return self._folder / f"{video.id}.mp4"
 
-    def still(self, video: Video) -> Path:
-        """Where its thumbnail is."""
+    def thumbnail_path(self, video: Video) -> Path:
+        """Return the path of the WebP thumbnail."""
         return self._folder / f"{video.id}.webp"
 
-    def _fate(self, prompt: str) -> Fate:
-        hold = float(self._store.setting("pace", "0"))
-        if slow := self._faults.take("slow"):
-            hold = max(hold, float(slow["seconds"]))
+    def _plan_outcome(self, prompt: str) -> PlannedOutcome:
+        min_seconds = float(self._store.get_setting("min_job_seconds", "0"))
+        if slow := self._faults.consume("slow"):
+            min_seconds = max(min_seconds, float(slow["seconds"]))
         if "#slow" in prompt:
-            hold = max(hold, SLOW_SECONDS)
-        fail = (self._faults.take("fail") or {}).get("code")
+            min_seconds = max(min_seconds, SLOW_JOB_SECONDS)
+        error_code = (self._faults.consume("fail") or {}).get("code")
         if "#moderation_blocked" in prompt:
-            fail = "moderation_blocked"
+            error_code = "moderation_blocked"
         elif "#fail" in prompt:
-            fail = fail or "generation_failed"
-        content = next((word for word in ("truncated", "html") if f"#{word}" in prompt), None)
-        return Fate(fail, hold, "#silent" in prompt, content)
+            error_code = error_code or "generation_failed"
+        content_fault = next((word for word in ("truncated", "html") if f"#{word}" in prompt), None)
+        return PlannedOutcome(error_code, min_seconds, "#silent" in prompt, content_fault)
 
-    def _begin(self, video_id: str) -> None:
-        task = asyncio.create_task(self._make(video_id))
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+    def _start_job(self, video_id: str) -> None:
+        job = asyncio.create_task(self._run_job(video_id))
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
 
-    async def _make(self, video_id: str) -> None:
-        async with self._painters.free:
+    async def _run_job(self, video_id: str) -> None:
+        async with self._pool.slots:
             sql = "UPDATE videos SET status = 'in_progress', started_at = coalesce(started_at, ?) WHERE id = ?"
-            self._store.write(sql, time.time(), video_id)
-            row = self._store.one("SELECT * FROM videos WHERE id = ?", video_id)
+            self._store.execute(sql, time.time(), video_id)
+            row = self._store.fetch_one("SELECT * FROM videos WHERE id = ?", video_id)
             if row is None:
                 return
-            video = _video(row)
-            if video.fate.fail is None and not self.clip(video).exists():
+            video = _parse_video(row)
+            if video.outcome.error_code is None and not self.clip_path(video).exists():
                 width, height = (int(n) for n in video.size.split("x"))
-                order = Order(video.prompt, int(video.seconds), width, height, video.fate.silent)
+                spec = ClipSpec(video.prompt, int(video.seconds), width, height, video.outcome.silent)
                 try:
-                    await self._painters.paint(order, self.clip(video))
-                except Exception:  # whatever went wrong, the one who waits has to be told
-                    log.exception("%s could not be painted", video_id)
-                    video = replace(video, fate=replace(video.fate, fail="generation_failed"))
-        await asyncio.sleep(max(0.0, video.created_at + video.fate.hold - time.time()))
-        self._finish(video)
+                    await self._pool.render(spec, self.clip_path(video))
+                except Exception:  # any rendering error must end the job as failed, the client polls it
+                    log.exception("Rendering of %s failed", video_id)
+                    video = replace(video, outcome=replace(video.outcome, error_code="generation_failed"))
+        await asyncio.sleep(max(0.0, video.created_at + video.outcome.min_seconds - time.time()))
+        self._finish_job(video)
 
-    def _finish(self, video: Video) -> None:
+    def _finish_job(self, video: Video) -> None:
         now = time.time()
-        keep = float(self._store.setting("keep", str(KEEP_SECONDS)))
+        ttl = float(self._store.get_setting("content_ttl_seconds", str(DEFAULT_CONTENT_TTL_SECONDS)))
+        error_code = video.outcome.error_code
         with self._store.transaction():
-            if video.fate.fail is None:
+            if error_code is None:
                 sql = "UPDATE videos SET status = 'completed', completed_at = ?, expires_at = ? WHERE id = ?"
-                self._store.write(sql, now, now + keep, video.id)
-                self._courier.announce(video.id, "video.completed")
+                self._store.execute(sql, now, now + ttl, video.id)
+                self._sender.enqueue_event(video.id, "video.completed")
             else:
-                message = MESSAGES.get(video.fate.fail, "The video could not be generated.")
+                message = ERROR_MESSAGES.get(error_code, "The video could not be generated.")
                 sql = "UPDATE videos SET status = 'failed', error_code = ?, error_message = ? WHERE id = ?"
-                self._store.write(sql, video.fate.fail, message, video.id)
-                self._courier.announce(video.id, "video.failed")
-        self._courier.nudge()
+                self._store.execute(sql, error_code, message, video.id)
+                self._sender.enqueue_event(video.id, "video.failed")
+        self._sender.wake()
 
 
-def _video(row: Row) -> Video:
+def _parse_video(row: Row) -> Video:
     fields = dict(row)
     del fields["number"]
-    return Video(**fields | {"fate": Fate(**json.loads(row["fate"]))})
+    return Video(**fields | {"outcome": PlannedOutcome(**json.loads(row["outcome"]))})

@@ -1,4 +1,4 @@
-"""What tests of the sandbox are made of: a server process, a client and a receiver of webhooks."""
+"""Sandbox server process, HTTP client and webhook receiver for the tests of the sandbox."""
 
 import asyncio
 import json
@@ -11,10 +11,11 @@ from typing import Any
 
 import httpx
 
-SMALL = {"model": "sandbox-video", "seconds": "1", "size": "180x320"}
+#: Fields of a create request for the smallest and fastest video.
+SMALL_VIDEO = {"model": "sandbox-video", "seconds": "1", "size": "180x320"}
 
 
-class Server:
+class SandboxServer:
     """A running `python -m sandbox`."""
 
     def __init__(self, state: Path, *options: str) -> None:
@@ -27,35 +28,36 @@ class Server:
         self.url = json.loads(self.process.stdout.readline())["sandbox"]
 
     def stop(self) -> None:
-        """Ends it and closes its pipes; closing its input is what asks it to go."""
+        """Close the standard input, which stops the server, and wait for its exit."""
         self.process.communicate(timeout=10)
 
     def kill(self) -> None:
-        """Kills it as `kill -9` does."""
+        """Kill the process as `kill -9` does."""
         self.process.kill()
         self.process.communicate(timeout=10)
 
 
-class Client(httpx.AsyncClient):
-    """Speaks to a sandbox, with the abbreviations tests need."""
+class SandboxClient(httpx.AsyncClient):
+    """HTTP client of a sandbox with shortcuts for faults, counts and videos."""
 
     def __init__(self, url: str) -> None:
-        # Without TLS there is nothing to verify, and reading the certificates takes longer than most tests.
+        # The URL has no TLS; loading the certificates would take longer than most tests.
         super().__init__(base_url=url, headers={"Authorization": "Bearer any"}, timeout=30, verify=False)
 
-    async def fault(self, name: str, times: int | None = 1, **params: Any) -> None:
+    async def inject_fault(self, name: str, times: int | None = 1, **params: Any) -> None:
         body = {"fault": name, "times": times, **params}
         assert (await self.post("/sandbox/faults", json=body)).status_code == 201
 
-    async def counts(self) -> dict[str, Any]:
+    async def get_counts(self) -> dict[str, Any]:
         return (await self.get("/sandbox/counts")).json()
 
-    async def create(self, prompt: str, **fields: str) -> dict[str, Any]:
-        answer = await self.post("/v1/videos", json={"prompt": prompt, **SMALL, **fields})
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+    async def create_video(self, prompt: str, **fields: str) -> dict[str, Any]:
+        response = await self.post("/v1/videos", json={"prompt": prompt, **SMALL_VIDEO, **fields})
+        assert response.status_code == 200, response.text
+        return response.json()
 
-    async def ended(self, video_id: str) -> dict[str, Any]:
+    async def wait_for_video(self, video_id: str) -> dict[str, Any]:
+        """Poll a video until it is completed or failed."""
         async with asyncio.timeout(20):
             while True:
                 video = (await self.get(f"/v1/videos/{video_id}")).json()
@@ -63,13 +65,13 @@ class Client(httpx.AsyncClient):
                     return video
                 await asyncio.sleep(0.03)
 
-    async def finished(self, prompt: str, **fields: str) -> dict[str, Any]:
-        return await self.ended((await self.create(prompt, **fields))["id"])
+    async def create_and_wait(self, prompt: str, **fields: str) -> dict[str, Any]:
+        return await self.wait_for_video((await self.create_video(prompt, **fields))["id"])
 
 
 @dataclass
-class Received:
-    """One request as it came in."""
+class ReceivedWebhook:
+    """Headers and body of a webhook request."""
 
     headers: dict[str, str]
     body: bytes
@@ -80,29 +82,31 @@ class Received:
 
 
 @dataclass
-class Receiver:
-    """Takes webhooks on a free port; answers with the next of `answers`, or 200."""
+class WebhookReceiver:
+    """HTTP server that records webhooks and answers with the next status of `statuses`, or 200."""
 
     url: str = ""
-    answers: list[int] = field(default_factory=list)
-    received: list[Received] = field(default_factory=list)
-    _came: asyncio.Condition = field(default_factory=asyncio.Condition)
+    statuses: list[int] = field(default_factory=list)
+    received: list[ReceivedWebhook] = field(default_factory=list)
+    _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:]
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head if line)}
         body = await reader.readexactly(int(headers["content-length"]))
-        status = self.answers.pop(0) if self.answers else 200
+        status = self.statuses.pop(0) if self.statuses else 200
         location = "Location: /elsewhere\r\n" if 300 <= status < 400 else ""
         writer.write(f"HTTP/1.1 {status} X\r\n{location}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
         writer.close()
-        async with self._came:
-            self.received.append(Received(headers, body))
-            self._came.notify_all()
+        async with self._arrival:
+            self.received.append(ReceivedWebhook(headers, body))
+            self._arrival.notify_all()
 
-    async def until(self, enough: Callable[[list[Received]], bool], seconds: float = 15) -> list[Received]:
-        """Everything received, once it is enough."""
-        async with asyncio.timeout(seconds), self._came:
-            await self._came.wait_for(lambda: enough(self.received))
+    async def wait_for(
+        self, condition: Callable[[list[ReceivedWebhook]], bool], timeout_seconds: float = 15
+    ) -> list[ReceivedWebhook]:
+        """Return all received webhooks as soon as they satisfy the condition."""
+        async with asyncio.timeout(timeout_seconds), self._arrival:
+            await self._arrival.wait_for(lambda: condition(self.received))
         return self.received

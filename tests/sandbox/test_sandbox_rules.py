@@ -1,4 +1,4 @@
-"""The rules: what the model answers, by the name of the form that is asked for."""
+"""Rule-based answers of the language model, by schema name, and the choice of tools."""
 
 import json
 import re
@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from sandbox.completions import Call
-from sandbox.rules import answer
-from sandbox.schemas import filled
-from sandbox.talk import reply
-from sandbox.words import phrase
+from sandbox.completions import ToolCall
+from sandbox.schema_values import fill_schema
+from sandbox.structured_answers import answer_schema
+from sandbox.supervisor_dialogue import build_reply
+from sandbox.text import summarize_brief
 
 SIGNS = ["Aries", "Taurus", "Gemini", "Cancer", "Leo", "Virgo", "Libra", "Scorpio", "Sagittarius"]
 SIGNS += ["Capricorn", "Aquarius", "Pisces"]
 
 
-def ideas(brief: str, more: str = "", count: int = 3) -> Any:
+def generate(brief: str, sections: str = "", count: int = 3) -> Any:
     schema = {"properties": {"ideas": {"minItems": count}}}
-    return answer("Ideas", schema, f"<brief>\n{brief}\n</brief>\n{more}")
+    return answer_schema("Ideas", schema, f"<brief>\n{brief}\n</brief>\n{sections}")
 
 
 @pytest.mark.parametrize(
@@ -33,18 +33,18 @@ def ideas(brief: str, more: str = "", count: int = 3) -> Any:
         ("A fine brief #unfit", False),
     ],
 )
-def test_screening_lets_everything_pass_that_can_be_shown(brief: str, fits: bool) -> None:
-    """Short and vague is welcome; empty and nonsense is not."""
-    found = answer("Screening", {}, f"<brief>\n{brief}\n</brief>")
+def test_screening_accepts_every_brief_that_can_be_shown(brief: str, fits: bool) -> None:
+    """Screening accepts short and vague briefs and rejects empty, nonsensical and marked ones."""
+    found = answer_schema("Screening", {}, f"<brief>\n{brief}\n</brief>")
 
     assert found["fits"] is fits
     assert found["reason"].endswith(".")
 
 
 @pytest.mark.parametrize("count", [1, 3, 12, 24])
-def test_ideas_are_as_many_as_asked_for_and_all_different(count: int) -> None:
-    """And each is within the lengths that are allowed, and about the brief."""
-    found = ideas("Make a calm video about a lighthouse keeper and her ocean", count=count)["ideas"]
+def test_ideas_have_the_requested_count_and_are_distinct(count: int) -> None:
+    """Each idea refers to the brief and keeps the maximum lengths."""
+    found = generate("Make a calm video about a lighthouse keeper and her ocean", count=count)["ideas"]
 
     assert len(found) == count
     assert len({idea["scene"] for idea in found}) == len({idea["title"] for idea in found}) == count
@@ -52,10 +52,10 @@ def test_ideas_are_as_many_as_asked_for_and_all_different(count: int) -> None:
     assert all(len(idea["overlay"]) <= 40 and len(idea["scene"]) <= 600 for idea in found)
 
 
-def test_ideas_follow_their_subjects_in_the_form_of_the_overlay() -> None:
-    """One for each, in order, no material twice among the first twelve."""
-    lists = "<subjects>\n" + "\n".join(SIGNS) + "\n</subjects>\n<overlay_form>\nSign — Object\n</overlay_form>"
-    found = ideas("A pastel mood", lists, count=12)["ideas"]
+def test_ideas_follow_the_subjects_and_the_overlay_form() -> None:
+    """Each subject has one idea, in order, and the materials hardly repeat among twelve ideas."""
+    sections = "<subjects>\n" + "\n".join(SIGNS) + "\n</subjects>\n<overlay_form>\nSign — Object\n</overlay_form>"
+    found = generate("A pastel mood", sections, count=12)["ideas"]
 
     assert [idea["overlay"].split(" — ")[0] for idea in found] == SIGNS
     assert found[0]["overlay"].endswith("Ram Horn")
@@ -63,28 +63,28 @@ def test_ideas_follow_their_subjects_in_the_form_of_the_overlay() -> None:
     assert all("pastel mood" in idea["scene"] for idea in found)
 
 
-def test_a_comment_changes_the_ideas_in_its_direction() -> None:
-    """Other things, and the words of the comment in every scene; the same request gives the same answer."""
-    before = ideas("Rain on a quiet city")
+def test_a_comment_changes_all_ideas_in_its_direction() -> None:
+    """All ideas are replaced and mention the comment; the same request gives the same answer."""
+    before = generate("Rain on a quiet city")
     comment = "<comment>\nMore foxes please, and no umbrellas\n</comment>"
-    after = ideas("Rain on a quiet city", comment)
+    after = generate("Rain on a quiet city", comment)
 
     assert all("foxes" in idea["scene"] and "no umbrellas" in idea["scene"] for idea in after["ideas"])
     assert not {idea["title"] for idea in before["ideas"]} & {idea["title"] for idea in after["ideas"]}
-    assert after == ideas("Rain on a quiet city", comment)
+    assert after == generate("Rain on a quiet city", comment)
 
 
-def test_a_comment_on_one_idea_changes_that_one_alone() -> None:
-    """What the reviewer did not mention is kept."""
-    before = ideas("Rain on a quiet city")["ideas"]
-    after = ideas("Rain on a quiet city", "<comment>\nIdea 2 should have a fox\n</comment>")["ideas"]
+def test_a_comment_on_one_idea_changes_only_that_idea() -> None:
+    """Ideas that the reviewer did not mention are kept."""
+    before = generate("Rain on a quiet city")["ideas"]
+    after = generate("Rain on a quiet city", "<comment>\nIdea 2 should have a fox\n</comment>")["ideas"]
 
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
 
 
-def test_trouble_words_of_a_brief_reach_the_first_scene_only() -> None:
-    """So that a brief can make one clip fail."""
-    found = ideas("Rain #moderation_blocked")["ideas"]
+def test_fault_words_of_a_brief_are_copied_to_the_first_scene_only() -> None:
+    """A brief can make exactly one clip fail."""
+    found = generate("Rain #moderation_blocked")["ideas"]
 
     assert ["#moderation_blocked" in idea["scene"] for idea in found] == [True, False, False]
 
@@ -105,20 +105,20 @@ def test_trouble_words_of_a_brief_reach_the_first_scene_only() -> None:
         ("I would rather see dogs", "ideas", []),
     ],
 )
-def test_a_comment_is_sent_to_the_step_it_concerns(comment: str, step: str, clips: list[int]) -> None:
-    """With the numbers of the clips the film has, and one sentence of instruction."""
-    found = answer("Route", {}, f"The film has 4 clips:\n1. A\n<comment>\n{comment}\n</comment>")
+def test_a_comment_is_routed_to_the_step_it_concerns(comment: str, step: str, clips: list[int]) -> None:
+    """The route contains the numbers of existing clips and an instruction with the comment."""
+    found = answer_schema("Route", {}, f"The film has 4 clips:\n1. A\n<comment>\n{comment}\n</comment>")
 
     assert (found["step"], found["clips"]) == (step, clips)
     assert comment in found["instruction"]
 
 
-def test_a_caption_is_about_the_brief_and_says_it_is_made_with_ai() -> None:
-    """At most 150 characters, three to six lower-case hashtags, and another wording when one is asked for."""
+def test_a_caption_names_the_brief_and_the_use_of_ai() -> None:
+    """A caption has at most 150 characters and three to six lower-case hashtags, and changes on request."""
     brief = "<brief>\nRain on a quiet city at night\n</brief>"
-    first = answer("Caption", {}, brief)
+    first = answer_schema("Caption", {}, brief)
     changed = f"{brief}\nThe last one was “{first['caption']}”.\n<comment>\nAnother one, with #cosy\n</comment>"
-    second = answer("Caption", {}, changed)
+    second = answer_schema("Caption", {}, changed)
 
     assert "quiet city" in first["caption"]
     assert "AI" in first["caption"]
@@ -130,10 +130,10 @@ def test_a_caption_is_about_the_brief_and_says_it_is_made_with_ai() -> None:
     assert "#cosy" in second["hashtags"]
 
 
-def test_a_refused_prompt_is_written_again_without_what_offended() -> None:
-    """The rest stays, the slate at the end to the letter."""
+def test_a_refused_prompt_is_rewritten_without_the_flagged_words() -> None:
+    """The other text is kept, the correlation tag at the end exactly."""
     prompt = "A street #moderation_blocked with gore.\n\nSound: rain.\n\n(Slate ab12, never shown.)"
-    found = answer("Shot", {}, f"<prompt>\n{prompt}\n</prompt>")["prompt"]
+    found = answer_schema("Shot", {}, f"<prompt>\n{prompt}\n</prompt>")["prompt"]
 
     assert "#moderation_blocked" not in found
     assert "gore" not in found
@@ -151,13 +151,13 @@ def test_a_refused_prompt_is_written_again_without_what_offended() -> None:
         ("#fail", "something quiet"),
     ],
 )
-def test_the_phrase_of_a_brief_is_what_it_is_about(brief: str, expected: str) -> None:
-    """Without the asking."""
-    assert phrase(brief) == expected
+def test_a_brief_is_summarized_as_its_topic(brief: str, expected: str) -> None:
+    """The summary omits the request to make a video."""
+    assert summarize_brief(brief) == expected
 
 
-def test_a_schema_that_contains_itself_is_filled_to_an_end() -> None:
-    """References, options, constants, formats and bounds."""
+def test_a_recursive_schema_gets_a_finite_value() -> None:
+    """The value respects references, options, constants, formats and bounds."""
     node = {
         "type": "object",
         "properties": {
@@ -170,7 +170,7 @@ def test_a_schema_that_contains_itself_is_filled_to_an_end() -> None:
         },
         "required": ["id", "next"],
     }
-    found = filled({"$defs": {"node": node}, "$ref": "#/$defs/node"})
+    found = fill_schema({"$defs": {"node": node}, "$ref": "#/$defs/node"})
 
     assert (found["kind"], found["steps"]) == ("node", 10)
     assert 2 < found["weight"] <= 3
@@ -179,7 +179,7 @@ def test_a_schema_that_contains_itself_is_filled_to_an_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "name", "arguments"),
+    ("text", "name", "arguments"),
     [
         ("Make a video about bees", "start_run", {"project": "shorts", "brief": "Bees"}),
         ("create a short about rain in project aismr", "start_run", {"project": "aismr", "brief": "Rain"}),
@@ -188,16 +188,16 @@ def test_a_schema_that_contains_itself_is_filled_to_an_end() -> None:
         ("List projects", "list_projects", {}),
     ],
 )
-def test_what_is_said_chooses_the_tool(said: str, name: str, arguments: dict[str, str]) -> None:
-    """With the project that is named, and the brief without the asking."""
-    text = {"type": "string"}
-    both = {"properties": {"project": text, "brief": text}, "required": ["project", "brief"]}
+def test_a_message_selects_a_tool(text: str, name: str, arguments: dict[str, str]) -> None:
+    """The arguments are the named project and the brief without the request to make a video."""
+    string = {"type": "string"}
+    both = {"properties": {"project": string, "brief": string}, "required": ["project", "brief"]}
     tools = [
         {"name": "start_run", "parameters": {"type": "object", **both}},
         {"name": "list_runs", "parameters": {"type": "object", "properties": {}}},
         {"name": "list_projects"},
     ]
-    (call,) = reply([{"role": "user", "content": said}], tools, None).calls
+    (call,) = build_reply([{"role": "user", "content": text}], tools, None).calls
 
-    assert isinstance(call, Call)
+    assert isinstance(call, ToolCall)
     assert (call.name, json.loads(call.arguments)) == (name, arguments)

@@ -1,4 +1,4 @@
-"""The video service: its life cycle, its refusals, its memory and its faults."""
+"""Video API: life cycle, validation, persistence, server profiles and injected faults."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from urllib.parse import quote
 import av
 import httpx
 import pytest
-from sandbox_server import SMALL, Client, Server
+from sandbox_server import SMALL_VIDEO, SandboxClient, SandboxServer
 
 FIELDS = {
     "id",
@@ -29,11 +29,11 @@ FIELDS = {
 }
 
 
-async def test_a_video_is_ordered_made_and_fetched(client: Client) -> None:
-    """Multipart without a file is enough; the object has every field; the content is a playable MP4."""
-    form = {name: (None, value) for name, value in {"prompt": "A red kite", **SMALL}.items()}
+async def test_a_video_is_created_completed_and_downloaded(client: SandboxClient) -> None:
+    """A multipart create gives a video object with all fields and a playable MP4 with a thumbnail."""
+    form = {name: (None, value) for name, value in {"prompt": "A red kite", **SMALL_VIDEO}.items()}
     created = (await client.post("/v1/videos", files=form)).json()
-    ended = await client.ended(created["id"])
+    ended = await client.wait_for_video(created["id"])
     content = await client.get(f"/v1/videos/{created['id']}/content")
     part = await client.get(f"/v1/videos/{created['id']}/content", headers={"Range": "bytes=4-7"})
     still = await client.get(f"/v1/videos/{created['id']}/content", params={"variant": "thumbnail"})
@@ -65,34 +65,36 @@ async def test_a_video_is_ordered_made_and_fetched(client: Client) -> None:
         ({"size": "99999x1"}, "size"),
     ],
 )
-async def test_a_wrong_order_is_refused_and_not_charged(client: Client, fields: dict[str, Any], param: str) -> None:
-    """400 in the shape of OpenAI, naming the parameter."""
-    before = await client.counts()
-    answer = await client.post("/v1/videos", json={"prompt": "A kite", **SMALL, **fields})
+async def test_an_invalid_order_is_refused_and_not_charged(
+    client: SandboxClient, fields: dict[str, Any], param: str
+) -> None:
+    """An invalid order gives a 400 error in the format of OpenAI that names the parameter."""
+    before = await client.get_counts()
+    answer = await client.post("/v1/videos", json={"prompt": "A kite", **SMALL_VIDEO, **fields})
 
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert answer.json()["error"]["param"] == param
-    assert (await client.counts())["charges"] == before["charges"]
+    assert (await client.get_counts())["charges"] == before["charges"]
 
 
-async def test_without_a_key_nothing_is_answered(server: Server) -> None:
-    """401 with the error shape."""
-    async with httpx.AsyncClient(base_url=server.url) as nobody:
-        answers = [await nobody.get("/v1/videos"), await nobody.post("/v1/moderations", json={"input": "a"})]
+async def test_a_request_without_a_key_is_refused(server: SandboxServer) -> None:
+    """A request without a key gets a 401 error in the format of OpenAI."""
+    async with httpx.AsyncClient(base_url=server.url) as anonymous:
+        answers = [await anonymous.get("/v1/videos"), await anonymous.post("/v1/moderations", json={"input": "a"})]
 
     assert [answer.status_code for answer in answers] == [401, 401]
     assert answers[0].json()["error"]["code"] == "missing_api_key"
 
 
-async def test_every_accepted_create_is_one_charge_at_its_price(client: Client) -> None:
-    """0.10 USD a second, 0.30 for pro; the same prompt twice is counted as a duplicate."""
+async def test_every_accepted_create_is_charged_once_at_its_price(client: SandboxClient) -> None:
+    """A second costs 0.10 USD, or 0.30 USD with the pro model; a repeated prompt is counted as a duplicate."""
     await client.post("/sandbox/pace", json={"seconds": 3600})
-    before = await client.counts()
-    await client.create("Counted once")
-    await client.create("Counted twice", model="sora-2-pro", seconds="4", size="720x1280")
-    await client.create("Counted twice")
-    after = await client.counts()
+    before = await client.get_counts()
+    await client.create_video("Counted once")
+    await client.create_video("Counted twice", model="sora-2-pro", seconds="4", size="720x1280")
+    await client.create_video("Counted twice")
+    after = await client.get_counts()
     charges = (await client.get("/sandbox/charges")).json()[-3:]
 
     assert after["charges"] - before["charges"] == 3
@@ -102,69 +104,69 @@ async def test_every_accepted_create_is_one_charge_at_its_price(client: Client) 
     assert [charge["usd"] for charge in charges] == [0.10, 1.20, 0.10]
 
 
-async def test_a_list_is_paged_by_a_cursor(client: Client) -> None:
-    """Newest first or oldest first, with the ids at both ends, until there are no more."""
+async def test_a_list_is_paged_by_a_cursor(client: SandboxClient) -> None:
+    """A page is ordered newest or oldest first and names its first and last id and whether there are more."""
     await client.post("/sandbox/pace", json={"seconds": 3600})
-    made = [(await client.create(f"Listed {number}"))["id"] for number in range(3)]
+    created = [(await client.create_video(f"Listed {number}"))["id"] for number in range(3)]
     newest = (await client.get("/v1/videos", params={"limit": 2})).json()
     next_page = (await client.get("/v1/videos", params={"limit": 1, "after": newest["last_id"]})).json()
-    upwards = (await client.get("/v1/videos", params={"order": "asc", "after": made[0]})).json()
+    ascending = (await client.get("/v1/videos", params={"order": "asc", "after": created[0]})).json()
 
     assert newest["object"] == "list"
-    assert [video["id"] for video in newest["data"]] == [made[2], made[1]]
-    assert (newest["first_id"], newest["last_id"], newest["has_more"]) == (made[2], made[1], True)
-    assert [video["id"] for video in next_page["data"]] == [made[0]]
-    assert ([video["id"] for video in upwards["data"]], upwards["has_more"]) == (made[1:], False)
+    assert [video["id"] for video in newest["data"]] == [created[2], created[1]]
+    assert (newest["first_id"], newest["last_id"], newest["has_more"]) == (created[2], created[1], True)
+    assert [video["id"] for video in next_page["data"]] == [created[0]]
+    assert ([video["id"] for video in ascending["data"]], ascending["has_more"]) == (created[1:], False)
     assert (await client.get("/v1/videos", params={"limit": 101})).status_code == 400
 
 
-async def test_only_ended_videos_are_deleted(client: Client) -> None:
-    """A running one is refused; a deleted one is gone."""
-    ended = await client.finished("To be deleted")
+async def test_only_finished_videos_can_be_deleted(client: SandboxClient) -> None:
+    """Deletion of a running video is refused; a deleted video is not found."""
+    finished = await client.create_and_wait("To be deleted")
     await client.post("/sandbox/pace", json={"seconds": 3600})
-    running = await client.create("Not to be deleted")
-    deleted = await client.delete(f"/v1/videos/{ended['id']}")
+    running = await client.create_video("Not to be deleted")
+    deleted = await client.delete(f"/v1/videos/{finished['id']}")
 
-    assert deleted.json() == {"id": ended["id"], "deleted": True, "object": "video.deleted"}
-    assert (await client.get(f"/v1/videos/{ended['id']}")).status_code == 404
+    assert deleted.json() == {"id": finished["id"], "deleted": True, "object": "video.deleted"}
+    assert (await client.get(f"/v1/videos/{finished['id']}")).status_code == 404
     assert (await client.delete(f"/v1/videos/{running['id']}")).status_code == 400
 
 
-async def test_content_expires(client: Client) -> None:
-    """After its time the content is 404; the video itself is still known."""
+async def test_content_expires(client: SandboxClient) -> None:
+    """Expired content is not found; the video itself can still be retrieved."""
     await client.post("/sandbox/pace", json={"keep_seconds": 0})
-    video = await client.finished("Short-lived")
+    video = await client.create_and_wait("Short-lived")
 
     assert (await client.get(f"/v1/videos/{video['id']}/content")).status_code == 404
     assert (await client.get(f"/v1/videos/{video['id']}")).json()["status"] == "completed"
 
 
-async def test_content_is_not_there_before_the_video_is(client: Client) -> None:
-    """404 while it is made, and progress is told."""
+async def test_content_is_not_available_before_completion(client: SandboxClient) -> None:
+    """Content of an unfinished video is not found, and the job takes the configured time."""
     await client.post("/sandbox/pace", json={"seconds": 1})
-    video = await client.create("Patience")
+    video = await client.create_video("Patience")
     early = await client.get(f"/v1/videos/{video['id']}/content")
-    ended = await client.ended(video["id"])
+    ended = await client.wait_for_video(video["id"])
 
     assert early.status_code == 404
     assert ended["completed_at"] - video["created_at"] >= 1
 
 
-async def test_a_restart_loses_nothing(tmp_path: Path) -> None:
-    """After kill -9 a video in the making is made, and charges, faults and settings are as they were."""
-    first = Server(tmp_path)
-    async with Client(first.url) as client:
+async def test_a_restart_keeps_jobs_charges_faults_and_settings(tmp_path: Path) -> None:
+    """After kill -9 an unfinished video is completed, and charges, faults and settings are unchanged."""
+    first = SandboxServer(tmp_path)
+    async with SandboxClient(first.url) as client:
         await client.post("/sandbox/pace", json={"seconds": 0.5})
-        await client.fault("llm_refusal", times=2)
-        begun = await client.create("Interrupted", seconds="2", size="360x640")
-        counts = await client.counts()
+        await client.inject_fault("llm_refusal", times=2)
+        unfinished = await client.create_video("Interrupted", seconds="2", size="360x640")
+        counts = await client.get_counts()
     first.kill()
-    second = Server(tmp_path)
-    async with Client(second.url) as client:
-        ended = await client.ended(begun["id"])
-        content = (await client.get(f"/v1/videos/{begun['id']}/content")).content
+    second = SandboxServer(tmp_path)
+    async with SandboxClient(second.url) as client:
+        ended = await client.wait_for_video(unfinished["id"])
+        content = (await client.get(f"/v1/videos/{unfinished['id']}/content")).content
         faults = (await client.get("/sandbox/faults")).json()["faults"]
-        after = await client.counts()
+        after = await client.get_counts()
     second.stop()
 
     assert ended["status"] == "completed"
@@ -174,9 +176,9 @@ async def test_a_restart_loses_nothing(tmp_path: Path) -> None:
     assert (after["charges"], after["charged_usd"]) == (counts["charges"], counts["charged_usd"]) == (1, 0.2)
 
 
-async def test_it_goes_when_its_parent_goes(tmp_path: Path) -> None:
-    """With --parent-watch the end of standard input is the end of the server."""
-    server = Server(tmp_path)
+async def test_the_server_stops_with_its_parent(tmp_path: Path) -> None:
+    """With --parent-watch the server exits when its standard input is closed."""
+    server = SandboxServer(tmp_path)
     server.stop()
 
     assert server.process.returncode == 0
@@ -185,19 +187,19 @@ async def test_it_goes_when_its_parent_goes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "code"), [("#moderation_blocked", "moderation_blocked"), ("#fail", "generation_failed")]
 )
-async def test_words_in_a_prompt_make_it_fail(client: Client, word: str, code: str) -> None:
-    """So that every failure can be had without an order to the admin; the charge stands."""
-    video = await client.finished(f"A street {word}")
+async def test_fault_words_in_a_prompt_fail_the_video(client: SandboxClient, word: str, code: str) -> None:
+    """A fault word fails the video with its error code, without the admin API."""
+    video = await client.create_and_wait(f"A street {word}")
 
     assert (video["status"], video["completed_at"]) == ("failed", None)
     assert video["error"]["code"] == code
     assert video["error"]["message"]
 
 
-async def test_words_in_a_prompt_spoil_the_file(client: Client) -> None:
-    """#truncated is half a file, #html a page that says it is an MP4, #silent has no sound."""
+async def test_fault_words_in_a_prompt_change_the_file(client: SandboxClient) -> None:
+    """#truncated gives half a file, #html an HTML page typed as an MP4, #silent a file without audio."""
     truncated, html, silent = [
-        (await client.get(f"/v1/videos/{(await client.finished(f'A bee {word}'))['id']}/content")).content
+        (await client.get(f"/v1/videos/{(await client.create_and_wait(f'A bee {word}'))['id']}/content")).content
         for word in ("#truncated", "#html", "#silent")
     ]
 
@@ -213,10 +215,10 @@ async def test_words_in_a_prompt_spoil_the_file(client: Client) -> None:
         assert len(container.streams.audio) == 0
 
 
-async def test_slow_in_a_prompt_takes_longer(client: Client) -> None:
-    """It is still in progress when another, ordered later, is done."""
-    slow = await client.create("A snail #slow")
-    await client.finished("A hare")
+async def test_the_fault_word_slow_delays_the_video(client: SandboxClient) -> None:
+    """A slow video is still in progress when a later one is completed."""
+    slow = await client.create_video("A snail #slow")
+    await client.create_and_wait("A hare")
 
     assert (await client.get(f"/v1/videos/{slow['id']}")).json()["status"] == "in_progress"
 
@@ -231,39 +233,39 @@ async def test_slow_in_a_prompt_takes_longer(client: Client) -> None:
         ("create_refuse", {}, 400, 0),
     ],
 )
-async def test_creates_go_wrong_once(
-    client: Client, fault: str, params: dict[str, Any], status: int, charged: int
+async def test_an_injected_create_fault_occurs_once(
+    client: SandboxClient, fault: str, params: dict[str, Any], status: int, charged: int
 ) -> None:
-    """The fault happens as often as ordered, and what was accepted is charged and can be found."""
-    before = (await client.counts())["charges"]
-    await client.fault(fault, **params)
-    answer = await client.post("/v1/videos", json={"prompt": f"Fault {fault}", **SMALL})
+    """The fault occurs once; an accepted order is charged and listed, a rejected one is not."""
+    before = (await client.get_counts())["charges"]
+    await client.inject_fault(fault, **params)
+    answer = await client.post("/v1/videos", json={"prompt": f"Fault {fault}", **SMALL_VIDEO})
     newest = (await client.get("/v1/videos", params={"limit": 1})).json()["data"][0]
 
     assert answer.status_code == status
-    assert (await client.counts())["charges"] - before == charged
+    assert (await client.get_counts())["charges"] - before == charged
     assert (newest["prompt"] == f"Fault {fault}") is bool(charged)
     assert answer.headers.get("retry-after") == ("7" if fault == "create_429" else None)
     assert fault != "create_refuse" or answer.json()["error"]["code"] == "sentinel_block"
-    assert (await client.post("/v1/videos", json={"prompt": "After", **SMALL})).status_code == 200
+    assert (await client.post("/v1/videos", json={"prompt": "After", **SMALL_VIDEO})).status_code == 200
 
 
-async def test_jobs_fail_and_dawdle_as_ordered(client: Client) -> None:
-    """`fail` takes a code, `slow` a time."""
-    await client.fault("fail", code="something_new")
-    failed = await client.finished("Doomed")
-    await client.fault("slow", seconds=0.8)
+async def test_injected_job_faults_fail_and_delay_videos(client: SandboxClient) -> None:
+    """The fault `fail` sets the error code, and `slow` the minimum duration."""
+    await client.inject_fault("fail", code="something_new")
+    failed = await client.create_and_wait("Failing")
+    await client.inject_fault("slow", seconds=0.8)
     start = time.monotonic()
-    await client.finished("Slow")
+    await client.create_and_wait("Slow")
 
     assert failed["error"]["code"] == "something_new"
     assert time.monotonic() - start >= 0.8
 
 
-async def test_a_lost_video_stays_lost(client: Client) -> None:
-    """404 for ever, and out of the list."""
-    video = await client.create("Lost")
-    await client.fault("lose_video")
+async def test_a_lost_video_stays_lost(client: SandboxClient) -> None:
+    """A lost video is not found in any later request and is not listed."""
+    video = await client.create_video("Lost")
+    await client.inject_fault("lose_video")
     answers = [(await client.get(f"/v1/videos/{video['id']}")).status_code for _ in range(2)]
     listed = (await client.get("/v1/videos")).json()["data"]
 
@@ -271,51 +273,51 @@ async def test_a_lost_video_stays_lost(client: Client) -> None:
     assert video["id"] not in [one["id"] for one in listed]
 
 
-async def test_content_goes_wrong_as_ordered(client: Client) -> None:
-    """Each fault spoils one download; the next is whole."""
-    video = await client.finished("Downloaded")
+async def test_an_injected_content_fault_occurs_once(client: SandboxClient) -> None:
+    """Each fault affects one download; the next download is complete."""
+    video = await client.create_and_wait("Downloaded")
     path = f"/v1/videos/{video['id']}/content"
-    whole = (await client.get(path)).content
+    complete = (await client.get(path)).content
 
-    await client.fault("content_truncated")
+    await client.inject_fault("content_truncated")
     with pytest.raises(httpx.RemoteProtocolError):
         await client.get(path)
-    await client.fault("content_html")
+    await client.inject_fault("content_html")
     page = await client.get(path)
-    await client.fault("content_wrong_type")
+    await client.inject_fault("content_wrong_type")
     wrong = await client.get(path)
-    await client.fault("content_500")
+    await client.inject_fault("content_500")
     error = await client.get(path)
-    await client.fault("content_slow", seconds=0.4)
+    await client.inject_fault("content_slow", seconds=0.4)
     start = time.monotonic()
     slow = await client.get(path)
 
     assert (page.status_code, page.headers["content-type"][:9]) == (200, "text/html")
-    assert (wrong.headers["content-type"], wrong.content) == ("image/png", whole)
+    assert (wrong.headers["content-type"], wrong.content) == ("image/png", complete)
     assert error.status_code == 500
     assert time.monotonic() - start >= 0.4
-    assert slow.content == whole
-    assert (await client.get(path)).content == whole
+    assert slow.content == complete
+    assert (await client.get(path)).content == complete
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_a_shut_down_service_answers_nothing_until_cleared(client: Client, status: int) -> None:
-    """As the vendor did for good."""
-    await client.fault("shutdown", status=status)
-    answers = [await client.get("/v1/videos"), await client.post("/v1/videos", json={"prompt": "A", **SMALL})]
+async def test_a_shut_down_service_refuses_requests_until_cleared(client: SandboxClient, status: int) -> None:
+    """A shut-down service refuses every request with the configured status, as the vendor does after shutdown."""
+    await client.inject_fault("shutdown", status=status)
+    answers = [await client.get("/v1/videos"), await client.post("/v1/videos", json={"prompt": "A", **SMALL_VIDEO})]
     await client.delete("/sandbox/faults")
 
     assert [answer.status_code for answer in answers] == [status, status]
     assert (await client.get("/v1/videos")).status_code == 200
 
 
-async def test_the_vllm_profile(client: Client) -> None:
-    """Multipart only; a failed job is an error status with the job as body and a number as code."""
-    await client.fault("profile", profile="vllm")
-    as_json = await client.post("/v1/videos", json={"prompt": "A", **SMALL})
-    form = {name: (None, value) for name, value in {"prompt": "A #fail", **SMALL}.items()}
+async def test_the_vllm_profile(client: SandboxClient) -> None:
+    """vLLM accepts multipart only and reports a failed job with status 422, the job as body and a numeric code."""
+    await client.inject_fault("profile", profile="vllm")
+    as_json = await client.post("/v1/videos", json={"prompt": "A", **SMALL_VIDEO})
+    form = {name: (None, value) for name, value in {"prompt": "A #fail", **SMALL_VIDEO}.items()}
     video = (await client.post("/v1/videos", files=form)).json()
-    await client.ended(video["id"])
+    await client.wait_for_video(video["id"])
     failed = await client.get(f"/v1/videos/{video['id']}")
     content = await client.get(f"/v1/videos/{video['id']}/content")
 
@@ -324,11 +326,11 @@ async def test_the_vllm_profile(client: Client) -> None:
     assert content.status_code == 422
 
 
-async def test_the_sglang_profile(client: Client) -> None:
-    """No code in errors, no variant=video, and deleting answers with the video."""
-    await client.fault("profile", profile="sglang")
-    failed = await client.finished("A #fail")
-    video = await client.finished("A")
+async def test_the_sglang_profile(client: SandboxClient) -> None:
+    """SGLang errors have no code, variant=video is unknown, and a delete returns the video."""
+    await client.inject_fault("profile", profile="sglang")
+    failed = await client.create_and_wait("A #fail")
+    video = await client.create_and_wait("A")
     path = f"/v1/videos/{video['id']}/content"
     with_variant = await client.get(path, params={"variant": "video"})
     without = await client.get(path)
@@ -339,12 +341,12 @@ async def test_the_sglang_profile(client: Client) -> None:
     assert (deleted.json()["object"], deleted.json()["status"]) == ("video", "deleted")
 
 
-async def test_the_litellm_profile(client: Client) -> None:
-    """ "processing", ids with characters that must be quoted, and nothing to delete with."""
-    await client.fault("profile", profile="litellm")
-    video = await client.create("A")
+async def test_the_litellm_profile(client: SandboxClient) -> None:
+    """LiteLLM reports "processing", uses ids that must be URL-quoted, and has no delete."""
+    await client.inject_fault("profile", profile="litellm")
+    video = await client.create_video("A")
     quoted = quote(video["id"], safe="")
-    ended = await client.ended(quoted)
+    ended = await client.wait_for_video(quoted)
     content = await client.get(f"/v1/videos/{quoted}/content")
 
     assert video["status"] == "processing"
@@ -354,11 +356,11 @@ async def test_the_litellm_profile(client: Client) -> None:
     assert (await client.delete(f"/v1/videos/{quoted}")).status_code == 405
 
 
-async def test_the_openrouter_profile(client: Client) -> None:
-    """202 and "pending", under its own path."""
-    await client.fault("profile", profile="openrouter")
-    answer = await client.post("/api/v1/videos", json={"prompt": "A", **SMALL})
-    await client.ended(answer.json()["id"])
+async def test_the_openrouter_profile(client: SandboxClient) -> None:
+    """OpenRouter accepts with 202 and "pending" under its own path."""
+    await client.inject_fault("profile", profile="openrouter")
+    answer = await client.post("/api/v1/videos", json={"prompt": "A", **SMALL_VIDEO})
+    await client.wait_for_video(answer.json()["id"])
     content = await client.get(f"{answer.json()['polling_url']}/content", params={"index": "0"})
 
     assert (answer.status_code, set(answer.json()), answer.json()["status"]) == (
@@ -369,17 +371,17 @@ async def test_the_openrouter_profile(client: Client) -> None:
     assert content.content[4:8] == b"ftyp"
 
 
-async def test_an_unknown_fault_is_refused(client: Client) -> None:
-    """With the names there are; a parameter a fault does not have is refused too."""
+async def test_an_unknown_fault_is_refused(client: SandboxClient) -> None:
+    """An unknown fault is refused with the valid names, and an unknown parameter is refused too."""
     unknown = await client.post("/sandbox/faults", json={"fault": "earthquake"})
-    strange = await client.post("/sandbox/faults", json={"fault": "slow", "minutes": 3})
+    unknown_param = await client.post("/sandbox/faults", json={"fault": "slow", "minutes": 3})
 
-    assert (unknown.status_code, strange.status_code) == (422, 422)
+    assert (unknown.status_code, unknown_param.status_code) == (422, 422)
     assert "create_500" in unknown.json()["error"]["message"]
 
 
-async def test_the_official_client_speaks_to_it(server: Server) -> None:
-    """openai-python creates, polls and downloads."""
+async def test_the_official_client_is_compatible(server: SandboxServer) -> None:
+    """openai-python creates, polls and downloads a video."""
     openai = pytest.importorskip("openai")
     async with openai.AsyncOpenAI(api_key="any", base_url=f"{server.url}/v1", max_retries=0) as official:
         with pytest.warns(DeprecationWarning, match="Sora API"):

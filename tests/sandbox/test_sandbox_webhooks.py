@@ -1,4 +1,4 @@
-"""Webhooks: signed, written down before they are sent, repeated until they are taken, and the tricks on them."""
+"""Webhooks: signatures, persistence, retries, secret rotation and injected delivery faults."""
 
 import time
 from collections.abc import Iterator
@@ -6,34 +6,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox_server import Client, Received, Receiver, Server
+from sandbox_server import ReceivedWebhook, SandboxClient, SandboxServer, WebhookReceiver
 from standardwebhooks import Webhook, WebhookVerificationError
 
 
-def verified(one: Received, secret: str) -> bool:
+def is_verified(webhook: ReceivedWebhook, secret: str) -> bool:
     try:
-        Webhook(secret).verify(one.body, one.headers)
+        Webhook(secret).verify(webhook.body, webhook.headers)
     except WebhookVerificationError:
         return False
     return True
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One of its own: videos that other tests left behind would be announced here."""
-    running = Server(tmp_path_factory.mktemp("webhooks"))
-    yield running
-    running.stop()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
+    """A server for this module only: unfinished videos of other tests would send webhooks here."""
+    server = SandboxServer(tmp_path_factory.mktemp("webhooks"))
+    yield server
+    server.stop()
 
 
-async def test_a_finished_video_is_announced_with_a_signature(
-    client: Client, receiver: Receiver, endpoint: dict[str, Any]
+async def test_a_completed_video_sends_a_signed_event(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
 ) -> None:
-    """One signed event of the documented shape, which holds nothing but the id."""
-    video = await client.finished("Announced")
-    (one,) = await receiver.until(lambda received: len(received) >= 1)
+    """A completed video sends one signed event in the documented format, with the video id as its only data."""
+    video = await client.create_and_wait("Announced")
+    (one,) = await receiver.wait_for(lambda received: len(received) >= 1)
 
-    assert verified(one, endpoint["signing_secret"])
+    assert is_verified(one, endpoint["signing_secret"])
     assert one.event | {"id": "", "created_at": 0} == {
         "id": "",
         "object": "event",
@@ -47,77 +47,81 @@ async def test_a_finished_video_is_announced_with_a_signature(
     assert "SANDBOX" in one.headers["user-agent"]
 
 
-async def test_a_failed_video_is_announced_too(client: Client, receiver: Receiver, endpoint: dict[str, Any]) -> None:
-    """As video.failed."""
-    await client.finished("Announced #fail")
-    (one,) = await receiver.until(lambda received: len(received) >= 1)
+async def test_a_failed_video_sends_an_event(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
+) -> None:
+    """A failed video sends a video.failed event."""
+    await client.create_and_wait("Announced #fail")
+    (one,) = await receiver.wait_for(lambda received: len(received) >= 1)
 
     assert one.event["type"] == "video.failed"
 
 
-async def test_what_is_not_taken_is_sent_again(client: Client, receiver: Receiver, endpoint: dict[str, Any]) -> None:
-    """A redirect and a 500 are refusals; the id stays, the timestamp is of the attempt."""
-    receiver.answers = [302, 500]
-    await client.finished("Repeated")
-    first, second, third = await receiver.until(lambda received: len(received) >= 3)
+async def test_a_refused_webhook_is_retried(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
+) -> None:
+    """A redirect and a 500 cause a retry with the same webhook id and a new timestamp."""
+    receiver.statuses = [302, 500]
+    await client.create_and_wait("Repeated")
+    first, second, third = await receiver.wait_for(lambda received: len(received) >= 3)
 
     assert len({one.headers["webhook-id"] for one in (first, second, third)}) == 1
     assert int(third.headers["webhook-timestamp"]) > int(first.headers["webhook-timestamp"])
-    assert verified(third, endpoint["signing_secret"])
+    assert is_verified(third, endpoint["signing_secret"])
     assert first.body == third.body
 
 
-async def test_the_endpoint_of_the_command_line_gets_what_a_killed_sandbox_owed(
-    tmp_path: Path, receiver: Receiver
+async def test_an_undelivered_event_is_sent_after_a_killed_sandbox_restarts(
+    tmp_path: Path, receiver: WebhookReceiver
 ) -> None:
-    """The event was written down: after kill -9 and a restart it is sent, signed with the given secret."""
+    """The stored event is sent after kill -9 and a restart, signed with the secret of the command line."""
     secret = "whsec_" + "c2VjcmV0" * 5
     options = ("--webhook-url", receiver.url, "--webhook-secret", secret)
-    first = Server(tmp_path, *options)
-    receiver.answers = [500]
-    async with Client(first.url) as client:
-        video = await client.finished("Owed")
-        await receiver.until(lambda received: len(received) >= 1)
+    first = SandboxServer(tmp_path, *options)
+    receiver.statuses = [500]
+    async with SandboxClient(first.url) as client:
+        video = await client.create_and_wait("Undelivered")
+        await receiver.wait_for(lambda received: len(received) >= 1)
     first.kill()
-    second = Server(tmp_path, *options)
-    refused, taken = await receiver.until(lambda received: len(received) >= 2)
+    second = SandboxServer(tmp_path, *options)
+    refused, accepted = await receiver.wait_for(lambda received: len(received) >= 2)
     second.stop()
 
-    assert taken.headers["webhook-id"] == refused.headers["webhook-id"]
-    assert taken.event["data"]["id"] == video["id"]
-    assert verified(taken, secret)
+    assert accepted.headers["webhook-id"] == refused.headers["webhook-id"]
+    assert accepted.event["data"]["id"] == video["id"]
+    assert is_verified(accepted, secret)
 
 
 async def test_secrets_rotate_with_and_without_overlap(
-    client: Client, receiver: Receiver, endpoint: dict[str, Any]
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
 ) -> None:
-    """With the old one kept both sign; otherwise the old one is dead at once. Secrets are shown only then."""
+    """A kept old secret also signs, any other is invalid immediately; only a rotation returns the secret."""
     path = f"/v1/webhook_endpoints/{endpoint['id']}"
     keep = {"keep_old_secret_active_for_24_hours": True}
     second = (await client.post(f"{path}/rotate_secret", json=keep)).json()["signing_secret"]
-    await client.finished("Rotating")
-    (both,) = list(await receiver.until(lambda received: len(received) >= 1))
+    await client.create_and_wait("Rotating")
+    (both,) = list(await receiver.wait_for(lambda received: len(received) >= 1))
     third = (await client.post(f"{path}/rotate_secret", json={})).json()["signing_secret"]
-    await client.finished("Rotated")
-    _, alone = await receiver.until(lambda received: len(received) >= 2)
+    await client.create_and_wait("Rotated")
+    _, single = await receiver.wait_for(lambda received: len(received) >= 2)
 
-    assert verified(both, endpoint["signing_secret"])
-    assert verified(both, second)
-    assert verified(alone, third)
-    assert not verified(alone, second)
+    assert is_verified(both, endpoint["signing_secret"])
+    assert is_verified(both, second)
+    assert is_verified(single, third)
+    assert not is_verified(single, second)
     assert "signing_secret" not in (await client.get(path)).json()
     assert endpoint["id"] in [one["id"] for one in (await client.get("/v1/webhook_endpoints")).json()["data"]]
 
 
-async def test_an_endpoint_hears_only_of_its_events_and_nothing_after_it_is_deleted(
-    client: Client, receiver: Receiver
+async def test_an_endpoint_receives_only_its_event_types_and_can_be_deleted(
+    client: SandboxClient, receiver: WebhookReceiver
 ) -> None:
-    """event_types is a filter."""
-    wanted = {"url": receiver.url, "event_types": ["video.failed"]}
-    endpoint = (await client.post("/v1/webhook_endpoints", json=wanted)).json()
-    await client.finished("Not of interest")
-    await client.finished("Of interest #fail")
-    (one,) = await receiver.until(lambda received: len(received) >= 1)
+    """Events of other types are not sent to an endpoint; a deleted endpoint is not found."""
+    fields = {"url": receiver.url, "event_types": ["video.failed"]}
+    endpoint = (await client.post("/v1/webhook_endpoints", json=fields)).json()
+    await client.create_and_wait("Not of interest")
+    await client.create_and_wait("Of interest #fail")
+    (one,) = await receiver.wait_for(lambda received: len(received) >= 1)
     deleted = (await client.delete(f"/v1/webhook_endpoints/{endpoint['id']}")).json()
 
     assert one.event["type"] == "video.failed"
@@ -125,31 +129,35 @@ async def test_an_endpoint_hears_only_of_its_events_and_nothing_after_it_is_dele
     assert (await client.get(f"/v1/webhook_endpoints/{endpoint['id']}")).status_code == 404
 
 
-async def test_an_event_can_be_lost(client: Client, receiver: Receiver, endpoint: dict[str, Any]) -> None:
-    """Once: the next one arrives."""
-    await client.fault("webhook_drop")
-    lost = await client.finished("Lost event")
-    kept = await client.finished("Kept event")
-    await receiver.until(lambda received: len(received) >= 1)
+async def test_an_event_can_be_lost(client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]) -> None:
+    """One event is lost; the next one arrives."""
+    await client.inject_fault("webhook_drop")
+    lost = await client.create_and_wait("Lost event")
+    delivered = await client.create_and_wait("Kept event")
+    await receiver.wait_for(lambda received: len(received) >= 1)
 
-    assert [one.event["data"]["id"] for one in receiver.received] == [kept["id"]] != [lost["id"]]
+    assert [one.event["data"]["id"] for one in receiver.received] == [delivered["id"]] != [lost["id"]]
 
 
-async def test_an_event_can_be_late(client: Client, receiver: Receiver, endpoint: dict[str, Any]) -> None:
-    """A later one overtakes it."""
-    await client.fault("webhook_delay", seconds=1)
-    late = await client.finished("Late")
-    early = await client.finished("Early")
-    received = await receiver.until(lambda received: len(received) >= 2)
+async def test_an_event_can_be_delayed(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
+) -> None:
+    """A later event overtakes a delayed one."""
+    await client.inject_fault("webhook_delay", seconds=1)
+    late = await client.create_and_wait("Late")
+    early = await client.create_and_wait("Early")
+    received = await receiver.wait_for(lambda received: len(received) >= 2)
 
     assert [one.event["data"]["id"] for one in received] == [early["id"], late["id"]]
 
 
-async def test_an_event_can_come_more_than_once(client: Client, receiver: Receiver, endpoint: dict[str, Any]) -> None:
-    """The copies carry the same webhook-id."""
-    await client.fault("webhook_duplicate", copies=2)
-    await client.finished("Thrice")
-    received = await receiver.until(lambda received: len(received) >= 3)
+async def test_an_event_can_be_duplicated(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
+) -> None:
+    """The copies have the same webhook id."""
+    await client.inject_fault("webhook_duplicate", copies=2)
+    await client.create_and_wait("Duplicated")
+    received = await receiver.wait_for(lambda received: len(received) >= 3)
 
     assert len({one.headers["webhook-id"] for one in received}) == 1
 
@@ -163,68 +171,74 @@ async def test_an_event_can_come_more_than_once(client: Client, receiver: Receiv
         ("webhook_unknown_video", "video.completed", True),
     ],
 )
-async def test_a_trick_comes_before_the_true_event(
-    client: Client, receiver: Receiver, endpoint: dict[str, Any], fault: str, kind: str, valid: bool
+async def test_a_fault_message_precedes_the_genuine_event(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any], fault: str, kind: str, valid: bool
 ) -> None:
-    """Stale and forged ones fail verification; odd ones are signed well but strange. Tricks are not repeated."""
-    receiver.answers = [401]
-    await client.fault(fault)
-    video = await client.finished(f"Trick {fault}")
-    trick, true = await receiver.until(lambda received: len(received) >= 2)
+    """Stale and forged messages fail verification, unknown ones are signed correctly; none of them is retried."""
+    receiver.statuses = [401]
+    await client.inject_fault(fault)
+    video = await client.create_and_wait(f"Fault {fault}")
+    fault_message, genuine = await receiver.wait_for(lambda received: len(received) >= 2)
 
-    assert trick.event["type"] == kind
-    assert verified(trick, endpoint["signing_secret"]) is valid
-    assert verified(true, endpoint["signing_secret"])
-    assert true.event["data"]["id"] == video["id"]
-    assert (trick.event["data"]["id"] == video["id"]) is (fault != "webhook_unknown_video")
-    assert (trick.event["id"] == true.event["id"]) is (fault == "webhook_stale")
+    assert fault_message.event["type"] == kind
+    assert is_verified(fault_message, endpoint["signing_secret"]) is valid
+    assert is_verified(genuine, endpoint["signing_secret"])
+    assert genuine.event["data"]["id"] == video["id"]
+    assert (fault_message.event["data"]["id"] == video["id"]) is (fault != "webhook_unknown_video")
+    assert (fault_message.event["id"] == genuine.event["id"]) is (fault == "webhook_stale")
 
 
-async def test_failed_can_follow_completed(client: Client, receiver: Receiver, endpoint: dict[str, Any]) -> None:
-    """Both well signed, with ids of their own; the video itself stays completed."""
-    await client.fault("webhook_failed_after_completed")
-    video = await client.finished("Contradicted")
-    true, late = await receiver.until(lambda received: len(received) >= 2)
+async def test_a_failed_event_can_follow_a_completed_event(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
+) -> None:
+    """Both events are signed and have different webhook ids; the video stays completed."""
+    await client.inject_fault("webhook_failed_after_completed")
+    video = await client.create_and_wait("Contradicted")
+    completed, failed = await receiver.wait_for(lambda received: len(received) >= 2)
 
-    assert [one.event["type"] for one in (true, late)] == ["video.completed", "video.failed"]
-    assert true.headers["webhook-id"] != late.headers["webhook-id"]
-    assert verified(late, endpoint["signing_secret"])
+    assert [one.event["type"] for one in (completed, failed)] == ["video.completed", "video.failed"]
+    assert completed.headers["webhook-id"] != failed.headers["webhook-id"]
+    assert is_verified(failed, endpoint["signing_secret"])
     assert (await client.get(f"/v1/videos/{video['id']}")).json()["status"] == "completed"
 
 
-async def test_an_event_can_come_before_the_answer_to_the_create(
-    client: Client, receiver: Receiver, endpoint: dict[str, Any]
+async def test_an_event_can_precede_the_create_response(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
 ) -> None:
-    """The answer still says "queued", as it was when the order was taken."""
-    await client.fault("webhook_before_response")
-    video = await client.create("Overtaken")
+    """The create response reports "queued", the status at the time of the request."""
+    await client.inject_fault("webhook_before_response")
+    video = await client.create_video("Overtaken")
 
     assert [one.event["data"]["id"] for one in receiver.received] == [video["id"]]
     assert video["status"] == "queued"
 
 
-async def test_weather_stays_until_it_is_cleared(client: Client, receiver: Receiver, endpoint: dict[str, Any]) -> None:
-    """With everything doubled and half lost, only pairs arrive, until the sky is clear."""
-    await client.fault("webhook_weather", drop=0.0, duplicate=1.0, delay_max=0.2, seed=3)
-    await client.finished("In the weather")
-    await receiver.until(lambda received: len(received) >= 2)
-    await client.fault("webhook_weather", drop=1.0, seed=3)
-    await client.finished("In a storm")
-    standing = (await client.get("/sandbox/faults")).json()["faults"]
+async def test_random_delivery_faults_stay_active_until_cleared(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
+) -> None:
+    """Events are duplicated or dropped as configured until the fault is cleared."""
+    await client.inject_fault("webhook_weather", drop=0.0, duplicate=1.0, delay_max=0.2, seed=3)
+    await client.create_and_wait("Duplicated")
+    await receiver.wait_for(lambda received: len(received) >= 2)
+    await client.inject_fault("webhook_weather", drop=1.0, seed=3)
+    await client.create_and_wait("Dropped")
+    active = (await client.get("/sandbox/faults")).json()["faults"]
     await client.delete("/sandbox/faults", params={"fault": "webhook_weather"})
-    clear = await client.finished("In the sun")
-    received = await receiver.until(lambda received: len(received) >= 3)
+    single = await client.create_and_wait("After clearing")
+    received = await receiver.wait_for(lambda received: len(received) >= 3)
 
-    assert [one["fault"] for one in standing] == ["webhook_weather"]
+    assert [one["fault"] for one in active] == ["webhook_weather"]
     assert received[0].headers["webhook-id"] == received[1].headers["webhook-id"]
-    assert received[2].event["data"]["id"] == clear["id"]
+    assert received[2].event["data"]["id"] == single["id"]
     assert len(received) == 3
 
 
-async def test_other_servers_send_no_webhooks(client: Client, receiver: Receiver, endpoint: dict[str, Any]) -> None:
-    """Only the OpenAI profile does."""
-    await client.fault("profile", profile="sglang")
-    silent = await client.finished("Silent")
+async def test_other_server_profiles_send_no_webhooks(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
+) -> None:
+    """Only the OpenAI profile sends webhooks."""
+    await client.inject_fault("profile", profile="sglang")
+    silent = await client.create_and_wait("Silent")
     deliveries = (await client.get("/sandbox/deliveries")).json()
 
     assert silent["id"] not in [one["body"]["data"]["id"] for one in deliveries]

@@ -1,4 +1,4 @@
-"""Answers: errors in the shape OpenAI gives them, and responses that break off on purpose."""
+"""Error responses in the format of the OpenAI API, and responses that are truncated on purpose."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-HTML_PAGE = "<!doctype html><title>502 Bad Gateway</title><h1>Bad gateway</h1><p>SANDBOX: an ordered fault.</p>"
+HTML_ERROR_PAGE = "<!doctype html><title>502 Bad Gateway</title><h1>Bad gateway</h1><p>SANDBOX: injected fault.</p>"
 
 
 class ApiError(Exception):
-    """A refusal; becomes the status and the error body a client of OpenAI expects."""
+    """Request failure that is returned as an HTTP status with an OpenAI error body."""
 
     def __init__(
         self,
@@ -28,34 +28,37 @@ class ApiError(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-async def api_error(request: Request, error: Exception) -> Response:
-    """Turns an ApiError into its response."""
-    assert isinstance(error, ApiError)  # noqa: S101 - registered for this class alone
+async def handle_api_error(request: Request, error: Exception) -> Response:
+    """Return the response of an ApiError."""
+    assert isinstance(error, ApiError)  # noqa: S101 - the handler is registered for this class only
     return JSONResponse(error.body, error.status, error.headers)
 
 
 def server_error() -> ApiError:
-    """A 500 as OpenAI gives it."""
-    message = "The server had an error while processing your request. (SANDBOX: an ordered fault.)"
+    """Return a 500 error in the format of OpenAI."""
+    message = "The server had an error while processing your request. (SANDBOX: injected fault.)"
     return ApiError(500, message, code="server_error", kind="server_error")
 
 
-def rate_limited(params: dict[str, Any]) -> ApiError:
-    """A 429 with Retry-After."""
+def rate_limit_error(params: dict[str, Any]) -> ApiError:
+    """Return a 429 error with a Retry-After header."""
     headers = {"Retry-After": f"{params['retry_after']:g}"}
-    message = "Rate limit reached. (SANDBOX: an ordered fault.)"
+    message = "Rate limit reached. (SANDBOX: injected fault.)"
     return ApiError(429, message, code="rate_limit_exceeded", kind="requests", headers=headers)
 
 
-async def require_bearer(request: Request) -> None:
-    """Any key will do, but there has to be one."""
-    kind, _, key = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not key.strip():
+async def require_bearer_token(request: Request) -> None:
+    """Raise ApiError 401 unless the request has a bearer token; any token is accepted."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
         raise ApiError(401, "Missing bearer authentication in header.", code="missing_api_key")
 
 
-class CutResponse(Response):
-    """Says how long it is (if asked to), sends its body and drops the connection without ending it."""
+class TruncatedResponse(Response):
+    """Response that sends its body and drops the connection without ending the response.
+
+    The Content-Length header is `declared_length`; without one the response has no such header.
+    """
 
     def __init__(self, body: bytes, media_type: str, declared_length: int | None = None) -> None:
         super().__init__(body, media_type=media_type)
@@ -64,5 +67,6 @@ class CutResponse(Response):
             self.headers["content-length"] = str(declared_length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response without its end."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})

@@ -1,12 +1,12 @@
-"""Orders: what a painter is told; in a room of its own, so that the server need not load a paint box."""
+"""Specification of a clip, separate from the renderer so that the server does not import the rendering libraries."""
 
 import hashlib
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be painted."""
+class ClipSpec:
+    """Everything that determines the bytes of a rendered clip; width and height are in pixels."""
 
     prompt: str
     seconds: int
@@ -16,5 +16,5 @@ class Order:
 
     @property
     def digest(self) -> bytes:
-        """What everything in the picture is drawn from."""
+        """Return the SHA-256 digest that seeds the random choices of the renderer."""
         return hashlib.sha256(f"{self.prompt}|{self.seconds}|{self.width}x{self.height}".encode()).digest()

@@ -1,4 +1,4 @@
-"""Dust: small glints that drift through a picture and twinkle."""
+"""Small particles of light that drift through a picture and twinkle."""
 
 import math
 
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 Plane = NDArray[np.uint8]
 Sprite = NDArray[np.float64]
 
-WHITE = 235
+MAX_LUMA = 235
 
 
-class Dust:
-    """A handful of motes, drawn straight into the brightness of a frame."""
+class Particles:
+    """Drifting particles, drawn into the luma plane of a frame."""
 
     def __init__(self, width: int, height: int, rng: np.random.Generator) -> None:
         self.width, self.height = width, height
         count = max(12, round(70 * width * height / (720 * 1280)))
         unit = min(width, height) / 720
-        self.motes = [
+        self.particles = [
             (
                 rng.uniform(0, width),
                 rng.uniform(0, height),
@@ -31,16 +31,16 @@ class Dust:
             for _ in range(count)
         ]
 
-    def settle(self, plane: Plane, t: float) -> None:
-        """Draws the motes of moment `t`."""
-        for left, top, drift, rise, sprite, phase, glow in self.motes:
+    def draw(self, plane: Plane, t: float) -> None:
+        """Draw the particles at time `t`, in seconds, into the plane."""
+        for left, top, drift, rise, sprite, phase, glow in self.particles:
             radius = sprite.shape[0] // 2
             x = int(left + drift * t + 9 * math.sin(1.3 * t + phase)) % self.width
             y = int(top + rise * t) % self.height
             if radius <= x < self.width - radius and radius <= y < self.height - radius:
                 spot = plane[y - radius : y + radius + 1, x - radius : x + radius + 1]
                 twinkle = glow * (0.55 + 0.45 * math.sin(3 * t + phase))
-                spot[...] = np.minimum(WHITE, spot + sprite * twinkle).astype(np.uint8)
+                spot[...] = np.minimum(MAX_LUMA, spot + sprite * twinkle).astype(np.uint8)
 
 
 def _sprite(radius: int) -> Sprite:

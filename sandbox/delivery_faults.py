@@ -1,0 +1,85 @@
+"""Faults of webhook delivery: lost, delayed, duplicated, stale, forged and contradictory messages."""
+
+import random
+import secrets
+from dataclasses import dataclass, replace
+
+from sandbox.faults import FaultQueue
+from sandbox.store import Store
+
+#: Seconds between a genuine message and a fault message before or after it.
+GAP_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class PlannedMessage:
+    """One webhook message: a genuine one is retried until it is accepted, any other is sent once.
+
+    `manner` is genuine, stale, forged or odd (well signed but unexpected); `delay` is in seconds.
+    """
+
+    event_id: str
+    video_id: str
+    event_type: str
+    manner: str = "genuine"
+    delay: float = 0.0
+
+
+def plan_messages(store: Store, faults: FaultQueue, video_id: str, event_type: str) -> list[PlannedMessage]:
+    """Return the messages to send for an event, after the pending faults are applied."""
+    genuine = PlannedMessage(_generate_event_id(), video_id, event_type)
+    before = _plan_before(faults, genuine)
+    genuine = replace(genuine, delay=GAP_SECONDS if before else 0.0)
+    if delay := faults.consume("webhook_delay"):
+        genuine = replace(genuine, delay=float(delay["seconds"]))
+    messages = [genuine]
+    if duplicate := faults.consume("webhook_duplicate"):
+        messages += [replace(genuine, delay=genuine.delay + GAP_SECONDS)] * int(duplicate["copies"])
+    if faults.trigger("webhook_drop"):
+        messages = []
+    if faults.get_active("webhook_weather"):
+        messages = _apply_random_faults(store, faults, messages)
+    return before + messages + _plan_after(faults, genuine)
+
+
+def _plan_before(faults: FaultQueue, genuine: PlannedMessage) -> list[PlannedMessage]:
+    messages = []
+    if faults.trigger("webhook_stale"):
+        messages.append(replace(genuine, manner="stale"))
+    if faults.trigger("webhook_forged"):
+        messages.append(replace(genuine, event_id=_generate_event_id(), manner="forged"))
+    if faults.trigger("webhook_unknown_type"):
+        messages.append(replace(genuine, event_id=_generate_event_id(), event_type="video.sparkled", manner="odd"))
+    if faults.trigger("webhook_unknown_video"):
+        unknown = f"video_{secrets.token_hex(16)}"
+        messages.append(replace(genuine, event_id=_generate_event_id(), video_id=unknown, manner="odd"))
+    return messages
+
+
+def _plan_after(faults: FaultQueue, genuine: PlannedMessage) -> list[PlannedMessage]:
+    if genuine.event_type == "video.completed" and faults.trigger("webhook_failed_after_completed"):
+        delay = genuine.delay + 2 * GAP_SECONDS
+        event_id = _generate_event_id()
+        return [replace(genuine, event_id=event_id, event_type="video.failed", manner="odd", delay=delay)]
+    return []
+
+
+def _apply_random_faults(store: Store, faults: FaultQueue, messages: list[PlannedMessage]) -> list[PlannedMessage]:
+    """Drop, duplicate and delay messages at random; the result depends only on the seed and the event count."""
+    params = faults.get_active("webhook_weather") or {}
+    event_count = int(store.get_setting("random_fault_events", "0")) + 1
+    store.set_setting("random_fault_events", str(event_count))
+    rng = random.Random(f"{params['seed']}:{event_count}")  # noqa: S311 - not a secret
+    remaining = []
+    for message in messages:
+        is_dropped, is_duplicated = rng.random() < params["drop"], rng.random() < params["duplicate"]
+        if is_dropped:
+            continue
+        for _ in range(2 if is_duplicated else 1):
+            delay = message.delay + rng.uniform(0, params["delay_max"])
+            remaining.append(replace(message, delay=delay))
+    return remaining
+
+
+def _generate_event_id() -> str:
+    return f"evt_{secrets.token_hex(16)}"

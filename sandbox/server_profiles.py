@@ -1,0 +1,104 @@
+"""Video API responses as different video servers format them."""
+
+import base64
+import binascii
+from typing import Any
+
+from fastapi.responses import JSONResponse, Response
+
+from sandbox.responses import ApiError
+from sandbox.videos import Video
+
+#: With these characters the Base64 of an id contains `+` and `/`, independent of their offset.
+LITELLM_DEPLOYMENT = "~~~???"
+
+
+def format_video(video: Video, profile: str) -> dict[str, Any]:
+    """Return the video object in the format of the profile."""
+    body: dict[str, Any] = {
+        "id": encode_video_id(video, profile),
+        "object": "video",
+        "model": video.model,
+        "status": _format_status(video.status, profile),
+        "progress": video.progress,
+        "prompt": video.prompt,
+        "size": video.size,
+        "seconds": video.seconds,
+        "created_at": int(video.created_at),
+        "completed_at": _whole_seconds(video.completed_at),
+        "expires_at": _whole_seconds(video.expires_at),
+        "remixed_from_video_id": None,
+        "error": None,
+    }
+    if video.status == "failed":
+        body["error"] = {"code": video.error_code, "message": video.error_message}
+        if profile == "vllm":
+            body["error"]["code"] = 422
+        elif profile == "sglang":
+            del body["error"]["code"]
+    return body
+
+
+def create_response(video: Video, profile: str) -> Response:
+    """Return the response to a create request."""
+    if profile == "openrouter":
+        body = {"id": video.id, "polling_url": f"/api/v1/videos/{video.id}", "status": "pending"}
+        return JSONResponse(body, 202)
+    return JSONResponse(format_video(video, profile))
+
+
+def retrieve_response(video: Video, profile: str) -> Response:
+    """Return the response to a retrieve request; vLLM reports a failed job with status 422."""
+    if profile == "vllm" and video.status == "failed":
+        return JSONResponse(format_video(video, profile), 422)
+    return JSONResponse(format_video(video, profile), headers={"openai-poll-after-ms": "500"})
+
+
+def delete_response(video: Video, profile: str) -> Response:
+    """Return the response to a delete request."""
+    if profile == "sglang":
+        return JSONResponse(format_video(video, profile) | {"status": "deleted"})
+    return JSONResponse({"id": video.id, "object": "video.deleted", "deleted": True})
+
+
+def check_content(video: Video, profile: str, variant: str | None) -> None:
+    """Raise ApiError in the way of the profile if the content is not available or the variant is invalid."""
+    if profile == "sglang" and variant == "video":
+        raise ApiError(404, "Variant 'video' not found: it must be an index.", code="not_found")
+    if video.status == "completed":
+        return
+    if profile == "vllm" and video.status == "failed":
+        raise ApiError(422, video.error_message or "Generation failed.", code="generation_failed")
+    if profile == "openai" and video.status == "failed":
+        raise ApiError(400, "The video failed, it has no content.", code="video_failed")
+    raise ApiError(404, "Generation is still in-progress.", code="not_ready")
+
+
+def encode_video_id(video: Video, profile: str) -> str:
+    """Return the id in the format of the profile."""
+    if profile != "litellm":
+        return video.id
+    text = f"litellm:custom_llm_provider:openai;model_id:{LITELLM_DEPLOYMENT};video_id:{video.id};"
+    padded = text if len(text) % 3 else text + ";"
+    return "video_" + base64.b64encode(padded.encode()).decode()
+
+
+def decode_video_id(video_id: str) -> str:
+    """Return the internal id for an id in the format of any profile."""
+    try:
+        text = base64.b64decode(video_id.removeprefix("video_"), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return video_id
+    return text.rpartition("video_id:")[2].rstrip(";") if "video_id:" in text else video_id
+
+
+def _format_status(status: str, profile: str) -> str:
+    if profile == "litellm" and status in ("queued", "in_progress"):
+        return "processing"
+    if profile == "openrouter" and status == "queued":
+        return "pending"
+    return status
+
+
+def _whole_seconds(timestamp: float | None) -> int | None:
+    return None if timestamp is None else int(timestamp)

@@ -1,0 +1,132 @@
+"""Rule-based answers to structured output requests, selected by the name of the schema."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sandbox.idea_generator import generate_ideas
+from sandbox.moderation_api import FLAGGED_PATTERNS
+from sandbox.schema_values import fill_schema
+from sandbox.text import FAULT_WORDS, capitalize, extract_keywords, extract_section, shorten, summarize_brief
+
+Schema = Mapping[str, Any]
+
+NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6}
+CAPTION_WORDS = r"\b(captions?|hashtags?|tags?|titles?)\b"
+RENDER_WORDS = r"\b(overlays?|transitions?|render|rendered|louder|quieter|volume|music|crossfades?|fonts?|cut|cuts)\b"
+MAX_CAPTION_LENGTH = 150
+
+
+def answer_schema(name: str, schema: Schema, request: str) -> dict[str, Any]:
+    """Return the answer to a request for the named schema; a schema without a rule gets a minimal valid value."""
+    rule = RULES.get(name)
+    answer = rule(request, schema) if rule is not None else fill_schema(schema)
+    if not isinstance(answer, dict):
+        answer = {"value": answer}
+    return answer
+
+
+def _screen_brief(request: str, schema: Schema) -> dict[str, Any]:
+    brief = extract_section(request, "brief")
+    if "#unfit" in brief:
+        return {"fits": False, "reason": "The brief is marked as unfit (#unfit)."}
+    if _is_nonsense(brief):
+        return {"fits": False, "reason": "The brief names nothing that can be shown. Describe a visible scene."}
+    return {"fits": True, "reason": f"It can be shown: {summarize_brief(brief)}."}
+
+
+def _is_nonsense(brief: str) -> bool:
+    words = re.findall(r"[^\W\d_]+", re.sub(r"#\w+", " ", brief.lower()))
+    # The vowel check only applies to Latin letters; words in other scripts are accepted.
+    return not any(not word.isascii() or (len(word) > 1 and _is_pronounceable(word)) for word in words)
+
+
+def _is_pronounceable(word: str) -> bool:
+    vowels = sum(letter in "aeiouy" for letter in word)
+    return vowels / len(word) >= 0.2 and not re.search(r"[bcdfghjklmnpqrstvwxz]{5}|asdf|qwer|(.)\1\1", word)
+
+
+def _route_comment(request: str, schema: Schema) -> dict[str, Any]:
+    comment = extract_section(request, "comment")
+    lower = comment.lower()
+    clips = _find_clip_numbers(lower, request)
+    if clips:
+        step, task = "clips", f"Make clip{'s' if len(clips) > 1 else ''} {', '.join(map(str, clips))} again"
+    elif re.search(CAPTION_WORDS, lower):
+        step, task = "caption", "Write the caption again"
+    elif re.search(RENDER_WORDS, lower):
+        step, task = "render", "Put the film together again"
+    else:
+        step, task = "ideas", "Find other ideas"
+    return {"step": step, "clips": clips, "instruction": f"{task}: {shorten(comment, 200)}"}
+
+
+def _find_clip_numbers(comment: str, request: str) -> list[int]:
+    """Return the numbers of the existing clips that a comment names, ascending."""
+    found = _parse_clip_numbers(comment)
+    size = re.search(r"\bhas (\d+) clips?\b", request)
+    last = int(size[1]) if size else None
+    if last is not None and re.search(r"\blast clip\b", comment):
+        found.add(last)
+    return sorted(n for n in found if n >= 1 and (last is None or n <= last))
+
+
+def _parse_clip_numbers(comment: str) -> set[int]:
+    word = "|".join(NUMBERS)
+    found = {n for ordinal, n in ORDINALS.items() if re.search(rf"\b{ordinal} clip\b", comment)}
+    for run in re.findall(rf"\bclips?(?: number| no\.?|s)? ?((?:(?:#?\d+|{word})(?:,? and |, ?| & |-)?)+)", comment):
+        found |= {int(n) if n.isdigit() else NUMBERS[n] for n in re.findall(rf"\d+|\b(?:{word})\b", run)}
+    return found
+
+
+def _write_caption(request: str, schema: Schema) -> dict[str, Any]:
+    brief, comment = extract_section(request, "brief"), extract_section(request, "comment")
+    topic = capitalize(summarize_brief(brief or extract_section(request, "ideas")))
+    caption = shorten(_choose_caption(topic, comment, request), MAX_CAPTION_LENGTH)
+    return {"caption": caption, "hashtags": _choose_hashtags(brief, comment)}
+
+
+def _choose_caption(topic: str, comment: str, request: str) -> str:
+    """Return the text a comment quotes, or else a caption that differs from the previous one."""
+    quoted = re.search(r"[“\"]([^”\"]{3,120})[”\"]", comment)
+    if quoted:
+        return quoted[1]
+    candidates = (
+        f"{topic}. Made with AI.",
+        f"A quiet moment made with AI: {topic}.",
+        f"{topic}, imagined with AI. Sound on.",
+        f"Watch to the end: {topic}. Made with AI.",
+    )
+    previous = re.findall(r"The last one was “(.*?)”", request, re.DOTALL)
+    unused = [text for text in candidates if shorten(text, MAX_CAPTION_LENGTH) not in previous]
+    return unused[sum(map(ord, comment)) % len(unused)]
+
+
+def _choose_hashtags(brief: str, comment: str) -> Sequence[str]:
+    requested = re.findall(r"#\w+", comment.lower())
+    keywords = [f"#{word}" for word in extract_keywords(brief) if word.isalpha() and len(word) <= 20]
+    tags = list(dict.fromkeys([*requested, *keywords[:4]]))
+    tags = [tag for tag in tags if tag != "#ai" and tag not in FAULT_WORDS][:5]
+    tags += ["#shorts", "#imagined"][: max(0, 2 - len(tags))]
+    return [*tags, "#ai"]
+
+
+def _rewrite_prompt(request: str, schema: Schema) -> dict[str, Any]:
+    prompt = extract_section(request, "prompt") or request
+    for word in FAULT_WORDS:
+        prompt = prompt.replace(word, "")
+    for pattern in FLAGGED_PATTERNS:
+        prompt = re.sub(pattern, "calm", prompt, flags=re.IGNORECASE)
+    lines = [re.sub(r" +([,.;:])", r"\1", " ".join(line.split())) for line in prompt.splitlines()]
+    cleaned = "\n".join(lines).strip()
+    return {"prompt": f"A calm, friendly picture. {cleaned}"}
+
+
+RULES: dict[str, Callable[[str, Schema], dict[str, Any]]] = {
+    "Screening": _screen_brief,
+    "Ideas": generate_ideas,
+    "Route": _route_comment,
+    "Caption": _write_caption,
+    "Shot": _rewrite_prompt,
+}

@@ -1,0 +1,140 @@
+"""Webhook sender: every event is stored before it is sent, signed, and retried until it is accepted."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from datetime import UTC, datetime
+
+import httpx
+from standardwebhooks import Webhook
+
+from sandbox.delivery_faults import PlannedMessage, plan_messages
+from sandbox.faults import FaultQueue
+from sandbox.store import Row, Store
+
+USER_AGENT = "MyloWare-Sandbox/1.0 (SANDBOX; compatible with OpenAI/1.0)"
+#: Seconds before each retry; the last value repeats.
+RETRY_DELAYS_SECONDS = (1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800, 3600)
+MAX_RETRY_AGE_SECONDS = 72 * 3600
+REQUEST_TIMEOUT_SECONDS = 10.0
+STALE_AGE_SECONDS = 600
+FORGED_SECRET = "whsec_" + "Zm9yZ2Vk" * 5
+
+
+class WebhookSender:
+    """Sends events to all registered endpoints."""
+
+    def __init__(self, store: Store, faults: FaultQueue) -> None:
+        self._store, self._faults = store, faults
+        self._wakeup = asyncio.Event()
+        self._in_flight: dict[int, asyncio.Task[None]] = {}
+
+    def enqueue_event(self, video_id: str, event_type: str) -> None:
+        """Store the deliveries of an event; call it in the transaction of the change, and `wake` afterwards."""
+        if self._faults.profile != "openai":
+            return  # the other servers send no webhooks
+        messages = plan_messages(self._store, self._faults, video_id, event_type)
+        for endpoint in self._store.fetch_all("SELECT * FROM endpoints"):
+            if event_type in json.loads(endpoint["event_types"]):
+                self._store_deliveries(endpoint["id"], messages)
+
+    def _store_deliveries(self, endpoint_id: str, messages: list[PlannedMessage]) -> None:
+        now = time.time()
+        webhook_ids: dict[str, str] = {}
+        for message in messages:
+            body = {
+                "id": message.event_id,
+                "object": "event",
+                "created_at": int(now),
+                "type": message.event_type,
+                "data": {"id": message.video_id},
+            }
+            # Copies of an event share one webhook-id: a receiver recognises duplicates by it.
+            webhook_id = webhook_ids.setdefault(message.event_id, f"wh_{secrets.token_hex(16)}")
+            self._store.execute(
+                "INSERT INTO deliveries (endpoint_id, webhook_id, body, manner, created_at, due_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                *(endpoint_id, webhook_id, json.dumps(body), message.manner, now, now + message.delay),
+            )
+
+    def wake(self) -> None:
+        """Make the sender check for due deliveries now."""
+        self._wakeup.set()
+
+    def has_unattempted_deliveries(self, video_id: str) -> bool:
+        """Return whether a delivery about the video has not been attempted."""
+        sql = "SELECT 1 FROM deliveries WHERE attempts = 0 AND json_extract(body, '$.data.id') = ?"
+        return self._store.fetch_one(sql, video_id) is not None
+
+    async def run(self) -> None:
+        """Send due deliveries until cancelled."""
+        timeout = REQUEST_TIMEOUT_SECONDS
+        async with httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as client:
+            try:
+                while True:
+                    self._wakeup.clear()
+                    for row in self._fetch_due():
+                        self._in_flight[row["number"]] = asyncio.create_task(self._send(client, row))
+                    await self._wait_for_due()
+            finally:
+                for task in self._in_flight.values():
+                    task.cancel()
+                await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
+
+    def _fetch_due(self) -> list[Row]:
+        rows = self._store.fetch_all(
+            "SELECT deliveries.*, url, secret, old_secret, old_secret_until FROM deliveries"
+            " JOIN endpoints ON endpoints.id = endpoint_id"
+            " WHERE state = 'due' AND due_at <= ? ORDER BY number",
+            time.time(),
+        )
+        return [row for row in rows if row["number"] not in self._in_flight]
+
+    async def _wait_for_due(self) -> None:
+        sql = "SELECT min(due_at) FROM deliveries WHERE state = 'due' AND due_at > ?"
+        next_due = self._store.fetch_number(sql, time.time()) or time.time() + 60
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wakeup.wait(), max(0.005, next_due - time.time()))
+
+    async def _send(self, client: httpx.AsyncClient, row: Row) -> None:
+        status: int | None = None
+        try:
+            response = await client.post(row["url"], content=row["body"].encode(), headers=_build_headers(row))
+            status = response.status_code
+        except (httpx.HTTPError, httpx.InvalidURL):
+            pass  # recorded as a failed attempt and retried
+        self._record_attempt(row, status)
+        del self._in_flight[row["number"]]
+        self.wake()
+
+    def _record_attempt(self, row: Row, status: int | None) -> None:
+        now, attempts = time.time(), row["attempts"] + 1
+        due_at = now + RETRY_DELAYS_SECONDS[min(attempts, len(RETRY_DELAYS_SECONDS)) - 1]
+        if status is not None and 200 <= status < 300:
+            state = "delivered"
+        elif row["manner"] != "genuine":
+            state = "sent"  # fault messages are not retried
+        else:
+            state = "due" if due_at - row["created_at"] <= MAX_RETRY_AGE_SECONDS else "given_up"
+        self._store.execute(
+            "UPDATE deliveries SET attempts = ?, last_status = ?, due_at = ?, state = ? WHERE number = ?",
+            *(attempts, status, due_at, state, row["number"]),
+        )
+
+
+def _build_headers(row: Row) -> dict[str, str]:
+    timestamp = int(time.time()) - (STALE_AGE_SECONDS if row["manner"] == "stale" else 0)
+    secrets_in_use = [FORGED_SECRET if row["manner"] == "forged" else row["secret"]]
+    if row["old_secret"] and row["old_secret_until"] > time.time():
+        secrets_in_use.append(row["old_secret"])
+    signed_at = datetime.fromtimestamp(timestamp, UTC)
+    signatures = [Webhook(secret).sign(row["webhook_id"], signed_at, row["body"]) for secret in secrets_in_use]
+    return {
+        "user-agent": USER_AGENT,
+        "content-type": "application/json",
+        "webhook-id": row["webhook_id"],
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(signatures),
+    }
