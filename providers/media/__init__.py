@@ -1,0 +1,1 @@
+"""Validate clips, render films and check the result, with PyAV (FFmpeg)."""

@@ -1,4 +1,4 @@
-"""A clip that was delivered: checked to its last sample, and made fit for a film."""
+"""Validate delivered clips and convert them for use in a film."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from providers.base import ProviderError, Unavailable
-from providers.media.boxes import shape
-from providers.media.child import ChildDied, ask
-from providers.media.errors import BadClip
+from providers.media.errors import InvalidClip
+from providers.media.mp4_boxes import read_layout
+from providers.media.subprocess_client import SubprocessDied, run_in_subprocess
 
-__all__ = ["AcceptedClip", "BadClip", "accept_clip"]
+__all__ = ["AcceptedClip", "InvalidClip", "accept_clip"]
 
-MAX_BYTES = 64 * 1024 * 1024
+MAX_CLIP_BYTES = 64 * 1024 * 1024
 LIMIT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class AcceptedClip:
-    """A clip a film can be made of.
+    """A clip that can be used in a film.
 
-    `original` is the file as delivered where `file` was made from it, else None. `facts`: seconds, width,
-    height, fps, codec, audio (None where there is none), frames, lufs (None for silence), how ("kept",
-    "remuxed" or "re-encoded") and warnings (of "black", "frozen" and "silent").
+    `original` is the file as delivered if `file` was derived from it, else None. `facts` are those of
+    `clip_intake.ClipFacts`.
     """
 
     file: Path
@@ -38,36 +37,48 @@ class AcceptedClip:
 async def accept_clip(
     path: Path, *, seconds: float, width: int, height: int, into: Path, limit_seconds: float = LIMIT_SECONDS
 ) -> AcceptedClip:
-    """The delivered file as a clip of this length (seconds) and size (pixels).
+    """Decode the delivered file completely and return it as a clip of this length (seconds) and size (pixels).
 
-    A file that conforms is kept as it is, byte for byte. Faults of the container are mended without touching
-    the picture; other pictures are coded anew into the folder `into`. `path` itself is never changed.
+    A file that conforms is kept byte for byte. Container faults are repaired by remuxing, without a change to the
+    frames; other formats are re-encoded. New files are written to the folder `into`; `path` is never changed.
 
-    Raises BadClip when it cannot be used, Unavailable when it could not be judged now.
+    Raises InvalidClip when the file cannot be used, Unavailable when it could not be checked now.
     """
     size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise BadClip("clip_too_large", f"The clip has {size // 2**20} MiB; {MAX_BYTES // 2**20} are allowed.")
-    shape(path)  # refuses most rubbish without starting a child for it
-    work = Path(tempfile.mkdtemp(prefix=".clip-", dir=into.resolve()))
-    made = work / "clip.mp4"
-    order = {"path": str(path.resolve()), "target": str(made), "seconds": seconds, "width": width, "height": height}
+    if size > MAX_CLIP_BYTES:
+        raise InvalidClip("clip_too_large", f"The clip has {size // 2**20} MiB; {MAX_CLIP_BYTES // 2**20} are allowed.")
+    read_layout(path)  # rejects most invalid files without starting a subprocess
+    work_dir = Path(tempfile.mkdtemp(prefix=".clip-", dir=into.resolve()))
+    converted = work_dir / "clip.mp4"
+    request = {
+        "path": str(path.resolve()),
+        "target": str(converted),
+        "seconds": seconds,
+        "width": width,
+        "height": height,
+    }
     try:
-        facts = await ask("providers.media.intake", order, work=work, limit_seconds=limit_seconds)
+        facts = await run_in_subprocess(
+            "providers.media.clip_intake", request, work_dir=work_dir, limit_seconds=limit_seconds
+        )
         if facts["how"] == "kept":
-            return AcceptedClip(path, None, facts)
+            return AcceptedClip(path, None, dict(facts))
         file = into / f"{path.stem}-{facts['how']}.mp4"
-        os.replace(made, file)
-        return AcceptedClip(file, path, facts)
+        os.replace(converted, file)
+        return AcceptedClip(file, path, dict(facts))
     except TimeoutError as error:
-        raise BadClip("clip_too_large", "The clip takes too long to decode.") from error
-    except ChildDied as error:
-        if error.signal in (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL):
-            raise BadClip("clip_corrupt", "The clip breaks the decoder.") from error
-        if error.signal == signal.SIGXCPU:
-            raise BadClip("clip_too_large", "The clip takes too long to decode.") from error
-        raise Unavailable("clip_not_judged", "The clip could not be judged; it will be tried again.") from error
+        raise InvalidClip("clip_too_large", "The clip takes too long to decode.") from error
+    except SubprocessDied as error:
+        raise _explain_death(error) from error
     except ProviderError as error:
-        raise BadClip(error.code, error.message) from error
+        raise InvalidClip(error.code, error.message) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work_dir, ignore_errors=True)
+
+
+def _explain_death(error: SubprocessDied) -> InvalidClip | Unavailable:
+    if error.signal in (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL):
+        return InvalidClip("clip_corrupt", "The clip crashes the decoder.")
+    if error.signal == signal.SIGXCPU:
+        return InvalidClip("clip_too_large", "The clip takes too long to decode.")
+    return Unavailable("clip_not_judged", "The clip could not be checked; the check will be retried.")

@@ -1,4 +1,4 @@
-"""A manifest and its clips become one film."""
+"""Render a film from a manifest and its clips."""
 
 from __future__ import annotations
 
@@ -7,116 +7,130 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from av.video.frame import VideoFrame
 
-from providers.media import leash, picture
-from providers.media.conform import MAX_BYTES, Finding, final_video_conforms
-from providers.media.loudness import RATE, SILENT_LUFS, Sound
-from providers.media.overlay import drawable, layer
-from providers.media.sound import mastered, silence, sound_of
-from providers.media.timeline import Cut, timeline
-from providers.media.writer import CRF, TooManyBytes, write_mp4
+from providers.base import Json
+from providers.media import subprocess_worker
+from providers.media.audio import create_silence, decode_audio, master_audio
+from providers.media.conformance import MAX_FILM_BYTES, RuleResult, check_film
+from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples
+from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, write_mp4
+from providers.media.overlay import CaptionOverlay, draw_caption, strip_missing_glyphs
+from providers.media.timeline import ClipSpan, build_timeline
+from providers.media.video_frames import blend_frames, create_frame, draw_overlay, read_frames
 from providers.renders.manifest import Manifest
 
-COMMENT = "AI-generated content. Made with MyloWare."
-MAX_BIT_RATE = 24_000_000
-COARSEST_CRF = 42
-_SOFT_START = RATE // 100
+METADATA_COMMENT = "AI-generated content. Made with MyloWare."
+MAX_BITRATE = 24_000_000
+MAX_CRF = 42
+_MIN_FADE_SAMPLES = SAMPLE_RATE // 100
 
 
-def render(
+class RenderResult(TypedDict):
+    """The result of a render in a subprocess: each `RuleResult` as a dict, LUFS (None for silence), seconds."""
+
+    rule_results: list[dict[str, Any]]
+    lufs: float | None
+    seconds: float
+
+
+def render_film(
     manifest: Manifest, clips: Sequence[Path], target: Path, progress: Callable[[float], None] = lambda _: None
 ) -> float:
-    """Render the film to `target` (an MP4). `clips` are the manifest's files in order, `progress` hears 0..1.
+    """Render the film to `target` (an MP4) and return its loudness in LUFS.
 
-    The same manifest and files make the same bytes. Pictures are streamed: memory does not grow with length.
-    Returns the film's loudness in LUFS.
+    `clips` are the manifest's files in order; `progress` is called with 0..1. The same manifest and files give
+    the same bytes. Frames are streamed: memory does not grow with the length of the film.
 
-    Raises BadManifest, and BadClip where a clip cannot be decoded.
+    Raises InvalidManifest, and InvalidClip when a clip cannot be decoded.
     """
-    cuts = timeline(manifest)
-    sound, lufs = mastered(_mixed(manifest, cuts, clips), lufs=manifest.loudness_lufs)
-    total = cuts[-1].end
+    spans = build_timeline(manifest)
+    audio, lufs = master_audio(_mix_audio(manifest, spans, clips), lufs=manifest.loudness_lufs)
+    total = spans[-1].end_frame
 
-    def counted() -> Iterator[VideoFrame]:
-        for number, frame in enumerate(_composed(manifest, cuts, clips)):
+    def frames_with_progress() -> Iterator[VideoFrame]:
+        for number, frame in enumerate(_compose_frames(manifest, spans, clips)):
             yield frame
             progress((number + 1) / total)
 
-    most = int(min(MAX_BYTES * 0.95, MAX_BIT_RATE / 8 * manifest.seconds))
-    for crf in range(CRF, COARSEST_CRF + 1, 6):
-        # The next try is seen as coarser only where the picture is noise; no other film needs one.
-        with contextlib.suppress(TooManyBytes):
+    max_bytes = int(min(MAX_FILM_BYTES * 0.95, MAX_BITRATE / 8 * manifest.seconds))
+    for crf in range(DEFAULT_CRF, MAX_CRF + 1, 6):
+        # Only films of noise need a higher CRF, and only in noise is the lower quality visible.
+        with contextlib.suppress(FilmTooLarge):
             write_mp4(
                 target,
-                counted(),
-                sound,
+                frames_with_progress(),
+                audio,
                 width=manifest.width,
                 height=manifest.height,
                 fps=manifest.fps,
                 crf=crf,
-                max_bytes=most if crf < COARSEST_CRF else None,
-                comment=COMMENT,
+                max_bytes=max_bytes if crf < MAX_CRF else None,
+                comment=METADATA_COMMENT,
             )
             break
     return lufs
 
 
-def _mixed(manifest: Manifest, cuts: list[Cut], clips: Sequence[Path]) -> Sound:
-    """The clips' sounds, each fading into the next at even power."""
-    mix = silence(cuts[-1].end / manifest.fps)
-    for cut, clip in zip(cuts, clips, strict=True):
-        sound = sound_of(clip, cut.frames / manifest.fps)
-        _fade(sound, cut.fade_in / manifest.fps)
-        _fade(sound[:, ::-1], cut.fade_out / manifest.fps)
-        start = round(cut.first / manifest.fps * RATE)
-        room = mix[:, start : start + sound.shape[1]]
-        room += sound[:, : room.shape[1]]
+def _mix_audio(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path]) -> AudioSamples:
+    """Return the audio of all clips, with equal-power crossfades."""
+    mix = create_silence(spans[-1].end_frame / manifest.fps)
+    for span, clip in zip(spans, clips, strict=True):
+        audio = decode_audio(clip, span.frames / manifest.fps)
+        _fade_in(audio, span.fade_in_frames / manifest.fps)
+        _fade_in(audio[:, ::-1], span.fade_out_frames / manifest.fps)
+        start = round(span.first_frame / manifest.fps * SAMPLE_RATE)
+        section = mix[:, start : start + audio.shape[1]]
+        section += audio[:, : section.shape[1]]
     return mix
 
 
-def _fade(sound: Sound, seconds: float) -> None:
-    """Let the sound come up from nothing, in place; a hard cut still gets 10 ms against the click."""
-    samples = min(max(round(seconds * RATE), _SOFT_START), sound.shape[1])
-    sound[:, :samples] *= np.sin(np.linspace(0, math.pi / 2, samples, dtype=np.float32))
+def _fade_in(audio: AudioSamples, seconds: float) -> None:
+    """Fade the audio in from silence, in place; a hard cut gets 10 ms to avoid a click."""
+    samples = min(max(round(seconds * SAMPLE_RATE), _MIN_FADE_SAMPLES), audio.shape[1])
+    audio[:, :samples] *= np.sin(np.linspace(0, math.pi / 2, samples, dtype=np.float32))
 
 
-def _composed(manifest: Manifest, cuts: list[Cut], clips: Sequence[Path]) -> Iterator[VideoFrame]:
-    """The film's pictures, one by one; at most two clips are open at a time."""
-    texts = [layer(clip.overlay, manifest.width, manifest.height) for clip in manifest.clips]
-    running: dict[int, Iterator[VideoFrame]] = {}
-    for frame in range(cuts[-1].end):
-        seen = [number for number, cut in enumerate(cuts) if cut.first <= frame < cut.end]
-        running = {number: running.get(number) or _opened(manifest, cuts, clips, number) for number in seen}
-        canvas = picture.blank(manifest.width, manifest.height)
-        under, *over = [next(running[number]) for number in seen]
-        picture.blend(canvas, under, over[0] if over else None, cuts[seen[-1]].share(frame))
-        for number in seen:
-            text, opacity = texts[number], cuts[number].text_share(frame)
-            if text is not None and opacity > 0:
-                picture.write(canvas, text, opacity)
+def _compose_frames(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path]) -> Iterator[VideoFrame]:
+    """Yield the frames of the film; at most two clips are open at a time."""
+    captions = [draw_caption(clip.overlay, manifest.width, manifest.height) for clip in manifest.clips]
+    streams: dict[int, Iterator[VideoFrame]] = {}
+    for frame in range(spans[-1].end_frame):
+        visible = [number for number, span in enumerate(spans) if span.first_frame <= frame < span.end_frame]
+        streams = {number: streams.get(number) or _open_clip(manifest, spans, clips, number) for number in visible}
+        canvas = create_frame(manifest.width, manifest.height)
+        bottom, *top = [next(streams[number]) for number in visible]
+        blend_frames(canvas, bottom, top[0] if top else None, spans[visible[-1]].crossfade_weight(frame))
+        for number in visible:
+            _draw_caption_overlay(canvas, captions[number], spans[number].caption_opacity(frame))
         yield canvas
 
 
-def _opened(manifest: Manifest, cuts: list[Cut], clips: Sequence[Path], number: int) -> Iterator[VideoFrame]:
-    return picture.pictures(
+def _draw_caption_overlay(canvas: VideoFrame, caption: CaptionOverlay | None, opacity: float) -> None:
+    if caption is not None and opacity > 0:
+        draw_overlay(canvas, caption, opacity)
+
+
+def _open_clip(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path], number: int) -> Iterator[VideoFrame]:
+    return read_frames(
         clips[number],
-        frames=cuts[number].frames,
+        frames=spans[number].frames,
         fps=manifest.fps,
         width=manifest.width,
         height=manifest.height,
     )
 
 
-def _make(order: leash.Order, progress: leash.Progress) -> dict[str, Any]:
-    """The order of a child: render, then look at what came out."""
-    manifest = Manifest.model_validate(order["manifest"])
-    target = Path(order["target"])
-    lufs = render(manifest, [Path(clip) for clip in order["clips"]], target, lambda share: progress(share * 0.9))
-    findings = final_video_conforms(
+def _handle_request(request: Json, report_progress: subprocess_worker.ReportProgress) -> RenderResult:
+    """Render the film of a request and check the result."""
+    manifest = Manifest.model_validate(request["manifest"])
+    target = Path(request["target"])
+    clips = [Path(clip) for clip in request["clips"]]
+    lufs = render_film(manifest, clips, target, lambda share: report_progress(share * 0.9))
+    results = check_film(
         target,
         seconds=manifest.seconds,
         width=manifest.width,
@@ -124,15 +138,15 @@ def _make(order: leash.Order, progress: leash.Progress) -> dict[str, Any]:
         fps=manifest.fps,
         lufs=manifest.loudness_lufs,
     )
-    left_out = sorted({letter for clip in manifest.clips for letter in set(clip.overlay) - set(drawable(clip.overlay))})
-    if left_out:
-        findings.append(Finding("overlay", False, f"left out {''.join(left_out)}", "warning"))
+    text = "".join(clip.overlay for clip in manifest.clips)
+    if missing := sorted(set(text) - set(strip_missing_glyphs(text))):
+        results.append(RuleResult("overlay", False, f"left out {''.join(missing)}", "warning"))
     return {
-        "findings": [asdict(finding) for finding in findings],
-        "lufs": round(lufs, 2) if lufs > SILENT_LUFS else None,
-        "seconds": round(timeline(manifest)[-1].end / manifest.fps, 3),
+        "rule_results": [asdict(result) for result in results],
+        "lufs": round(lufs, 2) if lufs > SILENCE_LUFS else None,
+        "seconds": round(build_timeline(manifest)[-1].end_frame / manifest.fps, 3),
     }
 
 
 if __name__ == "__main__":
-    leash.work(_make)
+    subprocess_worker.serve_request(_handle_request)

@@ -1,4 +1,4 @@
-"""Which pictures of a film belong to which clip, counted in frames."""
+"""Compute the span of film frames that each clip of a manifest covers."""
 
 from __future__ import annotations
 
@@ -7,53 +7,55 @@ from dataclasses import dataclass
 from providers.base import ProviderError
 from providers.renders.manifest import Manifest
 
-MIN_SECONDS, MAX_SECONDS = 3, 180
+MIN_FILM_SECONDS, MAX_FILM_SECONDS = 3, 180
 
 
-class BadManifest(ProviderError):
-    """The manifest does not describe a film that can be made."""
+class InvalidManifest(ProviderError):
+    """The manifest does not describe a film that can be rendered."""
 
     def __init__(self, message: str) -> None:
         super().__init__("manifest_invalid", message)
 
 
 @dataclass(frozen=True)
-class Cut:
-    """The frames of the film one clip is seen in, from `first` up to and without `end`.
+class ClipSpan:
+    """The film frames that show one clip, from `first_frame` up to but not including `end_frame`.
 
-    In the first `fade_in` of them it comes out of the clip before, in the last `fade_out` it goes into the next.
+    It crossfades from the previous clip in the first `fade_in_frames`, and to the next clip in the last
+    `fade_out_frames`.
     """
 
-    first: int
-    end: int
-    fade_in: int
-    fade_out: int
+    first_frame: int
+    end_frame: int
+    fade_in_frames: int
+    fade_out_frames: int
 
     @property
     def frames(self) -> int:
-        """How many there are."""
-        return self.end - self.first
+        """Return the number of frames."""
+        return self.end_frame - self.first_frame
 
-    def share(self, frame: int) -> float:
-        """How much of the picture is this clip's rather than the one's before, 0..1, at a frame of the film."""
-        return min(1.0, (frame - self.first + 1) / (self.fade_in + 1))
+    def crossfade_weight(self, frame: int) -> float:
+        """Return the weight (0..1) of this clip over the previous one at a frame of the film."""
+        return min(1.0, (frame - self.first_frame + 1) / (self.fade_in_frames + 1))
 
-    def text_share(self, frame: int) -> float:
-        """How visible its text is, 0..1: one text has gone before the next comes."""
-        coming = (frame - self.first + 1) / (self.fade_in + 1)
-        going = (self.end - frame) / (self.fade_out + 1)
-        return max(0.0, min(1.0, 2 * coming - 1, 2 * going - 1))
+    def caption_opacity(self, frame: int) -> float:
+        """Return the opacity (0..1) of the clip's caption: it reaches 0 before the next caption appears."""
+        fade_in = (frame - self.first_frame + 1) / (self.fade_in_frames + 1)
+        fade_out = (self.end_frame - frame) / (self.fade_out_frames + 1)
+        return max(0.0, min(1.0, 2 * fade_in - 1, 2 * fade_out - 1))
 
 
-def timeline(manifest: Manifest) -> list[Cut]:
-    """The cut of each clip. Times are rounded as a whole, so that no error adds up.
+def build_timeline(manifest: Manifest) -> list[ClipSpan]:
+    """Return the span of each clip. Absolute times are rounded to frames, so rounding errors do not add up.
 
-    Raises BadManifest.
+    Raises InvalidManifest.
     """
-    if not MIN_SECONDS <= manifest.seconds <= MAX_SECONDS:
-        raise BadManifest(f"A film lasts {MIN_SECONDS} to {MAX_SECONDS} seconds, not {manifest.seconds:.1f}.")
+    if not MIN_FILM_SECONDS <= manifest.seconds <= MAX_FILM_SECONDS:
+        limits = f"{MIN_FILM_SECONDS} to {MAX_FILM_SECONDS} seconds"
+        raise InvalidManifest(f"A film must last {limits}, not {manifest.seconds:.1f}.")
     if manifest.width % 2 or manifest.height % 2:
-        raise BadManifest("A film's width and height are even numbers.")
+        raise InvalidManifest("The width and height of a film must be even.")
     starts: list[int] = []
     ends: list[int] = []
     start = 0.0
@@ -62,11 +64,11 @@ def timeline(manifest: Manifest) -> list[Cut]:
         ends.append(round((start + clip.seconds) * manifest.fps))
         start += clip.seconds - manifest.crossfade_seconds
     overlaps = [end - next_start for end, next_start in zip(ends, starts[1:], strict=False)]
-    cuts = [
-        Cut(first, end, fade_in, fade_out)
+    spans = [
+        ClipSpan(first, end, fade_in, fade_out)
         for first, end, fade_in, fade_out in zip(starts, ends, [0, *overlaps], [*overlaps, 0], strict=True)
     ]
-    for number, cut in enumerate(cuts, start=1):
-        if cut.frames < max(1, cut.fade_in + cut.fade_out):
-            raise BadManifest(f"Clip {number} is shorter than its crossfades.")
-    return cuts
+    for number, span in enumerate(spans, start=1):
+        if span.frames < max(1, span.fade_in_frames + span.fade_out_frames):
+            raise InvalidManifest(f"Clip {number} is shorter than its crossfades.")
+    return spans

@@ -1,12 +1,10 @@
-"""Films rendered on this machine, in a child process: nothing to install, nothing to pay."""
+"""Render films on this machine, in a subprocess: no service to install, no cost."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,117 +12,113 @@ from typing import Any
 from pydantic import ValidationError
 
 from providers.base import Failed, Files, Json, PollResult, Progress, ProviderError, Succeeded, Unavailable
-from providers.media.child import ChildDied, ask
-from providers.media.timeline import timeline
+from providers.media.subprocess_client import SubprocessDied, run_in_subprocess
+from providers.media.timeline import build_timeline
 from providers.orders import digest_of
 from providers.renders.manifest import Manifest
 
-_TELL_EVERY = 0.5  # seconds
+_PROGRESS_INTERVAL_SECONDS = 0.5
 
 
 class EmbeddedRenders:
-    """The renderer that is always there. The request is a manifest; the film is made when it is looked for."""
+    """The renderer that needs no service. The request is a manifest; the film is rendered when it is polled."""
 
     name = "embedded"
-    #: An order is nothing but its id, so it is found as soon as it is placed.
+    #: The id is computed from the request, so a lookup finds every order immediately.
     lookup_window = timedelta(seconds=1)
 
     def __init__(self, files: Files, *, limit_seconds: float | None = None) -> None:
-        """`files` are the kept clips. `limit_seconds` ends a render early; by default its length decides."""
+        """`files` are the stored clips. `limit_seconds` ends a render; the default depends on the film's length."""
         self._files = files
         self._limit_seconds = limit_seconds
 
     async def submit(self, request: Json, *, key: str) -> str:
-        """The id of this render: the same for the same manifest under the same key."""
+        """Return the id of this render: the same for the same manifest and key."""
         return f"rnd_{digest_of({'manifest': request, 'key': key})[:24]}"
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
-        """The id `submit` returns: a render needs no placing."""
+        """Return the id that `submit` returns: a render does not have to be submitted first."""
         return [await self.submit(request, key=key)]
 
     def lookup_url(self, request: Json, *, key: str) -> str:
-        """Nowhere: it is made on this machine, and never of unknown outcome."""
+        """Return a description instead of an address: the render runs here, and its outcome is never unknown."""
         return "this machine"
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
-        """Render the film into `into` and judge it.
+        """Render the film into the folder `into` and check it.
 
         The facts are seconds, width, height, fps, codec, lufs (None for silence), size_bytes, renderer, and
-        warnings: the rules it breaks without harm. Raises Unavailable when the render broke off.
+        warnings: the failed rules that do not reject the film. Raises Unavailable when the render was interrupted.
         """
         try:
             manifest = Manifest.model_validate(request)
-            timeline(manifest)
+            build_timeline(manifest)
             clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]
+            with tempfile.TemporaryDirectory(
+                prefix=".render-", dir=into.resolve(), ignore_cleanup_errors=True
+            ) as folder:
+                result = await self._render(manifest, clips, Path(folder), progress)
+                return _accept_film(manifest, result, Path(folder, "film.mp4"), into / f"{task_id}.mp4")
         except ValidationError as error:
-            return Failed("manifest_invalid", f"The manifest is wrong at {_places(error)}.")
+            return Failed("manifest_invalid", f"The manifest is invalid at {_format_locations(error)}.")
         except Unavailable:
             raise
-        except ProviderError as error:  # a manifest that makes no film, or a clip that is no longer kept
+        except ProviderError as error:  # an invalid timeline, or a clip that is corrupt or no longer stored
             return Failed(error.code, error.message)
-        work = Path(tempfile.mkdtemp(prefix=".render-", dir=into.resolve()))
-        try:
-            return await self._render(manifest, clips, work, into / f"{task_id}.mp4", progress)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
 
-    async def _render(
-        self, manifest: Manifest, clips: list[str], work: Path, film: Path, progress: Progress
-    ) -> Failed | Succeeded:
-        made = work / "film.mp4"
+    async def _render(self, manifest: Manifest, clips: list[str], work_dir: Path, progress: Progress) -> Json:
+        """Render `film.mp4` in the folder `work_dir` and return its `RenderResult`."""
         try:
-            told = await ask(
+            return await run_in_subprocess(
                 "providers.media.film",
-                {"manifest": manifest.model_dump(mode="json"), "clips": clips, "target": str(made)},
-                work=work,
+                {"manifest": manifest.model_dump(mode="json"), "clips": clips, "target": str(work_dir / "film.mp4")},
+                work_dir=work_dir,
                 limit_seconds=self._limit_seconds or 120 + 15 * manifest.seconds,
-                progress=_sparing(progress),
+                progress=_throttle(progress),
             )
         except TimeoutError as error:
-            raise Unavailable("render_timeout", "The render took too long; it will be tried again.") from error
-        except ChildDied as error:
-            raise Unavailable("render_crashed", "The render broke off; it will be tried again.") from error
-        except ProviderError as error:
-            return Failed(error.code, error.message)
-        broken = [finding for finding in told["findings"] if not finding["ok"]]
-        wrong = [_said(finding) for finding in broken if finding["severity"] == "error"]
-        if wrong:
-            return Failed("film_not_conformant", f"The film breaks the rules: {'; '.join(wrong)}.")
-        os.replace(made, film)
-        return Succeeded(film, facts=_facts(manifest, told, film, [_said(finding) for finding in broken]))
+            raise Unavailable("render_timeout", "The render took too long; it will be retried.") from error
+        except SubprocessDied as error:
+            raise Unavailable("render_crashed", "The render was interrupted; it will be retried.") from error
 
 
-def _facts(manifest: Manifest, told: dict[str, Any], film: Path, warnings: list[str]) -> dict[str, Any]:
-    return {
-        "seconds": told["seconds"],
+def _accept_film(manifest: Manifest, result: Json, rendered: Path, film: Path) -> Failed | Succeeded:
+    """Move the rendered file to `film` if it conforms."""
+    failed = [each for each in result["rule_results"] if not each["ok"]]
+    if errors := [_format_rule(each) for each in failed if each["severity"] == "error"]:
+        return Failed("film_not_conformant", f"The film fails the delivery rules: {'; '.join(errors)}.")
+    os.replace(rendered, film)
+    facts = {
+        "seconds": result["seconds"],
         "width": manifest.width,
         "height": manifest.height,
         "fps": manifest.fps,
         "codec": "h264",
-        "lufs": told["lufs"],
+        "lufs": result["lufs"],
         "size_bytes": film.stat().st_size,
         "renderer": EmbeddedRenders.name,
-        "warnings": warnings,
+        "warnings": [_format_rule(each) for each in failed],
     }
+    return Succeeded(film, facts=facts)
 
 
-def _said(finding: dict[str, Any]) -> str:
-    return f"{finding['rule']} ({finding['observed']})"
+def _format_rule(result: dict[str, Any]) -> str:
+    return f"{result['rule']} ({result['observed']})"
 
 
-def _places(error: ValidationError) -> str:
-    return ", ".join(".".join(map(str, fault["loc"])) or "the top" for fault in error.errors()[:5])
+def _format_locations(error: ValidationError) -> str:
+    return ", ".join(".".join(map(str, each["loc"])) or "the top level" for each in error.errors()[:5])
 
 
-def _sparing(progress: Progress) -> Callable[[float], Awaitable[None]]:
-    """Tell of progress at most twice a second, and never backwards."""
-    told_at, told = -_TELL_EVERY, 0.0
+def _throttle(progress: Progress) -> Progress:
+    """Report progress at most twice per second, and never a smaller value than before."""
+    reported_at, reported = -_PROGRESS_INTERVAL_SECONDS, 0.0
 
-    async def tell(share: float) -> None:
-        nonlocal told_at, told
+    async def report(share: float) -> None:
+        nonlocal reported_at, reported
         now = time.monotonic()
-        if share > told and now - told_at >= _TELL_EVERY:
-            told_at, told = now, min(share, 1.0)
-            await progress(told)
+        if share > reported and now - reported_at >= _PROGRESS_INTERVAL_SECONDS:
+            reported_at, reported = now, min(share, 1.0)
+            await progress(reported)
 
-    return tell
+    return report

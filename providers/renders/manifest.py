@@ -1,4 +1,4 @@
-"""What a render is made from: data only, the same for every renderer."""
+"""The render manifest: the data that describes a film, the same for every renderer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ManifestClip(BaseModel):
-    """One clip of the film: a kept file, how many seconds of it, and the text laid over it."""
+    """One clip of the film: the digest of a stored file, its length in the film, and its caption."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,12 +27,12 @@ class Manifest(BaseModel):
     crossfade_seconds: float = Field(0.5, ge=0, le=5)
     loudness_lufs: float = Field(-14.0, ge=-40, le=0)
     clips: list[ManifestClip] = Field(min_length=1, max_length=24)
-    #: The look and its own words, for a renderer that has looks; the embedded one has none and leaves them out.
+    #: The composition and its texts, for renderers with compositions; the embedded renderer ignores them.
     composition: str = Field("shorts", pattern="^[a-z0-9_-]{1,64}$")
     title: str = Field("", max_length=120)
     props: dict[str, str] = Field(default_factory=dict, max_length=16)
 
     @property
     def seconds(self) -> float:
-        """The film's length in seconds."""
+        """Return the film's length in seconds."""
         return sum(clip.seconds for clip in self.clips) - self.crossfade_seconds * (len(self.clips) - 1)

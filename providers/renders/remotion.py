@@ -35,16 +35,16 @@ from providers.base import (
     Unavailable,
 )
 from providers.http import ApiClient, ApiResponse
-from providers.media import leash
-from providers.media.child import ChildDied, ask
-from providers.media.conform import MAX_BYTES, Finding, final_video_conforms
-from providers.media.film import COMMENT
-from providers.media.loudness import RATE, SILENT_LUFS
-from providers.media.overlay import drawable
-from providers.media.probe import open_mp4, picture_stream
-from providers.media.sound import AAC_FRAME, BITRATE, mastered, sound_of
-from providers.media.timeline import timeline
-from providers.media.writer import MP4_OPTIONS
+from providers.media import subprocess_worker
+from providers.media.audio import AAC_BITRATE, AAC_FRAME_SAMPLES, decode_audio, master_audio
+from providers.media.conformance import MAX_FILM_BYTES, RuleResult, check_film
+from providers.media.film import METADATA_COMMENT
+from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS
+from providers.media.mp4_writer import MP4_OPTIONS
+from providers.media.overlay import strip_missing_glyphs
+from providers.media.probe import open_mp4, select_video_stream
+from providers.media.subprocess_client import SubprocessDied, run_in_subprocess
+from providers.media.timeline import build_timeline
 from providers.orders import digest_of
 from providers.renders.manifest import Manifest
 
@@ -126,7 +126,7 @@ class RemotionRenders:
     async def _place(self, render_id: str, request: Json) -> None:
         try:
             manifest = Manifest.model_validate(request)
-            timeline(manifest)
+            build_timeline(manifest)
         except ValidationError as error:
             places = ", ".join(".".join(map(str, fault["loc"])) or "the top" for fault in error.errors()[:5])
             raise Refused("manifest_invalid", f"The manifest is wrong at {places}.") from error
@@ -160,7 +160,7 @@ class RemotionRenders:
                 f"/renders/{task_id}/file",
                 {},
                 to=rendered,
-                limit=MAX_BYTES,
+                limit=MAX_FILM_BYTES,
                 seconds=DOWNLOAD_SECONDS,
                 idle_seconds=IDLE_SECONDS,
             )
@@ -179,18 +179,18 @@ class RemotionRenders:
     async def _finished(self, manifest: Manifest, work: Path, film: Path, progress: Progress) -> Failed | Succeeded:
         made = work / "film.mp4"
         try:
-            told = await ask(
+            told = await run_in_subprocess(
                 "providers.renders.remotion",
                 {
                     "manifest": manifest.model_dump(mode="json"),
                     "rendered": str(work / "rendered.mp4"),
                     "target": str(made),
                 },
-                work=work,
+                work_dir=work,
                 limit_seconds=self._limit_seconds or 60 + 5 * manifest.seconds,
                 progress=progress,
             )
-        except (TimeoutError, ChildDied) as error:
+        except (TimeoutError, SubprocessDied) as error:
             raise Unavailable("finish_broke_off", "The film could not be finished; it will be tried again.") from error
         broken = [finding for finding in told["findings"] if not finding["ok"]]
         wrong = [_said(finding) for finding in broken if finding["severity"] == "error"]
@@ -231,8 +231,11 @@ def _order(render_id: str, manifest: Manifest) -> dict[str, Any]:
         "render_id": render_id,
         "run_id": parts[1] if len(parts) == 3 else None,
         "composition": manifest.composition,
-        "props": {name: drawable(text) for name, text in props.items()},
-        "manifest": {**plain, "clips": [{**clip, "overlay": drawable(clip["overlay"])} for clip in plain["clips"]]},
+        "props": {name: strip_missing_glyphs(text) for name, text in props.items()},
+        "manifest": {
+            **plain,
+            "clips": [{**clip, "overlay": strip_missing_glyphs(clip["overlay"])} for clip in plain["clips"]],
+        },
     }
 
 
@@ -249,15 +252,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _finish(order: leash.Order, progress: leash.Progress) -> dict[str, Any]:
+def _finish(order: Json, progress: subprocess_worker.ReportProgress) -> dict[str, Any]:
     """The order of a child: master the sound, write the film as ours are written, and look at it."""
     manifest = Manifest.model_validate(order["manifest"])
     rendered, target = Path(order["rendered"]), Path(order["target"])
-    seconds = timeline(manifest)[-1].end / manifest.fps
-    sound, lufs = mastered(sound_of(rendered, seconds), lufs=manifest.loudness_lufs)
+    seconds = build_timeline(manifest)[-1].end_frame / manifest.fps
+    sound, lufs = master_audio(decode_audio(rendered, seconds), lufs=manifest.loudness_lufs)
     _write(rendered, sound, target)
     progress(0.5)
-    findings = final_video_conforms(
+    findings = check_film(
         target,
         seconds=manifest.seconds,
         width=manifest.width,
@@ -266,11 +269,11 @@ def _finish(order: leash.Order, progress: leash.Progress) -> dict[str, Any]:
         lufs=manifest.loudness_lufs,
     )
     texts = [manifest.title, *manifest.props.values(), *(clip.overlay for clip in manifest.clips)]
-    if left_out := sorted({letter for text in texts for letter in set(text) - set(drawable(text))}):
-        findings.append(Finding("overlay", False, f"left out {''.join(left_out)}", "warning"))
+    if left_out := sorted({letter for text in texts for letter in set(text) - set(strip_missing_glyphs(text))}):
+        findings.append(RuleResult("overlay", False, f"left out {''.join(left_out)}", "warning"))
     return {
         "findings": [asdict(finding) for finding in findings],
-        "lufs": round(lufs, 2) if lufs > SILENT_LUFS else None,
+        "lufs": round(lufs, 2) if lufs > SILENCE_LUFS else None,
         "seconds": round(seconds, 3),
     }
 
@@ -278,10 +281,10 @@ def _finish(order: leash.Order, progress: leash.Progress) -> dict[str, Any]:
 def _write(rendered: Path, sound: list[bytes], target: Path) -> None:
     """The rendered pictures as they are, with this sound."""
     with open_mp4(rendered) as source, av.open(str(target), "w", format="mp4", options=MP4_OPTIONS) as container:
-        container.metadata["comment"] = COMMENT
-        pictures = picture_stream(source)
+        container.metadata["comment"] = METADATA_COMMENT
+        pictures = select_video_stream(source)
         video = container.add_stream_from_template(pictures)
-        audio = container.add_stream("aac", RATE, options={"b": str(BITRATE)})
+        audio = container.add_stream("aac", SAMPLE_RATE, options={"b": str(AAC_BITRATE)})
         audio.codec_context.layout = "stereo"
         audio.codec_context.format = "fltp"
         container.start_encoding()
@@ -299,12 +302,12 @@ def _of(stream: Stream, packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]
 def _packets(sound: list[bytes]) -> Iterator[Packet[Any]]:
     for number, coded in enumerate(sound):
         packet = Packet(coded)
-        packet.time_base = Fraction(1, RATE)
-        packet.pts = packet.dts = number * AAC_FRAME
-        packet.duration = AAC_FRAME
+        packet.time_base = Fraction(1, SAMPLE_RATE)
+        packet.pts = packet.dts = number * AAC_FRAME_SAMPLES
+        packet.duration = AAC_FRAME_SAMPLES
         packet.is_keyframe = True
         yield packet
 
 
 if __name__ == "__main__":
-    leash.work(_finish)
+    subprocess_worker.serve_request(_finish)

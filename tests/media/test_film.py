@@ -1,4 +1,4 @@
-"""Clips become one film."""
+"""A film is rendered from clips and checked against the delivery rules."""
 
 from __future__ import annotations
 
@@ -8,136 +8,139 @@ import av
 import numpy as np
 import pytest
 
-from providers.media import film, picture
-from providers.media.conform import errors, final_video_conforms
-from providers.media.overlay import layer
-from providers.media.timeline import BadManifest, timeline
+from providers.media import film
+from providers.media.conformance import check_film, failed_errors
+from providers.media.overlay import draw_caption
+from providers.media.timeline import InvalidManifest, build_timeline
+from providers.media.video_frames import view_planes
 from providers.renders.manifest import Manifest, ManifestClip
 
 SIZE = {"width": 360, "height": 640}
 
 
-def manifest(*seconds: float, overlay: str = "", **wanted) -> Manifest:
+def build_manifest(*seconds: float, overlay: str = "", **properties) -> Manifest:
     clips = [ManifestClip(digest="0" * 64, seconds=length, overlay=overlay) for length in seconds]
-    return Manifest(**{**SIZE, **wanted}, clips=clips)
+    return Manifest(**{**SIZE, **properties}, clips=clips)
 
 
-def lumas(path):
-    """The luma of every picture."""
+def read_luma(path):
+    """Return the luma plane of every frame."""
     with av.open(str(path)) as container:
-        return [picture.planes(frame)[0].copy() for frame in container.decode(video=0)]
+        return [view_planes(frame)[0].copy() for frame in container.decode(video=0)]
 
 
-def test_a_film_conforms_and_is_as_long_as_its_manifest(clip, tmp_path):
-    """Three clips, two crossfades: every rule is kept, warnings too, and it tells that it is AI-generated."""
-    asked = manifest(1.5, 1.5, 1.5, overlay="Read me")
+def test_a_film_conforms_and_has_the_length_of_its_manifest(clip, tmp_path):
+    """Three clips with two crossfades pass every rule, and the metadata declares the film AI-generated."""
+    manifest = build_manifest(1.5, 1.5, 1.5, overlay="Read me")
     clips = [clip(luma=luma, seconds=1.5) for luma in (60, 120, 170)]
 
-    film.render(asked, clips, tmp_path / "film.mp4")
+    film.render_film(manifest, clips, tmp_path / "film.mp4")
 
-    findings = final_video_conforms(tmp_path / "film.mp4", seconds=3.5, **SIZE)
-    assert [finding for finding in findings if not finding.ok and finding.rule != "bitrate"] == []
-    assert len(lumas(tmp_path / "film.mp4")) == 105
+    results = check_film(tmp_path / "film.mp4", seconds=3.5, **SIZE)
+    assert [result for result in results if not result.ok and result.rule != "bitrate"] == []
+    assert len(read_luma(tmp_path / "film.mp4")) == 105
     with av.open(str(tmp_path / "film.mp4")) as container:
         assert "AI-generated" in container.metadata["comment"]
 
 
-@pytest.mark.parametrize("volume", [0.003, 1.0], ids=["very quiet", "very loud"])
-def test_a_film_is_as_loud_as_wanted(volume, clip, tmp_path):
-    """-14 LUFS within one and no peak above -1 dBTP, whatever the clips bring."""
-    film.render(manifest(3), [clip(seconds=3.0, volume=volume)], tmp_path / "film.mp4")
+@pytest.mark.parametrize("amplitude", [0.003, 1.0], ids=["very quiet", "very loud"])
+def test_a_film_has_the_target_loudness(amplitude, clip, tmp_path):
+    """The film has -14 LUFS within 1 LU and no peak above -1 dBTP, independent of the clips' loudness."""
+    film.render_film(build_manifest(3), [clip(seconds=3.0, amplitude=amplitude)], tmp_path / "film.mp4")
 
-    heard = {finding.rule: finding for finding in final_video_conforms(tmp_path / "film.mp4", seconds=3, **SIZE)}
-    assert (heard["loudness"].ok, heard["true_peak"].ok) == (True, True), heard
-    assert heard["loudness"].observed != "silent"
+    results = {result.rule: result for result in check_film(tmp_path / "film.mp4", seconds=3, **SIZE)}
+    assert (results["loudness"].ok, results["true_peak"].ok) == (True, True), results
+    assert results["loudness"].observed != "silent"
 
 
 def test_a_silent_film_is_allowed(clip, tmp_path):
-    """Clips without sound make a film with a silent one."""
-    film.render(manifest(3), [clip(seconds=3.0, layout=None)], tmp_path / "film.mp4")
+    """Clips without audio result in a film with silent audio."""
+    film.render_film(build_manifest(3), [clip(seconds=3.0, channel_layout=None)], tmp_path / "film.mp4")
 
-    findings = final_video_conforms(tmp_path / "film.mp4", seconds=3, **SIZE)
-    assert errors(findings) == []
-    assert "silent" in [finding.observed for finding in findings]
-
-
-@pytest.mark.parametrize("has", [2.8, 3.4], ids=["shorter", "longer"])
-def test_a_clip_of_another_length_does_not_change_the_film(has, clip, tmp_path):
-    """A short clip holds its last picture, a long one is cut."""
-    film.render(manifest(3), [clip(seconds=has)], tmp_path / "film.mp4")
-
-    pictures = lumas(tmp_path / "film.mp4")
-    assert len(pictures) == 90
-    still = np.abs(pictures[-1].astype(int) - pictures[-3]).mean() < 0.5
-    assert still == (has < 3)
+    results = check_film(tmp_path / "film.mp4", seconds=3, **SIZE)
+    assert failed_errors(results) == []
+    assert "silent" in [result.observed for result in results]
 
 
-def test_a_crossfade_goes_from_one_picture_to_the_next(clip, tmp_path):
-    """In the middle both are seen by half; the way is even and never back."""
-    flat = {"moving": False, "seconds": 2.0}
-    film.render(manifest(2, 2), [clip(luma=50, **flat), clip(luma=200, **flat)], tmp_path / "film.mp4")
+@pytest.mark.parametrize("seconds", [2.8, 3.4], ids=["shorter", "longer"])
+def test_a_clip_of_another_length_does_not_change_the_films_length(seconds, clip, tmp_path):
+    """The last frame of a short clip is repeated; a long clip is cut."""
+    film.render_film(build_manifest(3), [clip(seconds=seconds)], tmp_path / "film.mp4")
 
-    means = [luma.mean() for luma in lumas(tmp_path / "film.mp4")]
+    frames = read_luma(tmp_path / "film.mp4")
+    assert len(frames) == 90
+    is_frozen = np.abs(frames[-1].astype(int) - frames[-3]).mean() < 0.5
+    assert is_frozen == (seconds < 3)
+
+
+def test_a_crossfade_blends_one_clip_into_the_next(clip, tmp_path):
+    """The blend is monotonic, with half of each clip in the middle."""
+    flat = {"is_moving": False, "seconds": 2.0}
+    film.render_film(build_manifest(2, 2), [clip(luma=50, **flat), clip(luma=200, **flat)], tmp_path / "film.mp4")
+
+    means = [luma.mean() for luma in read_luma(tmp_path / "film.mp4")]
     assert means[:44] == pytest.approx([50] * 44, abs=2)
     assert means[52] == pytest.approx(125, abs=6)
     assert means[61:] == pytest.approx([200] * 44, abs=2)
     assert np.all(np.diff(means[44:61]) > 0)
 
 
-def test_sounds_cross_at_even_power(clip):
-    """One sound goes as the other comes, and between them nothing is lost."""
-    asked = manifest(2, 2, crossfade_seconds=1.0)
-    clips = [clip(seconds=2.0), clip(seconds=2.0, layout=None)]
+def test_audio_crossfades_have_equal_power(clip):
+    """The power of both clips' audio adds up to a constant during a crossfade."""
+    manifest = build_manifest(2, 2, crossfade_seconds=1.0)
+    clips = [clip(seconds=2.0), clip(seconds=2.0, channel_layout=None)]
 
-    mix = film._mixed(asked, timeline(asked), clips)
+    mix = film._mix_audio(manifest, build_timeline(manifest), clips)
 
-    power = [float(np.sqrt((mix[:, at - 800 : at + 800] ** 2).mean())) for at in (40_000, 72_000, 110_000)]
-    assert power == pytest.approx([0.0707, 0.05, 0.0], abs=0.003)
-
-
-def test_text_is_seen_on_its_clip_and_gone_in_the_middle_of_a_crossfade(clip, tmp_path):
-    """No two texts are seen at once, and each is fully there between the crossfades."""
-    flat = clip(luma=100, moving=False, seconds=2.0)
-    film.render(manifest(2, 2, overlay="Read me"), [flat, flat], tmp_path / "film.mp4")
-
-    text = layer("Read me", **SIZE)
-    pictures = [luma[text.top : text.bottom, text.left : text.right] for luma in lumas(tmp_path / "film.mp4")]
-    seen = [bool((part > 200).any()) for part in pictures]
-    assert (seen[0], seen[30], seen[52], seen[80], seen[104]) == (True, True, False, True, True)
+    rms = [float(np.sqrt((mix[:, at - 800 : at + 800] ** 2).mean())) for at in (40_000, 72_000, 110_000)]
+    assert rms == pytest.approx([0.0707, 0.05, 0.0], abs=0.003)
 
 
-def test_the_same_manifest_makes_the_same_bytes(clip, tmp_path):
-    """A film rendered again is the film that was approved."""
-    asked = manifest(1.75, 1.75, overlay="Again")
+def test_a_caption_is_visible_on_its_clip_and_hidden_in_the_middle_of_a_crossfade(clip, tmp_path):
+    """Two captions are never visible at once, and each is fully visible between the crossfades."""
+    flat = clip(luma=100, is_moving=False, seconds=2.0)
+    film.render_film(build_manifest(2, 2, overlay="Read me"), [flat, flat], tmp_path / "film.mp4")
+
+    caption = draw_caption("Read me", **SIZE)
+    areas = [
+        luma[caption.top : caption.bottom, caption.left : caption.right] for luma in read_luma(tmp_path / "film.mp4")
+    ]
+    visible = [bool((area > 200).any()) for area in areas]
+    assert (visible[0], visible[30], visible[52], visible[80], visible[104]) == (True, True, False, True, True)
+
+
+def test_rendering_is_deterministic(clip, tmp_path):
+    """The same manifest and clips give the same bytes, so a film rendered again is the approved film."""
+    manifest = build_manifest(1.75, 1.75, overlay="Again")
     for name in ("one", "two"):
-        film.render(asked, [clip(seconds=2.0), clip(seconds=2.0, luma=60)], tmp_path / name)
+        film.render_film(manifest, [clip(seconds=2.0), clip(seconds=2.0, luma=60)], tmp_path / name)
 
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_rounding_does_not_add_up():
-    """Twelve clips of an odd length still end on the frame the manifest means."""
-    asked = manifest(*[1.516] * 12)
+def test_rounding_errors_do_not_add_up():
+    """Twelve clips of a fractional length end on the frame of the manifest's length."""
+    manifest = build_manifest(*[1.516] * 12)
 
-    cuts = timeline(asked)
+    spans = build_timeline(manifest)
 
-    assert abs(cuts[-1].end - asked.seconds * asked.fps) <= 0.5
-    assert all(left.end - right.first == left.fade_out for left, right in pairwise(cuts))
+    assert abs(spans[-1].end_frame - manifest.seconds * manifest.fps) <= 0.5
+    assert all(left.end_frame - right.first_frame == left.fade_out_frames for left, right in pairwise(spans))
 
 
 @pytest.mark.parametrize(
-    "asked",
-    [manifest(1.0), manifest(60, 60, 60, 60), manifest(2, 0.8, 2), manifest(4, width=361)],
+    "manifest",
+    [build_manifest(1.0), build_manifest(60, 60, 60, 60), build_manifest(2, 0.8, 2), build_manifest(4, width=361)],
     ids=["too short", "too long", "a clip shorter than its crossfades", "an odd width"],
 )
-def test_a_manifest_that_makes_no_film_is_refused(asked):
-    """It is said before anything is rendered."""
-    with pytest.raises(BadManifest):
-        timeline(asked)
+def test_an_invalid_manifest_is_rejected(manifest):
+    """It is rejected before rendering."""
+    with pytest.raises(InvalidManifest):
+        build_timeline(manifest)
 
 
 @pytest.mark.parametrize(
-    ("rule", "wanted"),
+    ("rule", "expected"),
     [
         ("frame_size", {"width": 1080, "height": 1920}),
         ("length_as_asked", {"seconds": 2.5}),
@@ -145,28 +148,28 @@ def test_a_manifest_that_makes_no_film_is_refused(asked):
         ("loudness", {"lufs": -20.0}),
     ],
 )
-def test_a_film_that_is_not_as_meant_does_not_conform(rule, wanted, clip, tmp_path):
-    """Each deviation is an error under its own name."""
-    film.render(manifest(3), [clip(seconds=3.0)], tmp_path / "film.mp4")
+def test_a_film_that_differs_from_the_expectation_does_not_conform(rule, expected, clip, tmp_path):
+    """Each deviation is an error of a specific rule."""
+    film.render_film(build_manifest(3), [clip(seconds=3.0)], tmp_path / "film.mp4")
 
-    findings = final_video_conforms(tmp_path / "film.mp4", **{"seconds": 3, **SIZE, **wanted})
+    results = check_film(tmp_path / "film.mp4", **{"seconds": 3, **SIZE, **expected})
 
-    assert rule in {finding.rule for finding in errors(findings)}
+    assert rule in {result.rule for result in failed_errors(results)}
 
 
-def test_a_file_that_is_no_film_does_not_conform(tmp_path):
-    """Rubbish is a finding, not an exception."""
+def test_an_unreadable_file_does_not_conform(tmp_path):
+    """An unreadable file is a failed rule, not an exception."""
     (tmp_path / "film.mp4").write_bytes(b"<html>")
 
-    assert [finding.rule for finding in errors(final_video_conforms(tmp_path / "film.mp4", seconds=3))] == ["readable"]
+    assert [result.rule for result in failed_errors(check_film(tmp_path / "film.mp4", seconds=3))] == ["readable"]
 
 
-def test_a_film_of_noise_is_not_too_large_for_the_platforms(clip, tmp_path, monkeypatch):
-    """What would have too many bytes is coded more coarsely, and is whole nevertheless."""
-    monkeypatch.setattr(film, "MAX_BIT_RATE", 500_000)
+def test_a_film_that_would_be_too_large_is_encoded_with_a_higher_crf(clip, tmp_path, monkeypatch):
+    """The size limit is kept, and the film is complete."""
+    monkeypatch.setattr(film, "MAX_BITRATE", 500_000)
 
-    film.render(manifest(3), [clip(seconds=3.0)], tmp_path / "film.mp4")
+    film.render_film(build_manifest(3), [clip(seconds=3.0)], tmp_path / "film.mp4")
 
-    findings = final_video_conforms(tmp_path / "film.mp4", seconds=3, **SIZE)
-    assert errors(findings) == []
+    results = check_film(tmp_path / "film.mp4", seconds=3, **SIZE)
+    assert failed_errors(results) == []
     assert (tmp_path / "film.mp4").stat().st_size < (500_000 + 192_000) / 8 * 3 * 1.2

@@ -19,8 +19,8 @@ import pytest
 from render_service import ignore_progress, render_request
 
 from providers.base import Succeeded
-from providers.media.conform import errors, final_video_conforms
-from providers.media.overlay import BOTTOM, SIDE, TOP
+from providers.media.conformance import check_film, failed_errors
+from providers.media.overlay import SAFE_BOTTOM_PX, SAFE_SIDE_PX, SAFE_TOP_PX
 from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
 from providers.webhooks import parse_secret, read_render_event, verify_signature
@@ -75,9 +75,9 @@ async def film(request, films, start_service, two_clips, client, tmp_path_factor
 async def test_a_rendered_film_conforms_to_the_rules(film):
     """Size, codecs, length and loudness are those of an embedded film; the facts name the renderer."""
     assert isinstance(film, Succeeded)
-    findings = final_video_conforms(film.file, seconds=3.5)
+    findings = check_film(film.file, seconds=3.5)
 
-    assert errors(findings) == []
+    assert failed_errors(findings) == []
     assert {finding.rule for finding in findings if not finding.ok} <= {"bitrate"}
     assert abs(film.facts["seconds"] - 3.5) <= 0.1
     assert abs(film.facts["lufs"] + 14) <= 1
@@ -93,10 +93,10 @@ async def test_text_is_inside_the_safe_zone_and_large_enough(film):
     outline = np.argwhere(picture < 25)
 
     assert rows.size
-    assert TOP <= rows[0] <= rows[-1] < 1920 - BOTTOM
-    assert SIDE <= columns[0] <= columns[-1] < 1080 - SIDE
-    assert TOP <= outline[:, 0].min() <= outline[:, 0].max() < 1920 - BOTTOM
-    assert SIDE <= outline[:, 1].min() <= outline[:, 1].max() < 1080 - SIDE
+    assert SAFE_TOP_PX <= rows[0] <= rows[-1] < 1920 - SAFE_BOTTOM_PX
+    assert SAFE_SIDE_PX <= columns[0] <= columns[-1] < 1080 - SAFE_SIDE_PX
+    assert SAFE_TOP_PX <= outline[:, 0].min() <= outline[:, 0].max() < 1920 - SAFE_BOTTOM_PX
+    assert SAFE_SIDE_PX <= outline[:, 1].min() <= outline[:, 1].max() < 1080 - SAFE_SIDE_PX
     # Two lines of letters between 44 and 76 pixels.
     assert 44 * 1.5 <= rows[-1] - rows[0] <= 76 * 2.5
     assert abs((columns[0] + columns[-1]) / 2 - 540) <= 12
@@ -108,7 +108,7 @@ async def test_clips_dissolve_into_each_other(film):
 
     assert min(before, after) < middle < max(before, after)
     (picture,) = read_lumas(film.file, 52)
-    assert picture[TOP : 1920 - BOTTOM].max() < 190
+    assert picture[SAFE_TOP_PX : 1920 - SAFE_BOTTOM_PX].max() < 190
 
 
 @pytest.fixture(params=["isolated", "not isolated"])

@@ -1,0 +1,142 @@
+"""Decode a clip's audio to samples, encode samples as AAC, and master audio to a loudness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.codec.context import CodecContext
+from av.container.input import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+
+from providers.media.errors import InvalidClip
+from providers.media.loudness import (
+    SAMPLE_RATE,
+    SILENCE_LUFS,
+    AudioSamples,
+    measure_loudness,
+    measure_true_peak,
+    normalise_loudness,
+)
+from providers.media.probe import open_mp4, select_video_stream, start_seconds
+
+#: Samples in an AAC packet; also the encoder delay: how many it puts before the first sample of its input.
+AAC_FRAME_SAMPLES = 1024
+AAC_BITRATE = 192_000
+
+_LOUDNESS_TOLERANCE_LU = 0.3  # not audible
+
+
+def create_silence(seconds: float) -> AudioSamples:
+    """Return this many seconds of silent audio."""
+    return np.zeros((2, round(seconds * SAMPLE_RATE)), np.float32)
+
+
+def decode_audio(path: Path, seconds: float) -> AudioSamples:
+    """Return the clip's audio for `seconds` from its first video frame on; silence if it has no audio.
+
+    Raises InvalidClip `clip_corrupt` when the audio cannot be decoded.
+    """
+    audio = create_silence(seconds)
+    try:
+        with open_mp4(path) as container:
+            if container.streams.audio:
+                _decode_into(audio, container)
+    except (FFmpegError, ValueError) as error:
+        raise InvalidClip("clip_corrupt", "The clip's audio cannot be decoded.") from error
+    return audio
+
+
+def _decode_into(audio: AudioSamples, container: InputContainer) -> None:
+    video_start = start_seconds(select_video_stream(container))
+    resampler = AudioResampler("fltp", "stereo", SAMPLE_RATE)
+    position: int | None = None
+    for frame in container.decode(container.streams.audio[0]):
+        if position is None:
+            position = round((float(frame.time or 0.0) - video_start) * SAMPLE_RATE)
+        for part in resampler.resample(frame):
+            position = _copy_samples(audio, part, position)
+        if position >= audio.shape[1]:
+            break
+    if position is None:
+        return
+    for part in resampler.resample(None):
+        position = _copy_samples(audio, part, position)
+
+
+def _copy_samples(target: AudioSamples, part: AudioFrame, position: int) -> int:
+    """Copy the part to its position, clipped to the target, and return the position after it."""
+    samples = part.to_ndarray().astype(np.float32)
+    skip = max(0, -position)
+    section = target[:, position + skip : position + samples.shape[1]]
+    section[...] = samples[:, skip : skip + section.shape[1]]
+    return position + part.samples
+
+
+def encode_aac(audio: AudioSamples, bitrate: int = AAC_BITRATE) -> list[bytes]:
+    """Return the audio as AAC-LC packets of 1024 samples, in sync with the input, at `bitrate` bits per second.
+
+    The encoder emits one priming packet. It replaces the first 21 ms of the audio, so that no edit list is
+    needed to keep audio and video in sync.
+    """
+    encoder = _create_aac_codec("w")
+    encoder.bit_rate = bitrate
+    samples = np.ascontiguousarray(audio[:, AAC_FRAME_SAMPLES:])
+    frame = AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+    frame.sample_rate = SAMPLE_RATE
+    frame.pts = 0
+    fifo = AudioFifo()
+    fifo.write(frame)
+    packets: list[bytes] = []
+    for part in fifo.read_many(AAC_FRAME_SAMPLES, partial=True):
+        packets += [bytes(packet) for packet in encoder.encode(part)]
+    return packets + [bytes(packet) for packet in encoder.encode(None)]
+
+
+def decode_aac(packets: list[bytes]) -> AudioSamples:
+    """Return the samples that a player decodes from the packets of `encode_aac`."""
+    decoder = _create_aac_codec("r")
+    decoder.extradata = b"\x11\x90"  # AAC-LC, 48 kHz, stereo
+    parts = [
+        frame.to_ndarray().astype(np.float32)
+        for packet in [*map(Packet, packets), None]
+        for frame in decoder.decode(packet)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _create_aac_codec(mode: str) -> AudioCodecContext:
+    codec = CodecContext.create("aac", mode)  # type: ignore[call-overload]
+    assert isinstance(codec, AudioCodecContext)  # noqa: S101 - narrows the type
+    codec.sample_rate = SAMPLE_RATE
+    codec.layout = "stereo"
+    codec.format = "fltp"
+    return codec
+
+
+def master_audio(audio: AudioSamples, *, lufs: float, ceiling_dbtp: float = -1.0) -> tuple[list[bytes], float]:
+    """Return the audio at this loudness as AAC packets, true peak at most `ceiling_dbtp`, and the LUFS reached.
+
+    Encoding shifts the peaks and drops the highest frequencies, so the packets are decoded, measured and encoded
+    again with corrected settings if necessary. A loudness that is impossible below the ceiling is not reached.
+    """
+    target_lufs, headroom_db, bitrate = lufs, 0.3, AAC_BITRATE
+    for _ in range(5):
+        normalised = normalise_loudness(audio, lufs=target_lufs, ceiling_dbtp=ceiling_dbtp - headroom_db)
+        packets = encode_aac(normalised, bitrate)
+        decoded = decode_aac(packets)
+        reached, excess_db = measure_loudness(decoded), measure_true_peak(decoded) - ceiling_dbtp
+        is_near = abs(reached - lufs) < _LOUDNESS_TOLERANCE_LU
+        if reached <= SILENCE_LUFS or (excess_db <= 0 and is_near):
+            break
+        target_lufs += 0 if is_near else lufs - reached
+        if excess_db > 0:
+            headroom_db += excess_db + 0.1
+            # The encoder occasionally creates a peak several decibels above its input; it does not at another bitrate.
+            bitrate += 32_000
+    return packets, reached

@@ -1,0 +1,117 @@
+"""Write MP4 files with H.264 High and AAC: faststart, and deterministic output."""
+
+from __future__ import annotations
+
+import heapq
+import platform
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container.output import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from providers.media.audio import AAC_BITRATE, AAC_FRAME_SAMPLES
+from providers.media.loudness import SAMPLE_RATE
+
+# Instagram and YouTube recommend no edit list. Negative offsets keep the first frame at 0 without one.
+MP4_OPTIONS = {"movflags": "+faststart+negative_cts_offsets", "use_editlist": "0"}
+# Settings for encoder output that does not depend on the machine and its load: a fixed number of threads; frame
+# threads, not slice threads; no maximum bitrate; and no AVX-512, with which the choice of frame types depends on
+# previous processor state. SSE4.2 and AVX2 give the same bytes at the same speed.
+X264_THREADS = 4
+_DETERMINISTIC_OPTIONS = {"x264-params": "asm=SSE4.2"} if platform.machine() in ("x86_64", "AMD64") else {}
+DEFAULT_CRF = 18
+
+
+class FilmTooLarge(Exception):
+    """The encoded video exceeds `max_bytes`."""
+
+
+def write_mp4(
+    path: Path,
+    frames: Iterable[VideoFrame],
+    aac_packets: list[bytes],
+    *,
+    width: int,
+    height: int,
+    fps: int,
+    crf: int = DEFAULT_CRF,
+    max_bytes: int | None = None,
+    comment: str = "",
+) -> None:
+    """Write frames (yuv420p, BT.709, width x height pixels) and AAC packets to `path`.
+
+    The frames are consumed one by one; only the encoder's look-ahead is in memory. `crf` is the quality
+    (lower is better). Raises FilmTooLarge as soon as the video alone has more than `max_bytes`.
+    """
+    with av.open(str(path), "w", format="mp4", options=MP4_OPTIONS) as container:
+        if comment:
+            container.metadata["comment"] = comment
+        video = _add_video_stream(container, width, height, fps, crf)
+        audio = container.add_stream("aac", SAMPLE_RATE, options={"b": str(AAC_BITRATE)})
+        audio.codec_context.layout = "stereo"
+        audio.codec_context.format = "fltp"
+        container.start_encoding()
+        audio_packets, video_packets = _wrap_aac_packets(aac_packets, audio), _encode_frames(video, frames, fps)
+        video_bytes = 0
+        for packet in heapq.merge(audio_packets, video_packets, key=_decode_time):
+            video_bytes += packet.size if packet.stream is video else 0
+            if max_bytes is not None and video_bytes > max_bytes:
+                raise FilmTooLarge
+            container.mux(packet)
+
+
+def _add_video_stream(container: OutputContainer, width: int, height: int, fps: int, crf: int) -> VideoStream:
+    stream = container.add_stream(
+        "libx264",
+        fps,
+        options={
+            # With look-ahead enabled, superfast matches veryfast visually and in PSNR; files are an eighth larger
+            # and encoding takes 40 % less processor time.
+            "preset": "superfast",
+            "mbtree": "1",
+            "rc-lookahead": "10",
+            "crf": str(crf),
+            "profile": "high",
+            "g": str(2 * fps),
+            "bf": "2",
+            **_DETERMINISTIC_OPTIONS,
+        },
+    )
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    context = stream.codec_context
+    context.time_base = Fraction(1, fps)
+    context.sample_aspect_ratio = Fraction(1, 1)
+    context.thread_count = X264_THREADS
+    context.thread_type = "FRAME"
+    context.color_range = context.colorspace = context.color_primaries = context.color_trc = 1
+    return stream
+
+
+def _encode_frames(stream: VideoStream, frames: Iterable[VideoFrame], fps: int) -> Iterator[Packet[Any]]:
+    for number, frame in enumerate(frames):
+        frame.pts, frame.time_base = number, Fraction(1, fps)
+        frame.pict_type = 0  # ignore the keyframe choice of the source
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
+
+
+def _wrap_aac_packets(aac_packets: list[bytes], stream: Stream) -> Iterator[Packet[Any]]:
+    for number, data in enumerate(aac_packets):
+        packet = Packet(data)
+        packet.stream = stream
+        packet.time_base = Fraction(1, SAMPLE_RATE)
+        packet.pts = packet.dts = number * AAC_FRAME_SAMPLES
+        packet.duration = AAC_FRAME_SAMPLES
+        packet.is_keyframe = True
+        yield packet
+
+
+def _decode_time(packet: Packet[Any]) -> Fraction:
+    return (packet.dts or 0) * packet.time_base

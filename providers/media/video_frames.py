@@ -1,0 +1,137 @@
+"""Decode a clip to scaled video frames, blend frames, and draw caption overlays on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from providers.media.errors import InvalidClip
+from providers.media.overlay import CaptionOverlay
+from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream
+
+_ROTATION_FILTERS = {
+    90: ["transpose=cclock"],
+    -90: ["transpose=clock"],
+    180: ["hflip", "vflip"],
+    -180: ["hflip", "vflip"],
+}
+
+
+def read_frames(path: Path, *, frames: int, fps: int, width: int, height: int) -> Iterator[VideoFrame]:
+    """Yield exactly `frames` frames of the clip at `fps`, scaled and cropped to fill width x height pixels.
+
+    They are upright yuv420p in BT.709 and must not be modified. The last frame of a clip that is too short is
+    repeated. Raises InvalidClip `clip_corrupt` when the clip cannot be decoded.
+    """
+    count, last = 0, None
+    try:
+        for frame in _read_scaled(path, fps, width, height):
+            last = frame
+            yield frame
+            count += 1
+            if count == frames:
+                return
+    except FFmpegError as error:
+        raise InvalidClip("clip_corrupt", "The clip cannot be decoded.") from error
+    if last is None:
+        raise InvalidClip("clip_corrupt", "The clip has no video frames.")
+    for _ in range(frames - count):
+        yield last
+
+
+def _read_scaled(path: Path, fps: int, width: int, height: int) -> Iterator[VideoFrame]:
+    with open_mp4(path) as container:
+        stream = select_video_stream(container)
+        stream.thread_type = "AUTO"
+        graph: Graph | None = None
+        for frame in container.decode(stream):
+            if graph is None:
+                graph = _build_filter_graph(stream, frame, fps, width, height)
+            graph.vpush(frame)
+            yield from _pull_frames(graph)
+        if graph is not None:
+            graph.vpush(None)
+            yield from _pull_frames(graph)
+
+
+def _pull_frames(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+
+
+def _build_filter_graph(stream: VideoStream, first_frame: VideoFrame, fps: int, width: int, height: int) -> Graph:
+    """Return the filters that convert this clip's frames to the film's format."""
+    # Players treat untagged HD video as BT.709; the scale filter would treat it as BT.601.
+    matrix = "bt709" if first_frame.colorspace in (BT709, UNSPECIFIED) else "auto"
+    filters = ["setpts=PTS-STARTPTS", f"fps={fps}", *_ROTATION_FILTERS.get(first_frame.rotation, [])]
+    if stream.sample_aspect_ratio not in (None, 0, 1):
+        filters += ["scale=iw*sar:ih", "setsar=1"]
+    filters += [
+        f"scale={width}:{height}:force_original_aspect_ratio=increase:flags=bicubic"
+        f":in_color_matrix={matrix}:out_color_matrix=bt709:out_range=tv",
+        f"crop={width}:{height}",
+        "setsar=1",
+        "format=yuv420p",
+    ]
+    graph = Graph()
+    nodes = [graph.add_buffer(template=stream)]
+    for each in filters:
+        name, _, arguments = each.partition("=")
+        nodes.append(graph.add(name, arguments or None))
+    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+    return graph
+
+
+def create_frame(width: int, height: int) -> VideoFrame:
+    """Return a new yuv420p frame in BT.709; its pixels are undefined."""
+    frame = VideoFrame(width, height, "yuv420p")
+    frame.colorspace = frame.color_trc = frame.color_primaries = BT709
+    frame.color_range = 1
+    return frame
+
+
+def view_planes(frame: VideoFrame) -> list[NDArray[np.uint8]]:
+    """Return the luma plane and the two chroma planes of a yuv420p frame, as views of its pixels."""
+    sizes = [(frame.height, frame.width)] + [(frame.height // 2, frame.width // 2)] * 2
+    return [
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:rows, :columns]
+        for plane, (rows, columns) in zip(frame.planes, sizes, strict=True)
+    ]
+
+
+def blend_frames(
+    target: VideoFrame, bottom: VideoFrame, top: VideoFrame | None = None, top_weight: float = 0.0
+) -> None:
+    """Write `bottom` to the target, mixed with `top` at this weight (0..1)."""
+    weight = round(top_weight * 256)
+    for number, (target_plane, bottom_plane) in enumerate(zip(view_planes(target), view_planes(bottom), strict=True)):
+        if top is None:
+            target_plane[...] = bottom_plane
+        else:
+            top_plane = view_planes(top)[number]
+            mixed = bottom_plane * np.uint16(256 - weight) + top_plane * np.uint16(weight) + np.uint16(128)
+            target_plane[...] = mixed >> 8
+
+
+def draw_overlay(frame: VideoFrame, overlay: CaptionOverlay, opacity: float) -> None:
+    """Draw the caption overlay on the frame with this opacity (0..1)."""
+    luma, *chroma_planes = view_planes(frame)
+    alpha = overlay.alpha.astype(np.uint16) * np.uint16(round(opacity * 256)) >> 8
+    area = luma[overlay.top : overlay.bottom, overlay.left : overlay.right]
+    area[...] = (area * (255 - alpha) + overlay.luma * alpha + 127) // 255
+    rows, columns = alpha.shape
+    subsampled = alpha.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3), dtype=np.uint16) // 4
+    for chroma in chroma_planes:
+        area = chroma[overlay.top // 2 : overlay.bottom // 2, overlay.left // 2 : overlay.right // 2]
+        area[...] = (area * (255 - subsampled) + 128 * subsampled + 127) // 255
