@@ -1,4 +1,4 @@
-"""An order: one thing that may cost money, written down before it is placed."""
+"""Orders: calls that may cost money, described before they are made."""
 
 from __future__ import annotations
 
@@ -10,19 +10,51 @@ from decimal import Decimal
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
-from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic accepts the one of `typing` from Python 3.12 on only
 
 T = TypeVar("T", bound=BaseModel)
 
-OrderKind = Literal["clip", "render", "publication"]
+OrderKind = Literal["clip", "render", "publication", "model"]
 OrderState = Literal["reserved", "submitted", "settled", "failed", "unknown"]
 
 
 @dataclass(frozen=True)
-class Approval:
-    """Why an order may be placed: the decision's number, and the digest of what it was about.
+class OrderKey:
+    """Business key of an order, written `run:kind:number:attempt`.
 
-    `clip` is the number of the clip when the decision asked for that clip to be made again.
+    Attributes:
+        run_id: The run that the order belongs to.
+        kind: "clip", "render", "publication", or the name of a model call such as "ideas" or "caption".
+        number: The clip number, or the revision of the review.
+        attempt: The take of a clip, or the attempt of a render or publication.
+    """
+
+    run_id: str
+    kind: str
+    number: int = 1
+    attempt: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.run_id}:{self.kind}:{self.number}:{self.attempt}"
+
+    @classmethod
+    def parse(cls, text: str) -> OrderKey:
+        """Return the key written as `text`. Raises ValueError."""
+        parts = text.rsplit(":", 3)
+        if len(parts) != 4:
+            raise ValueError(f"{text!r} is not an order key.")
+        run_id, kind, number, attempt = parts
+        return cls(run_id, kind, int(number), int(attempt))
+
+
+@dataclass(frozen=True)
+class Approval:
+    """The decision that permits an order.
+
+    Attributes:
+        decision: The number of the decision.
+        digest: The digest of the content that was approved.
+        clip: The number of the clip, if the decision requested to generate that clip again.
     """
 
     decision: int
@@ -32,21 +64,42 @@ class Approval:
 
 @dataclass(frozen=True)
 class Order:
-    """What is ordered. `key` is a business key, `request` exactly what the provider is sent."""
+    """An order to place. `request` is exactly what the provider is sent."""
 
-    key: str
-    run_id: str
+    key: OrderKey
     kind: OrderKind
     request: dict[str, Any]
     amount_usd: Decimal = Decimal(0)
     approval: Approval | None = None
 
+    @property
+    def run_id(self) -> str:
+        """Return the id of the run."""
+        return self.key.run_id
+
+    @property
+    def clip(self) -> int | None:
+        """Return the clip number of a clip order, else None."""
+        return self.key.number if self.kind == "clip" else None
+
+    @property
+    def take(self) -> int | None:
+        """Return the take of a clip order, else None."""
+        return self.key.attempt if self.kind == "clip" else None
+
 
 @dataclass(frozen=True)
 class OrderStatus:
-    """How an order stands. `result` is, once settled, digests and facts; once failed, a code and a message.
+    """The state of an order.
 
-    `settled_at` is when it was settled or failed.
+    Attributes:
+        key: The key as text.
+        kind: The kind of the order.
+        state: Its state in the ledger.
+        amount_usd: The reserved amount.
+        task_id: The provider's id of the order.
+        result: Digests and facts of a settled order, code and message of a failed one.
+        settled_at: The time at which it was settled or failed.
     """
 
     key: str
@@ -59,19 +112,12 @@ class OrderStatus:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing more will come of it by itself."""
+        """Return whether the order will not change without a person or a late webhook."""
         return self.state in ("settled", "failed", "unknown")
 
 
-class ClipNote(TypedDict):
-    """A clip to be made again, and what should be different."""
-
-    clip: int
-    comment: str
-
-
 class RetryOptions(TypedDict):
-    """What a person wants of failed clips: other words for their prompts, by number, or to do without them."""
+    """Changes to failed clips for a retry: new prompts by clip number, and clips to drop."""
 
     prompts: dict[str, str]
     drop: list[int]
@@ -79,7 +125,7 @@ class RetryOptions(TypedDict):
 
 @dataclass(frozen=True)
 class ModelAnswer(Generic[T]):
-    """A model's answer, checked, and the tokens that all the asking took."""
+    """A validated answer of a model, and the tokens of all attempts to get it."""
 
     value: T
     input_tokens: int
@@ -87,6 +133,6 @@ class ModelAnswer(Generic[T]):
 
 
 def digest_of(value: Any) -> str:
-    """The sha256 (hex) of a JSON value in its canonical form: sorted keys, no spaces, UTF-8."""
+    """Return the sha256 (hex) of a JSON value in its canonical form: sorted keys, no spaces, UTF-8."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,43 +1,50 @@
-"""The connections to the database, and the few verbs our SQL is spoken with."""
+"""The connection pool and the statements that run on it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar, overload
 
-from psycopg import AsyncConnection, Error, OperationalError
-from psycopg.rows import DictRow, dict_row
+from psycopg import AsyncConnection, AsyncCursor, Error, OperationalError
+from psycopg.rows import DictRow, class_row, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from storage.failpoints import hit
 
+T = TypeVar("T")
+
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 Params = Sequence[Any] | Mapping[str, Any]
-#: What everything here raises while the database cannot be reached.
+#: Raised by every function of this package while the database cannot be reached.
 DatabaseUnavailable = OperationalError
-#: Whatever a database may answer beside a result; that it is away is one of them.
+#: Raised for every error of the database, DatabaseUnavailable included.
 DatabaseError = Error
-#: How long to wait for a connection, in seconds: a restart of the database is not noticed, an outage is told soon.
+#: How long to wait for a connection: longer than a restart of the database, short enough to report an outage.
 POOL_TIMEOUT_SECONDS = 10.0
-#: After so many seconds an attempt to connect begins anew: otherwise each pause is twice as long as the last one, and
-#: a database that is back would be left alone for as long as it was away.
+#: After so many seconds the backoff of reconnecting starts again. The pool doubles the pause after each attempt, so
+#: without this limit a restored database would stay unused for as long as it was unavailable.
 RECONNECT_TIMEOUT_SECONDS = 15.0
 
 
 def open_pool(
     dsn: str, *, min_size: int = 1, max_size: int = 10, name: str = "myloware", read_only: bool = False
 ) -> Pool:
-    """A pool to be entered with `async with`; it serves our SQL, AsyncPostgresSaver and Procrastinate alike.
+    """Return a pool to enter with `async with`; SQL, AsyncPostgresSaver and Procrastinate share it.
 
-    `name` is that of the process: its sessions are known, and cut off, by it (see `locks.py`). Where it is
-    `read_only` the server itself refuses whatever would write.
-    Connections commit by themselves and give rows as dicts. One that died is replaced when it is asked for.
+    Connections autocommit and return rows as dicts. A dead connection is replaced when it is requested.
+
+    Args:
+        dsn: The connection string.
+        min_size: The number of connections kept open.
+        max_size: The largest number of connections.
+        name: The application_name of the sessions, by which `locks.py` finds and ends them.
+        read_only: Let the server refuse every write.
     """
 
     async def configure(connection: Connection) -> None:
-        # Not among the keywords: Procrastinate passes those on beside an `autocommit` of its own.
+        # Not a connection keyword: Procrastinate passes those on next to an `autocommit` of its own.
         await connection.set_autocommit(True)
         if read_only:
             await connection.execute("set default_transaction_read_only = on")
@@ -46,8 +53,8 @@ def open_pool(
         try:
             await AsyncConnectionPool.check_connection(connection)
         except OperationalError:
-            # Where one is dead, others are: replace them all now. Left alone, the pool would come upon them
-            # one by one, waiting 1, 2, 4, … seconds after each.
+            # One dead connection means that others are dead too: replace them all now. Otherwise the pool finds
+            # them one by one and waits 1, 2, 4, … seconds after each.
             await pool.check()
             raise
 
@@ -65,33 +72,73 @@ def open_pool(
     return pool
 
 
+@overload
+async def fetch_all(conn: AsyncConnection[Any], sql: LiteralString, params: Params = ()) -> list[DictRow]: ...
+@overload
+async def fetch_all(
+    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[T]
+) -> list[T]: ...
+async def fetch_all(
+    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[Any] | None = None
+) -> list[Any]:
+    """Return all rows, as instances of `row` if given, else as dicts."""
+    async with _cursor(conn, row) as cursor:
+        return await (await cursor.execute(sql, params or None)).fetchall()
+
+
+@overload
+async def fetch_one(conn: AsyncConnection[Any], sql: LiteralString, params: Params = ()) -> DictRow | None: ...
+@overload
+async def fetch_one(
+    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[T]
+) -> T | None: ...
+async def fetch_one(
+    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[Any] | None = None
+) -> Any:
+    """Return the first row, as an instance of `row` if given, else as a dict; None if there is none."""
+    async with _cursor(conn, row) as cursor:
+        return await (await cursor.execute(sql, params or None)).fetchone()
+
+
+def _cursor(conn: AsyncConnection[Any], row: type[Any] | None) -> AsyncCursor[Any]:
+    return conn.cursor(row_factory=class_row(row) if row else dict_row)
+
+
 class Database:
-    """Our SQL over one pool. Statements are committed one by one, except inside `transaction`."""
+    """SQL over one pool. Statements are committed one by one, except inside `transaction`."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
-    async def fetch_all(self, sql: LiteralString, params: Params = ()) -> list[DictRow]:
-        """Every row of the answer."""
-        async with self.pool.connection() as connection:
-            return await (await connection.execute(sql, params or None)).fetchall()
+    @overload
+    async def fetch_all(self, sql: LiteralString, params: Params = ()) -> list[DictRow]: ...
+    @overload
+    async def fetch_all(self, sql: LiteralString, params: Params = (), *, row: type[T]) -> list[T]: ...
+    async def fetch_all(self, sql: LiteralString, params: Params = (), *, row: type[Any] | None = None) -> list[Any]:
+        """Return all rows, as instances of the dataclass `row` if given, else as dicts."""
+        async with self.pool.connection() as connection, _cursor(connection, row) as cursor:
+            return await (await cursor.execute(sql, params or None)).fetchall()
 
-    async def fetch_one(self, sql: LiteralString, params: Params = ()) -> DictRow | None:
-        """The first row of the answer, or None."""
-        async with self.pool.connection() as connection:
-            return await (await connection.execute(sql, params or None)).fetchone()
+    @overload
+    async def fetch_one(self, sql: LiteralString, params: Params = ()) -> DictRow | None: ...
+    @overload
+    async def fetch_one(self, sql: LiteralString, params: Params = (), *, row: type[T]) -> T | None: ...
+    async def fetch_one(self, sql: LiteralString, params: Params = (), *, row: type[Any] | None = None) -> Any:
+        """Return the first row, as an instance of the dataclass `row` if given, else as a dict, or None."""
+        async with self.pool.connection() as connection, _cursor(connection, row) as cursor:
+            return await (await cursor.execute(sql, params or None)).fetchone()
 
     async def execute(self, sql: LiteralString, params: Params = ()) -> int:
-        """How many rows were touched."""
+        """Run a statement and return the number of affected rows."""
         async with self.pool.connection() as connection:
             hit("commit.before")
-            touched = (await connection.execute(sql, params or None)).rowcount
+            affected = (await connection.execute(sql, params or None)).rowcount
         hit("commit.after")
-        return touched
+        return affected
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection whose statements are kept together, or not at all when the block raises."""
+        """Yield a connection whose statements are committed together, or rolled back if the block raises."""
         async with self.pool.connection() as connection:
             async with connection.transaction():
                 yield connection

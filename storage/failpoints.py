@@ -1,7 +1,6 @@
-"""Named points that the program passes: where a crash would hurt most. Passing one costs a call of nothing.
+"""Failpoints: named points of the program at which a crash would be most harmful.
 
-A crash harness puts a `hook` here in a process of its own and stops the process at the point it wants; the product
-never sets one.
+A crash test sets `hook` in a process of its own and stops the process at a chosen point. The product never sets it.
 """
 
 from __future__ import annotations
@@ -12,6 +11,6 @@ hook: Callable[[str], None] | None = None
 
 
 def hit(point: str) -> None:
-    """The program is at this point, for example `submit.before` or `checkpoint.after`."""
+    """Report that the program is at `point`, for example `submit.before` or `checkpoint.after`."""
     if hook is not None:
         hook(point)
