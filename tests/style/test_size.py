@@ -1,0 +1,64 @@
+"""The code stays small and typed."""
+
+from __future__ import annotations
+
+import ast
+
+from source import PRODUCT, ROOT, Function, functions, python_files
+
+MAX_COMPLEXITY, MAX_COMPLEX_FUNCTIONS = 10, 8
+MAX_LOOSE_SIGNATURES = 20
+MAX_MODULE_LINES, MAX_LONG_MODULES = 250, 8
+MAX_PRODUCT_LINES = 20_000
+
+BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.IfExp, ast.ExceptHandler, ast.match_case, ast.comprehension)
+
+
+def complexity(function: Function) -> int:
+    """Return the cyclomatic complexity, boolean operators counted, without nested functions."""
+    count, nodes = 1, list(ast.iter_child_nodes(function))
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Function):
+            continue
+        count += isinstance(node, BRANCHES)
+        if isinstance(node, ast.comprehension):
+            count += len(node.ifs)
+        if isinstance(node, ast.BoolOp):
+            count += len(node.values) - 1
+        nodes += ast.iter_child_nodes(node)
+    return count
+
+
+def _annotations(function: Function) -> list[str]:
+    arguments = function.args
+    annotated = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    found = [argument.annotation for argument in annotated if argument.annotation] + [function.returns]
+    return [ast.unparse(annotation) for annotation in found if annotation]
+
+
+def test_functions_are_simple() -> None:
+    """Few functions have a complexity over 10."""
+    complex_functions = [place for place, function in functions(*PRODUCT) if complexity(function) > MAX_COMPLEXITY]
+
+    assert len(complex_functions) <= MAX_COMPLEX_FUNCTIONS, complex_functions
+
+
+def test_public_signatures_are_typed() -> None:
+    """Few public functions take or return a `dict[str, Any]`."""
+    loose = [
+        place
+        for place, function in functions(*PRODUCT)
+        if not function.name.startswith("_") and any("dict[str, Any]" in text for text in _annotations(function))
+    ]
+
+    assert len(loose) <= MAX_LOOSE_SIGNATURES, loose
+
+
+def test_modules_are_short() -> None:
+    """Few modules have more than 250 lines, and the product as a whole stays under its limit."""
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in python_files(*PRODUCT)}
+    long = {name: count for name, count in lines.items() if count > MAX_MODULE_LINES}
+
+    assert len(long) <= MAX_LONG_MODULES, long
+    assert sum(lines.values()) < MAX_PRODUCT_LINES
