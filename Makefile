@@ -1,12 +1,13 @@
-# Everything runs from `.venv`; Studio has an environment of its own, because it cannot share one with the tests.
+# Everything runs from `.venv`. Studio has a separate environment, because its dependencies conflict with those of the tests.
 
-PYTHON ?= $(shell for it in python3.13 python3.12 python3.11 python3; do \
-	$$it -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$it && break; done)
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BRIEF ?= a relaxing rain video
 PROJECT ?= shorts
 RENDER ?= embedded
+PORT ?= 8000
 CHAOS_KILLS ?= 200
-# A file of tests stays with one process: its tests share a server.
+# All tests of a file run in one process, because they share a server.
 PARALLEL = -n auto --maxprocesses 4 --dist loadfile
 
 BIN := .venv/bin
@@ -19,22 +20,22 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-heade
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test slow check lint serve studio studio-setup openapi docs lock chaos remotion remotion-built clean
 
-help: ## List what can be made
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
-		while IFS='|' read -r name said; do printf '%-18s %s\n' "$$name" "$$said"; done
+		while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
-setup: .venv/.with-tools ## Install everything that working on the code takes
+setup: .venv/.with-tools ## Install MyloWare and the development tools into .venv
 
-demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in this terminal: BRIEF="…" PROJECT=shorts RENDER=remotion
+demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in the terminal: BRIEF="…" PROJECT=shorts RENDER=remotion
 	@$(if $(filter remotion,$(RENDER)),remotion/with-service) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
 
-test: .venv/.with-tools ## Run the tests: no service, no key; those that take minutes are left to `make slow`
+test: .venv/.with-tools ## Run the tests without the slow ones; needs no service and no API key
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5
 
-check: .venv/.with-tools lint ## Check format, style, types, layers, and run the tests with their coverage
+check: .venv/.with-tools lint ## Check format, style, types and import layers, and run the tests with coverage
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5 --cov --cov-report=term
 
-slow: .venv/.with-tools ## Run the tests that take minutes: killed processes, whole talks, Studio, Remotion
+slow: .venv/.with-tools ## Run the slow tests: crashes, whole conversations, Studio, Remotion, the quickstart
 	@$(BIN)/python -m pytest -m slow --durations=5
 
 lint: .venv/.with-tools
@@ -43,10 +44,10 @@ lint: .venv/.with-tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-serve: .venv/.installed ## Serve the API, with a worker, on port 8000
-	@$(BIN)/myloware serve
+serve: .venv/.installed ## Serve the API and run a worker: PORT=8000
+	@$(BIN)/myloware serve --port $(PORT)
 
-studio: studio-setup ## Open the graphs in LangGraph Studio, offline, on port 2024; or look at the product's: THREADS=product
+studio: studio-setup ## Serve the graphs for LangGraph Studio on port 2024; the threads of the product read-only: THREADS=product
 	@.ci/studio
 
 studio-setup: $(STUDIO)/.installed
@@ -54,16 +55,16 @@ studio-setup: $(STUDIO)/.installed
 openapi: .venv/.installed ## Write openapi.json
 	@$(BIN)/myloware openapi > .openapi.new && mv .openapi.new openapi.json
 
-docs: .venv/.installed ## Write the parts of README.md and .env.example that come from the code
+docs: .venv/.installed ## Generate the marked parts of README.md, and .env.example, from the code
 	@$(BIN)/python docs/build.py
 
-lock: | .venv ## Resolve the dependencies anew into the lock files (needs uv)
+lock: | .venv ## Resolve the dependencies into the lock files (needs uv)
 	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: $(BIN)/pip install uv" >&2; exit 1; }
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) -c requirements.lock --group dev -o requirements-dev.lock
 	$(COMPILE) -c requirements.lock --group studio -o requirements-studio.lock
 
-chaos: .venv/.with-tools ## Kill it again and again, and see that nothing is lost or paid twice: CHAOS_KILLS=200
+chaos: .venv/.with-tools ## Run the crash harness: kill processes and check the invariants: CHAOS_KILLS=200
 	@$(BIN)/python -m tests.chaos --kills $(CHAOS_KILLS)
 
 remotion: remotion-built ## Build and start the optional render service (Node), for REMOTION_URL=http://127.0.0.1:8400
@@ -73,32 +74,31 @@ remotion-built: remotion/build/.installed
 
 remotion/build/.installed: remotion/package-lock.json $(wildcard remotion/src/* remotion/film/* remotion/public/*)
 	@command -v node >/dev/null && command -v npm >/dev/null || \
-		{ echo "The render service needs Node 20 or newer, and npm: https://nodejs.org" >&2; exit 1; }
+		{ echo "The render service needs Node 20 or newer, with npm: https://nodejs.org" >&2; exit 1; }
 	@test -n "$$CHROMIUM" || command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null || \
 		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null; } || \
-		{ echo "The render service needs a Chromium: install chromium-headless-shell, or set CHROMIUM=/path/to/it." >&2; exit 1; }
+		{ echo "The render service needs Chromium: install chromium-headless-shell, or set CHROMIUM to its path." >&2; exit 1; }
 	@echo "Building the render service (a minute, the first time)"
 	@cd remotion && npm ci --silent && npm run --silent build
 	@touch $@
 
-clean: ## Remove the environments and everything made; the data folder .myloware stays
+clean: ## Remove the environments and caches; the data folder .myloware is kept
 	rm -rf .venv .venv-studio .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache \
 		.import_linter_cache .hypothesis .langgraph_api .openapi.new
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A brief is a person's words: it reaches the program through the environment, so that neither make nor the shell
-# reads anything into it.
+# A brief is free text. It is passed through the environment, so that neither make nor the shell expands anything in it.
 demo: override export BRIEF := $(value BRIEF)
 demo: override export PROJECT := $(value PROJECT)
 
-# ---- the environments: made once, and again when what is asked for has changed ----
+# ---- environments: created once, updated when a lock file or pyproject.toml changes ----
 
 .venv:
-	@test -n "$(PYTHON)" || { echo "MyloWare needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "MyloWare needs Python 3.11 or newer, and $(PYTHON) is older." >&2; exit 1; }
-	@echo "Making .venv with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) cannot make an environment: on Debian and Ubuntu install python3-venv." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer not found. Set its path: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: MyloWare needs Python 3.11 or newer." >&2; exit 1; }
+	@echo "Creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) cannot create an environment. On Debian and Ubuntu, install python3-venv." >&2; exit 1; }
 
 .venv/.installed: requirements.lock pyproject.toml | .venv
 	@echo "Installing MyloWare (a minute or two, the first time)"
@@ -107,7 +107,7 @@ demo: override export PROJECT := $(value PROJECT)
 	@touch $@
 
 .venv/.with-tools: requirements-dev.lock .venv/.installed
-	@echo "Installing the tools"
+	@echo "Installing the development tools"
 	@$(BIN)/python $(INSTALL) -r requirements-dev.lock
 	@touch $@
 
