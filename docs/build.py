@@ -1,4 +1,4 @@
-"""Writes what can be written from the code: the marked parts of README.md, and .env.example. Run it by `make docs`."""
+"""Generate the marked parts of README.md, and .env.example, from the code. Run it with `make docs`."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ from graph.graph import build_run_graph
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Every setting: a heading, or a name with what it does. `$` begins what is shown as its example.
+#: Headings, and each setting with its description; the text after `$` is the example.
 SETTINGS = """
-# Keeping
-MYLOWARE_DATA_DIR  Where everything is kept: the embedded database, files, films.
-DATABASE_URL  A Postgres database; without it an embedded server starts in the data folder. $ postgresql://…
-MYLOWARE_STORE_URL  Where clips and films are kept; without it a folder in the data folder. $ s3://bucket/films
-# Doors
-MYLOWARE_API_KEYS  The API keys, separated by commas; without any, one is made and shown once. $ a-long-secret
-MYLOWARE_LIMITED_API_KEYS  Keys that look, start runs and cancel those, and decide nothing, by commas. $ another-secret
-MYLOWARE_PUBLIC_URL  The address under which others reach this server, for links. $ https://films.example.com
+# Storage
+MYLOWARE_DATA_DIR  Data folder: the embedded database, clips, films and logs.
+DATABASE_URL  Postgres database; without it an embedded server starts in the data folder. $ postgresql://…
+MYLOWARE_STORE_URL  Store of clips and films; without it a folder in the data folder. $ s3://bucket/films
+# Access
+MYLOWARE_API_KEYS  API keys, comma-separated; without any, one is generated and shown once. $ a-long-secret
+MYLOWARE_LIMITED_API_KEYS  API keys that can read, start runs and cancel those, but not approve. $ another-secret
+MYLOWARE_PUBLIC_URL  Address under which others reach this server, for links. $ https://films.example.com
 MYLOWARE_RATE_LIMIT  Requests per minute and API key.
-# Notices
-MYLOWARE_NOTIFY_URLS  Addresses that are told when a gate opens and a run ends, separated by commas. $ https://…
-MYLOWARE_NOTIFY_ESCALATE_URLS  Addresses that are told, too, when nobody decides in time. $ https://…
-MYLOWARE_NOTIFY_SECRET  What notices are signed with, by Standard Webhooks. $ whsec_…
-MYLOWARE_NOTIFY_PRIVATE_HOSTS  Hosts that may be told though they are private, or by plain http. $ chat.local
-# Projects and money
-MYLOWARE_PROJECTS_DIR  A folder with projects of your own, a Markdown file each. $ projects
-MYLOWARE_DAY_CAP_USD  What may be spent in a day (UTC), in USD; each run has a cap of its own beside it.
+# Notifications
+MYLOWARE_NOTIFY_URLS  URLs notified when a gate opens and when a run ends, comma-separated. $ https://…
+MYLOWARE_NOTIFY_ESCALATE_URLS  URLs notified in addition when a review is overdue. $ https://…
+MYLOWARE_NOTIFY_SECRET  Secret that signs notifications, by Standard Webhooks. $ whsec_…
+MYLOWARE_NOTIFY_PRIVATE_HOSTS  Hosts that may be notified although they are private or use plain http. $ chat.local
+# Projects and caps
+MYLOWARE_PROJECTS_DIR  Folder with additional projects, one Markdown file each. $ projects
+MYLOWARE_DAY_CAP_USD  Most that may be spent per day (UTC), in USD; each run has a cap of its own as well.
 # Language model and moderation
-OPENAI_API_KEY  The key of OpenAI, or of the server below. $ sk-…
-OPENAI_BASE_URL  A server that speaks OpenAI's chat completions and moderations. $ http://127.0.0.1:8080/v1
-OPENAI_MODEL  The model that writes.
-OPENAI_USD_PER_MILLION_INPUT_TOKENS  What a million tokens of questions cost, in USD.
-OPENAI_USD_PER_MILLION_OUTPUT_TOKENS  What a million tokens of answers cost, in USD.
+OPENAI_API_KEY  API key of OpenAI, or of the server below. $ sk-…
+OPENAI_BASE_URL  Server with OpenAI's chat completions and moderations. $ http://127.0.0.1:8080/v1
+OPENAI_MODEL  Language model.
+OPENAI_USD_PER_MILLION_INPUT_TOKENS  Price of a million input tokens, in USD.
+OPENAI_USD_PER_MILLION_OUTPUT_TOKENS  Price of a million output tokens, in USD.
 # Video
-VIDEO_BASE_URL  A server that speaks OpenAI's videos contract (`/v1/videos`). $ http://127.0.0.1:8091/v1
-VIDEO_MODEL  The model that makes the clips. $ sora-2
-VIDEO_API_KEY  Its key; without one, OPENAI_API_KEY is used. $ sk-…
-VIDEO_WEBHOOK_SECRETS  The secrets of its webhooks, separated by commas; without any, it is polled. $ whsec_…
-VIDEO_PROFILES  A TOML file of what further servers and models can do, and what they cost. $ video_profiles.toml
+VIDEO_BASE_URL  Server with OpenAI's videos contract (`/v1/videos`). $ http://127.0.0.1:8091/v1
+VIDEO_MODEL  Model that generates the clips. $ sora-2
+VIDEO_API_KEY  API key of the video server; without one, OPENAI_API_KEY is used. $ sk-…
+VIDEO_WEBHOOK_SECRETS  Secrets of its webhooks, comma-separated; without any, it is polled. $ whsec_…
+VIDEO_PROFILES  TOML file with limits and prices of further servers and models. $ video_profiles.toml
 # Render
-REMOTION_URL  The optional Remotion service; without it films are rendered on this machine. $ http://127.0.0.1:8400
-REMOTION_SERVICE_KEY  The key that the Remotion service asks for. $ a-long-secret
-REMOTION_WEBHOOK_SECRETS  The secrets of its callbacks, separated by commas. $ whsec_…
+REMOTION_URL  Remotion render service; without it films are rendered on this machine. $ http://127.0.0.1:8400
+REMOTION_SERVICE_KEY  API key of the render service. $ a-long-secret
+REMOTION_WEBHOOK_SECRETS  Secrets of its callbacks, comma-separated. $ whsec_…
 # Publishing
-UPLOAD_POST_API_KEY  The key of Upload-Post. $ key
-UPLOAD_POST_URL  Another address of Upload-Post. $ https://api.upload-post.com/api
-UPLOAD_POST_USER  The profile at Upload-Post on whose accounts films are published.
-MYLOWARE_PUBLISH_FOLDER  A folder to lay films into, instead of Upload-Post. $ published
+UPLOAD_POST_API_KEY  API key of Upload-Post. $ key
+UPLOAD_POST_URL  Other address of Upload-Post. $ https://api.upload-post.com/api
+UPLOAD_POST_USER  Profile at Upload-Post whose accounts publish the films.
+MYLOWARE_PUBLISH_FOLDER  Folder to copy films into, instead of Upload-Post. $ published
 """
 
 
 def described() -> Iterator[tuple[str, str, str]]:
-    """Of every heading ("#") and setting of SETTINGS: its name, what it does, its example."""
+    """Yield name, description and example of each heading (named "#") and setting."""
     for line in SETTINGS.strip().splitlines():
         name, _, rest = line.partition(" ")
-        said, _, example = rest.strip().partition(" $ ")
-        yield name, said, example
+        description, _, example = rest.strip().partition(" $ ")
+        yield name, description, example
 
 
 def _default(variable: str) -> str:
@@ -75,31 +75,31 @@ def _default(variable: str) -> str:
 
 
 def settings_table() -> str:
-    """Every setting with what it does and its default."""
-    lines = ["| Setting | What it does | Default |", "|---|---|---|"]
-    for name, said, _ in described():
+    """Return the table of settings with their defaults."""
+    lines = ["| Setting | Meaning | Default |", "|---|---|---|"]
+    for name, description, _ in described():
         if name == "#":
-            lines.append(f"| **{said}** | | |")
+            lines.append(f"| **{description}** | | |")
         else:
-            lines.append(f"| `{name}` | {said} | {f'`{_default(name)}`' if _default(name) else ''} |")
+            lines.append(f"| `{name}` | {description} | {f'`{_default(name)}`' if _default(name) else ''} |")
     return "\n".join(lines)
 
 
 def env_example() -> str:
-    """`.env.example`: every setting, switched off."""
+    """Return `.env.example`: every setting, commented out."""
     parts = [
-        "# Copy this file to .env and switch on what you need. Without any of it everything works:",
-        "# an embedded database starts, and the sandbox stands in for every vendor.",
+        "# Copy this file to .env and uncomment what you need. Everything works without it:",
+        "# an embedded database starts, and the sandbox plays every vendor.",
     ]
-    for name, said, example in described():
+    for name, description, example in described():
         parts += (
-            ["", f"# ---- {said} ----"] if name == "#" else ["", f"# {said}", f"#{name}={example or _default(name)}"]
+            ["", f"# ---- {description} ----"] if name == "#" else ["", f"# {description}", f"#{name}={example or _default(name)}"]
         )
     return "\n".join(parts) + "\n"
 
 
 def diagram() -> str:
-    """The line, drawn from the graph itself."""
+    """Return the diagram of the run graph, drawn from the graph."""
     nothing: Any = None
     deps = Dependencies(
         project=nothing, model=nothing, moderation=nothing, video=nothing, ledger=nothing, feedback=nothing
@@ -109,7 +109,7 @@ def diagram() -> str:
 
 
 def commands() -> dict[str, str]:
-    """Every command of `myloware` with the first sentence of its help."""
+    """Return each command of `myloware` with the first sentence of its help."""
     return dict(_commands(typer.main.get_command(app), "myloware"))
 
 
@@ -122,29 +122,23 @@ def _commands(command: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def commands_table() -> str:
-    """The commands as a table."""
-    return "\n".join(["| Command | |", "|---|---|", *(f"| `{name}` | {said} |" for name, said in commands().items())])
+    """Return the table of commands."""
+    return "\n".join(["| Command | |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in commands().items())])
 
 
 def targets_table() -> str:
-    """What `make` can make, as the Makefile says it."""
+    """Return the table of make targets, from the Makefile."""
     found = re.findall(r"^([a-z-]+):.*?## (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    return "\n".join(["| | |", "|---|---|", *(f"| `make {name}` | {said} |" for name, said in found)])
-
-
-def transcript() -> str:
-    """The transcript of the README, which a test runs."""
-    return (ROOT / "docs/first-run.sh").read_text().split("\n\n", 1)[1].strip()
+    return "\n".join(["| | |", "|---|---|", *(f"| `make {name}` | {text} |" for name, text in found)])
 
 
 def readme(text: str) -> str:
-    """The README with its marked parts written anew."""
+    """Return the README with its marked parts replaced."""
     parts = {
         "settings": settings_table(),
         "diagram": diagram(),
         "commands": commands_table(),
         "targets": targets_table(),
-        "transcript": f"```bash\n{transcript()}\n```",
     }
     for name, part in parts.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
@@ -156,7 +150,7 @@ def readme(text: str) -> str:
 
 
 def main() -> None:
-    """Write them."""
+    """Write README.md and .env.example."""
     path = ROOT / "README.md"
     path.write_text(readme(path.read_text()))
     (ROOT / ".env.example").write_text(env_example())

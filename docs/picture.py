@@ -1,4 +1,4 @@
-"""Makes the pictures of the README from a real run: `docs/demo.svg` and `docs/film.jpg`."""
+"""Create the pictures of the README from a real run: `docs/demo.svg` and `docs/film.jpg`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ WIDTH = 96
 
 
 def main() -> None:
-    """Make a film, and picture the terminal and one frame."""
+    """Run `myloware make`, and save the terminal output and one frame."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             **{"FORCE_COLOR": "1", "TTY_INTERACTIVE": "0", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"},
         }
         myloware = Path(sys.executable).parent / "myloware"
-        made = subprocess.run(  # noqa: S603 - our own program
+        result = subprocess.run(  # noqa: S603 - our own program
             [myloware, "make", "a relaxing rain video", "--yes"],
             cwd=folder,
             env=environment,
@@ -34,8 +34,8 @@ def main() -> None:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        *told, film = made.stdout.rstrip().splitlines()
-        _draw(["$ make demo", *told, film.replace(f"{Path(folder).resolve()}/", "")])
+        *lines, film = result.stdout.rstrip().splitlines()
+        _draw(["$ make demo", *lines, film.replace(f"{Path(folder).resolve()}/", "")])
         with av.open(film) as container:
             stream = container.streams.video[0]
             container.seek(int(2 / stream.time_base), stream=stream)
@@ -46,10 +46,10 @@ def main() -> None:
 def _draw(lines: list[str]) -> None:
     console = Console(record=True, width=WIDTH, file=Path(os.devnull).open("w"), force_terminal=True)  # noqa: SIM115
     for line in lines:
-        # What moves is no part of a picture: no cursor, no line that was written over.
+        # Remove cursor movements and overwritten lines.
         console.print(Text.from_ansi(re.sub(r"\x1b\[[?\d;]*[A-Zhl]", "", line)), soft_wrap=True)
     drawn = console.export_svg(title="MyloWare")
-    # No font is fetched from anybody.
+    # Do not load a web font.
     drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r"<!-- Generated.*?-->\s*", "", drawn).replace("Fira Code, monospace", "ui-monospace, monospace")
     (HERE / "demo.svg").write_text(drawn)

@@ -26,7 +26,15 @@ MAX_QUESTIONS_PERCENT = 1.0
 
 #: Identifiers that were replaced. Each has one new name in docs/glossary.md or in the CHANGELOG.
 RETIRED = frozenset(
-    ["Talk", "TalkPorts", "talk_place", "told", "video_told", "render_told", "Production", "production", "Assembly", "assembly", "Ports", "ports", "Standing", "standing", "Fate", "fate", "fates", "whereabouts", "collect", "look_for", "looks", "next_look_at", "Going", "going", "Wishes", "wishes", "reached", "DatabaseAway", "Heard", "heard", "Said", "said", "Asked", "asked", "Spoken", "spoken", "Prepared", "prepared", "prepared_decisions", "Line", "Outside", "outside", "untold", "PostgresInbox", "Once", "shown", "said_before", "slate", "leash", "apart", "hider", "HIDDEN", "put_off", "request_times", "due_reviews", "closed_addresses", "may_decide", "who", "started_by", "decided_by", "made_by", "asked_by", "prepared_for", "request_key", "external_id", "Shop", "Shops", "shop", "shops", "moods", "mood", "World", "world", "people", "promises", "Hired", "Courier", "Painters"]
+    """
+    Talk TalkPorts talk_place told video_told render_told Production production Assembly assembly Ports ports
+    Standing standing Fate fate fates whereabouts collect look_for looks next_look_at Going going Wishes wishes
+    reached DatabaseAway Heard heard Said said Asked asked Spoken spoken Prepared prepared prepared_decisions
+    Line Outside outside untold PostgresInbox Once shown said_before slate leash apart hider HIDDEN put_off
+    request_times due_reviews closed_addresses may_decide who started_by decided_by made_by asked_by
+    prepared_for request_key external_id Shop Shops shop shops moods mood World world people promises Hired
+    Courier Painters
+    """.split()  # noqa: SIM905 - a list of words
 )
 FIELDS = ("name", "id", "attr", "arg", "asname", "module")
 
