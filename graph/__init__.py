@@ -1,1 +1,1 @@
-"""The order of events. Read `graph/graph.py` first."""
+"""The run graph: every step from a brief to a published film. Read `graph/graph.py` first."""

@@ -1,4 +1,4 @@
-"""What a node may ask for. Everything outside the graph comes in through here."""
+"""The dependencies of the nodes: protocols for everything outside the graph."""
 
 from __future__ import annotations
 
@@ -11,79 +11,104 @@ from typing import Any, Protocol
 from langchain_core.language_models import BaseChatModel
 
 from agents.ideator import PreviousReview
-from graph.state import Gate
+from graph.decisions import Gate, RecordedDecision
+from graph.review_content import Review
+from graph.state import ForkSeed
 from prompts.project import Project
-from providers.moderation import Verdict
-from providers.orders import ModelAnswer, Order, OrderStatus, RetryOptions
+from providers import moderation
+from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions
 
 
 class Ledger(Protocol):
-    """The only way to spend."""
+    """The only way to spend money."""
 
     async def reserve(self, orders: Sequence[Order]) -> None:
-        """Write these orders of one run down, all of them if decisions and caps allow it, or else all as failed.
+        """Record these orders of one run: all as reserved if decisions and caps allow it, or else all as failed.
 
-        An order that is written down already is left as it is. Whoever finds one reserved may place it.
+        An order that is already recorded is left unchanged.
         """
         ...
 
     async def place_once(self, order: Order) -> None:
-        """Place the order, at most once for its key, if a decision and the caps allow it.
+        """Place the order at most once for its key, if a decision and the caps allow it.
 
-        Whatever comes of it stands in the ledger; read it with `standing`. Raises Unavailable when the ledger
-        itself cannot be reached.
+        The outcome is recorded in the ledger; read it with `statuses`. Raises Unavailable when the ledger itself
+        cannot be reached.
         """
         ...
 
-    async def cached_answer(
-        self, key: str, run_id: str, ask: Callable[[], Awaitable[ModelAnswer[Any]]]
-    ) -> dict[str, Any]:
-        """A model's answer as JSON, asked for once for `key` and kept, so that a node run again reads the same."""
+    async def cached_answer(self, key: OrderKey, request: Callable[[], Awaitable[ModelAnswer[Any]]]) -> dict[str, Any]:
+        """Return a model's answer as JSON, requested once for `key`, so that a node that runs again reads the same."""
         ...
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
-        """How these orders stand, by key; an order that was never written down is absent."""
+        """Return the statuses of these orders by key; an order that was never recorded is absent."""
         ...
 
 
 class RunFeedback(Protocol):
-    """What people did beside deciding."""
+    """Requests of people other than decisions, and the reviews so far."""
 
     async def retry_requested_since(self, run_id: str, since: datetime) -> bool:
-        """Whether a person asked to try a failed run again after that."""
+        """Return whether a retry of the failed run was requested after that time."""
         ...
 
     async def retry_options(self, run_id: str) -> RetryOptions:
-        """What the person wanted done differently, who asked last."""
+        """Return the options of the last retry request."""
         ...
 
     async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
-        """The reviews of this gate so far, oldest first, with what was said of each."""
+        """Return the reviews of this gate so far, oldest first, with the comment on each."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunSeed:
+    """What a run starts with beside its input: its options and, for a fork, the initial channels."""
+
+    options: dict[str, int]
+    fork: ForkSeed | None = None
+
+
+class RunRecords(Protocol):
+    """The records of runs and decisions outside the thread."""
+
+    async def load(self, run_id: str, project: str, brief: str) -> RunSeed:
+        """Return the seed of the run; Studio creates the record of the run first."""
+        ...
+
+    async def record_decision(self, run_id: str, review: Review, decision: RecordedDecision) -> int:
+        """Record a decision that reached the gate unrecorded, and return its number.
+
+        Only Studio records here. The product records decisions before it resumes the graph, and raises StepFailed.
+        """
         ...
 
 
 class Moderation(Protocol):
-    """Somebody who says what must not be made."""
+    """A moderation service."""
 
-    async def check(self, texts: list[str]) -> Verdict:
-        """Whether any of these is flagged. Raises Unavailable when it cannot be told."""
+    async def check(self, texts: list[str]) -> moderation.Verdict:
+        """Return whether any of these texts is flagged. Raises Unavailable when the service gives no result."""
         ...
 
 
 class Video(Protocol):
-    """What the video provider can do and asks for it."""
+    """The video model that clips are ordered from."""
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Return the name of the model."""
+        ...
 
     def price(self, seconds: int, size: str) -> Decimal:
-        """What a clip costs, in USD."""
+        """Return the price of a clip in USD. Raises ProviderError for a clip that the model cannot generate."""
         ...
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """Everything a node may ask for."""
+    """Everything that a node uses from outside. `project` resolves a project by name and options."""
 
     project: Callable[[str, dict[str, int]], Project]
     model: BaseChatModel
@@ -91,3 +116,4 @@ class Dependencies:
     video: Video
     ledger: Ledger
     feedback: RunFeedback
+    records: RunRecords

@@ -1,27 +1,97 @@
-"""What a gate shows, the digest that a decision is bound to, and what edits make of it."""
+"""The content of a review: what a gate presents, the digest a decision is bound to, and the effect of edits."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, overload
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from agents.caption_writer import Caption
 from agents.ideator import Idea
 from agents.structured import bounded_text
-from graph.state import Gate, IdeasState, RunState
+from graph.decisions import DecisionContent, Gate
+from graph.state import IdeasState, RunState
+from prompts.validation import describe_validation_error
 from providers.orders import digest_of
-
-IDEAS = TypeAdapter(list[Idea])
 
 
 class EditError(ValueError):
-    """The reviewer's edits do not fit; the message says where."""
+    """The edits of a reviewer do not fit the content; the message names the place."""
+
+
+class _Content(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+
+    @property
+    def digest(self) -> str:
+        """Return the digest that a decision about this content is bound to."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+class IdeasContent(_Content):
+    """What the ideation gate presents: the ideas, the clips to order and their cost. Lengths in seconds."""
+
+    gate: Literal["ideation"] = "ideation"
+    title: str
+    ideas: list[Idea]
+    make: list[int]
+    model: str
+    seconds: int
+    size: str
+    usd_per_clip: Decimal
+    estimated_usd: Decimal
+    notice: str | None = None
+
+
+class FilmFile(BaseModel):
+    """The rendered film, by its digest."""
+
+    digest: str
+    seconds: float
+
+
+class FilmClip(BaseModel):
+    """A clip of the film: the take in use, the takes to choose from, and the text over it."""
+
+    clip: int
+    take: int
+    takes: list[int]
+    overlay: str
+
+
+class FilmContent(_Content):
+    """What the publish gate presents: the film and the post. `usd_per_clip` is the price of another take."""
+
+    gate: Literal["publish"] = "publish"
+    film: FilmFile
+    title: str
+    clips: list[FilmClip]
+    usd_per_clip: Decimal
+    caption: str
+    hashtags: list[str]
+    platforms: list[str]
+    labelled_as_ai: Literal[True] = True
+
+
+ReviewContent = Annotated[IdeasContent | FilmContent, Field(discriminator="gate")]
+
+
+class Review(BaseModel):
+    """A review: the content that a gate presents under a revision number, counted per gate from 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gate: Gate
+    revision: int
+    digest: str
+    content: ReviewContent
 
 
 class FilmEdits(BaseModel):
-    """What a reviewer may change about a film without making a clip again."""
+    """Changes to a film that need no new clip. `overlays` are texts by clip number."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,111 +100,138 @@ class FilmEdits(BaseModel):
     overlays: dict[int, Annotated[str, bounded_text(60, minimum=0)]] = {}
 
 
-def review_of(gate: Gate, state: RunState) -> dict[str, Any]:
-    """What the gate shows of this state: `gate`, `revision`, `shown`, and the `digest` of what is shown."""
+_CONTENT: TypeAdapter[ReviewContent] = TypeAdapter(ReviewContent)
+_IDEAS = TypeAdapter(list[Idea])
+
+
+def parse_content(value: Any) -> ReviewContent:
+    """Return the content that a JSON value holds. Raises ValidationError."""
+    return _CONTENT.validate_python(value)
+
+
+def open_review(gate: Gate, state: RunState) -> Review:
+    """Return the review that the gate opens in this state."""
     content = content_at(gate, state)
     revision = state.get("revisions", {}).get(gate, 0) + 1
-    return {"gate": gate, "revision": revision, "content": content, "digest": digest_of(content)}
+    return Review(gate=gate, revision=revision, digest=content.digest, content=content)
 
 
-def content_at(gate: Gate, state: RunState) -> dict[str, Any]:
-    """What a gate would show of this state: for its digest, what a decision is bound to."""
-    return _ideas_shown(state["ideas"]) if gate == "ideation" else _film_shown(state)
-
-
-def _ideas_shown(ideas: IdeasState) -> dict[str, Any]:
-    return {**ideas, "estimated_usd": str(estimate_usd(ideas))}
+def content_at(gate: Gate, state: RunState) -> ReviewContent:
+    """Return what the gate presents in this state."""
+    ideas = state["ideas"]
+    if gate == "ideation":
+        return IdeasContent.model_validate({**ideas, "estimated_usd": estimate_usd(ideas)})
+    return FilmContent(
+        film=FilmFile.model_validate(state["film"]),
+        title=ideas["title"],
+        clips=[
+            FilmClip(
+                clip=number,
+                take=state["clips"][str(number)]["take"],
+                takes=sorted(int(take) for take in state["made"][str(number)]),
+                overlay=idea.overlay,
+            )
+            for number, idea in used_ideas(state)
+        ],
+        usd_per_clip=Decimal(ideas["usd_per_clip"]),
+        **state["caption"],
+    )
 
 
 def estimate_usd(ideas: IdeasState) -> Decimal:
-    """What making these ideas costs, in USD."""
+    """Return the cost of the clips to order, in USD."""
     return Decimal(ideas["usd_per_clip"]) * len(ideas["make"])
 
 
-def _film_shown(state: RunState) -> dict[str, Any]:
-    return {
-        "film": {key: state["film"][key] for key in ("digest", "seconds")},
-        "title": state["ideas"]["title"],
-        "clips": [
-            {
-                "clip": number,
-                "take": state["clips"][str(number)]["take"],
-                "takes": sorted(int(take) for take in state["made"][str(number)]),
-                "overlay": idea["overlay"],
-            }
-            for number, idea in used_ideas(state)
-        ],
-        "usd_per_clip": state["ideas"]["usd_per_clip"],
-        "caption": state["caption"]["caption"],
-        "hashtags": state["caption"]["hashtags"],
-        "platforms": state["caption"]["platforms"],
-        "labelled_as_ai": True,
-    }
-
-
-def used_ideas(state: RunState) -> list[tuple[int, dict[str, Any]]]:
-    """The ideas that are in the film, each with the number of its clip."""
+def used_ideas(state: RunState) -> list[tuple[int, Idea]]:
+    """Return the ideas that are in the film, each with the number of its clip."""
     dropped = state.get("dropped", [])
-    return [(n, idea) for n, idea in enumerate(state["ideas"]["ideas"], start=1) if n not in dropped]
+    ideas = enumerate(state["ideas"]["ideas"], start=1)
+    return [(number, Idea.model_validate(idea)) for number, idea in ideas if number not in dropped]
 
 
-def apply_edits(gate: Gate, content: dict[str, Any], edits: Any) -> dict[str, Any]:
-    """What is shown, with the reviewer's edits in it. Raises EditError for edits that do not fit.
+@overload
+def apply_edits(content: IdeasContent, edits: Any) -> IdeasContent: ...
+@overload
+def apply_edits(content: FilmContent, edits: Any) -> FilmContent: ...
+def apply_edits(content: ReviewContent, edits: Any) -> ReviewContent:
+    """Return the content with the edits of a reviewer. Raises EditError.
 
-    At the ideation gate `edits` is the list of ideas as the reviewer wants it, in any order; some may be left out
-    as long as every clip is still to be made. At the publish gate it is an object with `caption`, `hashtags` and
-    `overlays` (the text over a clip, by its number).
+    At the ideation gate `edits` is the complete list of ideas, in any order; ideas may be left out as long as all
+    clips are still to be ordered. At the publish gate it is an object with `caption`, `hashtags` and `overlays`.
     """
     if edits is None:
         return content
     try:
-        return _ideas_edited(content, edits) if gate == "ideation" else _film_edited(content, edits)
+        return _edit_ideas(content, edits) if isinstance(content, IdeasContent) else _edit_film(content, edits)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(("edits", *map(str, fault["loc"])))
-        raise EditError(f"{place}: {fault['msg'].removeprefix('Value error, ')}.") from error
+        raise EditError(f"{describe_validation_error(error, root='edits')}.") from error
 
 
-def _ideas_edited(content: dict[str, Any], edits: Any) -> dict[str, Any]:
-    ideas = [idea.model_dump() for idea in IDEAS.validate_python(edits)]
-    before = len(content["ideas"])
-    if len(ideas) == before:
-        return {**content, "ideas": ideas}
-    if not 1 <= len(ideas) < before or len(content["make"]) != before:
-        raise EditError(f"edits: {before} ideas were shown, and {len(ideas)} came back.")
-    changed = {**content, "ideas": ideas, "make": list(range(1, len(ideas) + 1))}
-    return {**changed, "estimated_usd": str(estimate_usd(cast("IdeasState", changed)))}
+def _edit_ideas(content: IdeasContent, edits: Any) -> IdeasContent:
+    ideas, count = _IDEAS.validate_python(edits), len(content.ideas)
+    if len(ideas) == count:
+        return content.model_copy(update={"ideas": ideas})
+    if not 1 <= len(ideas) < count or len(content.make) != count:
+        raise EditError(f"edits: expected {count} ideas, got {len(ideas)}.")
+    make = list(range(1, len(ideas) + 1))
+    return content.model_copy(
+        update={"ideas": ideas, "make": make, "estimated_usd": content.usd_per_clip * len(make)},
+    )
 
 
-def _film_edited(content: dict[str, Any], edits: Any) -> dict[str, Any]:
+def _edit_film(content: FilmContent, edits: Any) -> FilmContent:
     changes = FilmEdits.model_validate(edits)
-    words = {name: getattr(changes, name) for name in ("caption", "hashtags") if getattr(changes, name) is not None}
-    said = Caption(**{key: content[key] for key in ("caption", "hashtags")} | words).model_dump()
-    numbers = [clip["clip"] for clip in content["clips"]]
-    if strange := set(changes.overlays) - set(numbers):
-        raise EditError(f"edits.overlays: the film has no clip {min(strange)}.")
-    clips = [{**clip, "overlay": changes.overlays.get(clip["clip"], clip["overlay"])} for clip in content["clips"]]
-    return {**content, **said, "clips": clips}
+    post = Caption(
+        caption=content.caption if changes.caption is None else changes.caption,
+        hashtags=content.hashtags if changes.hashtags is None else changes.hashtags,
+    )
+    if unknown := set(changes.overlays) - {clip.clip for clip in content.clips}:
+        raise EditError(f"edits.overlays: the film has no clip {min(unknown)}.")
+    clips = [
+        clip.model_copy(update={"overlay": changes.overlays.get(clip.clip, clip.overlay)}) for clip in content.clips
+    ]
+    return content.model_copy(update={"caption": post.caption, "hashtags": post.hashtags, "clips": clips})
 
 
-def describe_clips(content: dict[str, Any]) -> str:
-    """What each clip would be and what there is to know beside, in sentences; empty where no clip is shown."""
-    each = [f"Each is {content['seconds']} s of {content['size']} by {content['model']}."] if "model" in content else []
-    return " ".join([*each, *([content["notice"]] if "notice" in content else [])])
+def approved_digest(content: ReviewContent, decision: DecisionContent) -> str | None:
+    """Return the digest that orders under a decision refer to: of the edited content if it was approved.
+
+    A request for changes covers the content as it was presented, a rejection covers none. Raises EditError.
+    """
+    if decision.verdict == "reject":
+        return None
+    return (apply_edits(content, decision.edits) if decision.verdict == "approve" else content).digest
 
 
-def interrupt_payload(review: dict[str, Any]) -> dict[str, Any]:
-    """The review in the form that Studio, Agent Inbox and Agent Chat UI show and answer."""
-    gate, content = review["gate"], review["content"]
-    name = {"ideation": "make_clips", "publish": "publish_film"}[gate]
-    said = {
-        "ideation": f"Make {len(content.get('make', []))} clips for {content.get('estimated_usd')} USD?",
-        "publish": f"Publish the film to {', '.join(content.get('platforms', []))}?",
-    }[gate]
+def changed_fields(before: ReviewContent, after: ReviewContent) -> list[str]:
+    """Return the names of the fields that differ, sorted."""
+    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+    return sorted(name for name in new if new[name] != old.get(name))
+
+
+def describe_clips(content: ReviewContent) -> str:
+    """Return sentences about the offer for each clip to order; empty at the publish gate."""
+    if not isinstance(content, IdeasContent):
+        return ""
+    each = f"Each is {content.seconds} s of {content.size} by {content.model}."
+    return f"{each} {content.notice}" if content.notice else each
+
+
+def interrupt_payload(review: Review) -> dict[str, Any]:
+    """Return the review in the form that Studio, Agent Inbox and Agent Chat UI display and answer.
+
+    Agent Chat UI checks the type of every field of `action_requests` and `review_configs`.
+    """
+    content = review.content
+    if isinstance(content, IdeasContent):
+        name, question = "make_clips", f"Make {len(content.make)} clips for {content.estimated_usd} USD?"
+    else:
+        name, question = "publish_film", f"Publish the film to {', '.join(content.platforms)}?"
+    payload = review.model_dump(mode="json")
+    description = f"{question} {describe_clips(content)}".strip()
     return {
-        **review,
-        "action_requests": [
-            {"name": name, "args": content, "description": f"{said} {describe_clips(content)}".strip()}
-        ],
+        **payload,
+        "action_requests": [{"name": name, "args": payload["content"], "description": description}],
         "review_configs": [{"action_name": name, "allowed_decisions": ["approve", "edit", "reject"]}],
     }

@@ -1,6 +1,6 @@
-"""What a run's thread remembers: plain JSON, many small channels by rate of change.
+"""The state of a run: plain JSON in many small channels, split by rate of change.
 
-Node names and these keys are written into checkpoints: renaming one is a migration.
+Node names and channel names are written into checkpoints: a rename is a migration.
 """
 
 from __future__ import annotations
@@ -9,79 +9,76 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
 
-from providers.orders import ClipNote
+from graph.decisions import DecisionState, Gate
 
-Gate = Literal["ideation", "publish"]
+#: The node that runs next, as the node before it decides; "end" ends the run.
+Route = Literal[
+    "supervisor",
+    "ideator",
+    "ideation_gate",
+    "plan_clips",
+    "order_clip",
+    "await_clips",
+    "rewrite_shots",
+    "order_render",
+    "write_caption",
+    "publish_gate",
+    "order_publication",
+    "end",
+]
+ChangeTarget = Literal["ideas", "clips", "caption", "render", "review"]
+
+
+class RunInput(TypedDict):
+    """The input of a run."""
+
+    project: str
+    brief: str
 
 
 class RunFacts(TypedDict):
-    """What never changes about a run."""
+    """What the first step loads about the run. `id` is the thread id."""
 
     id: str
-    project: str
-    brief: str
     options: dict[str, int]
 
 
 class ChangeRequest(TypedDict):
-    """Where the supervisor sent the work, and the reviewer's words that made it.
+    """The part of the work that the supervisor selected, and the comment of the reviewer behind it.
 
-    `clips` are those to be made again; `review` is straight back to the gate, when nothing has to be made.
-    `offer_changed` is whether clips go to the ideation gate because they cannot be had any more as they were shown.
+    `clips` are to be generated again. The target `review` goes back to the gate, where nothing has to be generated.
     """
 
-    step: Literal["ideas", "clips", "caption", "render", "review"]
+    target: ChangeTarget
     clips: list[int]
     comment: str
-    offer_changed: NotRequired[bool]
 
 
 class Offer(TypedDict):
-    """A clip as it can be had: by which model, how long (seconds), in which size (pixels), and for how much (USD).
-
-    `notice` is what a reviewer has to know beside.
-    """
+    """A clip as the provider offers it: model, length in seconds, size in pixels, price in USD."""
 
     model: str
     seconds: int
     size: str
     usd_per_clip: str
-    notice: NotRequired[str]
 
 
-class IdeasState(TypedDict):
-    """The ideas of the film and what making them costs. `make` names the clips that would be ordered.
+class IdeasState(Offer):
+    """The ideas of the film and the offer for each clip. `make` lists the numbers of the clips to order.
 
-    The rest is the Offer of each.
+    `notice` is a sentence for the reviewer about the offer.
     """
 
-    model: NotRequired[str]  # these three are not in checkpoints from before the gate showed them
-    seconds: NotRequired[int]
-    size: NotRequired[str]
-    usd_per_clip: str
-    notice: NotRequired[str]
     title: str
     ideas: list[dict[str, Any]]
     make: list[int]
+    notice: NotRequired[str | None]
 
 
-class DecisionState(TypedDict):
-    """The last decision at a gate. `number` is that of its row, or 0 in Studio, where there is none."""
+class ApprovalState(TypedDict):
+    """The decision that covers an order of a clip: its number and the digest of the approved content.
 
-    number: int
-    revision: int
-    verdict: Literal["approve", "revise", "reject"]
-    comment: str
-    clips: list[ClipNote]
-    takes: dict[str, int]
-    edited: list[str]
-    approved_digest: str | None
-
-
-class ApprovalRef(TypedDict):
-    """What an order of a clip stands under: the decision's number, the digest of what it was about, and its kind.
-
-    `remake` is whether it asked for that clip to be made again.
+    `remake` is whether the decision requested that clip again.
     """
 
     decision: int
@@ -89,8 +86,8 @@ class ApprovalRef(TypedDict):
     remake: bool
 
 
-class Shot(ApprovalRef):
-    """One clip as it is ordered: `key` is that of the order, `take` counts from 1, `prompt` is `words` and a slate."""
+class Shot(ApprovalState):
+    """One clip as it is ordered. `take` counts from 1; `prompt` is `words` with the correlation tag of the order."""
 
     number: int
     take: int
@@ -104,7 +101,7 @@ class Shot(ApprovalRef):
 
 
 class Clip(TypedDict):
-    """The clip that is used for a number. `shot` is the key of the order that made it, in this run or another."""
+    """The clip in use for a number. `shot` is the key of the order that produced it, in this run or in another."""
 
     shot: str
     take: int
@@ -112,42 +109,67 @@ class Clip(TypedDict):
     seconds: float
 
 
+class ForkSeed(TypedDict):
+    """The channels that a fork starts with: the ideas, and the clips that the source run already paid for."""
+
+    ideas: IdeasState
+    clips: dict[str, Clip]
+    made: dict[str, dict[str, str]]
+
+
 class Render(TypedDict):
-    """The render under way: the key of its order and what it is made from."""
+    """The current render: the key of its order and its input."""
 
     key: str
     attempt: int
     manifest: dict[str, Any]
-    failed: bool
+
+
+class CaptionState(TypedDict):
+    """What is posted with the film, and where."""
+
+    caption: str
+    hashtags: list[str]
+    platforms: list[str]
 
 
 class Publication(TypedDict):
-    """The publication under way or done."""
+    """The current publication. `facts` are the links by platform, once it is settled."""
 
     key: str
     attempt: int
     facts: dict[str, Any]
-    failed: bool
+
+
+class RunFailure(TypedDict):
+    """The reason why a run ended before publication."""
+
+    code: str
+    message: str
 
 
 class RunState(TypedDict, total=False):
-    """The channels. Each is written by the node that its comment names."""
+    """The channels, each with the nodes that write it. Keys of dictionaries are clip numbers as text."""
 
-    run: RunFacts  # the input
-    going: ChangeRequest  # supervisor, plan_clips
-    ideas: IdeasState  # ideator, supervisor, plan_clips (another offer), the gates (edits)
-    gate: Gate  # the gates: which was answered last
-    revisions: dict[str, int]  # the gates: how often each was answered
-    decisions: dict[str, DecisionState]  # the gates
-    shots: dict[str, Shot]  # plan_clips: the newest take of each number
-    ordered: list[int]  # plan_clips: the numbers of this round
-    failed_shots: list[int]  # await_clips: to be taken again
-    prompts: dict[str, str]  # rewrite_shots, await_clips: the words of a shot that were written again
-    dropped: list[int]  # await_clips: numbers that a person gave up
-    made: dict[str, dict[str, str]]  # await_clips: for each number, its takes that were made, and their orders
+    project: str  # input
+    brief: str  # input
+    run: RunFacts  # supervisor
+    route: Route  # every node that has more than one successor
+    change: ChangeRequest  # supervisor; plan_clips when the offer changed
+    ideas: IdeasState  # ideator, supervisor, plan_clips (new offer), the gates (edits)
+    gate: Gate  # the gates: the one answered last
+    revisions: dict[str, int]  # the gates: number of answers by gate
+    decisions: dict[str, DecisionState]  # the gates: last decision by gate
+    shots: dict[str, Shot]  # plan_clips: newest take by number
+    ordered: list[int]  # plan_clips: numbers of this round
+    failed_shots: list[int]  # await_clips: numbers that need another take
+    prompts: dict[str, str]  # rewrite_shots, await_clips: rewritten prompts by number
+    reoffered_prompts: dict[str, str]  # plan_clips: prompts of the clips that wait for approval of a new offer
+    dropped: list[int]  # await_clips: numbers left out on request of a person
+    made: dict[str, dict[str, str]]  # await_clips: for each number, the orders of its finished takes by take
     clips: dict[str, Clip]  # await_clips, supervisor (a take was chosen)
     render: Render  # order_render
-    film: dict[str, Any]  # await_render
-    caption: dict[str, Any]  # write_caption, publish_gate (edits)
+    film: dict[str, Any]  # await_render: result of the render order
+    caption: CaptionState  # write_caption, publish_gate (edits)
     publication: Publication  # order_publication, await_publication
-    failure: dict[str, str]  # whoever ended the run: code and message
+    failure: RunFailure  # the node that ended the run

@@ -1,4 +1,4 @@
-"""How a thread's place is told to people: the step it is at, and the status while it waits there."""
+"""The public status and step of a run, by the node its thread is at."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Status = Literal[
 
 TERMINAL_STATUSES: tuple[Status, ...] = ("completed", "failed")
 
-#: The `current_step` of the reference, by node.
+#: The `current_step` of the API reference, by node.
 STEP_OF_NODE = {
     "supervisor": "supervisor",
     "ideator": "ideator",
@@ -34,7 +34,7 @@ STEP_OF_NODE = {
     "await_publication": "publisher",
 }
 
-#: The status of a run that waits in a node. Waiting for the publisher is still `running`: it has no name of its own.
+#: The status of a run that waits in a node. The API reference has no status for a wait for the publisher: `running`.
 STATUS_OF_WAITING_NODE: dict[str, Status] = {
     "ideation_gate": "awaiting_ideation_approval",
     "await_clips": "awaiting_video_generation",

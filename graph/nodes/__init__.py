@@ -1,1 +1,1 @@
-"""The steps, by what they work on. One that spends makes one call, through the ledger; one that waits only reads."""
+"""The nodes, by their subject. A node that spends makes one call, through the ledger; a node that waits only reads."""

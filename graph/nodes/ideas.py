@@ -1,47 +1,58 @@
-"""From a brief, or a comment, to ideas: the supervisor and the ideator."""
+"""From a brief, or a reviewer's comment, to ideas: the supervisor and the ideator."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from langchain_core.runnables import RunnableConfig
 
 from agents.ideator import ideate
 from agents.supervisor import route_comment, screen_brief
+from graph.decisions import DecisionState
 from graph.dependencies import Dependencies
 from graph.nodes.clips import clip_of, clip_offer
 from graph.nodes.orders import end_run, ideas_of, project_of_run
 from graph.review_content import used_ideas
-from graph.state import ChangeRequest, Clip, RunState
+from graph.state import ChangeTarget, Clip, Route, RunState
+from providers.orders import OrderKey
+
+#: The node that works on each target. Clips that the reviewer did not name go to the ideation gate instead.
+NODE_OF_TARGET: dict[ChangeTarget, Route] = {
+    "ideas": "ideator",
+    "clips": "plan_clips",
+    "caption": "write_caption",
+    "render": "order_render",
+    "review": "publish_gate",
+}
 
 
-async def supervisor(state: RunState, *, deps: Dependencies) -> RunState:
-    """Screens the brief; after changes were requested, sends the work back to the step they concern."""
+async def supervisor(state: RunState, config: RunnableConfig, *, deps: Dependencies) -> RunState:
+    """Load and screen a new run; after requested changes, select the part of the work they concern."""
     if "gate" not in state:
-        return await _screen(state, deps)
-    run, asked = state["run"], state["decisions"][state["gate"]]
-    going: ChangeRequest = {"step": "ideas", "clips": [], "comment": asked["comment"]}
+        return await _start(state, config["configurable"]["thread_id"], deps)
+    decision = state["decisions"][state["gate"]]
     if state["gate"] == "ideation":
-        return {"going": going}
-    if wanted := await _wanted(state, deps):
-        return {**wanted, "going": {**going, **wanted["going"]}}
+        return _change("ideas", decision["comment"])
+    if update := await _explicit_change(state, decision, deps):
+        return update
     answer = await deps.ledger.cached_answer(
-        f"{run['id']}:route:{asked['revision']}",
-        run["id"],
-        lambda: route_comment(deps.model, ideas_of(state), asked["comment"]),
+        OrderKey(state["run"]["id"], "route", decision["revision"]),
+        lambda: route_comment(deps.model, ideas_of(state), decision["comment"]),
     )
     numbers = [number for number, _ in used_ideas(state)]
     clips = [number for number in answer["clips"] if number in numbers]
     if answer["step"] != "clips" or not clips:
-        going["step"] = "ideas" if answer["step"] == "clips" else answer["step"]
-        return {"going": going}
-    # A model's reading of a comment buys nothing. Clips the person named with their numbers are made at once;
-    # any other goes back to the ideation gate, where it is shown with its price.
-    if set(clips) <= clip_numbers_in(asked["comment"]):
-        return {"going": {**going, "step": "clips", "clips": clips}}
-    return {"going": {**going, "step": "clips"}, "ideas": {**state["ideas"], "make": clips}}
+        return _change("ideas" if answer["step"] == "clips" else answer["step"], decision["comment"])
+    # A model's reading of a comment buys nothing. Clips that the reviewer named by number are ordered at once;
+    # any other is first presented at the ideation gate with its price.
+    if set(clips) <= clip_numbers_in(decision["comment"]):
+        return _change("clips", decision["comment"], clips)
+    return {**_change("clips", decision["comment"]), "ideas": {**state["ideas"], "make": clips}}
 
 
 def clip_numbers_in(comment: str) -> set[int]:
-    """The clips that a comment names: the numbers behind "clip" or "clips", or a comment of nothing but numbers."""
+    """Return the clips that a comment names: numbers after "clip" or "clips", or a comment of numbers alone."""
     numbers = r"#?\d{1,2}(?:(?:\s*[,&+]\s*|\s+(?:and|or)\s+|\s*,\s*and\s+)#?\d{1,2})*\b"
     behind = re.findall(rf"\bclips?\s+(?:number\s+|no\.?\s*)?({numbers})", comment, re.IGNORECASE)
     alone = re.fullmatch(rf"\s*({numbers})[\s.!]*", comment)
@@ -49,63 +60,69 @@ def clip_numbers_in(comment: str) -> set[int]:
     return {int(number) for part in named for number in re.findall(r"\d+", part)}
 
 
-async def _wanted(state: RunState, deps: Dependencies) -> RunState | None:
-    """What a reviewer said plainly, which no model needs to read: clips, takes, words."""
-    asked, change = state["decisions"]["publish"], RunState()
-    if asked["takes"]:
-        change["clips"] = await _chosen(state, asked["takes"], deps)
-    step: ChangeRequest | None = None
-    if asked["clips"]:
-        step = {"step": "clips", "clips": [note["clip"] for note in asked["clips"]], "comment": asked["comment"]}
-    elif asked["takes"] or "clips" in asked["edited"]:
-        step = {"step": "render", "clips": [], "comment": asked["comment"]}
-    elif asked["edited"]:
-        step = {"step": "review", "clips": [], "comment": asked["comment"]}
-    return {**change, "going": step} if step else None
+def _change(target: ChangeTarget, comment: str = "", clips: Sequence[int] = ()) -> RunState:
+    route: Route = "ideation_gate" if target == "clips" and not clips else NODE_OF_TARGET[target]
+    return {"route": route, "change": {"target": target, "clips": list(clips), "comment": comment}}
 
 
-async def _chosen(state: RunState, takes: dict[str, int], deps: Dependencies) -> dict[str, Clip]:
-    """The clips with the takes that the reviewer chose."""
+async def _explicit_change(state: RunState, decision: DecisionState, deps: Dependencies) -> RunState | None:
+    """Return the update for a decision that names clips, takes or edits, which no model has to interpret."""
+    takes = {"clips": await _chosen_takes(state, decision["takes"], deps)} if decision["takes"] else RunState()
+    if decision["clips"]:
+        return {**takes, **_change("clips", decision["comment"], [note["clip"] for note in decision["clips"]])}
+    if decision["takes"] or "clips" in decision["edited"]:
+        return {**takes, **_change("render", decision["comment"])}
+    return _change("review", decision["comment"]) if decision["edited"] else None
+
+
+async def _chosen_takes(state: RunState, takes: dict[str, int], deps: Dependencies) -> dict[str, Clip]:
+    """Return the clips of the film with the takes that the reviewer chose."""
     keys = {number: state["made"][number][str(take)] for number, take in takes.items()}
-    standing = await deps.ledger.statuses(list(keys.values()))
-    return {**state["clips"], **{n: clip_of(standing[key], takes[n]) for n, key in keys.items()}}
+    statuses = await deps.ledger.statuses(list(keys.values()))
+    return {**state["clips"], **{number: clip_of(statuses[key], takes[number]) for number, key in keys.items()}}
 
 
-async def _screen(state: RunState, deps: Dependencies) -> RunState:
-    if "ideas" in state:  # a fork begins with the ideas of another run, at the gate that shows them
-        return {"going": {"step": "clips", "clips": [], "comment": ""}}
-    run, project = state["run"], project_of_run(state, deps)
-    verdict = await deps.moderation.check([run["brief"]])
+async def _start(state: RunState, run_id: str, deps: Dependencies) -> RunState:
+    """Load the run and screen its brief. A fork starts with the ideas of its source, at the ideation gate."""
+    seed = await deps.records.load(run_id, state["project"], state["brief"])
+    loaded: RunState = {"run": {"id": run_id, "options": seed.options}}
+    if seed.fork:
+        return {**loaded, **seed.fork, **_change("clips")}
+    verdict = await deps.moderation.check([state["brief"]])
     if verdict.flagged:
-        return end_run("brief_refused", f"The brief was refused by moderation: {', '.join(verdict.categories)}.")
+        categories = ", ".join(verdict.categories)
+        return {**loaded, **end_run("brief_refused", f"Moderation refused the brief: {categories}.")}
+    project = deps.project(state["project"], seed.options)
     answer = await deps.ledger.cached_answer(
-        f"{run['id']}:screening", run["id"], lambda: screen_brief(deps.model, project, run["brief"])
+        OrderKey(run_id, "screening"), lambda: screen_brief(deps.model, project, state["brief"])
     )
     if not answer["fits"]:
-        return end_run("brief_unfit", answer["reason"] or f"The brief does not fit the project {project.name}.")
-    return {"going": {"step": "ideas", "clips": [], "comment": ""}}
+        reason = answer["reason"] or f"The brief does not fit the project {project.name}."
+        return {**loaded, **end_run("brief_unfit", reason)}
+    return {**loaded, **_change("ideas")}
 
 
 async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
-    """Makes the ideas, or other ones after a comment, and says what making them costs."""
-    run, project = state["run"], project_of_run(state, deps)
+    """Write the ideas, or other ones after a comment, with the current offer for each clip."""
+    run_id, project = state["run"]["id"], project_of_run(state, deps)
     revision = state.get("revisions", {}).get("ideation", 0) + 1
-    history = await deps.feedback.review_history(run["id"], "ideation") if revision > 1 else []
-    comment = state["going"]["comment"]
+    history = await deps.feedback.review_history(run_id, "ideation") if revision > 1 else []
+    comment = state["change"]["comment"]
     answer = await deps.ledger.cached_answer(
-        f"{run['id']}:ideas:{revision}",
-        run["id"],
-        lambda: ideate(deps.model, project, run["brief"], history=history, comment=comment),
+        OrderKey(run_id, "ideas", revision),
+        lambda: ideate(deps.model, project, state["brief"], history=history, comment=comment),
     )
     verdict = await deps.moderation.check([f"{idea['scene']} {idea['overlay']}" for idea in answer["ideas"]])
     if verdict.flagged:
-        return end_run("ideas_refused", f"The ideas were refused by moderation: {', '.join(verdict.categories)}.")
+        return end_run("ideas_refused", f"Moderation refused the ideas: {', '.join(verdict.categories)}.")
     return {
-        # Other ideas, other clips: what was made for the last ones is not a take of these.
+        "route": "ideation_gate",
+        # Clips and prompts of other ideas are no takes of these.
         "clips": {},
         "made": {},
         "dropped": [],
         "prompts": {},
+        "reoffered_prompts": {},
         "ideas": {
             "title": answer["title"],
             "ideas": answer["ideas"],

@@ -1,4 +1,4 @@
-"""What the steps share: waiting for orders, and saying that something could not be made."""
+"""Helpers of the nodes: waits for orders, failures, and typed access to the state."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from langgraph.types import interrupt
 
 from agents.ideator import Idea
 from graph.dependencies import Dependencies
-from graph.state import Offer, RunState
+from graph.state import RunState
 from prompts.project import Project
 from providers.orders import OrderStatus
 
 
 class StepFailed(Exception):
-    """A step cannot go on by itself. A person may ask to try it again."""
+    """A step cannot continue without a person. A retry runs it again."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -22,56 +22,51 @@ class StepFailed(Exception):
         self.message = message
 
 
-async def await_orders(keys: list[str], what: str, deps: Dependencies) -> dict[str, OrderStatus]:
-    """How these orders stand, once nothing more will come of any of them by itself."""
-    while True:
-        standing = await deps.ledger.statuses(keys)
-        missing = [key for key in keys if key not in standing or not standing[key].is_terminal]
-        if not missing:
-            return standing
-        interrupt({"waiting_for": what, "orders": missing, "hint": "resumed automatically"})
+async def await_orders(keys: list[str], subject: str, deps: Dependencies) -> dict[str, OrderStatus]:
+    """Return the statuses of these orders once all are terminal; interrupt the run until then.
 
-
-async def retry_requested(state: RunState, failed: Sequence[OrderStatus], deps: Dependencies) -> bool:
-    """Whether a person asked for another try of these, after they failed.
-
-    What is of unknown outcome has not failed: nobody can ask for it again before a person has said that it was not
-    made.
+    The orders are read from the ledger on every visit, so the value that resumes the run does not matter.
     """
-    ended = [standing.settled_at for standing in failed if standing.settled_at]
-    if not ended or any(standing.state == "unknown" for standing in failed):
+    while True:
+        statuses = await deps.ledger.statuses(keys)
+        open_keys = [key for key in keys if key not in statuses or not statuses[key].is_terminal]
+        if not open_keys:
+            return statuses
+        interrupt({"waiting_for": subject, "orders": open_keys, "hint": "resumed automatically"})
+
+
+async def is_retry_requested(state: RunState, failed: Sequence[OrderStatus], deps: Dependencies) -> bool:
+    """Return whether a person requested a retry after these orders failed.
+
+    An order of unknown outcome has not failed: it can be retried only after a person has declared it not made.
+    """
+    ended = [status.settled_at for status in failed if status.settled_at]
+    if not ended or any(status.state == "unknown" for status in failed):
         return False
     return await deps.feedback.retry_requested_since(state["run"]["id"], max(ended))
 
 
-def order_failure(what: str, standing: OrderStatus) -> StepFailed:
-    if standing.state == "unknown":
-        code = "publication_unconfirmed" if standing.kind == "publication" else f"{standing.kind}_outcome_unknown"
-        return StepFailed(code, f"{what} may or may not have been made: look at the provider.")
-    code = standing.result.get("code", f"{standing.kind}_failed")
-    said = str(standing.result.get("message", "the provider gave no reason")).rstrip(".")
-    charged = f" It is charged for all the same: {standing.amount_usd} USD." if standing.result.get("charged") else ""
-    return StepFailed(code, f"{what} could not be made: {said}.{charged}")
+def order_failure(subject: str, status: OrderStatus) -> StepFailed:
+    """Return the error for a failed order. `subject` begins its message: "Clip 2"."""
+    if status.state == "unknown":
+        code = "publication_unconfirmed" if status.kind == "publication" else f"{status.kind}_outcome_unknown"
+        return StepFailed(code, f"{subject} may or may not have been made. Check at the provider.")
+    code = status.result.get("code", f"{status.kind}_failed")
+    reason = str(status.result.get("message", "the provider gave no reason")).rstrip(".")
+    charged = f" It is charged nevertheless: {status.amount_usd} USD." if status.result.get("charged") else ""
+    return StepFailed(code, f"{subject} failed: {reason}.{charged}")
 
 
 def end_run(code: str, message: str) -> RunState:
-    return {"failure": {"code": code, "message": message}}
+    """Return the update that ends the run with a failure."""
+    return {"route": "end", "failure": {"code": code, "message": message}}
 
 
 def project_of_run(state: RunState, deps: Dependencies) -> Project:
-    return deps.project(state["run"]["project"], state["run"]["options"])
-
-
-def approved_offer(state: RunState, deps: Dependencies) -> Offer:
-    """Clips as the gate showed them. A gate of before it told of model, length and size meant those of the settings."""
-    project, content = project_of_run(state, deps), state["ideas"]
-    return Offer(
-        model=content.get("model", deps.video.model),
-        seconds=content.get("seconds", project.clip_seconds),
-        size=content.get("size", project.clip_size),
-        usd_per_clip=content["usd_per_clip"],
-    )
+    """Return the project of the run with its options."""
+    return deps.project(state["project"], state["run"]["options"])
 
 
 def ideas_of(state: RunState) -> list[Idea]:
+    """Return all ideas, in order of their clip numbers."""
     return [Idea.model_validate(idea) for idea in state["ideas"]["ideas"]]
