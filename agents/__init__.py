@@ -1,1 +1,1 @@
-"""Questions to a model: typed value in, typed value out."""
+"""Agents: typed requests to a language model."""

@@ -1,4 +1,4 @@
-"""The caption writer: what is posted with a film."""
+"""The caption writer: the text that is posted with a film."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from prompts.templates import prompt
 from providers.orders import ModelAnswer
 
 
-def _hashtags(tags: list[str]) -> list[str]:
+def _check_hashtags(tags: list[str]) -> list[str]:
     if not 1 <= len(tags) <= 10:
         raise ValueError("there must be 1 to 10 hashtags")
     for tag in tags:
         if not re.fullmatch(r"#\w{1,50}", tag):
-            raise ValueError(f"{tag[:60]!r} is not a hashtag: one word behind a '#'")
+            raise ValueError(f"{tag[:60]!r} is not a hashtag: one word after a '#'")
     return list(dict.fromkeys(tags))
 
 
 class Caption(BaseModel):
-    """What is posted with a film."""
+    """The text that is posted with a film."""
 
     model_config = ConfigDict(extra="forbid")
 
     caption: Annotated[str, bounded_text(500)]
-    hashtags: Annotated[list[str], AfterValidator(_hashtags)]
+    hashtags: Annotated[list[str], AfterValidator(_check_hashtags)]
 
 
 async def write_caption(
@@ -42,6 +42,9 @@ async def write_caption(
     previous: str = "",
     comment: str = "",
 ) -> ModelAnswer[Caption]:
-    """A caption for the film of these ideas; with a comment, another one than `previous`. Raises as `ask` does."""
-    words = prompt("caption", brief=brief, title=title, ideas=ideas, previous=previous, comment=comment)
-    return await ask_structured(model, words, Caption)
+    """Return a caption for the film of these ideas; with a comment, a different one than `previous`.
+
+    Raises the errors of `ask_structured`.
+    """
+    request = prompt("caption", brief=brief, title=title, ideas=ideas, previous=previous, comment=comment)
+    return await ask_structured(model, request, Caption)

@@ -15,7 +15,7 @@ from providers.orders import ModelAnswer
 
 
 class Idea(BaseModel):
-    """What one clip shows."""
+    """The content of one clip."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,7 +35,7 @@ class Ideas(BaseModel):
 
 
 class PreviousReview(TypedDict):
-    """A revision that was shown before: the titles of its ideas, and what the reviewer said."""
+    """An earlier revision: a line about each of its ideas, and the comment of the reviewer."""
 
     revision: int
     ideas: list[str]
@@ -45,12 +45,12 @@ class PreviousReview(TypedDict):
 async def ideate(
     model: BaseChatModel, project: Project, brief: str, *, history: Sequence[PreviousReview] = (), comment: str = ""
 ) -> ModelAnswer[Ideas]:
-    """As many ideas as the project has clips. Raises as `ask` does."""
+    """Return as many ideas as the project has clips. Raises the errors of `ask_structured`."""
     schema = create_model(
         "Ideas",
         __base__=Ideas,
         __doc__=Ideas.__doc__,
         ideas=(list[Idea], Field(min_length=project.clips, max_length=project.clips)),
     )
-    words = prompt("ideator", project=project, brief=brief, history=list(history), comment=comment)
-    return await ask_structured(model, words, schema)
+    request = prompt("ideator", project=project, brief=brief, history=list(history), comment=comment)
+    return await ask_structured(model, request, schema)

@@ -15,7 +15,7 @@ from providers.orders import ModelAnswer
 
 
 class Shot(BaseModel):
-    """The words of a shot, written again."""
+    """The rewritten prompt of a clip."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,18 +23,29 @@ class Shot(BaseModel):
 
 
 def shot_prompt(project: Project, idea: Idea, note: str = "") -> str:
-    """What the video model is told to make of this idea, and of the reviewer's note on the take before.
+    """Return the prompt of a clip from its idea and the reviewer's note on the take before.
 
-    It is put together without a model, so that whoever approves the idea approves all that will be ordered.
+    It is built without a model, so that an approval of the idea covers everything that will be ordered.
     """
     return prompt("shot", project=project, idea=idea, note=note).request
 
 
-def with_correlation_tag(words: str, slate: str) -> str:
-    """The words with a slate, unique to the order, by which two orders of the same idea are told apart."""
-    return prompt("slate", words=words, slate=slate).request
+def with_correlation_tag(words: str, tag: str) -> str:
+    """Return the prompt with a tag in its last line, unique to the order.
+
+    The tag identifies the order in the provider's list of tasks: two orders of the same idea differ only in it.
+    """
+    return prompt("correlation_tag", words=words, tag=tag).request
+
+
+def without_correlation_tag(prompt: str) -> str:
+    """Return the prompt of an order without the line of its tag: clips with equal results are equal here."""
+    return prompt.rpartition("\n")[0].rstrip()
 
 
 async def rewrite_shot(model: BaseChatModel, refused: str, reason: str) -> ModelAnswer[Shot]:
-    """Other words for the same idea, after a video model's moderation refused the last. Raises as `ask` does."""
+    """Return another prompt for the same idea, after the moderation of a video model refused the last one.
+
+    Raises the errors of `ask_structured`.
+    """
     return await ask_structured(model, prompt("shot_writer", refused=refused, reason=reason), Shot)

@@ -1,4 +1,4 @@
-"""Ask a model for a typed answer: checked, repaired once, and never taken from a cut answer."""
+"""Structured output of a language model: validated, repaired once, and never taken from a truncated answer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from prompts.templates import Prompt
+from prompts.validation import describe_validation_error
 from providers.base import ProviderError
 from providers.chat_models import model_errors
 from providers.orders import ModelAnswer
@@ -22,59 +23,56 @@ T = TypeVar("T", bound=BaseModel)
 
 
 async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) -> ModelAnswer[T]:
-    """The model's answer as a `schema`. One answer that does not fit is sent back with what is wrong with it.
+    """Return the model's answer as a `schema`. One invalid answer is sent back with its errors.
 
-    Raises AnswerError (`model_answer_cut`, `model_refused`, `model_answer_invalid`), Refused when the model server
-    refuses the question or holds back the answer (`model_answer_too_long`, `model_content_filter`, …), and
-    Unavailable when it does not answer.
+    Raises:
+        AnswerError: `model_answer_cut`, `model_refused` or `model_answer_invalid`.
+        Refused: The model server refused the request or withheld the answer (`model_answer_too_long`,
+            `model_content_filter`, …).
+        Unavailable: The model server did not answer.
     """
-    form = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
-    bound = model.bind(response_format={"type": "json_schema", "json_schema": form})
+    json_schema = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
+    bound = model.bind(response_format={"type": "json_schema", "json_schema": json_schema})
     messages: list[BaseMessage] = [SystemMessage(prompt.system), HumanMessage(prompt.request)]
-    spent = [0, 0]
-    complaint = ""
+    input_tokens = output_tokens = 0
+    faults = ""
     for _ in range(2):
         async with model_errors():
-            raw = await bound.ainvoke(messages)
-        _count(raw, spent)
-        check_complete(raw)
+            answer = await bound.ainvoke(messages)
+        if answer.usage_metadata:
+            input_tokens += answer.usage_metadata["input_tokens"]
+            output_tokens += answer.usage_metadata["output_tokens"]
+        check_complete(answer)
         try:
-            return ModelAnswer(schema.model_validate_json(str(raw.text)), *spent)
+            return ModelAnswer(schema.model_validate_json(str(answer.text)), input_tokens, output_tokens)
         except ValidationError as error:
-            complaint = _complaint(error)
-        messages += [raw, HumanMessage(f"That answer does not fit: {complaint}. Answer again, corrected.")]
-    raise AnswerError("model_answer_invalid", f"The model's answer did not fit, twice: {complaint}.")
+            faults = describe_validation_error(error, limit=5)
+        messages += [answer, HumanMessage(f"That answer is invalid: {faults}. Send a corrected answer.")]
+    raise AnswerError("model_answer_invalid", f"The model's answer was invalid twice: {faults}.")
 
 
-def _complaint(error: ValidationError) -> str:
-    faults = error.errors(include_url=False, include_input=False)[:5]
-    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'answer'}: {fault['msg']}" for fault in faults)
+def check_complete(answer: AIMessage) -> None:
+    """Raise AnswerError for an answer that was refused or truncated.
 
-
-def check_complete(raw: AIMessage) -> None:
-    """A stream that broke off ends without a reason: what came of it may even parse, and is worth nothing."""
-    reason = raw.response_metadata.get("finish_reason")
-    if raw.additional_kwargs.get("refusal") or reason == "content_filter":
+    A stream that breaks off ends without a finish reason: its text may even parse, and must not be used.
+    """
+    reason = answer.response_metadata.get("finish_reason")
+    if answer.additional_kwargs.get("refusal") or reason == "content_filter":
         raise AnswerError("model_refused", "The model refused to answer.")
     if reason not in ("stop", "tool_calls"):
         raise AnswerError("model_answer_cut", "The model's answer was cut off before its end.")
 
 
-def _count(raw: AIMessage, spent: list[int]) -> None:
-    if raw.usage_metadata:
-        spent[0] += raw.usage_metadata["input_tokens"]
-        spent[1] += raw.usage_metadata["output_tokens"]
-
-
 def clean_text(text: str) -> str:
-    """Text that every table and checkpoint can hold: no NUL, no lone surrogate, no white space around it."""
+    """Return text that every table and checkpoint can store: without NUL, lone surrogates and outer white space."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode().strip()
 
 
 def bounded_text(limit: int, *, minimum: int = 1) -> AfterValidator:
-    """A rule for text of `minimum` to `limit` characters.
+    """Return a validator for text of `minimum` to `limit` characters after `clean_text`.
 
-    It is checked here and not in the JSON schema, because strict model servers refuse schemas with string limits.
+    The length is checked here and not in the JSON schema, because strict model servers refuse schemas with string
+    limits.
     """
 
     def check(text: str) -> str:

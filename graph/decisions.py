@@ -91,16 +91,20 @@ def _from_inbox(answer: dict[str, Any]) -> dict[str, Any]:
         case "approve" | "accept":
             return {"verdict": "approve"}
         case "edit":
-            action = answer.get("edited_action") or answer.get("args")
-            args = action.get("args") if isinstance(action, dict) else None
-            args = args if isinstance(args, dict) else {}
-            edits = args.get("ideas") or {key: args[key] for key in ("caption", "hashtags") if key in args}
+            edits = _edits_from_inbox(answer.get("edited_action") or answer.get("args"))
             # An edit without changes is invalid: it must not count as an approval.
             return {"verdict": "approve", "edits": edits} if edits else answer
         case "reject" | "response" | "respond" | "ignore":
             comment = answer.get("message") or answer.get("args") or ""
             return {"verdict": verdict_of(False, comment), "comment": comment}
     return answer
+
+
+def _edits_from_inbox(action: Any) -> Any:
+    args = action.get("args") if isinstance(action, dict) else None
+    if not isinstance(args, dict):
+        return None
+    return args.get("ideas") or {key: args[key] for key in ("caption", "hashtags") if key in args}
 
 
 class DecisionState(TypedDict):

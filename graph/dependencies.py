@@ -64,7 +64,7 @@ class RunFeedback(Protocol):
 
 @dataclass(frozen=True)
 class RunSeed:
-    """What a run starts with beside its input: its options and, for a fork, the initial channels."""
+    """Initial values of a run, in addition to its input: the options and, for a fork, the first channels."""
 
     options: dict[str, int]
     fork: ForkSeed | None = None

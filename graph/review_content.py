@@ -1,4 +1,4 @@
-"""The content of a review: what a gate presents, the digest a decision is bound to, and the effect of edits."""
+"""The content of a review, the digest that a decision is bound to, and the effect of edits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Content(BaseModel):
 
 
 class IdeasContent(_Content):
-    """What the ideation gate presents: the ideas, the clips to order and their cost. Lengths in seconds."""
+    """Content of the ideation gate: the ideas, the clips to order and their cost. Lengths in seconds."""
 
     gate: Literal["ideation"] = "ideation"
     title: str
@@ -63,7 +63,7 @@ class FilmClip(BaseModel):
 
 
 class FilmContent(_Content):
-    """What the publish gate presents: the film and the post. `usd_per_clip` is the price of another take."""
+    """Content of the publish gate: the film and the post. `usd_per_clip` is the price of another take."""
 
     gate: Literal["publish"] = "publish"
     film: FilmFile

@@ -37,7 +37,7 @@ class RunInput(TypedDict):
 
 
 class RunFacts(TypedDict):
-    """What the first step loads about the run. `id` is the thread id."""
+    """Facts that the first step loads about the run. `id` is the thread id."""
 
     id: str
     options: dict[str, int]
@@ -126,7 +126,7 @@ class Render(TypedDict):
 
 
 class CaptionState(TypedDict):
-    """What is posted with the film, and where."""
+    """The post that goes with the film."""
 
     caption: str
     hashtags: list[str]

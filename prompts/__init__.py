@@ -1,1 +1,1 @@
-"""The words: prompts and projects, Markdown with strict variables."""
+"""Prompts and projects: Markdown files with strict variables."""

@@ -1,4 +1,4 @@
-"""A project is one Markdown file: its front matter is the production spec, its body the creative direction."""
+"""Projects: Markdown files with the production spec in the front matter and the creative direction in the body."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from prompts.validation import describe_validation_error
+
 FOLDER = Path(__file__).parent / "projects"
 
-#: What `options` of a request may set, if the project file declares bounds for it.
+#: Names that `options` of a request can contain, if the project file declares bounds for them.
 OPTIONS = ("clips", "clip_seconds")
 
 
 class ProjectError(ValueError):
-    """A project file cannot be used; the message names the file and the place."""
+    """A project file is invalid; the message names the file and the place."""
 
 
 class OptionError(ValueError):
-    """An option of a request does not fit the project; the message says which and why."""
+    """An option of a request does not fit the project; the message names the option and the reason."""
 
 
 class Bounds(BaseModel):
-    """The whole numbers an option may take, both ends included."""
+    """The range of whole numbers for an option, both ends included."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,11 +36,11 @@ class Bounds(BaseModel):
 
 
 class Deadline(BaseModel):
-    """When a review is due after it was opened, and what happens then. Nothing is ever approved by waiting."""
+    """The time limit of a review and the action when it passes. No deadline ever approves."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    #: Until the first due time, and from each to the next.
+    #: Hours from the opening to the first due time, and from each due time to the next.
     due_hours: float = Field(gt=0, le=24 * 90, allow_inf_nan=False)
     on_due: Literal["remind", "escalate", "reject"] = "remind"
 
@@ -54,18 +56,18 @@ class Project(BaseModel):
     clips: int = Field(ge=1, le=24)
     clip_seconds: int = Field(ge=1, le=60)
     clip_size: str = Field("720x1280", pattern=r"^\d{2,4}x\d{2,4}$")
-    #: How often a clip that failed is ordered before a person is asked.
+    #: Orders of a clip that fails, before the run waits for a person.
     takes: int = Field(2, ge=1, le=5)
     crossfade_seconds: float = Field(0.5, ge=0, le=5)
     #: One idea for each of these, in this order.
     subjects: list[str] = Field(default_factory=list)
-    #: How the text over a clip is built, in words for the ideator.
+    #: Form of the text over a clip, as an instruction for the ideator.
     overlay: str = Field("a short caption of at most 40 characters", max_length=200)
-    #: How a renderer that knows compositions puts the film together, and the words and colours it is given.
+    #: Composition for a renderer that supports them, and its texts and colours.
     composition: str = Field("shorts", pattern="^[a-z0-9_-]{1,64}$")
     look: dict[str, str] = Field(default_factory=dict, max_length=16)
     platforms: list[str] = Field(default_factory=lambda: ["tiktok"], min_length=1)
-    #: What one run may cost, and what all runs of the project may cost on one day (UTC).
+    #: Caps on the cost of one run, and of all runs of the project in one day (UTC).
     budget_usd: Decimal = Field(gt=0)
     day_budget_usd: Decimal | None = Field(None, gt=0)
     options: dict[str, Bounds] = Field(default_factory=dict)
@@ -86,16 +88,16 @@ class Project(BaseModel):
 
     @property
     def film_seconds(self) -> float:
-        """The length of the finished film."""
+        """Return the length of the finished film in seconds."""
         return self.clips * self.clip_seconds - (self.clips - 1) * self.crossfade_seconds
 
     @property
     def chosen_subjects(self) -> list[str]:
-        """The subjects that get a clip."""
+        """Return the subjects that get a clip."""
         return self.subjects[: self.clips]
 
     def with_options(self, options: Mapping[str, Any]) -> Project:
-        """This project as a request wants it. Raises OptionError for an option it does not declare or allow."""
+        """Return the project with the options of a request. Raises OptionError for an undeclared or invalid one."""
         for name, value in options.items():
             bounds = self.options.get(name)
             if bounds is None:
@@ -106,18 +108,18 @@ class Project(BaseModel):
         try:
             return Project.model_validate({**self.model_dump(), **options})
         except ValidationError as error:
-            raise OptionError(f"These options do not make a film: {_first(error)}.") from error
+            raise OptionError(f"These options are not possible: {describe_validation_error(error)}.") from error
 
 
 def read_project(path: Path) -> Project:
-    """The project in `path`, named after the file. Raises ProjectError naming the file and the place."""
+    """Return the project in `path`, named after the file. Raises ProjectError."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path.name}: it cannot be read as UTF-8 text.") from error
     parts = text.split("---\n", 2)
     if len(parts) != 3 or parts[0].strip():
-        raise ProjectError(f"{path.name}: it must begin with front matter between two lines of '---'.")
+        raise ProjectError(f"{path.name}: it must start with front matter between two lines of '---'.")
     try:
         spec = yaml.safe_load(parts[1])
     except yaml.YAMLError as error:
@@ -129,23 +131,16 @@ def read_project(path: Path) -> Project:
     try:
         return Project.model_validate({**spec, "name": path.stem, "direction": parts[2].strip()})
     except ValidationError as error:
-        raise ProjectError(f"{path.name}: {_first(error)}.") from error
+        raise ProjectError(f"{path.name}: {describe_validation_error(error)}.") from error
 
 
 def read_projects(folders: Iterable[Path]) -> dict[str, Project]:
-    """Every project in these folders by name, later folders winning. Raises ProjectError for any bad file."""
+    """Return all projects in these folders by name; later folders win. Raises ProjectError for any invalid file."""
     found = {}
     for folder in folders:
         if not folder.is_dir():
-            raise ProjectError(f"{folder}: this folder of projects does not exist.")
+            raise ProjectError(f"{folder}: the folder of projects does not exist.")
         found.update({path.stem: read_project(path) for path in sorted(folder.glob("*.md"))})
     if not found:
-        raise ProjectError("There is no project file.")
+        raise ProjectError("No project file found.")
     return found
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message

@@ -1,4 +1,4 @@
-"""Prompts are Markdown files of two blocks, `system` and `request`; a missing variable is an error."""
+"""Prompt templates: Markdown files with the blocks `system` and `request`; a missing variable is an error."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ FOLDER = Path(__file__).parent
 
 
 class Prompt(NamedTuple):
-    """What a model is told: its standing instructions and the request at hand."""
+    """The two messages of a request to a model."""
 
     system: str
     request: str
 
 
 def _untagged(text: str) -> str:
-    """The text with its angle brackets made harmless, so that nothing inside a section can close it."""
+    """Replace angle brackets, so that no text inside a section can close it."""
     return text.replace("<", "‹").replace(">", "›")
 
 
-_words = Environment(
+_environment = Environment(
     loader=FileSystemLoader(FOLDER),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-    autoescape=False,  # noqa: S701 - these are prompts, not HTML; `untagged` guards their sections
+    autoescape=False,  # noqa: S701 - these are prompts, not HTML; `untagged` protects their sections
 )
-_words.filters["untagged"] = _untagged
+_environment.filters["untagged"] = _untagged
 
 
 def prompt(name: str, **variables: Any) -> Prompt:
-    """The prompt `prompts/<name>.md`, rendered. Raises jinja2.UndefinedError for a variable not given."""
-    template = _words.get_template(f"{name}.md")
+    """Return the rendered prompt `prompts/<name>.md`. Raises jinja2.UndefinedError for a missing variable."""
+    template = _environment.get_template(f"{name}.md")
     context = template.new_context(variables)
     blocks = {block: "".join(render(context)).strip() for block, render in template.blocks.items()}
     return Prompt(**blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -44,21 +44,16 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
 
     When the offer differs from the approved one nothing is reserved: the clips go back to the ideation gate.
     """
-    change, failed = state["change"], state.get("failed_shots", [])
-    decision = state["decisions"]["publish" if change["clips"] else "ideation"]
-    numbers = failed or change["clips"] or state["ideas"]["make"]
-    words = {number: _words(number, state, decision, deps) for number in numbers}
-    approval = _approval_of_round(state, decision)
-    shots = [_shot(number, words[number], state, approval) for number in numbers]
-    # Orders that were recorded before a crash are placed as recorded, whatever the offer is now.
+    shots, failed, prompts = _plan_round(state, deps), state.get("failed_shots", []), state.get("prompts", {})
+    # Orders that were recorded before a crash are placed as recorded, even if the offer is a different one now.
     if not await deps.ledger.statuses([shot["key"] for shot in shots]):
-        approved, offer = _approved_offer(state), _current_offer(state, deps)
-        if offer != approved:
-            return _reoffer(state, offer, words)
+        offer = _current_offer(state, deps)
+        if offer != _approved_offer(state):
+            return _reoffer(state, offer, shots)
     await deps.ledger.reserve([_order(shot) for shot in shots])
-    prompts = state.get("prompts", {})
+    numbers = [shot["number"] for shot in shots]
     return {
-        "route": "order_clip" if numbers else "await_clips",
+        "route": "order_clip" if shots else "await_clips",
         "ideas": {**state["ideas"], "notice": None},
         "shots": {**state.get("shots", {}), **{str(shot["number"]): shot for shot in shots}},
         "ordered": numbers,
@@ -67,6 +62,15 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
         "prompts": prompts if failed else {n: text for n, text in prompts.items() if int(n) not in numbers},
         "reoffered_prompts": {},
     }
+
+
+def _plan_round(state: RunState, deps: Dependencies) -> list[Shot]:
+    """Return the next takes: of the clips that failed, or else those requested by number, or else the offered ones."""
+    change = state["change"]
+    decision = state["decisions"]["publish" if change["clips"] else "ideation"]
+    approval = _approval_of_round(state, decision)
+    numbers = state.get("failed_shots") or change["clips"] or state["ideas"]["make"]
+    return [_shot(number, _words(number, state, decision, deps), state, approval) for number in numbers]
 
 
 def _words(number: int, state: RunState, decision: DecisionState, deps: Dependencies) -> str:
@@ -130,14 +134,14 @@ def _current_offer(state: RunState, deps: Dependencies) -> Offer:
         return clip_offer(deps.video, project.clip_seconds, project.clip_size)
 
 
-def _reoffer(state: RunState, offer: Offer, words: dict[int, str]) -> RunState:
+def _reoffer(state: RunState, offer: Offer, shots: Sequence[Shot]) -> RunState:
     """Return to the ideation gate with the new offer for these clips; their prompts are kept."""
     return {
         "route": "ideation_gate",
-        "ideas": {**state["ideas"], **offer, "make": sorted(words), "notice": OFFER_CHANGED},
+        "ideas": {**state["ideas"], **offer, "make": sorted(shot["number"] for shot in shots), "notice": OFFER_CHANGED},
         "change": {**state["change"], "clips": []},
         "failed_shots": [],
-        "reoffered_prompts": {str(number): text for number, text in words.items()},
+        "reoffered_prompts": {str(shot["number"]): shot["words"] for shot in shots},
     }
 
 

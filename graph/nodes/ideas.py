@@ -34,21 +34,7 @@ async def supervisor(state: RunState, config: RunnableConfig, *, deps: Dependenc
     decision = state["decisions"][state["gate"]]
     if state["gate"] == "ideation":
         return _change("ideas", decision["comment"])
-    if update := await _explicit_change(state, decision, deps):
-        return update
-    answer = await deps.ledger.cached_answer(
-        OrderKey(state["run"]["id"], "route", decision["revision"]),
-        lambda: route_comment(deps.model, ideas_of(state), decision["comment"]),
-    )
-    numbers = [number for number, _ in used_ideas(state)]
-    clips = [number for number in answer["clips"] if number in numbers]
-    if answer["step"] != "clips" or not clips:
-        return _change("ideas" if answer["step"] == "clips" else answer["step"], decision["comment"])
-    # A model's reading of a comment buys nothing. Clips that the reviewer named by number are ordered at once;
-    # any other is first presented at the ideation gate with its price.
-    if set(clips) <= clip_numbers_in(decision["comment"]):
-        return _change("clips", decision["comment"], clips)
-    return {**_change("clips", decision["comment"]), "ideas": {**state["ideas"], "make": clips}}
+    return await _explicit_change(state, decision, deps) or await _interpreted_change(state, decision, deps)
 
 
 def clip_numbers_in(comment: str) -> set[int]:
@@ -73,6 +59,23 @@ async def _explicit_change(state: RunState, decision: DecisionState, deps: Depen
     if decision["takes"] or "clips" in decision["edited"]:
         return {**takes, **_change("render", decision["comment"])}
     return _change("review", decision["comment"]) if decision["edited"] else None
+
+
+async def _interpreted_change(state: RunState, decision: DecisionState, deps: Dependencies) -> RunState:
+    """Return the update that the model reads from the comment on a film."""
+    answer = await deps.ledger.cached_answer(
+        OrderKey(state["run"]["id"], "route", decision["revision"]),
+        lambda: route_comment(deps.model, ideas_of(state), decision["comment"]),
+    )
+    numbers = [number for number, _ in used_ideas(state)]
+    clips = [number for number in answer["clips"] if number in numbers]
+    if answer["step"] != "clips" or not clips:
+        return _change("ideas" if answer["step"] == "clips" else answer["step"], decision["comment"])
+    # A model's reading of a comment buys nothing. Clips that the reviewer named by number are ordered at once;
+    # any other is first presented at the ideation gate with its price.
+    if set(clips) <= clip_numbers_in(decision["comment"]):
+        return _change("clips", decision["comment"], clips)
+    return {**_change("clips", decision["comment"]), "ideas": {**state["ideas"], "make": clips}}
 
 
 async def _chosen_takes(state: RunState, takes: dict[str, int], deps: Dependencies) -> dict[str, Clip]:
@@ -127,6 +130,7 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
             "title": answer["title"],
             "ideas": answer["ideas"],
             "make": list(range(1, project.clips + 1)),
+            "notice": None,
             **clip_offer(deps.video, project.clip_seconds, project.clip_size),
         },
     }

@@ -47,7 +47,7 @@ async def is_retry_requested(state: RunState, failed: Sequence[OrderStatus], dep
 
 
 def order_failure(subject: str, status: OrderStatus) -> StepFailed:
-    """Return the error for a failed order. `subject` begins its message: "Clip 2"."""
+    """Return the error for a failed order. `subject` names the order in its message: "Clip 2"."""
     if status.state == "unknown":
         code = "publication_unconfirmed" if status.kind == "publication" else f"{status.kind}_outcome_unknown"
         return StepFailed(code, f"{subject} may or may not have been made. Check at the provider.")
