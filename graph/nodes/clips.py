@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from functools import partial
 
@@ -46,16 +46,16 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
     """
     shots, failed, prompts = _plan_round(state, deps), state.get("failed_shots", []), state.get("prompts", {})
     # Orders that were recorded before a crash are placed as recorded, even if the offer is a different one now.
-    if not await deps.ledger.statuses([shot["key"] for shot in shots]):
+    if not await deps.ledger.statuses([shot["key"] for shot in shots.values()]):
         offer = _current_offer(state, deps)
         if offer != _approved_offer(state):
             return _reoffer(state, offer, shots)
-    await deps.ledger.reserve([_order(shot) for shot in shots])
-    numbers = [shot["number"] for shot in shots]
+    await deps.ledger.reserve([_order(shot) for shot in shots.values()])
+    numbers = [int(number) for number in shots]
     return {
         "route": "order_clip" if shots else "await_clips",
         "ideas": {**state["ideas"], "notice": None},
-        "shots": {**state.get("shots", {}), **{str(shot["number"]): shot for shot in shots}},
+        "shots": {**state.get("shots", {}), **shots},
         "ordered": numbers,
         "failed_shots": [],
         # A rewritten prompt is kept for further takes, until a reviewer requests another clip.
@@ -64,13 +64,13 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
     }
 
 
-def _plan_round(state: RunState, deps: Dependencies) -> list[Shot]:
-    """Return the next takes: of the clips that failed, or else those requested by number, or else the offered ones."""
+def _plan_round(state: RunState, deps: Dependencies) -> dict[str, Shot]:
+    """Return the next takes by number: of the clips that failed, or else those requested by number, or else the offered ones."""
     change = state["change"]
     decision = state["decisions"]["publish" if change["clips"] else "ideation"]
     approval = _approval_of_round(state, decision)
     numbers = state.get("failed_shots") or change["clips"] or state["ideas"]["make"]
-    return [_shot(number, _words(number, state, decision, deps), state, approval) for number in numbers]
+    return {str(n): _shot(n, _words(n, state, decision, deps), state, approval) for n in numbers}
 
 
 def _words(number: int, state: RunState, decision: DecisionState, deps: Dependencies) -> str:
@@ -134,14 +134,14 @@ def _current_offer(state: RunState, deps: Dependencies) -> Offer:
         return clip_offer(deps.video, project.clip_seconds, project.clip_size)
 
 
-def _reoffer(state: RunState, offer: Offer, shots: Sequence[Shot]) -> RunState:
+def _reoffer(state: RunState, offer: Offer, shots: Mapping[str, Shot]) -> RunState:
     """Return to the ideation gate with the new offer for these clips; their prompts are kept."""
     return {
         "route": "ideation_gate",
-        "ideas": {**state["ideas"], **offer, "make": sorted(shot["number"] for shot in shots), "notice": OFFER_CHANGED},
+        "ideas": {**state["ideas"], **offer, "make": sorted(map(int, shots)), "notice": OFFER_CHANGED},
         "change": {**state["change"], "clips": []},
         "failed_shots": [],
-        "reoffered_prompts": {str(shot["number"]): shot["words"] for shot in shots},
+        "reoffered_prompts": {number: shot["words"] for number, shot in shots.items()},
     }
 
 
