@@ -9,7 +9,9 @@ from typing import Any, Protocol
 class HasErrors(Protocol):
     """The part that `pydantic.ValidationError` and FastAPI's `RequestValidationError` have in common."""
 
-    def errors(self) -> Sequence[Any]: ...
+    def errors(self) -> Sequence[Any]:
+        """Return the errors, each with `loc` and `msg`."""
+        ...
 
 
 def describe_validation_error(error: HasErrors, *, root: str = "", limit: int = 1) -> str:

@@ -1,1 +1,1 @@
-"""What we keep: all SQL of the project, the migrations, the embedded server, the kept files."""
+"""The database, the ledger of orders and the artifact store."""

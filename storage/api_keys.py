@@ -1,4 +1,4 @@
-"""The API keys: of a key only its digest is kept."""
+"""API keys. Only the digest of a key is stored."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from storage.actors import Actor
 from storage.database import Database
 
-# Rows are taken in one order by all processes, so that none waits for another in a circle.
-GIVEN = """
+# All processes lock the rows in the same order, so that they cannot deadlock.
+SYNC = """
 insert into api_keys (id, name, digest, origin, can_approve)
 select 'key_' || left(digest, 12), 'from the settings', digest, 'settings', digest <> all(%(limited)s::text[])
 from unnest(%(digests)s::text[]) as digest order by digest
@@ -21,63 +22,56 @@ on conflict (digest) do update set origin = 'settings', name = excluded.name, ca
 
 @dataclass(frozen=True)
 class ApiKeyRow:
-    """A key that is known. `id` is its public half, fit for logs."""
+    """A known key. `id` is public and safe to log."""
 
     id: str
     name: str
-    can_approve: bool = True
+    can_approve: bool
+
+    @property
+    def actor(self) -> Actor:
+        """Return the actor that authenticates with this key."""
+        return Actor("api_key", self.id, self.name, frozenset(("start", "approve") if self.can_approve else ("start",)))
 
 
 async def sync_settings_keys(db: Database, keys: Sequence[str], limited: Sequence[str] = ()) -> None:
-    """Make `keys`, and the `limited` ones that may not decide, the keys that the settings give.
+    """Store the keys of the settings; the `limited` ones cannot approve.
 
-    Those they gave earlier and do not give now are removed.
+    Keys of earlier settings that are not given any more are removed.
     """
     digests = sorted({_digest(key) for key in (*keys, *limited)})
     async with db.transaction() as connection:
-        await connection.execute(GIVEN, {"digests": digests, "limited": [_digest(key) for key in limited]})
+        await connection.execute(SYNC, {"digests": digests, "limited": [_digest(key) for key in limited]})
         await connection.execute(
-            "delete from api_keys where origin = 'settings' and digest <> all(%s::text[])",
-            (digests,),
+            "delete from api_keys where origin = 'settings' and digest <> all(%s::text[])", (digests,)
         )
 
 
 async def generate_first_key(db: Database) -> str | None:
-    """A new key, told this once, if there is no key at all; else None."""
+    """Generate a key if there is none, and return it; it cannot be read again. Return None if there is one."""
     key = f"mw_{secrets.token_urlsafe(24)}"
     digest = _digest(key)
     async with db.transaction() as connection:
-        # Of several processes that start at once on a new database one makes the key.
+        # One of several processes that start on a new database generates the key.
         await connection.execute("lock table api_keys in share row exclusive mode")
-        made = await connection.execute(
+        inserted = await connection.execute(
             "insert into api_keys (id, name, digest, origin) select %s, 'generated', %s, 'generated' "
             "where not exists (select from api_keys)",
             (f"key_{digest[:12]}", digest),
         )
-    return key if made.rowcount == 1 else None
+    return key if inserted.rowcount == 1 else None
 
 
 async def find_key(db: Database, key: str) -> ApiKeyRow | None:
-    """The key, if it is one of ours. The time it takes does not tell how nearly right a wrong one is."""
-    row = await db.fetch_one("select id, name, can_approve from api_keys where digest = %s", (_digest(key),))
-    return None if row is None else ApiKeyRow(row["id"], row["name"], row["can_approve"])
-
-
-async def can_approve(db: Database, who: str) -> bool:
-    """Whether this one may decide at gates: whoever is no key, and every key that was not given without that right."""
-    row = await db.fetch_one("select can_approve from api_keys where id = %s", (who,))
-    return bool(row["can_approve"]) if row else not who.startswith("key_")
-
-
-async def get_secret(db: Database, name: str) -> bytes:
-    """The secret of that name of this database. Of several processes that need it first, one makes it."""
-    await db.execute(
-        "insert into secrets (name, value) values (%s, %s) on conflict (name) do nothing",
-        (name, secrets.token_bytes(32)),
+    """Return the row of this key, or None. The duration reveals nothing about how close a wrong key is."""
+    return await db.fetch_one(
+        "select id, name, can_approve from api_keys where digest = %s", (_digest(key),), row=ApiKeyRow
     )
-    row = await db.fetch_one("select value from secrets where name = %s", (name,))
-    assert row is not None  # noqa: S101 - it was put there
-    return bytes(row["value"])
+
+
+async def get_key(db: Database, key_id: str) -> ApiKeyRow | None:
+    """Return the row of the key with this public id, or None."""
+    return await db.fetch_one("select id, name, can_approve from api_keys where id = %s", (key_id,), row=ApiKeyRow)
 
 
 def _digest(key: str) -> str:

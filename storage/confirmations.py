@@ -1,29 +1,31 @@
-"""Decisions that were prepared in a talk: under a code, for one key and one conversation, for half an hour."""
+"""Pending confirmations: decisions that a person has to confirm with a code within half an hour."""
 
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypedDict, cast
 from uuid import UUID
 
+from storage.actors import RequestContext
 from storage.database import Database
 
-VALID = timedelta(minutes=30)
-KEPT = timedelta(days=1)
-#: How many codes are tried before it is said that none is free.
-TRIES = 20
-#: Nothing that is read as something else. Letter, digit, letter, digit: no word of any language looks like that.
+VALIDITY = timedelta(minutes=30)
+RETENTION = timedelta(days=1)
+#: Attempts to find a code that is not used in the conversation.
+MAX_CODE_ATTEMPTS = 20
+#: Without characters that are easily confused. A code is letter, digit, letter, digit: a word in no language.
 LETTERS, DIGITS = "ACDEFGHJKMNPQRTUVWXY", "2346789"
 
 
-class PendingConfirmationRow(TypedDict):
-    """A row of `pending_confirmations`."""
+@dataclass(frozen=True)
+class PendingConfirmationRow:
+    """A row of `pending_confirmations`. `session_id` is empty for MCP."""
 
     actor_id: str
-    session: str
+    session_id: str
     code: str
-    door: str
+    channel: str
     run_id: UUID
     gate: str
     revision: int
@@ -35,20 +37,20 @@ class PendingConfirmationRow(TypedDict):
     used_at: datetime | None
 
 
-# Asked for twice, it is the same one: a model that tries again and again does not make more of them.
-SAME = """
+# Repeating a request returns the same row, so a model that tries again and again does not create more of them.
+FIND_SAME = """
 select * from pending_confirmations
-where actor_id = %(actor_id)s and session = %(session)s and door = %(door)s and run_id = %(run_id)s
+where actor_id = %(actor_id)s and session_id = %(session_id)s and channel = %(channel)s and run_id = %(run_id)s
   and gate = %(gate)s and revision = %(revision)s and digest = %(digest)s and verdict = %(verdict)s
   and comment is not distinct from %(comment)s and used_at is null and expires_at > now() + interval '1 minute'
 order by expires_at desc limit 1
 """
 
 INSERT = """
-insert into pending_confirmations (actor_id, session, code, door, run_id, gate, revision, digest, verdict, comment,
-                                expires_at)
-values (%(actor_id)s, %(session)s, %(code)s, %(door)s, %(run_id)s, %(gate)s, %(revision)s, %(digest)s,
-        %(verdict)s, %(comment)s, now() + %(valid)s)
+insert into pending_confirmations (actor_id, session_id, code, channel, run_id, gate, revision, digest, verdict,
+                                   comment, expires_at)
+values (%(actor_id)s, %(session_id)s, %(code)s, %(channel)s, %(run_id)s, %(gate)s, %(revision)s, %(digest)s,
+        %(verdict)s, %(comment)s, now() + %(validity)s)
 on conflict do nothing
 returning *
 """
@@ -63,59 +65,58 @@ async def create(
     digest: str,
     verdict: str,
     comment: str | None,
-    actor_id: str,
-    session: str,
-    door: str,
+    context: RequestContext,
+    session_id: str = "",
 ) -> PendingConfirmationRow | None:
-    """The decision under its code; the one there is, if the same was prepared already and is still good.
+    """Create a pending confirmation, or return the valid one of the same decision.
 
-    None when nearly every code of this conversation is taken.
+    Return None when nearly every code of the conversation is in use.
     """
-    values: dict[str, Any] = {
+    values = {
         "run_id": run_id,
         "gate": gate,
         "revision": revision,
         "digest": digest,
         "verdict": verdict,
         "comment": comment,
-        "actor_id": actor_id,
-        "session": session,
-        "door": door,
-        "valid": VALID,
+        "actor_id": context.actor.id,
+        "session_id": session_id,
+        "channel": context.channel,
+        "validity": VALIDITY,
     }
-    if same := await db.fetch_one(SAME, values):
-        return cast("PendingConfirmationRow", same)
-    await db.execute("delete from pending_confirmations where expires_at < now() - %s", (KEPT,))
-    for _ in range(TRIES):
-        # A code that is taken is not given again before it is forgotten.
-        if row := await db.fetch_one(INSERT, {**values, "code": _code()}):
-            return cast("PendingConfirmationRow", row)
+    if same := await db.fetch_one(FIND_SAME, values, row=PendingConfirmationRow):
+        return same
+    await db.execute("delete from pending_confirmations where expires_at < now() - %s", (RETENTION,))
+    for _ in range(MAX_CODE_ATTEMPTS):
+        # A used or expired code is not given out again before its row is deleted.
+        if row := await db.fetch_one(INSERT, {**values, "code": _generate_code()}, row=PendingConfirmationRow):
+            return row
     return None
 
 
-async def find(db: Database, *, actor_id: str, session: str, code: str) -> PendingConfirmationRow | None:
-    """What stands under this code for this key in this conversation, used and expired ones too."""
-    row = await db.fetch_one(
-        "select * from pending_confirmations where actor_id = %s and session = %s and code = %s",
-        (actor_id, session, code),
+async def find(db: Database, *, actor_id: str, session_id: str, code: str) -> PendingConfirmationRow | None:
+    """Return the confirmation with this code of this actor in this conversation, also if used or expired."""
+    return await db.fetch_one(
+        "select * from pending_confirmations where actor_id = %s and session_id = %s and code = %s",
+        (actor_id, session_id, code),
+        row=PendingConfirmationRow,
     )
-    return cast("PendingConfirmationRow | None", row)
 
 
 async def list_codes(db: Database, actor_id: str) -> set[str]:
-    """Every code that this key was given and that is not forgotten yet."""
+    """Return every code that this actor was given and that is not deleted."""
     rows = await db.fetch_all("select distinct code from pending_confirmations where actor_id = %s", (actor_id,))
     return {row["code"] for row in rows}
 
 
 async def mark_used(db: Database, row: PendingConfirmationRow) -> None:
-    """The code has done its work."""
+    """Record that the code was used."""
     await db.execute(
-        "update pending_confirmations set used_at = now() where actor_id = %s and session = %s and code = %s"
-        " and used_at is null",
-        (row["actor_id"], row["session"], row["code"]),
+        "update pending_confirmations set used_at = now() where actor_id = %(actor_id)s"
+        " and session_id = %(session_id)s and code = %(code)s and used_at is null",
+        vars(row),
     )
 
 
-def _code() -> str:
-    return "".join(secrets.choice(signs) for signs in (LETTERS, DIGITS, LETTERS, DIGITS))
+def _generate_code() -> str:
+    return "".join(secrets.choice(alphabet) for alphabet in (LETTERS, DIGITS, LETTERS, DIGITS))

@@ -1,49 +1,37 @@
-"""What people decided: append-only, one decision for each review, every row chained to the one before it."""
+"""Decisions, append-only: one per review, each row chained to the previous one by its hash."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, TypedDict, cast
+from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from providers.orders import ClipNote, digest_of
-from storage.database import Database
+from providers.orders import digest_of
+from storage.actors import ActorJson, RequestContext
+from storage.database import Connection, Database, fetch_one
 from storage.events import record_event
 from storage.runs import WAKEUP_TIMEOUT
 
-
-class DecisionRow(TypedDict):
-    """A row of `decisions`."""
-
-    number: int
-    run_id: UUID
-    gate: str
-    revision: int
-    verdict: str
-    seen_digest: str
-    approved_digest: str | None
-    comment: str | None
-    edits: Any
-    clips: list[ClipNote] | None
-    takes: dict[str, int] | None
-    decided_by: str
-    channel: str
-    request: str | None
-    decided_at: datetime
-    previous_hash: str
-    hash: str
+GENESIS = "0" * 64
 
 
 @dataclass(frozen=True)
 class NewDecision:
-    """A decision as it is given: for the review of `gate` numbered `revision`, which showed `seen_digest`.
+    """A decision before it is numbered and hashed.
 
-    `request` is the Idempotency-Key that it came with.
+    Attributes:
+        gate: "ideation" or "publish".
+        revision: The revision of the review.
+        verdict: "approve", "revise" or "reject".
+        seen_digest: The digest of the content that the reviewer saw.
+        approved_digest: The digest of the content that may be ordered or published.
+        comment: The reviewer's comment.
+        edits: The reviewer's edits as JSON.
+        clips: The clips to generate again, `{clip, comment}` each.
+        takes: By clip number, the take to use.
     """
 
     gate: str
@@ -53,148 +41,170 @@ class NewDecision:
     approved_digest: str | None
     comment: str | None
     edits: Any
-    clips: list[ClipNote] | None
+    clips: list[dict[str, Any]] | None
     takes: dict[str, int] | None
-    decided_by: str
+
+
+@dataclass(frozen=True)
+class DecisionRow(NewDecision):
+    """A row of `decisions`."""
+
+    number: int
+    run_id: UUID
+    actor_kind: str
+    actor_id: str
+    actor_name: str
     channel: str
-    request: str | None = None
+    idempotency_key: str | None
+    decided_at: datetime
+    previous_hash: str
+    hash: str
+
+    @property
+    def actor_json(self) -> ActorJson:
+        """Return the actor as JSON."""
+        return {"kind": self.actor_kind, "id": self.actor_id, "name": self.actor_name}
 
 
-GENESIS = "0" * 64
+@dataclass(frozen=True)
+class ReviewComment:
+    """A review that a gate opened, and the comment of its decision."""
+
+    revision: int
+    content: dict[str, Any]
+    comment: str | None
+
 
 INSERT = """
 insert into decisions (number, run_id, gate, revision, verdict, seen_digest, approved_digest, comment, edits, clips,
-                       takes, decided_by, channel, request, decided_at, previous_hash, hash)
+                       takes, actor_kind, actor_id, actor_name, channel, idempotency_key, decided_at, previous_hash,
+                       hash)
 values (%(number)s, %(run_id)s, %(gate)s, %(revision)s, %(verdict)s, %(seen_digest)s, %(approved_digest)s,
-        %(comment)s, %(edits)s, %(clips)s, %(takes)s, %(decided_by)s, %(channel)s, %(request)s, %(decided_at)s,
-        %(previous_hash)s, %(hash)s)
+        %(comment)s, %(edits)s, %(clips)s, %(takes)s, %(actor_kind)s, %(actor_id)s, %(actor_name)s, %(channel)s,
+        %(idempotency_key)s, %(decided_at)s, %(previous_hash)s, %(hash)s)
+returning *
 """
 
-BY_REQUEST = "select * from decisions where run_id = %s and decided_by = %s and request = %s"
+BY_IDEMPOTENCY_KEY = "select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s"
 
-# The one lock of the chain: rows are appended one after the other.
+# Serialises the appends to the chain.
 CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
 
 
-#: Columns that came later: where one is empty, a decision is hashed as if it did not exist yet.
-LATER = ("takes", "request")
+def hash_of(row: DecisionRow) -> str:
+    """Return the hash of a decision: of all its columns, the hash of the previous decision included."""
+    return _hash_of(asdict(row))
 
 
-def hash_of(row: Mapping[str, Any], *, empty: Collection[str] = ()) -> str:
-    """The hash of a decision: of everything in its row, the hash of the one before it among that.
-
-    `empty` are the columns among `LATER` that are hashed although they are empty.
-    """
-    said = {key: row[key] for key in row if key != "hash" and not (row[key] is None and key in set(LATER) - set(empty))}
-    said["run_id"] = str(said["run_id"])
-    said["decided_at"] = said["decided_at"].astimezone(UTC).isoformat()
-    return digest_of(said)
+def _hash_of(values: dict[str, Any]) -> str:
+    hashed = {name: value for name, value in values.items() if name != "hash"}
+    hashed["run_id"] = str(hashed["run_id"])
+    hashed["decided_at"] = hashed["decided_at"].astimezone(UTC).isoformat()
+    return digest_of(hashed)
 
 
-async def record_decision(db: Database, run_id: UUID, verdict: NewDecision) -> DecisionRow | None:
-    """Keep the decision and close the gate. None if that review is not open, or not what was seen, any more.
+async def record_decision(db: Database, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow | None:
+    """Record a decision and close the gate.
 
-    A decision that was kept for the same request already is the one. Of any number who decide at once, one gets the
-    row: the run's row is locked while it is looked at.
+    A decision already recorded for the same idempotency key is returned instead. The run's row is locked meanwhile,
+    so one of several concurrent decisions is recorded. Return None if the review is not open, or shows other content
+    than the reviewer saw.
     """
     async with db.transaction() as conn:
-        cursor = await conn.execute("select status, review from runs where id = %s for update", (run_id,))
-        run = await cursor.fetchone()
-        if verdict.request:
-            cursor = await conn.execute(BY_REQUEST, (run_id, verdict.decided_by, verdict.request))
-            if known := await cursor.fetchone():
-                return cast("DecisionRow", known)
+        run = await fetch_one(conn, "select status, review from runs where id = %s for update", (run_id,))
+        if context.idempotency_key:
+            values = (run_id, context.actor.id, context.idempotency_key)
+            if known := await fetch_one(conn, BY_IDEMPOTENCY_KEY, values, row=DecisionRow):
+                return known
         review = run and run["review"]
-        wanted = (verdict.gate, verdict.revision, verdict.seen_digest)
-        if not review or (review["gate"], review["revision"], review["digest"]) != wanted:
+        expected = (new.gate, new.revision, new.seen_digest)
+        if not review or (review["gate"], review["revision"], review["digest"]) != expected:
             return None
-        row = await _append(conn, run_id, verdict)
+        row = await _append(conn, run_id, new, context)
         await conn.execute(
-            "update runs set status = 'running', review = null, updated_at = now(), next_look_at = now() + %s"
+            "update runs set status = 'running', review = null, updated_at = now(), next_wakeup_at = now() + %s"
             " where id = %s",
             (WAKEUP_TIMEOUT, run_id),
         )
-        payload = {
-            "number": row["number"],
-            "gate": row["gate"],
-            "revision": row["revision"],
-            "verdict": row["verdict"],
-            "comment": row["comment"],
-            "decided_by": row["decided_by"],
-            "hash": row["hash"],
-        }
-        await record_event(conn, source=verdict.channel, kind="decision.recorded", run_id=run_id, payload=payload)
+        payload = {name: getattr(row, name) for name in ("number", "gate", "revision", "verdict", "comment", "hash")}
+        payload["actor"] = row.actor_json
+        await record_event(conn, source=context.channel, kind="decision.recorded", run_id=run_id, payload=payload)
     return row
 
 
-async def find_by_idempotency_key(db: Database, run_id: UUID, decided_by: str, request: str) -> DecisionRow | None:
-    """The decision about this run that came with this Idempotency-Key of this one, if there is one."""
-    return cast("DecisionRow | None", await db.fetch_one(BY_REQUEST, (run_id, decided_by, request)))
+async def find_by_idempotency_key(
+    db: Database, run_id: UUID, actor_id: str, idempotency_key: str
+) -> DecisionRow | None:
+    """Return the decision of this actor about this run with this idempotency key, or None."""
+    return await db.fetch_one(BY_IDEMPOTENCY_KEY, (run_id, actor_id, idempotency_key), row=DecisionRow)
 
 
-async def _append(conn: AsyncConnection[dict[str, Any]], run_id: UUID, verdict: NewDecision) -> DecisionRow:
+async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow:
     await conn.execute(CHAIN_LOCK)
-    last = await (await conn.execute("select number, hash from decisions order by number desc limit 1")).fetchone()
-    row: dict[str, Any] = {
+    last = await fetch_one(conn, "select number, hash from decisions order by number desc limit 1")
+    values: dict[str, Any] = {
+        **asdict(new),
         "number": last["number"] + 1 if last else 1,
         "run_id": run_id,
-        **vars(verdict),
-        # What is hashed must be what is read back: Postgres keeps microseconds.
+        **{f"actor_{name}": value for name, value in context.actor.as_json().items()},
+        "channel": context.channel,
+        "idempotency_key": context.idempotency_key,
         "decided_at": datetime.now(UTC),
         "previous_hash": last["hash"] if last else GENESIS,
     }
-    row["hash"] = hash_of(row)
-    values = {**row, "edits": _json(row["edits"]), "clips": _json(row["clips"]), "takes": _json(row["takes"])}
-    await conn.execute(INSERT, values)
-    return cast("DecisionRow", row)
-
-
-def _json(value: Any) -> Jsonb | None:
-    return None if value is None else Jsonb(value)
+    values["hash"] = _hash_of(values)
+    json = {name: None if values[name] is None else Jsonb(values[name]) for name in ("edits", "clips", "takes")}
+    row = await fetch_one(conn, INSERT, values | json, row=DecisionRow)
+    assert row is not None  # noqa: S101 - inserted by this statement
+    return row
 
 
 async def list_decisions(db: Database, run_id: UUID | str) -> list[DecisionRow]:
-    """Every decision about a run, oldest first."""
-    rows = await db.fetch_all("select * from decisions where run_id = %s order by number", (run_id,))
-    return [DecisionRow(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
+    """Return the decisions about a run, oldest first."""
+    return await db.fetch_all("select * from decisions where run_id = %s order by number", (run_id,), row=DecisionRow)
 
 
-async def list_review_comments(db: Database, run_id: UUID | str, gate: str) -> list[dict[str, Any]]:
-    """What this gate showed so far, oldest first: `revision`, `content`, and the `comment` it got."""
+async def count_decisions(db: Database) -> int:
+    """Return the number of all decisions."""
+    [row] = await db.fetch_all("select count(*) as count from decisions")
+    return int(row["count"])
+
+
+async def list_review_comments(db: Database, run_id: UUID | str, gate: str) -> list[ReviewComment]:
+    """Return the reviews that this gate has opened with the comments on them, oldest first."""
     return await db.fetch_all(
         """select (payload ->> 'revision')::int as revision, payload -> 'content' as content, decisions.comment
         from events left join decisions on decisions.run_id = events.run_id and decisions.gate = %(gate)s
              and decisions.revision = (payload ->> 'revision')::int
         where events.run_id = %(run_id)s and kind = 'review.opened' and payload ->> 'gate' = %(gate)s order by seq""",
         {"run_id": run_id, "gate": gate},
+        row=ReviewComment,
     )
 
 
 async def verify_chain(db: Database) -> list[str]:
-    """Every fault of the chain, a sentence each; empty if no row was changed, removed, added or moved.
+    """Return one sentence per fault of the chain; empty if no row was changed, removed, added or moved.
 
-    The feed of each run keeps the hash of every decision too: a chain that was cut off at its end does not agree
-    with it.
+    The events of each run contain the hashes of its decisions too, so a chain that was cut off at its end is found.
     """
     faults, previous, expected = [], GENESIS, 1
-    rows = await db.fetch_all("select * from decisions order by number")
+    rows = await db.fetch_all("select * from decisions order by number", row=DecisionRow)
     for row in rows:
-        if row["number"] != expected:
-            faults.append(f"Decision {expected} is missing before decision {row['number']}.")
-        if row["previous_hash"] != previous:
-            faults.append(f"Decision {row['number']} does not follow the one before it.")
-        # For a while `takes` was hashed also where there were none.
-        if row["hash"] not in (hash_of(row), hash_of(row, empty=("takes",))):
-            faults.append(f"Decision {row['number']} was changed after it was made.")
-        previous, expected = row["hash"], row["number"] + 1
-    hashes = {row["number"]: row["hash"] for row in rows}
-    told = await db.fetch_all(
+        if row.number != expected:
+            faults.append(f"Decision {expected} is missing before decision {row.number}.")
+        if row.previous_hash != previous:
+            faults.append(f"Decision {row.number} does not follow the one before it.")
+        if row.hash != hash_of(row):
+            faults.append(f"Decision {row.number} was changed after it was recorded.")
+        previous, expected = row.hash, row.number + 1
+    hashes = {row.number: row.hash for row in rows}
+    recorded = await db.fetch_all(
         "select (payload ->> 'number')::bigint as number, payload ->> 'hash' as hash from events"
         " where kind = 'decision.recorded' order by number"
     )
-    for row in told:
-        if row["number"] not in hashes:
-            faults.append(f"Decision {row['number']} was told to its run, and is gone.")
-        elif hashes[row["number"]] != row["hash"]:
-            faults.append(f"Decision {row['number']} is not the one that was told to its run.")
+    for event in recorded:
+        if event["number"] not in hashes:
+            faults.append(f"Decision {event['number']} is in its run's events, but is missing.")
+        elif hashes[event["number"]] != event["hash"]:
+            faults.append(f"Decision {event['number']} differs from its run's events.")
     return faults

@@ -1,16 +1,18 @@
-"""The notices to be sent: which events are still to be told, to whom, and what came of each try."""
+"""The outbox of events to announce, and the deliveries of notifications about them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any
 from uuid import UUID
 
-from storage.database import Connection, Database
+from storage.database import Connection, Database, fetch_all
 
 
-class OutboxEvent(TypedDict):
-    """An event that somebody outside has to be told of, and the run that it is about."""
+@dataclass(frozen=True)
+class OutboxEvent:
+    """An event to announce, with project and options of its run."""
 
     id: int
     kind: str
@@ -21,19 +23,34 @@ class OutboxEvent(TypedDict):
     options: dict[str, int]
 
 
-class DeliveryRow(TypedDict):
-    """A notice whose next try has come."""
+@dataclass(frozen=True)
+class DeliveryRow:
+    """A notification to send now. `attempts` includes this one."""
 
     id: str
     url: str
     kind: str
     body: str
-    tries: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class DeliveryRecord:
+    """A notification in the history of its run."""
+
+    id: str
+    url: str
+    kind: str
+    state: str
+    attempts: int
+    last_response: str | None
+    created_at: datetime
+    delivered_at: datetime | None
 
 
 TAKE = """
 with taken as (
-    delete from untold where event in (select event from untold order by event limit %s for update skip locked)
+    delete from outbox where event in (select event from outbox order by event limit %s for update skip locked)
     returning event)
 select events.id, kind, run_id, payload, events.created_at, runs.project, runs.options
 from taken join events on events.id = taken.event join runs on runs.id = events.run_id order by events.id
@@ -41,12 +58,11 @@ from taken join events on events.id = taken.event join runs on runs.id = events.
 
 
 async def take_outbox_events(conn: Connection, *, limit: int = 100) -> list[OutboxEvent]:
-    """Events to be told, in order: they count as told when the caller's transaction is committed."""
-    rows = await (await conn.execute(TAKE, (limit,))).fetchall()
-    return [OutboxEvent(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
+    """Remove events from the outbox in the caller's transaction, and return them in order."""
+    return await fetch_all(conn, TAKE, (limit,), row=OutboxEvent)
 
 
-# An event is told to an address once, however often this is asked for; a closed address is told nothing.
+# One delivery per event and URL, however often it is added; none for a disabled endpoint.
 ADD = """
 insert into deliveries (id, event, url, kind, body)
 select %(id)s, %(event)s, %(url)s, %(kind)s, %(body)s
@@ -56,73 +72,74 @@ on conflict (event, url) do nothing
 
 
 async def add_delivery(conn: Connection, *, id: str, event: int, url: str, kind: str, body: str) -> None:  # noqa: A002
-    """Write a notice down to be sent, in the caller's transaction."""
+    """Add a notification to send, in the caller's transaction."""
     await conn.execute(ADD, {"id": id, "event": event, "url": url, "kind": kind, "body": body})
 
 
-# Who takes a notice has this long to send it; after that its process counts as dead, and another sends it.
-LEASE = timedelta(seconds=60)
+#: A claimed notification is sent within this time; after that its process counts as dead and another sends it.
+CLAIM_TIMEOUT = timedelta(seconds=60)
 
-DUE = """
-update deliveries set next_try_at = now() + %(lease)s, tries = tries + 1
-where id in (select id from deliveries where next_try_at <= now() order by next_try_at limit %(limit)s
+CLAIM_DUE = """
+update deliveries set next_attempt_at = now() + %(timeout)s, attempts = attempts + 1
+where id in (select id from deliveries where next_attempt_at <= now() order by next_attempt_at limit %(limit)s
              for update skip locked)
-returning id, url, kind, body, tries
+returning id, url, kind, body, attempts
 """
 
 
 async def claim_due(db: Database, *, limit: int = 20) -> list[DeliveryRow]:
-    """Notices to be sent now; `tries` counts this one. Any number of processes may ask at once."""
-    rows = await db.fetch_all(DUE, {"limit": limit, "lease": LEASE})
-    return [DeliveryRow(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
+    """Return notifications to send now. Concurrent callers get different ones."""
+    return await db.fetch_all(CLAIM_DUE, {"limit": limit, "timeout": CLAIM_TIMEOUT}, row=DeliveryRow)
 
 
-async def mark_delivered(db: Database, id: str, answer: str) -> None:  # noqa: A002 - its column
-    """Write down that a notice arrived."""
+async def mark_delivered(db: Database, delivery_id: str, response: str) -> None:
+    """Record that a notification was delivered."""
     await db.execute(
-        "update deliveries set state = 'delivered', next_try_at = null, last_answer = %s, delivered_at = now()"
+        "update deliveries set state = 'delivered', next_attempt_at = null, last_response = %s, delivered_at = now()"
         " where id = %s",
-        (answer, id),
+        (response, delivery_id),
     )
 
 
-async def reschedule(db: Database, id: str, after: timedelta, answer: str) -> None:  # noqa: A002 - its column
-    """Try a notice again after a while."""
+async def reschedule(db: Database, delivery_id: str, after: timedelta, response: str) -> None:
+    """Send a notification again after a while."""
     await db.execute(
-        "update deliveries set next_try_at = now() + %s, last_answer = %s where id = %s and state = 'waiting'",
-        (after, answer, id),
+        "update deliveries set next_attempt_at = now() + %s, last_response = %s where id = %s and state = 'waiting'",
+        (after, response, delivery_id),
     )
 
 
-async def abandon(db: Database, id: str, answer: str) -> None:  # noqa: A002 - its column
-    """Try a notice no more."""
+async def abandon(db: Database, delivery_id: str, response: str) -> None:
+    """Stop sending a notification."""
     await db.execute(
-        "update deliveries set state = 'given_up', next_try_at = null, last_answer = %s where id = %s",
-        (answer, id),
+        "update deliveries set state = 'abandoned', next_attempt_at = null, last_response = %s where id = %s",
+        (response, delivery_id),
     )
 
 
-async def disable_endpoint(db: Database, url: str, answer: str) -> None:
-    """Send nothing to this address any more: neither what waits, nor what is still to come."""
+async def disable_endpoint(db: Database, url: str, response: str) -> None:
+    """Stop sending to this URL, present and future notifications included."""
     async with db.transaction() as conn:
         await conn.execute("insert into disabled_endpoints (url) values (%s) on conflict (url) do nothing", (url,))
         await conn.execute(
-            "update deliveries set state = 'given_up', next_try_at = null, last_answer = %s"
+            "update deliveries set state = 'abandoned', next_attempt_at = null, last_response = %s"
             " where url = %s and state = 'waiting'",
-            (answer, url),
+            (response, url),
         )
 
 
 async def enable_endpoints(db: Database) -> None:
-    """Try closed addresses again: the program was started anew, perhaps because they work now."""
+    """Enable all disabled URLs, because the service has been restarted and they may work again."""
     await db.execute("delete from disabled_endpoints")
 
 
-async def list_deliveries(db: Database, run_id: UUID | str) -> list[dict[str, Any]]:
-    """Every notice about a run, oldest first."""
+async def list_deliveries(db: Database, run_id: UUID | str) -> list[DeliveryRecord]:
+    """Return the notifications about a run, oldest first."""
     return await db.fetch_all(
-        """select deliveries.id, url, deliveries.kind, state, tries, last_answer, deliveries.created_at, delivered_at
+        """select deliveries.id, url, deliveries.kind, state, attempts, last_response, deliveries.created_at,
+                  delivered_at
         from deliveries join events on events.id = deliveries.event
         where events.run_id = %s order by event, url""",
         (run_id,),
+        row=DeliveryRecord,
     )

@@ -1,4 +1,4 @@
-"""The answers already given to requests with an Idempotency-Key."""
+"""Responses to requests with an Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from psycopg.types.json import Jsonb
 
 from storage.database import Database
 
-IN_PROGRESS_TIMEOUT_SECONDS = 30.0  # seconds after which a request without an answer counts as died with its process
+#: A request without a response for this long counts as lost with its process.
+IN_PROGRESS_TIMEOUT_SECONDS = 30.0
 
-# The first to insert goes first; so does the first that comes for one that died.
+# The first insert wins; for a lost request, the first update.
 BEGIN = """
-insert into answers as a (asked_by, key, digest) values (%(asked_by)s, %(key)s, %(digest)s)
-on conflict (asked_by, key) do update set created_at = clock_timestamp()
-    where a.status_code is null and a.digest = excluded.digest
-      and a.created_at < clock_timestamp() - make_interval(secs => %(patience)s)
+insert into idempotency_records as r (actor_id, idempotency_key, digest)
+values (%(actor_id)s, %(idempotency_key)s, %(digest)s)
+on conflict (actor_id, idempotency_key) do update set created_at = clock_timestamp()
+    where r.status_code is null and r.digest = excluded.digest
+      and r.created_at < clock_timestamp() - make_interval(secs => %(timeout)s)
 """
 
 
 @dataclass(frozen=True)
 class NewRequest:
-    """Do it, then `finish` or `forget`."""
+    """Execute the request, then call `complete` or `discard`."""
 
 
 @dataclass(frozen=True)
 class CompletedRequest:
-    """It was done; this was the answer."""
+    """The request was completed with this response."""
 
     status_code: int
     body: Any
@@ -35,30 +37,43 @@ class CompletedRequest:
 
 @dataclass(frozen=True)
 class KeyReused:
-    """The key was used for another request."""
+    """The idempotency key was used for another request."""
 
 
 @dataclass(frozen=True)
 class RequestInProgress:
-    """The same request is being done by somebody else right now."""
+    """The same request is in progress."""
 
 
 BeginResult = NewRequest | CompletedRequest | KeyReused | RequestInProgress
 
 
-async def begin(db: Database, asked_by: str, key: str, digest: str) -> BeginResult:
-    """What to do with a request; `digest` is over its method, path and body. One of many at once is First.
+async def begin(db: Database, actor_id: str, idempotency_key: str, digest: str) -> BeginResult:
+    """Register a request; one of several concurrent ones gets NewRequest.
 
-    After `PATIENCE` seconds without an answer the request may be begun again: what it does must bear that.
+    A request without a response for `IN_PROGRESS_TIMEOUT_SECONDS` can be executed again: its effects must be
+    idempotent.
+
+    Args:
+        db: The database.
+        actor_id: The caller.
+        idempotency_key: The caller's key.
+        digest: The digest of method, path and body.
     """
-    params = {"asked_by": asked_by, "key": key, "digest": digest, "patience": IN_PROGRESS_TIMEOUT_SECONDS}
+    params = {
+        "actor_id": actor_id,
+        "idempotency_key": idempotency_key,
+        "digest": digest,
+        "timeout": IN_PROGRESS_TIMEOUT_SECONDS,
+    }
     if await db.execute(BEGIN, params) == 1:
         return NewRequest()
     row = await db.fetch_one(
-        "select digest, status_code, body from answers where asked_by = %(asked_by)s and key = %(key)s",
+        "select digest, status_code, body from idempotency_records"
+        " where actor_id = %(actor_id)s and idempotency_key = %(idempotency_key)s",
         params,
     )
-    if row is None:  # forgotten just now: the client will ask again
+    if row is None:  # discarded just now: the client will send it again
         return RequestInProgress()
     if row["digest"] != digest:
         return KeyReused()
@@ -67,22 +82,27 @@ async def begin(db: Database, asked_by: str, key: str, digest: str) -> BeginResu
     return CompletedRequest(row["status_code"], row["body"])
 
 
-async def renew(db: Database, asked_by: str, key: str) -> None:
-    """The request is still being done: it has not died with its process."""
+async def renew(db: Database, actor_id: str, idempotency_key: str) -> None:
+    """Extend the time of a request that is still in progress."""
     await db.execute(
-        "update answers set created_at = clock_timestamp() where asked_by = %s and key = %s and status_code is null",
-        (asked_by, key),
+        "update idempotency_records set created_at = clock_timestamp()"
+        " where actor_id = %s and idempotency_key = %s and status_code is null",
+        (actor_id, idempotency_key),
     )
 
 
-async def complete(db: Database, asked_by: str, key: str, status_code: int, body: Any) -> None:
-    """Keep the answer (`body` is JSON). The first one kept stays."""
+async def complete(db: Database, actor_id: str, idempotency_key: str, status_code: int, body: Any) -> None:
+    """Store the response (`body` is JSON). The first stored response stays."""
     await db.execute(
-        "update answers set status_code = %s, body = %s where asked_by = %s and key = %s and status_code is null",
-        (status_code, Jsonb(body), asked_by, key),
+        "update idempotency_records set status_code = %s, body = %s"
+        " where actor_id = %s and idempotency_key = %s and status_code is null",
+        (status_code, Jsonb(body), actor_id, idempotency_key),
     )
 
 
-async def discard(db: Database, asked_by: str, key: str) -> None:
-    """Let the request be made again, because it came to no answer worth keeping; a kept answer stays."""
-    await db.execute("delete from answers where asked_by = %s and key = %s and status_code is null", (asked_by, key))
+async def discard(db: Database, actor_id: str, idempotency_key: str) -> None:
+    """Delete a request whose response is not worth storing, so that it can be sent again."""
+    await db.execute(
+        "delete from idempotency_records where actor_id = %s and idempotency_key = %s and status_code is null",
+        (actor_id, idempotency_key),
+    )

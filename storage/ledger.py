@@ -1,63 +1,70 @@
-"""The ledger: the only place that spends. An order is a row before it is a call, and it is called once."""
+"""The ledger: the only place that spends. An order is a row before it is a call, and is called once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel
 
 from providers.base import NotSent, OutcomeUnknown, Provider, Refused
-from providers.orders import ModelAnswer, Order
-from storage.admission import CANCELLED_FIRST, CAPS_LOCK, Caps, check_admission, is_budget_exhausted, is_cancelled
-from storage.database import Connection, Database
+from providers.orders import Order
+from storage.actors import RequestContext
+from storage.admission import CANCELLED_FIRST, CAPS_LOCK, Caps, check_admission
+from storage.database import Connection, Database, fetch_all, fetch_one
 from storage.events import record_event
 from storage.failpoints import hit
-from storage.orders import Orders
+from storage.model_calls import ModelCalls
+from storage.orders import OrderRow
 
-#: How long an order that was called or placed rests before somebody looks after it.
+#: Delay before the first poll of an order that was called or submitted.
 FIRST_POLL_DELAY = timedelta(seconds=1)
-#: How often an order that did not arrive is placed again before it counts as failed.
+#: Attempts to submit an order that did not arrive, before it fails.
 MAX_SUBMIT_ATTEMPTS = 8
-#: An order of unknown outcome is looked for this often.
+#: Poll interval of an order of unknown outcome.
 UNKNOWN_POLL_INTERVAL = timedelta(minutes=1)
-#: A claim is used within so many seconds, or not at all.
+#: A claim is used within this time or not at all.
 CLAIM_TIMEOUT_SECONDS = 5.0
 
-
 INSERT = """
-insert into orders (key, run_id, kind, provider, request, amount_usd, approval, state, result, settled_at, next_look_at)
-values (%(key)s, %(run_id)s, %(kind)s, %(provider)s, %(request)s, %(amount_usd)s, %(approval)s, %(state)s, %(result)s,
-        case when %(state)s = 'failed' then now() end, case when %(state)s = 'reserved' then now() + %(look)s end)
+insert into orders (key, run_id, kind, clip, take, provider, request, amount_usd, decision, state, result, settled_at,
+                    next_poll_at)
+values (%(key)s, %(run_id)s, %(kind)s, %(clip)s, %(take)s, %(provider)s, %(request)s, %(amount_usd)s, %(decision)s,
+        %(state)s, %(result)s,
+        case when %(state)s = 'failed' then now() end, case when %(state)s = 'reserved' then now() + %(poll_in)s end)
 on conflict (key) do nothing
-returning key
 """
 
-# Whoever gets the row back makes the call; nobody else ever does.
+# Only the process that gets the row back makes the call. The provider is the one that is configured now, which may
+# differ from the one at the time of the reservation.
 CLAIM = """
-update orders set called_at = now(), next_look_at = now() + %(look)s,
+update orders set called_at = now(), next_poll_at = now() + %(poll_in)s,
     provider = coalesce(%(names)s::jsonb ->> kind, provider)
 where key = %(key)s and state = 'reserved' and called_at is null
   and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 returning *
 """
 
-
-# What a cancelled run reserved and never called for is given back.
-GIVE_BACK = """
-update orders set state = 'failed', spent_usd = 0, result = %(result)s, settled_at = now(), next_look_at = null
+# Releases what a cancelled run reserved and never called for.
+RELEASE = """
+update orders set state = 'failed', spent_usd = 0, result = %(result)s, settled_at = now(), next_poll_at = null
 where key = %(key)s and state = 'reserved' and called_at is null
   and exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 """
 
 
-class Ledger(Orders):
-    """Orders, and the only way to place them. `providers` names who takes the orders of each kind."""
+class Ledger(ModelCalls):
+    """Orders, and the only way to place them.
+
+    Attributes:
+        providers: By kind of order, the provider that fulfils it.
+        caps: The caps of a day.
+        usd_of_tokens: The price of a number of input and output tokens.
+    """
 
     def __init__(
         self,
@@ -66,121 +73,118 @@ class Ledger(Orders):
         caps: Caps,
         usd_of_tokens: Callable[[int, int], Decimal] = lambda _input, _output: Decimal(0),
     ) -> None:
-        super().__init__(db)
+        super().__init__(db, usd_of_tokens)
         self.providers = providers
         self.caps = caps
-        self.usd_of_tokens = usd_of_tokens
-
-    async def adopt(self) -> None:
-        """Take over orders that are not over from when providers had no place in their names."""
-        for kind, provider in self.providers.items():
-            bare, _, place = provider.name.partition(":")
-            if place:
-                await self.db.execute(
-                    "update orders set provider = %s where kind = %s and provider = %s and settled_at is null",
-                    (provider.name, kind, bare),
-                )
 
     async def place_once(self, order: Order) -> None:
-        """Place the order, at most once for its key. See `graph.ports.Ledger`."""
+        """Place the order, at most once for its key. See `graph.dependencies.Ledger`."""
         await self.reserve([order])
-        await self.place(order.key)
+        await self.place(str(order.key))
 
     async def reserve(self, orders: Sequence[Order]) -> None:
-        """Write these orders of one run down, all or none of them. See `graph.ports.Ledger`."""
+        """Reserve these orders of one run, all or none of them. See `graph.dependencies.Ledger`."""
         async with self.db.transaction() as conn:
             await conn.execute(CAPS_LOCK)
-            cursor = await conn.execute(
-                "select key from orders where key = any(%s)", ([order.key for order in orders],)
-            )
-            known = {row["key"] for row in await cursor.fetchall()}
-            new = [order for order in orders if order.key not in known]
+            keys = [str(order.key) for order in orders]
+            known = {row["key"] for row in await fetch_all(conn, "select key from orders where key = any(%s)", (keys,))}
+            new = [order for order in orders if str(order.key) not in known]
             refused = await check_admission(conn, self.caps, new) if new else None
             for order in new:
-                await self._write_down(conn, order, refused)
+                await self._insert(conn, order, refused)
 
-    async def _write_down(self, conn: Connection, order: Order, refused: dict[str, str] | None) -> None:
+    async def _insert(self, conn: Connection, order: Order, refused: dict[str, str] | None) -> None:
+        key = str(order.key)
         values = {
-            "key": order.key,
+            "key": key,
             "run_id": order.run_id,
             "kind": order.kind,
+            "clip": order.clip,
+            "take": order.take,
             "provider": self.providers[order.kind].name,
             "request": Jsonb(order.request),
             "amount_usd": order.amount_usd,
-            "approval": order.approval.decision if order.approval and not refused else None,
+            "decision": order.approval.decision if order.approval and not refused else None,
             "state": "failed" if refused else "reserved",
             "result": Jsonb(refused) if refused else None,
-            "look": FIRST_POLL_DELAY,
+            "poll_in": FIRST_POLL_DELAY,
         }
         await conn.execute(INSERT, values)
         kind = "order.refused" if refused else "order.reserved"
-        said = refused or {"usd": str(order.amount_usd)}
-        await record_event(conn, source="ledger", kind=kind, run_id=order.run_id, subject=order.key, payload=said)
+        payload = refused or {"usd": str(order.amount_usd)}
+        await record_event(conn, source="ledger", kind=kind, run_id=order.run_id, subject=key, payload=payload)
 
     async def place(self, key: str) -> None:
-        """Make the one call of a reserved order, if nobody has; whatever comes of it is written down."""
-        asked_at = time.monotonic()
-        claimed = await self.db.fetch_one(CLAIM, {"key": key, "look": FIRST_POLL_DELAY, "names": self._names()})
+        """Make the one call of a reserved order that was not called before, and record its outcome."""
+        started_at = time.monotonic()
+        names = Jsonb({kind: provider.name for kind, provider in self.providers.items()})
+        claimed = await self.db.fetch_one(
+            CLAIM, {"key": key, "poll_in": FIRST_POLL_DELAY, "names": names}, row=OrderRow
+        )
         if claimed is None:
-            await self._move(GIVE_BACK, key, "order.refused", CANCELLED_FIRST, result=Jsonb(CANCELLED_FIRST))
+            await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=Jsonb(CANCELLED_FIRST))
             return
-        provider = self.providers[claimed["kind"]]
         hit("submit.before")
-        if time.monotonic() - asked_at > CLAIM_TIMEOUT_SECONDS:
-            # This process was frozen since it claimed: what others made of the order meanwhile, it cannot know.
-            await self._not_sent(key, claimed["looks"], NotSent("frozen", "The order was put off by a frozen process."))
-            return
+        if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
+            # The process was frozen after its claim and cannot know what others did with the order since.
+            error = NotSent("frozen", "The process was suspended before the call; the order is placed again.")
+            await self._record_not_sent(claimed, error)
+        else:
+            await self._submit(claimed)
+
+    async def _submit(self, order: OrderRow) -> None:
         try:
-            task_id = await provider.submit(claimed["request"], key=key)
+            task_id = await self.providers[order.kind].submit(order.request, key=order.key)
         except NotSent as error:
-            await self._not_sent(key, claimed["looks"], error)
+            await self._record_not_sent(order, error)
         except Refused as error:
-            await self.fail(key, error.code, error.message)
+            await self.fail(order.key, error.code, error.message)
         except OutcomeUnknown as error:
-            await self._note(key, "order.submit_timed_out", {"code": error.code, "message": error.message})
+            await self._update(
+                "update orders set next_poll_at = now() where key = %(key)s",
+                order.key,
+                "order.submit_timed_out",
+                {"code": error.code, "message": error.message},
+            )
         else:
             hit("submit.after")
-            if not await self.bind(key, task_id):
-                # A person has called it not made meanwhile: it was, and is charged for.
-                await self.report_duplicates(key, [task_id])
+            if not await self.bind(order.key, task_id):
+                # A person declared it not made in the meantime. It was made and is charged.
+                await self.report_duplicates(order.key, [task_id])
 
-    def _names(self) -> Jsonb:
-        """Who takes the orders of each kind now, which may not be who did when an order was written down."""
-        return Jsonb({kind: provider.name for kind, provider in self.providers.items()})
-
-    async def _not_sent(self, key: str, looks: int, error: NotSent) -> None:
-        if looks + 1 >= MAX_SUBMIT_ATTEMPTS:
-            await self.fail(key, error.code, error.message)
+    async def _record_not_sent(self, order: OrderRow, error: NotSent) -> None:
+        if order.poll_count + 1 >= MAX_SUBMIT_ATTEMPTS:
+            await self.fail(order.key, error.code, error.message)
             return
         await self.db.execute(
-            "update orders set state = 'reserved', called_at = null, looks = looks + 1, next_look_at = now() + %s"
-            " where key = %s and state in ('reserved', 'unknown') and task_id is null",
-            (timedelta(seconds=min(2**looks, 60)), key),
+            "update orders set state = 'reserved', called_at = null, poll_count = poll_count + 1,"
+            " next_poll_at = now() + %s where key = %s and state in ('reserved', 'unknown') and task_id is null",
+            (timedelta(seconds=min(2**order.poll_count, 60)), order.key),
         )
 
     async def bind(self, key: str, task_id: str) -> bool:
-        """Keep the provider's id of an order that was called; False if that id belongs to another order."""
-        moved = await self._move(
-            "update orders set state = 'submitted', task_id = %(task_id)s, submitted_at = now(), looks = 0,"
-            " next_look_at = now() + %(look)s where key = %(key)s and state in ('reserved', 'unknown')"
+        """Save the provider's id of an order that was called. Return False if that id belongs to another order."""
+        bound = await self._update(
+            "update orders set state = 'submitted', task_id = %(task_id)s, submitted_at = now(), poll_count = 0,"
+            " next_poll_at = now() + %(poll_in)s where key = %(key)s and state in ('reserved', 'unknown')"
             " and task_id is null and not exists (select from orders as o"
             " where o.provider = orders.provider and o.task_id = %(task_id)s)",
             key,
             "order.submitted",
             {"task_id": task_id},
             task_id=task_id,
-            look=FIRST_POLL_DELAY,
+            poll_in=FIRST_POLL_DELAY,
         )
-        if moved:
+        if bound:
             return True
         row = await self.get(key)
-        return row is not None and row["task_id"] == task_id
+        return row is not None and row.task_id == task_id
 
     async def settle(self, key: str, result: Mapping[str, Any]) -> bool:
-        """Close an order that was fulfilled; what was reserved for it is spent. False if it was over already."""
-        return await self._move(
+        """Close a fulfilled order; its reserved amount is spent. Return False if it was closed already."""
+        return await self._update(
             "update orders set state = 'settled', spent_usd = amount_usd, result = %(result)s, settled_at = now(),"
-            " progress = 1, next_look_at = null where key = %(key)s and state in ('submitted', 'unknown')",
+            " progress = 1, next_poll_at = null where key = %(key)s and state in ('submitted', 'unknown')",
             key,
             "order.settled",
             {name: result[name] for name in ("digest", "seconds") if name in result},
@@ -188,60 +192,63 @@ class Ledger(Orders):
         )
 
     async def fail(self, key: str, code: str, message: str, *, charged: bool = False) -> bool:
-        """Close an order that came to nothing. False if it was over.
+        """Close an order without a result. Return False if it was closed already.
 
-        What was reserved for it is given back, unless it is `charged` for all the same: then it is spent.
+        Its reserved amount is released, or spent if the provider `charged` for it nevertheless.
         """
-        said = {"code": code, "message": message, **({"charged": True} if charged else {})}
-        return await self._move(
+        result = {"code": code, "message": message, **({"charged": True} if charged else {})}
+        return await self._update(
             "update orders set state = 'failed', spent_usd = case when %(charged)s then amount_usd else 0 end,"
-            " result = %(result)s, settled_at = now(), next_look_at = null"
+            " result = %(result)s, settled_at = now(), next_poll_at = null"
             " where key = %(key)s and state in ('reserved', 'submitted', 'unknown')",
             key,
             "order.failed",
-            said,
-            result=Jsonb(said),
+            result,
+            result=Jsonb(result),
             charged=charged,
         )
 
     async def mark_unknown(self, key: str) -> bool:
-        """Call the outcome of an order unknown that was called and cannot be found, or never ends: a person has to say.
+        """Mark the outcome of an order as unknown, because it was called and cannot be found, or never finishes.
 
-        It is looked after all the same, now and then: what turns up late still counts.
+        A person has to declare it. It is still polled at a longer interval: a late result counts.
         """
-        return await self._move(
-            "update orders set state = 'unknown', next_look_at = now() + %(look)s"
+        return await self._update(
+            "update orders set state = 'unknown', next_poll_at = now() + %(poll_in)s"
             " where key = %(key)s and state in ('reserved', 'submitted')",
             key,
             "order.outcome_unknown",
             {},
-            look=UNKNOWN_POLL_INTERVAL,
+            poll_in=UNKNOWN_POLL_INTERVAL,
         )
 
-    async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], *, by: str, channel: str) -> list[str]:
-        """Close those of these orders of a run whose outcome is unknown, because a person says they were not made.
+    async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], context: RequestContext) -> list[str]:
+        """Close the orders of unknown outcome among `keys` as not made, and release their amounts.
 
-        What was reserved for them is given back. Returns their keys.
+        Returns:
+            The keys of the closed orders.
         """
-        said = {"code": "declared_not_made", "message": f"{by} says that this was not made."}
+        actor = context.actor.as_json()
+        result = {"code": "declared_not_made", "message": f"Declared as not made by {actor['name']}."}
         async with self.db.transaction() as conn:
-            cursor = await conn.execute(
+            rows = await fetch_all(
+                conn,
                 "update orders set state = 'failed', spent_usd = 0, result = %s, settled_at = now(),"
-                " next_look_at = null where run_id = %s and key = any(%s) and state = 'unknown' returning key",
-                (Jsonb(said), run_id, list(keys)),
+                " next_poll_at = null where run_id = %s and key = any(%s) and state = 'unknown' returning key",
+                (Jsonb(result), run_id, list(keys)),
             )
-            closed = [str(row["key"]) for row in await cursor.fetchall()]
+            closed = [str(row["key"]) for row in rows]
             for key in closed:
-                payload = {**said, "by": by}
+                payload = {**result, "actor": actor}
                 await record_event(
-                    conn, source=channel, kind="order.failed", run_id=run_id, subject=key, payload=payload
+                    conn, source=context.channel, kind="order.failed", run_id=run_id, subject=key, payload=payload
                 )
         return closed
 
     async def report_duplicates(self, key: str, task_ids: Sequence[str]) -> None:
-        """Tell the feed that the provider made an order more than once, which it charges for. Told once for each."""
+        """Record, once per task, that the provider made an order more than once and charges for it."""
         async with self.db.transaction() as conn:
-            row = await (await conn.execute("select run_id, provider from orders where key = %s", (key,))).fetchone()
+            row = await fetch_one(conn, "select run_id, provider from orders where key = %s", (key,))
             if row is None:
                 return
             for task_id in task_ids:
@@ -255,64 +262,14 @@ class Ledger(Orders):
                     payload={"task_id": task_id},
                 )
 
-    async def cached_answer(
-        self, key: str, run_id: str | None, ask: Callable[[], Awaitable[ModelAnswer[Any]]]
-    ) -> dict[str, Any]:
-        """A model's answer, asked for once and kept. See `graph.ports.Ledger`.
-
-        A model server knows no ids to look up: an answer that was lost with its process is asked for again, and
-        its tokens are paid again. It is the one thing that is. Once a run's cap is used up nothing is asked.
-        """
-        known = await self.get(key)
-        if known and known["state"] == "settled":
-            return known["result"] or {}
-        if not known:
-            await self._reserve_answer(key, run_id)
-        hit("answer.before")
-        answer = await ask()
-        hit("answer.after")
-        usd = self.usd_of_tokens(answer.input_tokens, answer.output_tokens)
-        value: BaseModel = answer.value
-        # The first answer counts, also for a process that was frozen while it asked; what all cost is added up.
-        row = await self.db.fetch_one(
-            "update orders set state = 'settled', spent_usd = coalesce(spent_usd, 0) + %s,"
-            " result = coalesce(result, %s), settled_at = coalesce(settled_at, now()) where key = %s returning result",
-            (usd, Jsonb(value.model_dump(mode="json")), key),
-        )
-        assert row is not None  # noqa: S101 - it was reserved
-        kept: dict[str, Any] = row["result"]
-        return kept
-
-    async def record_usage(self, key: str, input_tokens: int, output_tokens: int) -> None:
-        """Write down the tokens of a message in a talk, which belongs to no run."""
-        await self.db.execute(
-            "insert into orders (key, kind, provider, request, amount_usd, spent_usd, state, called_at, settled_at)"
-            " values (%s, 'model', 'model', '{}', 0, %s, 'settled', now(), now()) on conflict (key) do nothing",
-            (key, self.usd_of_tokens(input_tokens, output_tokens)),
-        )
-
-    async def _reserve_answer(self, key: str, run_id: str | None) -> None:
+    async def _update(
+        self, update: LiteralString, key: str, kind: str, payload: Mapping[str, Any], **values: Any
+    ) -> bool:
+        """Run a guarded update. If it changed the order, record the event and wake the run in the same transaction."""
         async with self.db.transaction() as conn:
-            if run_id and await is_cancelled(conn, run_id):
-                raise Refused("cancelled", "The run was cancelled before this was asked.")
-            if run_id and self.usd_of_tokens(1, 1) and await is_budget_exhausted(conn, run_id):
-                raise Refused("budget_exceeded", "The run's cap is used up, and asking a model costs, too.")
-            await conn.execute(
-                "insert into orders (key, run_id, kind, provider, request, amount_usd, called_at)"
-                " values (%s, %s, 'model', 'model', '{}', 0, now()) on conflict (key) do nothing",
-                (key, run_id),
-            )
-
-    async def _move(self, update: LiteralString, key: str, kind: str, said: Mapping[str, Any], **values: Any) -> bool:
-        """Run one guarded update and, if it moved the order, tell the run's feed in the same transaction."""
-        async with self.db.transaction() as conn:
-            cursor = await conn.execute(update + " returning run_id", {"key": key, **values})
-            row = await cursor.fetchone()
+            row = await fetch_one(conn, update + " returning run_id", {"key": key, **values})
             if row is None:
                 return False
-            await record_event(conn, source="ledger", kind=kind, run_id=row["run_id"], subject=key, payload=said)
-            await conn.execute("update runs set next_look_at = now() where id = %s", (row["run_id"],))
+            await record_event(conn, source="ledger", kind=kind, run_id=row["run_id"], subject=key, payload=payload)
+            await conn.execute("update runs set next_wakeup_at = now() where id = %s", (row["run_id"],))
         return True
-
-    async def _note(self, key: str, kind: str, said: Mapping[str, Any]) -> None:
-        await self._move("update orders set next_look_at = now() where key = %(key)s", key, kind, said)

@@ -1,4 +1,4 @@
-"""Who may move a run: whoever's Postgres session holds its advisory lock."""
+"""Locks of runs: Postgres advisory locks, held by one session per process."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from storage.database import Params
 
 log = logging.getLogger(__name__)
 
-BEAT = 1.0
-ANSWER = 5.0  # a session that does not answer for so long counts as lost
-GONE = "the session that holds the locks is gone"
+HEARTBEAT_INTERVAL_SECONDS = 1.0
+#: A session that does not respond within this time counts as lost.
+RESPONSE_TIMEOUT_SECONDS = 5.0
+SESSION_LOST = "the session that holds the locks is lost"
 
-# A name is a 64-bit advisory key. Two names with the same key would only wait for one another.
+# A name is hashed to a 64-bit advisory key. Two names with the same key would only wait for each other.
 KEY: LiteralString = "hashtextextended(%(name)s, 7119)"
-TRY: LiteralString = f"select pg_try_advisory_lock({KEY}) as locked"
+TRY_LOCK: LiteralString = f"select pg_try_advisory_lock({KEY}) as locked"
 UNLOCK: LiteralString = f"select pg_advisory_unlock({KEY})"
 
 # pg_locks shows a 64-bit key in two halves.
@@ -38,26 +39,26 @@ where hashtextextended(name, 7119) in (
       and database = (select oid from pg_database where datname = current_database()))
 """
 
-BEAT_NOW = """
+HEARTBEAT = """
 insert into workers (id, beat_at) values (%(id)s, clock_timestamp())
 on conflict (id) do update set beat_at = excluded.beat_at
 """
 
-# A process that is frozen keeps its session and with it its locks, until somebody ends that session. Rows
-# whose session is gone are only swept away.
-CUT_OFF = """
+# A frozen process keeps its session, and with it its locks, until the session is terminated. Rows without a session
+# are only deleted.
+DISCONNECT = """
 with late as (
     select id from workers where beat_at < clock_timestamp() - make_interval(secs => %(seconds)s)),
 sessions as (
     select pid, application_name from pg_stat_activity join late on late.id = application_name
     where datname = current_database() and pid <> pg_backend_pid()),
-swept as (
+deleted as (
     delete from workers using late
     where workers.id = late.id and late.id not in (select application_name from sessions))
-select count(*) filter (where pg_terminate_backend(pid)) as cut from sessions
+select count(*) filter (where pg_terminate_backend(pid)) as terminated from sessions
 """
 
-# The server, too, should notice soon when the machine at the other end is gone.
+# Lets the server notice soon when the client's machine is gone.
 KEEPALIVES = """
 select set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
        set_config('tcp_keepalives_count', '3', false)
@@ -65,11 +66,11 @@ select set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalive
 
 
 class LockBusy(Exception):
-    """Another process or task holds it."""
+    """Another process or task holds the lock."""
 
 
 class LockLost(Exception):
-    """The session that held the lock is gone: another may hold it by now, so the work was stopped."""
+    """The session that held the lock is lost and another process may hold it, so the work was cancelled."""
 
 
 @dataclass
@@ -80,11 +81,14 @@ class _Holder:
 
 
 class Locks:
-    """The locks of this process, held by one connection of its own; enter it, then `hold`.
+    """The locks of this process on a connection of its own. Enter it, then call `hold`.
 
-    The locks go with the session: milliseconds after the process dies, at the latest `BEAT + ANSWER` seconds
-    after the database became unreachable the holders here are stopped, and `cut_off_frozen`, asked with more
-    seconds than that, ends the sessions of processes that are frozen. The connection must be a direct one.
+    The locks are released with the session:
+    - milliseconds after the process dies;
+    - a process that cannot reach the database cancels its own holders within `HEARTBEAT_INTERVAL_SECONDS` +
+      `RESPONSE_TIMEOUT_SECONDS`;
+    - `disconnect_frozen_workers`, called with more seconds than that, ends the sessions of frozen processes.
+    The connection must not go through a connection pooler.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -92,30 +96,31 @@ class Locks:
         #: Also the application_name of the session; Postgres keeps 63 bytes of it.
         self.worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._connection: AsyncConnection[DictRow] | None = None
-        self._turn = asyncio.Lock()
+        self._statement_lock = asyncio.Lock()
         self._holders: dict[str, _Holder] = {}
-        self._asked: set[asyncio.Task[Any]] = set()
+        self._statements: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Locks:
-        """Raises psycopg.OperationalError when the database cannot be reached."""
+        """Connect. Raises psycopg.OperationalError when the database cannot be reached."""
         await self._connect()
-        self._beating = asyncio.create_task(self._beat(), name="locks")
+        self._heartbeat = asyncio.create_task(self._run_heartbeat(), name="locks")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         try:
-            await self._answered("delete from workers where id = %(id)s")
+            await self._succeeds("delete from workers where id = %(id)s")
         finally:
-            self._beating.cancel()
-            await asyncio.wait({self._beating})
-        if not self._beating.cancelled():
-            self._beating.result()
+            self._heartbeat.cancel()
+            await asyncio.wait({self._heartbeat})
+        if not self._heartbeat.cancelled():
+            self._heartbeat.result()
 
     @contextlib.asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[None]:
-        """Hold `name` while the block runs. Raises Busy at once when anybody holds it, this process included.
+        """Hold the lock `name` while the block runs.
 
-        Raises LockLost out of the block when the session dies meanwhile, or when there is none.
+        Raises LockBusy at once when it is held, by this process or another; LockLost out of the block when the
+        session is lost, or when there is none.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
@@ -131,7 +136,7 @@ class Locks:
                 if not holder.lost:
                     await self._unlock(name)
         except asyncio.CancelledError:
-            # Ours or a stranger's? As asyncio.timeout tells them apart.
+            # Distinguish this class's cancellation from the caller's, as asyncio.timeout does.
             if holder.lost and task.cancelling() - 1 <= holder.cancelling:
                 raise LockLost(name) from None
             raise
@@ -143,81 +148,82 @@ class Locks:
             raise LockLost(name)
 
     async def held(self, names: Collection[str]) -> set[str]:
-        """Those of `names` that anybody holds now. Raises psycopg.OperationalError without a session."""
-        return {row["name"] for row in await self._ask(HELD, {"names": list(names)})}
+        """Return those of `names` that any process holds. Raises psycopg.OperationalError without a session."""
+        return {row["name"] for row in await self._query(HELD, {"names": list(names)})}
 
-    async def cut_off_frozen(self, older_than_seconds: float) -> int:
-        """End the lock sessions of processes whose last beat is older; how many were ended.
+    async def disconnect_frozen_workers(self, older_than_seconds: float) -> int:
+        """End the lock sessions of processes whose last heartbeat is older, and return their number.
 
         Raises psycopg.OperationalError without a session.
         """
-        [row] = await self._ask(CUT_OFF, {"seconds": older_than_seconds})
-        return int(row["cut"])
+        [row] = await self._query(DISCONNECT, {"seconds": older_than_seconds})
+        return int(row["terminated"])
 
     async def _try(self, name: str) -> bool:
         try:
-            [row] = await self._ask(TRY, {"name": name})
+            [row] = await self._query(TRY_LOCK, {"name": name})
         except psycopg.Error as error:
             raise LockLost(name) from error
         except asyncio.CancelledError:
-            await self._unlock(name)  # it may have been locked all the same
+            await self._unlock(name)  # the statement may have locked it nevertheless
             raise
         return bool(row["locked"])
 
     async def _unlock(self, name: str) -> None:
-        with contextlib.suppress(psycopg.Error):  # no session, no lock
-            await self._ask(UNLOCK, {"name": name})
+        with contextlib.suppress(psycopg.Error):  # without a session there is no lock
+            await self._query(UNLOCK, {"name": name})
 
-    async def _ask(self, sql: LiteralString, params: Params) -> list[DictRow]:
-        """One statement on the session. A caller that is cancelled leaves it to finish: others use it too."""
-        asked = self._task(self._execute(sql, params))
+    async def _query(self, sql: LiteralString, params: Params) -> list[DictRow]:
+        """Run one statement. It finishes even if the caller is cancelled, because others use the session too."""
+        statement = self._start(sql, params)
         try:
-            return await asyncio.shield(asked)
+            return await asyncio.shield(statement)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if asked.cancelled() and task is not None and not task.cancelling():
-                raise psycopg.OperationalError(GONE) from None
+            if statement.cancelled() and task is not None and not task.cancelling():
+                raise psycopg.OperationalError(SESSION_LOST) from None
             raise
 
     async def _execute(self, sql: LiteralString, params: Params) -> list[DictRow]:
-        async with self._turn:
+        async with self._statement_lock:
             if self._connection is None:
-                raise psycopg.OperationalError(GONE)
+                raise psycopg.OperationalError(SESSION_LOST)
             cursor = await self._connection.execute(sql, params)
             return await cursor.fetchall() if cursor.description else []
 
-    def _task(self, coroutine: Coroutine[Any, Any, list[DictRow]]) -> asyncio.Task[list[DictRow]]:
-        task = asyncio.create_task(coroutine)
-        self._asked.add(task)
-        task.add_done_callback(self._asked.discard)
+    def _start(self, sql: LiteralString, params: Params) -> asyncio.Task[list[DictRow]]:
+        statement: Coroutine[Any, Any, list[DictRow]] = self._execute(sql, params)
+        task = asyncio.create_task(statement)
+        self._statements.add(task)
+        task.add_done_callback(self._statements.discard)
         return task
 
-    async def _beat(self) -> None:
+    async def _run_heartbeat(self) -> None:
         try:
-            await self._keep_beating()
-        finally:  # who does not beat may be cut off, and must not go on holding
-            await self._lose("the locks are let go")
+            while True:
+                await self._beat()
+        finally:  # without a heartbeat this process may be disconnected and must not go on holding
+            await self._drop_session("the locks are closed")
 
-    async def _keep_beating(self) -> None:
-        while True:
-            if self._connection is None:
-                try:
-                    await self._connect()
-                    log.info("the locks have a session again")
-                except psycopg.Error as error:
-                    log.warning("no session for the locks yet: %s", error)
-            elif not await self._answered(BEAT_NOW):
-                log.warning("the session of the locks is lost")
-                await self._lose("lock lost")
-                continue
-            await asyncio.sleep(BEAT)
+    async def _beat(self) -> None:
+        if self._connection is None:
+            try:
+                await self._connect()
+                log.info("The session of the locks is connected again.")
+            except psycopg.Error as error:
+                log.warning("The session of the locks cannot connect: %s", error)
+        elif not await self._succeeds(HEARTBEAT):
+            log.warning("The session of the locks is lost.")
+            await self._drop_session("lock lost")
+            return
+        await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
-    async def _answered(self, sql: LiteralString) -> bool:
-        asked = self._task(self._execute(sql, {"id": self.worker_id}))
-        await asyncio.wait({asked}, timeout=ANSWER)
-        if not asked.done() or asked.cancelled():
+    async def _succeeds(self, sql: LiteralString) -> bool:
+        statement = self._start(sql, {"id": self.worker_id})
+        await asyncio.wait({statement}, timeout=RESPONSE_TIMEOUT_SECONDS)
+        if not statement.done() or statement.cancelled():
             return False
-        error = asked.exception()
+        error = statement.exception()
         if error is not None and not isinstance(error, psycopg.Error):
             raise error
         return error is None
@@ -229,23 +235,23 @@ class Locks:
         )  # fmt: skip
         try:
             await connection.execute(KEEPALIVES)
-            await connection.execute(BEAT_NOW, {"id": self.worker_id})
+            await connection.execute(HEARTBEAT, {"id": self.worker_id})
         except BaseException:
             await connection.close()
             raise
         self._connection = connection
 
-    async def _lose(self, why: str) -> None:
-        """Stop all holders, then drop the session. The holders first: every moment counts."""
+    async def _drop_session(self, reason: str) -> None:
+        """Cancel all holders first, because every moment counts, then close the session."""
         for holder in self._holders.values():
             if not holder.lost:
                 holder.lost = True
-                holder.task.cancel(why)
+                holder.task.cancel(reason)
         connection, self._connection = self._connection, None
-        waiting = set(self._asked)
-        for asked in waiting:
-            asked.cancel()
+        pending = set(self._statements)
+        for statement in pending:
+            statement.cancel()
         if connection is not None:
             await connection.close()
-        if waiting:
-            await asyncio.wait(waiting)
+        if pending:
+            await asyncio.wait(pending)

@@ -1,9 +1,13 @@
-"""Brings a database to the newest form of its three schemas: LangGraph's, Procrastinate's and ours."""
+"""Migration of a database to the newest version of its three schemas: LangGraph's, Procrastinate's and the product's.
+
+The table `schema_history` contains the applied files of the latter two.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.resources
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,49 +16,66 @@ from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection, OperationalError, ProgrammingError
 from psycopg.rows import DictRow, dict_row
 
+from storage.database import fetch_one
+
 MIGRATIONS, OWNER = Path(__file__).parent / "migrations", "myloware"
-LOCK = 0x6D796C6F  # a 64-bit advisory key; those of `locks.py` are hashes and never this by intent
-PATIENCE = 300.0
-TICK = 0.05
+MIGRATION_LOCK = 0x6D796C6F  # a 64-bit advisory lock; those of `locks.py` are hashes
+LOCK_TIMEOUT_SECONDS = 300.0
+LOCK_POLL_INTERVAL_SECONDS = 0.05
+#: The first migration of version 0.1, whose tables cannot be migrated.
+VERSION_0_1 = f"{OWNER}/0001_first.sql"
 
 
 class DatabaseUnusable(Exception):
-    """There is no database to speak with; the message is one sentence."""
+    """The database cannot be used; the message is one sentence."""
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Apply what is missing and return its names. Any number of processes may call it at once.
+    """Apply the missing migrations and return their names. Concurrent callers apply each once.
 
     Raises DatabaseUnusable, and TimeoutError when another process migrates for more than five minutes.
     """
-    async with await _connected(dsn) as connection, asyncio.timeout(PATIENCE):
-        # Asking again and again, never waiting inside Postgres: a session that waits for a lock is a
-        # transaction that LangGraph's CREATE INDEX CONCURRENTLY waits for in turn.
-        while not await _value(connection, "select pg_try_advisory_lock(%s)", LOCK):  # noqa: ASYNC110
-            await asyncio.sleep(TICK)
-        return await _langgraph(connection) + await _procrastinate(connection) + await _ours(connection)
+    async with await _connect(dsn) as connection, asyncio.timeout(LOCK_TIMEOUT_SECONDS):
+        # Polls and never waits inside Postgres: a session that waits for a lock is a transaction that LangGraph's
+        # CREATE INDEX CONCURRENTLY waits for in turn.
+        while not await _value(connection, "select pg_try_advisory_lock(%s)", MIGRATION_LOCK):  # noqa: ASYNC110
+            await asyncio.sleep(LOCK_POLL_INTERVAL_SECONDS)
+        await _applied(connection)
+        langgraph, procrastinate = await _migrate_langgraph(connection), await _migrate_procrastinate(connection)
+        return langgraph + procrastinate + await _apply(connection, OWNER, _read_files(MIGRATIONS.iterdir()))
 
 
 async def is_migrated(dsn: str) -> bool:
-    """Whether the database has all of our own tables in their newest form. Writes nothing. Raises DatabaseUnusable."""
-    async with await _connected(dsn) as connection:
-        if await _value(connection, "select to_regclass('schema_history') is null"):
-            return False
-        rows = await (await connection.execute("select name from schema_history")).fetchall()
-        return {f"{OWNER}/{path.name}" for path in MIGRATIONS.glob("*.sql")} <= {row["name"] for row in rows}
+    """Return whether the product's own schema is up to date. Writes nothing. Raises DatabaseUnusable."""
+    async with await _connect(dsn) as connection:
+        return {f"{OWNER}/{path.name}" for path in MIGRATIONS.glob("*.sql")} <= await _applied(connection)
 
 
-async def _connected(dsn: str) -> AsyncConnection[DictRow]:
+async def _connect(dsn: str) -> AsyncConnection[DictRow]:
     try:
         return await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row, connect_timeout=10)
     except OperationalError as error:
         raise DatabaseUnusable(f"The database cannot be reached: {str(error).splitlines()[0]}.") from error
     except ProgrammingError as error:
-        # What the driver says of it repeats parts of the address, and a password stands there.
+        # The driver's own message repeats parts of the address, which contains a password.
         raise DatabaseUnusable("That is not the address of a Postgres database.") from error
 
 
-async def _langgraph(connection: AsyncConnection[DictRow]) -> list[str]:
+async def _applied(connection: AsyncConnection[DictRow]) -> set[str]:
+    """Return the names in `schema_history`. Raises DatabaseUnusable for a database of version 0.1."""
+    if await _value(connection, "select to_regclass('schema_history') is null"):
+        return set()
+    rows = await (await connection.execute("select name from schema_history")).fetchall()
+    names = {row["name"] for row in rows}
+    if VERSION_0_1 in names:
+        raise DatabaseUnusable(
+            "The database was created by MyloWare 0.1, which this version cannot read. "
+            "Finish its open runs with 0.1, or use another database or data folder."
+        )
+    return names
+
+
+async def _migrate_langgraph(connection: AsyncConnection[DictRow]) -> list[str]:
     before = await _langgraph_version(connection)
     await AsyncPostgresSaver(connection).setup()
     after = await _langgraph_version(connection)
@@ -67,47 +88,38 @@ async def _langgraph_version(connection: AsyncConnection[DictRow]) -> int:
     return int(await _value(connection, "select coalesce(max(v), -1) from checkpoint_migrations"))
 
 
-async def _procrastinate(connection: AsyncConnection[DictRow]) -> list[str]:
-    folder = importlib.resources.files("procrastinate.sql") / "migrations"
-    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name.endswith(".sql")}
+async def _migrate_procrastinate(connection: AsyncConnection[DictRow]) -> list[str]:
+    files = _read_files((importlib.resources.files("procrastinate.sql") / "migrations").iterdir())
     if not await _value(connection, "select to_regclass('procrastinate_jobs') is null"):
         return await _apply(connection, "procrastinate", files)
-    # A new database gets the newest form at once; the steps that led there count as taken.
+    # A new database gets the newest schema at once; its migrations count as applied.
     schema = {"schema.sql": SchemaManager.get_schema().encode()}
-    return await _apply(connection, "procrastinate", schema, counts_for=files)
+    return await _apply(connection, "procrastinate", schema, replaces=files)
 
 
-async def _ours(connection: AsyncConnection[DictRow]) -> list[str]:
-    return await _apply(connection, OWNER, {path.name: path.read_bytes() for path in MIGRATIONS.glob("*.sql")})
+def _read_files(folder: Iterable[Any]) -> dict[str, bytes]:
+    """Return the contents of the SQL files by name; `folder` yields paths or importlib's Traversables."""
+    return {path.name: path.read_bytes() for path in folder if path.name.endswith(".sql")}
 
 
 async def _apply(
-    connection: AsyncConnection[DictRow],
-    owner: str,
-    files: dict[str, bytes],
-    *,
-    counts_for: dict[str, bytes] | None = None,
+    connection: AsyncConnection[DictRow], owner: str, files: dict[str, bytes], *, replaces: Iterable[str] = ()
 ) -> list[str]:
-    """Run the files that were not run yet, by name, each in a transaction with the note that it was."""
+    """Apply the new files in the order of their names, each in one transaction with its entry in the history."""
     await connection.execute(
         "create table if not exists schema_history "
         "(name text primary key, applied_at timestamptz not null default now())"
     )
-    rows = await (await connection.execute("select name from schema_history")).fetchall()
-    done = {row["name"] for row in rows}
-    applied = []
-    for file in sorted(files):
-        name = f"{owner}/{file}"
-        if name in done:
-            continue
+    known = await _applied(connection)
+    new = [file for file in sorted(files) if f"{owner}/{file}" not in known]
+    for file in new:
         async with connection.transaction():
             await connection.execute(files[file])
-            for noted in {name, *(f"{owner}/{other}" for other in counts_for or ())}:
-                await connection.execute("insert into schema_history (name) values (%s)", (noted,))
-        applied.append(name)
-    return applied
+            for name in {file, *replaces}:
+                await connection.execute("insert into schema_history (name) values (%s)", (f"{owner}/{name}",))
+    return [f"{owner}/{file}" for file in new]
 
 
 async def _value(connection: AsyncConnection[DictRow], sql: Any, *params: object) -> Any:
-    row = await (await connection.execute(sql, params or None)).fetchone()
+    row = await fetch_one(connection, sql, params)
     return None if row is None else next(iter(row.values()))

@@ -1,30 +1,34 @@
-"""The rows of orders: how they stand, and when to look after them again."""
+"""Orders: their states and costs, and when to poll them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypedDict
+from typing import Any, LiteralString
 from uuid import UUID
 
-from providers.orders import OrderStatus
+from providers.orders import OrderState, OrderStatus
 from storage.database import Database
 from storage.events import record_event
 
 
-class OrderRow(TypedDict):
-    """A row of `orders`."""
+@dataclass(frozen=True)
+class OrderRow:
+    """A row of `orders`. `clip` and `take` are set for orders of clips; `progress` is 0..1."""
 
     key: str
     run_id: UUID | None
     kind: str
+    clip: int | None
+    take: int | None
     provider: str
     request: dict[str, Any]
     amount_usd: Decimal
     spent_usd: Decimal | None
-    state: str
-    approval: int | None
+    state: OrderState
+    decision: int | None
     called_at: datetime | None
     task_id: str | None
     submitted_at: datetime | None
@@ -32,67 +36,100 @@ class OrderRow(TypedDict):
     result: dict[str, Any] | None
     progress: float | None
     missing_since: datetime | None
-    looks: int
-    next_look_at: datetime | None
+    poll_count: int
+    next_poll_at: datetime | None
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class DayCosts:
+    """Costs of the orders of one day (UTC): reserved and not settled, and spent, in USD."""
+
+    reserved_usd: Decimal
+    spent_usd: Decimal
+
+
+@dataclass(frozen=True)
+class RunCosts:
+    """Costs of the orders of one run: reserved and not settled, and spent, in USD."""
+
+    reserved_usd: Decimal
+    spent_usd: Decimal
+
+
+COSTS: LiteralString = """
+select coalesce(sum(amount_usd) filter (where state in ('reserved', 'submitted', 'unknown')), 0) as reserved_usd,
+       coalesce(sum(spent_usd), 0) as spent_usd
+from orders
+"""
+
+
+async def day_costs(db: Database) -> DayCosts:
+    """Return the costs of the orders created since midnight (UTC)."""
+    today: LiteralString = " where created_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc'"
+    [row] = await db.fetch_all(COSTS + today, row=DayCosts)
+    return row
+
+
+async def run_costs(db: Database, run_id: UUID | str) -> RunCosts:
+    """Return the costs of the orders of a run."""
+    [row] = await db.fetch_all(COSTS + " where run_id = %s", (run_id,), row=RunCosts)
+    return row
+
+
 class Orders:
-    """The orders, to be read and looked after. Nothing here spends."""
+    """Reads orders and schedules their polls. Nothing here spends."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
 
     async def reschedule_poll(self, key: str, after: timedelta, progress: float | None = None) -> None:
-        """Put off the next look at an order, and keep how far it is (0..1)."""
+        """Postpone the next poll of an open order, and save its progress (0..1)."""
         async with self.db.transaction() as conn:
             cursor = await conn.execute(
-                "update orders set looks = looks + 1, next_look_at = now() + %s, progress = coalesce(%s, progress)"
-                " where key = %s and settled_at is null returning run_id, kind",
+                "update orders set poll_count = poll_count + 1, next_poll_at = now() + %s,"
+                " progress = coalesce(%s, progress) where key = %s and settled_at is null returning run_id, kind",
                 (after, progress, key),
             )
             row = await cursor.fetchone()
             if row and progress is not None:
-                said = {"kind": row["kind"], "progress": round(progress, 2)}
                 await record_event(
                     conn,
                     source="ledger",
                     kind="order.progress",
                     run_id=row["run_id"],
                     subject=key,
-                    payload=said,
+                    payload={"kind": row["kind"], "progress": round(progress, 2)},
                 )
 
     async def mark_not_found(self, key: str) -> None:
-        """The provider does not know this order, as far as it says now."""
+        """Record that the provider does not know the order at present."""
         await self.db.execute("update orders set missing_since = coalesce(missing_since, now()) where key = %s", (key,))
 
     async def mark_found(self, key: str) -> None:
-        """The provider knows this order, and is at it: if its outcome was unknown, it is not any more."""
+        """Record that the provider works on the order; its outcome is no longer unknown."""
         await self.db.execute(
             "update orders set missing_since = null, state = case state when 'unknown' then 'submitted' else state end"
             " where key = %s and task_id is not null and settled_at is null",
             (key,),
         )
 
-    async def find_key(self, provider: str, task_id: str) -> str | None:
-        """The key of the order that this provider knows by `task_id`."""
-        row = await self.db.fetch_one(
-            "select key from orders where provider = %s and task_id = %s", (provider, task_id)
+    async def find_by_task(self, provider: str, task_id: str) -> OrderRow | None:
+        """Return the order that the provider knows as `task_id`, or None."""
+        return await self.db.fetch_one(
+            "select * from orders where provider = %s and task_id = %s", (provider, task_id), row=OrderRow
         )
-        return str(row["key"]) if row else None
 
     async def poll_now(self, key: str) -> None:
-        """Make an order that is not over due for a look."""
-        await self.db.execute("update orders set next_look_at = now() where key = %s and settled_at is null", (key,))
+        """Make an open order due for a poll."""
+        await self.db.execute("update orders set next_poll_at = now() where key = %s and settled_at is null", (key,))
 
     async def get(self, key: str) -> OrderRow | None:
-        """The order of this key."""
-        row = await self.db.fetch_one("select * from orders where key = %s", (key,))
-        return OrderRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
+        """Return the order of this key, or None."""
+        return await self.db.fetch_one("select * from orders where key = %s", (key,), row=OrderRow)
 
     async def unbound(self, provider: str, task_ids: Sequence[str]) -> list[str]:
-        """Those of the provider's ids that no order has, in their order."""
+        """Return those of the provider's ids that belong to no order, in the given order."""
         rows = await self.db.fetch_all(
             "select task_id from orders where provider = %s and task_id = any(%s)", (provider, list(task_ids))
         )
@@ -100,23 +137,26 @@ class Orders:
         return [task_id for task_id in task_ids if task_id not in bound]
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
-        """How these orders stand, by key. See `graph.ports.Ledger`."""
+        """Return the states of these orders by key. See `graph.dependencies.Ledger`."""
         rows = await self.db.fetch_all(
-            "select key, kind, state, amount_usd, task_id, result, settled_at from orders where key = any(%s)",
+            "select key, kind, state, amount_usd, task_id, coalesce(result, '{}') as result, settled_at"
+            " from orders where key = any(%s)",
             (list(keys),),
+            row=OrderStatus,
         )
-        return {row["key"]: OrderStatus(**{**row, "result": row["result"] or {}}) for row in rows}
+        return {status.key: status for status in rows}
 
     async def list_for_run(self, run_id: UUID | str) -> list[OrderRow]:
-        """Every order of a run, oldest first."""
-        rows = await self.db.fetch_all("select * from orders where run_id = %s order by created_at, key", (run_id,))
-        return [OrderRow(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
+        """Return the orders of a run, oldest first."""
+        return await self.db.fetch_all(
+            "select * from orders where run_id = %s order by created_at, key", (run_id,), row=OrderRow
+        )
 
     async def claim_due(self, *, limit: int = 100, put_off: timedelta = timedelta(seconds=5)) -> list[str]:
-        """The keys of orders that should be looked at now."""
+        """Return the keys of orders to poll now, and postpone their next poll by `put_off`."""
         rows = await self.db.fetch_all(
-            "update orders set next_look_at = now() + %s where key in (select key from orders"
-            " where next_look_at <= now() and kind <> 'model' order by next_look_at limit %s for update skip locked)"
+            "update orders set next_poll_at = now() + %s where key in (select key from orders"
+            " where next_poll_at <= now() and kind <> 'model' order by next_poll_at limit %s for update skip locked)"
             " returning key",
             (put_off, limit),
         )

@@ -1,4 +1,4 @@
-"""How often somebody may ask, counted in the database for all processes together."""
+"""Rate limits, counted in the database for all processes together."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 from storage.database import Database
 
-# The times of the last requests, in a sliding window. They are read under the lock of the row, so two requests
-# never see the same last free place; a request that finds none changes nothing.
+# The times of the last requests in a sliding window. They are read under the lock of the row, so two requests never
+# use the same last place; a request that is refused changes nothing.
 ADMIT = """
-insert into rate_limit_hits as r (who, hits) values (%(who)s, array[clock_timestamp()])
-on conflict (who) do update
+insert into rate_limit_hits as r (client, hits) values (%(client)s, array[clock_timestamp()])
+on conflict (client) do update
     set hits = array(select hit from unnest(r.hits) as hit
                      where hit > clock_timestamp() - make_interval(secs => %(seconds)s) order by hit)
                || clock_timestamp()
@@ -21,17 +21,17 @@ on conflict (who) do update
 # A place is free again when the oldest of the last `limit` requests leaves the window.
 WAIT = """
 select extract(epoch from min(hit) + make_interval(secs => %(seconds)s) - clock_timestamp())::float8 as seconds
-from (select hit from rate_limit_hits, unnest(hits) as hit where who = %(who)s
+from (select hit from rate_limit_hits, unnest(hits) as hit where client = %(client)s
       order by hit desc limit %(limit)s) as last
 """
 
 
-async def admit(db: Database, who: str, *, limit: int = 60, seconds: float = 60) -> int:
-    """Count a request of `who` and return 0, or return the whole seconds to wait (at least 1), uncounted.
+async def admit(db: Database, client: str, *, limit: int = 60, seconds: float = 60) -> int:
+    """Count a request of the client and return 0, or return the whole seconds to wait (at least 1), uncounted.
 
-    In no window of `seconds` more than `limit` requests are admitted, however they are spaced.
+    No window of `seconds` admits more than `limit` requests, however they are spaced.
     """
-    params = {"who": who, "limit": limit, "seconds": seconds}
+    params = {"client": client, "limit": limit, "seconds": seconds}
     if await db.execute(ADMIT, params) == 1:
         return 0
     row = await db.fetch_one(WAIT, params)
@@ -40,7 +40,7 @@ async def admit(db: Database, who: str, *, limit: int = 60, seconds: float = 60)
 
 
 async def forget_idle(db: Database, *, seconds: float = 60) -> int:
-    """Remove those who have not asked for `seconds`; how many they were. An address may never come again."""
+    """Delete clients without a request for `seconds`, and return their number. An address may never return."""
     return await db.execute(
         "delete from rate_limit_hits where hits[cardinality(hits)] < clock_timestamp() - make_interval(secs => %s)",
         (seconds,),

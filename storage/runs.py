@@ -1,21 +1,27 @@
-"""The rows of runs: what was asked for, and the projection of how far it is."""
+"""Runs: the request of each, and the projection of its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, LiteralString, TypedDict
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from providers.orders import RetryOptions
-from storage.database import Database
+from storage.actors import RequestContext
+from storage.database import Database, fetch_one
 from storage.events import record_event
 
+#: The sweeper sends a wake-up again if it had no effect within this time.
+WAKEUP_TIMEOUT = timedelta(seconds=2)
 
-class RunRow(TypedDict):
+
+@dataclass(frozen=True)
+class RunRow:
     """A row of `runs`."""
 
     id: UUID
@@ -24,7 +30,9 @@ class RunRow(TypedDict):
     options: dict[str, int]
     metadata: dict[str, str]
     cap_usd: Decimal
-    started_by: str
+    actor_kind: str
+    actor_id: str
+    actor_name: str
     channel: str
     status: str
     current_step: str | None
@@ -36,27 +44,52 @@ class RunRow(TypedDict):
     forked_from: UUID | None
     seed: dict[str, Any]
     attempts: int
-    next_look_at: datetime | None
+    next_wakeup_at: datetime | None
     last_seq: int
     created_at: datetime
     updated_at: datetime
 
 
-class Costs(TypedDict):
-    """What a run's orders come to, in USD."""
+@dataclass(frozen=True)
+class RunWithCosts(RunRow):
+    """A row of `runs` with the costs of its orders, in USD."""
 
-    reserved: Decimal
-    spent: Decimal
+    reserved_usd: Decimal
+    spent_usd: Decimal
 
 
-#: How long after a wake-up was sent the sweeper looks whether it arrived.
-WAKEUP_TIMEOUT = timedelta(seconds=2)
+@dataclass(frozen=True)
+class Projection:
+    """The progress of a run, as its thread shows it.
 
-START = """
-insert into runs (id, project, brief, options, metadata, cap_usd, started_by, channel, forked_from, seed,
-                  next_look_at)
-values (%(id)s, %(project)s, %(brief)s, %(options)s, %(metadata)s, %(cap_usd)s, %(started_by)s, %(channel)s,
-        %(forked_from)s, %(seed)s, now() + %(lost)s)
+    Attributes:
+        status: The status of the run.
+        current_step: The node that runs or ran last.
+        revision: The revision of the review that is open, or was open last.
+        review: The open review as JSON.
+        artifacts: The results so far as JSON.
+        error: Code, message and `retryable` of a failed run.
+        attempts: Consecutive attempts that met an unavailable provider.
+        wake_in: When the sweeper wakes the run; None if an event will.
+        event: Kind and payload of an event to record in the same transaction.
+    """
+
+    status: str
+    current_step: str | None
+    revision: int
+    review: dict[str, Any] | None
+    artifacts: dict[str, Any]
+    error: dict[str, Any] | None = None
+    attempts: int = 0
+    wake_in: timedelta | None = None
+    event: tuple[str, dict[str, Any]] | None = None
+
+
+INSERT = """
+insert into runs (id, project, brief, options, metadata, cap_usd, actor_kind, actor_id, actor_name, channel,
+                  forked_from, seed, next_wakeup_at)
+values (%(id)s, %(project)s, %(brief)s, %(options)s, %(metadata)s, %(cap_usd)s, %(actor_kind)s, %(actor_id)s,
+        %(actor_name)s, %(channel)s, %(forked_from)s, %(seed)s, now() + %(wake_in)s)
 on conflict (id) do nothing
 returning id
 """
@@ -71,12 +104,12 @@ async def create_run(
     options: Mapping[str, int],
     metadata: Mapping[str, str],
     cap_usd: Decimal,
-    started_by: str,
-    channel: str,
+    context: RequestContext,
     forked_from: UUID | None = None,
     seed: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Write down a new run; False if there is one of this id already."""
+    """Create a run and return whether it is new; an existing run of this id is left as it is."""
+    actor = context.actor.as_json()
     values = {
         "id": run_id,
         "project": project,
@@ -84,26 +117,36 @@ async def create_run(
         "options": Jsonb(dict(options)),
         "metadata": Jsonb(dict(metadata)),
         "cap_usd": cap_usd,
-        "started_by": started_by,
-        "channel": channel,
+        **{f"actor_{name}": value for name, value in actor.items()},
+        "channel": context.channel,
         "forked_from": forked_from,
         "seed": Jsonb(dict(seed or {})),
-        "lost": WAKEUP_TIMEOUT,
+        "wake_in": WAKEUP_TIMEOUT,
     }
+    payload = {"project": project, "actor": actor, **({"forked_from": str(forked_from)} if forked_from else {})}
     async with db.transaction() as conn:
-        if await (await conn.execute(START, values)).fetchone() is None:
+        if not await fetch_one(conn, INSERT, values):
             return False
-        payload = {"project": project, "started_by": started_by}
-        if forked_from:
-            payload["forked_from"] = str(forked_from)
-        await record_event(conn, source=channel, kind="run.started", run_id=run_id, payload=payload)
+        await record_event(conn, source=context.channel, kind="run.started", run_id=run_id, payload=payload)
     return True
 
 
 async def get_run(db: Database, run_id: UUID | str) -> RunRow | None:
-    """The run of this id, if there is one."""
-    row = await db.fetch_one("select * from runs where id = %s", (run_id,))
-    return RunRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
+    """Return the run, or None."""
+    return await db.fetch_one("select * from runs where id = %s", (run_id,), row=RunRow)
+
+
+WITH_COSTS: LiteralString = """
+select runs.*, costs.* from runs cross join lateral (
+    select coalesce(sum(amount_usd) filter (where state in ('reserved', 'submitted', 'unknown')), 0) as reserved_usd,
+           coalesce(sum(spent_usd), 0) as spent_usd
+    from orders where run_id = runs.id) as costs
+"""
+
+
+async def get_run_with_costs(db: Database, run_id: UUID | str) -> RunWithCosts | None:
+    """Return the run with its costs, or None."""
+    return await db.fetch_one(f"{WITH_COSTS} where id = %s", (run_id,), row=RunWithCosts)
 
 
 async def list_runs(
@@ -113,91 +156,77 @@ async def list_runs(
     before: tuple[datetime, UUID] | None = None,
     status: str | None = None,
     project: str | None = None,
-) -> list[RunRow]:
-    """Runs, newest first, older than the place `before`."""
-    rows = await db.fetch_all(
-        """select * from runs
+) -> list[RunWithCosts]:
+    """Return runs with their costs, newest first, older than the position `before` (creation time, id)."""
+    at, run_id = before or (None, None)
+    return await db.fetch_all(
+        f"""{WITH_COSTS}
         where (%(status)s::text is null or status = %(status)s)
           and (%(project)s::text is null or project = %(project)s)
           and (%(at)s::timestamptz is null or (created_at, id) < (%(at)s, %(id)s::uuid))
         order by created_at desc, id desc limit %(limit)s""",
-        {
-            "status": status,
-            "project": project,
-            "at": before[0] if before else None,
-            "id": before[1] if before else None,
-            "limit": limit,
-        },
+        {"status": status, "project": project, "at": at, "id": run_id, "limit": limit},
+        row=RunWithCosts,
     )
-    return [RunRow(**row) for row in rows]  # type: ignore[typeddict-item]  # the columns are its keys
 
 
-async def run_costs(db: Database, run_id: UUID | str) -> Costs:
-    """What a run has reserved and not settled, and what it has spent."""
-    row = await db.fetch_one(
-        """select coalesce(sum(amount_usd) filter (where state in ('reserved', 'submitted', 'unknown')), 0) as reserved,
-                  coalesce(sum(spent_usd), 0) as spent
-        from orders where run_id = %s""",
-        (run_id,),
-    )
-    return Costs(reserved=row["reserved"], spent=row["spent"]) if row else Costs(reserved=Decimal(0), spent=Decimal(0))
-
-
-# The door that ends a run ends it at once; whoever drives it at the moment orders nothing more (see the ledger).
+# The request itself ends the run; the process that drives it at that moment orders nothing more (see the ledger).
 CANCEL = """
-update runs set status = 'failed', review = null, current_step = null, updated_at = now(), next_look_at = now(),
+update runs set status = 'failed', review = null, current_step = null, updated_at = now(), next_wakeup_at = now(),
     error = '{"code": "cancelled", "message": "The run was cancelled.", "retryable": false}'
 where id = %(id)s and status not in ('completed', 'failed')
 returning id
 """
 
 RETRY = """
-update runs set status = 'running', error = null, attempts = 0, updated_at = now(), next_look_at = now() + %(lost)s
+update runs set status = 'running', error = null, attempts = 0, updated_at = now(),
+    next_wakeup_at = now() + %(wake_in)s
 where id = %(id)s and status = 'failed' and (error ->> 'retryable')::boolean
 returning id
 """
 
 
-async def cancel_run(db: Database, run_id: UUID, *, source: str, by: str, external_id: str) -> bool:
-    """Write down that a person cancelled the run, which ends it; False if it had ended, or was told twice."""
-    return await _asked(db, CANCEL, "cancel.requested", run_id, source, by, external_id)
+async def cancel_run(db: Database, run_id: UUID, context: RequestContext) -> bool:
+    """End a run as cancelled. Return False if it had ended, or the request is a repeated one."""
+    return await _update_by_request(db, CANCEL, "cancel", run_id, context)
 
 
-async def retry_run(
-    db: Database, run_id: UUID, *, source: str, by: str, external_id: str, wishes: RetryOptions | None = None
-) -> bool:
-    """Write down that a person wants a failed run to go on; False if it cannot, or was told twice."""
-    return await _asked(db, RETRY, "retry.requested", run_id, source, by, external_id, wishes)
+async def retry_run(db: Database, run_id: UUID, context: RequestContext, options: RetryOptions | None = None) -> bool:
+    """Resume a failed run. Return False if it cannot be resumed, or the request is a repeated one."""
+    return await _update_by_request(db, RETRY, "retry", run_id, context, options)
 
 
-async def _asked(
+async def _update_by_request(
     db: Database,
     update: LiteralString,
-    kind: str,
+    action: str,
     run_id: UUID,
-    source: str,
-    by: str,
-    external_id: str,
-    wishes: RetryOptions | None = None,
+    context: RequestContext,
+    options: RetryOptions | None = None,
 ) -> bool:
     async with db.transaction() as conn:
-        cursor = await conn.execute(update, {"id": run_id, "lost": WAKEUP_TIMEOUT})
-        if await cursor.fetchone() is None:
+        if not await fetch_one(conn, update, {"id": run_id, "wake_in": WAKEUP_TIMEOUT}):
             return False
-        said = {"asked_by": by, **(wishes or {})}
-        return await record_event(conn, source=source, kind=kind, run_id=run_id, external_id=external_id, payload=said)
+        return await record_event(
+            conn,
+            source=context.channel,
+            kind=f"{action}.requested",
+            run_id=run_id,
+            external_id=context.event_id(f"{action}:{run_id}"),
+            payload={"actor": context.actor.as_json(), **(options or {})},
+        )
 
 
-PROJECT = """
+SAVE_PROJECTION = """
 update runs set status = %(status)s, current_step = %(current_step)s, revision = %(revision)s, review = %(review)s,
     artifacts = %(artifacts)s, error = %(error)s, attempts = %(attempts)s,
-    next_look_at = now() + %(look_in)s::interval, updated_at = now()
+    next_wakeup_at = now() + %(wake_in)s::interval, updated_at = now()
 where id = %(id)s
-  -- Who is not the driver any more tells nothing.
+  -- A process that is not the driver any more has an outdated view.
   and driver = current_setting('application_name')
-  -- Cancelled stays cancelled.
+  -- A cancelled run stays cancelled.
   and error ->> 'code' is distinct from 'cancelled'
-  -- A gate that was decided after the thread was read is closed: it does not open again.
+  -- A review that was decided after the thread was read does not open again.
   and not (%(review)s::jsonb is not null and exists (
       select from decisions where run_id = runs.id and gate = %(review)s::jsonb ->> 'gate'
           and revision = (%(review)s::jsonb ->> 'revision')::int))
@@ -205,79 +234,63 @@ returning id
 """
 
 
-async def save_projection(
-    db: Database,
-    run_id: UUID | str,
-    *,
-    status: str,
-    current_step: str | None,
-    revision: int,
-    review: dict[str, Any] | None,
-    artifacts: dict[str, Any],
-    error: dict[str, Any] | None = None,
-    attempts: int = 0,
-    look_in: timedelta | None = None,
-    event: tuple[str, dict[str, Any]] | None = None,
-) -> bool:
-    """Write how far the run is, and when to look again if nothing happens (None: not before something does).
+async def save_projection(db: Database, run_id: UUID | str, projection: Projection) -> bool:
+    """Save the progress of a run.
 
-    False if the run was cancelled or has another driver, or the review it would open is decided already.
+    Return False if the run was cancelled, has another driver, or the review to open is already decided.
     """
-    values = {
+    values = vars(projection) | {
         "id": run_id,
-        "status": status,
-        "current_step": current_step,
-        "revision": revision,
-        "review": Jsonb(review) if review else None,
-        "artifacts": Jsonb(artifacts),
-        "error": Jsonb(error) if error else None,
-        "attempts": attempts,
-        "look_in": look_in,
+        "review": Jsonb(projection.review) if projection.review else None,
+        "artifacts": Jsonb(projection.artifacts),
+        "error": Jsonb(projection.error) if projection.error else None,
     }
     async with db.transaction() as conn:
-        if await (await conn.execute(PROJECT, values)).fetchone() is None:
+        if not await fetch_one(conn, SAVE_PROJECTION, values):
             return False
-        if event:
-            await record_event(conn, source="advance", kind=event[0], run_id=run_id, payload=event[1])
+        if projection.event:
+            kind, payload = projection.event
+            await record_event(conn, source="advance", kind=kind, run_id=run_id, payload=payload)
     return True
 
 
 async def record_step(db: Database, run_id: UUID | str, step: str) -> None:
-    """Write that the run works on a step now."""
+    """Record that the run starts a step."""
     async with db.transaction() as conn:
         await conn.execute(
             """update runs set status = 'running', current_step = %s, review = null, updated_at = now(),
-                next_look_at = now() + %s
+                next_wakeup_at = now() + %s
             where id = %s and status not in ('completed', 'failed') and driver = current_setting('application_name')""",
             (step, WAKEUP_TIMEOUT, run_id),
         )
         await record_event(conn, source="advance", kind="step.started", run_id=run_id, payload={"step": step})
 
 
-# Several sweepers may look at once: each takes other rows, and puts them off so that nobody takes them again soon.
-DUE = """
-update runs set next_look_at = now() + %(put_off)s
-where id in (select id from runs where next_look_at <= now() order by next_look_at limit %(limit)s
+async def claim(db: Database, run_id: UUID | str) -> RunRow | None:
+    """Register this process as the driver of a run whose lock it holds; no other can write its thread then."""
+    return await db.fetch_one(
+        "update runs set driver = current_setting('application_name') where id = %s returning *",
+        (run_id,),
+        row=RunRow,
+    )
+
+
+async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
+    """Clear the wake-up time of a run that has ended; a run that is being retried keeps its own."""
+    await db.execute(
+        "update runs set next_wakeup_at = null where id = %s and status in ('completed', 'failed')", (run_id,)
+    )
+
+
+# `skip locked` gives concurrent sweepers different rows; the new time keeps a row from being claimed again soon.
+CLAIM_DUE = """
+update runs set next_wakeup_at = now() + %(put_off)s
+where id in (select id from runs where next_wakeup_at <= now() order by next_wakeup_at limit %(limit)s
              for update skip locked)
 returning id
 """
 
 
-async def claim(db: Database, run_id: UUID | str) -> RunRow | None:
-    """Become the driver of a run, after its lock was taken: from now on nobody else can write its thread."""
-    row = await db.fetch_one(
-        "update runs set driver = current_setting('application_name') where id = %s returning *", (run_id,)
-    )
-    return RunRow(**row) if row else None  # type: ignore[typeddict-item]  # the columns are its keys
-
-
-async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
-    """Look at a run that has ended no more until something happens; one that a person let go on is left alone."""
-    await db.execute(
-        "update runs set next_look_at = null where id = %s and status in ('completed', 'failed')", (run_id,)
-    )
-
-
 async def claim_due(db: Database, *, limit: int = 100, put_off: timedelta = timedelta(seconds=1.5)) -> list[str]:
-    """The ids of runs that should be looked at now."""
-    return [str(row["id"]) for row in await db.fetch_all(DUE, {"limit": limit, "put_off": put_off})]
+    """Return the ids of runs to wake now, and postpone their next wake-up by `put_off`."""
+    return [str(row["id"]) for row in await db.fetch_all(CLAIM_DUE, {"limit": limit, "put_off": put_off})]

@@ -1,4 +1,4 @@
-"""The checkpointers: LangGraph's own, with the points where a crash would hurt made known, or with reading only."""
+"""Checkpointers: LangGraph's own with failpoints, and a read-only one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from storage.failpoints import hit
 
 
 class Saver(AsyncPostgresSaver):
-    """One for each drive of a run: a saver serialises everybody who shares it.
+    """LangGraph's checkpointer with failpoints. Create one per drive of a run: a saver serialises its users.
 
-    What it writes for a run is refused by the database unless this process is the run's driver
-    (`0002_driver.sql`).
+    The database refuses what it writes for a run unless this process is the run's driver (trigger `check_driver`).
     """
 
     async def aput(
@@ -35,21 +34,21 @@ class Saver(AsyncPostgresSaver):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Write what a node returned, before the checkpoint that takes it in."""
+        """Write the result of a node, before the checkpoint that contains it."""
         hit("writes.before")
         await super().aput_writes(config, writes, task_id, task_path)
         hit("writes.after")
 
 
 class ReadOnlyError(PermissionError):
-    """These threads may be looked at, and nothing else."""
+    """A write to a read-only thread was refused."""
 
     def __init__(self) -> None:
-        super().__init__(self.__doc__)
+        super().__init__("These threads are read-only.")
 
 
 class ReadOnlySaver(AsyncPostgresSaver):
-    """Reads threads, and refuses whatever would change one. Its connections should be read-only, too."""
+    """A checkpointer that refuses every write. Its connections should be read-only too."""
 
     async def aput(
         self,
@@ -58,27 +57,27 @@ class ReadOnlySaver(AsyncPostgresSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> NoReturn:
-        """Refused."""
+        """Raise ReadOnlyError."""
         raise ReadOnlyError
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> NoReturn:
-        """Refused."""
+        """Raise ReadOnlyError."""
         raise ReadOnlyError
 
     async def adelete_thread(self, thread_id: str) -> NoReturn:
-        """Refused."""
+        """Raise ReadOnlyError."""
         raise ReadOnlyError
 
     async def adelete_for_runs(self, run_ids: Iterable[str]) -> NoReturn:
-        """Refused."""
+        """Raise ReadOnlyError."""
         raise ReadOnlyError
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> NoReturn:
-        """Refused."""
+        """Raise ReadOnlyError."""
         raise ReadOnlyError
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> NoReturn:
-        """Refused."""
+        """Raise ReadOnlyError."""
         raise ReadOnlyError
