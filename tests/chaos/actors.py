@@ -1,138 +1,153 @@
-"""The people: they start runs, click twice, ask for changes, and look at the provider before they say "not made"."""
+"""Actors: simulated API clients that start runs, approve at gates, request changes, and retry failed runs."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
-from providers.orders import digest_of
+from providers.orders import OrderKey, digest_of
 
-ENDED = ("completed", "failed")
-#: How often a person presses retry for one and the same reason.
-PATIENCE = 8
+#: How often an actor retries one run after failures with the same code.
+MAX_RETRIES = 8
+#: How often a request is repeated until it is answered, and the seconds between two attempts.
+MAX_ATTEMPTS, ATTEMPT_INTERVAL_SECONDS = 120, 0.5
+POLL_INTERVAL_SECONDS = 0.4
 COMMENTS = ("Warmer light, please.", "Slower, and from further away.")
+
+Run = dict[str, Any]
 
 
 class Actors:
-    """Everybody who uses the product. They try again whatever was not answered, with the same key."""
+    """All clients of the API. A request without an answer is repeated with the same idempotency key."""
 
-    def __init__(self, api: httpx.AsyncClient, sandbox: httpx.AsyncClient, keys: list[str], chance: random.Random):
-        self.api, self.sandbox, self.keys, self.chance = api, sandbox, keys, chance
+    def __init__(
+        self, api: httpx.AsyncClient, sandbox: httpx.AsyncClient, api_keys: Sequence[str], rng: random.Random
+    ) -> None:
+        self.api, self.sandbox, self.api_keys, self.rng = api, sandbox, api_keys, rng
+        #: Ids of the runs whose start was acknowledged.
         self.started: list[str] = []
-        #: Where each run that has not ended stood last.
-        self.open: dict[str, dict[str, Any]] = {}
-        self.ended: dict[str, dict[str, Any]] = {}
-        self.answered_twice: list[str] = []
+        #: The last known state of each run, by run id.
+        self.open_runs: dict[str, Run] = {}
+        self.ended_runs: dict[str, Run] = {}
+        self.duplicate_decisions: list[str] = []
+        self.unexpected_responses: list[str] = []
         self.retries = 0
-        self.strange: list[str] = []
-        self._answered: set[tuple[str, str, int]] = set()
-        self._asked_for_changes: set[str] = set()
-        self._tries: Counter[tuple[str, str]] = Counter()
+        self._decided: set[tuple[str, str, int]] = set()
+        self._revised: set[str] = set()
+        self._failures: Counter[tuple[str, str]] = Counter()
 
-    async def start(self) -> None:
-        """Start one run, once, however often it takes to be told so."""
-        key = f"start-{uuid4()}"
-        clips = 2 if self.chance.random() < 0.2 else 1
-        body = {"project": "tiny", "brief": f"Rain on a quiet window, {len(self.started)}", "options": {"clips": clips}}
-        answer = await self._ask("POST", "/v1/runs/start", body, key)
-        if answer is None or answer.status_code != 200:
-            self.strange.append(f"a start was answered with {answer and answer.text}")
-            return
-        run_id = answer.json()["run_id"]
-        self.started.append(run_id)
-        self.open[run_id] = {"status": "pending"}
-
-    async def live(self, want_more: Callable[[], bool], at_once: int) -> None:
-        """Start runs while more are wanted, and look after all of them, until cancelled."""
+    async def run(self, needs_runs: Callable[[], bool], concurrent_runs: int) -> None:
+        """Start runs while `needs_runs()` is true, and respond to the state of all open runs, until cancelled."""
         while True:
-            while want_more() and len(self.open) < at_once:
-                await self.start()
-            await asyncio.gather(*(self._look_after(run_id) for run_id in list(self.open)))
-            await asyncio.sleep(0.4)
+            while needs_runs() and len(self.open_runs) < concurrent_runs:
+                await self.start_run()
+            await asyncio.gather(*(self._poll_run(run_id) for run_id in list(self.open_runs)))
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
-    async def _look_after(self, run_id: str) -> None:
-        answer = await self._once("GET", f"/v1/runs/{run_id}", None, None)
-        if answer is None or answer.status_code != 200:
+    async def start_run(self) -> None:
+        """Start one run; the request is repeated with the same key until it is acknowledged."""
+        clips = 2 if self.rng.random() < 0.2 else 1
+        body = {"project": "tiny", "brief": f"Rain on a quiet window, {len(self.started)}", "options": {"clips": clips}}
+        response = await self._request("/v1/runs/start", body, f"start-{uuid4()}")
+        if response is None or response.status_code != 200:
+            self.unexpected_responses.append(f"start: {response and response.text}")
             return
-        run = answer.json()
-        self.open[run_id] = run
+        run_id = response.json()["run_id"]
+        self.started.append(run_id)
+        self.open_runs[run_id] = {"status": "pending"}
+
+    async def _poll_run(self, run_id: str) -> None:
+        response = await self._send("GET", f"/v1/runs/{run_id}")
+        if response is None or response.status_code != 200:
+            return
+        run = self.open_runs[run_id] = response.json()
         if run["review"]:
             await self._decide(run)
         elif run["status"] == "completed":
-            self.ended[run_id] = self.open.pop(run_id)
+            self.ended_runs[run_id] = self.open_runs.pop(run_id)
         elif run["status"] == "failed":
-            await self._see_to(run)
+            await self._retry(run)
 
-    async def _decide(self, run: dict[str, Any]) -> None:
+    async def _decide(self, run: Run) -> None:
+        """Answer an open review, from one or two clients that each send the request twice."""
         review = run["review"]
-        which = (run["run_id"], review["gate"], review["revision"])
-        if which in self._answered:
+        revision = (run["run_id"], review["gate"], review["revision"])
+        if revision in self._decided:
             return
-        self._answered.add(which)
-        body = {"gate": review["gate"], "digest": review["digest"], **self._verdict(run)}
+        self._decided.add(revision)
+        body = {"gate": review["gate"], "digest": review["digest"], **self._choose_verdict(run)}
         path = f"/v1/runs/{run['run_id']}/approve"
-        # Two people and their double clicks.
-        clicks = [key for _ in range(self.chance.choice((1, 1, 2))) for key in [f"decide-{uuid4()}"] * 2]
-        said = await asyncio.gather(*(self._ask("POST", path, body, key) for key in clicks))
-        yes = {
-            key for key, answer in zip(clicks, said, strict=True) if answer is not None and answer.status_code == 200
-        }
-        if len(yes) > 1:
-            self.answered_twice.append(f"{len(yes)} clicks were each told that they had decided {which}")
-        for answer in said:
-            if answer is not None and answer.status_code not in (200, 409):
-                self.strange.append(f"a decision was answered with {answer.status_code}: {answer.text[:200]}")
+        keys = [key for _ in range(self.rng.choice((1, 1, 2))) for key in [f"decide-{uuid4()}"] * 2]
+        responses = await asyncio.gather(*(self._request(path, body, key) for key in keys))
+        answered = [(key, response) for key, response in zip(keys, responses, strict=True) if response is not None]
+        accepted = {key for key, response in answered if response.status_code == 200}
+        if len(accepted) > 1:
+            self.duplicate_decisions.append(f"{len(accepted)} decisions were acknowledged for {revision}")
+        for _, response in answered:
+            if response.status_code not in (200, 409):
+                self.unexpected_responses.append(f"decision: {response.status_code} {response.text[:200]}")
 
-    def _verdict(self, run: dict[str, Any]) -> dict[str, Any]:
-        if run["run_id"] in self._asked_for_changes or self.chance.random() > 0.15:
+    def _choose_verdict(self, run: Run) -> dict[str, Any]:
+        """Approve, or request a change with a probability of 15 %, at most once per run."""
+        if run["run_id"] in self._revised or self.rng.random() > 0.15:
             return {"approved": True}
-        self._asked_for_changes.add(run["run_id"])
-        if run["review"]["gate"] == "publish" and self.chance.random() < 0.5:
+        self._revised.add(run["run_id"])
+        if run["review"]["gate"] == "publish" and self.rng.random() < 0.5:
             return {"approved": False, "decision": "revise", "clips": [1]}
-        return {"approved": False, "comment": self.chance.choice(COMMENTS)}
+        return {"approved": False, "comment": self.rng.choice(COMMENTS)}
 
-    async def _see_to(self, run: dict[str, Any]) -> None:
-        """Press retry where it helps; what is of unknown outcome is looked up at the provider first."""
-        error = run["error"]
-        self._tries[run["run_id"], error["code"]] += 1
-        if not error["retryable"] or self._tries[run["run_id"], error["code"]] > PATIENCE:
-            self.ended[run["run_id"]] = self.open.pop(run["run_id"])
+    async def _retry(self, run: Run) -> None:
+        """Retry a failed run if it can be retried; orders of unknown outcome are looked up at the provider first."""
+        run_id, error = run["run_id"], run["error"]
+        self._failures[run_id, error["code"]] += 1
+        if not error["retryable"] or self._failures[run_id, error["code"]] > MAX_RETRIES:
+            self.ended_runs[run_id] = self.open_runs.pop(run_id)
             return
-        made = [await self._was_made(run["run_id"], order) for order in error.get("unknown_orders", [])]
-        body = {"not_made": bool(made) and not any(made)}
-        answer = await self._ask("POST", f"/v1/runs/{run['run_id']}/retry", body, f"retry-{uuid4()}")
-        if answer is not None and answer.status_code == 200:
+        was_made = [await self._was_made(order) for order in error.get("unknown_orders", [])]
+        body = {"not_made": bool(was_made) and not any(was_made)}
+        response = await self._request(f"/v1/runs/{run_id}/retry", body, f"retry-{uuid4()}")
+        if response is not None and response.status_code == 200:
             self.retries += 1
 
-    async def _was_made(self, run_id: str, order: dict[str, Any]) -> bool:
+    async def _was_made(self, order: dict[str, Any]) -> bool:
+        """Return whether the sandbox has the clip or the post of an order of unknown outcome."""
         if order["kind"] == "publication":
-            content = await self.sandbox.get(order["look_at"], headers={"Authorization": "Apikey any"})
-            assert content.status_code in (200, 404), content.text
-            return content.status_code == 200
-        _, _, number, take = order["order"].split(":")
-        slate = f"(Slate {digest_of(run_id)[:8]}-{number}-{take},"
-        return any(slate in charge["prompt"] for charge in (await self.sandbox.get("/sandbox/charges")).json())
+            response = await self.sandbox.get(order["lookup_url"], headers={"Authorization": "Apikey any"})
+            assert response.status_code in (200, 404), response.text
+            return response.status_code == 200
+        key = OrderKey.parse(order["order"])
+        tag = f"(Slate {digest_of(key.run_id)[:8]}-{key.number}-{key.attempt},"
+        charges = (await self.sandbox.get("/sandbox/charges")).json()
+        return any(tag in charge["prompt"] for charge in charges)
 
-    async def _ask(self, method: str, path: str, body: Any, key: str | None) -> httpx.Response | None:
-        """The answer, asked for until there is one."""
-        for _ in range(120):
-            answer = await self._once(method, path, body, key)
-            under_way = answer is not None and answer.status_code == 409 and "request_under_way" in answer.text
-            if answer is not None and answer.status_code < 500 and not under_way:
-                return answer
-            await asyncio.sleep(0.5)
-        self.strange.append(f"{method} {path} was never answered")
+    async def _request(self, path: str, body: dict[str, Any], idempotency_key: str) -> httpx.Response | None:
+        """Send a POST request until it has a final response; None if there is none after all attempts."""
+        for _ in range(MAX_ATTEMPTS):
+            response = await self._send("POST", path, body, idempotency_key)
+            if response is not None and response.status_code < 500 and not _is_in_progress(response):
+                return response
+            await asyncio.sleep(ATTEMPT_INTERVAL_SECONDS)
+        self.unexpected_responses.append(f"POST {path}: no response after {MAX_ATTEMPTS} attempts")
         return None
 
-    async def _once(self, method: str, path: str, body: Any, key: str | None) -> httpx.Response | None:
-        headers = {"X-API-Key": self.keys[0]} | ({"Idempotency-Key": key} if key else {})
+    async def _send(
+        self, method: str, path: str, body: dict[str, Any] | None = None, idempotency_key: str | None = None
+    ) -> httpx.Response | None:
+        headers = {"X-API-Key": self.api_keys[0]}
+        if idempotency_key:
+            headers["Idempotency-Key"] = idempotency_key
         with suppress(httpx.HTTPError):
             return await self.api.request(method, path, json=body, headers=headers)
         return None
+
+
+def _is_in_progress(response: httpx.Response) -> bool:
+    """Return whether the first request with the same idempotency key has no response yet."""
+    return response.status_code == 409 and "request_in_progress" in response.text

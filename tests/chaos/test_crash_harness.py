@@ -1,4 +1,4 @@
-"""The short form of `make chaos`, and that the harness can tell."""
+"""The short form of `make chaos`, and the detection of each violation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ from uuid import UUID
 import pytest
 
 from providers.publications.post import id_of
-from tests.chaos.harness import Wanted, chaos
-from tests.chaos.invariants import Facts, violations
+from tests.chaos.harness import run_harness
+from tests.chaos.invariants import Facts, find_violations
+from tests.chaos.options import Options
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-async def test_nothing_is_lost_or_paid_twice() -> None:
-    """Killed at named points a dozen times, every run ends, and nothing is charged or posted twice."""
-    wanted = Wanted(kills=12, runs=8, seed=7, minutes=2.5, at_once=5, life=5.0, outages=25.0)
-    told: list[str] = []
+async def test_invariants_hold_after_kills() -> None:
+    """After a dozen kills at failpoints every run ends, and nothing is charged or posted twice."""
+    options = Options(
+        kills=12,
+        runs=8,
+        seed=7,
+        max_minutes=2.5,
+        concurrent_runs=5,
+        mean_lifetime_seconds=5.0,
+        outage_interval_seconds=25.0,
+    )
+    log: list[str] = []
 
-    report = await chaos(wanted, told.append)
+    report = await run_harness(options, log.append)
 
-    assert report.broken == [], "\n".join([*told, report.table])
+    assert report.violations == [], "\n".join([*log, report.text])
     assert report.freezes + report.outages > 0
 
 
@@ -31,8 +40,8 @@ RUN = UUID(int=1)
 PUBLICATION = {"digest": "0" * 64, "caption": "Rain.", "platforms": ["tiktok"]}
 
 
-def kept() -> Facts:
-    """A run as it should be: one clip, one post, two decisions."""
+def valid_facts() -> Facts:
+    """Return the facts of a completed run with one clip, one post and two decisions."""
     clip: dict[str, Any] = {
         "key": f"{RUN}:clip:1:1",
         "run_id": RUN,
@@ -40,7 +49,7 @@ def kept() -> Facts:
         "request": {"prompt": "Rain (Slate 1-1-1)"},
         "state": "settled",
         "task_id": "video_1",
-        "approval": 1,
+        "decision": 1,
         "called_at": 1,
         "amount_usd": Decimal("0.3"),
         "spent_usd": Decimal("0.3"),
@@ -50,8 +59,8 @@ def kept() -> Facts:
     return Facts(
         started=[str(RUN)],
         runs=[{"id": RUN, "status": "completed", "error": None, "current_step": None, "cap_usd": Decimal(5)}],
-        orders=[clip, {**clip, **post, **free, "approval": 2}],
-        approvals=[
+        orders=[clip, {**clip, **post, **free, "decision": 2}],
+        decisions=[
             {"number": 1, "run_id": RUN, "verdict": "approve", "gate": "ideation"},
             {"number": 2, "run_id": RUN, "verdict": "approve", "gate": "publish"},
         ],
@@ -60,62 +69,62 @@ def kept() -> Facts:
     )
 
 
-def with_order(known: Facts, which: int, **changes: Any) -> Facts:
-    """The same, but for one order."""
-    orders = [{**order, **(changes if at == which else {})} for at, order in enumerate(known.orders)]
-    return replace(known, orders=orders)
+def with_order(facts: Facts, index: int, **changes: Any) -> Facts:
+    """Return the facts with changed columns of one order."""
+    orders = [{**order, **(changes if at == index else {})} for at, order in enumerate(facts.orders)]
+    return replace(facts, orders=orders)
 
 
-def with_run(known: Facts, **changes: Any) -> Facts:
-    """The same, but for the run."""
-    return replace(known, runs=[{**known.runs[0], **changes}])
+def with_run(facts: Facts, **changes: Any) -> Facts:
+    """Return the facts with changed columns of the run."""
+    return replace(facts, runs=[{**facts.runs[0], **changes}])
 
 
 CLIP, POST = 0, 1
-WRONGS = {
-    "a run is gone": lambda known: replace(known, runs=[]),
-    "a run is stuck": lambda known: with_run(known, status="awaiting_render"),
-    "a failure says nothing": lambda known: with_run(known, status="failed", error={}),
-    "a run was started twice": lambda known: replace(known, started=[]),
-    "a clip was charged twice": lambda known: replace(known, charges=[*known.charges, *known.charges]),
-    "a clip was charged twice under two ids": lambda known: replace(
-        known, charges=[*known.charges, {**known.charges[0], "video_id": "video_2"}]
+VIOLATIONS = {
+    "a run is gone": lambda facts: replace(facts, runs=[]),
+    "a run is stuck": lambda facts: with_run(facts, status="awaiting_render"),
+    "a failure has no reason": lambda facts: with_run(facts, status="failed", error={}),
+    "a run was started twice": lambda facts: replace(facts, started=[]),
+    "a clip was charged twice": lambda facts: replace(facts, charges=[*facts.charges, *facts.charges]),
+    "a clip was charged twice under two ids": lambda facts: replace(
+        facts, charges=[*facts.charges, {**facts.charges[0], "video_id": "video_2"}]
     ),
-    "a charge belongs to nobody": lambda known: replace(
-        known, charges=[*known.charges, {"video_id": "video_2", "prompt": "Sun", "usd": 0.3}]
+    "a charge has no order": lambda facts: replace(
+        facts, charges=[*facts.charges, {"video_id": "video_2", "prompt": "Sun", "usd": 0.3}]
     ),
-    "a charged clip was called not made": lambda known: with_order(known, CLIP, state="failed", task_id=None),
-    "a good clip was made again": lambda known: replace(
-        known,
+    "a charged clip is recorded as failed": lambda facts: with_order(facts, CLIP, state="failed", task_id=None),
+    "a settled clip was generated again": lambda facts: replace(
+        facts,
         orders=[
-            *known.orders,
-            {**known.orders[0], "key": f"{RUN}:clip:1:2", "request": {"prompt": "2"}, "task_id": "video_2"},
+            *facts.orders,
+            {**facts.orders[0], "key": f"{RUN}:clip:1:2", "request": {"prompt": "2"}, "task_id": "video_2"},
         ],
-        charges=[*known.charges, {"video_id": "video_2", "prompt": "2", "usd": 0.3}],
+        charges=[*facts.charges, {"video_id": "video_2", "prompt": "2", "usd": 0.3}],
     ),
-    "a film was posted twice": lambda known: replace(known, posts=[*known.posts, *known.posts]),
-    "a film was posted by nobody": lambda known: replace(known, posts=[*known.posts, {"request_id": "other"}]),
-    "a completed run was not posted": lambda known: replace(known, posts=[]),
-    "a clip was not approved": lambda known: with_order(known, CLIP, approval=None),
-    "a post was not approved": lambda known: with_order(known, POST, approval=1),
-    "another run approved it": lambda known: replace(
-        known, approvals=[{**row, "run_id": UUID(int=2)} for row in known.approvals]
+    "a film was posted twice": lambda facts: replace(facts, posts=[*facts.posts, *facts.posts]),
+    "a post has no order": lambda facts: replace(facts, posts=[*facts.posts, {"request_id": "other"}]),
+    "a completed run was not posted": lambda facts: replace(facts, posts=[]),
+    "a clip was not approved": lambda facts: with_order(facts, CLIP, decision=None),
+    "a post was not approved": lambda facts: with_order(facts, POST, decision=1),
+    "the approval belongs to another run": lambda facts: replace(
+        facts, decisions=[{**row, "run_id": UUID(int=2)} for row in facts.decisions]
     ),
-    "the ledger has another price": lambda known: with_order(known, CLIP, spent_usd=Decimal("0.2")),
-    "a cap was exceeded": lambda known: with_run(known, cap_usd=Decimal("0.2")),
-    "an order was left open": lambda known: with_order(known, CLIP, state="submitted"),
-    "a thread forked": lambda known: replace(known, forks=[{"thread_id": str(RUN), "parent_checkpoint_id": "1"}]),
-    "the chain is torn": lambda known: replace(known, chain=["Decision 2 is missing."]),
-    "two were told they had decided": lambda known: replace(known, answered_twice=["both"]),
+    "the ledger has another price": lambda facts: with_order(facts, CLIP, spent_usd=Decimal("0.2")),
+    "a cap was exceeded": lambda facts: with_run(facts, cap_usd=Decimal("0.2")),
+    "an order was left open": lambda facts: with_order(facts, CLIP, state="submitted"),
+    "a thread forked": lambda facts: replace(facts, forks=[{"thread_id": str(RUN), "parent_checkpoint_id": "1"}]),
+    "the hash chain is broken": lambda facts: replace(facts, chain_errors=["Decision 2 is missing."]),
+    "two decisions were acknowledged": lambda facts: replace(facts, duplicate_decisions=["both"]),
 }
 
 
-def test_kept_promises() -> None:
-    """Where all is well, nothing is found."""
-    assert violations(kept()) == []
+def test_valid_facts_have_no_violation() -> None:
+    """Valid facts violate no invariant."""
+    assert find_violations(valid_facts()) == []
 
 
-@pytest.mark.parametrize("wrong", list(WRONGS))
-def test_broken_promise(wrong: str) -> None:
-    """Whatever is wrong is found."""
-    assert violations(WRONGS[wrong](kept())) != []
+@pytest.mark.parametrize("violation", list(VIOLATIONS))
+def test_violation_is_found(violation: str) -> None:
+    """Each violation is found."""
+    assert find_violations(VIOLATIONS[violation](valid_facts())) != []

@@ -1,14 +1,14 @@
-"""A worker dies, freezes or leaves: another goes on, and the first one does nothing any more."""
+"""When a worker is killed, frozen or shut down, another one takes over its runs and the first one writes nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,166 +18,178 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.chaos.actors import Actors
-from tests.chaos.harness import KEYS, Harness, Wanted, free_port
-from tests.chaos.invariants import facts, violations
+from tests.chaos.background import BackgroundTasks
+from tests.chaos.environment import API_KEYS, Environment, free_port
+from tests.chaos.harness import open_harness
+from tests.chaos.invariants import find_violations, read_facts
+from tests.chaos.options import Stop, StopSignal
+from tests.chaos.processes import ProcessPool
 from tests.databases import fast_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-class Stage(Harness):
-    """The harness without chance: every process is started by the test."""
+@dataclass
+class Harness:
+    """The harness without random faults: each process is started by the test."""
 
-    people: Actors
+    environment: Environment
+    pool: ProcessPool
+    actors: Actors
 
-    async def rows(self, query: Any, *values: Any) -> list[dict[str, Any]]:
-        """What the database says."""
-        async with await psycopg.AsyncConnection.connect(self.server.dsn, row_factory=dict_row) as connection:
+    @property
+    def tasks(self) -> BackgroundTasks:
+        return self.pool.tasks
+
+    async def fetch_all(self, query: Any, *values: Any) -> list[dict[str, Any]]:
+        """Return the rows of a query."""
+        dsn = self.environment.postgres.dsn
+        async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as connection:
             return await (await connection.execute(query, values)).fetchall()
 
-    async def a_run(self) -> str:
-        """A run that has just been started."""
-        await self.people.start()
-        return self.people.started[-1]
+    async def start_run(self) -> str:
+        """Start a run and return its id."""
+        await self.actors.start_run()
+        return self.actors.started[-1]
 
-    async def driver(self, run: str) -> str | None:
-        """Who drives it."""
-        [row] = await self.rows("select driver from runs where id = %s", run)
+    async def get_driver(self, run_id: str) -> str | None:
+        """Return the name of the process that may write the thread of a run."""
+        [row] = await self.fetch_all("select driver from runs where id = %s", run_id)
         return row["driver"]  # type: ignore[no-any-return]
 
-    async def until(self, there: Callable[[], Awaitable[Any]], seconds: float = 60) -> float:
-        """How long it took until it was so."""
-        began = time.monotonic()
-        while not await there():
-            assert time.monotonic() - began < seconds, "not in time"
+    async def wait_until(self, condition: Callable[[], Awaitable[Any]], timeout_seconds: float = 60) -> float:
+        """Wait until a condition holds and return the seconds it took."""
+        started_at = time.monotonic()
+        while not await condition():
+            assert time.monotonic() - started_at < timeout_seconds, "timed out"
             await asyncio.sleep(0.05)
-        return time.monotonic() - began
+        return time.monotonic() - started_at
 
-    async def everything_ended(self) -> None:
-        """Every run has ended, and every promise was kept."""
-        self._keep(self.people.live(lambda: False, 1))
+    def serve_actors(self) -> asyncio.Task[None]:
+        """Let the actors respond to open runs in the background, without starting more."""
+        return self.tasks.start(self.actors.run(lambda: False, 1))
 
-        async def ended() -> bool:
-            self._raise_what_failed()
-            return not self.people.open
+    async def assert_all_completed(self) -> None:
+        """Wait until every run has ended, and assert that all are completed and no invariant is violated."""
+        self.serve_actors()
 
-        await self.until(ended, 120)
-        known = await facts(self.server.dsn, self.people.started, self.sandbox, self.people.answered_twice)
-        assert violations(known) == []
-        assert {run["status"] for run in known.runs} == {"completed"}
+        async def has_ended() -> bool:
+            self.tasks.raise_failures()
+            return not self.actors.open_runs
+
+        await self.wait_until(has_ended, 120)
+        facts = await read_facts(self.environment.postgres.dsn, self.environment.sandbox, self.actors)
+        assert find_violations(facts) == []
+        assert {run["status"] for run in facts.runs} == {"completed"}
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    """A database, a sandbox and an API; no worker."""
-    with tempfile.TemporaryDirectory(prefix="myloware-stage-", dir=fast_folder()) as folder:
-        made = Stage(Wanted(), Path(folder), lambda _: None)
-        async with made.opened():
-            made.people = Actors(made.api, made.sandbox, KEYS, random.Random(1))
-            await made.start("api", "api", [])
-            yield made
+async def harness() -> AsyncIterator[Harness]:
+    """Yield a database, a sandbox and an API, without a worker."""
+    with tempfile.TemporaryDirectory(prefix="myloware-take-over-", dir=fast_folder()) as folder:
+        async with open_harness(Path(folder), seed=1) as (environment, pool, actors):
+            await pool.start("api", "api")
+            yield Harness(environment, pool, actors)
 
 
-def at(point: str, sign: str) -> list[dict[str, Any]]:
-    return [{"point": point, "after": 0.0, "sign": sign}]
+@pytest.mark.parametrize("stop_signal", ["SIGKILL", "SIGSTOP"])
+async def test_another_worker_takes_over_within_ten_seconds(
+    harness: Harness, stop_signal: StopSignal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker that is killed or frozen while it writes a checkpoint is replaced by another within ten seconds; a
+    frozen one writes nothing after it resumes."""
+    harness.pool.freeze_seconds = 3600
+    first = await harness.pool.start("first", "worker", [Stop("checkpoint.before", stop_signal)])
+    run_id = await harness.start_run()
+    await asyncio.wait_for((first.exited if stop_signal == "SIGKILL" else first.stopped).wait(), 60)
+    first_driver = await harness.get_driver(run_id)
+    await harness.pool.start("second", "worker")
 
+    async def is_taken_over() -> bool:
+        return await harness.get_driver(run_id) != first_driver
 
-@pytest.mark.parametrize("sign", ["SIGKILL", "SIGSTOP"])
-async def test_another_goes_on_within_ten_seconds(stage: Stage, sign: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A worker that dies or freezes while it writes a checkpoint is followed by another within ten seconds; a frozen
-    one that wakes up writes nothing any more."""
-    stage.frozen = 3600
-    first = await stage.start("first", "worker", at("checkpoint.before", sign))
-    run = await stage.a_run()
-    await asyncio.wait_for((first.ended if sign == "SIGKILL" else first.stopped).wait(), 60)
-    before = await stage.driver(run)
-    await stage.start("second", "worker", [])
-
-    async def taken_over() -> bool:
-        return await stage.driver(run) != before
-
-    took = await stage.until(taken_over)
+    seconds = await harness.wait_until(is_taken_over)
 
     with capsys.disabled():
-        print(f" [{sign}: another after {took:.1f} s, its start included]", end="")
-    assert took < 10
-    stage.signal(first, signal.SIGCONT)
-    await stage.everything_ended()
-    assert await stage.driver(run) != before
-    if sign == "SIGSTOP":
-        assert not first.ended.is_set()
-        said = (stage.folder / "worker.log").read_text()
-        assert "lost" in said or "driven by another process" in said
+        print(f" [{stop_signal}: taken over after {seconds:.1f} s, including the start of the worker]", end="")
+    assert seconds < 10
+    harness.pool.send_signal(first, signal.SIGCONT)
+    await harness.assert_all_completed()
+    assert await harness.get_driver(run_id) != first_driver
+    if stop_signal == "SIGSTOP":
+        assert not first.exited.is_set()
+        log = (harness.environment.folder / "worker.log").read_text()
+        assert "lost" in log or "driven by another process" in log
 
 
-async def test_frozen_in_the_call_that_spends(stage: Stage) -> None:
-    """A worker that froze between the claim and the call does not call when it wakes up: the order is found
-    missing, a person has it ordered again, and it is charged once."""
-    stage.frozen = 3600
-    first = await stage.start("first", "worker", at("submit.before", "SIGSTOP"))
-    run = await stage.a_run()
-    live = asyncio.create_task(stage.people.live(lambda: False, 1))
+async def test_frozen_in_the_call_that_spends(harness: Harness) -> None:
+    """A worker frozen between the claim of an order and the call to the provider does not call when it resumes: the
+    order is not found, a client has it ordered again, and it is charged once."""
+    harness.pool.freeze_seconds = 3600
+    first = await harness.pool.start("first", "worker", [Stop("submit.before", "SIGSTOP")])
+    run_id = await harness.start_run()
+    actors = harness.serve_actors()
     await asyncio.wait_for(first.stopped.wait(), 60)
-    await stage.start("second", "worker", [])
+    await harness.pool.start("second", "worker")
 
-    async def ordered_again() -> bool:
-        return len(await stage.rows("select 1 from orders where key ~ ':clip:[0-9]:2$' and state = 'settled'")) > 0
+    async def is_ordered_again() -> bool:
+        return len(await harness.fetch_all("select 1 from orders where take = 2 and state = 'settled'")) > 0
 
-    await stage.until(ordered_again)
-    stage.signal(first, signal.SIGCONT)
-    live.cancel()
-    await stage.everything_ended()
+    await harness.wait_until(is_ordered_again)
+    harness.pool.send_signal(first, signal.SIGCONT)
+    actors.cancel()
+    await harness.assert_all_completed()
 
-    assert stage.people.retries == 1
-    charged = len((await stage.sandbox.get("/sandbox/charges")).json())
-    [row] = await stage.rows("select count(*) as n from orders where run_id = %s and kind = 'clip'", run)
-    assert row["n"] == charged + 1
+    assert harness.actors.retries == 1
+    charges = len((await harness.environment.sandbox.get("/sandbox/charges")).json())
+    [row] = await harness.fetch_all("select count(*) as n from orders where run_id = %s and kind = 'clip'", run_id)
+    assert row["n"] == charges + 1
 
 
-async def test_rolling_restart(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    """A worker that is asked to leave comes to its next superstep and ends well, its successor beside it, and
-    nothing is done twice."""
+async def test_rolling_restart(harness: Harness, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker that gets SIGTERM finishes its superstep and exits with code 0 while its successor runs, and no
+    model call is repeated."""
     for _ in range(3):
-        await stage.a_run()
-    live = asyncio.create_task(stage.people.live(lambda: False, 1))
-    worker = await stage.start("worker-0", "worker", [])
-    took = []
+        await harness.start_run()
+    actors = harness.serve_actors()
+    worker = await harness.pool.start("worker-0", "worker")
+    durations = []
     for number in range(1, 5):
         await asyncio.sleep(1.5)
-        leaving, worker = worker, await stage.start(f"worker-{number}", "worker", [])
-        began = time.monotonic()
-        await asyncio.sleep(0.5)  # it has begun to listen to signals
-        stage.signal(leaving, signal.SIGTERM)
-        await asyncio.wait_for(leaving.ended.wait(), 30)
-        took.append(time.monotonic() - began)
-        assert leaving.code == 0
-    live.cancel()
-    await stage.everything_ended()
+        leaving, worker = worker, await harness.pool.start(f"worker-{number}", "worker")
+        started_at = time.monotonic()
+        await asyncio.sleep(0.5)  # its signal handlers are installed by then
+        harness.pool.send_signal(leaving, signal.SIGTERM)
+        await asyncio.wait_for(leaving.exited.wait(), 30)
+        durations.append(time.monotonic() - started_at)
+        assert leaving.exit_code == 0
+    actors.cancel()
+    await harness.assert_all_completed()
 
     with capsys.disabled():
-        print(f" [left within {max(took):.1f} s]", end="")
-    assert stage.people.retries == 0
-    answers = await stage.rows("select spent_usd, result from orders where kind = 'model'")
-    assert len(answers) == 9
+        print(f" [exited within {max(durations):.1f} s]", end="")
+    assert harness.actors.retries == 0
+    model_orders = await harness.fetch_all("select spent_usd, result from orders where kind = 'model'")
+    assert len(model_orders) == 9
 
 
 @pytest.mark.parametrize("keys", ["one key", "ten keys"])
-async def test_ten_clicks_at_two_processes(stage: Stage, keys: str) -> None:
-    """Of ten identical approvals at once, from ten clients and at two processes, one is a decision. The others get
-    the same answer under the same key, or are told who decided; none of them answers the next gate."""
+async def test_ten_approvals_at_two_processes(harness: Harness, keys: str) -> None:
+    """Of ten identical approvals at once, sent by ten clients to two processes, one is recorded. The others get the
+    same response under the same idempotency key, else the actor that decided; none of them answers the next gate."""
     port = free_port()
-    await stage.start("api-2", "api", [], port)
-    worker = await stage.start("worker", "worker", [])
-    run = await stage.a_run()
-    urls = [f"http://127.0.0.1:{each}/v1/runs/{run}" for each in (stage.port, port)]
-    headers = {"X-API-Key": KEYS[0]}
+    await harness.pool.start("api-2", "api", port=port)
+    worker = await harness.pool.start("worker", "worker")
+    run_id = await harness.start_run()
+    urls = [f"http://127.0.0.1:{each}/v1/runs/{run_id}" for each in (harness.environment.port, port)]
+    headers = {"X-API-Key": API_KEYS[0]}
 
-    async def seen(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    async def get_run(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
         with contextlib.suppress(httpx.TransportError):
             return (await client.get(url, headers=headers)).json()  # type: ignore[no-any-return]
         return {}
 
-    async def click(number: int) -> httpx.Response:
+    async def approve(number: int) -> httpx.Response:
         key = "one" if keys == "one key" else f"key-{number}"
         body = {"gate": "ideation", "approved": True}
         async with httpx.AsyncClient(timeout=30) as client:
@@ -186,25 +198,25 @@ async def test_ten_clicks_at_two_processes(stage: Stage, keys: str) -> None:
 
     async with httpx.AsyncClient() as client:
 
-        async def waiting(status: str) -> bool:
-            return all([(await seen(client, url)).get("status") == status for url in urls])
+        async def have_status(status: str) -> bool:
+            return all([(await get_run(client, url)).get("status") == status for url in urls])
 
-        await stage.until(lambda: waiting("awaiting_ideation_approval"))
-        said = await asyncio.gather(*(click(number) for number in range(10)))
-        rows = await stage.rows("select gate, decided_by from decisions")
+        await harness.wait_until(lambda: have_status("awaiting_ideation_approval"))
+        responses = await asyncio.gather(*(approve(number) for number in range(10)))
+        rows = await harness.fetch_all("select gate, actor_id from decisions")
         assert len(rows) == 1
         if keys == "one key":
-            assert [answer.status_code for answer in said] == [200] * 10
-            assert all(answer.json() == said[0].json() for answer in said)
+            assert [response.status_code for response in responses] == [200] * 10
+            assert all(response.json() == responses[0].json() for response in responses)
         else:
-            assert sorted(answer.status_code for answer in said) == [200] + [409] * 9
-            told = [answer.json()["error"] for answer in said if answer.status_code == 409]
-            assert {error["code"] for error in told} == {"gate_not_open"}
-            assert {error["details"]["last_decision"]["decided_by"] for error in told} == {rows[0]["decided_by"]}
+            assert sorted(response.status_code for response in responses) == [200] + [409] * 9
+            errors = [response.json()["error"] for response in responses if response.status_code == 409]
+            assert {error["code"] for error in errors} == {"gate_not_open"}
+            assert {error["details"]["last_decision"]["actor"]["id"] for error in errors} == {rows[0]["actor_id"]}
 
-        await stage.until(lambda: waiting("awaiting_publish_approval"))
-        late = await asyncio.gather(*(click(number) for number in range(10, 14)))
-        assert {answer.status_code for answer in late} == ({200} if keys == "one key" else {409})
-        assert (await seen(client, urls[0]))["review"]["gate"] == "publish"
-        assert len(await stage.rows("select 1 from decisions")) == 1
-    assert not worker.ended.is_set()
+        await harness.wait_until(lambda: have_status("awaiting_publish_approval"))
+        late = await asyncio.gather(*(approve(number) for number in range(10, 14)))
+        assert {response.status_code for response in late} == ({200} if keys == "one key" else {409})
+        assert (await get_run(client, urls[0]))["review"]["gate"] == "publish"
+        assert len(await harness.fetch_all("select 1 from decisions")) == 1
+    assert not worker.exited.is_set()

@@ -1,4 +1,4 @@
-"""What the project says of itself is so."""
+"""The documentation agrees with the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.settings import variables
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = sorted(page.relative_to(ROOT) for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted(page.relative_to(ROOT) for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 STALE = "run `make docs`"
 
 
@@ -28,12 +28,12 @@ def build() -> ModuleType:
 
 
 def test_every_setting_is_described(build: ModuleType) -> None:
-    """There is no setting without a sentence, and no sentence without a setting."""
+    """Every setting has a description, and every description has a setting."""
     assert sorted(name for name, _, _ in build.described() if name != "#") == sorted(variables())
 
 
 def test_env_example(build: ModuleType) -> None:
-    """`.env.example` has every setting, switched off."""
+    """`.env.example` contains every setting, commented out."""
     text = (ROOT / ".env.example").read_text()
 
     assert text == build.env_example(), STALE
@@ -41,20 +41,20 @@ def test_env_example(build: ModuleType) -> None:
     assert set(re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE)) == set(variables())
 
 
-@pytest.mark.parametrize("part", ["settings_table", "diagram", "commands_table", "targets_table", "transcript"])
+@pytest.mark.parametrize("part", ["settings_table", "diagram", "commands_table", "targets_table"])
 def test_readme_is_fresh(build: ModuleType, part: str) -> None:
-    """Settings, diagram, commands, targets and transcript in the README are those of the code."""
+    """Settings, diagram, commands and make targets in the README are those of the code."""
     assert getattr(build, part)() in README, STALE
 
 
-def test_every_command_is_named(build: ModuleType) -> None:
-    """Whatever `myloware` can do, the README names."""
+def test_every_command_is_in_the_readme(build: ModuleType) -> None:
+    """The README lists every command of `myloware`."""
     assert [name for name in build.commands() if f"`{name}`" not in README] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Every link to a file leads to one."""
+def test_relative_links_lead_to_files(page: Path) -> None:
+    """Every relative link of a page leads to an existing file."""
     text = (ROOT / page).read_text()
     links = [*re.findall(r"\]\(([^)#\s]+)", text), *re.findall(r'src="([^"]+)"', text)]
     files = [link for link in links if "://" not in link]
@@ -62,8 +62,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in files if not (ROOT / page.parent / link).exists()] == []
 
 
-def test_every_room_is_named() -> None:
-    """Every package of the program has its line in the README."""
+def test_pages_with_checked_links() -> None:
+    """The links of the contribution guide and of all pages below `docs` are checked."""
+    assert {Path("CONTRIBUTING.md"), Path("docs/architecture.md"), Path("docs/tutorials/quickstart.md")} <= set(PAGES)
+
+
+def test_every_package_is_in_the_readme() -> None:
+    """The README lists every package of the program."""
     packages = [folder.parent.name for folder in ROOT.glob("*/__init__.py") if folder.parent.name != "tests"]
 
     assert [name for name in packages if f"| [{name}]({name}) |" not in README] == []

@@ -1,0 +1,91 @@
+"""The bash blocks of docs/tutorials/quickstart.md work as written, against a server started by `make serve`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICKSTART = ROOT / "docs/tutorials/quickstart.md"
+#: A person's settings, and those of a surrounding `make`, do not reach the server.
+ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+START_SECONDS = 60
+
+
+def bash_blocks() -> list[str]:
+    """Return the bash blocks of the quickstart, in order."""
+    return re.findall(r"^```bash\n(.*?)^```$", QUICKSTART.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@contextmanager
+def running_server(command: str, folder: Path) -> Iterator[str]:
+    """Run the command that starts the server, from the root of the repository; yield the URL of the API."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    environment = {**ENVIRONMENT, "PORT": str(port), "MYLOWARE_DATA_DIR": str(folder / "data")}
+    log = folder / "server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    with server:
+        try:
+            _wait_until_healthy(url, server, log)
+            yield url
+        finally:
+            # Make and the server are a process group of their own.
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(30)
+
+
+def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if httpx.get(f"{url}/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"The server did not start: {log.read_text()}")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the quickstart needs curl")
+@pytest.mark.skipif((ROOT / ".env").exists(), reason="the server would read .env, which may name real providers")
+@pytest.mark.timeout(400)
+def test_quickstart(tmp_path: Path) -> None:
+    """All blocks in one shell produce a film and complete the run."""
+    serve, *blocks = bash_blocks()
+    with running_server(serve, tmp_path) as url:
+        result = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
+            cwd=tmp_path,
+            env={**ENVIRONMENT, "api": url, "NO_PROXY": "127.0.0.1"},
+            timeout=300,
+            capture_output=True,
+            text=True,
+        )
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r'"status": *"completed"', result.stdout)
+    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
