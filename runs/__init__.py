@@ -1,1 +1,1 @@
-"""What can be asked of a run, and what moves it. Every door calls these functions."""
+"""Queries about runs and the operations that move them. Every entry point calls these functions."""

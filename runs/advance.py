@@ -1,16 +1,15 @@
-"""Move a run as far as the facts allow.
+"""Move a run as far as its thread and its rows allow.
 
-`advance` looks at the thread and at the rows, and remembers nothing: it may be called at any time, any number of
-times, by any process. Calling it is never wrong, only sometimes useless.
+`advance` keeps no state of its own: any process may call it at any time, any number of times. A call that is not
+needed has no effect.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -18,11 +17,12 @@ from langgraph.errors import GraphDrained
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
+from graph.decisions import RecordedDecision
 from graph.nodes.orders import StepFailed
-from graph.state import RunFacts, RunState
-from graph.status import STATUS_OF_WAITING_NODE, STEP_OF_NODE, TERMINAL_STATUSES
+from graph.state import RunInput, RunState
+from graph.status import STEP_OF_NODE, TERMINAL_STATUSES
 from providers.base import ProviderError, Unavailable
-from runs.artifacts import artifacts_of, lookup_url
+from runs.projections import fail, retry_later, save_end, save_waiting
 from runs.services import Services
 from storage import decisions
 from storage import runs as table
@@ -32,231 +32,150 @@ from storage.runs import RunRow
 
 log = logging.getLogger(__name__)
 
-#: Supersteps in one drive, and drives in one call: both far above what any run takes, so that a circle ends.
+#: Supersteps in one drive, and drives in one call: both far above what a run needs, so that a loop ends.
 RECURSION_LIMIT = 60
-DRIVES = 40
-#: How often a step that met somebody unavailable is tried before a person is asked, and how long it waits at most.
-ATTEMPTS = 7
-LONGEST_WAIT = timedelta(seconds=30)
-#: How long a call waits for the one who drives the run to rest, in seconds; the sweeper comes after that.
-PATIENCE, TICK = 1.0, 0.05
-#: A run that waits for orders is looked at this often even if nobody says anything.
-LOOK_AT_WAITING = timedelta(seconds=30)
-BROKEN = Unavailable("internal_error", "Something broke inside; it was written to the log.")
+MAX_DRIVES = 40
+#: How long a call waits for the lock of a run that another call drives; the sweeper retries after that.
+LOCK_WAIT_SECONDS = 1.0
+LOCK_POLL_INTERVAL_SECONDS = 0.05
+INTERNAL_ERROR = Unavailable("internal_error", "Internal error. The details are in the server log.")
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """The thread waits in `node`; `question` is what it asks there."""
+    """The thread waits in `node`; `payload` is the value of its interrupt."""
 
     node: str
-    question: dict[str, Any]
+    payload: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Drive:
-    """The thread can go on, from this input (None: from its checkpoint)."""
+class Runnable:
+    """The thread can continue with this input (None: from its checkpoint)."""
 
-    step: Any
+    input: Any
 
 
 @dataclass(frozen=True)
-class Over:
-    """The thread is at its end."""
+class Ended:
+    """The thread has ended."""
 
 
 async def advance(services: Services, run_id: str) -> None:
-    """Drive the run until it waits or ends, unless somebody else does and goes on doing so.
+    """Drive the run until it waits or ends, unless another process is driving it.
 
-    Does nothing for a run that does not exist. Raises only what a later call may not meet: an error of the database
-    (it is away, or another process drives the run by now) and a lock that was lost.
+    Has no effect for an unknown run. Raises only errors that a later call may not meet: DatabaseError (the database
+    is unavailable, or another process became the driver) and LockLost.
     """
-    for _ in range(round(PATIENCE / TICK)):
+    for _ in range(round(LOCK_WAIT_SECONDS / LOCK_POLL_INTERVAL_SECONDS)):
         try:
             async with services.locks.hold(f"run:{run_id}"):
                 await _drive(services, run_id)
             return
         except LockBusy:
-            # Whoever drives it may be about to rest, and not know what this call was made for.
-            await asyncio.sleep(TICK)
-    log.debug("run %s is driven by somebody else", run_id)
+            # The current driver may be about to stop without having seen the event behind this call.
+            await asyncio.sleep(LOCK_POLL_INTERVAL_SECONDS)
+    log.debug("run %s is driven by another process", run_id)
 
 
 async def _drive(services: Services, run_id: str) -> None:
-    # A checkpointer of its own for each drive: one serialises everybody who shares it.
-    graph = services.run_graph.compile(checkpointer=services.new_saver(), name="line")
+    # A checkpointer for each drive: one checkpointer serialises its callers.
+    graph = services.run_graph.compile(checkpointer=services.new_saver(), name="run")
     config: RunnableConfig = {
         "configurable": {"thread_id": run_id, "__pregel_strict_resume": True},
         "recursion_limit": RECURSION_LIMIT,
     }
     if await table.claim(services.db, run_id) is None:
         return
-    for _ in range(DRIVES):
+    for _ in range(MAX_DRIVES):
         run = await table.get_run(services.db, run_id)
-        if run is None or services.draining.drain_requested:
+        if run is None or services.drain.drain_requested:
             return
-        if run["status"] in TERMINAL_STATUSES:
+        if run.status in TERMINAL_STATUSES:
             await table.clear_wakeup(services.db, run_id)
             return
-        snapshot = await graph.aget_state(config)
-        match await _next(services, run, snapshot):
-            case Drive(step):
-                if not await _run(services, run, graph, config, step):
-                    return
-            case Waiting() as waiting:
-                if await _rest(services, run, snapshot, waiting):
-                    return
-            case Over():
-                await _end(services, run, snapshot)
-                return
-    raise RuntimeError(f"run {run_id} goes in circles")
+        if not await _continue(services, run, graph, config):
+            return
+    raise RuntimeError(f"run {run_id} did not stop within {MAX_DRIVES} drives")
 
 
-async def _next(services: Services, run: RunRow, snapshot: StateSnapshot) -> Drive | Waiting | Over:
-    """What the thread and the rows say comes next."""
+async def _continue(
+    services: Services, run: RunRow, graph: CompiledStateGraph[RunState], config: RunnableConfig
+) -> bool:
+    """Take the next step of the run. Return whether there may be another one now."""
+    snapshot = await graph.aget_state(config)
+    state = cast("RunState", snapshot.values)
+    match await _next(services, run, snapshot):
+        case Runnable(graph_input):
+            return await _run(services, run, graph, config, graph_input)
+        case Waiting(node, payload):
+            is_saved = await save_waiting(services.ledger, run, state, node, payload)
+            # The event may have happened after the thread was read, and the saved wake-up time replaced an earlier one.
+            return not is_saved or await _answer(services, run.id, payload) is not None
+        case Ended():
+            await save_end(services.ledger, run, state)
+    return False
+
+
+async def _next(services: Services, run: RunRow, snapshot: StateSnapshot) -> Runnable | Waiting | Ended:
     if snapshot.created_at is None:
-        facts = RunFacts(id=str(run["id"]), project=run["project"], brief=run["brief"], options=run["options"])
-        return Drive({"run": facts, **run["seed"]})
+        return Runnable(RunInput(project=run.project, brief=run.brief))
     if snapshot.interrupts:
         interrupt = snapshot.interrupts[0]
         node = next(task.name for task in snapshot.tasks if task.interrupts)
-        answer = await _answer(services, run["id"], interrupt.value)
-        # By its id only: an answer to one question must never be taken for the answer to another.
-        return Waiting(node, interrupt.value) if answer is None else Drive(Command(resume={interrupt.id: answer}))
-    # `snapshot.next` is no guide: after a crash it may be empty though work is left.
-    return Drive(None) if snapshot.tasks else Over()
+        answer = await _answer(services, run.id, interrupt.value)
+        # Resumed by id only: the answer to one interrupt must never reach another.
+        return Waiting(node, interrupt.value) if answer is None else Runnable(Command(resume={interrupt.id: answer}))
+    # `snapshot.next` is unreliable: after a crash it can be empty although tasks are left.
+    return Runnable(None) if snapshot.tasks else Ended()
 
 
-async def _answer(services: Services, run_id: UUID, question: dict[str, Any]) -> Any:
-    """What the rows say to the thread's question; None if nothing yet."""
-    if "waiting_for" in question:
-        standing = await services.ledger.statuses(question["orders"])
-        over = [key for key in question["orders"] if key in standing and standing[key].is_terminal]
-        return {"over": over} if len(over) == len(question["orders"]) else None
+async def _answer(services: Services, run_id: UUID, payload: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the value that resumes the interrupt, or None if there is none."""
+    if "orders" in payload:
+        keys: list[str] = payload["orders"]
+        statuses = await services.ledger.statuses(keys)
+        is_complete = all(key in statuses and statuses[key].is_terminal for key in keys)
+        return {"orders": keys} if is_complete else None
     for row in await decisions.list_decisions(services.db, run_id):
-        if (row["gate"], row["revision"], row["seen_digest"]) == tuple(
-            question[key] for key in ("gate", "revision", "digest")
-        ):
-            return {
-                "verdict": row["verdict"],
-                "comment": row["comment"] or "",
-                "edits": row["edits"],
-                "clips": row["clips"] or [],
-                "takes": row["takes"] or {},
-                "number": row["number"],
-            }
+        if (row.gate, row.revision, row.seen_digest) == (payload["gate"], payload["revision"], payload["digest"]):
+            fields = asdict(row)
+            return RecordedDecision.model_validate(
+                {name: fields[name] for name in RecordedDecision.model_fields if fields[name] is not None}
+            ).model_dump(mode="json")
     return None
 
 
 async def _run(
-    services: Services, run: RunRow, graph: CompiledStateGraph[RunState], config: RunnableConfig, step: Any
+    services: Services,
+    run: RunRow,
+    graph: CompiledStateGraph[RunState],
+    config: RunnableConfig,
+    graph_input: Any,
 ) -> bool:
-    """Run the thread until it stops; False if it must not go on now."""
-    at = run["current_step"]
+    """Run the thread until it stops. Return whether the run may continue now."""
+    current_step = run.current_step
     try:
         async for chunk in graph.astream(
-            step, config, stream_mode="tasks", durability="sync", control=services.draining
+            graph_input, config, stream_mode="tasks", durability="sync", control=services.drain
         ):
-            began = STEP_OF_NODE.get(chunk["name"]) if "triggers" in chunk else None
-            if began and began != at:
-                at = began
-                await table.record_step(services.db, run["id"], began)
+            started = STEP_OF_NODE.get(chunk["name"]) if "triggers" in chunk else None
+            if started and started != current_step:
+                current_step = started
+                await table.record_step(services.db, run.id, started)
     except GraphDrained:
         return False
     except Unavailable as error:
-        await _wait_out(services, run, at, error)
+        await retry_later(services.ledger, run, current_step, error)
         return False
     except (StepFailed, ProviderError) as error:
-        await _fail(services, run, at, error.code, error.message)
+        await fail(services.ledger, run, current_step, error.code, error.message)
         return False
     except (DatabaseError, LockLost):
         raise
     except Exception:
-        # It may be met again each time: a person is told in the end, and may let the run go on once it is mended.
-        log.exception("run %s broke in %s", run["id"], at)
-        await _wait_out(services, run, at, BROKEN)
+        # A defect may occur at every attempt: after the last one the run fails, and can be retried after a fix.
+        log.exception("run %s: unexpected error in %s", run.id, current_step)
+        await retry_later(services.ledger, run, current_step, INTERNAL_ERROR)
         return False
     return True
-
-
-async def _rest(services: Services, run: RunRow, snapshot: StateSnapshot, waiting: Waiting) -> bool:
-    """Write where the thread waits; False if what it waits for has happened meanwhile."""
-    question, opened = waiting.question, None
-    review = None
-    if "gate" in question:
-        review = {key: question[key] for key in ("gate", "revision", "digest", "content")}
-        if run["review"] is None or run["review"]["revision"] != review["revision"]:
-            opened = ("review.opened", review)
-    told = await table.save_projection(
-        services.db,
-        run["id"],
-        status=STATUS_OF_WAITING_NODE[waiting.node],
-        current_step=STEP_OF_NODE[waiting.node],
-        revision=question.get("revision", run["revision"]),
-        review=review,
-        artifacts=await artifacts_of(services, run["id"], snapshot.values),
-        look_in=None if review else LOOK_AT_WAITING,
-        event=opened or _told(run, STATUS_OF_WAITING_NODE[waiting.node]),
-    )
-    # An order that was settled since the thread was read asked for a look at once, and `look_in` has just put it off.
-    return told and await _answer(services, run["id"], question) is None
-
-
-def _told(run: RunRow, status: str) -> tuple[str, dict[str, Any]] | None:
-    return None if run["status"] == status else ("status.changed", {"status": status})
-
-
-async def _end(services: Services, run: RunRow, snapshot: StateSnapshot) -> None:
-    failure = snapshot.values.get("failure")
-    kind = "run.failed" if failure else "run.completed"
-    await table.save_projection(
-        services.db,
-        run["id"],
-        status="failed" if failure else "completed",
-        current_step=None,
-        revision=run["revision"],
-        review=None,
-        artifacts=await artifacts_of(services, run["id"], snapshot.values),
-        error={**failure, "retryable": False} if failure else None,
-        event=(kind, dict(failure or {})),
-    )
-
-
-async def _wait_out(services: Services, run: RunRow, step: str | None, error: Unavailable) -> None:
-    """Somebody is away: come back later, for a while."""
-    attempts = run["attempts"] + 1
-    log.info("run %s: %s (%s), attempt %d", run["id"], error.message, error.code, attempts)
-    if attempts >= ATTEMPTS:
-        await _fail(services, run, step, error.code, error.message)
-        return
-    await table.save_projection(
-        services.db,
-        run["id"],
-        status="running",
-        current_step=step,
-        revision=run["revision"],
-        review=None,
-        artifacts=run["artifacts"],
-        attempts=attempts,
-        look_in=min(timedelta(seconds=2 ** (attempts - 1)), LONGEST_WAIT),
-    )
-
-
-async def _fail(services: Services, run: RunRow, step: str | None, code: str, message: str) -> None:
-    """The step cannot go on by itself: say so, and leave the thread where `retry` finds it."""
-    log.warning("run %s failed in %s: %s (%s)", run["id"], step, message, code)
-    error: dict[str, Any] = {"code": code, "message": message, "retryable": True}
-    orders = await services.ledger.list_for_run(run["id"])
-    if unknown := [lookup_url(services, order) for order in orders if order["state"] == "unknown"]:
-        error["unknown_orders"] = unknown
-    await table.save_projection(
-        services.db,
-        run["id"],
-        status="failed",
-        current_step=step,
-        revision=run["revision"],
-        review=None,
-        artifacts=await artifacts_of(services, run["id"], {}, run["artifacts"]),
-        error=error,
-        event=("run.failed", {"code": code, "message": message}),
-    )

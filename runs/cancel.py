@@ -8,19 +8,19 @@ from graph.status import TERMINAL_STATUSES
 from runs.errors import ApprovalNotPermitted, RunEnded
 from runs.queries import get_run
 from runs.services import Services
-from storage import api_keys
 from storage import runs as table
+from storage.actors import RequestContext
 
 
-async def cancel_run(services: Services, run_id: UUID, *, by: str, channel: str, external_id: str) -> None:
-    """End a run. What was ordered already is not ordered back; nothing more is.
+async def cancel_run(services: Services, run_id: UUID, context: RequestContext) -> None:
+    """End a run. Orders that were placed are not revoked; no more are placed.
 
-    Raises RunNotFound, RunEnded, and MayNotDecide for somebody else's run and a key that may not decide.
+    Raises RunNotFound, RunEnded, and ApprovalNotPermitted for the run of another actor without approval permission.
     """
-    run = await get_run(services, run_id)
-    if run["started_by"] != by and not await api_keys.can_approve(services.db, by):
-        raise ApprovalNotPermitted("This key may end the runs that it started, and no others.")
-    if run["status"] in TERMINAL_STATUSES:
-        raise RunEnded(f"The run has ended already: it is {run['status']}.", status=run["status"])
-    await table.cancel_run(services.db, run_id, source=channel, by=by, external_id=external_id)
+    run = await get_run(services.db, run_id)
+    if run.actor_id != context.actor.id and not context.actor.can_approve:
+        raise ApprovalNotPermitted("API key lacks approval permission; it can cancel only the runs that it started.")
+    if run.status in TERMINAL_STATUSES:
+        raise RunEnded(f"The run has ended: its status is {run.status}.", status=run.status)
+    await table.cancel_run(services.db, run_id, context)
     services.wakeups.advance(str(run_id))

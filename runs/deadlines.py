@@ -1,57 +1,49 @@
-"""What happens when nobody decided in time: somebody is reminded, somebody else is told, or it is rejected."""
+"""Process overdue reviews: remind, escalate or reject."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import cast
 
-from graph.state import Gate
+from graph.decisions import DecisionInput, Gate
 from runs.decide import decide
 from runs.errors import GateNotOpen, StaleReview
 from runs.services import Services
-from storage import reviews
-from storage.reviews import DeadlineRow
+from storage import review_deadlines
+from storage.actors import Actor, RequestContext
+from storage.review_deadlines import DeadlineRow
 
-DEADLINE = "deadline"
-#: A rejection that was lost with its process is made by another after this long.
-LOST_AFTER = timedelta(seconds=30)
-TOLD_AS = {"remind": "review.reminded", "escalate": "review.escalated"}
+DEADLINE = RequestContext(Actor("deadline", "deadline", "deadline", frozenset({"approve"})), "deadline")
+#: Another process repeats a rejection that was lost with its process after this time.
+REJECTION_TIMEOUT = timedelta(seconds=30)
+EVENT_KINDS = {"remind": "review.reminded", "escalate": "review.escalated"}
 
 
 async def process_deadlines(services: Services) -> int:
-    """Do what is due, once for each due time; how many due times had come.
+    """Process the deadlines that have passed, once for each due time, and return their number.
 
-    Never approves. Any number of processes may call it at once: each takes other reviews.
+    Never approves. Concurrent processes claim different reviews.
     """
     async with services.db.transaction() as conn:
-        come = await reviews.claim_due(conn)
-        for due in come:
-            if not due["still_open"]:
-                await reviews.close_deadline(conn, due)
-                continue
-            if due["on_due"] == "reject":
-                await reviews.reschedule(conn, due, LOST_AFTER)
+        claimed = await review_deadlines.claim_due(conn)
+        for row in claimed:
+            if not row.still_open:
+                await review_deadlines.close_deadline(conn, row)
+            elif row.on_due == "reject":
+                await review_deadlines.reschedule(conn, row, REJECTION_TIMEOUT)
             else:
-                await reviews.record_reminder(conn, due, TOLD_AS[due["on_due"]])
-                await reviews.advance_deadline(conn, due)
-    for due in come:
-        if due["still_open"] and due["on_due"] == "reject":
-            await _reject(services, due)
-    return len(come)
+                await review_deadlines.record_reminder(conn, row, EVENT_KINDS[row.on_due])
+                await review_deadlines.advance_deadline(conn, row)
+    for row in claimed:
+        if row.still_open and row.on_due == "reject":
+            await _reject(services, row)
+    return len(claimed)
 
 
-async def _reject(services: Services, due: DeadlineRow) -> None:
-    hours = due["every"] / timedelta(hours=1)
+async def _reject(services: Services, row: DeadlineRow) -> None:
+    hours = row.repeat_every / timedelta(hours=1)
+    decision = DecisionInput(verdict="reject", comment=f"No decision within {hours:g} hours.", digest=row.digest)
     try:
-        await decide(
-            services,
-            due["run_id"],
-            cast("Gate", due["gate"]),
-            verdict="reject",
-            comment=f"Nobody decided within {hours:g} hours.",
-            digest=due["digest"],
-            decided_by=DEADLINE,
-            channel=DEADLINE,
-        )
+        await decide(services, row.run_id, cast("Gate", row.gate), decision, DEADLINE)
     except (GateNotOpen, StaleReview):
-        return  # somebody decided at the last moment
+        return  # a decision arrived at the last moment

@@ -1,224 +1,221 @@
-"""Decide at a gate: one review, one decision, bound to what was seen."""
+"""Decide at a gate: one review, one decision, bound to the content that the reviewer saw."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from agents.structured import clean_text
-from graph.review_content import EditError, apply_edits
-from graph.state import Gate
-from providers.orders import ClipNote, digest_of
+from graph.decisions import DecisionInput, Gate, Verdict
+from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, apply_edits
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
-from runs.queries import get_run
+from runs.queries import get_run, open_review_of
 from runs.services import Services
 from runs.start import resolve_project
-from storage import api_keys, decisions
-from storage import runs as table
+from storage import decisions
+from storage.actors import RequestContext
+from storage.database import Database
 from storage.decisions import DecisionRow, NewDecision
+from storage.orders import run_costs
 from storage.runs import RunRow
 
-COMMENT_LIMIT = 4_000
-#: Seconds that a film must have at least.
+MAX_COMMENT_CHARACTERS = 4_000
 MIN_FILM_SECONDS = 3
 
 
-async def decide(
-    services: Services,
-    run_id: UUID,
-    gate: Gate,
-    *,
-    verdict: Literal["approve", "revise", "reject"],
-    comment: str | None = None,
-    edits: Any = None,
-    clips: Sequence[ClipNote] = (),
-    takes: Mapping[int, int] | None = None,
-    keep: Sequence[int] | None = None,
-    digest: str | None = None,
-    decided_by: str,
-    channel: str,
-    request: str | None = None,
-) -> DecisionRow:
-    """Keep a person's decision about the review that this gate has open.
+class Quote(BaseModel):
+    """The cost of an order, in USD, and whether it fits the amount that remains under the run's cap."""
 
-    At the ideation gate `approve` takes `edits` (the ideas as the reviewer wants them) or `keep` (the numbers of
-    those to keep, in their order). At the publish gate `approve` takes `edits` of caption and hashtags, and
-    `revise` those and overlays, `clips` to make again with a note each, and `takes` to use instead. `digest` is
-    that of what the reviewer saw. `request` is the name of the request, where it has one: the same one again is the
-    same decision, whatever the gate shows by then; the door sees to it that it says the same. Raises MayNotDecide,
-    RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound or Invalid.
+    usd: float
+    cap_left_usd: float
+    fits: bool
+
+
+async def decide(
+    services: Services, run_id: UUID, gate: Gate, decision: DecisionInput, context: RequestContext
+) -> DecisionRow:
+    """Record a decision about the review that the gate has open.
+
+    At the ideation gate `approve` accepts `edits` (the list of ideas) or `keep` (the numbers of the ideas to keep, in
+    order). At the publish gate `approve` accepts `edits` of caption and hashtags; `revise` accepts those and
+    overlays, `clips` to generate again with a note each, and `takes` to use instead. `digest` is that of the content
+    the reviewer saw. A request with an idempotency key that was used before returns the decision of that request,
+    whatever the gate shows now; the entry point checks that the request is the same.
+
+    Raises ApprovalNotPermitted, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound or
+    InvalidRequest.
     """
-    if not await api_keys.can_approve(services.db, decided_by):
-        raise ApprovalNotPermitted("This key may not decide: somebody whose key may has to.")
-    run = await get_run(services, run_id)
-    if request and (known := await decisions.find_by_idempotency_key(services.db, run_id, decided_by, request)):
+    if not context.actor.can_approve:
+        raise ApprovalNotPermitted("API key lacks approval permission. Use a key from MYLOWARE_API_KEYS.")
+    run = await get_run(services.db, run_id)
+    if known := await _recorded(services.db, run_id, context):
         return known
-    review = run["review"]
-    if review is None or review["gate"] != gate:
-        raise await _not_open(services, run_id, gate)
-    if digest is not None and digest != review["digest"]:
+    review = await require_open_review(services.db, run, gate)
+    if decision.digest not in (None, review.digest):
         raise StaleReview(
-            f"What you saw is no longer what the {gate} gate shows: look at revision {review['revision']}.",
-            digest=review["digest"],
-            revision=review["revision"],
+            f"The content of the {gate} gate has changed. Review revision {review.revision}.",
+            digest=review.digest,
+            revision=review.revision,
         )
-    comment, content = clean_text(comment or "") or None, review["content"]
-    wishes = DecisionContent(comment, edits, list(clips), {str(n): take for n, take in (takes or {}).items()})
-    if keep is not None:
-        wishes = replace(wishes, edits=_kept(gate, verdict, content, wishes, keep))
-    approved = _judged(gate, verdict, wishes, content)
-    if gate == "ideation" and verdict == "approve":
-        _still_a_film(services, run, approved)
-    if wishes.clips:
-        await _affordable(services, run, Decimal(content["usd_per_clip"]) * len(wishes.clips))
-    row = await decisions.record_decision(
-        services.db,
-        run_id,
-        NewDecision(
-            gate=gate,
-            revision=review["revision"],
-            verdict=verdict,
-            seen_digest=review["digest"],
-            approved_digest=None if verdict == "reject" else digest_of(approved),
-            comment=comment,
-            edits=wishes.edits,
-            clips=wishes.clips or None,
-            takes=wishes.takes or None,
-            decided_by=decided_by,
-            channel=channel,
-            request=request,
-        ),
-    )
+    decision = decision.model_copy(update={"comment": clean_text(decision.comment)})
+    if decision.keep is not None:
+        decision = decision.model_copy(update={"edits": _kept_ideas(review.content, decision, decision.keep)})
+    approved = _approved_content(review.content, decision)
+    if isinstance(approved, IdeasContent) and decision.verdict == "approve":
+        _check_film_length(services, run, approved)
+    if decision.clips:
+        await _check_cap(services.db, run, approved.usd_per_clip * len(decision.clips))
+    row = await decisions.record_decision(services.db, run_id, _new_decision(review, decision, approved), context)
     if row is None:
-        raise await _not_open(services, run_id, gate)
+        raise await _gate_not_open(services.db, await get_run(services.db, run_id), gate)
     services.wakeups.advance(str(run_id))
     return row
 
 
-async def quote(services: Services, run_id: UUID, clips: Sequence[int]) -> dict[str, Any]:
-    """What making these clips again would cost, and what is left under the run's cap. Spends and decides nothing."""
-    run = await get_run(services, run_id)
-    review = run["review"]
-    if review is None or review["gate"] != "publish":
-        raise await _not_open(services, run_id, "publish")
-    _known(clips, review["content"])
-    usd, left = Decimal(review["content"]["usd_per_clip"]) * len(set(clips)), await _left(services, run)
-    return {"usd": float(usd), "cap_left_usd": float(left), "fits": usd <= left}
+async def quote(db: Database, run_id: UUID, clips: Collection[int]) -> Quote:
+    """Return the cost of generating these clips again. Raises RunNotFound, GateNotOpen or InvalidRequest."""
+    run = await get_run(db, run_id)
+    content = (await require_open_review(db, run, "publish")).content
+    _check_clip_numbers(content, clips)
+    usd, left = content.usd_per_clip * len(set(clips)), await _cap_left(db, run)
+    return Quote(usd=float(usd), cap_left_usd=float(left), fits=usd <= left)
 
 
-@dataclass(frozen=True)
-class DecisionContent:
-    """What a reviewer wants beside yes and no."""
-
-    comment: str | None
-    edits: Any
-    clips: list[ClipNote]
-    takes: dict[str, int]
+async def require_open_review(db: Database, run: RunRow, gate: Gate) -> Review:
+    """Return the review that this gate of the run has open. Raises GateNotOpen."""
+    review = open_review_of(run)
+    if review is None or review.gate != gate:
+        raise await _gate_not_open(db, run, gate)
+    return review
 
 
-def verdict_of(approved: bool, comment: str | None) -> Literal["approve", "revise", "reject"]:
-    """What the reference's `approved` and `comment` mean: no, with a comment, asks for changes."""
+def verdict_of(approved: bool, comment: str | None) -> Verdict:
+    """Return the verdict that `approved` and `comment` express: a refusal with a comment requests changes."""
     if approved:
         return "approve"
     return "revise" if comment and comment.strip() else "reject"
 
 
-def _judged(gate: Gate, verdict: str, wishes: DecisionContent, content: dict[str, Any]) -> dict[str, Any]:
-    """What is approved, once the wishes fit the gate, the verdict and what is shown. Raises Invalid."""
-    comment, at_publish = wishes.comment, gate == "publish"
-    if comment and len(comment) > COMMENT_LIMIT:
-        raise InvalidRequest(f"The comment must have at most {COMMENT_LIMIT:,} characters.", field="comment")
-    if (wishes.clips or wishes.takes) and not (at_publish and verdict == "revise"):
-        field = "clips" if wishes.clips else "takes"
-        raise InvalidRequest("Clips are chosen at the publish gate, when changes are requested.", field=field)
-    if wishes.edits is not None and not (verdict == "approve" or (at_publish and verdict == "revise")):
-        raise InvalidRequest("Edits go with an approval: approve what you edited.", field="edits")
-    if at_publish:
-        _known([note["clip"] for note in wishes.clips], content)
-        _takes_known(wishes.takes, content)
-    if verdict == "revise" and not (comment or wishes.clips or wishes.takes or wishes.edits):
-        raise InvalidRequest("Say in a comment what should change.", field="comment")
+async def _recorded(db: Database, run_id: UUID, context: RequestContext) -> DecisionRow | None:
+    """Return the decision that this request recorded before, or None."""
+    if context.idempotency_key is None:
+        return None
+    return await decisions.find_by_idempotency_key(db, run_id, context.actor.id, context.idempotency_key)
+
+
+def _approved_content(content: ReviewContent, decision: DecisionInput) -> ReviewContent:
+    """Return the content that the decision approves, after checking the decision against it."""
+    _check_fields(content, decision)
+    if isinstance(content, FilmContent):
+        _check_clip_numbers(content, [note.clip for note in decision.clips])
+        _check_takes(content, decision)
     try:
-        changed = apply_edits(gate, content, wishes.edits)
+        changed = apply_edits(content, decision.edits)
     except EditError as error:
         raise InvalidRequest(str(error), field="edits") from error
-    if at_publish and verdict == "approve" and changed["clips"] != content["clips"]:
-        raise InvalidRequest("Other text over a clip needs a new render: request changes instead.", field="edits")
-    return changed if verdict == "approve" else content
+    if decision.verdict != "approve":
+        return content
+    if isinstance(changed, FilmContent) and isinstance(content, FilmContent) and changed.clips != content.clips:
+        raise InvalidRequest("Edited overlays require a new render: request changes instead.", field="edits")
+    return changed
 
 
-def _kept(gate: Gate, verdict: str, content: dict[str, Any], wishes: DecisionContent, keep: Sequence[int]) -> list[Any]:
-    """The ideas of these numbers, in this order."""
-    if gate != "ideation" or verdict != "approve" or wishes.edits is not None:
-        raise InvalidRequest("Ideas are kept with an approval at the ideation gate, and without edits.", field="keep")
-    ideas: list[Any] = content["ideas"]
+def _check_fields(content: ReviewContent, decision: DecisionInput) -> None:
+    """Check that gate and verdict accept the fields that the decision uses."""
+    if len(decision.comment) > MAX_COMMENT_CHARACTERS:
+        raise InvalidRequest(f"The comment must have at most {MAX_COMMENT_CHARACTERS:,} characters.", field="comment")
+    revises_film = (content.gate, decision.verdict) == ("publish", "revise")
+    for field in ("clips", "takes"):
+        if getattr(decision, field) and not revises_film:
+            raise InvalidRequest(f"`{field}` requires a request for changes at the publish gate.", field=field)
+    if decision.edits is not None and decision.verdict != "approve" and not revises_film:
+        raise InvalidRequest("`edits` requires an approval: approve the edited content.", field="edits")
+    if decision.verdict == "revise" and not any((decision.comment, decision.clips, decision.takes, decision.edits)):
+        raise InvalidRequest("Describe the requested changes in `comment`.", field="comment")
+
+
+def _kept_ideas(content: ReviewContent, decision: DecisionInput, keep: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the ideas with these numbers, in this order."""
+    if not isinstance(content, IdeasContent) or decision.verdict != "approve" or decision.edits is not None:
+        raise InvalidRequest("`keep` requires an approval at the ideation gate without `edits`.", field="keep")
+    ideas = content.ideas
     if not keep or len(set(keep)) != len(keep) or not all(1 <= number <= len(ideas) for number in keep):
-        raise InvalidRequest(f"Name each idea to keep once, from 1 to {len(ideas)}.", field="keep")
-    return [ideas[number - 1] for number in keep]
+        raise InvalidRequest(f"`keep` must contain each number once, from 1 to {len(ideas)}.", field="keep")
+    return [ideas[number - 1].model_dump() for number in keep]
 
 
-def _known(clips: Sequence[int], content: dict[str, Any]) -> None:
-    numbers = [clip["clip"] for clip in content["clips"]]
-    if strange := sorted(set(clips) - set(numbers)):
+def _check_clip_numbers(content: ReviewContent, clips: Collection[int]) -> None:
+    numbers = [clip.clip for clip in content.clips] if isinstance(content, FilmContent) else []
+    if unknown := sorted(set(clips) - set(numbers)):
         raise InvalidRequest(
-            f"The film has no clip {strange[0]}; it has {', '.join(map(str, numbers))}.", field="clips"
+            f"The film has no clip {unknown[0]}; its clips: {', '.join(map(str, numbers))}.", field="clips"
         )
 
 
-def _takes_known(takes: Mapping[str, int], content: dict[str, Any]) -> None:
-    made = {str(clip["clip"]): clip["takes"] for clip in content["clips"]}
-    for number, take in takes.items():
-        if take not in made.get(number, []):
-            raise InvalidRequest(f"There is no take {take} of clip {number}.", field="takes")
+def _check_takes(content: FilmContent, decision: DecisionInput) -> None:
+    takes = {clip.clip: clip.takes for clip in content.clips}
+    for number, take in decision.takes.items():
+        if take not in takes.get(number, []):
+            raise InvalidRequest(f"Clip {number} has no take {take}.", field="takes")
 
 
-def _still_a_film(services: Services, run: RunRow, approved: dict[str, Any]) -> None:
-    project = resolve_project(services, run["project"], run["options"])
-    many = len(approved["ideas"])
-    seconds = many * approved.get("seconds", project.clip_seconds) - (many - 1) * project.crossfade_seconds
+def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -> None:
+    project = resolve_project(services.projects, services.video, run.project, run.options)
+    seconds = len(content.ideas) * content.seconds - (len(content.ideas) - 1) * project.crossfade_seconds
     if seconds < MIN_FILM_SECONDS:
         raise InvalidRequest(
-            f"The film would be {seconds:g} s long, and must be at least {MIN_FILM_SECONDS} s.", field="edits"
+            f"The film would be {seconds:g} s long; the minimum is {MIN_FILM_SECONDS} s.", field="edits"
         )
 
 
-async def _left(services: Services, run: RunRow) -> Decimal:
-    costs = await table.run_costs(services.db, run["id"])
-    return run["cap_usd"] - costs["reserved"] - costs["spent"]
-
-
-async def _affordable(services: Services, run: RunRow, usd: Decimal) -> None:
-    left = await _left(services, run)
+async def _check_cap(db: Database, run: RunRow, usd: Decimal) -> None:
+    left = await _cap_left(db, run)
     if usd > left:
         raise BudgetExceeded(
-            f"That would cost {usd:.2f} USD, and {left:.2f} USD are left under the run's cap.",
+            f"This would cost {usd:.2f} USD; {left:.2f} USD remain under the run's cap.",
             usd=float(usd),
             cap_left_usd=float(left),
         )
 
 
-async def _not_open(services: Services, run_id: UUID, gate: Gate) -> GateNotOpen:
-    run = await get_run(services, run_id)
-    made = await decisions.list_decisions(services.db, run_id)
-    last = made[-1] if made else None
-    is_open = run["review"]["gate"] if run["review"] else None
-    said = f"The {gate} gate is not open" + (
-        f"; the {is_open} gate is." if is_open else f": the run is {run['status']}."
+async def _cap_left(db: Database, run: RunRow) -> Decimal:
+    costs = await run_costs(db, run.id)
+    return run.cap_usd - costs.reserved_usd - costs.spent_usd
+
+
+def _new_decision(review: Review, decision: DecisionInput, approved: ReviewContent) -> NewDecision:
+    return NewDecision(
+        gate=review.gate,
+        revision=review.revision,
+        verdict=decision.verdict,
+        seen_digest=review.digest,
+        approved_digest=None if decision.verdict == "reject" else approved.digest,
+        comment=decision.comment or None,
+        edits=decision.edits,
+        clips=[note.model_dump() for note in decision.clips] or None,
+        takes={str(number): take for number, take in decision.takes.items()} or None,
     )
-    if last:
-        said += f" {last['decided_by']} decided ({last['verdict']}) at the {last['gate']} gate last."
-    decided = (
-        {
-            "gate": last["gate"],
-            "revision": last["revision"],
-            "verdict": last["verdict"],
-            "decided_by": last["decided_by"],
-            "decided_at": last["decided_at"].isoformat(),
+
+
+async def _gate_not_open(db: Database, run: RunRow, gate: Gate) -> GateNotOpen:
+    review = open_review_of(run)
+    open_gate = review.gate if review else None
+    message = f"The {gate} gate is not open" + (
+        f"; the {open_gate} gate is." if open_gate else f": the run's status is {run.status}."
+    )
+    last_decision = None
+    if recorded := await decisions.list_decisions(db, run.id):
+        last = recorded[-1]
+        message += f" Last decision: {last.verdict} at the {last.gate} gate by {last.actor_name} ({last.actor_id})."
+        last_decision = {
+            "gate": last.gate,
+            "revision": last.revision,
+            "verdict": last.verdict,
+            "actor": last.actor_json,
+            "decided_at": last.decided_at.isoformat(),
         }
-        if last
-        else None
-    )
-    return GateNotOpen(said, open_gate=is_open, last_decision=decided)
+    return GateNotOpen(message, open_gate=open_gate, last_decision=last_decision)

@@ -1,4 +1,4 @@
-"""What can be wrong with a request about a run. Each has a code, and a sentence for the person who asked."""
+"""The errors of requests about runs. Each has a stable code and a sentence for the caller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class RunError(Exception):
-    """A request about a run that cannot be met; nothing was changed."""
+    """A request about a run was refused. Nothing was changed."""
 
     code = "run_error"
 
@@ -17,13 +17,13 @@ class RunError(Exception):
 
 
 class ProjectNotFound(RunError):
-    """There is no project of that name."""
+    """No project has this name."""
 
     code = "project_not_found"
 
 
 class RunNotFound(RunError):
-    """There is no run of that id."""
+    """No run has this id."""
 
     code = "run_not_found"
 
@@ -35,84 +35,84 @@ class RevisionNotFound(RunError):
 
 
 class ArtifactNotFound(RunError):
-    """There is no file of that digest."""
+    """No stored file has this digest."""
 
     code = "artifact_not_found"
 
 
 class InvalidRequest(RunError):
-    """What was sent does not fit; the message names the place."""
+    """The request is invalid. The message names the field."""
 
     code = "invalid_request"
 
 
 class GateNotOpen(RunError):
-    """That gate is not open; the details name the one that is, and who decided last."""
+    """The gate is not open. The details contain the open gate and the last decision."""
 
     code = "gate_not_open"
 
 
 class StaleReview(RunError):
-    """What was reviewed is not what the gate shows now."""
+    """The content that was reviewed differs from the content that the gate shows now."""
 
     code = "stale_review"
 
 
 class BudgetExceeded(RunError):
-    """It would cost more than is left under a cap."""
+    """The cost is higher than the amount that remains under a cap."""
 
     code = "budget_exceeded"
 
 
 class ApprovalNotPermitted(RunError):
-    """This key was given without the right to decide."""
+    """The actor lacks approval permission."""
 
-    code = "may_not_decide"
+    code = "approval_not_permitted"
 
 
 class ConfirmationNotFound(RunError):
-    """No decision waits under that code here, or no longer."""
+    """No pending confirmation has this code, or it has expired."""
 
-    code = "code_unknown"
+    code = "confirmation_not_found"
 
 
 class LinkNotFound(RunError):
-    """The reviewer's link was not made here, or was altered on its way."""
+    """The reviewer's link is unknown or was altered."""
 
-    code = "link_unknown"
+    code = "link_not_found"
 
 
 class LinkClosed(RunError):
-    """The reviewer's link served its time: what it was for is decided, or its run has ended."""
+    """The reviewer's link cannot be used: its review was decided, its run has ended, or its creator lost the right."""
 
-    code = "link_over"
+    code = "link_closed"
 
 
 class LinkExpired(LinkClosed):
-    """The reviewer's link expired."""
+    """The reviewer's link has expired."""
 
     code = "link_expired"
 
 
 class LinkUsed(LinkClosed):
-    """Somebody decided with this link already, and a link works once."""
+    """The reviewer's link was used for a decision; it works once."""
 
     code = "link_used"
 
 
 class RunEnded(RunError):
-    """The run has ended already."""
+    """The run has ended."""
 
     code = "run_ended"
 
 
 class OutcomeUnknown(RunError):
-    """Something was ordered and nobody knows whether it was made; a person must look before it is ordered again."""
+    """The outcome of an order is unknown. A person must check with the provider before it is placed again."""
 
     code = "outcome_unknown"
 
 
 class NotRetryable(RunError):
-    """The run did not fail, or failed for good."""
+    """The run did not fail, or its failure is final."""
 
     code = "run_not_retryable"

@@ -1,24 +1,27 @@
-"""Fork a run: a new one that begins with the ideas of another, and pays only for what differs."""
+"""Fork a run: a new run that starts with the ideas of another and pays only for the differences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 from agents.ideator import Idea
 from agents.shot_writer import shot_prompt, with_correlation_tag
 from graph.nodes.clips import clip_offer
-from graph.review_content import EditError, apply_edits
-from graph.state import Clip, IdeasState
+from graph.review_content import EditError, IdeasContent, apply_edits, parse_content
+from graph.state import Clip, ForkSeed, IdeasState
 from prompts.project import Project
+from providers.video_profiles import VideoModel
 from runs.errors import InvalidRequest, RevisionNotFound
 from runs.queries import get_run
 from runs.services import Services
-from runs.start import NAMESPACE, resolve_project
+from runs.start import resolve_project, run_id_for
 from storage import decisions
 from storage import runs as table
+from storage.actors import RequestContext
+from storage.database import Database
 from storage.orders import OrderRow
 from storage.runs import RunRow
 
@@ -30,85 +33,86 @@ async def fork_run(
     revision: int | None = None,
     project: str | None = None,
     options: Mapping[str, int] | None = None,
-    edits: list[Any] | None = None,
+    edits: list[dict[str, Any]] | None = None,
     budget_usd: Decimal | None = None,
-    started_by: str,
-    channel: str,
-    request_key: str | None = None,
+    context: RequestContext,
 ) -> RunRow:
-    """A new run that opens the ideation gate with the ideas of `revision` of this run (its last one, if not named).
+    """Create a run that opens the ideation gate with the ideas of a revision of this run, by default the last one.
 
-    `project` gives the same ideas another style, `edits` other ideas. A clip that would be ordered in the very same
-    words was paid already and is used as it is. Raises RunNotFound, RevisionNotFound, ProjectNotFound or Invalid.
+    `project` gives the ideas another style, `edits` replaces them. A clip whose order would have the same content is
+    reused without cost. Raises RunNotFound, RevisionNotFound, ProjectNotFound or InvalidRequest.
     """
-    source = await get_run(services, run_id)
-    content = await _shown(services, run_id, revision)
+    source = await get_run(services.db, run_id)
+    content = await _ideas_at(services.db, run_id, revision)
+    content = content.model_copy(update={"make": list(range(1, len(content.ideas) + 1))})
     try:
-        ideas = apply_edits("ideation", {**content, "make": list(range(1, len(content["ideas"]) + 1))}, edits)["ideas"]
+        edited = apply_edits(content, edits)
     except EditError as error:
         raise InvalidRequest(str(error), field="edits") from error
-    name = project or source["project"]
-    wanted = {**(source["options"] if name == source["project"] else {}), **(options or {})}
-    spec = resolve_project(services, name, wanted)
-    seed = _seed(services, spec, content["title"], ideas, await services.ledger.list_for_run(run_id))
-    new_id = uuid5(NAMESPACE, f"{started_by}:fork:{request_key}") if request_key else uuid4()
+    name = project or source.project
+    merged_options = {**(source.options if name == source.project else {}), **(options or {})}
+    spec = resolve_project(services.projects, services.video, name, merged_options)
+    new_id = run_id_for(context, "fork")
     await table.create_run(
         services.db,
         new_id,
         project=name,
-        brief=source["brief"],
-        options=wanted,
-        metadata=source["metadata"],
+        brief=source.brief,
+        options=merged_options,
+        metadata=source.metadata,
         cap_usd=spec.budget_usd if budget_usd is None else budget_usd,
-        started_by=started_by,
-        channel=channel,
+        context=context,
         forked_from=run_id,
-        seed=seed,
+        seed=_seed(services.video, spec, edited, await services.ledger.list_for_run(run_id)),
     )
     services.wakeups.advance(str(new_id))
-    return await get_run(services, new_id)
+    return await get_run(services.db, new_id)
 
 
-async def _shown(services: Services, run_id: UUID, revision: int | None) -> dict[str, Any]:
-    reviews = await decisions.list_review_comments(services.db, run_id, "ideation")
-    known = {row["revision"]: row["content"] for row in reviews}
+async def _ideas_at(db: Database, run_id: UUID, revision: int | None) -> IdeasContent:
+    reviews = await decisions.list_review_comments(db, run_id, "ideation")
+    known = {review.revision: review.content for review in reviews}
     if not known or (revision is not None and revision not in known):
-        there = ", ".join(map(str, sorted(known))) or "none yet"
-        raise RevisionNotFound(f"The run has no such revision of its ideas; there are: {there}.")
-    content: dict[str, Any] = known[max(known) if revision is None else revision]
+        available = ", ".join(map(str, sorted(known))) or "none"
+        raise RevisionNotFound(f"Revision of the ideas not found. Available: {available}.")
+    content = parse_content(known[max(known) if revision is None else revision])
+    assert isinstance(content, IdeasContent)  # noqa: S101 - the ideation gate shows nothing else
     return content
 
 
-def _seed(
-    services: Services, spec: Project, title: str, ideas: list[dict[str, Any]], orders: list[OrderRow]
-) -> dict[str, Any]:
-    """What the thread begins with: the ideas, and the clips that need not be made."""
-    paid = {
-        _wording(order["request"]): order for order in orders if order["kind"] == "clip" and order["state"] == "settled"
+def _seed(video: VideoModel, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> ForkSeed:
+    """Return the initial channels of the thread: the ideas, and the clips that can be reused."""
+    clips = _reusable_clips(video, spec, content.ideas, orders)
+    ideas: IdeasState = {
+        "title": content.title,
+        "ideas": [idea.model_dump() for idea in content.ideas],
+        "make": [number for number in content.make if str(number) not in clips],
+        "notice": None,
+        **clip_offer(video, spec.clip_seconds, spec.clip_size),
     }
-    clips: dict[str, Clip] = {}
+    return {"ideas": ideas, "clips": clips, "made": {number: {"0": clip["shot"]} for number, clip in clips.items()}}
+
+
+def _reusable_clips(
+    video: VideoModel, spec: Project, ideas: Sequence[Idea], orders: Sequence[OrderRow]
+) -> dict[str, Clip]:
+    settled = {_request_content(order.request): order for order in orders if order.clip and order.state == "settled"}
+    clips = {}
     for number, idea in enumerate(ideas, start=1):
-        order = paid.get(_would_be(services, spec, Idea.model_validate(idea)))
-        if order and order["result"]:
-            result = order["result"]
-            clips[str(number)] = Clip(shot=order["key"], take=0, digest=result["digest"], seconds=result["seconds"])
-    content: IdeasState = {
-        "title": title,
-        "ideas": ideas,
-        "make": [number for number in range(1, len(ideas) + 1) if str(number) not in clips],
-        **clip_offer(services.video, spec.clip_seconds, spec.clip_size),
-    }
-    made = {number: {"0": clip["shot"]} for number, clip in clips.items()}
-    return {"ideas": content, "clips": clips, "made": made}
+        order = settled.get(_clip_content(video, spec, idea))
+        if order and (result := order.result):
+            clips[str(number)] = Clip(shot=order.key, take=0, digest=result["digest"], seconds=result["seconds"])
+    return clips
 
 
-def _would_be(services: Services, spec: Project, idea: Idea) -> tuple[Any, ...]:
-    words = with_correlation_tag(shot_prompt(spec, idea), "-")
-    request = {"prompt": words, "seconds": spec.clip_seconds, "size": spec.clip_size, "model": services.video.model}
-    return _wording(request)
+def _clip_content(video: VideoModel, spec: Project, idea: Idea) -> tuple[Any, ...]:
+    prompt = with_correlation_tag(shot_prompt(spec, idea), "-")
+    return _request_content(
+        {"prompt": prompt, "seconds": spec.clip_seconds, "size": spec.clip_size, "model": video.model}
+    )
 
 
-def _wording(request: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a clip was ordered with, but for the slate in the last line of its prompt."""
-    words = str(request["prompt"]).rpartition("\n")[0]
-    return words, request["seconds"], request["size"], request["model"]
+def _request_content(request: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return a clip request without the correlation tag, which is the last line of its prompt."""
+    prompt = str(request["prompt"]).rpartition("\n")[0]
+    return prompt, request["seconds"], request["size"], request["model"]

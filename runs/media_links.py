@@ -1,4 +1,4 @@
-"""Links to kept files that work without a key, for a while: for people who watch a film from a chat."""
+"""Links to stored files that work without an API key for a limited time, for viewers in a chat."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ import time
 from uuid import UUID
 
 from runs import queries
-from runs.services import Services
-from storage import api_keys
+from storage.database import Database
+from storage.secrets import get_secret
 
-LINKS = "links to files"
-HOUR = 3600
-#: How long a link works, in seconds: a day, and up to an hour more.
-VALID = 24 * HOUR
+SECRET_NAME = "links to files"  # noqa: S105 - the name of a secret
+HOUR_SECONDS = 3600
+#: A link is valid for this long and up to an hour more.
+VALID_SECONDS = 24 * HOUR_SECONDS
 
 
-async def artifact_link(services: Services, digest: str, base_url: str) -> str:
-    """A link to this file, the same for everybody who asks within the hour."""
-    expires = (int(time.time()) // HOUR + 1) * HOUR + VALID
-    signature = _signature(await api_keys.get_secret(services.db, LINKS), digest, expires)
+async def artifact_link(db: Database, digest: str, base_url: str) -> str:
+    """Return a link to the file. Calls within the same hour return the same link."""
+    expires = (int(time.time()) // HOUR_SECONDS + 1) * HOUR_SECONDS + VALID_SECONDS
+    signature = _signature(await get_secret(db, SECRET_NAME), digest, expires)
     return f"{base_url.rstrip('/')}/v1/artifacts/{digest}?expires={expires}&signature={signature}"
 
 
-async def is_valid_link(services: Services, digest: str, expires: int, signature: str) -> bool:
-    """Whether we gave this link, and it still works."""
+async def is_valid_link(db: Database, digest: str, expires: int, signature: str) -> bool:
+    """Return whether `artifact_link` created this link and it has not expired."""
     if expires < time.time():
         return False
-    right = _signature(await api_keys.get_secret(services.db, LINKS), digest, expires)
-    return hmac.compare_digest(right.encode(), signature.encode("utf-8", "replace"))
+    expected = _signature(await get_secret(db, SECRET_NAME), digest, expires)
+    return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
 
 
-async def links_of_run(services: Services, run_id: UUID, base_url: str) -> dict[str, str]:
-    """Links to what a run has made: `film`, and `clip 1`, `clip 2`, … in their newest takes. Raises RunNotFound."""
-    artifacts = (await queries.get_run_view(services, run_id))["artifacts"]
-    found = {}
-    for clip in artifacts.get("clip_manifest", {}).get("clips", []):
-        if clip.get("digest"):
-            found[f"clip {clip['clip']}"] = clip["digest"]
+async def links_of_run(db: Database, run_id: UUID, base_url: str) -> dict[str, str]:
+    """Return links to the `film` and to the newest take of each clip (`clip 1`, …). Raises RunNotFound."""
+    artifacts = (await queries.get_run(db, run_id)).artifacts
+    digests = {
+        f"clip {clip['clip']}": clip["digest"]
+        for clip in artifacts.get("clip_manifest", {}).get("clips", [])
+        if clip.get("digest")
+    }
     if film := artifacts.get("final_video"):
-        found["film"] = film["digest"]
-    return {name: await artifact_link(services, digest, base_url) for name, digest in found.items()}
+        digests["film"] = film["digest"]
+    return {name: await artifact_link(db, digest, base_url) for name, digest in digests.items()}
 
 
 def _signature(secret: bytes, digest: str, expires: int) -> str:

@@ -1,4 +1,4 @@
-"""Tell the outside what happens to runs: which events become notices, in what words, and how they are sent."""
+"""Notifications about runs: which events cause one, its body, and its delivery."""
 
 from __future__ import annotations
 
@@ -12,120 +12,120 @@ from uuid import uuid4
 
 from runs.reviews import deadline_of
 from runs.services import Services
-from storage import deliveries, reviews
+from storage import deliveries, review_deadlines
 from storage.database import Connection
 from storage.deliveries import DeliveryRow, OutboxEvent
 
 log = logging.getLogger(__name__)
 
 AWAITING, COMPLETED, FAILED = "run.awaiting_approval", "run.completed", "run.failed"
-
 CANCELLED = "cancel.requested"
 
-#: What is said outside of each kind of event; with the words for why somebody is asked.
-ASKING = {"review.opened": "opened", "review.reminded": "reminded", "review.escalated": "escalated"}
-ENDING = {"run.completed": COMPLETED, "run.failed": FAILED, CANCELLED: FAILED}
+#: Events that request an approval, with the reason that the notification states.
+REASONS = {"review.opened": "opened", "review.reminded": "reminded", "review.escalated": "escalated"}
 
-#: Seconds between one try of a notice and the next.
+#: Seconds between one attempt to deliver a notification and the next.
 RETRY_DELAYS_SECONDS = (1, 5, 30, 120, 600, 3600, 3600, 3600, 3600, 3600, 3600)
-#: Each pause is made longer or shorter by up to this share, so that not everything comes back at once.
+#: Each delay varies by up to this share, so that retries do not arrive at once.
 JITTER = 0.2
-#: How much of a run's error is repeated outside: the whole body stays far below 20 kB.
-MESSAGE_LIMIT = 2_000
+#: The part of a run's error that is sent: the body stays far below 20 kB.
+MAX_MESSAGE_CHARACTERS = 2_000
 
 
 async def enqueue_notifications(services: Services) -> int:
-    """Make notices, and due times, of what happened since; how many events that were.
+    """Create notifications and review deadlines from the events in the outbox; return the number of events.
 
-    Called at any time by any process: an event is taken once, and told to an address once.
+    Any process may call this at any time: an event is processed once, and sent once to each URL.
     """
     async with services.db.transaction() as conn:
         events = await deliveries.take_outbox_events(conn)
         for event in events:
-            due_at = await _due(services, conn, event) if event["kind"] == "review.opened" else None
-            urls = _addressees(services, event["kind"])
+            due_at = await _set_deadline(services, conn, event) if event.kind == "review.opened" else None
+            urls = _urls_for(services, event.kind)
             if not urls:
                 continue
-            kind, data = _said(event)
+            kind, data = _content(event)
             if due_at:
                 data["due_at"] = due_at.isoformat()
             body = json.dumps(
-                {"type": kind, "timestamp": event["created_at"].astimezone(UTC).isoformat(), "data": data},
+                {"type": kind, "timestamp": event.created_at.astimezone(UTC).isoformat(), "data": data},
                 ensure_ascii=False,
             )
             for url in urls:
                 await deliveries.add_delivery(
-                    conn, id=f"msg_{uuid4().hex}", event=event["id"], url=url, kind=kind, body=body
+                    conn, id=f"msg_{uuid4().hex}", event=event.id, url=url, kind=kind, body=body
                 )
     return len(events)
 
 
 async def send_due_notifications(services: Services) -> int:
-    """Send the notices whose time has come; how many were tried."""
+    """Send the notifications that are due; return the number of attempts."""
     due = await deliveries.claim_due(services.db)
     await asyncio.gather(*(_send(services, delivery) for delivery in due))
     return len(due)
 
 
-def _addressees(services: Services, kind: str) -> list[str]:
-    outside = services.notification_targets
-    urls = (*outside.urls, *(outside.escalation if kind == "review.escalated" else ()))
+def retry_delay_seconds(attempts: int) -> float | None:
+    """Return the seconds until the next attempt after so many; None after the last one."""
+    if attempts > len(RETRY_DELAYS_SECONDS):
+        return None
+    return RETRY_DELAYS_SECONDS[attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+
+
+def _urls_for(services: Services, kind: str) -> list[str]:
+    targets = services.notification_targets
+    urls = (*targets.urls, *(targets.escalation_urls if kind == "review.escalated" else ()))
     return list(dict.fromkeys(urls))
 
 
-async def _due(services: Services, conn: Connection, event: OutboxEvent) -> datetime | None:
-    """Give the review that was opened its due time, if its project says so."""
-    gate = event["payload"]["gate"]
-    deadline = deadline_of(services, event["project"], gate)
+async def _set_deadline(services: Services, conn: Connection, event: OutboxEvent) -> datetime | None:
+    """Set the deadline of the opened review, if its project has one."""
+    gate = event.payload["gate"]
+    deadline = deadline_of(services.projects, event.project, gate)
     if deadline is None:
         return None
-    return await reviews.set_deadline(
+    return await review_deadlines.set_deadline(
         conn,
-        event["run_id"],
+        event.run_id,
         gate,
-        event["payload"]["revision"],
-        opened_at=event["created_at"],
+        event.payload["revision"],
+        opened_at=event.created_at,
         after=timedelta(hours=deadline.due_hours),
         on_due=deadline.on_due,
     )
 
 
-def _said(event: OutboxEvent) -> tuple[str, dict[str, Any]]:
-    """The type of the notice, and its data."""
-    said, run_id = event["payload"], str(event["run_id"])
-    if why := ASKING.get(event["kind"]):
-        data = {"run_id": run_id, "status": f"awaiting_{said['gate']}_approval", "why": why}
-        return AWAITING, data | {key: said[key] for key in ("gate", "revision", "digest", "due_at") if key in said}
-    kind = ENDING[event["kind"]]
-    if kind == COMPLETED:
-        return kind, {"run_id": run_id, "status": "completed"}
-    error = {"code": "cancelled", "message": "The run was cancelled."} if event["kind"] == CANCELLED else said
-    message = str(error["message"])[:MESSAGE_LIMIT]
-    return kind, {"run_id": run_id, "status": "failed", "error": {"code": error["code"], "message": message}}
+def _content(event: OutboxEvent) -> tuple[str, dict[str, Any]]:
+    """Return the type of the notification and its data."""
+    payload, run_id = event.payload, str(event.run_id)
+    if reason := REASONS.get(event.kind):
+        data = {"run_id": run_id, "status": f"awaiting_{payload['gate']}_approval", "reason": reason}
+        return AWAITING, data | {
+            key: payload[key] for key in ("gate", "revision", "digest", "due_at") if key in payload
+        }
+    if event.kind == COMPLETED:
+        return COMPLETED, {"run_id": run_id, "status": "completed"}
+    error = {"code": "cancelled", "message": "The run was cancelled."} if event.kind == CANCELLED else payload
+    message = str(error["message"])[:MAX_MESSAGE_CHARACTERS]
+    return FAILED, {"run_id": run_id, "status": "failed", "error": {"code": error["code"], "message": message}}
 
 
 async def _send(services: Services, delivery: DeliveryRow) -> None:
-    db, outside, id_ = services.db, services.notification_targets, delivery["id"]
-    if outside.sender is None or delivery["url"] not in (*outside.urls, *outside.escalation):
-        await deliveries.abandon(db, id_, "the address is not in the settings any more")
+    db, targets, delivery_id = services.db, services.notification_targets, delivery.id
+    if targets.sender is None or delivery.url not in (*targets.urls, *targets.escalation_urls):
+        await deliveries.abandon(db, delivery_id, "the URL is no longer in the settings")
         return
-    sent = await outside.sender.send(delivery["url"], id=id_, body=delivery["body"].encode())
-    pause = retry_delay_seconds(delivery["tries"])
+    sent = await targets.sender.send(delivery.url, id=delivery_id, body=delivery.body.encode())
+    delay = retry_delay_seconds(delivery.attempts)
     match sent.outcome:
         case "delivered":
-            await deliveries.mark_delivered(db, id_, sent.answer)
-        case "later" if pause is not None:
-            await deliveries.reschedule(db, id_, timedelta(seconds=max(pause, sent.wait)), sent.answer)
+            await deliveries.mark_delivered(db, delivery_id, sent.response)
+        case "later" if delay is not None:
+            after = timedelta(seconds=max(delay, sent.wait_seconds))
+            await deliveries.reschedule(db, delivery_id, after, sent.response)
         case "gone":
-            log.warning("notice %s: the address answered 410 and is told nothing more", id_)
-            await deliveries.disable_endpoint(db, delivery["url"], sent.answer)
+            log.warning("notification %s: the endpoint answered 410 and is disabled", delivery_id)
+            await deliveries.disable_endpoint(db, delivery.url, sent.response)
         case _:
-            log.warning("notice %s is given up: %s", id_, sent.answer)
-            await deliveries.abandon(db, id_, sent.answer)
-
-
-def retry_delay_seconds(tries: int) -> float | None:
-    """The seconds until the next try after so many; None after the last."""
-    if tries > len(RETRY_DELAYS_SECONDS):
-        return None
-    return RETRY_DELAYS_SECONDS[tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - it only spreads them
+            log.warning("notification %s is abandoned: %s", delivery_id, sent.response)
+            await deliveries.abandon(db, delivery_id, sent.response)

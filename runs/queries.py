@@ -1,4 +1,4 @@
-"""Look at runs: one, a page of them, what happened in one."""
+"""Read runs: one, or a page of them."""
 
 from __future__ import annotations
 
@@ -7,73 +7,116 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel, ConfigDict
+
+from graph.review_content import Review
+from graph.status import Status
 from runs.errors import InvalidRequest, RunNotFound
-from runs.services import Services
 from storage import runs as table
-from storage.runs import Costs, RunRow
+from storage.database import Database
+from storage.runs import RunRow, RunWithCosts
 
 
-def parse_run_id(run_id: str) -> UUID:
-    """The id that these words are. Raises Invalid for those that are none."""
+class RunFailure(BaseModel):
+    """Why a run failed, and whether it can be retried."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class RunCost(BaseModel):
+    """The costs of a run, in USD."""
+
+    estimated_usd: float | None
+    reserved_usd: float
+    spent_usd: float
+    cap_usd: float
+
+
+class RunView(BaseModel):
+    """A run as every interface shows it."""
+
+    run_id: UUID
+    status: Status
+    current_step: str | None
+    artifacts: dict[str, Any]
+    project: str
+    brief: str
+    options: dict[str, int]
+    metadata: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+    error: RunFailure | None
+    cost: RunCost
+    review: Review | None
+    revision: int
+    forked_from: UUID | None
+
+
+def parse_run_id(text: str) -> UUID:
+    """Return the run id that the text contains. Raises InvalidRequest if it is not a UUID."""
     try:
-        return UUID(run_id)
+        return UUID(text)
     except ValueError:
-        raise InvalidRequest(f"{run_id[:80]!r} is not the id of a run.") from None
+        raise InvalidRequest(f"{text[:80]!r} is not a run id.") from None
 
 
-async def get_run(services: Services, run_id: UUID) -> RunRow:
-    """The run of this id. Raises RunNotFound."""
-    row = await table.get_run(services.db, run_id)
+async def get_run(db: Database, run_id: UUID) -> RunRow:
+    """Return the row of the run. Raises RunNotFound."""
+    row = await table.get_run(db, run_id)
     if row is None:
-        raise RunNotFound(f"There is no run {run_id}.", run_id=str(run_id))
+        raise _not_found(run_id)
     return row
 
 
-async def get_run_view(services: Services, run_id: UUID) -> dict[str, Any]:
-    """The run as every door shows it: plain JSON. Raises RunNotFound."""
-    row = await get_run(services, run_id)
-    return as_view(row, await table.run_costs(services.db, run_id))
+async def get_run_view(db: Database, run_id: UUID) -> RunView:
+    """Return the run with its costs. Raises RunNotFound."""
+    row = await table.get_run_with_costs(db, run_id)
+    if row is None:
+        raise _not_found(run_id)
+    return _view(row)
 
 
 async def list_runs(
-    services: Services,
+    db: Database,
     *,
     limit: int = 20,
     before: tuple[datetime, UUID] | None = None,
     status: str | None = None,
     project: str | None = None,
-) -> list[dict[str, Any]]:
-    """Up to `limit` runs, newest first, older than the place `before` (time of creation, id)."""
-    rows = await table.list_runs(services.db, limit=limit, before=before, status=status, project=project)
-    return [as_view(row, await table.run_costs(services.db, row["id"])) for row in rows]
+) -> list[RunView]:
+    """Return up to `limit` runs, newest first, that are older than `before` (creation time, id)."""
+    rows = await table.list_runs(db, limit=limit, before=before, status=status, project=project)
+    return [_view(row) for row in rows]
 
 
-def as_view(row: RunRow, costs: Costs) -> dict[str, Any]:
-    """A run's row as JSON, in the words of the API reference."""
-    estimated = row["artifacts"].get("ideas", {}).get("estimated_usd")
-    return {
-        "run_id": str(row["id"]),
-        "status": row["status"],
-        "current_step": row["current_step"],
-        "artifacts": row["artifacts"],
-        "project": row["project"],
-        "brief": row["brief"],
-        "options": row["options"],
-        "metadata": row["metadata"],
-        "created_at": row["created_at"].isoformat(),
-        "updated_at": row["updated_at"].isoformat(),
-        "error": row["error"],
-        "cost": {
-            "estimated_usd": _usd(estimated),
-            "reserved_usd": _usd(costs["reserved"]),
-            "spent_usd": _usd(costs["spent"]),
-            "cap_usd": _usd(row["cap_usd"]),
-        },
-        "review": row["review"],
-        "revision": row["revision"],
-        "forked_from": str(row["forked_from"]) if row["forked_from"] else None,
-    }
+def open_review_of(row: RunRow) -> Review | None:
+    """Return the review that the run has open, or None."""
+    return Review.model_validate(row.review) if row.review else None
 
 
-def _usd(amount: Decimal | str | None) -> float | None:
-    return None if amount is None else round(float(amount), 4)
+def _not_found(run_id: UUID) -> RunNotFound:
+    return RunNotFound(f"Run {run_id} not found.", run_id=str(run_id))
+
+
+def _view(row: RunWithCosts) -> RunView:
+    estimated = row.artifacts.get("ideas", {}).get("estimated_usd")
+    return RunView.model_validate(
+        vars(row)
+        | {
+            "run_id": row.id,
+            "cost": RunCost(
+                estimated_usd=None if estimated is None else _usd(estimated),
+                reserved_usd=_usd(row.reserved_usd),
+                spent_usd=_usd(row.spent_usd),
+                cap_usd=_usd(row.cap_usd),
+            ),
+        }
+    )
+
+
+def _usd(amount: Decimal | str) -> float:
+    return round(float(amount), 4)

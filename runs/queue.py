@@ -1,4 +1,4 @@
-"""Wake-ups on Procrastinate, in the same Postgres: who was told that something happened, and what for."""
+"""Wake-ups as Procrastinate jobs in the same Postgres."""
 
 from __future__ import annotations
 
@@ -6,39 +6,42 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Literal
 
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
+from providers.orders import OrderKey
 from storage.database import Pool
 
 log = logging.getLogger(__name__)
 
-#: The queues: driving runs, looking after orders, and rendering, which takes the machine's cores.
+#: The queues: driving runs, reconciling orders, and rendering, which uses the cores of the machine.
 RUNS, ORDERS, RENDERS = "runs", "orders", "renders"
 
 
 class Queue:
-    """Sends wake-ups after the fact, never inside the transaction that wrote it: that would halve what a door can
-    take. One that is lost with its process is found by the sweeper.
+    """Enqueues wake-ups after the transaction that caused them: inside it they would halve the request rate.
+
+    A wake-up that is lost with its process is replaced by the sweeper.
     """
 
     def __init__(self) -> None:
         self.app = App(connector=PsycopgConnector())
-        self._unsent: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
+        self._pending: asyncio.Queue[tuple[str, Literal["advance", "reconcile"], str]] = asyncio.Queue()
 
     def advance(self, run_id: str) -> None:
-        """The run may be able to go on."""
-        self._unsent.put_nowait((RUNS, "advance", run_id))
+        """Wake the run with this id."""
+        self._pending.put_nowait((RUNS, "advance", run_id))
 
-    def reconcile(self, order: str) -> None:
-        """There may be news of the order of this key."""
-        queue = RENDERS if ":render:" in order else ORDERS
-        self._unsent.put_nowait((queue, "reconcile", order))
+    def reconcile(self, order_key: str) -> None:
+        """Wake the order with this key."""
+        queue = RENDERS if OrderKey.parse(order_key).kind == "render" else ORDERS
+        self._pending.put_nowait((queue, "reconcile", order_key))
 
     @asynccontextmanager
     async def sending(self, pool: Pool) -> AsyncIterator[None]:
-        """Send wake-ups while the block runs, over connections of this pool."""
+        """Send wake-ups over connections of this pool while the block runs."""
         async with self.app.open_async(pool):
             sender = asyncio.create_task(self._send_all())
             try:
@@ -50,12 +53,12 @@ class Queue:
 
     async def _send_all(self) -> None:
         while True:
-            queue, task, about = await self._unsent.get()
+            queue, task, subject = await self._pending.get()
             try:
-                # One waiting wake-up for each thing is enough: whoever takes it looks at everything.
-                job = self.app.configure_task(task, queue=queue, queueing_lock=f"{task}:{about}")
-                await job.defer_async(about=about)
+                # One queued wake-up per subject is enough: the worker that takes it reads everything.
+                job = self.app.configure_task(task, queue=queue, queueing_lock=f"{task}:{subject}")
+                await job.defer_async(subject=subject)
             except AlreadyEnqueued:
                 pass
             except ConnectorException:
-                log.warning("a wake-up of %s was not sent; the sweeper will find it", about, exc_info=True)
+                log.warning("wake-up of %s was not sent; the sweeper will send another", subject, exc_info=True)

@@ -1,4 +1,7 @@
-"""Look after one order: place it, find it, fetch what it made. May be called at any time, any number of times."""
+"""Reconcile one order with its provider: place it, look it up, poll it, store its result.
+
+Any process may call this at any time, any number of times.
+"""
 
 from __future__ import annotations
 
@@ -15,195 +18,188 @@ from uuid import uuid4
 from providers.base import Failed, NotFound, Pending, Succeeded, Unavailable
 from runs.services import Services
 from storage.failpoints import hit
-from storage.ledger import UNKNOWN_POLL_INTERVAL
+from storage.ledger import UNKNOWN_POLL_INTERVAL, Ledger
 from storage.locks import LockBusy
 from storage.orders import OrderRow
 
 log = logging.getLogger(__name__)
 
-#: What a file that an order made is kept as, by the order's kind.
+#: The artifact kind of the file that an order produces, by the kind of the order.
 ARTIFACT_KINDS = {"clip": "clip", "render": "final_video"}
-#: Between two looks at an order: at first often, then less and less, up to the last of these seconds.
+#: The pauses between polls of an order; the last one repeats.
 POLL_INTERVALS_SECONDS = (1, 1, 2, 2, 3, 5, 5, 10, 15)
-#: How long an order is waited for whose provider is away; and one that never comes to its end.
+#: How long an order waits for an unavailable provider, and how long any order may take.
 UNREACHABLE_AFTER = {"clip": timedelta(hours=24), "render": timedelta(minutes=30), "publication": timedelta(hours=24)}
 MAX_DURATION = timedelta(hours=24)
-NEVER_DONE = Unavailable("never_done", "It did not come to its end within a day")
-#: A share that has grown by less is the same.
-LEAST_PROGRESS = 0.005
-#: How long a provider may not know an order that it has taken: one of several servers may not have heard of it.
+NEVER_DONE = Unavailable("never_done", "The order did not finish within a day")
+#: A smaller increase of the progress is none.
+MIN_PROGRESS_STEP = 0.005
+PROGRESS_POLL_DELAY = timedelta(seconds=5)
+#: How long a provider may not know an order that it has accepted: one of its servers may be behind the others.
 NOT_FOUND_AFTER = timedelta(minutes=5)
 
 
 async def reconcile_order(services: Services, key: str) -> None:
-    """Bring the order of this key as far as its provider allows, unless somebody else does."""
+    """Bring the order with this key up to date, unless another process is doing so."""
+    ledger = services.ledger
     try:
         async with services.locks.hold(f"order:{key}"):
-            order = await services.ledger.get(key)
-            if order and order["settled_at"] is None:
-                await _bring_on(services, order)
-                await _tell(services, key)
+            order = await ledger.get(key)
+            if order is None or order.settled_at is not None:
+                return
+            if order.state == "reserved" and order.called_at is None:
+                await ledger.place(key)
+            elif order.called_at:
+                await check_order(services, order)
+            order = await ledger.get(key)
+            if order and order.run_id and order.state in ("settled", "failed", "unknown"):
+                services.wakeups.advance(str(order.run_id))
     except LockBusy:
-        log.debug("order %s is in somebody else's hands", key)
-
-
-async def _bring_on(services: Services, order: OrderRow) -> None:
-    if order["state"] == "reserved" and order["called_at"] is None:
-        await services.ledger.place(order["key"])
-    elif order["called_at"]:
-        await check_order(services, order)
+        log.debug("order %s is being reconciled by another process", key)
 
 
 async def check_order(services: Services, order: OrderRow) -> bool:
-    """See what became of an order that was called; False if its provider could not be asked.
+    """Look up or poll an order that was placed. Return False if its provider is unavailable.
 
-    One whose provider the settings do not name any more cannot be asked for, and there is nobody to wait for: True.
+    An order of a provider that the settings no longer name cannot be polled, and no wait would help: True.
     """
-    provider = services.ledger.providers[order["kind"]]
-    if order["provider"] != provider.name:
-        await _orphaned(services, order, provider.name)
+    provider = services.ledger.providers[order.kind]
+    if order.provider != provider.name:
+        await _handle_changed_provider(services.ledger, order, provider.name)
         return True
-    return await (_look(services, order) if order["task_id"] else _find(services, order))
+    return await (_poll(services, order) if order.task_id else _lookup(services.ledger, order))
 
 
 def is_overdue(order: OrderRow) -> bool:
-    """Whether an order was waited for as long as it is waited for any."""
-    return _age(order) > UNREACHABLE_AFTER[order["kind"]]
+    """Return whether the order has waited for as long as its kind may wait."""
+    return _age(order) > UNREACHABLE_AFTER[order.kind]
 
 
 def _age(order: OrderRow) -> timedelta:
-    """How long ago it was placed, as far as is known."""
-    return _since(order["submitted_at"] or order["called_at"] or order["created_at"])
+    """Return the time since the order was placed, as far as that is known."""
+    return _since(order.submitted_at or order.called_at or order.created_at)
 
 
 def _since(at: datetime) -> timedelta:
     return datetime.now(UTC) - at
 
 
-async def _orphaned(services: Services, order: OrderRow, now: str) -> None:
-    """The settings name another provider now. A render costs nothing and is made there; the rest must be waited for."""
-    said = f"It was ordered from {order['provider']}, and the settings name {now} now."
-    if order["kind"] == "render":
-        await services.ledger.fail(order["key"], "renderer_changed", f"{said} Try again.")
+async def _handle_changed_provider(ledger: Ledger, order: OrderRow, current: str) -> None:
+    """Fail a render, which costs nothing and can be made by the current provider; wait for any other order."""
+    message = f"It was ordered from {order.provider}; the settings now name {current}."
+    if order.kind == "render":
+        await ledger.fail(order.key, "renderer_changed", f"{message} Try again.")
         return
-    log.warning("order %s: %s", order["key"], said)
-    await _wait(services, order, UNKNOWN_POLL_INTERVAL, is_overdue(order))
+    log.warning("order %s: %s", order.key, message)
+    await _wait(ledger, order, UNKNOWN_POLL_INTERVAL, is_too_late=is_overdue(order))
 
 
-async def _tell(services: Services, key: str) -> None:
-    order = await services.ledger.get(key)
-    if order and order["run_id"] and order["state"] in ("settled", "failed", "unknown"):
-        services.wakeups.advance(str(order["run_id"]))
-
-
-async def _wait(services: Services, order: OrderRow, pause: timedelta, too_long: bool) -> None:
-    """Look again later; what took too long is of unknown outcome, and looked after all the same, now and then."""
-    if order["state"] == "unknown":
-        await services.ledger.reschedule_poll(order["key"], UNKNOWN_POLL_INTERVAL)
-    elif too_long:
-        await services.ledger.mark_unknown(order["key"])
+async def _wait(ledger: Ledger, order: OrderRow, pause: timedelta, *, is_too_late: bool) -> None:
+    """Schedule the next poll. An order that is too late becomes unknown, and is polled less often."""
+    if order.state == "unknown":
+        await ledger.reschedule_poll(order.key, UNKNOWN_POLL_INTERVAL)
+    elif is_too_late:
+        await ledger.mark_unknown(order.key)
     else:
-        await services.ledger.reschedule_poll(order["key"], pause)
+        await ledger.reschedule_poll(order.key, pause)
 
 
-async def _find(services: Services, order: OrderRow) -> bool:
-    """The call was made and nobody knows what came of it: look it up, never make it again."""
-    ledger, key, called_at = services.ledger, order["key"], order["called_at"]
-    provider = ledger.providers[order["kind"]]
-    assert called_at is not None  # noqa: S101 - the caller looked
+async def _lookup(ledger: Ledger, order: OrderRow) -> bool:
+    """Look up an order whose create call has no known outcome. It is never placed again."""
+    provider, key, called_at = ledger.providers[order.kind], order.key, order.called_at
+    assert called_at is not None  # noqa: S101 - only orders that were placed get here
     try:
-        hit("find.before")
-        found = await provider.lookup(order["request"], key=key, since=called_at)
-        hit("find.after")
+        hit("lookup.before")
+        task_ids = await provider.lookup(order.request, key=key, since=called_at)
+        hit("lookup.after")
     except Unavailable as error:
-        log.info("order %s cannot be looked up now: %s", key, error.message)
-        await _wait(services, order, _pause(order), is_overdue(order))
+        log.info("order %s cannot be looked up: %s", key, error.message)
+        await _wait(ledger, order, _pause(order), is_too_late=is_overdue(order))
         return False
-    candidates = await ledger.unbound(provider.name, found)
+    candidates = await ledger.unbound(provider.name, task_ids)
     for position, task_id in enumerate(candidates, start=1):
         if await ledger.bind(key, task_id):
-            # Prompts are unique to their order: whatever else looks like it was made, and charged, for it too.
+            # Prompts are unique to their order: any other match was made, and charged, for this order too.
             await ledger.report_duplicates(key, candidates[position:])
             return True
-    await _wait(services, order, _pause(order), _since(called_at) > provider.lookup_window)
+    await _wait(ledger, order, _pause(order), is_too_late=_since(called_at) > provider.lookup_window)
     return True
 
 
-async def _look(services: Services, order: OrderRow) -> bool:
-    """Ask the provider how far it is, and keep what it made. False if it cannot be told now."""
-    ledger, key = services.ledger, order["key"]
-    provider = ledger.providers[order["kind"]]
+async def _poll(services: Services, order: OrderRow) -> bool:
+    """Poll the provider, and store a finished result. Return False if the provider is unavailable."""
+    ledger, key = services.ledger, order.key
+    provider = ledger.providers[order.kind]
 
     async def progress(share: float) -> None:
-        await ledger.reschedule_poll(key, timedelta(seconds=5), share)
+        await ledger.reschedule_poll(key, PROGRESS_POLL_DELAY, share)
 
-    async with _folder(services.scratch) as into:
+    async with _temporary_folder(services.scratch) as folder:
         try:
-            hit("look.before")
-            fate = await provider.poll(order["task_id"] or "", order["request"], into=into, progress=progress)
-            hit("look.after")
+            hit("poll.before")
+            result = await provider.poll(order.task_id or "", order.request, into=folder, progress=progress)
+            hit("poll.after")
         except Unavailable as error:
             log.info("order %s: %s (%s)", key, error.message, error.code)
-            await _late(services, order, error, UNREACHABLE_AFTER[order["kind"]])
+            await _postpone(ledger, order, error, UNREACHABLE_AFTER[order.kind])
             return False
-        match fate:
+        match result:
             case Pending(share):
-                await _pending(services, order, share)
+                await _handle_pending(ledger, order, share)
             case NotFound():
                 await ledger.mark_not_found(key)
-                since = order["missing_since"] or datetime.now(UTC)
-                await _wait(services, order, _pause(order), _since(since) > NOT_FOUND_AFTER)
+                since = order.missing_since or datetime.now(UTC)
+                await _wait(ledger, order, _pause(order), is_too_late=_since(since) > NOT_FOUND_AFTER)
             case Failed(code, message, charged):
                 await ledger.fail(key, code, message, charged=charged)
-            case Succeeded() as done:
-                await ledger.settle(key, await _kept(services, order, done))
+            case Succeeded() as success:
+                await ledger.settle(key, await _store(services, order, success))
     return True
 
 
-async def _pending(services: Services, order: OrderRow, share: float | None) -> None:
-    """It is being made, and so is not of unknown outcome, unless it has been for longer than anything takes."""
-    known = order["progress"] or 0.0
-    # What comes back from the database has fewer digits than what went in.
-    further = share is not None and abs(share - known) >= LEAST_PROGRESS
-    if _age(order) > MAX_DURATION and not further:
-        await _late(services, order, NEVER_DONE, MAX_DURATION)
+async def _handle_pending(ledger: Ledger, order: OrderRow, share: float | None) -> None:
+    """Mark the order as found and poll it later, unless it has taken too long without progress."""
+    # The database returns fewer digits than were written.
+    has_progressed = share is not None and abs(share - (order.progress or 0.0)) >= MIN_PROGRESS_STEP
+    if _age(order) > MAX_DURATION and not has_progressed:
+        await _postpone(ledger, order, NEVER_DONE, MAX_DURATION)
         return
-    if order["state"] == "unknown" or order["missing_since"]:
-        await services.ledger.mark_found(order["key"])
-    await services.ledger.reschedule_poll(order["key"], _pause(order), share if further else None)
+    if order.state == "unknown" or order.missing_since:
+        await ledger.mark_found(order.key)
+    await ledger.reschedule_poll(order.key, _pause(order), share if has_progressed else None)
 
 
-async def _late(services: Services, order: OrderRow, why: Unavailable, patience: timedelta) -> None:
-    """Nothing came of it yet. A render that takes too long has failed, and costs nothing to be made anew."""
-    too_long = _age(order) > patience
-    if order["kind"] == "render" and too_long:
-        await services.ledger.fail(order["key"], why.code, why.message)
+async def _postpone(ledger: Ledger, order: OrderRow, error: Unavailable, limit: timedelta) -> None:
+    """Poll again later. A render over the limit fails instead: another one costs nothing."""
+    is_too_late = _age(order) > limit
+    if order.kind == "render" and is_too_late:
+        await ledger.fail(order.key, error.code, error.message)
     else:
-        await _wait(services, order, _pause(order), too_long)
+        await _wait(ledger, order, _pause(order), is_too_late=is_too_late)
 
 
-async def _kept(services: Services, order: OrderRow, done: Succeeded) -> dict[str, Any]:
-    """What the order made, kept: its facts, and the digests of its files."""
-    result: dict[str, Any] = dict(done.facts)
-    if done.file is not None:
-        kind = ARTIFACT_KINDS[order["kind"]]
-        keep = services.artifacts.store
-        result["digest"] = await keep(done.file, kind=kind, media_type="video/mp4", facts=done.facts)
-        if done.original is not None and done.original != done.file:
-            original = await keep(done.original, kind=f"{kind}_original", media_type="video/mp4", facts={})
-            result["original_digest"] = original
+async def _store(services: Services, order: OrderRow, success: Succeeded) -> dict[str, Any]:
+    """Store the files of the result, and return its facts with the digests of the files."""
+    result: dict[str, Any] = dict(success.facts)
+    if success.file is not None:
+        kind, store = ARTIFACT_KINDS[order.kind], services.artifacts.store
+        result["digest"] = await store(success.file, kind=kind, media_type="video/mp4", facts=success.facts)
+        if success.original is not None and success.original != success.file:
+            result["original_digest"] = await store(
+                success.original, kind=f"{kind}_original", media_type="video/mp4", facts={}
+            )
     return result
 
 
 def _pause(order: OrderRow) -> timedelta:
-    return timedelta(seconds=POLL_INTERVALS_SECONDS[min(order["looks"], len(POLL_INTERVALS_SECONDS) - 1)])
+    return timedelta(seconds=POLL_INTERVALS_SECONDS[min(order.poll_count, len(POLL_INTERVALS_SECONDS) - 1)])
 
 
 @asynccontextmanager
-async def _folder(scratch: Path) -> AsyncIterator[Path]:
-    into = scratch / uuid4().hex
-    into.mkdir(parents=True)
+async def _temporary_folder(scratch: Path) -> AsyncIterator[Path]:
+    folder = scratch / uuid4().hex
+    folder.mkdir(parents=True)
     try:
-        yield into
+        yield folder
     finally:
-        await asyncio.to_thread(shutil.rmtree, into, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A reviewer's link: opens one review to somebody who has no key, for a while, and decides it once."""
+"""Reviewer's links: a link opens one review without an API key for a limited time, and decides it once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NoReturn, cast
 from uuid import UUID
 
-from graph.state import Gate
-from runs import reviews
-from runs.decide import decide as decide_at_gate
+from graph.decisions import DecisionInput, Gate
+from runs.decide import decide, require_open_review
 from runs.errors import (
     ApprovalNotPermitted,
     GateNotOpen,
@@ -27,23 +25,27 @@ from runs.errors import (
     StaleReview,
 )
 from runs.queries import get_run
-from runs.reviews import Review
+from runs.reviews import ReviewView, list_reviews
 from runs.services import Services
-from storage import api_keys, links
+from storage.actors import Actor, RequestContext
+from storage.api_keys import get_key
+from storage.database import Database
+from storage.events import record_link_created
 from storage.runs import RunRow
+from storage.secrets import get_secret
 
-CHANNEL, SECRET = "link", "reviewers' links"
-HOURS, LONGEST_HOURS = 72.0, 720.0
-#: What the signature is for: it counts for nothing else that may ever be signed with this key.
-PURPOSE = b"review.1."
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,900}\.[A-Za-z0-9_-]{43}")
+SECRET_NAME = "reviewers' links"  # noqa: S105 - the name of a secret
+DEFAULT_HOURS, MAX_HOURS = 72.0, 720.0
+#: Prefix of the signed text, so that a signature is worthless for anything else that is signed with this secret.
+SIGNATURE_PREFIX = b"review.1."
+TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,900}\.[A-Za-z0-9_-]{43}")
 
-VERDICT_PHRASES = {"approve": "approved", "revise": "changes were asked for", "reject": "rejected"}
+VERDICT_PHRASES = {"approve": "approved", "revise": "changes requested", "reject": "rejected"}
 
 
 @dataclass(frozen=True)
 class ReviewLink:
-    """What a link is for: the review of `gate` numbered `revision`, which shows `digest`. `nonce` names the link."""
+    """A link to revision `revision` of `gate`, which shows `digest`. `nonce` is the id of the link."""
 
     run_id: UUID
     gate: Gate
@@ -51,172 +53,144 @@ class ReviewLink:
     digest: str
     expires_at: datetime
     nonce: str
-    made_by: str
+    creator_kind: str
+    creator_id: str
 
     @property
-    def decides_as(self) -> str:
-        """Who decided, when it is used."""
-        return f"link:{self.nonce}"
+    def actor(self) -> Actor:
+        """Return the actor of a decision with this link."""
+        return Actor("link", self.nonce, "reviewer's link", frozenset({"approve"}))
 
 
 @dataclass(frozen=True)
 class OpenedLink:
-    """What a link opens."""
+    """A link with the run and the review that it opens."""
 
     link: ReviewLink
     run: RunRow
-    review: Review
-    #: What was said of the revision before, if it was sent back.
+    review: ReviewView
+    #: The comment on the previous revision, if there is one.
     previous_comment: str | None
 
 
 async def create_link(
-    services: Services, run_id: UUID, gate: Gate, *, hours: float = HOURS, made_by: str, channel: str
+    db: Database, run_id: UUID, gate: Gate, *, hours: float = DEFAULT_HOURS, context: RequestContext
 ) -> tuple[str, ReviewLink]:
-    """A link to the review that this gate has open, as its token. Raises MayNotDecide, RunNotFound, GateNotOpen."""
-    if not await api_keys.can_approve(services.db, made_by):
-        raise ApprovalNotPermitted("This key may not decide, so it cannot let others decide either.")
-    run = await get_run(services, run_id)
-    review = run["review"]
-    if review is None or review["gate"] != gate:
-        is_open = review["gate"] if review else None
-        where = f"; the {is_open} gate is." if is_open else f": the run is {run['status']}."
-        raise GateNotOpen(f"The {gate} gate is not open{where}", open_gate=is_open)
+    """Create a link to the open review of this gate and return its token.
+
+    Raises ApprovalNotPermitted, RunNotFound or GateNotOpen.
+    """
+    creator = context.actor
+    if not creator.can_approve:
+        raise ApprovalNotPermitted("API key lacks approval permission, which creating a reviewer's link requires.")
+    review = await require_open_review(db, await get_run(db, run_id), gate)
     expires_at = (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0)
-    link = ReviewLink(run_id, gate, review["revision"], review["digest"], expires_at, secrets.token_hex(8), made_by)
-    said = {
-        "gate": gate,
-        "revision": link.revision,
-        "link": link.decides_as,
-        "expires_at": expires_at.isoformat(),
-        "asked_by": made_by,
-    }
-    await links.record_link_created(services.db, run_id, source=channel, nonce=link.nonce, said=said)
-    return _sealed(link, await api_keys.get_secret(services.db, SECRET)), link
+    link = ReviewLink(
+        run_id, gate, review.revision, review.digest, expires_at, secrets.token_hex(8), creator.kind, creator.id
+    )
+    payload = {"gate": gate, "revision": link.revision, "link": link.nonce, "expires_at": expires_at.isoformat()}
+    await record_link_created(db, run_id, context, link.nonce, payload)
+    return _create_token(link, await get_secret(db, SECRET_NAME)), link
 
 
 async def open_link(services: Services, token: str, *, now: datetime | None = None) -> OpenedLink:
-    """The review that a link opens. Looking uses nothing up.
+    """Return the review that a link opens. A link can be opened any number of times.
 
-    Raises LinkUnknown, LinkUsed, LinkExpired, LinkOver, or StaleReview when there is a newer revision.
+    Raises LinkNotFound, LinkUsed, LinkExpired, LinkClosed, or StaleReview if there is a newer revision.
     """
-    link = _unsealed(token, await api_keys.get_secret(services.db, SECRET))
-    if not await api_keys.can_approve(services.db, link.made_by):
-        raise LinkClosed("Whoever gave this link may not decide any more. Ask for a new one.")
+    link = _parse_token(token, await get_secret(services.db, SECRET_NAME))
+    if not await _can_creator_approve(services.db, link):
+        raise LinkClosed("The creator of this link no longer has approval permission. Request a new link.")
     try:
-        run = await get_run(services, link.run_id)
+        run = await get_run(services.db, link.run_id)
     except RunNotFound:
-        raise LinkNotFound("The run that this link was for is not here any more.") from None
-    listed = [review for review in await reviews.list_reviews(services, link.run_id) if review["gate"] == link.gate]
-    review = next((each for each in listed if each["revision"] == link.revision), None)
+        raise LinkNotFound("The run of this link no longer exists.") from None
+    reviews = {each.revision: each for each in await list_reviews(services, link.run_id) if each.gate == link.gate}
+    review = reviews.get(link.revision)
     if review is None:
-        raise LinkNotFound("The review that this link was for is not here any more.")
-    newest = listed[-1]
-    decision = review["decision"]
-    if decision and decision["decided_by"] == link.decides_as:
-        raise LinkUsed(
-            f"This link was used on {_day(decision['decided_at'])}: revision {link.revision} was answered"
-            f" ({VERDICT_PHRASES[decision['verdict']]}). A link works once.{_newer(newest, link)}",
-            verdict=decision["verdict"],
-            revision=link.revision,
-        )
-    if (now or datetime.now(UTC)) >= link.expires_at:
-        raise LinkExpired(f"This link expired on {_day(link.expires_at)}. Ask for a new one.{_newer(newest, link)}")
-    if newest["revision"] > link.revision:
-        raise StaleReview(
-            f"This link is for revision {link.revision}, and there is a newer one, revision {newest['revision']}:"
-            " ask for a link to that.",
-            revision=newest["revision"],
-            digest=newest["digest"],
-        )
-    if not review["open"] or review["digest"] != link.digest:
-        _refuse_closed(run, review)
-    before = listed[-2]["decision"] if len(listed) > 1 else None
-    return OpenedLink(link, run, review, before["comment"] if before else None)
+        raise LinkNotFound("The review of this link no longer exists.")
+    _check_usable(link, run, review, reviews[max(reviews)], now or datetime.now(UTC))
+    previous = reviews.get(link.revision - 1)
+    comment = previous.decision.comment if previous and previous.decision else None
+    return OpenedLink(link, run, review, comment)
 
 
-async def decide_by_link(
-    services: Services,
-    token: str,
-    *,
-    verdict: Literal["approve", "revise", "reject"],
-    comment: str | None = None,
-) -> OpenedLink:
-    """Decide the review that a link opens, with what the link's digest names; gives the review as it was.
+async def decide_by_link(services: Services, token: str, decision: DecisionInput) -> OpenedLink:
+    """Decide the review that a link opens, and return the review before the decision.
 
-    Raises as `open_link`, and Invalid for a request for changes without a comment.
+    Raises the errors of `open_link`, and InvalidRequest for requested changes without a comment.
     """
     opened = await open_link(services, token)
     link = opened.link
+    bound = decision.model_copy(update={"digest": link.digest})
     try:
-        await decide_at_gate(
-            services,
-            link.run_id,
-            link.gate,
-            verdict=verdict,
-            comment=comment,
-            digest=link.digest,
-            decided_by=link.decides_as,
-            channel=CHANNEL,
-        )
+        await decide(services, link.run_id, link.gate, bound, RequestContext(link.actor, "link"))
     except (GateNotOpen, StaleReview):
-        # Somebody was faster: say it as to one who comes now.
+        # Another decision was first: report the same error as for a link that is opened now.
         await open_link(services, token)
         raise
     return opened
 
 
-def _refuse_closed(run: RunRow, review: Review) -> NoReturn:
-    decision = review["decision"]
+async def _can_creator_approve(db: Database, link: ReviewLink) -> bool:
+    if link.creator_kind != "api_key":
+        return True
+    key = await get_key(db, link.creator_id)
+    return key is not None and key.can_approve
+
+
+def _check_usable(link: ReviewLink, run: RunRow, review: ReviewView, newest: ReviewView, now: datetime) -> None:
+    decision = review.decision
+    is_superseded = newest.revision > link.revision
+    hint = f" Revision {newest.revision} is newer." if is_superseded else ""
+    if decision and (decision.actor_kind, decision.actor_id) == ("link", link.nonce):
+        raise LinkUsed(
+            f"This link was used on {_format_time(decision.decided_at)} for revision {link.revision}"
+            f" ({VERDICT_PHRASES[decision.verdict]}). A link works once.{hint}",
+            verdict=decision.verdict,
+            revision=link.revision,
+        )
+    if now >= link.expires_at:
+        raise LinkExpired(f"This link expired on {_format_time(link.expires_at)}. Request a new link.{hint}")
+    if is_superseded:
+        raise StaleReview(
+            f"This link is for revision {link.revision}; revision {newest.revision} is newer. Request a link to it.",
+            revision=newest.revision,
+            digest=newest.digest,
+        )
+    if review.open and review.digest == link.digest:
+        return
     if decision:
         raise LinkClosed(
-            f"This was decided already, on {_day(decision['decided_at'])}: {VERDICT_PHRASES[decision['verdict']]}.",
-            verdict=decision["verdict"],
+            f"This review was decided on {_format_time(decision.decided_at)}: {VERDICT_PHRASES[decision.verdict]}.",
+            verdict=decision.verdict,
         )
-    raise LinkClosed(f"There is nothing to decide here: the run is {run['status']}.")
+    raise LinkClosed(f"This review is closed: the run's status is {run.status}.")
 
 
-def _newer(newest: Review, link: ReviewLink) -> str:
-    return f" There is a newer one, revision {newest['revision']}." if newest["revision"] > link.revision else ""
-
-
-def _day(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return f"{at.astimezone(UTC):%d %B %Y at %H:%M} UTC".lstrip("0")
 
 
-def _sealed(link: ReviewLink, key: bytes) -> str:
-    said = {
-        "run": str(link.run_id),
-        "gate": link.gate,
-        "revision": link.revision,
-        "digest": link.digest,
-        "expires": int(link.expires_at.timestamp()),
-        "nonce": link.nonce,
-        "by": link.made_by,
-    }
-    payload = _base64(json.dumps(said, separators=(",", ":")).encode())
-    return f"{payload}.{_signature(payload, key)}"
+def _create_token(link: ReviewLink, secret: bytes) -> str:
+    fields = vars(link) | {"run_id": str(link.run_id), "expires_at": int(link.expires_at.timestamp())}
+    payload = _base64(json.dumps(fields, separators=(",", ":")).encode())
+    return f"{payload}.{_signature(payload, secret)}"
 
 
-def _unsealed(token: str, key: bytes) -> ReviewLink:
+def _parse_token(token: str, secret: bytes) -> ReviewLink:
     payload, _, signature = token.partition(".")
-    # The text of the signature is compared, so that each link has one spelling only.
-    if not _TOKEN.fullmatch(token) or not hmac.compare_digest(signature, _signature(payload, key)):
-        raise LinkNotFound("This link is not one that was given here, or a part of it is missing: copy all of it.")
-    said: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return ReviewLink(
-        run_id=UUID(said["run"]),
-        gate=cast("Gate", said["gate"]),
-        revision=said["revision"],
-        digest=said["digest"],
-        expires_at=datetime.fromtimestamp(said["expires"], UTC),
-        nonce=said["nonce"],
-        made_by=said["by"],
-    )
+    # The encoded signature is compared, so that each link has exactly one spelling.
+    if not TOKEN_PATTERN.fullmatch(token) or not hmac.compare_digest(signature, _signature(payload, secret)):
+        raise LinkNotFound("Unknown link. Check that the whole link was copied.")
+    fields = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    fields["run_id"] = UUID(fields["run_id"])
+    fields["expires_at"] = datetime.fromtimestamp(fields["expires_at"], UTC)
+    return ReviewLink(**fields)
 
 
-def _signature(payload: str, key: bytes) -> str:
-    return _base64(hmac.digest(key, PURPOSE + payload.encode(), hashlib.sha256))
+def _signature(payload: str, secret: bytes) -> str:
+    return _base64(hmac.digest(secret, SIGNATURE_PREFIX + payload.encode(), hashlib.sha256))
 
 
 def _base64(raw: bytes) -> str:

@@ -1,40 +1,40 @@
-"""What people did beside deciding, as the graph asks for it."""
+"""The run graph's view of retries and earlier reviews."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from agents.ideator import PreviousReview
-from graph.state import Gate
+from graph.decisions import Gate
 from providers.orders import RetryOptions
 from storage import decisions, events
 from storage.database import Database
 
 
 class RunFeedback:
-    """The inbox of `graph.ports`, read from the tables."""
+    """Implements `graph.dependencies.RunFeedback` with the tables."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
 
     async def retry_requested_since(self, run_id: str, since: datetime) -> bool:
-        """Whether a person asked to try the run again after that."""
+        """Return whether a retry of the run was requested after `since`."""
         last = await events.last_event(self.db, run_id, "retry.requested")
-        return last is not None and last["created_at"] > since
+        return last is not None and last.created_at > since
 
     async def retry_options(self, run_id: str) -> RetryOptions:
-        """What the person wanted done differently, who asked last to try the run again."""
+        """Return the options of the last retry of the run."""
         last = await events.last_event(self.db, run_id, "retry.requested")
-        said = last["payload"] if last else {}
-        return RetryOptions(prompts=said.get("prompts", {}), drop=said.get("drop", []))
+        payload = last.payload if last else {}
+        return RetryOptions(prompts=payload.get("prompts", {}), drop=payload.get("drop", []))
 
     async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
-        """The reviews of this gate so far, oldest first."""
+        """Return the reviews of this gate, oldest first."""
         return [
             PreviousReview(
-                revision=row["revision"],
-                ideas=[f"{idea['title']}: {idea['scene']}" for idea in row["content"].get("ideas", [])],
-                comment=row["comment"] or "",
+                revision=review.revision,
+                ideas=[f"{idea['title']}: {idea['scene']}" for idea in review.content.get("ideas", [])],
+                comment=review.comment or "",
             )
-            for row in await decisions.list_review_comments(self.db, run_id, gate)
+            for review in await decisions.list_review_comments(self.db, run_id, gate)
         ]

@@ -1,8 +1,8 @@
-"""Everything that running a production takes, put together once by the wiring and handed to every function here."""
+"""The collaborators that runs need, created once per process and passed to the functions of this package."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,43 +22,41 @@ from storage.locks import Locks
 
 
 class Wakeups(Protocol):
-    """Says that something happened. Only a hint: the sweeper finds whatever it was lost for."""
+    """Schedules work on a run or an order. A wake-up is only a hint: the sweeper replaces one that is lost."""
 
     def advance(self, run_id: str) -> None:
-        """The run may be able to go on."""
+        """Wake the run with this id."""
         ...
 
-    def reconcile(self, order: str) -> None:
-        """There may be news of the order of this key."""
+    def reconcile(self, order_key: str) -> None:
+        """Wake the order with this key."""
         ...
 
 
 class NotificationSender(Protocol):
-    """Sends a notice to an address outside."""
+    """Sends one notification to a URL."""
 
     async def send(self, url: str, *, id: str, body: bytes) -> SendResult:  # noqa: A002 - its name in the contract
-        """Try once, and say what came of it."""
+        """Make one attempt and return its result."""
         ...
 
 
 @dataclass(frozen=True)
 class NotificationTargets:
-    """Who is told of what happens to runs, and who else when nobody decides in time."""
+    """The URLs that receive notifications about runs, and those that receive escalated reviews as well."""
 
     sender: NotificationSender | None = None
     urls: tuple[str, ...] = ()
-    escalation: tuple[str, ...] = ()
+    escalation_urls: tuple[str, ...] = ()
 
 
-class NewSaver(Protocol):
-    """Makes a checkpointer. Each drive of a run gets its own, because one serialises all its callers."""
-
-    def __call__(self) -> BaseCheckpointSaver[str]: ...
+#: Creates a checkpointer. Each drive of a run uses its own, because one checkpointer serialises its callers.
+NewSaver = Callable[[], BaseCheckpointSaver[str]]
 
 
 @dataclass(frozen=True)
 class Services:
-    """The parts. `scratch` is a folder for files under way."""
+    """The collaborators. `scratch` is a folder for temporary files."""
 
     db: Database
     ledger: Ledger
@@ -71,5 +69,5 @@ class Services:
     wakeups: Wakeups
     scratch: Path
     notification_targets: NotificationTargets = field(default_factory=NotificationTargets)
-    #: Asked to drain, every drive of this process stops at its next superstep.
-    draining: RunControl = field(default_factory=RunControl)
+    #: A requested drain stops every drive of this process at its next superstep.
+    drain: RunControl = field(default_factory=RunControl)

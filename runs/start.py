@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Literal
 from uuid import UUID, uuid4, uuid5
 
 from agents.structured import clean_text
 from prompts.project import OptionError, Project
-from providers.video_profiles import ProfileError
+from providers.video_profiles import ProfileError, VideoModel
 from runs.errors import InvalidRequest, ProjectNotFound
 from runs.queries import get_run
 from runs.services import Services
 from storage import runs as table
+from storage.actors import RequestContext
 from storage.runs import RunRow
 
 NAMESPACE = UUID("b6b3a2a8-6b0b-4b52-8f4e-1d5a4c1c9d3e")
-BRIEF_LIMIT = 10_000
+MAX_BRIEF_CHARACTERS = 10_000
 
 
 async def start_run(
@@ -27,19 +29,21 @@ async def start_run(
     options: Mapping[str, int] | None = None,
     metadata: Mapping[str, str] | None = None,
     budget_usd: Decimal | None = None,
-    started_by: str,
-    channel: str,
-    request_key: str | None = None,
+    run_id: UUID | None = None,
+    context: RequestContext,
 ) -> RunRow:
-    """A new run, or the one that the same `request_key` of the same `started_by` began already.
+    """Create a run, or return the run that the same actor started with the same idempotency key.
 
-    `budget_usd` caps the run instead of the project's own budget. Raises ProjectNotFound or Invalid.
+    `budget_usd` caps the run instead of the project's own budget. `run_id` is set only for a run that already has a
+    thread, in Studio. Raises ProjectNotFound or InvalidRequest.
     """
-    spec = resolve_project(services, project, options or {})
+    spec = resolve_project(services.projects, services.video, project, options or {})
     brief = clean_text(brief)
-    if not 1 <= len(brief) <= BRIEF_LIMIT:
-        raise InvalidRequest(f"The brief must have 1 to {BRIEF_LIMIT:,} characters, not {len(brief):,}.", field="brief")
-    run_id = run_id_for(started_by, request_key) if request_key else uuid4()
+    if not 1 <= len(brief) <= MAX_BRIEF_CHARACTERS:
+        raise InvalidRequest(
+            f"The brief must have 1 to {MAX_BRIEF_CHARACTERS:,} characters, not {len(brief):,}.", field="brief"
+        )
+    run_id = run_id or run_id_for(context)
     await table.create_run(
         services.db,
         run_id,
@@ -48,30 +52,33 @@ async def start_run(
         options=options or {},
         metadata=metadata or {},
         cap_usd=spec.budget_usd if budget_usd is None else budget_usd,
-        started_by=started_by,
-        channel=channel,
+        context=context,
     )
     services.wakeups.advance(str(run_id))
-    return await get_run(services, run_id)
+    return await get_run(services.db, run_id)
 
 
-def run_id_for(started_by: str, request_key: str) -> UUID:
-    """The id of the run that this one begins under this key."""
-    return uuid5(NAMESPACE, f"{started_by}:{request_key}")
+def run_id_for(context: RequestContext, action: Literal["start", "fork"] = "start") -> UUID:
+    """Return the id of the run that this request creates: the same for the same actor and idempotency key."""
+    if context.idempotency_key is None:
+        return uuid4()
+    return uuid5(NAMESPACE, f"{context.actor.id}:{action}:{context.idempotency_key}")
 
 
-def resolve_project(services: Services, project: str, options: Mapping[str, int]) -> Project:
-    """The project with these options, if there is such a one and the maker of clips can do it.
+def resolve_project(
+    projects: Mapping[str, Project], video: VideoModel, name: str, options: Mapping[str, int]
+) -> Project:
+    """Return the project with these options, checked against the video model.
 
-    Raises ProjectNotFound or Invalid.
+    Raises ProjectNotFound or InvalidRequest.
     """
-    spec = services.projects.get(project)
+    spec = projects.get(name)
     if spec is None:
-        known = sorted(services.projects)
-        raise ProjectNotFound(f"There is no project {project!r}; there are: {', '.join(known)}.", projects=known)
+        known = sorted(projects)
+        raise ProjectNotFound(f"Project {name!r} not found. Projects: {', '.join(known)}.", projects=known)
     try:
         spec = spec.with_options(options)
-        services.video.check(spec.clip_seconds, spec.clip_size)
+        video.check(spec.clip_seconds, spec.clip_size)
     except (OptionError, ProfileError) as error:
         raise InvalidRequest(str(error), field="options") from error
     return spec

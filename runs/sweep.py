@@ -1,4 +1,4 @@
-"""Find what nobody was woken for: lost wake-ups, lost webhooks, runs and orders whose process died."""
+"""Find work without a wake-up: lost wake-ups and webhooks, and the runs and orders of processes that died."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from runs import deadlines, notifications
 from runs.services import Services
 from storage import runs as table
 
-#: A process whose beat stopped for this many seconds is cut off from what it holds.
-FROZEN_AFTER = 6.5
+#: A process without a heartbeat for this time loses its locks.
+FROZEN_AFTER_SECONDS = 6.5
 
 
 async def sweep(services: Services) -> int:
-    """Wake everything that is due, and cut off whoever is frozen; how much there was to do.
+    """Wake every run and order that is due, enqueue notifications and process deadlines; return how many there were.
 
-    What happened is turned into notices and due times, and what is overdue is acted upon.
-    Any number of processes may sweep at once: each finds other rows.
+    Frozen workers are disconnected. Concurrent processes claim different rows.
     """
-    await services.locks.cut_off_frozen(FROZEN_AFTER)
-    runs = await table.claim_due(services.db)
-    orders = await services.ledger.claim_due()
-    for run_id in runs:
+    await services.locks.disconnect_frozen_workers(FROZEN_AFTER_SECONDS)
+    run_ids = await table.claim_due(services.db)
+    order_keys = await services.ledger.claim_due()
+    for run_id in run_ids:
         services.wakeups.advance(run_id)
-    for key in orders:
+    for key in order_keys:
         services.wakeups.reconcile(key)
-    told = await notifications.enqueue_notifications(services)
+    notified = await notifications.enqueue_notifications(services)
     overdue = await deadlines.process_deadlines(services)
-    return len(runs) + len(orders) + told + overdue
+    return len(run_ids) + len(order_keys) + notified + overdue

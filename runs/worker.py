@@ -1,4 +1,4 @@
-"""The worker: takes wake-ups from the queue, and sweeps for those that were lost."""
+"""The worker: executes queued wake-ups, and sweeps for lost ones."""
 
 from __future__ import annotations
 
@@ -19,44 +19,50 @@ from runs.services import Services
 from runs.sweep import sweep
 from storage.database import DatabaseUnavailable
 
+Work = Callable[[], Awaitable[object]]
+
 log = logging.getLogger(__name__)
 
-#: How many of each a process works on at once. A render uses two cores by itself.
+#: Jobs of each queue that a process executes at once. One render uses two cores.
 CONCURRENCY = {RUNS: 8, ORDERS: 4, RENDERS: max(1, (os.cpu_count() or 2) // 2)}
-SWEEP_EVERY = 1.0
-TIDY_EVERY = 60.0
-SEND_EVERY = 1.0
-#: How long a job may take to end by itself when the process is asked to stop.
-GRACE = 10.0
+RESTART_PAUSE_SECONDS = 1.0
+SWEEP_INTERVAL_SECONDS = 1.0
+CLEANUP_INTERVAL_SECONDS = 60.0
+SEND_INTERVAL_SECONDS = 1.0
+#: How long a job may take to finish after the process is requested to stop.
+SHUTDOWN_GRACE_SECONDS = 10.0
 
 
 @asynccontextmanager
 async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
-    """Work while the block runs. Leaving it lets runs come to their next superstep and jobs
-    under way finish, for `GRACE` seconds at most; what is left then is taken up by another worker."""
+    """Execute jobs while the block runs.
+
+    On exit runs stop at their next superstep and jobs may finish within `SHUTDOWN_GRACE_SECONDS`; another worker
+    takes over the rest.
+    """
 
     @queue.app.task(name="advance")
-    async def _advance(about: str) -> None:
-        await advance(services, about)
+    async def _advance(subject: str) -> None:
+        await advance(services, subject)
 
     @queue.app.task(name="reconcile")
-    async def _reconcile(about: str) -> None:
-        await reconcile_order(services, about)
+    async def _reconcile(subject: str) -> None:
+        await reconcile_order(services, subject)
 
-    work = [
-        asyncio.create_task(_again_and_again(partial(_serve, queue, name, many), pause=1.0))
-        for name, many in CONCURRENCY.items()
+    loops: list[tuple[Work, float]] = [
+        (partial(sweep, services), SWEEP_INTERVAL_SECONDS),
+        (partial(_delete_stalled_jobs, queue), CLEANUP_INTERVAL_SECONDS),
+        (partial(send_due_notifications, services), SEND_INTERVAL_SECONDS),
+        *((partial(_serve, queue, name, jobs), RESTART_PAUSE_SECONDS) for name, jobs in CONCURRENCY.items()),
     ]
-    work.append(asyncio.create_task(_again_and_again(lambda: sweep(services), pause=SWEEP_EVERY)))
-    work.append(asyncio.create_task(_again_and_again(lambda: _tidy(queue), pause=TIDY_EVERY)))
-    work.append(asyncio.create_task(_again_and_again(lambda: send_due_notifications(services), pause=SEND_EVERY)))
+    tasks = [asyncio.create_task(_repeat(work, pause_seconds=pause)) for work, pause in loops]
     try:
         yield
     finally:
-        services.draining.request_drain("the process was asked to stop")
-        for task in work:
+        services.drain.request_drain("the process was requested to stop")
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(work)
+        await asyncio.wait(tasks)
 
 
 async def _serve(queue: Queue, name: str, concurrency: int) -> None:
@@ -65,28 +71,29 @@ async def _serve(queue: Queue, name: str, concurrency: int) -> None:
         name=name,
         concurrency=concurrency,
         install_signal_handlers=False,
-        shutdown_graceful_timeout=GRACE,
-        # The rows of the product say what happened: a job is only a wake-up, and leaves nothing behind.
+        shutdown_graceful_timeout=SHUTDOWN_GRACE_SECONDS,
+        # A job is only a wake-up: the tables of the product are the record of what happened.
         delete_jobs="always",
     )
 
 
-async def _tidy(queue: Queue) -> None:
-    """Forget the jobs of processes that died; the sweeper has woken others for them long since."""
+async def _delete_stalled_jobs(queue: Queue) -> None:
+    """Delete the jobs of processes that died; the sweeper has sent other wake-ups since."""
     for job in await queue.app.job_manager.get_stalled_jobs():
         await queue.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
 
 
-async def _again_and_again(work: Callable[[], Awaitable[object]], *, pause: float) -> None:
-    """Do this for ever. The one place where any error is survived: what failed is found again by the sweeper."""
+async def _repeat(work: Work, *, pause_seconds: float) -> None:
+    """Repeat the work until cancelled. No error ends the loop: the sweeper finds work that failed."""
     while True:
         try:
             await work()
         except Exception as error:
-            # Procrastinate lays an error of its own around that of the database.
-            away = next((each for each in (error, error.__cause__) if isinstance(each, DatabaseUnavailable)), None)
-            if away is None:
-                log.exception("work was interrupted; it goes on in %.0f s", pause)
+            # Procrastinate wraps the error of the database in its own.
+            causes = (error, error.__cause__)
+            unavailable = next((each for each in causes if isinstance(each, DatabaseUnavailable)), None)
+            if unavailable is None:
+                log.exception("background work failed; restarting in %.0f s", pause_seconds)
             else:
-                log.warning("the database is away: %s", str(away).partition("\n")[0])
-        await asyncio.sleep(pause)
+                log.warning("database unavailable: %s", str(unavailable).partition("\n")[0])
+        await asyncio.sleep(pause_seconds)

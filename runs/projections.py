@@ -1,0 +1,96 @@
+"""Save the progress of a thread in the row of its run."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from graph.state import RunState
+from graph.status import STATUS_OF_WAITING_NODE, STEP_OF_NODE
+from providers.base import Unavailable
+from runs.artifacts import describe_unknown_order, list_artifacts
+from storage.ledger import Ledger
+from storage.runs import Projection, RunRow, save_projection
+
+log = logging.getLogger(__name__)
+
+#: Attempts of a step that meets an unavailable service before the run fails, and the longest pause between them.
+MAX_ATTEMPTS = 7
+MAX_BACKOFF = timedelta(seconds=30)
+#: A run that waits for orders is woken this often without any event.
+WAKEUP_INTERVAL = timedelta(seconds=30)
+
+
+async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, payload: dict[str, Any]) -> bool:
+    """Save that the run waits in `node`, whose interrupt has this payload. Return False if that is outdated."""
+    status = STATUS_OF_WAITING_NODE[node]
+    review = {key: payload[key] for key in ("gate", "revision", "digest", "content")} if "gate" in payload else None
+    event: tuple[str, dict[str, Any]] | None = None
+    if review and (run.review is None or run.review["revision"] != review["revision"]):
+        event = ("review.opened", review)
+    elif run.status != status:
+        event = ("status.changed", {"status": status})
+    projection = Projection(
+        status=status,
+        current_step=STEP_OF_NODE[node],
+        revision=payload.get("revision", run.revision),
+        review=review,
+        artifacts=await list_artifacts(ledger, run.id, state),
+        wake_in=None if review else WAKEUP_INTERVAL,
+        event=event,
+    )
+    return await save_projection(ledger.db, run.id, projection)
+
+
+async def save_end(ledger: Ledger, run: RunRow, state: RunState) -> None:
+    """Save that the thread has ended: the run is completed, or failed for good."""
+    failure = state.get("failure")
+    projection = Projection(
+        status="failed" if failure else "completed",
+        current_step=None,
+        revision=run.revision,
+        review=None,
+        artifacts=await list_artifacts(ledger, run.id, state),
+        error={**failure, "retryable": False} if failure else None,
+        event=("run.failed", {**failure}) if failure else ("run.completed", {}),
+    )
+    await save_projection(ledger.db, run.id, projection)
+
+
+async def retry_later(ledger: Ledger, run: RunRow, step: str | None, error: Unavailable) -> None:
+    """Schedule another attempt with exponential backoff; fail the run after `MAX_ATTEMPTS`."""
+    attempts = run.attempts + 1
+    log.info("run %s: %s (%s), attempt %d", run.id, error.message, error.code, attempts)
+    if attempts >= MAX_ATTEMPTS:
+        await fail(ledger, run, step, error.code, error.message)
+        return
+    projection = Projection(
+        status="running",
+        current_step=step,
+        revision=run.revision,
+        review=None,
+        artifacts=run.artifacts,
+        attempts=attempts,
+        wake_in=min(timedelta(seconds=2 ** (attempts - 1)), MAX_BACKOFF),
+    )
+    await save_projection(ledger.db, run.id, projection)
+
+
+async def fail(ledger: Ledger, run: RunRow, step: str | None, code: str, message: str) -> None:
+    """Fail the run with a retryable error; its thread stays where a retry resumes it."""
+    log.warning("run %s failed in %s: %s (%s)", run.id, step, message, code)
+    error: dict[str, Any] = {"code": code, "message": message, "retryable": True}
+    orders = await ledger.list_for_run(run.id)
+    if unknown := [describe_unknown_order(ledger, order) for order in orders if order.state == "unknown"]:
+        error["unknown_orders"] = unknown
+    projection = Projection(
+        status="failed",
+        current_step=step,
+        revision=run.revision,
+        review=None,
+        artifacts=await list_artifacts(ledger, run.id, {}, run.artifacts),
+        error=error,
+        event=("run.failed", {"code": code, "message": message}),
+    )
+    await save_projection(ledger.db, run.id, projection)

@@ -1,0 +1,33 @@
+"""The records of runs and decisions, as the run graph uses them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from graph.decisions import RecordedDecision
+from graph.dependencies import RunSeed
+from graph.nodes.orders import StepFailed
+from graph.review_content import Review
+from graph.state import ForkSeed
+from storage import runs as table
+from storage.database import Database
+
+
+class RunRecords:
+    """Implements `graph.dependencies.RunRecords` with the table `runs`."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    async def load(self, run_id: str, project: str, brief: str) -> RunSeed:
+        """Return the seed of the run. Raises StepFailed if the run has no row."""
+        row = await table.get_run(self.db, run_id)
+        if row is None:
+            raise StepFailed("run_not_found", f"Run {run_id} not found.")
+        return RunSeed(row.options, cast("ForkSeed", row.seed) if row.seed else None)
+
+    async def record_decision(self, run_id: str, review: Review, decision: RecordedDecision) -> int:
+        """Return the number of the decision. Raises StepFailed for a decision that has not been recorded."""
+        if not decision.number:
+            raise StepFailed("decision_not_recorded", "Decisions of this run require the API: this one has no record.")
+        return decision.number
