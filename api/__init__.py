@@ -1,1 +1,1 @@
-"""The REST doors: one module per resource of the API reference."""
+"""The REST API: one module for each resource of the API reference."""

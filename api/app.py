@@ -9,7 +9,19 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import Route
 
-from api import artifacts, chat, errors, events, health, mcp_server, openai_chat, reviews, runs, webhooks
+from api import (
+    artifacts,
+    chat,
+    errors,
+    events,
+    health,
+    mcp_server,
+    openai_chat,
+    review_links,
+    reviews,
+    runs,
+    webhooks,
+)
 from api.health import VERSION
 from api.middleware import BodyLimit, RequestId
 from api.wiring import AppState
@@ -17,12 +29,12 @@ from console.pages import STATIC
 
 OpenAppState = Callable[[], AbstractAsyncContextManager[AppState]]
 
-DESCRIPTION = """A small video studio that works by itself and asks a person at the two moments that matter:
-before clips are generated, and before a film is published."""
+DESCRIPTION = """Multi-agent video production with human approval before clips are generated and before a film is
+published."""
 
 
 def create_app(open_app_state: OpenAppState) -> FastAPI:
-    """Return the application. `open_app_state` opens the state behind it for as long as the application serves."""
+    """Return the application. `open_app_state` is entered for the lifetime of the application."""
     mcp = mcp_server.McpEndpoint()
 
     @asynccontextmanager
@@ -35,11 +47,8 @@ def create_app(open_app_state: OpenAppState) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestId)
     errors.install(app)
-    for module in (health, runs, events, artifacts, chat, webhooks):
+    for module in (health, runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat):
         app.include_router(module.router)
-    app.include_router(reviews.runs_router)
-    app.include_router(reviews.link_router)
-    app.include_router(openai_chat.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.router.routes.append(Route(mcp_server.PATH, endpoint=mcp, name="mcp"))
     return app

@@ -1,111 +1,86 @@
-"""`POST /v1/chat/supervisor`: talk with the supervisor."""
+"""`POST /v1/chat/supervisor`: chat with the supervisor."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from dataclasses import replace
 from uuid import uuid4
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from api.authentication import AppStateDep, base_url
-from api.errors import ApiError, responses, to_api_error
-from api.idempotency import IdempotentRequest
-from api.schemas import ChatAnswer, ChatMessageRequest
+from api.errors import responses, to_api_error
+from api.idempotency import IdempotentDep, IdempotentRequest
+from api.schemas import EVENT_STREAM, ChatMessageRequest, ChatResponse
 from chat.session import ChatRequest, StreamEvent, TurnResult, run_turn
 from chat.turns import TurnStream
-from storage.locks import LockBusy
-
-#: How often a stream that has nothing to tell says that it is still there, in seconds.
-KEEP_ALIVE = 15.0
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"], responses=responses(400, 401, 413, 422, 429))
 
 
-@router.post(
-    "/supervisor",
-    response_model=ChatAnswer,
-    responses={
-        **responses(403, 409, 502, 503),
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-    },
-)
-async def chat(
-    body: ChatMessageRequest, request: Request, parts: AppStateDep, once: Annotated[IdempotentRequest, Depends()]
-) -> Response:
-    """One turn of a talk. With `Accept: text/event-stream` it is told as it goes: token, tool, done, error.
+@router.post("/supervisor", response_model=ChatResponse, responses={**responses(403, 409, 502, 503), 200: EVENT_STREAM})
+async def chat(body: ChatMessageRequest, request: Request, state: AppStateDep, idempotent: IdempotentDep) -> Response:
+    """Process one message of a chat session.
 
-    What was begun goes on to its end when the connection is lost. The same message sent again at once is the same.
+    With `Accept: text/event-stream` the turn is streamed as events: token, tool, done, error. The turn is completed
+    also when the connection is lost; the same message sent again shortly after is the same turn.
     """
-    as_stream = "text/event-stream" in request.headers.get("accept", "")
-    if given := await once.given(body):
-        return _streamed(_again(given.body)) if as_stream else JSONResponse(given.body)
-    asked = ChatRequest(
-        session_id=body.session_id or f"talk_{uuid4().hex}",
+    is_stream = "text/event-stream" in request.headers.get("accept", "")
+    if completed := await idempotent.find_completed(body):
+        content = ChatResponse.model_validate(completed.body)
+        return EventSourceResponse(_replay(content), sep="\n") if is_stream else JSONResponse(completed.body)
+    chat_request = ChatRequest(
+        session_id=body.session_id or f"chat_{uuid4().hex}",
         message=body.message,
-        begins=body.session_id is None,
-        once=once.key,
-        base_url=base_url(request, parts),
+        is_new_session=body.session_id is None,
+        base_url=base_url(request, state),
+        context=replace(idempotent.context, channel="chat"),
     )
-    heard = parts.turns.begin(_kept(run_turn(parts.services, parts.model, asked, who=once.who), once))
-    if as_stream:
-        return _streamed(_stream(heard))
-    try:
-        return JSONResponse(answer(await heard.turn()))
-    except LockBusy:
-        raise busy() from None
+    stream = state.turns.start(_store_result(run_turn(state.chat, chat_request), idempotent))
+    if is_stream:
+        return EventSourceResponse(_stream(stream), sep="\n")
+    return JSONResponse(_response(await stream.result()).model_dump(mode="json"))
 
 
-def _streamed(told: AsyncIterator[str]) -> StreamingResponse:
-    return StreamingResponse(told, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-
-
-async def _again(kept: dict[str, Any]) -> AsyncIterator[str]:
-    """The end of a turn that was told before."""
-    yield _event("done", kept)
-
-
-async def _kept(
-    turn: AsyncIterator[StreamEvent | TurnResult], once: IdempotentRequest
+async def _store_result(
+    turn: AsyncIterator[StreamEvent | TurnResult], idempotent: IdempotentRequest
 ) -> AsyncIterator[StreamEvent | TurnResult]:
-    """The turn, whose answer is kept for the request's Idempotency-Key, whether anybody listens to the end or not."""
-    async with once.under_way() as keep:
-        async for said in turn:
-            if isinstance(said, TurnResult):
-                await keep(answer(said))
-            yield said
+    """Pass on the turn and store its result for the Idempotency-Key, also when the client has disconnected."""
+    async with idempotent.in_progress() as store:
+        async for event in turn:
+            if isinstance(event, TurnResult):
+                await store(_response(event))
+            yield event
 
 
-def busy() -> ApiError:
-    """Somebody else speaks in this session."""
-    return ApiError(409, "session_busy", "This session is answering another message: wait for it.")
+async def _replay(content: ChatResponse) -> AsyncIterator[ServerSentEvent]:
+    yield _event("done", content.model_dump_json())
 
 
-async def _stream(heard: TurnStream) -> AsyncIterator[str]:
+async def _stream(stream: TurnStream) -> AsyncIterator[ServerSentEvent]:
     try:
-        while not isinstance(said := await heard.within(KEEP_ALIVE), TurnResult):
-            if said is None:
-                yield ": still here\n\n"
-            else:
-                yield _event(said.kind, {"text": said.text} if said.kind == "token" else {"name": said.text})
-        yield _event("done", answer(said))
-    except LockBusy:
-        yield _event("error", busy().body)
+        while not isinstance(event := await stream.next_event(), TurnResult):
+            if event is not None:
+                content = {"text": event.text} if event.kind == "token" else {"name": event.text}
+                yield _event(event.kind, json.dumps(content, ensure_ascii=False))
+        yield _event("done", _response(event).model_dump_json())
     except Exception as error:
-        yield _event("error", to_api_error(error).body)
+        yield _event("error", json.dumps(to_api_error(error).body, ensure_ascii=False))
 
 
-def answer(turn: TurnResult) -> dict[str, Any]:
-    """The turn in the words of the API reference."""
-    return {
-        "session_id": turn.session_id,
-        "response": turn.response,
-        "run_ids": turn.run_ids,
-        "pending_decision": turn.pending.as_json() if turn.pending else None,
-    }
+def _event(kind: str, data: str) -> ServerSentEvent:
+    return ServerSentEvent(data, event=kind, sep="\n")
 
 
-def _event(kind: str, value: dict[str, Any]) -> str:
-    return f"event: {kind}\ndata: {json.dumps(value, ensure_ascii=False)}\n\n"
+def _response(turn: TurnResult) -> ChatResponse:
+    return ChatResponse.model_validate(
+        {
+            "session_id": turn.session_id,
+            "response": turn.response,
+            "run_ids": turn.run_ids,
+            "pending_decision": turn.pending,
+        }
+    )

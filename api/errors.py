@@ -1,4 +1,4 @@
-"""One shape for every error: `{"error": {"code", "message", "details"}}`."""
+"""Error responses. Every error has one shape: `{"error": {"code", "message", "details"}}`."""
 
 from __future__ import annotations
 
@@ -11,34 +11,49 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from prompts.validation import describe_validation_error
 from providers.base import ProviderError, Unavailable
-from runs import errors as of_runs
+from providers.webhooks import InvalidEvent, InvalidSignature
+from runs import errors
 from storage.database import DatabaseUnavailable
-from storage.locks import LockLost
+from storage.locks import LockBusy, LockLost
 
 log = logging.getLogger(__name__)
 
-#: The status of each refusal of `runs/`; the nearest class counts.
-STATUS: dict[type[of_runs.RunError], int] = {
-    of_runs.ProjectNotFound: 404,
-    of_runs.RunNotFound: 404,
-    of_runs.RevisionNotFound: 404,
-    of_runs.ArtifactNotFound: 404,
-    of_runs.GateNotOpen: 409,
-    of_runs.StaleReview: 409,
-    of_runs.BudgetExceeded: 409,
-    of_runs.ApprovalNotPermitted: 403,
-    of_runs.ConfirmationNotFound: 404,
-    of_runs.LinkNotFound: 404,
-    of_runs.LinkClosed: 410,
-    of_runs.RunEnded: 409,
-    of_runs.NotRetryable: 409,
-    of_runs.OutcomeUnknown: 409,
+#: The status code of each error class; the nearest class in the method resolution order counts.
+STATUS_CODES: dict[type[Exception], int] = {
+    errors.ProjectNotFound: 404,
+    errors.RunNotFound: 404,
+    errors.RevisionNotFound: 404,
+    errors.ArtifactNotFound: 404,
+    errors.InvalidRequest: 422,
+    errors.GateNotOpen: 409,
+    errors.StaleReview: 409,
+    errors.BudgetExceeded: 409,
+    errors.ApprovalNotPermitted: 403,
+    errors.ConfirmationNotFound: 404,
+    errors.LinkNotFound: 404,
+    errors.LinkClosed: 410,
+    errors.RunEnded: 409,
+    errors.NotRetryable: 409,
+    errors.OutcomeUnknown: 409,
+    InvalidSignature: 401,
+    InvalidEvent: 400,
+    Unavailable: 503,
+    ProviderError: 502,
+}
+
+#: Code and message of the errors that the framework raises itself.
+HTTP_ERRORS = {
+    400: ("bad_request", "The request cannot be parsed."),
+    404: ("not_found", "Not found."),
+    405: ("method_not_allowed", "Method not allowed."),
+    415: ("unsupported_media_type", "Unsupported media type."),
 }
 
 
 class ErrorDetail(BaseModel):
-    """What is wrong: a code for programs, a sentence for people."""
+    """A stable code for programs, a message for people, and details that depend on the code."""
 
     code: str
     message: str
@@ -46,7 +61,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every error."""
+    """The body of every error response."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -54,7 +69,7 @@ class ErrorBody(BaseModel):
 
 
 class ApiError(Exception):
-    """A request that cannot be met. `extra` is laid beside `error` in the body."""
+    """An error response. `extra` adds fields next to `error` in the body."""
 
     def __init__(
         self,
@@ -68,75 +83,77 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
+        self.message = message
         self.body = {"error": {"code": code, "message": message, "details": details or {}}, **(extra or {})}
         self.headers = headers
 
+    def as_response(self) -> JSONResponse:
+        """Return the error as an HTTP response."""
+        return JSONResponse(self.body, self.status, self.headers)
+
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """These errors, as a route declares them."""
+    """Return the declaration of these error statuses for a route."""
     return {status: {"model": ErrorBody} for status in statuses}
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """What a door says of an error that its function raised; one that nobody thought of is written to the log."""
+    """Return the error response for an exception. Unexpected exceptions are logged and become `internal_error`."""
     match error:
         case ApiError():
             return error
-        case of_runs.InvalidRequest():
-            # Told like any other field that does not fit: its path, and what is wrong with it.
+        case errors.InvalidRequest():
+            # The same form as the validation errors of a request body: the path of the field, and the message.
             fields = {f"body.{error.details['field']}": error.message} if "field" in error.details else {}
             return ApiError(422, error.code, error.message, {"fields": fields})
-        case of_runs.RunError():
-            status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-            return ApiError(status, error.code, error.message, error.details)
-        case Unavailable():
-            return ApiError(503, error.code, error.message)
-        case ProviderError():
-            return ApiError(502, error.code, error.message)
+        case errors.RunError() | ProviderError():
+            status = next(STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES)
+            return ApiError(status, error.code, error.message, getattr(error, "details", None))
+        case LockBusy():
+            return ApiError(409, "session_busy", "The session is processing another message. Retry when it is done.")
         case DatabaseUnavailable() | LockLost():
-            said = "The database is away: try again soon. The same Idempotency-Key does nothing twice."
-            log.warning("the database is away: %s", str(error).partition("\n")[0])
-            return ApiError(503, "database_unavailable", said, headers={"Retry-After": "5"})
-    log.error("something broke", exc_info=error)
-    return ApiError(500, "internal_error", "Something broke inside; it was written to the log.")
+            log.warning("database unavailable: %s", str(error).partition("\n")[0])
+            message = "Database unavailable; retry in a few seconds. Use the same Idempotency-Key."
+            return ApiError(503, "database_unavailable", message, headers={"Retry-After": "5"})
+    log.error("unhandled exception", exc_info=error)
+    message = "Internal error. The details are in the server log under this request id."
+    return ApiError(500, "internal_error", message)
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of this app in the one shape."""
+    """Register the handlers that answer every error of the app in the common shape."""
+    for kind in (ApiError, errors.RunError, ProviderError, DatabaseUnavailable, LockBusy, LockLost):
+        app.add_exception_handler(kind, _handle_known)
+    app.add_exception_handler(RequestValidationError, _handle_invalid)
+    app.add_exception_handler(HTTPException, _handle_http)
+    app.add_exception_handler(Exception, _handle_unexpected)
 
-    async def ours(_request: Request, error: Exception) -> JSONResponse:
-        known = to_api_error(error)
-        return JSONResponse(known.body, known.status, known.headers)
 
-    async def invalid(_request: Request, error: Exception) -> JSONResponse:
-        # What was sent is not repeated: it may be anything, down to text that cannot be encoded.
-        assert isinstance(error, RequestValidationError)  # noqa: S101 - it is installed for nothing else
-        fields = {".".join(map(str, fault["loc"])): fault["msg"] for fault in error.errors()}
-        first = next(iter(fields.items()), ("body", "it cannot be read"))
-        return await ours(_request, ApiError(422, "invalid_request", f"{first[0]}: {first[1]}.", {"fields": fields}))
+async def _handle_known(_request: Request, error: Exception) -> JSONResponse:
+    return to_api_error(error).as_response()
 
-    async def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101 - it is installed for nothing else
-        known = {404: "not_found", 405: "method_not_allowed", 400: "bad_request", 415: "unsupported_media_type"}
-        said = {404: "There is nothing at this address.", 405: "This address does not know that method."}
-        code = known.get(error.status_code, "http_error")
-        message = said.get(error.status_code, "The request cannot be read.")
-        return JSONResponse(ApiError(error.status_code, code, message).body, error.status_code, error.headers)
 
-    async def broken(request: Request, error: Exception) -> JSONResponse:
-        request_id = getattr(request.state, "request_id", "")
-        # Of the address only its form: a reviewer's link is a secret.
-        route = getattr(request.scope.get("route"), "path", "an unknown address")
-        log.error("%s %s broke (request %s)", request.method, route, request_id)
-        known = to_api_error(error)
-        # This one is answered outside the middleware that names the request.
-        return JSONResponse(known.body, known.status, {"X-Request-ID": request_id})
+async def _handle_invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for this class only
+    # The rejected input is not repeated: it may be text that cannot be encoded.
+    fields = {".".join(map(str, fault["loc"])): fault["msg"] for fault in error.errors()}
+    message = f"{describe_validation_error(error)}."
+    return ApiError(422, "invalid_request", message, {"fields": fields}).as_response()
 
-    app.add_exception_handler(ApiError, ours)
-    app.add_exception_handler(of_runs.RunError, ours)
-    app.add_exception_handler(ProviderError, ours)
-    app.add_exception_handler(DatabaseUnavailable, ours)
-    app.add_exception_handler(LockLost, ours)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, broken)
+
+async def _handle_http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class only
+    code, message = HTTP_ERRORS.get(error.status_code, ("http_error", "The request cannot be processed."))
+    return JSONResponse(ApiError(error.status_code, code, message).body, error.status_code, error.headers)
+
+
+async def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:
+    request_id = getattr(request.state, "request_id", "")
+    # The path template only: a reviewer's link in the path is a secret.
+    route = getattr(request.scope.get("route"), "path", "(no route)")
+    log.error("%s %s failed (request %s)", request.method, route, request_id)
+    known = to_api_error(error)
+    # This handler runs outside the middleware that adds the request id.
+    known.headers = {"X-Request-ID": request_id}
+    return known.as_response()

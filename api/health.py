@@ -15,5 +15,5 @@ router = APIRouter(tags=["health"])
 
 @router.get("/health")
 async def health() -> Health:
-    """Whether the service answers. Needs no key."""
+    """Return the status and version of the service. No API key required."""
     return Health(status="healthy", version=VERSION)

@@ -1,15 +1,13 @@
-"""The `Idempotency-Key` header: the same request again gets the same answer again, and changes nothing twice."""
+"""The `Idempotency-Key` header: a repeated request gets the stored response and has no second effect."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Annotated, Any
-from uuid import uuid4
 
-from fastapi import Header, Request
+from fastapi import Depends, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -17,14 +15,15 @@ from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError
 from providers.orders import digest_of
 from storage import idempotency
+from storage.actors import RequestContext
 from storage.database import DatabaseUnavailable
-from storage.idempotency import CompletedRequest, KeyReused, RequestInProgress
+from storage.idempotency import CompletedRequest, KeyReused, NewRequest
 
-#: How long a request waits for the answer of one like it that is under way, in seconds.
-PATIENCE = 20.0
-TICK = 0.05
-#: How often a request that is being done says so, in seconds: well within `storage.answers.PATIENCE`.
-RENEWED_EVERY = 8.0
+#: How long a request waits for the response of the same request that is in progress.
+WAIT_SECONDS = 20.0
+POLL_INTERVAL_SECONDS = 0.05
+#: Well below `storage.idempotency.IN_PROGRESS_TIMEOUT_SECONDS`, after which a request counts as abandoned.
+RENEWAL_INTERVAL_SECONDS = 8.0
 
 IdempotencyKey = Annotated[
     str | None,
@@ -32,81 +31,81 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="The same key and body give the same answer again; the same key and another body, 409.",
+        description="The same key with the same body returns the same response; with another body it is an error 409.",
     ),
 ]
+#: Stores the response of the request in progress.
+StoreResponse = Callable[[BaseModel], Awaitable[dict[str, Any]]]
 
 
 class IdempotentRequest:
-    """Answers a request that changes something, once for its Idempotency-Key."""
+    """A POST request with its context. It is processed once per Idempotency-Key."""
 
     def __init__(
-        self, request: Request, parts: AppStateDep, who: CallerDep, idempotency_key: IdempotencyKey = None
+        self, request: Request, state: AppStateDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
     ) -> None:
-        self.path = request.url.path
-        self.db = parts.services.db
-        self.who = who
-        self.key = idempotency_key
+        self.context = RequestContext(caller.actor, "api", idempotency_key)
+        self._path = request.url.path
+        self._db = state.services.db
 
-    @property
-    def external_id(self) -> str:
-        """What the request is known by: its key, or a new name."""
-        return f"{self.who.id}:{self.key or uuid4()}"
+    async def __call__(self, body: BaseModel | None, process: Callable[[], Awaitable[BaseModel]]) -> JSONResponse:
+        """Return the response of `process`, or the stored one of the same request. Raises ApiError 409."""
+        if completed := await self.find_completed(body):
+            return JSONResponse(completed.body, completed.status_code)
+        async with self.in_progress() as store:
+            return JSONResponse(await store(await process()))
 
-    async def __call__(self, body: BaseModel | None, do: Callable[[], Awaitable[dict[str, Any]]]) -> JSONResponse:
-        """The answer of `do`, or that of the first request with the same key. Raises ApiError 409."""
-        if given := await self.given(body):
-            return JSONResponse(given.body, given.status_code)
-        async with self.under_way() as keep:
-            answer = await do()
-            await keep(answer)
-        return JSONResponse(answer)
-
-    async def given(self, body: BaseModel | None) -> CompletedRequest | None:
-        """The answer that the first request with the same key got; None for the first one. Raises ApiError 409."""
-        if self.key is None:
+    async def find_completed(self, body: BaseModel | None) -> CompletedRequest | None:
+        """Return the stored response of the same request, or None for a new request. Raises ApiError 409."""
+        key = self.context.idempotency_key
+        if key is None:
             return None
-        return await self._begin(digest_of([self.path, body.model_dump(mode="json") if body else None]))
+        digest = digest_of([self._path, body.model_dump(mode="json") if body else None])
+        for _ in range(round(WAIT_SECONDS / POLL_INTERVAL_SECONDS)):
+            match await idempotency.begin(self._db, self.context.actor.id, key, digest):
+                case CompletedRequest() as completed:
+                    return completed
+                case NewRequest():
+                    return None
+                case KeyReused():
+                    raise ApiError(
+                        409, "idempotency_key_reused", "The Idempotency-Key was used for a different request."
+                    )
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+        raise ApiError(409, "request_in_progress", "The same request is in progress. Retry in a few seconds.")
 
     @asynccontextmanager
-    async def under_way(self) -> AsyncIterator[Callable[[dict[str, Any]], Awaitable[None]]]:
-        """The first request is being done in this block, however long that takes; it is given what keeps its answer.
+    async def in_progress(self) -> AsyncIterator[StoreResponse]:
+        """Mark the request as in progress for the block, and yield a function that stores its response.
 
-        When the block raises, the request may be made again.
+        The block may take any time. When it raises, the record is discarded and the request may be repeated.
         """
-        if self.key is None:
-            yield _keep_nothing
+        actor_id, key = self.context.actor.id, self.context.idempotency_key
+
+        async def store(response: BaseModel) -> dict[str, Any]:
+            content = response.model_dump(mode="json")
+            if key is not None:
+                await idempotency.complete(self._db, actor_id, key, 200, content)
+            return content
+
+        if key is None:
+            yield store
             return
-        renewing = asyncio.create_task(self._renew(self.key))
+        renewal = asyncio.create_task(self._renew(key))
         try:
-            yield partial(idempotency.complete, self.db, self.who.id, self.key, 200)
+            yield store
         except BaseException:
-            await idempotency.discard(self.db, self.who.id, self.key)
+            await idempotency.discard(self._db, actor_id, key)
             raise
         finally:
-            renewing.cancel()
+            renewal.cancel()
 
     async def _renew(self, key: str) -> None:
         while True:
-            await asyncio.sleep(RENEWED_EVERY)
-            # Where the database is away now, it is renewed the next time, or counts as died.
+            await asyncio.sleep(RENEWAL_INTERVAL_SECONDS)
+            # While the database is unavailable the renewal is skipped; the next one may still be in time.
             with suppress(DatabaseUnavailable):
-                await idempotency.renew(self.db, self.who.id, key)
-
-    async def _begin(self, digest: str) -> CompletedRequest | None:
-        for _ in range(round(PATIENCE / TICK)):
-            begun = await idempotency.begin(self.db, self.who.id, self.key or "", digest)
-            match begun:
-                case CompletedRequest():
-                    return begun
-                case KeyReused():
-                    raise ApiError(409, "idempotency_key_reused", "This Idempotency-Key was used for another request.")
-                case RequestInProgress():
-                    await asyncio.sleep(TICK)
-                case _:
-                    return None
-        raise ApiError(409, "request_under_way", "The same request is being answered: ask again in a moment.")
+                await idempotency.renew(self._db, self.context.actor.id, key)
 
 
-async def _keep_nothing(_answer: dict[str, Any]) -> None:
-    """A request without a key is answered anew each time."""
+IdempotentDep = Annotated[IdempotentRequest, Depends()]

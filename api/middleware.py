@@ -1,22 +1,23 @@
-"""What surrounds every request: an id for it, and a limit to its body."""
+"""ASGI middleware: the request id, and the limit of the request body."""
 
 from __future__ import annotations
 
-import json
 import re
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Bytes of a request body. The longest brief and twelve edited ideas are far below.
-BODY_LIMIT = 256 * 1024
-#: Chat clients send a whole conversation, every time, its pictures too.
-LONGER = {"/v1/chat/completions": 4 * 1024 * 1024}
+from api.errors import ApiError
+
+#: Far above the longest brief and twelve edited ideas.
+MAX_BODY_BYTES = 256 * 1024
+#: Chat clients send the whole conversation with every request, images included.
+MAX_BODY_BYTES_BY_PATH = {"/v1/chat/completions": 4 * 1024 * 1024}
 
 
 class RequestId:
-    """Gives every response an `X-Request-ID`: the client's own, if it sent a plain one."""
+    """Add `X-Request-ID` to every response: the id that the client sent, if it is valid, or a new one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -26,25 +27,25 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid4().hex
-        # For whoever answers from outside of here, because what is inside broke.
+        sent_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent_id if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", sent_id) else uuid4().hex
+        # For the handler of unexpected exceptions, which answers outside this middleware.
         scope.setdefault("state", {})["request_id"] = request_id
 
-        async def named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        await self.app(scope, receive, named)
+        await self.app(scope, receive, send_with_id)
 
 
 class BodyTooLarge(Exception):
-    """The body grew over the limit while it was read."""
+    """The request body exceeded the limit while it was read."""
 
 
 class BodyLimit:
-    """Refuses a body over its limit with 413, whatever its headers say of its length."""
+    """Refuse a request body over the limit with 413, whether or not its headers declare the length."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -54,39 +55,33 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = LONGER.get(scope["path"], BODY_LIMIT)
+        limit = MAX_BODY_BYTES_BY_PATH.get(scope["path"], MAX_BODY_BYTES)
+        refusal = ApiError(413, "body_too_large", f"The request body must not exceed {limit} bytes.").as_response()
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
-            await self._refuse(send, limit)
+            await refusal(scope, receive, send)
             return
-        read, answered = 0, False
+        bytes_read, is_answered = 0, False
 
-        async def counted() -> Message:
-            nonlocal read
+        async def receive_counted() -> Message:
+            nonlocal bytes_read
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > limit:
+            bytes_read += len(message.get("body", b""))
+            if bytes_read > limit:
                 raise BodyTooLarge
             return message
 
-        async def watched(message: Message) -> None:
-            nonlocal answered
-            # Whoever reads the body may take our refusal for a body that cannot be read: that is not said.
-            if answered or read <= limit:
-                answered = True
+        async def send_if_within_limit(message: Message) -> None:
+            nonlocal is_answered
+            # A parser may report BodyTooLarge as an unreadable body; that response is replaced by the 413.
+            if is_answered or bytes_read <= limit:
+                is_answered = True
                 await send(message)
 
         try:
-            await self.app(scope, counted, watched)
+            await self.app(scope, receive_counted, send_if_within_limit)
         except BodyTooLarge:
-            if answered:
+            if is_answered:
                 raise
-        if read > limit and not answered:
-            await self._refuse(send, limit)
-
-    async def _refuse(self, send: Send, limit: int) -> None:
-        message = f"The body must have at most {limit} bytes."
-        body = json.dumps({"error": {"code": "body_too_large", "message": message, "details": {}}}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if bytes_read > limit and not is_answered:
+            await refusal(scope, receive, send)

@@ -1,66 +1,70 @@
-"""What goes in and out at the doors, in the words of the API reference."""
+"""Request and response models, named as in the API reference."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from graph.state import Gate
+from chat.confirmations import PendingConfirmation
+from graph.decisions import ClipNote, DecisionInput, Gate, Verdict
 from graph.status import Status
+from runs.decide import verdict_of
+from runs.queries import RunView
+from storage.events import Event
+
+#: The declaration of a response that can also be a stream of server-sent events.
+EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 
 
-def _storable(text: str) -> str:
-    """Text that every table and checkpoint can hold."""
-    if "\x00" in text:
-        raise ValueError("must not contain NUL")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must be Unicode text without lone surrogates") from None
-    return text
-
-
-def _all_storable(value: Any) -> Any:
-    """JSON of which every text can be held."""
+def _check_storable(value: Any) -> Any:
+    """Refuse JSON with text that the database cannot store."""
     match value:
         case str():
-            _storable(value)
+            if "\x00" in value:
+                raise ValueError("must not contain NUL")
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError("must be Unicode text without lone surrogates") from None
         case list():
-            for each in value:
-                _all_storable(each)
+            for item in value:
+                _check_storable(item)
         case dict():
-            for name, each in value.items():
-                _storable(name)
-                _all_storable(each)
+            for name, item in value.items():
+                _check_storable(name)
+                _check_storable(item)
     return value
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(_check_storable)]
+Name = Annotated[Text, Field(max_length=64)]
 MetadataText = Annotated[Text, Field(max_length=500)]
+ProjectName = Annotated[str, Field(pattern="^[a-z0-9_-]{1,64}$")]
+BudgetUsd = Annotated[Decimal, Field(ge=0, le=100_000, allow_inf_nan=False)]
+Options = Annotated[dict[Name, Annotated[int, Field(ge=-(2**31), lt=2**31)]], Field(max_length=20)]
+ClipNumber = Annotated[int, Field(ge=1, le=24)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_check_storable)]
 
 
 class RequestBody(BaseModel):
-    """A body that is sent to us: a field that is not known is refused."""
+    """A request body. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class StartRunRequest(RequestBody):
-    """A brief, and the project it is for."""
+    """The brief and the project of a new run."""
 
-    project: str = Field(pattern="^[a-z0-9_-]{1,64}$", examples=["aismr"])
+    project: ProjectName = Field(examples=["aismr"])
     brief: Text = Field(min_length=1, max_length=10_000, examples=["Create a relaxing rain video"])
-    budget_usd: Decimal | None = Field(None, ge=0, le=100_000, allow_inf_nan=False, description="Hard cap of this run.")
-    metadata: dict[Annotated[Text, Field(max_length=64)], MetadataText] = Field(
-        default_factory=dict, max_length=20, description="Echoed back."
+    budget_usd: BudgetUsd | None = Field(None, description="Hard cap of this run.")
+    metadata: dict[Name, MetadataText] = Field(
+        default_factory=dict, max_length=20, description="Returned with the run."
     )
-    options: dict[Annotated[Text, Field(max_length=64)], Annotated[int, Field(ge=-(2**31), lt=2**31)]] = Field(
-        default_factory=dict, max_length=20, description="Options that the project file declares."
-    )
+    options: Options = Field(default_factory=dict, description="Options that the project file declares.")
 
 
 class RunStarted(BaseModel):
@@ -70,170 +74,114 @@ class RunStarted(BaseModel):
     status: Status
 
 
-class Cost(BaseModel):
-    """What a run costs, in USD."""
-
-    estimated_usd: float | None
-    reserved_usd: float
-    spent_usd: float
-    cap_usd: float
-
-
-class Review(BaseModel):
-    """What an open gate shows. `digest` is that of `shown`."""
-
-    gate: Gate
-    revision: int
-    digest: str
-    content: dict[str, Any]
-
-
-class RunFailure(BaseModel):
-    """Why a run failed, and whether it can be tried again."""
-
-    model_config = ConfigDict(extra="allow")
-
-    code: str
-    message: str
-    retryable: bool = False
-
-
-class Run(BaseModel):
-    """A run."""
-
-    run_id: UUID
-    status: Status
-    current_step: str | None
-    artifacts: dict[str, Any]
-    project: str
-    brief: str
-    options: dict[str, int]
-    metadata: dict[str, str]
-    created_at: datetime
-    updated_at: datetime
-    error: RunFailure | None
-    cost: Cost
-    review: Review | None
-    revision: int
-    forked_from: UUID | None
-
-
 class RunPage(BaseModel):
-    """Runs, newest first. `next_cursor` leads to the older ones."""
+    """Runs, newest first. `next_cursor` continues with older ones."""
 
-    runs: list[Run]
+    runs: list[RunView]
     next_cursor: str | None
 
 
-ClipNumber = Annotated[int, Field(ge=1, le=24)]
-
-
 class ClipChange(RequestBody):
-    """A clip to make again, and what should be different."""
+    """A clip to generate again, and the requested change."""
 
     clip: ClipNumber
     comment: Text = Field("", max_length=1_000, examples=["too dark"])
 
 
 class ApproveRequest(RequestBody):
-    """A person's decision at a gate."""
+    """A decision at a gate."""
 
     gate: Gate
     approved: bool
     comment: Text | None = Field(None, max_length=4_000, examples=["Looks good"])
-    decision: Literal["approve", "revise", "reject"] | None = Field(
-        None, description="When `approved` and `comment` do not say it: approve, revise or reject."
-    )
-    edits: Annotated[list[dict[str, Any]] | dict[str, Any] | None, AfterValidator(_all_storable)] = Field(
-        None, description="Ideation: the idea list as you want it. Publish: `caption`, `hashtags`."
+    decision: Verdict | None = Field(None, description="Overrides `approved` and `comment`: approve, revise or reject.")
+    edits: list[JsonObject] | JsonObject | None = Field(
+        None, description="Ideation: the edited list of ideas. Publish: `caption`, `hashtags`."
     )
     clips: list[ClipNumber | ClipChange] | None = Field(
-        None, max_length=24, description="Publish, with changes requested: the clips to make again."
+        None, max_length=24, description="Publish, with changes requested: the clips to generate again."
     )
     takes: dict[ClipNumber, Annotated[int, Field(ge=0, le=1000)]] | None = Field(
-        None, max_length=24, description="Publish, with changes requested: for a clip, the take to use."
+        None, max_length=24, description="Publish, with changes requested: by clip number, the take to use."
     )
     keep: list[ClipNumber] | None = Field(
         None, max_length=24, description="Ideation, with an approval: the numbers of the ideas to keep, in order."
     )
-    digest: Text | None = Field(None, max_length=128, description="Of what you saw; 409 if it changed meanwhile.")
+    digest: Text | None = Field(
+        None, max_length=128, description="Digest of the content that was reviewed; 409 if the content has changed."
+    )
+
+    def as_input(self) -> DecisionInput:
+        """Return the decision that the request describes."""
+        return DecisionInput(
+            verdict=self.decision or verdict_of(self.approved, self.comment),
+            comment=self.comment or "",
+            edits=self.edits,
+            clips=[
+                ClipNote(clip=clip) if isinstance(clip, int) else ClipNote(clip=clip.clip, comment=clip.comment)
+                for clip in self.clips or []
+            ],
+            takes=self.takes or {},
+            keep=self.keep,
+            digest=self.digest,
+        )
 
 
 class RetryRequest(RequestBody):
-    """How to try a failed run again."""
+    """The options of a retry."""
 
     not_made: bool = Field(
-        False, description="Your word that orders of unknown outcome were not made; they are ordered again."
+        False,
+        description="Declares that the orders of unknown outcome were not executed; they are placed again.",
     )
     prompts: dict[ClipNumber, Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
-        default_factory=dict, max_length=24, description="Other words for clips that failed, by number."
+        default_factory=dict, max_length=24, description="New prompts for failed clips, by clip number."
     )
     drop: list[ClipNumber] = Field(
-        default_factory=list, max_length=24, description="The numbers of failed clips to do without."
+        default_factory=list, max_length=24, description="The numbers of failed clips to leave out."
     )
 
 
 class ForkRequest(RequestBody):
-    """What a new run takes from this one, and what is different."""
+    """The source of a fork, and the differences of the new run."""
 
-    revision: int | None = Field(None, ge=1, le=10_000, description="Of the ideas; the last one if not named.")
-    project: str | None = Field(None, pattern="^[a-z0-9_-]{1,64}$", description="The same ideas in another style.")
-    options: dict[Annotated[Text, Field(max_length=64)], Annotated[int, Field(ge=-(2**31), lt=2**31)]] | None = Field(
-        None, max_length=20
-    )
-    edits: list[dict[str, Any]] | None = Field(None, max_length=24, description="The ideas as you want them.")
-    budget_usd: Decimal | None = Field(None, ge=0, le=100_000, allow_inf_nan=False)
-
-
-class Quote(BaseModel):
-    """What something would cost, in USD."""
-
-    usd: float
-    cap_left_usd: float
-    fits: bool
-
-
-class RunEvent(BaseModel):
-    """One event of a run."""
-
-    seq: int
-    kind: str
-    source: str
-    subject: str | None
-    payload: dict[str, Any]
-    created_at: datetime
+    revision: int | None = Field(None, ge=1, le=10_000, description="Of the ideas; the latest by default.")
+    project: ProjectName | None = Field(None, description="The same ideas in the style of another project.")
+    options: Options | None = None
+    edits: list[dict[str, Any]] | None = Field(None, max_length=24, description="The edited list of ideas.")
+    budget_usd: BudgetUsd | None = None
 
 
 class RunEvents(BaseModel):
-    """Events of a run in order. Ask for those after the last `seq` you saw."""
+    """Events of a run, oldest first. Continue after the last `seq`."""
 
-    events: list[RunEvent]
+    events: list[Event]
 
 
 class ChatMessageRequest(RequestBody):
-    """A message to the supervisor. Without a session a new one begins."""
+    """A message to the supervisor. Without a session a new one is created."""
 
     message: Text = Field(min_length=1, max_length=10_000, examples=["What videos should I make today?"])
     session_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._:-]{1,128}$")
 
 
-class ChatAnswer(BaseModel):
+class ChatResponse(BaseModel):
     """The supervisor's answer."""
 
     session_id: str
     response: str
     run_ids: list[UUID]
-    pending_decision: dict[str, Any] | None
+    pending_decision: PendingConfirmation | None
 
 
 class Health(BaseModel):
-    """That the service answers."""
+    """The status of the service."""
 
     status: Literal["healthy"]
     version: str
 
 
 class WebhookReceipt(BaseModel):
-    """What became of a webhook event."""
+    """The acknowledgement of a webhook event."""
 
     status: Literal["accepted", "duplicate", "ignored"]

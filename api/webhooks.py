@@ -1,20 +1,21 @@
-"""`/v1/webhooks`: what providers tell us. The event is committed, then acknowledged; what it says is read back."""
+"""`/v1/webhooks`: events of the providers, verified, committed and acknowledged. The order is then polled."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from api.authentication import AppStateDep
 from api.errors import ApiError, responses
 from api.schemas import WebhookReceipt
 from providers.orders import digest_of
 from providers.webhooks import (
-    InvalidEvent,
-    InvalidSignature,
+    RenderEvent,
+    VideoEvent,
     read_render_event,
     read_video_event,
     verify_lambda,
@@ -22,8 +23,10 @@ from providers.webhooks import (
 )
 from runs.webhook_events import record_render_webhook, record_video_webhook
 
-#: The event types of the reference; others are acknowledged and ignored.
-VIDEO_TYPES = ("video.completed", "video.failed")
+E = TypeVar("E")
+
+#: Event types of the API reference; other types are acknowledged and ignored.
+VIDEO_EVENT_TYPES = ("video.completed", "video.failed")
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=responses(400, 401, 413, 422))
 
@@ -32,45 +35,58 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("/sora", openapi_extra=BODY)
-async def sora(
-    request: Request,
-    parts: AppStateDep,
-    run_id: Annotated[UUID | None, Query(description="Legacy callbacks only; the task id says which run.")] = None,
-) -> WebhookReceipt:
-    """A video was made, or failed. Signed by Standard Webhooks."""
+@dataclass(frozen=True)
+class VerifiedWebhook(Generic[E]):
+    """A delivery with a valid signature: its id and its event."""
+
+    id: str
+    event: E
+
+
+async def verify_video_webhook(request: Request, state: AppStateDep) -> VerifiedWebhook[VideoEvent]:
+    """Verify the Standard Webhooks signature. Raises InvalidSignature (401) or InvalidEvent (400)."""
     body = await request.body()
-    try:
-        webhook_id = verify_signature(request.headers, body, parts.video_secrets, now=datetime.now(UTC))
-        event = read_video_event(body)
-    except InvalidSignature as error:
-        raise ApiError(401, error.code, error.message) from error
-    except InvalidEvent as error:
-        raise ApiError(400, error.code, error.message) from error
-    if event.type not in VIDEO_TYPES:
+    webhook_id = verify_signature(request.headers, body, state.video_secrets, now=datetime.now(UTC))
+    return VerifiedWebhook(webhook_id, read_video_event(body))
+
+
+async def verify_render_webhook(request: Request, state: AppStateDep) -> VerifiedWebhook[RenderEvent]:
+    """Verify the signature of Standard Webhooks or Remotion Lambda. Raises as `verify_video_webhook`."""
+    body = await request.body()
+    if signature := request.headers.get("x-remotion-signature"):
+        verify_lambda(signature, body, state.render_secrets)
+        # Remotion Lambda sends no id: the same body is the same delivery.
+        webhook_id = f"lambda:{digest_of(body.decode('utf-8', 'replace'))}"
+    else:
+        webhook_id = verify_signature(request.headers, body, state.render_secrets, now=datetime.now(UTC))
+    return VerifiedWebhook(webhook_id, read_render_event(body))
+
+
+@router.post("/sora", openapi_extra=BODY)
+async def record_sora_webhook(
+    state: AppStateDep,
+    webhook: Annotated[VerifiedWebhook[VideoEvent], Depends(verify_video_webhook)],
+    run_id: Annotated[UUID | None, Query(description="Legacy callbacks only; the task id identifies the run.")] = None,
+) -> WebhookReceipt:
+    """Record that a video has completed or failed. Signed by Standard Webhooks."""
+    event = webhook.event
+    if event.type not in VIDEO_EVENT_TYPES:
         return WebhookReceipt(status="ignored")
-    new = await record_video_webhook(
-        parts.services, webhook_id, task_id=event.video_id, kind=event.type, event_id=event.event_id, run_id=run_id
+    is_new = await record_video_webhook(
+        state.services, webhook.id, task_id=event.video_id, kind=event.type, event_id=event.event_id, run_id=run_id
     )
-    return WebhookReceipt(status="accepted" if new else "duplicate")
+    return WebhookReceipt(status="accepted" if is_new else "duplicate")
 
 
 @router.post("/remotion", responses=responses(409), openapi_extra=BODY)
-async def remotion(request: Request, parts: AppStateDep, run_id: UUID) -> WebhookReceipt:
-    """A render is done, or failed. Signed by Standard Webhooks, or by Remotion Lambda's own signature."""
-    body = await request.body()
-    try:
-        if signature := request.headers.get("x-remotion-signature"):
-            verify_lambda(signature, body, parts.render_secrets)
-            webhook_id = f"lambda:{digest_of(body.decode('utf-8', 'replace'))}"
-        else:
-            webhook_id = verify_signature(request.headers, body, parts.render_secrets, now=datetime.now(UTC))
-        event = read_render_event(body)
-    except InvalidSignature as error:
-        raise ApiError(401, error.code, error.message) from error
-    except InvalidEvent as error:
-        raise ApiError(400, error.code, error.message) from error
-    new = await record_render_webhook(parts.services, webhook_id, run_id, task_id=event.render_id, kind=event.status)
-    if new is None:
-        raise ApiError(409, "render_not_of_run", "This run did not ask for that render.")
-    return WebhookReceipt(status="accepted" if new else "duplicate")
+async def record_remotion_webhook(
+    state: AppStateDep,
+    webhook: Annotated[VerifiedWebhook[RenderEvent], Depends(verify_render_webhook)],
+    run_id: UUID,
+) -> WebhookReceipt:
+    """Record that a render has completed or failed. Signed by Standard Webhooks or by Remotion Lambda."""
+    event = webhook.event
+    is_new = await record_render_webhook(state.services, webhook.id, run_id, task_id=event.render_id, kind=event.status)
+    if is_new is None:
+        raise ApiError(409, "render_not_of_run", "The run has no order for this render.")
+    return WebhookReceipt(status="accepted" if is_new else "duplicate")

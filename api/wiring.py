@@ -1,20 +1,23 @@
-"""Puts the parts together. Only this module names concrete providers, and `studio.py` for debugging in Studio."""
+"""Create the collaborators from the settings. Only this module names concrete providers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import httpx2
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
-from api.settings import FolderPublisher, Settings, SettingsError, UploadPostPublisher, VideoServer
+from api.settings import Settings
+from api.settings_types import FolderPublisher, SettingsError, UploadPostPublisher, VideoServer
+from chat.session import ChatServices
 from chat.turns import TurnRunner
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
@@ -33,6 +36,7 @@ from providers.videos import Videos
 from providers.webhooks import Secret
 from runs.queue import Queue
 from runs.run_feedback import RunFeedback
+from runs.run_records import RunRecords
 from runs.services import NotificationTargets, Services
 from storage import api_keys, deliveries
 from storage.admission import Caps
@@ -43,37 +47,38 @@ from storage.locks import Locks
 from storage.migrate import DatabaseUnusable, migrate
 from storage.saver import Saver
 
-MODEL_SECONDS = 120.0
-POOL_SIZE = 20
+MODEL_TIMEOUT_SECONDS = 120.0
+MAX_CONNECTIONS = 20
 
 
 @dataclass(frozen=True)
 class AppState:
-    """A production with its queue, and what the doors need beside it."""
+    """The collaborators of the API: services, queue, chat, webhook secrets and limits."""
 
     services: Services
+    dependencies: Dependencies
     queue: Queue
-    model: BaseChatModel
+    chat: ChatServices
     turns: TurnRunner
     video_secrets: tuple[Secret, ...]
     render_secrets: tuple[Secret, ...]
     rate_limit: int
-    #: Where people reach this service, if that is not where it is asked.
+    #: The URL at which clients reach this service, if it differs from the one that they send in requests.
     public_url: str | None
-    #: A key made because there was none: to be shown once, and nowhere kept.
+    #: A key that was generated because there was none. It is shown once and not stored.
     new_key: str | None
 
 
 @dataclass(frozen=True)
 class CheckedSettings:
-    """What can be said to be wrong before anything is opened, and is not."""
+    """The projects and the video server, read and checked before anything is opened."""
 
     projects: dict[str, Project]
     video: VideoServer
 
 
 def check_settings(settings: Settings) -> CheckedSettings:
-    """Read everything that the settings name. Raises SettingsError: one sentence that names the place."""
+    """Read the files that the settings name. Raises SettingsError naming the file or variable."""
     try:
         projects = settings.projects()
         server = settings.video(datetime.now(UTC).date())
@@ -85,69 +90,47 @@ def check_settings(settings: Settings) -> CheckedSettings:
         except ProfileError as error:
             raise SettingsError(f"{project.name}.md: {error.message}") from error
         if not settings.notify_escalate_urls and any(gate.on_due == "escalate" for gate in project.gates.values()):
-            raise SettingsError(
-                f"{project.name}.md: a gate escalates when it is due, and MYLOWARE_NOTIFY_ESCALATE_URLS names nobody."
-            )
+            raise SettingsError(f"{project.name}.md: a gate escalates, but MYLOWARE_NOTIFY_ESCALATE_URLS is not set.")
     return CheckedSettings(projects, server)
 
 
 @asynccontextmanager
-async def open_app_state(settings: Settings) -> AsyncIterator[AppState]:
-    """The parts, opened; closed again with the block. `settings` must be complete: see `cli/local.py`.
+async def open_app_state(
+    settings: Settings, *, client_options: Mapping[str, Any] | None = None
+) -> AsyncIterator[AppState]:
+    """Open the collaborators for the block. `settings` must be complete: see `cli/local_services.py`.
 
-    Raises SettingsError for a setting that cannot be used.
+    `client_options` are passed to the HTTP clients of the model server and the providers.
+    Raises SettingsError for a setting that is missing or invalid.
     """
     checked = check_settings(settings)
     if settings.database_url is None:
-        raise SettingsError("DATABASE_URL: there is no database.")
+        raise SettingsError("DATABASE_URL is not set.")
     dsn = settings.database_url.get_secret_value()
     try:
         await migrate(dsn)
     except DatabaseUnusable as error:
         raise SettingsError(f"DATABASE_URL: {error}") from error
-    scratch = settings.data_dir.absolute() / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         locks = await stack.enter_async_context(Locks(dsn))
-        pool = await stack.enter_async_context(open_pool(dsn, min_size=2, max_size=POOL_SIZE, name=locks.worker_id))
-        client = await stack.enter_async_context(httpx.AsyncClient())
-        model_client = await stack.enter_async_context(httpx2.AsyncClient())
+        pool = await stack.enter_async_context(
+            open_pool(dsn, min_size=2, max_size=MAX_CONNECTIONS, name=locks.worker_id)
+        )
+        client = await stack.enter_async_context(httpx.AsyncClient(**client_options or {}))
+        model_client = await stack.enter_async_context(httpx2.AsyncClient(**client_options or {}))
         db, queue = Database(pool), Queue()
         await stack.enter_async_context(queue.sending(pool))
-        store = settings.store_url or settings.data_dir.absolute() / "artifacts"
-        artifacts = Artifacts(db, store, settings.data_dir.absolute() / "cache")
-        ledger = Ledger(
-            db,
-            {
-                "clip": _videos(checked.video, client),
-                "render": _renderer(settings, artifacts, client),
-                "publication": _publisher(settings, artifacts, client),
-            },
-            Caps(
-                day_usd=settings.day_cap_usd,
-                project_day_usd={
-                    name: project.day_budget_usd
-                    for name, project in checked.projects.items()
-                    if project.day_budget_usd is not None
-                },
-            ),
-            _token_price(settings),
-        )
-        server = settings.models
-        model = chat_model(
-            base_url=server.base_url,
-            api_key=server.api_key.get_secret_value(),
-            model=server.model,
-            http_async_client=model_client,
-            timeout=MODEL_SECONDS,
-        )
+        artifacts = _open_artifacts(settings, db)
+        ledger = _open_ledger(settings, checked, db, artifacts, client)
+        model = _chat_model(settings, model_client)
         deps = Dependencies(
             project=lambda name, options: checked.projects[name].with_options(options),
             model=model,
-            moderation=Moderation(server.base_url, server.api_key.get_secret_value(), client),
+            moderation=Moderation(settings.models.base_url, _text(settings.models.api_key), client),
             video=checked.video.video,
             ledger=ledger,
             feedback=RunFeedback(db),
+            records=RunRecords(db),
         )
         services = Services(
             db=db,
@@ -159,20 +142,20 @@ async def open_app_state(settings: Settings) -> AsyncIterator[AppState]:
             run_graph=build_run_graph(deps),
             new_saver=lambda: Saver(pool),
             wakeups=queue,
-            scratch=scratch,
-            notification_targets=await stack.enter_async_context(_outside(settings)),
+            scratch=_create_scratch_folder(settings),
+            notification_targets=await stack.enter_async_context(_notification_targets(settings)),
         )
-        await ledger.adopt()
         await deliveries.enable_endpoints(db)
         await api_keys.sync_settings_keys(
             db,
-            [_open(key) for key in settings.api_keys or []],
-            [_open(key) for key in settings.limited_api_keys or []],
+            [_text(key) for key in settings.api_keys or []],
+            [_text(key) for key in settings.limited_api_keys or []],
         )
         yield AppState(
             services=services,
+            dependencies=deps,
             queue=queue,
-            model=model,
+            chat=ChatServices(services, model),
             turns=await stack.enter_async_context(TurnRunner()),
             video_secrets=checked.video.webhook_secrets,
             render_secrets=settings.render_secrets,
@@ -182,21 +165,63 @@ async def open_app_state(settings: Settings) -> AsyncIterator[AppState]:
         )
 
 
-def _videos(server: VideoServer, client: httpx.AsyncClient) -> Provider:
-    return Videos(server.base_url, _open(server.api_key), server.video.profile, client, accept_clip)
+def _open_artifacts(settings: Settings, db: Database) -> Artifacts:
+    folder = settings.data_dir.absolute()
+    return Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
+
+
+def _create_scratch_folder(settings: Settings) -> Path:
+    folder = settings.data_dir.absolute() / "scratch"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _open_ledger(
+    settings: Settings, checked: CheckedSettings, db: Database, files: Files, client: httpx.AsyncClient
+) -> Ledger:
+    server = checked.video
+    providers: dict[str, Provider] = {
+        "clip": Videos(server.base_url, _text(server.api_key), server.video.profile, client, accept_clip),
+        "render": _renderer(settings, files, client),
+        "publication": _publisher(settings, files, client),
+    }
+    budgets = {
+        name: project.day_budget_usd for name, project in checked.projects.items() if project.day_budget_usd is not None
+    }
+    price = TokenPrice(settings.usd_per_million_input_tokens, settings.usd_per_million_output_tokens)
+    return Ledger(db, providers, Caps(day_usd=settings.day_cap_usd, project_day_usd=budgets), price)
+
+
+def _chat_model(settings: Settings, client: httpx2.AsyncClient) -> BaseChatModel:
+    server = settings.models
+    return chat_model(
+        base_url=server.base_url,
+        api_key=_text(server.api_key),
+        model=server.model,
+        http_async_client=client,
+        timeout=MODEL_TIMEOUT_SECONDS,
+    )
 
 
 def _renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
     if settings.remotion_url is None:
         return EmbeddedRenders(files)
     key = settings.remotion_service_key
-    return RemotionRenders(settings.remotion_url, client, service_key=_open(key) if key else None)
+    return RemotionRenders(settings.remotion_url, client, service_key=_text(key) if key else None)
+
+
+def _publisher(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
+    match settings.publisher:
+        case UploadPostPublisher(url=url, api_key=api_key, user=user):
+            return UploadPost(url, _text(api_key), user, files, client)
+        case FolderPublisher(folder=folder):
+            return Folder(Path(folder).absolute(), files)
 
 
 @asynccontextmanager
-async def _outside(settings: Settings) -> AsyncIterator[NotificationTargets]:
-    """Who is told of what happens; nobody without a secret to sign with."""
-    secret = settings.notice_secret
+async def _notification_targets(settings: Settings) -> AsyncIterator[NotificationTargets]:
+    """Open the notification targets. Without a signing secret there are none."""
+    secret = settings.notification_secret
     if secret is None:
         yield NotificationTargets()
         return
@@ -204,33 +229,21 @@ async def _outside(settings: Settings) -> AsyncIterator[NotificationTargets]:
         yield NotificationTargets(
             NotificationSender(client, secret, settings.notify_private_hosts or ()),
             urls=tuple(settings.notify_urls or ()),
-            escalation=tuple(settings.notify_escalate_urls or ()),
+            escalation_urls=tuple(settings.notify_escalate_urls or ()),
         )
-
-
-def _publisher(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
-    match settings.publisher:
-        case UploadPostPublisher(url=url, api_key=api_key, user=user):
-            return UploadPost(url, _open(api_key), user, files, client)
-        case FolderPublisher(folder=folder):
-            return Folder(Path(folder).absolute(), files)
-
-
-def _token_price(settings: Settings) -> TokenPrice:
-    return TokenPrice(settings.usd_per_million_input_tokens, settings.usd_per_million_output_tokens)
 
 
 @dataclass(frozen=True)
 class TokenPrice:
-    """What tokens cost, in USD for a million of each."""
+    """The price of tokens, in USD per million."""
 
     input_usd: Decimal
     output_usd: Decimal
 
     def __call__(self, input_tokens: int, output_tokens: int) -> Decimal:
-        """What so many tokens cost, in USD."""
+        """Return the cost of a model call, in USD."""
         return (self.input_usd * input_tokens + self.output_usd * output_tokens) / 1_000_000
 
 
-def _open(secret: SecretStr) -> str:
+def _text(secret: SecretStr) -> str:
     return secret.get_secret_value()

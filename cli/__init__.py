@@ -1,1 +1,1 @@
-"""The `myloware` command."""
+"""The `myloware` command line."""

@@ -1,105 +1,123 @@
-"""`myloware doctor`: what is set, what is missing, and what is wrong."""
+"""`myloware doctor`: show the settings and check the database, the video provider, the projects and the disk."""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
-from typing import Any
 
 import psutil
 import typer
+from pydantic import BaseModel
 from rich.table import Table
 
-from api.settings import Settings, SettingsError, read_settings, variables
+from api.settings import Settings, read_settings, variables
+from api.settings_types import SettingsError
 from api.wiring import check_settings
 from cli.local_services import sandboxed_services, with_local_services
-from cli.output import fail, out
+from cli.output import exit_with_error, stdout
 from storage.migrate import DatabaseUnusable, migrate
 
-SECRETIVE = ("KEY", "SECRET", "DATABASE_URL")
+SECRET_WORDS = ("KEY", "SECRET", "DATABASE_URL")
+MIN_FREE_GIB = 2
+
+
+class Check(BaseModel):
+    """The result of a check."""
+
+    check: str
+    ok: bool
+    message: str
+
+
+class Report(BaseModel):
+    """The settings by variable, the services that the sandbox replaces, and the checks."""
+
+    settings: dict[str, str | None]
+    sandbox: list[str]
+    checks: list[Check]
 
 
 async def examine(*, as_json: bool) -> None:
-    """Print every setting and the result of every check; ends with status 1 if one of them failed."""
+    """Print every setting and the result of every check. Exits with status 1 if a check failed."""
     try:
         settings = read_settings()
     except SettingsError as error:
-        fail(str(error))
-    checks = [await _database(settings), _video(settings), _projects(settings), _disk(settings)]
+        exit_with_error(str(error))
+    report = Report(
+        settings=_visible_settings(settings),
+        sandbox=sandboxed_services(settings),
+        checks=[
+            await _check_database(settings), _check_video(settings), _check_projects(settings), _check_disk(settings)
+        ],
+    )  # fmt: skip
     if as_json:
-        out.print_json(
-            json.dumps({"settings": _told(settings), "sandbox": sandboxed_services(settings), "checks": checks})
-        )
+        stdout.print_json(report.model_dump_json())
     else:
-        _print(settings, checks)
-    if not all(each["ok"] for each in checks):
+        _print_report(report)
+    if not all(check.ok for check in report.checks):
         raise typer.Exit(1)
 
 
-def _told(settings: Settings) -> dict[str, str | None]:
-    """Every variable with its value; of a secret only that it is set."""
-    told: dict[str, str | None] = {}
+def _visible_settings(settings: Settings) -> dict[str, str | None]:
+    """Return every variable with its value; a secret is shown as "set"."""
+    visible: dict[str, str | None] = {}
     for variable, field in sorted(variables().items()):
         value = getattr(settings, field)
-        secret = any(word in variable for word in SECRETIVE)
-        told[variable] = None if value is None else "set" if secret else str(value)
-    return told
+        is_secret = any(word in variable for word in SECRET_WORDS)
+        visible[variable] = None if value is None else "set" if is_secret else str(value)
+    return visible
 
 
-async def _database(settings: Settings) -> dict[str, Any]:
+async def _check_database(settings: Settings) -> Check:
     name = "database" if settings.database_url else "embedded database"
     try:
-        async with with_local_services(settings, with_sandbox=False) as whole:
-            assert whole.database_url is not None  # noqa: S101 - completed says so
-            await migrate(whole.database_url.get_secret_value())
+        async with with_local_services(settings, with_sandbox=False) as complete:
+            assert complete.database_url is not None  # noqa: S101 - set by with_local_services
+            await migrate(complete.database_url.get_secret_value())
     except (SettingsError, DatabaseUnusable) as error:
-        return _check(name, False, str(error))
+        return Check(check=name, ok=False, message=str(error))
     except Exception as error:
-        # Whatever the driver says is what the person needs to read; secrets are not in it.
-        return _check(name, False, f"it cannot be used: {type(error).__name__}: {str(error).splitlines()[0]}")
-    return _check(name, True, "answers, and its tables are up to date")
+        # The driver's message is what a person needs; it contains no password.
+        message = f"not usable: {type(error).__name__}: {str(error).splitlines()[0]}"
+        return Check(check=name, ok=False, message=message)
+    return Check(check=name, ok=True, message="reachable, schema up to date")
 
 
-def _video(settings: Settings) -> dict[str, Any]:
+def _check_video(settings: Settings) -> Check:
     if settings.video_missing:
-        return _check("video", True, "the sandbox makes the clips")
+        return Check(check="video", ok=True, message="the sandbox generates the clips")
     try:
         server = check_settings(settings).video
     except SettingsError as error:
-        return _check("video", False, str(error))
+        return Check(check="video", ok=False, message=str(error))
     profile = server.video.profile
-    ends = f", shut down on {profile.shutdown}" if profile.shutdown else ""
-    calls = "webhooks and polling" if profile.webhooks and server.webhook_secrets else "polling only"
-    return _check("video", True, f"{server.video.model} at {server.base_url}, {calls}{ends}")
+    shutdown = f", shut down on {profile.shutdown}" if profile.shutdown else ""
+    updates = "webhooks and polling" if profile.webhooks and server.webhook_secrets else "polling only"
+    return Check(check="video", ok=True, message=f"{server.video.model} at {server.base_url}, {updates}{shutdown}")
 
 
-def _projects(settings: Settings) -> dict[str, Any]:
+def _check_projects(settings: Settings) -> Check:
     try:
         projects = settings.projects()
     except ValueError as error:
-        return _check("projects", False, str(error))
-    return _check("projects", True, ", ".join(sorted(projects)))
+        return Check(check="projects", ok=False, message=str(error))
+    return Check(check="projects", ok=True, message=", ".join(sorted(projects)))
 
 
-def _disk(settings: Settings) -> dict[str, Any]:
+def _check_disk(settings: Settings) -> Check:
     folder = settings.data_dir.absolute()
     while not folder.exists():
         folder = folder.parent
-    free = psutil.disk_usage(str(folder)).free / 2**30
-    return _check("disk", free > 2, f"{free:.1f} GiB free for {settings.data_dir}")
+    free_gib = psutil.disk_usage(str(folder)).free / 2**30
+    return Check(check="disk", ok=free_gib > MIN_FREE_GIB, message=f"{free_gib:.1f} GiB free for {settings.data_dir}")
 
 
-def _check(name: str, ok: bool, said: str) -> dict[str, Any]:
-    return {"check": name, "ok": ok, "said": said}
-
-
-def _print(settings: Settings, checks: list[dict[str, Any]]) -> None:
+def _print_report(report: Report) -> None:
     table = Table("setting", "value", title=f"Settings on {datetime.now(UTC):%Y-%m-%d}", title_justify="left")
-    for variable, value in _told(settings).items():
+    for variable, value in report.settings.items():
         table.add_row(variable, "[dim]not set[/]" if value is None else value)
-    out.print(table)
-    if missing := sandboxed_services(settings):
-        out.print(f"[yellow]SANDBOX[/] stands in for {', '.join(missing)}.")
-    for each in checks:
-        mark = "[green]ok[/]    " if each["ok"] else "[red]wrong[/] "
-        out.print(f"{mark} {each['check']}: {each['said']}", soft_wrap=True)
+    stdout.print(table)
+    if report.sandbox:
+        stdout.print(f"[yellow]SANDBOX[/] replaces {', '.join(report.sandbox)}.")
+    for check in report.checks:
+        mark = "[green]ok[/]    " if check.ok else "[red]failed[/]"
+        stdout.print(f"{mark} {check.check}: {check.message}", soft_wrap=True)

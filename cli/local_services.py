@@ -1,4 +1,4 @@
-"""What stands in for whatever is not set: an embedded database, and the sandbox for every vendor."""
+"""Local services for everything that is not configured: an embedded database, and the sandbox for every vendor."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from typing import IO, Any
 import httpx
 from pydantic import SecretStr
 
-from api.settings import Settings, SettingsError, read_settings
+from api.settings import Settings, read_settings
+from api.settings_types import SettingsError
 from api.wiring import check_settings
-from cli.output import fail
+from cli.output import exit_with_error
 from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 
 SANDBOX_MODEL, SANDBOX_VIDEO = "sandbox-rules", "sandbox-video"
-START_SECONDS = 30.0
+START_TIMEOUT_SECONDS = 30.0
+HEALTH_INTERVAL_SECONDS = 0.1
+WATCH_INTERVAL_SECONDS = 0.5
+STOP_TIMEOUT_SECONDS = 10
 
 
 def checked_settings() -> Settings:
-    """The settings of this process, with everything that they name read, before anything is started.
-
-    Ends the program with one sentence if one of them cannot be used.
-    """
+    """Return the settings, with every file that they name read and checked. Exits with a message on an error."""
     try:
         settings = read_settings()
         if settings.video_missing:
@@ -40,7 +41,7 @@ def checked_settings() -> Settings:
         else:
             check_settings(settings)
     except ValueError as error:
-        fail(str(error))
+        exit_with_error(str(error))
     return settings
 
 
@@ -48,12 +49,18 @@ def checked_settings() -> Settings:
 async def with_local_services(
     settings: Settings, *, webhooks_to: str | None = None, with_sandbox: bool = True
 ) -> AsyncIterator[Settings]:
-    """These settings with nothing missing, for as long as the block runs.
+    """Yield complete settings: start local services for what is not configured, and stop them after the block.
 
-    Without DATABASE_URL an embedded server starts in the data folder; for every vendor without a setting the
-    sandbox starts on a loopback port, unless only runs are looked at (`with_sandbox`). `webhooks_to` is the address
-    of the API that the sandbox calls back; it is polled where there is none. Processes that share a data folder
-    share both. Raises SettingsError.
+    Without DATABASE_URL an embedded server starts in the data folder. Vendors that are not configured are replaced by
+    the sandbox on a loopback port. Processes with the same data folder share both.
+
+    Args:
+        settings: The settings of the process.
+        webhooks_to: The URL of the API that receives the sandbox's webhooks; without it the sandbox is polled.
+        with_sandbox: Start the sandbox. Commands that only read runs do not need it.
+
+    Raises:
+        SettingsError: A service does not start.
     """
     async with AsyncExitStack() as stack:
         changes: dict[str, Any] = {}
@@ -68,22 +75,28 @@ async def with_local_services(
         if sandboxed_services(settings):
             sandbox = Sandbox(settings.data_dir.absolute() / "sandbox")
             if with_sandbox:
-                await stack.enter_async_context(sandbox.kept_up(webhooks_to))
-            changes |= _by_sandbox(settings, sandbox)
+                await stack.enter_async_context(sandbox.running(webhooks_to))
+            changes |= _sandbox_settings(settings, sandbox)
         yield settings.model_copy(update=changes)
 
 
 def sandboxed_services(settings: Settings) -> list[str]:
-    """What the sandbox stands in for."""
+    """Return the services that the sandbox replaces."""
     missing = {
         "language model and moderation": settings.models_missing,
         "video": settings.video_missing,
         "publishing": settings.publisher_missing,
     }
-    return [what for what, is_missing in missing.items() if is_missing]
+    return [service for service, is_missing in missing.items() if is_missing]
 
 
-def _by_sandbox(settings: Settings, sandbox: Sandbox) -> dict[str, Any]:
+def sandbox_notice(settings: Settings) -> str | None:
+    """Return the notice that the sandbox replaces vendors, or None if all are configured."""
+    services = sandboxed_services(settings)
+    return f"[yellow]SANDBOX[/] replaces {', '.join(services)}: nothing is charged or posted." if services else None
+
+
+def _sandbox_settings(settings: Settings, sandbox: Sandbox) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     key = SecretStr("sandbox")
     if settings.models_missing:
@@ -97,59 +110,59 @@ def _by_sandbox(settings: Settings, sandbox: Sandbox) -> dict[str, Any]:
 
 
 class Sandbox:
-    """The sandbox of one data folder, always at the same address. Whoever holds its lock keeps it running."""
+    """The sandbox of a data folder, always on the same port. The process that holds its lock keeps it running."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        place = self._place()
-        self.port: int = place["port"]
-        self.secret: str = place["secret"]
+        endpoint = self._load_endpoint()
+        self.port: int = endpoint["port"]
+        self.secret: str = endpoint["secret"]
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def _place(self) -> dict[str, Any]:
-        """The port and the webhook secret, chosen once for the folder."""
-        path = self.folder / "place.json"
-        with open(self.folder / "place.lock", "wb") as lock:
+    def _load_endpoint(self) -> dict[str, Any]:
+        """Return the port and the webhook secret of the folder, created by the first process."""
+        path = self.folder / "endpoint.json"
+        with open(self.folder / "endpoint.lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with suppress(OSError, ValueError):
-                known: dict[str, Any] = json.loads(path.read_text())
-                return known
+                stored: dict[str, Any] = json.loads(path.read_text())
+                return stored
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
-            place = {"port": port, "secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()}
+            endpoint = {"port": port, "secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()}
             path.touch(mode=0o600)
-            path.write_text(json.dumps(place))
-            return place
+            path.write_text(json.dumps(endpoint))
+            return endpoint
 
     @asynccontextmanager
-    async def kept_up(self, webhooks_to: str | None) -> AsyncIterator[None]:
-        """The sandbox answers while the block runs: started here, or by another process of the folder."""
-        keeper = asyncio.create_task(self._keep(webhooks_to))
+    async def running(self, webhooks_to: str | None) -> AsyncIterator[None]:
+        """Keep the sandbox running for the block: started here, or by another process with the same folder."""
+        supervisor = asyncio.create_task(self._supervise(webhooks_to))
         try:
-            await self._answers(keeper)
+            await self._wait_until_healthy(supervisor)
             yield
         finally:
-            keeper.cancel()
+            supervisor.cancel()
             with suppress(asyncio.CancelledError):
-                await keeper
+                await supervisor
             await asyncio.to_thread(self._stop)
 
-    async def _keep(self, webhooks_to: str | None) -> None:
-        """Start it when nobody else has, and again when it died."""
+    async def _supervise(self, webhooks_to: str | None) -> None:
+        """Start the process if no other process holds the lock, and start it again after it has exited."""
         while True:
             if self._process is None or self._process.poll() is not None:
                 if self._lock is None:
-                    self._lock = self._take()
+                    self._lock = self._acquire_lock()
                 if self._lock is not None:
                     self._process = self._start(webhooks_to)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(WATCH_INTERVAL_SECONDS)
 
-    def _take(self) -> IO[bytes] | None:
-        lock = open(self.folder / "running.lock", "wb")  # noqa: SIM115 - held for as long as the sandbox runs
+    def _acquire_lock(self) -> IO[bytes] | None:
+        lock = open(self.folder / "running.lock", "wb")  # noqa: SIM115 - held while the sandbox runs
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -162,10 +175,9 @@ class Sandbox:
         command += ["--state", str(self.folder), "--parent-watch"]
         if webhooks_to:
             command += ["--webhook-url", f"{webhooks_to}/v1/webhooks/sora", "--webhook-secret", self.secret]
-        log = open(self.folder / "sandbox.log", "ab")  # noqa: SIM115 - handed to the child
-        with log:
-            # It ends when its standard input does, so it never outlives us, however we end.
-            return subprocess.Popen(  # noqa: S603 - our own program
+        with open(self.folder / "sandbox.log", "ab") as log:
+            # It ends when its standard input is closed, so it never outlives this process, even a killed one.
+            return subprocess.Popen(  # noqa: S603 - the program of this package
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -174,22 +186,24 @@ class Sandbox:
                 start_new_session=True,
             )
 
-    async def _answers(self, keeper: asyncio.Task[None]) -> None:
+    async def _wait_until_healthy(self, supervisor: asyncio.Task[None]) -> None:
         async with httpx.AsyncClient() as client:
-            for _ in range(round(START_SECONDS / 0.1)):
+            for _ in range(round(START_TIMEOUT_SECONDS / HEALTH_INTERVAL_SECONDS)):
                 with suppress(httpx.HTTPError):
                     if (await client.get(f"{self.url}/health")).status_code == 200:
                         return
-                if keeper.done():
+                if supervisor.done():
                     break
-                await asyncio.sleep(0.1)
-        raise SettingsError(f"The sandbox does not answer on port {self.port}: see {self.folder / 'sandbox.log'}.")
+                await asyncio.sleep(HEALTH_INTERVAL_SECONDS)
+        raise SettingsError(
+            f"The sandbox does not respond on port {self.port}. Its log is {self.folder / 'sandbox.log'}."
+        )
 
     def _stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(10)
+                self._process.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

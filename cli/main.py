@@ -1,4 +1,4 @@
-"""`myloware`: the commands. Each is a few lines here; what it does lives in the module of its name."""
+"""`myloware`: the command line. Each command is implemented in the module of its name."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Annotated, Any
 import typer
 
 from api.mcp_server import client_settings
-from api.settings import SettingsError
+from api.settings_types import SettingsError
 from cli import doctor, make, serve
 from cli.local_services import checked_settings
-from cli.output import fail
-from cli.runs import runs, verified
-from providers.webhooks import check_vectors
+from cli.output import exit_with_error
+from cli.runs import runs, verify_decisions
+from providers.webhook_vectors import check_vectors
 
 app = typer.Typer(
     name="myloware",
-    help="A small video studio that works by itself and asks a person at the two moments that matter.",
+    help="Multi-agent video production with human approval at two gates.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.add_typer(runs, name="runs")
 webhooks = typer.Typer(help="Webhook signatures.", no_args_is_help=True)
 app.add_typer(webhooks, name="webhooks")
-audit = typer.Typer(help="The record of what people decided.", no_args_is_help=True)
+audit = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
@@ -40,21 +40,21 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except SettingsError as error:
-        fail(str(error))
+        exit_with_error(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
 @app.command("make")
 def make_command(
-    brief: Annotated[str, typer.Argument(help="What the video should be.")],
-    project: Annotated[str, typer.Option(help="The project it is made for.")] = "shorts",
+    brief: Annotated[str, typer.Argument(help="The brief of the video.")],
+    project: Annotated[str, typer.Option(help="The project.")] = "shorts",
     yes: Annotated[bool, typer.Option("--yes", help="Approve at both gates without asking.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Tell everything as JSON lines; needs --yes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines; requires --yes.")] = False,
 ) -> None:
-    """Make a video, from the brief to the finished film, and ask at the gates."""
+    """Make a video from a brief, with prompts at the gates."""
     if as_json and not yes:
-        fail("--json asks nothing, so it needs --yes.")
+        exit_with_error("--json requires --yes, because it cannot prompt.")
     _run(make.make(checked_settings(), brief, project, yes=yes, as_json=as_json))
 
 
@@ -62,7 +62,7 @@ def make_command(
 def serve_command(
     host: Host = "127.0.0.1",
     port: Port = 8000,
-    no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; workers run elsewhere.")] = False,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; run workers separately.")] = False,
 ) -> None:
     """Serve the API, with a worker in the same process."""
     _run(serve.serve(checked_settings(), host, port, with_worker=not no_worker))
@@ -70,7 +70,7 @@ def serve_command(
 
 @app.command("worker")
 def worker_command() -> None:
-    """Work on runs. Any number of workers may share a database."""
+    """Run a worker. Any number of workers can share a database."""
     _run(serve.work(checked_settings()))
 
 
@@ -79,34 +79,34 @@ def sandbox_command(
     context: typer.Context,
     host: Host = "127.0.0.1",
     port: Port = 8900,
-    state: Annotated[Path, typer.Option(help="The folder that the sandbox remembers in.")] = Path(".myloware/sandbox"),
-    webhook_url: Annotated[str | None, typer.Option(help="Where its webhooks go.")] = None,
-    webhook_secret: Annotated[str | None, typer.Option(help="What they are signed with (whsec_…).")] = None,
+    state: Annotated[Path, typer.Option(help="The folder of the sandbox's state.")] = Path(".myloware/sandbox"),
+    webhook_url: Annotated[str | None, typer.Option(help="The URL that receives its webhooks.")] = None,
+    webhook_secret: Annotated[str | None, typer.Option(help="The secret that signs them (whsec_…).")] = None,
 ) -> None:
-    """Run the sandbox by itself: a stand-in for the model server, the video provider and Upload-Post."""
-    serve.sandbox(host, port, state, webhook_url, webhook_secret)
+    """Run only the sandbox, which replaces the model server, the video provider and Upload-Post."""
+    serve.run_sandbox(host, port, state, webhook_url, webhook_secret)
 
 
 @app.command("mcp")
 def mcp_command(
-    url: Annotated[str | None, typer.Option(help="Where the service answers, if not at MYLOWARE_PUBLIC_URL.")] = None,
+    url: Annotated[str | None, typer.Option(help="The URL of the service; MYLOWARE_PUBLIC_URL by default.")] = None,
 ) -> None:
-    """Print what to paste into the settings of an MCP client."""
+    """Print the settings for MCP clients."""
     chosen = url or checked_settings().public_url or "http://127.0.0.1:8000"
     entry = client_settings(chosen)
-    typer.echo("Clients that keep their servers under mcpServers (Cursor and many others):\n")
+    typer.echo("Clients with mcpServers in their settings (Cursor and many others):\n")
     typer.echo(json.dumps({"mcpServers": {"myloware": entry}}, indent=2))
     typer.echo("\nVS Code, in .vscode/mcp.json:\n")
     typer.echo(json.dumps({"servers": {"myloware": entry}}, indent=2))
     typer.echo(
-        "\nPut your API key in the place of your-api-key. A key of MYLOWARE_LIMITED_API_KEYS can do everything but"
-        " decide.\nA decision is put to you as a form; a client without forms names the places where you decide."
+        "\nReplace your-api-key with your API key. A key of MYLOWARE_LIMITED_API_KEYS can do everything except decide."
+        "\nDecisions are shown as a form; clients without forms show the URLs at which you decide."
     )
 
 
 @app.command("doctor")
-def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Say what is set, what is missing, and what is wrong."""
+def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the settings and check that they work."""
     _run(doctor.examine(as_json=as_json))
 
 
@@ -118,27 +118,25 @@ def openapi_command() -> None:
 
 @audit.command("verify")
 def audit_verify() -> None:
-    """Look whether any decision was changed, removed or moved since it was made."""
-    faults, many = verified()
+    """Verify that no decision was changed, removed or reordered."""
+    faults, count = verify_decisions()
     for fault in faults:
         typer.echo(fault)
-    typer.echo(f"{many} decisions, {len(faults)} faults")
+    typer.echo(f"{count} decisions, {len(faults)} faults")
     if faults:
         raise typer.Exit(1)
 
 
 @webhooks.command("check")
 def webhooks_check(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
-    """Run a file of signature vectors through the verifier."""
+    """Verify the signatures in a file of test vectors."""
     counts = {True: 0, False: 0}
     try:
-        for name, passed, detail in check_vectors(file):
+        for name, passed, outcome in check_vectors(file):
             counts[passed] += 1
-            typer.echo(
-                f"{'passed' if passed else 'FAILED'}  {name}" + (f"  ({detail})" if detail and not passed else "")
-            )
+            typer.echo(f"passed  {name}" if passed else f"FAILED  {name}  ({outcome})")
     except (ValueError, KeyError, TypeError) as error:
-        fail(f"{file.name} is not a file of vectors: {error}.")
+        exit_with_error(f"{file.name} is not a file of test vectors: {error}.")
     typer.echo(f"{counts[True]} passed, {counts[False]} failed")
     if counts[False] or not counts[True]:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`myloware make`: the whole job in one terminal, with live progress, asking at the gates."""
+"""`myloware make`: make a video in one terminal, with live progress and prompts at the gates."""
 
 from __future__ import annotations
 
@@ -8,176 +8,182 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import typer
+from pydantic import TypeAdapter
 from rich.prompt import Prompt
 from rich.status import Status
 
 from api.settings import Settings
-from cli.local_services import sandboxed_services
-from cli.output import err, fail, ideas_table, out
-from cli.runs import BY, CHANNEL
+from cli.local_services import sandbox_notice, sandboxed_services
+from cli.output import exit_with_error, ideas_table, stderr, stdout
+from cli.runs import local_context
 from cli.serve import listen_on_free_port, open_services, run_server, url_of
-from graph.review_content import describe_clips
+from graph.decisions import DecisionInput
+from graph.review_content import IdeasContent, Review, ReviewContent, describe_clips
 from graph.status import TERMINAL_STATUSES
+from providers.orders import OrderKey
 from runs import queries
 from runs.decide import decide, verdict_of
 from runs.errors import RunError
+from runs.queries import RunView
 from runs.services import Services
 from runs.start import start_run
-from storage.events import list_events
+from storage.events import Event, list_events
 
-TICK = 0.2
+POLL_INTERVAL_SECONDS = 0.2
+MAX_TITLE_CHARACTERS = 40
+
+_event = TypeAdapter(Event)
 
 
 async def make(settings: Settings, brief: str, project: str, *, yes: bool, as_json: bool) -> None:
-    """Make a film from `brief`. Ends with status 1 if the run fails."""
-    began = time.monotonic()
+    """Make a film from `brief`. Exits with status 1 if the run fails."""
+    started_at = time.monotonic()
     listening = listen_on_free_port()
-    teller = ProgressReporter(as_json, sandboxed_services(settings))
-    with teller.status:
-        teller.say("Starting the database" + (" and the sandbox" if sandboxed_services(settings) else ""))
+    reporter = ProgressReporter(as_json, sandbox_notice(settings))
+    with reporter.status:
+        reporter.show("Starting the database" + (" and the sandbox" if sandboxed_services(settings) else ""))
         async with (
-            open_services(settings, webhooks_to=url_of(listening), with_worker=True) as parts,
-            # Providers call back here, as they would call a server of ours anywhere.
-            run_server(parts, listening),
+            open_services(settings, webhooks_to=url_of(listening), with_worker=True) as state,
+            # Providers send their webhooks here, as to any server.
+            run_server(state, listening),
         ):
             try:
-                run = await _one_run(parts.services, teller, brief, project, yes=yes)
-                film = await _laid_out(parts.services, run, settings.data_dir.absolute() / "films")
+                run = await _drive_run(state.services, reporter, brief, project, yes=yes)
+                film = await _copy_film(state.services, run, settings.data_dir.absolute() / "films")
             except RunError as error:
-                fail(error.message)
-    teller.end(run, film, time.monotonic() - began)
-    if run["status"] != "completed":
+                exit_with_error(error.message)
+    reporter.report_end(run, film, time.monotonic() - started_at)
+    if run.status != "completed":
         raise typer.Exit(1)
 
 
 class ProgressReporter:
-    """Tells what happens, to a person or to a program."""
+    """Reports the progress of a run, as text or as JSON lines."""
 
-    def __init__(self, as_json: bool, sandboxed: list[str]) -> None:
+    def __init__(self, as_json: bool, sandbox_notice: str | None) -> None:
         self.as_json = as_json
-        self.sandboxed = sandboxed
-        self.status = Status("…", console=err)
+        self.sandbox_notice = sandbox_notice
+        self.status = Status("…", console=stderr)
 
-    def say(self, what: str) -> None:
-        """What is going on right now."""
-        self.status.update(what)
+    def show(self, text: str) -> None:
+        """Replace the status line."""
+        self.status.update(text)
 
-    def event(self, event: dict[str, Any]) -> None:
-        """One event of the run."""
+    def report_start(self) -> None:
+        """Print the notice about the sandbox, if it is used."""
+        if self.sandbox_notice and not self.as_json:
+            stderr.print(self.sandbox_notice)
+
+    def report_event(self, event: Event) -> None:
+        """Print an event of the run."""
         if self.as_json:
-            print(json.dumps(event, default=str), flush=True)  # noqa: T201 - this is the program's output
+            print(_event.dump_json(event).decode(), flush=True)  # noqa: T201 - the output of the program
             return
-        said = _in_words(event)
-        if said and event["kind"] == "order.progress":
-            self.say(said)
-        elif said:
-            err.print(f"[dim]{event['created_at']:%H:%M:%S}[/] {said}")
+        text = _describe_event(event)
+        if text and event.kind == "order.progress":
+            self.show(text)
+        elif text:
+            stderr.print(f"[dim]{event.created_at:%H:%M:%S}[/] {text}")
 
-    def end(self, run: dict[str, Any], film: Path | None, seconds: float) -> None:
-        """How it ended."""
+    def report_end(self, run: RunView, film: Path | None, seconds: float) -> None:
+        """Print the result of the run."""
         if self.as_json:
-            print(json.dumps({"run": run, "film": str(film) if film else None}), flush=True)  # noqa: T201
-            return
-        if run["status"] != "completed":
-            err.print(f"[red]{run['error']['code']}[/]: {run['error']['message']}", soft_wrap=True)
-            return
-        facts = run["artifacts"]["final_video"]
-        err.print(
-            f"[green]completed[/] in {seconds:.0f} s: {facts['seconds']:.2f} s of film for "
-            f"{run['cost']['spent_usd']:.2f} USD" + (" of the sandbox's play money" if self.sandboxed else "")
-        )
-        out.print(str(film), soft_wrap=True)
-
-
-async def _one_run(
-    services: Services, teller: ProgressReporter, brief: str, project: str, *, yes: bool
-) -> dict[str, Any]:
-    if teller.sandboxed and not teller.as_json:
-        err.print(f"[yellow]SANDBOX[/] stands in for {', '.join(teller.sandboxed)}: nothing real is bought or posted.")
-    run_id = (await start_run(services, project=project, brief=brief, started_by=BY, channel=CHANNEL))["id"]
-    told = 0
-    while True:
-        run = await queries.get_run_view(services, run_id)
-        for event in await list_events(services.db, run_id, after=told):
-            told = event["seq"]
-            teller.event(dict(event))
-        if run["status"] in TERMINAL_STATUSES:
-            return run
-        if run["review"]:
-            await _decide(services, run_id, run["review"], teller, yes=yes)
-        await asyncio.sleep(TICK)
-
-
-async def _decide(
-    services: Services, run_id: UUID, review: dict[str, Any], teller: ProgressReporter, *, yes: bool
-) -> None:
-    answer = "yes"
-    if not teller.as_json:
-        teller.status.stop()
-        _show(review)
-        if yes:
-            err.print("approved, as [bold]--yes[/] says")
+            result = {"run": run.model_dump(mode="json"), "film": str(film) if film else None}
+            print(json.dumps(result), flush=True)  # noqa: T201 - the output of the program
+        elif run.error:
+            stderr.print(f"[red]{run.error.code}[/]: {run.error.message}", soft_wrap=True)
         else:
-            question = "Approve? [bold]yes[/], [bold]no[/], or what should change"
-            answer = await asyncio.to_thread(Prompt.ask, question, console=err)
-        teller.status.start()
-    approved = answer.strip().lower() in ("yes", "y")
-    comment = None if approved or answer.strip().lower() in ("no", "n") else answer
-    await decide(
-        services,
-        run_id,
-        review["gate"],
-        verdict=verdict_of(approved, comment),
-        comment=comment,
-        digest=review["digest"],
-        decided_by=BY,
-        channel=CHANNEL,
-    )
+            length, spent = run.artifacts["final_video"]["seconds"], run.cost.spent_usd
+            currency = "USD of the sandbox's play money" if self.sandbox_notice else "USD"
+            stderr.print(f"[green]completed[/] in {seconds:.0f} s: {length:.2f} s of film for {spent:.2f} {currency}")
+            stdout.print(str(film), soft_wrap=True)
 
 
-def _show(review: dict[str, Any]) -> None:
-    content = review["content"]
-    if review["gate"] == "ideation":
-        err.print(ideas_table(content))
-        price = f"Making {len(content['make'])} clips costs [bold]{content['estimated_usd']} USD[/]."
-        err.print(f"{price} {describe_clips(content)}", soft_wrap=True)
+async def _drive_run(services: Services, reporter: ProgressReporter, brief: str, project: str, *, yes: bool) -> RunView:
+    """Start a run, report its events and decide at its gates until it has ended."""
+    reporter.report_start()
+    run_id = (await start_run(services, project=project, brief=brief, context=local_context())).id
+    last_seq = 0
+    while True:
+        run = await queries.get_run_view(services.db, run_id)
+        for event in await list_events(services.db, run_id, after=last_seq):
+            last_seq = event.seq
+            reporter.report_event(event)
+        if run.status in TERMINAL_STATUSES:
+            return run
+        if run.review:
+            answer = await _ask(run.review.content, reporter, yes=yes)
+            await _decide(services, run_id, run.review, answer)
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
+
+
+async def _ask(content: ReviewContent, reporter: ProgressReporter, *, yes: bool) -> str:
+    """Show the review and return the answer of the person, or "yes" without asking."""
+    if reporter.as_json:
+        return "yes"
+    reporter.status.stop()
+    _print_review(content)
+    if yes:
+        answer = "yes"
+        stderr.print("approved because of [bold]--yes[/]")
+    else:
+        question = "Approve? [bold]yes[/], [bold]no[/], or the changes you want"
+        answer = await asyncio.to_thread(Prompt.ask, question, console=stderr)
+    reporter.status.start()
+    return answer
+
+
+async def _decide(services: Services, run_id: UUID, review: Review, answer: str) -> None:
+    is_approved = answer.strip().lower() in ("yes", "y")
+    comment = "" if is_approved or answer.strip().lower() in ("no", "n") else answer
+    decision = DecisionInput(verdict=verdict_of(is_approved, comment), comment=comment, digest=review.digest)
+    await decide(services, run_id, review.gate, decision, local_context())
+
+
+def _print_review(content: ReviewContent) -> None:
+    if isinstance(content, IdeasContent):
+        stderr.print(ideas_table(content))
+        price = f"{len(content.make)} clips for [bold]{content.estimated_usd} USD[/]."
+        stderr.print(f"{price} {describe_clips(content)}", soft_wrap=True)
         return
-    err.print(
-        f"[bold]{content['title']}[/], {content['film']['seconds']:.2f} s, for {', '.join(content['platforms'])}:"
-    )
-    err.print(f"  {content['caption']}\n  {' '.join(content['hashtags'])}")
+    stderr.print(f"[bold]{content.title}[/], {content.film.seconds:.2f} s, for {', '.join(content.platforms)}:")
+    stderr.print(f"  {content.caption}\n  {' '.join(content.hashtags)}")
 
 
-def _in_words(event: dict[str, Any]) -> str | None:
-    said, (_, kind, number) = event["payload"], ((event["subject"] or "") + "::").split(":")[:3]
-    what = {"clip": f"clip {number}", "render": "the film", "publication": "the publication"}.get(kind, "")
-    match event["kind"]:
+def _describe_event(event: Event) -> str | None:
+    payload = event.payload
+    match event.kind:
         case "step.started":
-            return f"[cyan]{said['step']}[/]"
+            return f"[cyan]{payload['step']}[/]"
         case "order.submitted":
-            return f"  {what} is ordered ({said['task_id']})"
+            return f"  {_order_name(event)} is ordered ({payload['task_id']})"
         case "order.progress":
-            return f"{what}: {said['progress']:.0%}"
+            return f"{_order_name(event)}: {payload['progress']:.0%}"
         case "order.settled":
-            return f"  {what} is done"
+            return f"  {_order_name(event)} is done"
         case "order.failed" | "order.refused":
-            return f"  [red]{what} failed[/]: {said['message']}"
+            return f"  [red]{_order_name(event)} failed[/]: {payload['message']}"
         case "webhook.received":
-            return f"  [dim]webhook {said['type']}[/]"
+            return f"  [dim]webhook {payload['type']}[/]"
     return None
 
 
-async def _laid_out(services: Services, run: dict[str, Any], folder: Path) -> Path | None:
-    """The film under a name that says what it is."""
-    film = run["artifacts"].get("final_video")
-    if film is None or run["status"] != "completed":
+def _order_name(event: Event) -> str:
+    """Return the name of the order that the event is about; empty for a model call."""
+    key = OrderKey.parse(event.subject or "")
+    return {"clip": f"clip {key.number}", "render": "the film", "publication": "the publication"}.get(key.kind, "")
+
+
+async def _copy_film(services: Services, run: RunView, folder: Path) -> Path | None:
+    """Copy the film to `folder`, named after its title. Returns None for a run that did not complete."""
+    film = run.artifacts.get("final_video")
+    if film is None or run.status != "completed":
         return None
-    title = re.sub(r"[^a-z0-9]+", "-", run["artifacts"]["ideas"]["title"].lower()).strip("-")[:40]
-    path = folder / f"{title or run['project']}-{run['run_id'][:8]}.mp4"
+    title = re.sub(r"[^a-z0-9]+", "-", run.artifacts["ideas"]["title"].lower()).strip("-")[:MAX_TITLE_CHARACTERS]
+    path = folder / f"{title or run.project}-{str(run.run_id)[:8]}.mp4"
     folder.mkdir(parents=True, exist_ok=True)
     await asyncio.to_thread(shutil.copyfile, await services.artifacts.local_path(film["digest"]), path)
     return path

@@ -1,138 +1,148 @@
-"""`myloware runs`: look at runs and decide, with the same functions as every other door."""
+"""`myloware runs`: list runs, decide at their gates, cancel and retry them."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
-from uuid import UUID, uuid4
+from typing import Annotated, TypeVar
+from uuid import UUID
 
 import typer
+from pydantic import TypeAdapter
 
-from api.settings import SettingsError
+from api.settings_types import SettingsError
 from api.wiring import open_app_state
 from cli.local_services import checked_settings, with_local_services
-from cli.output import fail, ideas_table, out, runs_table
-from graph.review_content import describe_clips
-from runs import cancel as cancelling
-from runs import queries
-from runs import retry as retrying
+from cli.output import exit_with_error, ideas_table, runs_table, stdout
+from graph.decisions import DecisionInput, Gate
+from graph.review_content import IdeasContent, describe_clips
+from graph.status import Status
+from runs import cancel, queries, retry
 from runs.decide import decide, verdict_of
 from runs.errors import RunError
+from runs.queries import RunView
 from runs.services import Services
 from storage import decisions
+from storage.actors import LOCAL, RequestContext
 
-CHANNEL = "cli"
-BY = "local"
+T = TypeVar("T")
 
-runs = typer.Typer(help="Look at runs, decide at their gates, cancel and retry them.", no_args_is_help=True)
+runs = typer.Typer(help="List runs, decide at their gates, cancel and retry them.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunId = Annotated[UUID, typer.Argument(help="The id of the run.")]
 
+_run_list = TypeAdapter(list[RunView])
 
-def _ask(do: Callable[[Services], Awaitable[Any]]) -> Any:
-    given = checked_settings()
 
-    async def ask() -> Any:
-        async with with_local_services(given, with_sandbox=False) as settings, open_app_state(settings) as parts:
-            return await do(parts.services)
+def local_context() -> RequestContext:
+    """Return the context of a command that the operator runs."""
+    return RequestContext(LOCAL, "cli")
+
+
+def _call(function: Callable[[Services], Awaitable[T]]) -> T:
+    """Return the result of a function that needs the services. Exits with its error message on failure."""
+    checked = checked_settings()
+
+    async def call() -> T:
+        async with with_local_services(checked, with_sandbox=False) as settings, open_app_state(settings) as state:
+            return await function(state.services)
 
     try:
-        return asyncio.run(ask())
+        return asyncio.run(call())
     except (SettingsError, RunError) as error:
-        fail(str(error))
+        exit_with_error(str(error))
 
 
 @runs.command("list")
 def list_runs(
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
-    status: Annotated[str | None, typer.Option(help="Only runs of this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="The number of runs.")] = 20,
+    status: Annotated[Status | None, typer.Option(help="Only runs with this status.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The newest runs."""
-    found = _ask(lambda services: queries.list_runs(services, limit=limit, status=status))
-    out.print_json(json.dumps(found)) if as_json else out.print(runs_table(found))
+    """List the newest runs."""
+    found = _call(lambda services: queries.list_runs(services.db, limit=limit, status=status))
+    if as_json:
+        stdout.print_json(_run_list.dump_json(found).decode())
+    else:
+        stdout.print(runs_table(found))
 
 
 @runs.command("show")
 def show(run_id: RunId, as_json: AsJson = False) -> None:
-    """How a run stands, and what it asks."""
-    _show(_ask(lambda services: queries.get_run_view(services, run_id)), as_json)
+    """Show a run and its open review."""
+    _print_run(_call(lambda services: queries.get_run_view(services.db, run_id)), as_json)
 
 
 @runs.command("approve")
 def approve(
     run_id: RunId,
-    gate: Annotated[Literal["ideation", "publish"], typer.Argument(help="The gate.")],
-    no: Annotated[bool, typer.Option("--no", help="Do not approve; with a comment this asks for changes.")] = False,
-    comment: Annotated[str | None, typer.Option(help="What you say of it.")] = None,
+    gate: Annotated[Gate, typer.Argument(help="The gate.")],
+    no: Annotated[bool, typer.Option("--no", help="Reject; with a comment, request changes.")] = False,
+    comment: Annotated[str | None, typer.Option(help="A comment on the review.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide at a gate."""
+    decision = DecisionInput(verdict=verdict_of(not no, comment), comment=comment or "")
 
-    async def do(services: Services) -> Any:
-        verdict = verdict_of(not no, comment)
-        await decide(services, run_id, gate, verdict=verdict, comment=comment, decided_by=BY, channel=CHANNEL)
-        return await queries.get_run_view(services, run_id)
+    async def process(services: Services) -> RunView:
+        await decide(services, run_id, gate, decision, local_context())
+        return await queries.get_run_view(services.db, run_id)
 
-    _show(_ask(do), as_json)
+    _print_run(_call(process), as_json)
 
 
 @runs.command("cancel")
-def cancel(run_id: RunId, as_json: AsJson = False) -> None:
+def cancel_command(run_id: RunId, as_json: AsJson = False) -> None:
     """End a run."""
 
-    async def do(services: Services) -> Any:
-        await cancelling.cancel_run(services, run_id, by=BY, channel=CHANNEL, external_id=str(uuid4()))
-        return await queries.get_run_view(services, run_id)
+    async def process(services: Services) -> RunView:
+        await cancel.cancel_run(services, run_id, local_context())
+        return await queries.get_run_view(services.db, run_id)
 
-    _show(_ask(do), as_json)
+    _print_run(_call(process), as_json)
 
 
 @runs.command("retry")
-def retry(
+def retry_command(
     run_id: RunId,
     not_made: Annotated[
-        bool, typer.Option("--not-made", help="Orders of unknown outcome were not made: order them again.")
+        bool, typer.Option("--not-made", help="Declare orders of unknown outcome not executed; place them again.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a failed run go on."""
+    """Continue a failed run from its last checkpoint."""
 
-    async def do(services: Services) -> Any:
-        await retrying.retry_run(services, run_id, not_made=not_made, by=BY, channel=CHANNEL, external_id=str(uuid4()))
-        return await queries.get_run_view(services, run_id)
+    async def process(services: Services) -> RunView:
+        await retry.retry_run(services, run_id, not_made=not_made, context=local_context())
+        return await queries.get_run_view(services.db, run_id)
 
-    _show(_ask(do), as_json)
-
-
-def verified() -> tuple[list[str], int]:
-    """The faults of the chain of decisions, and how many decisions there are."""
-
-    async def do(services: Services) -> tuple[list[str], int]:
-        row = await services.db.fetch_one("select count(*) as n from decisions")
-        return await decisions.verify_chain(services.db), row["n"] if row else 0
-
-    faults, many = _ask(do)
-    return faults, many
+    _print_run(_call(process), as_json)
 
 
-def _show(run: dict[str, Any], as_json: bool) -> None:
+def verify_decisions() -> tuple[list[str], int]:
+    """Return the faults in the hash chain of decisions, and the number of decisions."""
+
+    async def process(services: Services) -> tuple[list[str], int]:
+        return await decisions.verify_chain(services.db), await decisions.count_decisions(services.db)
+
+    return _call(process)
+
+
+def _print_run(run: RunView, as_json: bool) -> None:
     if as_json:
-        out.print_json(json.dumps(run))
+        stdout.print_json(run.model_dump_json())
         return
-    out.print(runs_table([run]))
-    if run["error"]:
-        out.print(f"[red]{run['error']['code']}[/]: {run['error']['message']}", soft_wrap=True)
-    if review := run["review"]:
-        out.print(f"The {review['gate']} gate is open, revision {review['revision']}:")
-        if review["gate"] == "ideation":
-            out.print(ideas_table(review["content"]))
-            content = review["content"]
-            price = f"Making {len(content['make'])} clips costs {content['estimated_usd']} USD."
-            out.print(f"{price} {describe_clips(content)}", soft_wrap=True)
+    stdout.print(runs_table([run]))
+    if run.error:
+        stdout.print(f"[red]{run.error.code}[/]: {run.error.message}", soft_wrap=True)
+    if review := run.review:
+        content = review.content
+        stdout.print(f"The {review.gate} gate is open, revision {review.revision}:")
+        if isinstance(content, IdeasContent):
+            stdout.print(ideas_table(content))
+            price = f"{len(content.make)} clips for {content.estimated_usd} USD."
+            stdout.print(f"{price} {describe_clips(content)}", soft_wrap=True)
         else:
-            out.print_json(json.dumps(review["content"]))
-        out.print(f"Decide: myloware runs approve {run['run_id']} {review['gate']}", soft_wrap=True)
+            stdout.print_json(content.model_dump_json())
+        stdout.print(f"Decide: myloware runs approve {run.run_id} {review.gate}", soft_wrap=True)

@@ -1,1 +1,1 @@
-"""The pages that people see in a browser."""
+"""The HTML pages of the API."""

@@ -1,4 +1,4 @@
-"""Fixtures: the whole product over a fresh database, served on a loopback port, with the sandbox as the outside."""
+"""Fixtures: the whole product over a fresh database, served on a loopback port, with the sandbox as every vendor."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 import psycopg
@@ -26,12 +26,15 @@ from cli.serve import listen_on_free_port, run_server, url_of
 from providers.orders import digest_of
 from runs.worker import run_worker
 from tests.databases import _fresh, fast_folder, migrated_template, postgres_server
+from tests.openapi import check_response
 
 __all__ = ["app", "migrated_template", "postgres_server", "quiet_app", "sandbox", "sandbox_process"]
 
+T = TypeVar("T")
+
 ANNA, BEN = "key-of-anna-000000000000", "key-of-ben-0000000000000"
 
-#: With pictures too small for anybody but a test, so that a whole film takes seconds.
+#: Frame sizes that only tests use: a whole film takes seconds.
 PROFILES = """
 [[profiles]]
 hosts = ["127.0.0.1"]
@@ -66,7 +69,7 @@ FOUR_PROJECT = TINY_PROJECT.replace(
 
 
 class SandboxClient:
-    """A running `python -m sandbox`, and what its admin tells."""
+    """A running `python -m sandbox` and its admin API."""
 
     def __init__(self, state: Path) -> None:
         self._process = subprocess.Popen(
@@ -79,36 +82,36 @@ class SandboxClient:
         self.client = httpx.Client(base_url=self.url, headers={"Authorization": "Bearer any"}, timeout=30)
 
     def close(self) -> None:
-        """End it: it ends when its input does."""
+        """Stop the process: it ends when its standard input does."""
         self.client.close()
         self._process.communicate(timeout=20)
 
     def fault(self, name: str, times: int | None = 1, **params: Any) -> None:
-        """Order a misfortune."""
+        """Inject a fault for the next `times` matching requests; None: for all of them."""
         answer = self.client.post("/sandbox/faults", json={"fault": name, "times": times, **params})
         assert answer.status_code == 201, answer.text
 
     def clear(self) -> None:
-        """Forget the misfortunes still to come."""
+        """Remove the faults that were not met."""
         self.client.delete("/sandbox/faults")
 
     def counts(self) -> dict[str, Any]:
-        """What was paid for and published by everybody."""
+        """Return how many orders were charged and posts published, by all clients."""
         counted: dict[str, Any] = self.client.get("/sandbox/counts").json()
         return counted
 
     def charges(self, run_id: str) -> list[dict[str, Any]]:
-        """What one run was charged for: its slate stands in every prompt."""
-        slate = f"(Slate {digest_of(run_id)[:8]}-"
-        return [charge for charge in self.client.get("/sandbox/charges").json() if slate in charge["prompt"]]
+        """Return the charges of one run: every prompt contains its correlation tag."""
+        tag = f"(Slate {digest_of(run_id)[:8]}-"
+        return [charge for charge in self.client.get("/sandbox/charges").json() if tag in charge["prompt"]]
 
     def posts(self, digest: str) -> list[dict[str, Any]]:
-        """The uploads of one film."""
+        """Return the uploads of one film."""
         return [post for post in self.client.get("/sandbox/posts").json() if post["sha256"] == digest]
 
     @contextmanager
-    def told(self, url: str) -> Iterator[str]:
-        """Its webhooks go to `url` while the block runs; gives the secret they are signed with."""
+    def webhooks_to(self, url: str) -> Iterator[str]:
+        """Send webhooks to `url` while the block runs; yields the signing secret."""
         endpoint = self.client.post("/v1/webhook_endpoints", json={"url": url}).json()
         try:
             yield endpoint["signing_secret"]
@@ -117,7 +120,7 @@ class SandboxClient:
 
 
 class App:
-    """The product: API and worker in a thread of their own, spoken to over HTTP as by anybody."""
+    """The product: API and worker in a thread of their own, used over HTTP. Its client checks responses by OpenAPI."""
 
     def __init__(self, settings: Settings, sandbox: SandboxClient, *, with_worker: bool = True) -> None:
         self.settings = settings
@@ -126,17 +129,17 @@ class App:
         self.url = ""
         self._with_worker = with_worker
         self._listening = listen_on_free_port()
-        self._ready: asyncio.Event | threading.Event = threading.Event()
+        self._ready = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="app")
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.wait(60)  # type: ignore[call-arg, unused-coroutine]
+        self._ready.wait(60)
         if self._error:
             raise self._error
         self.url = url_of(self._listening)
-        self.client = httpx.Client(base_url=self.url, headers={"X-API-Key": ANNA}, timeout=30)
+        self.client = self.client_of(ANNA)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -146,49 +149,55 @@ class App:
         if self._error:
             raise self._error
 
+    def client_of(self, key: str) -> httpx.Client:
+        """Return a client with this API key, which checks every response against the OpenAPI description."""
+        return httpx.Client(
+            base_url=self.url, headers={"X-API-Key": key}, timeout=30, event_hooks={"response": [check_response]}
+        )
+
     def _run(self) -> None:
         try:
-            asyncio.run(self._live())
+            asyncio.run(self._serve())
         except BaseException as error:
             self._error = error
         finally:
             self._ready.set()
 
-    async def _live(self) -> None:
+    async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with open_app_state(self.settings) as parts, run_server(parts, self._listening):
-            self.parts: AppState = parts
+        async with open_app_state(self.settings) as state, run_server(state, self._listening):
+            self.state: AppState = state
             self._ready.set()
             if not self._with_worker:
                 await self._stop.wait()
                 return
-            async with run_worker(parts.services, parts.queue):
+            async with run_worker(state.services, state.queue):
                 await self._stop.wait()
 
-    def in_loop(self, work: Any) -> Any:
-        """The result of a coroutine of the product, run where the product runs."""
+    def in_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of a coroutine, run in the event loop of the product."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        """What the database says."""
+        """Return the rows of an SQL query."""
         with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
             return connection.execute(query, values).fetchall()  # type: ignore[call-overload, no-any-return]
 
     def start(self, brief: str = "Rain on a quiet window", project: str = "tiny", **fields: Any) -> str:
-        """The id of a new run."""
+        """Start a run and return its id."""
         answer = self.client.post("/v1/runs/start", json={"project": project, "brief": brief, **fields})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["run_id"])
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """How a run stands."""
+        """Return a run as the API shows it."""
         answer = self.client.get(f"/v1/runs/{run_id}")
         assert answer.status_code == 200, answer.text
         content: dict[str, Any] = answer.json()
         return content
 
     def decide(self, run_id: str, gate: str, approved: bool = True, **fields: Any) -> dict[str, Any]:
-        """Decide at a gate; the run as it is answered."""
+        """Decide at a gate; returns the run of the response."""
         body = {"gate": gate, "approved": approved, **fields}
         answer = self.client.post(f"/v1/runs/{run_id}/approve", json=body)
         assert answer.status_code == 200, answer.text
@@ -196,29 +205,29 @@ class App:
         return decided
 
     def until(self, run_id: str, status: str, *, seconds: float = 60, revision: int | None = None) -> dict[str, Any]:
-        """The run once it has this status. Fails as soon as it has ended otherwise."""
+        """Wait for a status (and revision) and return the run. Fails as soon as the run has ended otherwise."""
 
-        def there(run: dict[str, Any]) -> bool:
+        def reached(run: dict[str, Any]) -> bool:
             return run["status"] == status and revision in (None, run["revision"])
 
-        return self.until_true(run_id, there, seconds=seconds, status=status)
+        return self.until_true(run_id, reached, seconds=seconds, status=status)
 
     def until_true(
-        self, run_id: str, there: Callable[[dict[str, Any]], bool], *, seconds: float = 60, status: str = ""
+        self, run_id: str, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 60, status: str = ""
     ) -> dict[str, Any]:
-        """The run once `there` says so."""
+        """Wait for a condition and return the run. Fails as soon as the run has ended without it."""
         deadline = time.monotonic() + seconds
         while True:
             run = self.run(run_id)
-            if there(run):
+            if condition(run):
                 return run
             ended = run["status"] in ("completed", "failed")
             assert not ended, f"{run['status']}: {run['error']}"
             assert time.monotonic() < deadline, f"{status} not in time: {run}"
             time.sleep(0.05)
 
-    def completed(self, run_id: str) -> dict[str, Any]:
-        """The run, approved at both gates and finished."""
+    def complete(self, run_id: str) -> dict[str, Any]:
+        """Approve a run at both gates and return it when it has completed."""
         self.until(run_id, "awaiting_ideation_approval")
         self.decide(run_id, "ideation")
         self.until(run_id, "awaiting_publish_approval")
@@ -226,14 +235,14 @@ class App:
         return self.until(run_id, "completed")
 
     def events(self, run_id: str, after: int = 0) -> list[dict[str, Any]]:
-        """What happened in a run."""
+        """Return the events of a run."""
         answer = self.client.get(f"/v1/runs/{run_id}/events", params={"after": after})
-        happened: list[dict[str, Any]] = answer.json()["events"]
-        return happened
+        events: list[dict[str, Any]] = answer.json()["events"]
+        return events
 
 
 def settings_for(dsn: str, folder: Path, sandbox: SandboxClient, **changes: Any) -> Settings:
-    """Settings that name the sandbox for everything, and a project that is quick to make."""
+    """Return settings that use the sandbox for every vendor, and projects that are quick to render."""
     projects = folder / "projects"
     projects.mkdir(parents=True, exist_ok=True)
     (projects / "tiny.md").write_text(TINY_PROJECT)
@@ -262,7 +271,7 @@ def settings_for(dsn: str, folder: Path, sandbox: SandboxClient, **changes: Any)
 
 
 @contextmanager
-def opened(
+def open_app(
     server: str,
     template: str,
     sandbox: SandboxClient,
@@ -271,22 +280,22 @@ def opened(
     with_worker: bool = True,
     **changes: Any,
 ) -> Iterator[App]:
-    """A world of its own, gone afterwards with its database. Without `webhooks` clips are only polled."""
+    """Run an app with a database of its own, which is dropped afterwards. Without `webhooks` clips are only polled."""
     with (
         contextmanager(_fresh)(server, template) as dsn,
-        tempfile.TemporaryDirectory(prefix="myloware-world-", dir=fast_folder()) as folder,
+        tempfile.TemporaryDirectory(prefix="myloware-app-", dir=fast_folder()) as folder,
     ):
-        made = App(settings_for(dsn, Path(folder), sandbox, **changes), sandbox, with_worker=with_worker)
-        url = f"{url_of(made._listening)}/v1/webhooks/sora" if webhooks else "http://127.0.0.1:9/nobody"
-        with sandbox.told(url) as secret:
-            made.settings = made.settings.model_copy(update={"video_webhook_secrets": [SecretStr(secret)]})
-            with made:
-                yield made
+        app = App(settings_for(dsn, Path(folder), sandbox, **changes), sandbox, with_worker=with_worker)
+        url = f"{url_of(app._listening)}/v1/webhooks/sora" if webhooks else "http://127.0.0.1:9/unused"
+        with sandbox.webhooks_to(url) as secret:
+            app.settings = app.settings.model_copy(update={"video_webhook_secrets": [SecretStr(secret)]})
+            with app:
+                yield app
 
 
 @pytest.fixture(scope="session")
 def sandbox_process() -> Iterator[SandboxClient]:
-    """The sandbox of the session."""
+    """The sandbox process of the session."""
     with tempfile.TemporaryDirectory(prefix="myloware-sandbox-", dir=fast_folder()) as folder:
         running = SandboxClient(Path(folder))
         yield running
@@ -295,7 +304,7 @@ def sandbox_process() -> Iterator[SandboxClient]:
 
 @pytest.fixture
 def sandbox(sandbox_process: SandboxClient) -> Iterator[SandboxClient]:
-    """The sandbox, with no misfortune ordered before or after."""
+    """The sandbox, without injected faults before and after."""
     sandbox_process.clear()
     yield sandbox_process
     sandbox_process.clear()
@@ -304,12 +313,12 @@ def sandbox(sandbox_process: SandboxClient) -> Iterator[SandboxClient]:
 @pytest.fixture(scope="module")
 def app(postgres_server: str, migrated_template: str, sandbox_process: SandboxClient) -> Iterator[App]:
     """The product for the tests of one module, each with runs of its own."""
-    with opened(postgres_server, migrated_template, sandbox_process) as made:
-        yield made
+    with open_app(postgres_server, migrated_template, sandbox_process) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def quiet_app(postgres_server: str, migrated_template: str, sandbox_process: SandboxClient) -> Iterator[App]:
-    """The same without a worker: what is told is kept, and nothing moves."""
-    with opened(postgres_server, migrated_template, sandbox_process, with_worker=False) as made:
-        yield made
+    """The product without a worker: events are recorded, and no run advances."""
+    with open_app(postgres_server, migrated_template, sandbox_process, with_worker=False) as opened:
+        yield opened

@@ -1,0 +1,225 @@
+"""`/review/{token}`: the page that a reviewer's link opens, also as JSON, and the decision on it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, Field, ValidationError
+
+from api.artifacts import FILE_RESPONSES, IfNoneMatchHeader, RangeHeader, file_response
+from api.authentication import AppStateDep, client_address, count_request
+from api.errors import ApiError, responses, to_api_error
+from api.schemas import RequestBody, Text
+from api.wiring import AppState
+from console import pages
+from graph.decisions import DecisionInput, Gate, Verdict
+from graph.review_content import FilmContent, ReviewContent
+from prompts.validation import describe_validation_error
+from runs import review_links
+from runs.errors import InvalidRequest, RunError
+from runs.review_links import OpenedLink
+from runs.reviews import Change
+
+router = APIRouter(prefix="/review", tags=["reviewer's link"])
+
+PAGE: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}}
+ERRORS = {status: {**declared, "content": PAGE} for status, declared in responses(404, 409, 410, 413, 422, 429).items()}
+
+
+class LinkReview(BaseModel):
+    """The review that a reviewer's link opens."""
+
+    run_id: UUID
+    project: str
+    brief: str
+    gate: Gate
+    revision: int
+    digest: str
+    content: ReviewContent
+    opened_at: datetime
+    due_at: datetime | None
+    on_due: str | None
+    expires_at: datetime
+    changes: list[Change]
+    previous_comment: str | None
+    film_url: str | None
+
+
+class LinkDecision(RequestBody):
+    """A reviewer's decision. A request for changes names them in the comment."""
+
+    decision: Verdict
+    comment: Text | None = Field(None, max_length=4_000)
+
+
+class LinkDecisionResult(BaseModel):
+    """The recorded decision of a reviewer."""
+
+    run_id: UUID
+    gate: Gate
+    revision: int
+    decision: Verdict
+    message: str
+
+
+_DECISION: dict[str, Any] = {"schema": LinkDecision.model_json_schema()}
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": _DECISION, "application/x-www-form-urlencoded": _DECISION},
+    }
+}
+
+
+@router.get("/{token}", response_model=LinkReview, responses={**ERRORS, 200: {"content": PAGE}})
+async def show_review(token: str, request: Request, state: AppStateDep) -> Response:
+    """Return the review that the link opens: a page, or JSON for clients that accept only JSON."""
+    as_json = _accepts_json(request)
+    try:
+        await count_request(state, f"link:{client_address(request)}")
+        opened = await review_links.open_link(state.services, token)
+    except Exception as error:
+        # Every error is shown as a page, because a person reads it in a browser.
+        return _error_response(error, as_json)
+    if as_json:
+        return _json_response(_as_review(opened, token))
+    return _page_response(pages.review_page(opened, token=token))
+
+
+@router.post(
+    "/{token}",
+    response_model=LinkDecisionResult,
+    responses={**ERRORS, **responses(415), 200: {"content": PAGE}},
+    openapi_extra=BODY,
+)
+async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Response:
+    """Decide on the review that the link opens, by form or by JSON."""
+    as_json = _accepts_json(request)
+    decision = None
+    try:
+        await count_request(state, f"link:{client_address(request)}")
+        decision = await _parse_decision(request)
+        opened = await review_links.decide_by_link(
+            state.services, token, DecisionInput(verdict=decision.decision, comment=decision.comment or "")
+        )
+    except InvalidRequest as error:
+        if as_json or decision is None:
+            return _error_response(error, as_json)
+        return await _form_with_error(state, token, error, decision.comment or "")
+    except Exception as error:
+        return _error_response(error, as_json)
+    message = _confirmation(decision.decision, opened.link.gate)
+    if not as_json:
+        return _page_response(pages.decision_page(decision.decision, message))
+    link = opened.link
+    return _json_response(
+        LinkDecisionResult(
+            run_id=link.run_id, gate=link.gate, revision=link.revision, decision=decision.decision, message=message
+        )
+    )
+
+
+@router.get("/{token}/film", response_class=Response, responses={**responses(409, 410, 429), **FILE_RESPONSES})
+async def stream_film(
+    token: str,
+    request: Request,
+    state: AppStateDep,
+    range: RangeHeader = None,  # noqa: A002 - the header's name
+    if_none_match: IfNoneMatchHeader = None,
+) -> Response:
+    """Return the film of the review while the link is valid."""
+    # A player requests a film in many parts. They are counted separately, so that playback leaves room to decide.
+    await count_request(state, f"film:{client_address(request)}")
+    opened = await review_links.open_link(state.services, token)
+    content = opened.review.content
+    if not isinstance(content, FilmContent):
+        raise ApiError(404, "no_film", "The review has no film.")
+    response = await file_response(state.services.artifacts, content.film.digest, range, if_none_match)
+    response.headers.update({**pages.HEADERS, "Cache-Control": "private, max-age=600"})
+    return response
+
+
+def _as_review(opened: OpenedLink, token: str) -> LinkReview:
+    link, run, review = opened.link, opened.run, opened.review
+    return LinkReview(
+        run_id=link.run_id,
+        project=run.project,
+        brief=run.brief,
+        gate=link.gate,
+        revision=link.revision,
+        digest=review.digest,
+        content=review.content,
+        opened_at=review.opened_at,
+        due_at=review.due_at,
+        on_due=review.on_due,
+        expires_at=link.expires_at,
+        changes=review.changes,
+        previous_comment=opened.previous_comment,
+        film_url=f"/review/{token}/film" if link.gate == "publish" else None,
+    )
+
+
+async def _parse_decision(request: Request) -> LinkDecision:
+    """Return the decision of a form or JSON body. Raises ApiError 415 or 422."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    try:
+        if media_type == "application/json":
+            return LinkDecision.model_validate_json(body)
+        if media_type == "application/x-www-form-urlencoded":
+            fields = dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=10))
+            return LinkDecision.model_validate(fields)
+    except ValidationError as error:
+        fault = describe_validation_error(error, root="body")
+        field, _, message = fault.partition(": ")
+        raise ApiError(422, "invalid_request", f"{fault}.", {"fields": {field: message}}) from None
+    except ValueError:
+        raise ApiError(422, "invalid_request", "The form has too many fields.") from None
+    raise ApiError(415, "unsupported_media_type", "Send the decision as a form or as JSON.")
+
+
+async def _form_with_error(state: AppState, token: str, error: InvalidRequest, comment: str) -> Response:
+    """Return the page again, with the error and the comment that was entered."""
+    try:
+        opened = await review_links.open_link(state.services, token)
+    except RunError as refusal:
+        return _error_response(refusal, as_json=False)
+    return _page_response(pages.review_page(opened, token=token, problem=error.message, comment=comment), 422)
+
+
+def _confirmation(verdict: Verdict, gate: Gate) -> str:
+    is_ideation = gate == "ideation"
+    match verdict:
+        case "approve":
+            return "Thank you. The clips are being made." if is_ideation else "Thank you. The film is being published."
+        case "revise":
+            return "Thank you. It is being changed, and a new revision will be shown for review."
+    return "Thank you. The run ends here; " + ("no clip is made." if is_ideation else "nothing is published.")
+
+
+def _accepts_json(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    if "text/html" in accepted:
+        return False
+    return "application/json" in accepted or request.headers.get("content-type", "").startswith("application/json")
+
+
+def _error_response(error: Exception, as_json: bool) -> Response:
+    known = to_api_error(error)
+    headers = {**pages.HEADERS, **(known.headers or {})}
+    if as_json:
+        return JSONResponse(known.body, known.status, headers)
+    return HTMLResponse(pages.error_page(known.code, known.message), known.status, headers)
+
+
+def _json_response(content: BaseModel) -> Response:
+    return JSONResponse(content.model_dump(mode="json"), headers=pages.HEADERS)
+
+
+def _page_response(page: str, status: int = 200) -> Response:
+    return HTMLResponse(page, status, pages.HEADERS)

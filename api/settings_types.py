@@ -1,0 +1,104 @@
+"""Field types of the settings, and the groups of settings that describe one vendor."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic_settings import NoDecode
+
+from providers.video_profiles import VideoModel
+from providers.webhooks import Secret, parse_secret
+
+
+class SettingsError(ValueError):
+    """A setting is missing or invalid. The message is one sentence that names it."""
+
+
+def _split_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _check_not_blank(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().strip():
+        raise ValueError("is set, but empty")
+    return value
+
+
+def _parse_url(value: str) -> str:
+    if not re.match(r"https?://[^/]", value):
+        raise ValueError("must be an http or https URL")
+    return value.rstrip("/")
+
+
+def _parse_host(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.:_-]+", value := value.strip().lower().strip("[]")):
+        raise ValueError("must be a host name or IP address, without scheme and port")
+    return value
+
+
+def default_path(path: str) -> AfterValidator:
+    """Return a validator that appends `path` to a URL without a path."""
+    return AfterValidator(lambda url: url if url.count("/") > 2 else url + path)
+
+
+CommaSeparated = BeforeValidator(_split_commas)
+NonEmptySecret = Annotated[SecretStr, AfterValidator(_check_not_blank)]
+Url = Annotated[str, AfterValidator(_parse_url)]
+Secrets = Annotated[list[NonEmptySecret], NoDecode, CommaSeparated]
+Urls = Annotated[list[Url], NoDecode, CommaSeparated]
+Hosts = Annotated[list[Annotated[str, AfterValidator(_parse_host)]], NoDecode, CommaSeparated]
+
+
+class ModelServer(BaseModel):
+    """The server of the language model and of the moderation."""
+
+    model_config = ConfigDict(frozen=True)
+
+    base_url: str
+    api_key: SecretStr
+    model: str
+
+
+class VideoServer(BaseModel):
+    """The server of the video model, and the secrets of its webhooks."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    base_url: str
+    api_key: SecretStr
+    video: VideoModel
+    webhook_secrets: tuple[Secret, ...]
+
+
+class UploadPostPublisher(BaseModel):
+    """Publish films through Upload-Post."""
+
+    model_config = ConfigDict(frozen=True)
+
+    publisher: Literal["upload_post"] = "upload_post"
+    url: str
+    api_key: SecretStr
+    user: str
+
+
+class FolderPublisher(BaseModel):
+    """Publish films by copying them to a folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    publisher: Literal["folder"] = "folder"
+    folder: Path
+
+
+def parse_secrets(name: str, values: list[SecretStr] | None) -> tuple[Secret, ...]:
+    """Return the webhook secrets of the setting `name`. Raises SettingsError."""
+    secrets = []
+    for position, value in enumerate(values or [], start=1):
+        try:
+            secrets.append(parse_secret(value.get_secret_value()))
+        except ValueError as error:
+            raise SettingsError(f"{name}: secret {position} is invalid: {error}.".replace("..", ".")) from None
+    return tuple(secrets)
