@@ -1,22 +1,32 @@
-"""The supervisor's two judgements: does a brief fit, and where does a comment send the work back to."""
+"""The supervisor: screens briefs, routes comments on a film, and answers in the chat with tools."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Protocol, TypeVar
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel, ConfigDict
+from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall, ToolMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agents.ideator import Idea
-from agents.structured import ask_structured, bounded_text
+from agents.structured import AnswerError, ask_structured, bounded_text, check_complete
 from prompts.project import Project
 from prompts.templates import prompt
+from prompts.validation import describe_validation_error
+from providers.chat_models import model_errors
 from providers.orders import ModelAnswer
+
+#: Limits of one turn of the chat: rounds of tool calls, calls per round, and characters of a result for the model.
+MAX_TOOL_ROUNDS = 4
+MAX_CALLS_PER_ROUND = 8
+MAX_RESULT_CHARACTERS = 6_000
 
 
 class Screening(BaseModel):
-    """Whether a brief can become a video of the project."""
+    """The judgement whether a brief can become a video of the project."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,7 +35,7 @@ class Screening(BaseModel):
 
 
 class Route(BaseModel):
-    """Where the work goes back to after a reviewer asked for changes."""
+    """The step to which a reviewer's comment sends the work back."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,10 +45,107 @@ class Route(BaseModel):
 
 
 async def screen_brief(model: BaseChatModel, project: Project, brief: str) -> ModelAnswer[Screening]:
-    """Whether the brief fits the project. Raises as `ask` does."""
+    """Return whether the brief fits the project. Raises as `ask_structured` does."""
     return await ask_structured(model, prompt("screening", project=project, brief=brief), Screening)
 
 
 async def route_comment(model: BaseChatModel, ideas: Sequence[Idea], comment: str) -> ModelAnswer[Route]:
-    """The one step that the comment on a finished film concerns. Raises as `ask` does."""
+    """Return the one step that the comment on a finished film concerns. Raises as `ask_structured` does."""
     return await ask_structured(model, prompt("router", ideas=ideas, comment=comment), Route)
+
+
+class ToolError(Exception):
+    """A tool refused a call. The message is a sentence that the model reads."""
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """The result of a tool call.
+
+    Attributes:
+        text: The text that the model reads.
+        run_ids: The runs that the call read or changed.
+        started: The runs that the call started.
+        pending: The confirmation that the call prepared, as JSON.
+    """
+
+    text: str
+    run_ids: Sequence[str] = field(default_factory=list)
+    started: Sequence[str] = field(default_factory=list)
+    pending: Mapping[str, object] | None = None
+
+
+class AgentTool(Protocol):
+    """The part of a tool that a model is shown."""
+
+    @property
+    def name(self) -> str:
+        """Return the name."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Return the description for the model."""
+        ...
+
+    @property
+    def args(self) -> type[BaseModel]:
+        """Return the model of the arguments."""
+        ...
+
+
+ToolT = TypeVar("ToolT", bound=AgentTool)
+
+
+async def respond(
+    model: BaseChatModel, tools: Sequence[AgentTool], messages: Sequence[AnyMessage], *, may_call_tools: bool = True
+) -> AIMessage:
+    """Return the supervisor's next message: text, or at most MAX_CALLS_PER_ROUND tool calls.
+
+    Raises AnswerError for an answer that was cut off, because half a tool call must never be executed, and for an
+    empty one; and as `model_errors` does.
+    """
+    schemas = [
+        convert_to_openai_tool({**tool.args.model_json_schema(), "title": tool.name, "description": tool.description})
+        for tool in tools
+    ]
+    bound = model.bind_tools(schemas, **({} if may_call_tools else {"tool_choice": "none"}))
+    async with model_errors():
+        answer = await bound.ainvoke([SystemMessage(prompt("chat").system), *messages])
+    check_complete(answer)
+    if not answer.text and not answer.tool_calls:
+        # A refusal that was streamed leaves an empty message.
+        raise AnswerError("model_refused", "The model gave no answer.")
+    calls = answer.tool_calls[:MAX_CALLS_PER_ROUND] if may_call_tools else []
+    content = (
+        answer.content if answer.text or calls else "This takes more steps than one answer may have: ask for less."
+    )
+    return AIMessage(content, id=answer.id, tool_calls=calls, usage_metadata=answer.usage_metadata)
+
+
+def unanswered_calls(messages: Sequence[AnyMessage]) -> list[ToolCall]:
+    """Return the tool calls of the last message of the model that have no result, in their order."""
+    answered: set[str] = set()
+    for message in reversed(messages):
+        if isinstance(message, AIMessage):
+            return [call for call in message.tool_calls if call["id"] not in answered]
+        if isinstance(message, ToolMessage):
+            answered.add(message.tool_call_id)
+    return []
+
+
+async def run_tool_call(
+    call: ToolCall, tools: Sequence[ToolT], run: Callable[[ToolT, BaseModel], Awaitable[ToolResult]]
+) -> tuple[ToolMessage, ToolResult]:
+    """Execute a tool call with `run` and return its message and its result. A refusal becomes a sentence."""
+    tool = next((each for each in tools if each.name == call["name"]), None)
+    try:
+        if tool is None:
+            raise ToolError(f"there is no tool {call['name']!r}.")
+        result = await run(tool, tool.args.model_validate(call["args"]))
+    except ToolError as error:
+        result = ToolResult(f"The call failed: {error}")
+    except ValidationError as error:
+        result = ToolResult(f"The arguments are invalid: {describe_validation_error(error)}.")
+    text = result.text[:MAX_RESULT_CHARACTERS]
+    return ToolMessage(text, tool_call_id=str(call["id"]), name=call["name"]), result

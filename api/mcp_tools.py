@@ -1,259 +1,104 @@
-"""The tools of `/mcp`. An agent looks, starts runs and prepares decisions; it never decides.
+"""The tools of `/mcp`: the read-only ones from the table in `chat/tools.py`, and those that change something.
 
-The question goes past it to the person, as a form of the client (an elicitation) in which the person writes the code
-that the question shows.
+An agent reads, starts runs and prepares decisions; the person decides, by the forms of `api/mcp_elicitation.py`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import wraps
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
-from uuid import UUID
+from inspect import Parameter, signature
+from typing import Annotated, Any, Literal
 
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
-from mcp.server.mcpserver import Context
+from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
-from mcp.server.mcpserver.resolve import Elicit, Resolve
-from pydantic import BaseModel, Field
-from starlette.requests import Request
+from mcp.server.mcpserver.resolve import Resolve
+from mcp_types import ToolAnnotations
+from pydantic import Field
+from pydantic_core import to_json, to_jsonable_python
 
-from api.authentication import base_url
-from api.errors import to_api_error
-from api.wiring import AppState
+from api.mcp_elicitation import (
+    Amount,
+    Code,
+    Ctx,
+    ElicitationUnsupported,
+    as_tool_errors,
+    elicit_budget,
+    elicit_cancellation,
+    elicit_changes,
+    elicit_decision,
+    mcp_caller,
+    pending_changes,
+    pending_decision,
+    short_id,
+)
 from chat import confirmations, summaries
-from chat.confirmations import ConfirmationCommand, PendingConfirmation, Verdict
+from chat.confirmations import ConfirmationCommand, PendingConfirmation
+from chat.tools import TOOLS, Tool, ToolRequest
+from graph.chat import ChatContext
 from providers.orders import digest_of
-from runs import cancel, media_links, queries, start
-from runs.services import Services
-from storage.api_keys import ApiKeyRow
+from runs import cancel, queries, start
 
-CHANNEL = "mcp"
-#: The first version in which a question to the person travels with the answer to the call, so that no connection
-#: has to stay open for it.
-ELICITATION_PROTOCOL_VERSION = "2026-07-28"
-#: USD; as the REST API takes it.
-BUDGET_LIMIT = 100_000
+#: The same limit as that of the REST API.
+MAX_BUDGET_USD = 100_000
+MAX_LISTED_RUNS = 20
 
-Ctx = Context[Any, Any]
-P = ParamSpec("P")
-T = TypeVar("T")
+READ_ONLY = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+STARTING = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
+DECIDING = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True)
+
+Json = dict[str, Any]
 
 
-class Code(BaseModel):
-    """What the person writes to confirm a decision."""
-
-    code: str = Field(description="The code that the question shows, to confirm. Decline to leave things as they are.")
-
-
-class Amount(BaseModel):
-    """What the person writes to allow a higher budget."""
-
-    usd: float = Field(description="The amount that the question shows, to allow it.")
-
-
-@dataclass(frozen=True)
-class ElicitationUnsupported:
-    """The client has no way to put a question to the person."""
-
-
-@dataclass(frozen=True)
-class McpCaller:
-    """Who calls a tool, and what is behind it."""
-
-    parts: AppState
-    who: ApiKeyRow
-    base_url: str
-
-    @property
-    def services(self) -> Services:
-        """The parts of a production."""
-        return self.parts.services
+def register_tools(server: MCPServer[Any]) -> None:
+    """Add the tools and the resources to the server."""
+    for tool in TOOLS:
+        if tool.is_read_only:
+            server.add_tool(_read_only_function(tool), tool.name, description=tool.description, annotations=READ_ONLY)
+    server.add_tool(start_run, annotations=STARTING)
+    for function in (decide_review, request_changes, cancel_run):
+        server.add_tool(function, annotations=DECIDING)
+    for kind, name in (("run", "get_run"), ("review", "get_review")):
+        (tool,) = (each for each in TOOLS if each.name == name)
+        add_resource = server.resource(
+            f"{kind}://{{run_id}}", name=kind, description=f"The result of {name}.", mime_type="application/json"
+        )
+        add_resource(_resource_function(tool))
 
 
-def mcp_caller(ctx: Ctx) -> McpCaller:
-    """Who calls."""
-    request = ctx.request_context.request
-    if not isinstance(request, Request):
-        raise ToolError("This needs a request over HTTP.")
-    return McpCaller(request.state.parts, request.state.who, base_url(request, request.state.parts))
+async def _call(tool: Tool, ctx: Ctx, arguments: Json) -> Json:
+    caller = mcp_caller(ctx)
+    request = ToolRequest(caller.services, ChatContext(base_url=caller.base_url), max_runs=MAX_LISTED_RUNS)
+    output = await tool.function(request, tool.args.model_validate(arguments))
+    value: Json = to_jsonable_python({tool.key: output.value} if tool.key else output.value)
+    return value
 
 
-def as_tool_errors(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """The same function, whose refusals reach the agent as a sentence."""
+def _read_only_function(tool: Tool) -> Callable[..., Awaitable[Json]]:
+    """Return the function of a read-only tool, with the signature from which the SDK derives the schema."""
 
-    @wraps(function)
-    async def told(*args: P.args, **kwargs: P.kwargs) -> T:
+    @as_tool_errors
+    async def call(ctx: Ctx, **arguments: Any) -> Json:
+        return await _call(tool, ctx, arguments)
+
+    arguments = signature(tool.args).parameters.values()
+    context = Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=Ctx)
+    call.__signature__ = signature(call).replace(parameters=[context, *arguments], return_annotation=Json)  # type: ignore[attr-defined]  # read by inspect.signature
+    call.__name__ = tool.name
+    return call
+
+
+def _resource_function(tool: Tool) -> Callable[[str, Ctx], Awaitable[str]]:
+    async def read(run_id: str, ctx: Ctx) -> str:
         try:
-            return await function(*args, **kwargs)
-        except ToolError:
-            raise
-        except Exception as error:
-            raise ToolError(to_api_error(error).body["error"]["message"]) from error
+            return to_json(await as_tool_errors(_call)(tool, ctx, {"run_id": run_id})).decode()
+        except ToolError as error:
+            raise ResourceError(str(error)) from error
 
-    return told
-
-
-def can_elicit(ctx: Ctx) -> bool:
-    """Whether the client can put a form to the person within a call."""
-    capabilities = ctx.client_capabilities
-    form = capabilities.elicitation if capabilities else None
-    return (
-        (ctx.protocol_version or "") >= ELICITATION_PROTOCOL_VERSION
-        and form is not None
-        and (form.form is not None or not form.url)
-    )
-
-
-# -- Looking
-
-
-@as_tool_errors
-async def list_projects(ctx: Ctx) -> dict[str, Any]:
-    """The projects a video can be made for, each with its length, its number of clips and its budget."""
-    return {"projects": summaries.list_projects(mcp_caller(ctx).services)}
-
-
-@as_tool_errors
-async def list_runs(ctx: Ctx) -> dict[str, Any]:
-    """The newest runs: id, project, brief, status and what was spent."""
-    return {"runs": await summaries.list_runs(mcp_caller(ctx).services, limit=20)}
-
-
-@as_tool_errors
-async def get_run(run_id: str, ctx: Ctx) -> dict[str, Any]:
-    """How one run stands: status, step, costs in USD, a link to its film, and the gate that is open, if any."""
-    who = mcp_caller(ctx)
-    return await summaries.summarize_run(who.services, queries.parse_run_id(run_id), who.base_url)
-
-
-@as_tool_errors
-async def list_reviews(ctx: Ctx) -> dict[str, Any]:
-    """The gates where a person is asked at the moment, and what saying yes would cost."""
-    return {"reviews": await summaries.list_open_reviews(mcp_caller(ctx).services)}
-
-
-@as_tool_errors
-async def get_review(run_id: str, ctx: Ctx) -> dict[str, Any]:
-    """What the open gate of a run shows: the ideas and their price, or the film and its caption."""
-    return await summaries.summarize_review(mcp_caller(ctx).services, queries.parse_run_id(run_id))
-
-
-@as_tool_errors
-async def get_costs(ctx: Ctx, run_id: str | None = None) -> dict[str, Any]:
-    """What one run costs, in USD; without a run what was spent today, and the day's cap."""
-    return await summaries.summarize_costs(mcp_caller(ctx).services, queries.parse_run_id(run_id) if run_id else None)
-
-
-@as_tool_errors
-async def get_media_link(run_id: str, ctx: Ctx) -> dict[str, Any]:
-    """Links to the film and the clips of a run. They work for a day, for whoever has them."""
-    who = mcp_caller(ctx)
-    return {"links": await media_links.links_of_run(who.services, queries.parse_run_id(run_id), who.base_url)}
-
-
-READ_TOOLS = (list_projects, list_runs, get_run, list_reviews, get_review, get_costs, get_media_link)
-
-# -- Asking the person
-
-
-@as_tool_errors
-async def pending_decision(run_id: str, decision: Verdict, ctx: Ctx, comment: str | None = None) -> PendingConfirmation:
-    """The decision under its code. Asked for again while the question is open, it is the same."""
-    who = mcp_caller(ctx)
-    return await confirmations.create_pending(
-        who.services, queries.parse_run_id(run_id), decision, comment=comment, who=who.who, door="mcp"
-    )
-
-
-async def pending_changes(run_id: str, comment: str, ctx: Ctx) -> PendingConfirmation:
-    """The same, for a request for changes."""
-    return await pending_decision(run_id, "revise", ctx, comment)
-
-
-def _question(waiting: PendingConfirmation, ctx: Ctx) -> Elicit[Code] | ElicitationUnsupported:
-    if not can_elicit(ctx):
-        return ElicitationUnsupported()
-    row = waiting.row
-    return Elicit(
-        f"{waiting.what}\nRun {row['run_id']}, {row['gate']} gate, revision {row['revision']}, "
-        f"digest {row['digest'][:12]}.\nTo {row['verdict']} it yourself, write the code {row['code']}.",
-        Code,
-    )
-
-
-async def elicit_decision(
-    waiting: Annotated[PendingConfirmation, Resolve(pending_decision)], ctx: Ctx
-) -> Elicit[Code] | ElicitationUnsupported:
-    """The question whether to decide so."""
-    return _question(waiting, ctx)
-
-
-async def elicit_changes(
-    waiting: Annotated[PendingConfirmation, Resolve(pending_changes)], ctx: Ctx
-) -> Elicit[Code] | ElicitationUnsupported:
-    """The question whether to ask for these changes."""
-    return _question(waiting, ctx)
-
-
-async def elicit_budget(
-    project: str, budget_usd: float | None, ctx: Ctx
-) -> Elicit[Amount] | ElicitationUnsupported | None:
-    """The question whether more may be spent than the project allows; None when it is not more."""
-    spec = mcp_caller(ctx).services.projects.get(project)
-    if spec is None or budget_usd is None or Decimal(str(budget_usd)) <= spec.budget_usd:
-        return None
-    if not can_elicit(ctx):
-        return ElicitationUnsupported()
-    said = f"A run of {project} may cost {spec.budget_usd} USD. To allow {budget_usd} USD, write the amount."
-    return Elicit(said, Amount)
-
-
-@as_tool_errors
-async def elicit_cancellation(run_id: str, ctx: Ctx) -> Elicit[Code] | ElicitationUnsupported | None:
-    """The question whether to end a run; None for one that an agent with this key started."""
-    who = mcp_caller(ctx)
-    run = await queries.get_run(who.services, queries.parse_run_id(run_id))
-    if (run["channel"], run["started_by"]) == (CHANNEL, who.who.id):
-        return None
-    if not can_elicit(ctx):
-        return ElicitationUnsupported()
-    about = f"{run['project']}, {confirmations.quoted(run['brief'])}"
-    return Elicit(f"End run {run['id']} for good ({about})? To end it yourself, write {_short(run['id'])}.", Code)
-
-
-def _short(run_id: UUID) -> str:
-    return str(run_id)[:8]
-
-
-async def _confirmed(waiting: PendingConfirmation, said: Any, ctx: Ctx) -> dict[str, Any]:
-    who, row = mcp_caller(ctx), waiting.row
-    about = {"run_id": str(row["run_id"]), "gate": row["gate"], "revision": row["revision"], "what": waiting.what}
-    match said:
-        case AcceptedElicitation(data=Code(code=code)):
-            if code.strip().upper() != row["code"]:
-                raise ToolError("That is not the code that the question showed: nothing was decided.")
-            spoken = ConfirmationCommand("confirm", row["code"])
-            done = await confirmations.confirm(who.services, spoken, who=who.who, door="mcp")
-            return {**about, "decided": True, "verdict": row["verdict"], "outcome": confirmations.outcome(*done)}
-        case AcceptedElicitation(data=ElicitationUnsupported()):
-            return {**about, "decided": False, "next": _elsewhere(row["run_id"], row["gate"], who.base_url)}
-        case _:
-            return {**about, "decided": False, "next": "The person did not confirm it: leave it as it is."}
-
-
-def _elsewhere(run_id: UUID, gate: str, url: str) -> str:
-    return (
-        f"This client cannot put the question to the person. They decide themselves: in a chat with the supervisor, "
-        f"with `myloware runs approve {run_id} {gate}`, or by POST {url}/v1/runs/{run_id}/approve."
-    )
-
-
-# -- Doing
+    return read
 
 
 @as_tool_errors
@@ -262,34 +107,33 @@ async def start_run(
     brief: str,
     ctx: Ctx,
     allowed: Annotated[ElicitationResult[Amount], Resolve(elicit_budget)],
-    budget_usd: Annotated[float | None, Field(ge=0, le=BUDGET_LIMIT, allow_inf_nan=False)] = None,
+    budget_usd: Annotated[float | None, Field(ge=0, le=MAX_BUDGET_USD, allow_inf_nan=False)] = None,
     idempotency_key: Annotated[str | None, Field(min_length=1, max_length=255)] = None,
-) -> dict[str, Any]:
-    """Start making a video for a project from a brief. Returns at once; look with get_run. The same idempotency_key,
-    or without one the same brief for the same project on the same day, is the same run. A budget above the
-    project's own is put to the person first.
+) -> Json:
+    """Start a run: a video for a project from a brief. Returns at once; poll get_run.
+
+    The same idempotency_key, or without one the same brief for the same project on the same day, is the same run. A
+    budget above the project's own is put to the person first.
     """
-    who = mcp_caller(ctx)
     match allowed:
         case AcceptedElicitation(data=None):
             pass
         case AcceptedElicitation(data=Amount(usd=usd)) if usd == budget_usd:
             pass
         case AcceptedElicitation(data=ElicitationUnsupported()):
-            raise ToolError("That is more than the project's budget, and this client cannot ask the person for it.")
+            raise ToolError("This exceeds the project's budget, and this client cannot ask the person to allow it.")
         case _:
-            raise ToolError("That is more than the project's budget, and the person did not allow it.")
-    named = idempotency_key or f"{datetime.now(UTC):%Y-%m-%d}:{digest_of([project, ' '.join(brief.split())])}"
+            raise ToolError("This exceeds the project's budget, and the person did not allow it.")
+    caller = mcp_caller(ctx)
+    key = idempotency_key or f"{datetime.now(UTC):%Y-%m-%d}:{digest_of([project, ' '.join(brief.split())])}"
     run = await start.start_run(
-        who.services,
+        caller.services,
         project=project,
         brief=brief,
         budget_usd=None if budget_usd is None else Decimal(str(budget_usd)),
-        started_by=who.who.id,
-        channel=CHANNEL,
-        request_key=f"mcp:{named}",
+        context=replace(caller.context, idempotency_key=f"mcp:{key}"),
     )
-    return {"run_id": str(run["id"]), "status": run["status"], "project": run["project"]}
+    return {"run_id": str(run.id), "status": run.status, "project": run.project}
 
 
 @as_tool_errors
@@ -297,12 +141,12 @@ async def decide_review(
     run_id: str,
     decision: Literal["approve", "reject"],
     ctx: Ctx,
-    waiting: Annotated[PendingConfirmation, Resolve(pending_decision)],
-    said: Annotated[ElicitationResult[Code], Resolve(elicit_decision)],
+    pending: Annotated[PendingConfirmation, Resolve(pending_decision)],
+    answer: Annotated[ElicitationResult[Code], Resolve(elicit_decision)],
     comment: str | None = None,
-) -> dict[str, Any]:
-    """Put to the person whether to approve or reject what the open gate of a run shows. Rejecting ends the run."""
-    return await _confirmed(waiting, said, ctx)
+) -> Json:
+    """Put to the person whether to approve or reject the content of a run's open gate. Rejecting ends the run."""
+    return await _confirm(pending, answer, ctx)
 
 
 @as_tool_errors
@@ -310,47 +154,57 @@ async def request_changes(
     run_id: str,
     comment: str,
     ctx: Ctx,
-    waiting: Annotated[PendingConfirmation, Resolve(pending_changes)],
-    said: Annotated[ElicitationResult[Code], Resolve(elicit_changes)],
-) -> dict[str, Any]:
-    """Put to the person whether to ask for changes at the open gate of a run; the comment says which."""
-    return await _confirmed(waiting, said, ctx)
+    pending: Annotated[PendingConfirmation, Resolve(pending_changes)],
+    answer: Annotated[ElicitationResult[Code], Resolve(elicit_changes)],
+) -> Json:
+    """Put to the person whether to request changes at the open gate of a run; the comment describes them."""
+    return await _confirm(pending, answer, ctx)
+
+
+async def _confirm(pending: PendingConfirmation, answer: Any, ctx: Ctx) -> Json:
+    """Record the decision if the person wrote its code."""
+    caller = mcp_caller(ctx)
+    result: Json = {key: pending[key] for key in ("run_id", "gate", "revision", "what")}
+    match answer:
+        case AcceptedElicitation(data=Code(code=code)):
+            if code.strip().upper() != pending["code"]:
+                raise ToolError("That is not the code of the question: nothing was decided.")
+            command = ConfirmationCommand("confirm", pending["code"])
+            outcome = await confirmations.confirm(caller.services, command, context=caller.context)
+            text = confirmations.describe_outcome(*outcome)
+            return result | {"decided": True, "verdict": pending["verdict"], "outcome": text}
+        case AcceptedElicitation(data=ElicitationUnsupported()):
+            next_step = (
+                "This client cannot put the question to the person. They decide themselves: in a chat with the"
+                f" supervisor, with `myloware runs approve {pending['run_id']} {pending['gate']}`, or by"
+                f" POST {caller.base_url}/v1/runs/{pending['run_id']}/approve."
+            )
+            return result | {"decided": False, "next": next_step}
+        case _:
+            return result | {"decided": False, "next": "The person did not confirm it: do not try again."}
 
 
 @as_tool_errors
 async def cancel_run(
-    run_id: str, ctx: Ctx, said: Annotated[ElicitationResult[Code], Resolve(elicit_cancellation)]
-) -> dict[str, Any]:
-    """End a run for good. What was ordered already is paid; nothing more is ordered. A run that was not started by an
-    agent with this key is put to the person first.
+    run_id: str, ctx: Ctx, answer: Annotated[ElicitationResult[Code], Resolve(elicit_cancellation)]
+) -> Json:
+    """End a run permanently. Placed orders are paid; no more are placed.
+
+    A run that was not started by an agent with this API key is put to the person first.
     """
-    who, found = mcp_caller(ctx), queries.parse_run_id(run_id)
-    match said:
+    caller, parsed_id = mcp_caller(ctx), queries.parse_run_id(run_id)
+    match answer:
         case AcceptedElicitation(data=None):
             pass
-        case AcceptedElicitation(data=Code(code=code)) if code.strip().lower() == _short(found):
+        case AcceptedElicitation(data=Code(code=code)) if code.strip().lower() == short_id(parsed_id):
             pass
         case AcceptedElicitation(data=ElicitationUnsupported()):
-            raise ToolError(f"No agent started this run, and this client cannot ask: `myloware runs cancel {found}`.")
+            raise ToolError(
+                f"No agent started this run, and this client cannot ask the person: `myloware runs cancel {parsed_id}`."
+            )
         case _:
-            raise ToolError("No agent started this run, and the person did not confirm its end: leave it as it is.")
-    external_id = f"cancel:{who.who.id}:{found}"
-    await cancel.cancel_run(who.services, found, by=who.who.id, channel=CHANNEL, external_id=external_id)
-    return await summaries.summarize_run(who.services, found, who.base_url)
-
-
-async def run_resource(run_id: str, ctx: Ctx) -> str:
-    """A run, as get_run tells it."""
-    return await _read(get_run(run_id, ctx))
-
-
-async def review_resource(run_id: str, ctx: Ctx) -> str:
-    """An open review, as get_review tells it."""
-    return await _read(get_review(run_id, ctx))
-
-
-async def _read(told: Awaitable[dict[str, Any]]) -> str:
-    try:
-        return json.dumps(await told, ensure_ascii=False)
-    except ToolError as error:
-        raise ResourceError(str(error)) from error
+            raise ToolError("No agent started this run, and the person did not confirm its end.")
+    context = replace(caller.context, idempotency_key=f"mcp:{parsed_id}")
+    await cancel.cancel_run(caller.services, parsed_id, context)
+    details = await summaries.summarize_run(caller.services.db, parsed_id, caller.base_url)
+    return details.model_dump(mode="json")

@@ -1,1 +1,1 @@
-"""The doors for chat clients and agents: the OpenAI-compatible one, and MCP."""
+"""Chat sessions with the supervisor, and the tools that chats and MCP clients share."""

@@ -1,227 +1,232 @@
-"""Prepare a decision in a talk, and confirm it by its code. A model prepares; only a person's own words confirm."""
+"""Prepare a decision, and confirm it by its code. A model can prepare; only the person's own message confirms."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal, cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
+from typing_extensions import TypedDict  # pydantic accepts the one of `typing` from Python 3.12 on only
+
 from agents.structured import clean_text
+from graph.decisions import DecisionInput, Gate, Verdict
 from graph.nodes.ideas import clip_numbers_in
-from graph.review_content import describe_clips
-from graph.state import Gate
+from graph.review_content import FilmContent, IdeasContent, Review, describe_clips
 from runs.decide import decide
 from runs.errors import ApprovalNotPermitted, ConfirmationNotFound, GateNotOpen, InvalidRequest
-from runs.queries import get_run
+from runs.queries import get_run, open_review_of
 from runs.services import Services
 from storage import confirmations as table
-from storage.api_keys import ApiKeyRow
+from storage.actors import Actor, RequestContext
 from storage.confirmations import DIGITS, LETTERS, PendingConfirmationRow
+from storage.database import Database
 from storage.decisions import DecisionRow
 
-Verdict = Literal["approve", "revise", "reject"]
-Door = Literal["chat", "mcp"]
-
-#: How long a comment may be: all of it is shown to whoever confirms it.
+#: The limit of a comment: the whole comment is part of the question that is confirmed.
 MAX_COMMENT_CHARACTERS = 600
 
 CODE = rf"[{LETTERS}][{DIGITS}][{LETTERS}][{DIGITS}]"
 ANY_CODE = re.compile(rf"(?<![A-Z0-9]){CODE}(?![A-Z0-9])", re.IGNORECASE)
 REDACTED = "••••"
-#: The whole message is the word and the code, with at most a nicety before and marks around it.
+#: The whole message is the word and the code, with at most a polite phrase before and punctuation around them.
 COMMAND = re.compile(
     rf"[\W_]*(?:(?:yes|ok|okay|please|i)\b[\W_]*)*(approve|confirm|revise|reject)[\W_]+({CODE})[\W_]*(?:please[\W_]*)?",
     re.IGNORECASE,
 )
+_OUTCOMES = {
+    ("approve", "ideation"): "Approved: the clips are being generated.",
+    ("approve", "publish"): "Approved: the film is being published.",
+    ("revise", "ideation"): "Changes requested: new ideas are being written.",
+    ("revise", "publish"): "Changes requested: the film is being changed.",
+    ("reject", "ideation"): "Rejected: the run has ended.",
+    ("reject", "publish"): "Rejected: the run has ended, and nothing is published.",
+}
 
 
-@dataclass(frozen=True)
-class ConfirmationCommand:
-    """A message that confirms: the word, and the code."""
+class ConfirmationCommand(NamedTuple):
+    """A message that confirms: its word (`approve`, `revise`, `reject` or `confirm`) and its code."""
 
     word: str
     code: str
 
 
-@dataclass(frozen=True)
-class PendingConfirmation:
-    """A decision that waits for a person's word, as it is shown."""
+class PendingConfirmation(TypedDict):
+    """A decision that waits for confirmation, as JSON: `pending_decision` of the API."""
 
-    row: PendingConfirmationRow
+    run_id: str
+    gate: str
+    revision: int
+    verdict: str
     what: str
     estimated_usd: float
-
-    def as_json(self) -> dict[str, Any]:
-        """For `pending_decision`."""
-        return {
-            "run_id": str(self.row["run_id"]),
-            "gate": self.row["gate"],
-            "revision": self.row["revision"],
-            "verdict": self.row["verdict"],
-            "what": self.what,
-            "estimated_usd": self.estimated_usd,
-            "digest": self.row["digest"],
-            "code": self.row["code"],
-            "expires_at": self.row["expires_at"].astimezone(UTC).isoformat(),
-        }
-
-    def as_text(self) -> str:
-        """For a talk. No model writes it, and none reads it."""
-        until = self.row["expires_at"].astimezone(UTC)
-        return (
-            f"{self.what}\n"
-            f"Run {self.row['run_id']}, {self.row['gate']} gate, revision {self.row['revision']}, "
-            f"digest {self.row['digest'][:12]}.\n"
-            f"To confirm it yourself, send exactly: {self.row['verdict']} {self.row['code']} "
-            f"(until {until:%H:%M} UTC). Nothing happens before."
-        )
+    digest: str
+    code: str
+    expires_at: str
 
 
 def parse_command(message: str) -> ConfirmationCommand | None:
-    """The confirmation that this message is, and is nothing but; None for any other message."""
+    """Return the confirmation that the message consists of, or None for any other message."""
     match = COMMAND.fullmatch(message.strip())
     return ConfirmationCommand(match[1].lower(), match[2].upper()) if match else None
 
 
 def redact_codes(text: str, codes: Collection[str] | None = None) -> str:
-    """The text with these codes blackened; without any, whatever could be one."""
+    """Return the text with these codes redacted; without `codes`, with everything that could be one."""
     return ANY_CODE.sub(lambda found: REDACTED if codes is None or found[0].upper() in codes else found[0], text)
 
 
-async def code_redactor(services: Services, who: ApiKeyRow) -> Callable[[str], str]:
-    """What blackens the codes that this key was shown: what is read by a model holds none."""
-    codes = await table.list_codes(services.db, who.id)
+async def code_redactor(db: Database, actor_id: str) -> Callable[[str], str]:
+    """Return a function that redacts the codes that the actor was shown: no model ever reads them."""
+    codes = await table.list_codes(db, actor_id)
     return lambda text: redact_codes(text, codes)
 
 
 async def create_pending(
-    services: Services,
+    db: Database,
     run_id: UUID,
     verdict: Verdict,
     *,
     comment: str | None = None,
-    who: ApiKeyRow,
-    door: Door,
-    session: str = "",
+    context: RequestContext,
+    session_id: str = "",
 ) -> PendingConfirmation:
-    """The decision about the review that this run has open, under a code. Nothing is decided.
+    """Prepare a decision about the review that the run has open, under a code. Nothing is decided.
 
-    Raises MayNotDecide, RunNotFound, GateNotOpen or Invalid.
+    Prepared again while the code is valid, it is the same one. Raises ApprovalNotPermitted, RunNotFound, GateNotOpen
+    or InvalidRequest.
     """
-    if not who.can_approve:
-        raise ApprovalNotPermitted("This key may not decide: somebody whose key may has to.")
-    run = await get_run(services, run_id)
-    review = run["review"]
+    _check_right(context.actor)
+    run = await get_run(db, run_id)
+    review = open_review_of(run)
     if review is None:
-        raise GateNotOpen(f"No gate of this run is open: it is {run['status']}.", open_gate=None, last_decision=None)
-    comment = clean_text(comment or "") or None
-    if comment and len(comment) > MAX_COMMENT_CHARACTERS:
+        raise GateNotOpen(
+            f"The run has no open review: its status is {run.status}.", open_gate=None, last_decision=None
+        )
+    comment = clean_text(comment or "")
+    if len(comment) > MAX_COMMENT_CHARACTERS:
         raise InvalidRequest(
             f"A comment that is confirmed by code has at most {MAX_COMMENT_CHARACTERS} characters.", field="comment"
         )
     if verdict == "revise" and not comment:
-        raise InvalidRequest("Say in a comment what should change.", field="comment")
+        raise InvalidRequest("Describe the requested changes in `comment`.", field="comment")
     row = await table.create(
-        services.db,
+        db,
         run_id,
-        gate=review["gate"],
-        revision=review["revision"],
-        digest=review["digest"],
+        gate=review.gate,
+        revision=review.revision,
+        digest=review.digest,
         verdict=verdict,
-        comment=comment,
-        actor_id=who.id,
-        session=session,
-        door=door,
+        comment=comment or None,
+        context=context,
+        session_id=session_id,
     )
     if row is None:
-        raise InvalidRequest("Too many decisions were prepared here within a day: decide one of them, or elsewhere.")
-    usd = _usd(verdict, review, comment or "")
-    return PendingConfirmation(row, _what(verdict, review, comment or "", usd), float(usd))
+        raise InvalidRequest("Too many decisions were prepared in this session within a day: decide in the console.")
+    usd = _cost_usd(verdict, review, comment)
+    return {
+        "run_id": str(row.run_id),
+        "gate": row.gate,
+        "revision": row.revision,
+        "verdict": row.verdict,
+        "what": _describe_decision(verdict, review, comment, usd),
+        "estimated_usd": float(usd),
+        "digest": row.digest,
+        "code": row.code,
+        "expires_at": row.expires_at.astimezone(UTC).isoformat(),
+    }
 
 
 async def confirm(
-    services: Services, code: ConfirmationCommand, *, who: ApiKeyRow, door: Door, session: str = ""
+    services: Services, command: ConfirmationCommand, *, context: RequestContext, session_id: str = ""
 ) -> tuple[PendingConfirmationRow, DecisionRow | None]:
-    """Decide what was prepared under this code, exactly as it was shown; None for a code that was used before.
+    """Record the decision that was prepared under this code, exactly as it was shown; None for a used code.
 
-    Raises MayNotDecide, CodeUnknown (another's code, another conversation's, an expired one), StaleReview when the
-    gate shows something else by now, and whatever else `decide` raises.
+    Raises ApprovalNotPermitted; ConfirmationNotFound for an unknown or expired code and for one of another actor,
+    session or channel; StaleReview when the review has changed; and as `decide` does.
     """
-    if not who.can_approve:
-        raise ApprovalNotPermitted("This key may not decide: somebody whose key may has to.")
-    row = await table.find(services.db, actor_id=who.id, session=session, code=code.code)
-    if row is None or row["door"] != door:
-        raise ConfirmationNotFound(f"No decision waits under {code.code} in this conversation.")
-    if row["used_at"]:
+    _check_right(context.actor)
+    code = command.code
+    row = await table.find(services.db, actor_id=context.actor.id, session_id=session_id, code=code)
+    if row is None or row.channel != context.channel:
+        raise ConfirmationNotFound(f"No decision waits for the code {code} in this conversation.")
+    if row.used_at:
         return row, None
-    if row["expires_at"] <= datetime.now(UTC):
-        raise ConfirmationNotFound(f"{code.code} has expired: ask for the decision to be prepared again.")
-    if code.word not in ("confirm", row["verdict"]):
-        raise ConfirmationNotFound(
-            f"{code.code} does not stand for “{code.word}” but for “{row['verdict']}”: nothing is decided."
-        )
-    decided = await decide(
+    if row.expires_at <= datetime.now(UTC):
+        raise ConfirmationNotFound(f"The code {code} has expired: prepare the decision again.")
+    if command.word not in ("confirm", row.verdict):
+        raise ConfirmationNotFound(f"The code {code} is for “{row.verdict}”, not for “{command.word}”.")
+    decision = await decide(
         services,
-        row["run_id"],
-        cast("Gate", row["gate"]),
-        verdict=cast("Verdict", row["verdict"]),
-        comment=row["comment"],
-        digest=row["digest"],
-        decided_by=who.id,
-        channel=door,
+        row.run_id,
+        cast("Gate", row.gate),
+        DecisionInput(verdict=cast("Verdict", row.verdict), comment=row.comment or "", digest=row.digest),
+        context,
     )
     await table.mark_used(services.db, row)
-    return row, decided
+    return row, decision
 
 
-def outcome(row: PendingConfirmationRow, decided: DecisionRow | None) -> str:
-    """What came of a confirmation, in a sentence."""
-    if decided is None:
-        return f"{row['code']} was used already: it counted once, and counts no more."
-    done = {
-        ("approve", "ideation"): "Approved: the clips are being made.",
-        ("approve", "publish"): "Approved: the film is being published.",
-        ("revise", "ideation"): "Changes are asked for: new ideas are on their way.",
-        ("revise", "publish"): "Changes are asked for: the film is being changed.",
-        ("reject", "ideation"): "Rejected: the run is over.",
-        ("reject", "publish"): "Rejected: the run is over, and nothing is published.",
-    }
-    return f"{done[row['verdict'], row['gate']]} (Run {row['run_id']}, {row['gate']} gate, revision {row['revision']}.)"
+def describe_review(pending: PendingConfirmation) -> str:
+    """Return what would be decided, about which review."""
+    return (
+        f"{pending['what']}\nRun {pending['run_id']}, {pending['gate']} gate, revision {pending['revision']}, "
+        f"digest {pending['digest'][:12]}."
+    )
 
 
-def _usd(verdict: Verdict, review: dict[str, Any], comment: str) -> Decimal:
-    """What would be spent at most: for the ideas, or for the clips that a comment on the film names."""
-    content = review["content"]
-    if verdict == "approve":
-        return Decimal(content.get("estimated_usd", "0"))
-    if verdict == "revise" and review["gate"] == "publish":
-        named = clip_numbers_in(comment) & {clip["clip"] for clip in content["clips"]}
-        return len(named) * Decimal(content["usd_per_clip"])
+def describe_pending(pending: PendingConfirmation) -> str:
+    """Return the question for the person in a chat. It contains the code, so no model writes or reads it."""
+    return (
+        f"{describe_review(pending)}\n"
+        f"To confirm it yourself, send exactly: {pending['verdict']} {pending['code']} "
+        f"(until {datetime.fromisoformat(pending['expires_at']):%H:%M} UTC). Nothing happens before."
+    )
+
+
+def describe_outcome(row: PendingConfirmationRow, decision: DecisionRow | None) -> str:
+    """Return the outcome of a confirmation as a sentence."""
+    if decision is None:
+        return f"The code {row.code} was used already; nothing has changed."
+    return f"{_OUTCOMES[row.verdict, row.gate]} (Run {row.run_id}, {row.gate} gate, revision {row.revision}.)"
+
+
+def quote_text(text: str, limit: int = 80) -> str:
+    """Return a text of another person for use in a question: quoted, on one line, shortened, without codes."""
+    line = redact_codes(" ".join(text.split())).replace("“", "'").replace("”", "'")
+    return f"“{line[:limit]}{'…' if len(line) > limit else ''}”"
+
+
+def _check_right(actor: Actor) -> None:
+    if not actor.can_approve:
+        raise ApprovalNotPermitted("API key lacks approval permission. Use a key from MYLOWARE_API_KEYS.")
+
+
+def _cost_usd(verdict: Verdict, review: Review, comment: str) -> Decimal:
+    """Return the highest possible cost: of the ideas, or of the clips that a comment on the film names."""
+    content = review.content
+    if verdict == "approve" and isinstance(content, IdeasContent):
+        return content.estimated_usd
+    if verdict == "revise" and isinstance(content, FilmContent):
+        return len(clip_numbers_in(comment) & {clip.clip for clip in content.clips}) * content.usd_per_clip
     return Decimal(0)
 
 
-def _what(verdict: Verdict, review: dict[str, Any], comment: str, usd: Decimal) -> str:
-    """What is about to be decided. Texts of others stand in quotes, cut short."""
-    content = review["content"]
-    title = quoted(content.get("title", ""))
-    words = quoted(comment, MAX_COMMENT_CHARACTERS)
+def _describe_decision(verdict: Verdict, review: Review, comment: str, usd: Decimal) -> str:
+    """Return what would be decided. Texts of other people are quoted and shortened."""
+    content = review.content
+    title = quote_text(content.title)
+    quoted_comment = quote_text(comment, MAX_COMMENT_CHARACTERS)
     if verdict == "revise":
-        return f"Ask for changes to {title}, for up to {usd} USD: {words}"
+        return f"Request changes to {title}, for up to {usd} USD: {quoted_comment}"
     if verdict == "reject":
-        done = f"End the run of {title} for good."
-    elif review["gate"] == "ideation":
-        many = len(content.get("make", []))
-        done = f"Make {many} clip{'' if many == 1 else 's'} of {title} for {usd} USD. {describe_clips(content)}".strip()
+        action = f"End the run of {title} permanently."
+    elif isinstance(content, IdeasContent):
+        count = len(content.make)
+        clips = f"{count} clip{'' if count == 1 else 's'}"
+        action = f"Generate {clips} of {title} for {usd} USD. {describe_clips(content)}".strip()
     else:
-        done = f"Publish the film {title} to {', '.join(content.get('platforms', []))}."
-    return f"{done} Your comment: {words}" if comment else done
-
-
-def quoted(text: str, limit: int = 80) -> str:
-    """Somebody's words as a question shows them: in quotes, on one line, cut short, and with no code in them."""
-    line = redact_codes(" ".join(str(text).split())).replace("“", "'").replace("”", "'")
-    return f"“{line[:limit]}{'…' if len(line) > limit else ''}”"
+        action = f"Publish the film {title} to {', '.join(content.platforms)}."
+    return f"{action} Your comment: {quoted_comment}" if comment else action

@@ -1,4 +1,4 @@
-"""Which message of a talk this is: a new one, one that is sent again, or one that takes the place of another."""
+"""Place a message in its thread: a new message, a repeated one, or one that replaces another."""
 
 from __future__ import annotations
 
@@ -7,99 +7,105 @@ from dataclasses import dataclass
 
 from langchain_core.messages import AnyMessage, HumanMessage
 
-#: Where a message of the person keeps which of theirs it is, and the digest of what they wrote.
+#: The keys of `additional_kwargs` of a person's message: its number, and the digest of the text that was sent.
 NUMBER, DIGEST = "number", "digest"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a message comes in the thread.
+    """The place of a message in its thread.
 
-    `number` is which of the person's messages it is, `gone` what it takes the place of, and `missed` what was said
-    before it and the thread does not know.
+    Attributes:
+        number: The position among the person's messages, from 1.
+        replaced: The messages of the thread that it replaces.
+        missed: Messages before it that the client sent and the thread does not contain.
     """
 
     number: int
-    gone: list[AnyMessage]
+    replaced: list[AnyMessage]
     missed: list[AnyMessage]
 
 
 def human_message(text: str, number: int, digest: str) -> HumanMessage:
-    """A message of the person as the thread keeps it; `digest` is that of what they wrote."""
+    """Return a person's message in the form that a thread keeps; `digest` is that of the text that was sent."""
     return HumanMessage(text, additional_kwargs={NUMBER: number, DIGEST: digest})
 
 
-def place_alone(known: Sequence[AnyMessage], digest: str, *, last: int, again: bool) -> Placement:
-    """The place of a message of a client that sends nothing else with it.
+def place_alone(known: Sequence[AnyMessage], *, last: int, is_repeat: bool) -> Placement:
+    """Return the place of a message of a client that sends no history.
 
-    `last` is the number of the message before it; `again` whether it is that one.
+    `last` is the number of the message before; `is_repeat` is true if that message was sent again.
     """
-    number = last if again else last + 1
-    return Placement(number, _from(known, number), [])
+    number = last if is_repeat else last + 1
+    return Placement(number, _messages_from(known, number), [])
 
 
 def place_with_history(
-    known: Sequence[AnyMessage], said: Sequence[AnyMessage], digest: str, *, last: int, again: bool = False
+    known: Sequence[AnyMessage], history: Sequence[AnyMessage], digest: str, *, last: int, is_repeat: bool = False
 ) -> Placement:
-    """The place of a message of a client that sends what was `said` before it along: all of it, or the end of it.
+    """Return the place of a message of a client that sends the `history` before it: all of it, or the end of it.
 
-    The end of what was said is found again in the thread; where it stands more than once, the place that fits
-    best counts. Where nothing was said before, `again` is whether the message is the last one, sent twice.
+    The end of the history is searched in the thread; if it occurs more than once, the place with the longest match
+    counts. With an empty history `is_repeat` is true if the last message was sent again.
     """
-    ours, theirs = _persons(known), _persons(said)
-    begins = [position for position, message in enumerate(said) if isinstance(message, HumanMessage)]
-    if not theirs:
+    known_people, sent_people = _human_messages(known), _human_messages(history)
+    if not sent_people:
         # The first message, sent again; or a client that never sends more than one.
-        is_first = bool(ours) and ours[0].additional_kwargs == {NUMBER: 1, DIGEST: digest}
-        number = 1 if is_first else last if again else last + 1
-        return Placement(number, _from(known, number), list(said) if not known else [])
-    digests = [message.additional_kwargs.get(DIGEST) for message in ours]
-    for end in range(len(theirs), 0, -1):
-        wanted = [message.additional_kwargs[DIGEST] for message in theirs[:end]]
-        fits = [
-            # Where it stays open, a message like the last one is taken for the last one.
-            (_alike(digests[: at + 1], wanted), at + 2 == len(ours) and digests[at + 1] == digest, at)
-            for at, each in enumerate(digests)
-            if each == wanted[-1]
-        ]
-        if fits:
-            _, _, at = max(fits)
-            number = ours[at].additional_kwargs[NUMBER] + 1
-            missed = _numbered(said[begins[end] :] if end < len(theirs) else [], number)
-            return Placement(number + len(_persons(missed)), _from(known, number), missed)
-    missed = _numbered(said, last + 1)
-    return Placement(last + 1 + len(_persons(missed)), [], missed)
+        is_first = bool(known_people) and known_people[0].additional_kwargs == {NUMBER: 1, DIGEST: digest}
+        number = 1 if is_first else last if is_repeat else last + 1
+        return Placement(number, _messages_from(known, number), [] if known else list(history))
+    known_digests = [message.additional_kwargs.get(DIGEST) for message in known_people]
+    positions = [position for position, message in enumerate(history) if isinstance(message, HumanMessage)]
+    for end in range(len(sent_people), 0, -1):
+        sent_digests = [message.additional_kwargs[DIGEST] for message in sent_people[:end]]
+        if (match := _find_match(known_digests, sent_digests, digest)) is not None:
+            number = known_people[match].additional_kwargs[NUMBER] + 1
+            missed = _renumber(history[positions[end] :] if end < len(sent_people) else [], number)
+            return Placement(number + len(_human_messages(missed)), _messages_from(known, number), missed)
+    missed = _renumber(history, last + 1)
+    return Placement(last + 1 + len(_human_messages(missed)), [], missed)
 
 
-def _persons(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+def _find_match(known: Sequence[str | None], sent: Sequence[str], digest: str) -> int | None:
+    """Return the index in `known` at which `sent` ends, or None.
+
+    If several places match equally well, a message equal to the last one of the thread is taken for that one.
+    """
+    matches = [
+        (_count_equal(known[: index + 1], sent), index + 2 == len(known) and known[index + 1] == digest, index)
+        for index, each in enumerate(known)
+        if each == sent[-1]
+    ]
+    return max(matches)[-1] if matches else None
+
+
+def _human_messages(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     return [message for message in messages if isinstance(message, HumanMessage)]
 
 
-def _from(messages: Sequence[AnyMessage], number: int) -> list[AnyMessage]:
-    """The messages from the person's one of this number on."""
+def _messages_from(messages: Sequence[AnyMessage], number: int) -> list[AnyMessage]:
+    """Return the messages from the person's message with this number on."""
     for position, message in enumerate(messages):
         if message.additional_kwargs.get(NUMBER, 0) >= number:
             return list(messages[position:])
     return []
 
 
-def _alike(ours: Sequence[str | None], theirs: Sequence[str]) -> int:
-    """How many are the same, counted from the end."""
+def _count_equal(known: Sequence[str | None], sent: Sequence[str]) -> int:
+    """Count the equal digests from the end."""
     count = 0
-    for one, other in zip(reversed(ours), reversed(theirs), strict=False):
+    for one, other in zip(reversed(known), reversed(sent), strict=False):
         if one != other:
             break
         count += 1
     return count
 
 
-def _numbered(messages: Sequence[AnyMessage], first: int) -> list[AnyMessage]:
-    numbered: list[AnyMessage] = []
+def _renumber(messages: Sequence[AnyMessage], first: int) -> list[AnyMessage]:
+    renumbered: list[AnyMessage] = []
     for message in messages:
         if isinstance(message, HumanMessage):
-            kept = {**message.additional_kwargs, NUMBER: first}
-            numbered.append(message.model_copy(update={"additional_kwargs": kept}))
+            message = message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, NUMBER: first}})
             first += 1
-        else:
-            numbered.append(message)
-    return numbered
+        renumbered.append(message)
+    return renumbered

@@ -1,4 +1,4 @@
-"""The turns under way in a process, and how one is listened to."""
+"""Run chat turns in the background, and stream them to a client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
-from chat.session import StreamEvent, TurnResult
+from chat.requests import StreamEvent, TurnResult
 from providers.base import Unavailable
 
 log = logging.getLogger(__name__)
@@ -15,12 +15,12 @@ TURN_TIMED_OUT = Unavailable("model_unavailable", "The answer took too long: ask
 
 
 class TurnRunner:
-    """The turns under way in this process. Each ends by itself, whether anybody listens or not."""
+    """Runs the turns of this process. A turn runs to its end whether a client listens or not."""
 
-    #: How long a turn may take, in seconds: a model that never comes to its end must not hold a session.
-    LONGEST = 300.0
-    #: How long turns may take to end when the process is asked to stop, in seconds.
-    GRACE = 10.0
+    #: The limit of a turn: a model that never finishes must not hold a session.
+    MAX_TURN_SECONDS = 300.0
+    #: How long turns may take to finish when the process stops.
+    SHUTDOWN_GRACE_SECONDS = 10.0
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -30,51 +30,50 @@ class TurnRunner:
 
     async def __aexit__(self, *exc: object) -> None:
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=self.GRACE)
+            _, late = await asyncio.wait(self._tasks, timeout=self.SHUTDOWN_GRACE_SECONDS)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
 
-    def begin(self, turn: AsyncIterator[StreamEvent | TurnResult]) -> TurnStream:
-        """Begin a turn in a task of its own; what is said in it can be heard."""
-        heard = TurnStream()
-        task = asyncio.create_task(self._run(turn, heard), name="turn")
+    def start(self, turn: AsyncIterator[StreamEvent | TurnResult]) -> TurnStream:
+        """Start a turn in its own task, and return the stream of its events."""
+        stream = TurnStream()
+        task = asyncio.create_task(self._run(turn, stream), name="turn")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return heard
+        return stream
 
-    async def _run(self, turn: AsyncIterator[StreamEvent | TurnResult], heard: TurnStream) -> None:
-        limit = asyncio.timeout(self.LONGEST)
+    async def _run(self, turn: AsyncIterator[StreamEvent | TurnResult], stream: TurnStream) -> None:
+        limit = asyncio.timeout(self.MAX_TURN_SECONDS)
         try:
             async with limit:
-                async for said in turn:
-                    heard.queue.put_nowait(said)
+                async for event in turn:
+                    stream.queue.put_nowait(event)
         except Exception as error:
-            # Whoever listens raises it; when nobody does any more, the message was not answered, and is asked again.
-            log.info("a turn ended with %r", error)
-            heard.queue.put_nowait(TURN_TIMED_OUT if limit.expired() else error)
+            # The listener raises it. Without a listener the message has no answer, and the client sends it again.
+            log.info("turn failed: %r", error)
+            stream.queue.put_nowait(TURN_TIMED_OUT if limit.expired() else error)
 
 
 class TurnStream:
-    """What is said in a turn, for one listener."""
+    """The events of a turn, for one listener."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[StreamEvent | TurnResult | Exception] = asyncio.Queue()
 
-    async def within(self, seconds: float | None) -> StreamEvent | TurnResult | None:
-        """The next thing said; None when nothing is for so long. Raises what the turn raised."""
+    async def next_event(self, timeout: float | None = None) -> StreamEvent | TurnResult | None:  # noqa: ASYNC109
+        """Return the next event, the result being the last; None after `timeout` seconds. Raises the turn's error."""
         try:
-            said = await asyncio.wait_for(self.queue.get(), seconds)
+            event = await asyncio.wait_for(self.queue.get(), timeout)
         except TimeoutError:
             return None
-        if isinstance(said, Exception):
-            raise said
-        return said
+        if isinstance(event, Exception):
+            raise event
+        return event
 
-    async def turn(self) -> TurnResult:
-        """The whole turn. Raises what it raised."""
-        while True:
-            said = await self.within(None)
-            if isinstance(said, TurnResult):
-                return said
+    async def result(self) -> TurnResult:
+        """Wait for the result of the turn and return it. Raises the turn's error."""
+        while not isinstance(event := await self.next_event(), TurnResult):
+            pass
+        return event

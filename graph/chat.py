@@ -1,142 +1,232 @@
-"""The chat graph: a talk with the supervisor, remembered as a thread."""
+"""The chat graph: a conversation with the supervisor, kept as a LangGraph thread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
-from typing import Annotated, Any, Literal, Protocol, TypedDict, cast
+from typing import Annotated, Literal, Protocol, TypedDict, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import (
-    AIMessage,
-    AnyMessage,
-    HumanMessage,
-    RemoveMessage,
-    SystemMessage,
-    ToolMessage,
-    trim_messages,
-)
-from langchain_core.tools import BaseTool, ToolException
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolMessage, trim_messages
+from langgraph.channels import UntrackedValue
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
-from pydantic import ValidationError
+from langgraph.runtime import Runtime
+from pydantic import BaseModel
 
-from agents.structured import AnswerError, check_complete
-from prompts.templates import prompt
-from providers.chat_models import model_errors
+from agents.supervisor import (
+    MAX_CALLS_PER_ROUND,
+    MAX_TOOL_ROUNDS,
+    AgentTool,
+    ToolError,
+    ToolResult,
+    respond,
+    run_tool_call,
+    unanswered_calls,
+)
 
-#: How often one turn may ask for tools, how many at once, and how much of an answer of theirs is read.
-MAX_TOOL_ROUNDS = 4
-MAX_CALLS_PER_ROUND = 8
-MAX_RESULT_CHARACTERS = 6_000
-#: How many of the last messages the thread keeps; the supervisor is shown all of them. The longest turn finds room.
+__all__ = ["ChatContext", "ChatDependencies", "ChatState", "ChatTool", "LastMessage", "ToolError", "ToolResult"]
+
+#: The number of messages that a thread keeps and the model is shown. The longest possible turn fits in it.
 MAX_MESSAGES = 2 + MAX_TOOL_ROUNDS * (1 + MAX_CALLS_PER_ROUND) + 2
+#: The number of runs started in a session that its thread remembers.
+MAX_REMEMBERED_RUNS = 50
+#: Supersteps of the longest turn: every round with all its calls, the answer, trimming, and two to spare.
+RECURSION_LIMIT = MAX_TOOL_ROUNDS * (1 + MAX_CALLS_PER_ROUND) + 4
 
 
 class LastMessage(TypedDict, total=False):
-    """The last message of the person: which it was, a digest of it, when it came, and by what it is known.
+    """The person's last message.
 
-    `once` is the name that the request had, if it had one.
+    Attributes:
+        number: Its position among the person's messages, from 1.
+        digest: The digest of its text.
+        received_at: When it arrived, in ISO 8601.
+        key: The key under which its effects are idempotent.
+        idempotency_key: The Idempotency-Key of its request, if there was one.
     """
 
     number: int
     digest: str
-    at: str
-    name: str
-    once: str | None
+    received_at: str
+    key: str
+    idempotency_key: str | None
 
 
-class ChatState(TypedDict):
-    """What the thread of a talk remembers. `started` are the runs that were begun in it, the last ones."""
+class ChatState(TypedDict, total=False):
+    """The channels of a chat thread. `run_ids`, `pending` and `tokens` exist only while a turn runs.
+
+    Attributes:
+        messages: The conversation.
+        last_message: The person's last message.
+        started: The runs that were started in this session, oldest first.
+        run_ids: The runs that the turn read or changed.
+        pending: The confirmation that the turn prepared. It contains a code, so it is never written to a checkpoint.
+        tokens: The input and output tokens of the turn.
+    """
 
     messages: Annotated[list[AnyMessage], add_messages]
-    asked: LastMessage
+    last_message: LastMessage
     started: list[str]
+    run_ids: Annotated[list[str], UntrackedValue]
+    pending: Annotated[Mapping[str, object] | None, UntrackedValue]
+    tokens: Annotated[list[int], UntrackedValue]
+
+
+@dataclass(frozen=True)
+class ChatContext:
+    """The runtime context of a turn. The server sets it; the defaults are those of LangGraph Studio.
+
+    Attributes:
+        session_id: The chat session.
+        message: The person's message.
+        message_key: The idempotency key of what the message causes.
+        actor_kind: The kind of the actor.
+        actor_id: The id of the actor.
+        actor_name: The name of the actor.
+        rights: The rights of the actor.
+        base_url: The address that links start with.
+        can_act: Whether tools that are not read-only may be called.
+    """
+
+    session_id: str | None = None
+    message: str = ""
+    message_key: str = ""
+    actor_kind: str = "studio"
+    actor_id: str = "studio"
+    actor_name: str = "LangGraph Studio"
+    rights: list[str] = field(default_factory=lambda: ["start", "approve"])
+    base_url: str = ""
+    can_act: bool = True
+
+
+class ChatTool(AgentTool, Protocol):
+    """A tool of the supervisor."""
+
+    @property
+    def is_read_only(self) -> bool:
+        """Return whether the tool changes nothing."""
+        ...
+
+    async def run(self, args: BaseModel, context: ChatContext, started: Sequence[str]) -> ToolResult:
+        """Execute a call; `started` are the runs started in this session. Raises ToolError."""
+        ...
 
 
 class RecordUsage(Protocol):
-    """Writes down the tokens that a message of the supervisor took."""
+    """Records the tokens of a message of the supervisor."""
 
     async def __call__(self, key: str, input_tokens: int, output_tokens: int) -> None: ...
 
 
 @dataclass(frozen=True)
 class ChatDependencies:
-    """What the talk may ask for."""
+    """The dependencies of the chat graph's nodes."""
 
     model: BaseChatModel
-    tools: Sequence[BaseTool]
-    spent: RecordUsage
+    tools: Sequence[ChatTool]
+    record_usage: RecordUsage
 
 
-async def supervisor(state: ChatState, *, deps: ChatDependencies) -> dict[str, Any]:
-    """Answers, or asks for tools. An answer that was cut off is an error: half a tool call must never be made."""
-    enough = _rounds(state["messages"]) >= MAX_TOOL_ROUNDS
-    model = deps.model.bind_tools(deps.tools, **({"tool_choice": "none"} if enough else {}))
-    async with model_errors():
-        answer = await model.ainvoke([SystemMessage(prompt("chat").system), *recent_messages(state["messages"])])
-    check_complete(answer)
-    if not answer.text and not answer.tool_calls:
-        # A refusal that was streamed leaves nothing else behind.
-        raise AnswerError("model_refused", "The model gave no answer.")
-    usage = answer.usage_metadata
-    if usage:
-        await deps.spent(f"chat:{answer.id}", usage["input_tokens"], usage["output_tokens"])
-    if enough and answer.tool_calls:
-        answer = AIMessage(answer.text or "That takes more steps than one answer has: ask for less.", id=answer.id)
-    return {"messages": [answer.model_copy(update={"tool_calls": answer.tool_calls[:MAX_CALLS_PER_ROUND]})]}
+async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:
+    """Answer, or call tools. Raises as `respond` does."""
+    messages = state["messages"]
+    answer = await respond(
+        deps.model,
+        _allowed_tools(deps, runtime),
+        recent_messages(messages),
+        may_call_tools=_count_tool_rounds(messages) < MAX_TOOL_ROUNDS,
+    )
+    update: ChatState = {"messages": [answer]}
+    if usage := answer.usage_metadata:
+        await deps.record_usage(f"chat:{answer.id}", usage["input_tokens"], usage["output_tokens"])
+        before = state.get("tokens", [0, 0])
+        update["tokens"] = [before[0] + usage["input_tokens"], before[1] + usage["output_tokens"]]
+    return update
 
 
-async def tools(state: ChatState, *, deps: ChatDependencies) -> dict[str, Any]:
-    """Does what the supervisor asked for, one after the other; what goes wrong is told to it in a sentence."""
-    asked = state["messages"][-1]
-    known = {tool.name: tool for tool in deps.tools}
-    answers = []
-    for call in asked.tool_calls if isinstance(asked, AIMessage) else []:
-        try:
-            said = await known[call["name"]].ainvoke(call["args"])
-        except KeyError:
-            said = f"There is no tool {call['name']!r}."
-        except (ToolException, ValidationError) as error:
-            said = f"That did not work: {error}"
-        answers.append(ToolMessage(str(said)[:MAX_RESULT_CHARACTERS], tool_call_id=call["id"], name=call["name"]))
-    return {"messages": answers}
+async def tools(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:
+    """Execute the next tool call.
+
+    One call per superstep: its result is in the thread even when a later call of the turn fails.
+    """
+    context, started = runtime.context or ChatContext(), state.get("started", [])
+    message, result = await run_tool_call(
+        unanswered_calls(state["messages"])[0],
+        _allowed_tools(deps, runtime),
+        lambda tool, args: tool.run(args, context, started),
+    )
+    return {
+        "messages": [message],
+        "started": _merge(started, result.started)[-MAX_REMEMBERED_RUNS:],
+        "run_ids": _merge(state.get("run_ids", []), result.run_ids),
+        "pending": result.pending or state.get("pending"),
+    }
 
 
-async def trim_history(state: ChatState) -> dict[str, Any]:
-    """Lets go of what is too long ago, so that a thread does not grow with the talk."""
+async def trim_history(state: ChatState) -> ChatState:
+    """Remove old messages, so that a thread does not grow with the conversation."""
     kept = {message.id for message in recent_messages(state["messages"])}
-    return {"messages": [RemoveMessage(id=str(m.id)) for m in state["messages"] if m.id not in kept]}
+    return {"messages": remove_messages([message for message in state["messages"] if message.id not in kept])}
+
+
+def remove_messages(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Return the update that removes these messages from a thread."""
+    # `add_messages` takes removals, although the type of the channel does not name them.
+    return cast("list[AnyMessage]", [RemoveMessage(id=str(message.id)) for message in messages])
 
 
 def recent_messages(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The last messages, from one of the person's on, without calls of a turn that broke off: no model takes those."""
+    """Return the last messages, starting with one of the person.
+
+    Tool calls of a turn that was interrupted are left out with their results: model servers refuse calls without.
+    """
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    whole = [m for m in messages if not isinstance(m, AIMessage) or {call["id"] for call in m.tool_calls} <= answered]
-    kept = trim_messages(whole, max_tokens=MAX_MESSAGES, token_counter=len, strategy="last", start_on="human")
+    rounds = [_call_ids(message) for message in messages if isinstance(message, AIMessage)]
+    broken = {call for calls in rounds if not calls <= answered for call in calls}
+    complete = [message for message in messages if not _call_ids(message) & broken]
+    kept = trim_messages(complete, max_tokens=MAX_MESSAGES, token_counter=len, strategy="last", start_on="human")
     return cast("list[AnyMessage]", kept)
 
 
-def _rounds(messages: Sequence[AnyMessage]) -> int:
-    """How often tools were asked for since the person spoke."""
+def _call_ids(message: AnyMessage) -> set[str]:
+    if isinstance(message, ToolMessage):
+        return {message.tool_call_id}
+    return {str(call["id"]) for call in message.tool_calls} if isinstance(message, AIMessage) else set()
+
+
+def _allowed_tools(deps: ChatDependencies, runtime: Runtime[ChatContext]) -> list[ChatTool]:
+    can_act = (runtime.context or ChatContext()).can_act
+    return [tool for tool in deps.tools if tool.is_read_only or can_act]
+
+
+def _count_tool_rounds(messages: Sequence[AnyMessage]) -> int:
+    """Count the rounds of tool calls since the person's last message."""
     turn = takewhile(lambda message: not isinstance(message, HumanMessage), reversed(messages))
     return sum(isinstance(message, AIMessage) and bool(message.tool_calls) for message in turn)
 
 
-def _after_supervisor(state: ChatState) -> Literal["tools", "forget"]:
-    last = state["messages"][-1]
-    return "tools" if isinstance(last, AIMessage) and last.tool_calls else "forget"
+def _merge(known: Sequence[str], new: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*known, *new]))
 
 
-def build_chat_graph(deps: ChatDependencies) -> StateGraph[ChatState]:
-    """The talk, not yet compiled."""
-    talk = StateGraph(ChatState)
-    talk.add_node("supervisor", partial(supervisor, deps=deps))
-    talk.add_node("tools", partial(tools, deps=deps))
-    talk.add_node("forget", trim_history)
-    talk.add_edge(START, "supervisor")
-    talk.add_conditional_edges("supervisor", _after_supervisor)
-    talk.add_edge("tools", "supervisor")
-    return talk
+def _after_supervisor(state: ChatState) -> Literal["tools", "trim_history"]:
+    return "tools" if unanswered_calls(state["messages"]) else "trim_history"
+
+
+def _after_tools(state: ChatState) -> Literal["tools", "supervisor"]:
+    return "tools" if unanswered_calls(state["messages"]) else "supervisor"
+
+
+def build_chat_graph(deps: ChatDependencies) -> StateGraph[ChatState, ChatContext]:
+    """Return the chat graph, not compiled."""
+    graph = StateGraph(ChatState, context_schema=ChatContext)
+    graph.add_node("supervisor", partial(supervisor, deps=deps))
+    graph.add_node("tools", partial(tools, deps=deps))
+    graph.add_node("trim_history", trim_history)
+    graph.add_edge(START, "supervisor")
+    graph.add_conditional_edges("supervisor", _after_supervisor)
+    graph.add_conditional_edges("tools", _after_tools)
+    return graph

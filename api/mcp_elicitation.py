@@ -1,0 +1,167 @@
+"""Questions of MCP tools to the person, as forms of the client (elicitation).
+
+An agent prepares a decision and never makes it: the person writes the code that the question contains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import wraps
+from typing import Annotated, Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.resolve import Elicit, Resolve
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+
+from api.errors import to_api_error
+from chat import confirmations
+from chat.confirmations import PendingConfirmation
+from graph.decisions import Verdict
+from runs import queries
+from runs.services import Services
+from storage.actors import Actor, RequestContext
+
+#: The first protocol version in which a question travels with the answer to the call, so that no connection has to
+#: stay open for it.
+ELICITATION_PROTOCOL_VERSION = "2026-07-28"
+
+Ctx = Context[Any, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Code(BaseModel):
+    """The form in which the person confirms a decision."""
+
+    code: str = Field(description="The code in the question, to confirm. Decline to change nothing.")
+
+
+class Amount(BaseModel):
+    """The form in which the person allows a higher budget."""
+
+    usd: float = Field(description="The amount in the question, to allow it.")
+
+
+@dataclass(frozen=True)
+class ElicitationUnsupported:
+    """The client cannot put a question to the person."""
+
+
+@dataclass(frozen=True)
+class McpCaller:
+    """The caller of a tool, with the services; links start with `base_url`."""
+
+    services: Services
+    context: RequestContext
+    base_url: str
+
+    @property
+    def actor(self) -> Actor:
+        """Return the actor of the request."""
+        return self.context.actor
+
+
+def mcp_caller(ctx: Ctx) -> McpCaller:
+    """Return the caller that `McpEndpoint` authenticated. Raises ToolError without an HTTP request."""
+    request = ctx.request_context.request
+    if not isinstance(request, Request):
+        raise ToolError("The tool requires a request over HTTP.")
+    caller: McpCaller = request.state.mcp_caller
+    return caller
+
+
+def as_tool_errors(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Return the function with its errors as ToolError: a sentence for the agent."""
+
+    @wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await function(*args, **kwargs)
+        except ToolError:
+            raise
+        except Exception as error:
+            raise ToolError(to_api_error(error).message) from error
+
+    return call
+
+
+def can_elicit(ctx: Ctx) -> bool:
+    """Return whether the client can show the person a form within a call."""
+    capabilities = ctx.client_capabilities
+    form = capabilities.elicitation if capabilities else None
+    return (
+        (ctx.protocol_version or "") >= ELICITATION_PROTOCOL_VERSION
+        and form is not None
+        and (form.form is not None or not form.url)
+    )
+
+
+@as_tool_errors
+async def pending_decision(run_id: str, decision: Verdict, ctx: Ctx, comment: str | None = None) -> PendingConfirmation:
+    """Prepare the decision. While its question is open, a repeated call returns the same code."""
+    caller = mcp_caller(ctx)
+    return await confirmations.create_pending(
+        caller.services.db, queries.parse_run_id(run_id), decision, comment=comment, context=caller.context
+    )
+
+
+async def pending_changes(run_id: str, comment: str, ctx: Ctx) -> PendingConfirmation:
+    """Prepare a request for changes."""
+    return await pending_decision(run_id, "revise", ctx, comment)
+
+
+def _ask_for_code(pending: PendingConfirmation, ctx: Ctx) -> Elicit[Code] | ElicitationUnsupported:
+    if not can_elicit(ctx):
+        return ElicitationUnsupported()
+    question = confirmations.describe_review(pending)
+    return Elicit(f"{question}\nTo {pending['verdict']} it yourself, write the code {pending['code']}.", Code)
+
+
+async def elicit_decision(
+    pending: Annotated[PendingConfirmation, Resolve(pending_decision)], ctx: Ctx
+) -> Elicit[Code] | ElicitationUnsupported:
+    """Return the question whether to decide so."""
+    return _ask_for_code(pending, ctx)
+
+
+async def elicit_changes(
+    pending: Annotated[PendingConfirmation, Resolve(pending_changes)], ctx: Ctx
+) -> Elicit[Code] | ElicitationUnsupported:
+    """Return the question whether to request these changes."""
+    return _ask_for_code(pending, ctx)
+
+
+async def elicit_budget(
+    project: str, budget_usd: float | None, ctx: Ctx
+) -> Elicit[Amount] | ElicitationUnsupported | None:
+    """Return the question whether the project's budget may be exceeded; None when it is not."""
+    spec = mcp_caller(ctx).services.projects.get(project)
+    if spec is None or budget_usd is None or Decimal(str(budget_usd)) <= spec.budget_usd:
+        return None
+    if not can_elicit(ctx):
+        return ElicitationUnsupported()
+    question = f"The budget of a {project} run is {spec.budget_usd} USD. To allow {budget_usd} USD, write the amount."
+    return Elicit(question, Amount)
+
+
+@as_tool_errors
+async def elicit_cancellation(run_id: str, ctx: Ctx) -> Elicit[Code] | ElicitationUnsupported | None:
+    """Return the question whether to end a run; None for a run that an agent with this API key started."""
+    caller = mcp_caller(ctx)
+    run = await queries.get_run(caller.services.db, queries.parse_run_id(run_id))
+    if (run.channel, run.actor_id) == ("mcp", caller.actor.id):
+        return None
+    if not can_elicit(ctx):
+        return ElicitationUnsupported()
+    subject = f"{run.project}, {confirmations.quote_text(run.brief)}"
+    return Elicit(f"End run {run.id} permanently ({subject})? To end it yourself, write {short_id(run.id)}.", Code)
+
+
+def short_id(run_id: UUID) -> str:
+    """Return the part of a run id that the person writes to end the run."""
+    return str(run_id)[:8]

@@ -1,0 +1,144 @@
+"""The JSON of OpenAI's chat completions: requests, answers, chunks and errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import uuid4
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.structured import clean_text
+from api.errors import ApiError
+from chat.requests import TurnResult
+
+MODELS_CREATED_AT = 1_767_225_600
+#: The part of a client's conversation that is read: messages, and characters of each.
+MAX_HISTORY_MESSAGES, MAX_MESSAGE_CHARACTERS = 30, 20_000
+ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class Message(BaseModel):
+    """A message of a conversation. Its content is a string or a list of parts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the text of the message. Images and files have none."""
+        if isinstance(self.content, str):
+            return self.content
+        parts = (part.get("text") for part in self.content or [] if part.get("type") == "text")
+        return "\n".join(part for part in parts if isinstance(part, str))
+
+
+class CompletionRequest(BaseModel):
+    """The body of a request. Fields that have no meaning here are ignored."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    messages: list[Message] = Field(min_length=1)
+    stream: bool | None = False
+    stream_options: dict[str, Any] | None = None
+
+    @property
+    def includes_usage(self) -> bool:
+        """Return whether a stream ends with a chunk of token counts."""
+        return bool((self.stream_options or {}).get("include_usage"))
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """Return the messages as (role, text), cleaned and cut."""
+        return [(message.role, clean_text(message.text)[:MAX_MESSAGE_CHARACTERS]) for message in self.messages]
+
+    @property
+    def history(self) -> list[tuple[Literal["user", "assistant"], str]]:
+        """Return the texts of the user and the assistant before the last message, the newest MAX_HISTORY_MESSAGES."""
+        history: list[tuple[Literal["user", "assistant"], str]] = [
+            ("user" if role == "user" else "assistant", text)
+            for role, text in self.texts[:-1]
+            if text and role in ("user", "assistant")
+        ]
+        return history[-MAX_HISTORY_MESSAGES:]
+
+
+class Model(BaseModel):
+    """A model that a client can choose."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = MODELS_CREATED_AT
+    owned_by: str = "myloware"
+
+
+class ModelList(BaseModel):
+    """The models that a client can choose."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class OpenAIError(BaseModel):
+    """An error in OpenAI's shape."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: dict[str, Any]
+
+
+def error_body(error: ApiError) -> str:
+    """Return an error in OpenAI's shape as JSON."""
+    return json.dumps(_error_content(error), ensure_ascii=False)
+
+
+def error_response(error: ApiError) -> JSONResponse:
+    """Return an error response in OpenAI's shape. Invalid requests have the status 400."""
+    return JSONResponse(_error_content(error), 400 if error.status == 422 else error.status, error.headers)
+
+
+def _error_content(error: ApiError) -> dict[str, Any]:
+    kind = "server_error" if error.status >= 500 else ERROR_TYPES.get(error.status, "invalid_request_error")
+    return {**error.body, "error": {"message": error.message, "type": kind, "param": None, "code": error.code}}
+
+
+@dataclass(frozen=True)
+class Completion:
+    """An answer with its id, whole or in chunks."""
+
+    model: str
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def whole(self, turn: TurnResult) -> JSONResponse:
+        """Return the answer as one response."""
+        message = {"role": "assistant", "content": turn.response, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        return JSONResponse(vars(self) | {"object": "chat.completion", "choices": [choice], "usage": _usage(turn)})
+
+    def chunk(self, finish_reason: str | None = None, *, includes_usage: bool, **delta: str) -> str:
+        """Return a chunk with a part of the answer as JSON."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return self._chunk({"choices": [choice]} | ({"usage": None} if includes_usage else {}))
+
+    def usage_chunk(self, turn: TurnResult) -> str:
+        """Return the chunk with the token counts as JSON."""
+        return self._chunk({"choices": [], "usage": _usage(turn)})
+
+    def _chunk(self, content: dict[str, Any]) -> str:
+        return json.dumps(vars(self) | {"object": "chat.completion.chunk"} | content, ensure_ascii=False)
+
+
+def _usage(turn: TurnResult) -> dict[str, int]:
+    input_tokens, output_tokens = turn.tokens
+    return {
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+    }
