@@ -1,4 +1,4 @@
-"""Fixtures: one embedded server for the session, and a fresh migrated database for each test that asks."""
+"""Database fixtures: one embedded server per session, and a fresh migrated database per test."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ TEMPLATE = "migrated"
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The address of a server of our own, as its superuser; gone with its data after the session."""
+    """The superuser's connection string of a server that is deleted after the session."""
     with (
         tempfile.TemporaryDirectory(prefix="myloware-tests-", dir=fast_folder()) as folder,
         EmbeddedPostgres(Path(folder)) as server,
     ):
-        # What dies with the session need not reach a disk.
+        # The data is deleted with the session, so it does not need to reach a disk.
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute("alter system set fsync = off")
             connection.execute("select pg_reload_conf()")
@@ -38,9 +38,9 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: str) -> str:
-    """The name of a migrated database that nobody is connected to: databases are cloned from it."""
-    _create(postgres_server, TEMPLATE, "template1")
-    # In a thread: a test's own event loop may be set in this one.
+    """The name of a migrated database without connections, from which databases are cloned."""
+    _create_database(postgres_server, TEMPLATE, "template1")
+    # In a thread, because this one may have the event loop of a test.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, migrate(make_conninfo(postgres_server, dbname=TEMPLATE))).result()
     return TEMPLATE
@@ -48,33 +48,34 @@ def migrated_template(postgres_server: str) -> str:
 
 @pytest.fixture
 def database_url(postgres_server: str, migrated_template: str) -> Iterator[str]:
-    """The address of a fresh, migrated database of this test alone."""
-    yield from _fresh(postgres_server, migrated_template)
+    """The connection string of a fresh migrated database."""
+    yield from fresh_database(postgres_server, migrated_template)
 
 
 @pytest.fixture
 def empty_database_url(postgres_server: str) -> Iterator[str]:
-    """The address of a fresh database without any table."""
-    yield from _fresh(postgres_server, "template1")
+    """The connection string of a fresh database without tables."""
+    yield from fresh_database(postgres_server, "template1")
 
 
-def _fresh(server: str, template: str) -> Iterator[str]:
+def fresh_database(server: str, template: str) -> Iterator[str]:
+    """Yield the connection string of a clone of `template`, and drop it afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    _create(server, name, template)
+    _create_database(server, name, template)
     yield make_conninfo(server, dbname=name)
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 def fast_folder() -> Path | None:
-    """Where files are made fastest, or None for the usual place."""
-    # A database is some three hundred files: 20 ms in memory, 20 times as long on some disks.
+    """Return the folder in memory if there is room, else None for the default one."""
+    # A database has about three hundred files: 20 ms in memory, 20 times as long on some disks.
     memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
-    return memory if roomy and os.access(memory, os.W_OK) else None
+    has_room = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
+    return memory if has_room and os.access(memory, os.W_OK) else None
 
 
-def _create(server: str, name: str, template: str) -> None:
+def _create_database(server: str, name: str, template: str) -> None:
     statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(statement)

@@ -1,4 +1,4 @@
-"""What the tests of storage share."""
+"""Fixtures of the storage tests."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ __all__ = ["database_url", "empty_database_url", "migrated_template", "postgres_
 
 @pytest.fixture
 async def db(database_url: str) -> AsyncIterator[Database]:
-    """Our SQL over a fresh database."""
+    """A fresh migrated database."""
     async with open_pool(database_url, max_size=8) as pool:
         yield Database(pool)

@@ -1,4 +1,4 @@
-"""Other processes for the tests: Python programs that speak by lines, and can be killed or frozen."""
+"""Child processes for tests: Python programs that print lines and can be killed or suspended."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def program(source: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """A running program, killed at the end if it still runs; its `sys.argv[1:]` are the arguments."""
+def run_program(source: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a program with these `sys.argv[1:]`; it is killed at the end if it still runs."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(source), *map(str, arguments)],
         cwd=ROOT,
@@ -29,7 +29,7 @@ def program(source: str, *arguments: str | Path) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
-def line(process: subprocess.Popen[str]) -> str:
-    """The next line it says."""
+def read_line(process: subprocess.Popen[str]) -> str:
+    """Return the next line that the program prints."""
     assert process.stdout is not None
     return process.stdout.readline().strip()

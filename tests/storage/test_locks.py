@@ -1,4 +1,4 @@
-"""Who may move a run."""
+"""Locks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from storage.database import Database
 from storage.locks import LockBusy, LockLost, Locks
-from tests.storage.programs import line, program
+from tests.storage.programs import read_line, run_program
 
 HOLDER = """
     import asyncio, sys
@@ -33,25 +33,25 @@ HOLDER = """
 """
 
 
-async def until(true: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def wait_until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
-        while not await true():  # noqa: ASYNC110
+        while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
-async def said(process: subprocess.Popen[str]) -> str:
-    return await asyncio.to_thread(line, process)
+async def output(process: subprocess.Popen[str]) -> str:
+    return await asyncio.to_thread(read_line, process)
 
 
-async def cut_sessions(db: Database, locks: Locks) -> None:
-    cut = await db.execute(
+async def terminate_sessions(db: Database, locks: Locks) -> None:
+    terminated = await db.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", (locks.worker_id,)
     )
-    assert cut == 1
+    assert terminated == 1
 
 
-async def test_one_holds_and_the_others_are_told_at_once(database_url: str) -> None:
-    """Another process, and another task of this one, find it busy; afterwards it is free."""
+async def test_held_lock_is_busy_for_every_other_task(database_url: str) -> None:
+    """In this process and in others, at once; afterwards it is free."""
     async with Locks(database_url) as ours, Locks(database_url) as theirs:
         async with ours.hold("a"):
             for other in (ours, theirs):
@@ -65,8 +65,8 @@ async def test_one_holds_and_the_others_are_told_at_once(database_url: str) -> N
             assert await ours.held({"a"}) == {"a"}
 
 
-async def test_one_of_many_that_begin_together_holds(database_url: str) -> None:
-    """However many tasks of two processes ask at once, one gets in."""
+async def test_one_of_many_concurrent_attempts_succeeds(database_url: str) -> None:
+    """Twenty tasks of two processes try to get the same lock."""
     inside = 0
 
     async def attempt(locks: Locks) -> bool:
@@ -87,8 +87,8 @@ async def test_one_of_many_that_begin_together_holds(database_url: str) -> None:
     assert sorted(results) == [False] * 19 + [True]
 
 
-async def test_a_holder_that_fails_or_is_cancelled_lets_go(database_url: str) -> None:
-    """What a block raises comes out as it is, and the lock is free."""
+async def test_failed_or_cancelled_block_releases_its_lock(database_url: str) -> None:
+    """The exception of the block is raised unchanged."""
     async with Locks(database_url) as locks, Locks(database_url) as other:
         with pytest.raises(ZeroDivisionError):
             async with locks.hold("a"):
@@ -100,8 +100,8 @@ async def test_a_holder_that_fails_or_is_cancelled_lets_go(database_url: str) ->
             pass
 
 
-async def test_a_holder_cancelled_while_it_asks_leaves_no_lock(database_url: str) -> None:
-    """At whatever moment of the asking it is cancelled."""
+async def test_cancelled_attempt_leaves_no_lock(database_url: str) -> None:
+    """At every step of the attempt."""
     async with Locks(database_url) as locks, Locks(database_url) as other:
 
         async def hold() -> None:
@@ -119,27 +119,27 @@ async def test_a_holder_cancelled_while_it_asks_leaves_no_lock(database_url: str
             assert await other.held(["a"]) == set()
 
 
-async def test_the_lock_of_a_killed_process_is_free(database_url: str) -> None:
-    """`kill -9` frees what a process held, without anybody sweeping."""
+async def test_lock_of_a_killed_process_is_released(database_url: str) -> None:
+    """Within two seconds after `kill -9`, without a sweep."""
     async with Locks(database_url) as locks:
-        with program(HOLDER, database_url) as other:
-            assert await said(other) == "held"
+        with run_program(HOLDER, database_url) as other:
+            assert await output(other) == "held"
             assert await locks.held(["run"]) == {"run"}
             other.kill()
-            began = time.monotonic()
+            killed_at = time.monotonic()
 
             async def free() -> bool:
                 return not await locks.held(["run"])
 
-            await until(free)
+            await wait_until(free)
 
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - killed_at < 2
         async with locks.hold("run"):
             pass
 
 
-async def test_holders_of_a_dead_session_are_stopped_and_told(db: Database, database_url: str) -> None:
-    """Each sees LockLost, no bare cancellation; then there is a session again."""
+async def test_lost_session_cancels_its_holders_with_lock_lost(db: Database, database_url: str) -> None:
+    """Each gets LockLost instead of CancelledError; then the session is connected again."""
 
     async def work(name: str) -> None:
         async with locks.hold(name):
@@ -149,7 +149,7 @@ async def test_holders_of_a_dead_session_are_stopped_and_told(db: Database, data
         workers = [asyncio.create_task(work(name)) for name in "ab"]
         await asyncio.sleep(0.05)
         assert await locks.held(["a", "b"]) == {"a", "b"}
-        await cut_sessions(db, locks)
+        await terminate_sessions(db, locks)
         results = await asyncio.wait_for(asyncio.gather(*workers, return_exceptions=True), 5)
 
         assert [type(result) for result in results] == [LockLost, LockLost]
@@ -161,15 +161,15 @@ async def test_holders_of_a_dead_session_are_stopped_and_told(db: Database, data
             except LockLost:
                 return False
 
-        await until(held_again)
+        await wait_until(held_again)
 
 
-async def test_a_task_that_lost_its_lock_can_go_on(db: Database, database_url: str) -> None:
-    """After LockLost nothing of the cancellation is left in the task, even where the block held on to it."""
+async def test_task_can_continue_after_lock_lost(db: Database, database_url: str) -> None:
+    """No cancellation is left in the task, even if the block suppressed it."""
     async with Locks(database_url) as locks:
         with pytest.raises(LockLost):  # noqa: PT012
             async with locks.hold("a"):
-                await cut_sessions(db, locks)
+                await terminate_sessions(db, locks)
                 with suppress(asyncio.CancelledError):
                     await asyncio.sleep(60)
         task = asyncio.current_task()
@@ -180,36 +180,36 @@ async def test_a_task_that_lost_its_lock_can_go_on(db: Database, database_url: s
             await asyncio.wait_for(asyncio.sleep(60), 0.01)
 
 
-async def test_a_frozen_process_is_cut_off_and_stops_when_it_wakes(database_url: str) -> None:
-    """Its lock goes to another; when it wakes up it is told before it can go on."""
+async def test_frozen_process_is_disconnected_and_stops_when_it_resumes(database_url: str) -> None:
+    """Another process gets its lock; when it resumes, it gets LockLost before it continues."""
     async with Locks(database_url) as locks:
-        with program(HOLDER, database_url) as other:
-            assert await said(other) == "held"
-            assert await locks.cut_off_frozen(2) == 0
+        with run_program(HOLDER, database_url) as other:
+            assert await output(other) == "held"
+            assert await locks.disconnect_frozen_workers(2) == 0
             os.kill(other.pid, signal.SIGSTOP)
 
-            async def cut_off() -> bool:
-                return await locks.cut_off_frozen(1.5) == 1
+            async def disconnected() -> bool:
+                return await locks.disconnect_frozen_workers(1.5) == 1
 
-            await until(cut_off)
+            await wait_until(disconnected)
 
             async def free() -> bool:
                 return not await locks.held(["run"])
 
-            await until(free)
+            await wait_until(free)
             async with locks.hold("run"):
                 os.kill(other.pid, signal.SIGCONT)
 
-                assert await asyncio.wait_for(said(other), 10) == "lost"
+                assert await asyncio.wait_for(output(other), 10) == "lost"
 
 
-async def test_workers_are_listed_while_they_live(db: Database, database_url: str) -> None:
-    """A worker beats from the beginning and takes its row away; the rows of dead ones are swept."""
+async def test_workers_are_listed_while_they_run(db: Database, database_url: str) -> None:
+    """A worker has a heartbeat from the start and deletes its row at the end; rows of dead workers are deleted."""
     await db.execute("insert into workers (id, beat_at) values ('dead', now() - interval '1 hour')")
     async with Locks(database_url) as locks:
         rows = await db.fetch_all("select id, now() - beat_at < interval '2 s' as fresh from workers order by fresh")
         assert rows == [{"id": "dead", "fresh": False}, {"id": locks.worker_id, "fresh": True}]
-        assert await locks.cut_off_frozen(60) == 0
+        assert await locks.disconnect_frozen_workers(60) == 0
         assert await db.fetch_all("select id from workers") == [{"id": locks.worker_id}]
 
     assert await db.fetch_all("select id from workers") == []

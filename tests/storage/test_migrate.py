@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import psycopg
+import pytest
 
-from storage.migrate import MIGRATIONS, is_migrated, migrate
+from storage.migrate import MIGRATIONS, DatabaseUnusable, is_migrated, migrate
 
 
-async def test_many_at_once_apply_everything_once(empty_database_url: str) -> None:
-    """Five that start together on an empty database all return, and each step was taken by one of them."""
+async def test_concurrent_migrations_apply_everything_once(empty_database_url: str) -> None:
+    """One of five processes that start together on an empty database migrates it; the others wait."""
     applied = await asyncio.gather(*(migrate(empty_database_url) for _ in range(5)))
 
     assert sorted(map(bool, applied)) == [False, False, False, False, True]
@@ -20,13 +21,13 @@ async def test_many_at_once_apply_everything_once(empty_database_url: str) -> No
     assert "langgraph/0" in names
 
 
-async def test_a_second_time_applies_nothing(database_url: str) -> None:
-    """What was applied is not applied again."""
+async def test_second_migration_applies_nothing(database_url: str) -> None:
+    """Applied migrations are not applied again."""
     assert await migrate(database_url) == []
 
 
-async def test_an_older_queue_is_brought_up_to_date(database_url: str) -> None:
-    """A step of Procrastinate's that is not noted as taken is taken."""
+async def test_older_procrastinate_schema_is_migrated(database_url: str) -> None:
+    """A migration of Procrastinate that is not in the history is applied."""
     step = "procrastinate/03.03.00_01_pre_priority_lock_fetch_job.sql"
     function = "select to_regproc('procrastinate_fetch_job_v2') is not null"
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -38,15 +39,33 @@ async def test_an_older_queue_is_brought_up_to_date(database_url: str) -> None:
         assert connection.execute(function).fetchone() == (True,)
 
 
-async def test_whether_it_is_migrated(empty_database_url: str) -> None:
-    """It can be told without writing anything: before, after, and when a step of ours is missing."""
+async def test_is_migrated_writes_nothing(empty_database_url: str) -> None:
+    """It is false before the migration and when a migration of the product is missing, true in between."""
     assert not await is_migrated(empty_database_url)
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         tables = connection.execute("select count(*) from pg_tables where schemaname = 'public'").fetchone()
     await migrate(empty_database_url)
     assert await is_migrated(empty_database_url)
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        connection.execute("delete from schema_history where name = 'myloware/0003_chat.sql'")
+        connection.execute("delete from schema_history where name = 'myloware/0001_schema.sql'")
 
     assert tables == (0,)
     assert not await is_migrated(empty_database_url)
+
+
+@pytest.mark.parametrize("function", [migrate, is_migrated])
+async def test_database_of_version_0_1_is_refused(empty_database_url: str, function: object) -> None:
+    """It is left unchanged, and the error says what to do."""
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("create table schema_history (name text primary key, applied_at timestamptz)")
+        connection.execute("insert into schema_history (name) values ('myloware/0001_first.sql')")
+    with pytest.raises(DatabaseUnusable) as refused:
+        await function(empty_database_url)  # type: ignore[operator]  # one of the two functions above
+
+    assert str(refused.value) == (
+        "The database was created by MyloWare 0.1, which this version cannot read. "
+        "Finish its open runs with 0.1, or use another database or data folder."
+    )
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        tables = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
+    assert tables == [("schema_history",)]

@@ -1,4 +1,4 @@
-"""The checkpointer that only reads."""
+"""The read-only checkpointer."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from storage.database import Database, open_pool
 from storage.saver import ReadOnlyError, ReadOnlySaver, Saver
 
-HERE: Any = {"configurable": {"thread_id": "talk", "checkpoint_ns": ""}}
+CONFIG: Any = {"configurable": {"thread_id": "chat", "checkpoint_ns": ""}}
 
 
-async def test_reads_what_is_there(db: Database, database_url: str) -> None:
-    """The newest checkpoint, and all of them."""
-    written = await Saver(db.pool).aput(HERE, empty_checkpoint(), {"step": 1}, {})
+async def test_read_only_saver_reads_checkpoints(db: Database, database_url: str) -> None:
+    """It returns the newest checkpoint and lists all of them."""
+    written = await Saver(db.pool).aput(CONFIG, empty_checkpoint(), {"step": 1}, {})
     async with open_pool(database_url, read_only=True) as pool:
         saver = ReadOnlySaver(pool)
-        newest = await saver.aget_tuple(HERE)
-        listed = [each async for each in saver.alist(HERE)]
+        newest = await saver.aget_tuple(CONFIG)
+        listed = [each async for each in saver.alist(CONFIG)]
 
     assert newest is not None
     assert newest.config == written
     assert [each.config for each in listed] == [written]
 
 
-async def test_writes_nothing(db: Database, database_url: str) -> None:
-    """Each way to change a thread is refused in one sentence; and were it not, the database would refuse it."""
-    config = await Saver(db.pool).aput(HERE, empty_checkpoint(), {}, {})
+async def test_read_only_saver_refuses_every_write(db: Database, database_url: str) -> None:
+    """The read-only connection would refuse the writes, too."""
+    config = await Saver(db.pool).aput(CONFIG, empty_checkpoint(), {}, {})
     async with open_pool(database_url, read_only=True) as pool:
         saver = ReadOnlySaver(pool)
-        for change in (
-            saver.aput(HERE, empty_checkpoint(), {}, {}),
+        for write in (
+            saver.aput(CONFIG, empty_checkpoint(), {}, {}),
             saver.aput_writes(config, [("messages", "x")], "task"),
-            saver.adelete_thread("talk"),
+            saver.adelete_thread("chat"),
             saver.adelete_for_runs(["run"]),
-            saver.acopy_thread("talk", "other"),
-            saver.aprune(["talk"]),
+            saver.acopy_thread("chat", "other"),
+            saver.aprune(["chat"]),
         ):
-            with pytest.raises(ReadOnlyError, match="may be looked at, and nothing else"):
-                await change
+            with pytest.raises(ReadOnlyError, match="These threads are read-only"):
+                await write
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-            await AsyncPostgresSaver(pool).aput(HERE, empty_checkpoint(), {}, {})
+            await AsyncPostgresSaver(pool).aput(CONFIG, empty_checkpoint(), {}, {})
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-            await AsyncPostgresSaver(pool).adelete_thread("talk")
+            await AsyncPostgresSaver(pool).adelete_thread("chat")
 
     assert await db.fetch_all("select checkpoint_id from checkpoints") == [
         {"checkpoint_id": config["configurable"]["checkpoint_id"]}

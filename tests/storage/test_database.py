@@ -1,9 +1,10 @@
-"""The pool and the verbs of our SQL."""
+"""The connection pool and its statements."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 
 import procrastinate
 import psycopg
@@ -11,11 +12,11 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
-from storage.database import Database, open_pool
+from storage.database import Database, fetch_all, fetch_one, open_pool
 
 
-async def test_rows_are_dicts(db: Database) -> None:
-    """Every verb gives rows by name."""
+async def test_rows_are_dicts_by_default(db: Database) -> None:
+    """Every statement returns rows by column name."""
     assert await db.fetch_one("select %s::int as a", (1,)) == {"a": 1}
     assert await db.fetch_all("select %(n)s::int as a union all select 2 order by 1", {"n": 1}) == [
         {"a": 1},
@@ -27,8 +28,26 @@ async def test_rows_are_dicts(db: Database) -> None:
         assert await (await connection.execute("select '5 %' as a")).fetchone() == {"a": "5 %"}
 
 
-async def test_a_transaction_that_raises_leaves_nothing(db: Database) -> None:
-    """All of a transaction is kept, or none of it."""
+async def test_rows_are_instances_of_a_given_dataclass(db: Database) -> None:
+    """Inside a transaction, too."""
+
+    @dataclass(frozen=True)
+    class Point:
+        x: int
+        y: int
+
+    query = "select 1 as x, 2 as y"
+    assert await db.fetch_one(query, row=Point) == Point(1, 2)
+    assert await db.fetch_all(query, row=Point) == [Point(1, 2)]
+    assert await db.fetch_one("select 1 as x, 2 as y where false", row=Point) is None
+    async with db.transaction() as connection:
+        assert await fetch_one(connection, query, row=Point) == Point(1, 2)
+        assert await fetch_all(connection, query, row=Point) == [Point(1, 2)]
+        assert await fetch_one(connection, query) == {"x": 1, "y": 2}
+
+
+async def test_failed_transaction_is_rolled_back(db: Database) -> None:
+    """All statements of a transaction are committed, or none."""
 
     async def fail_half_way() -> None:
         async with db.transaction() as connection:
@@ -44,15 +63,15 @@ async def test_a_transaction_that_raises_leaves_nothing(db: Database) -> None:
 
 
 async def test_statements_are_committed_at_once(db: Database) -> None:
-    """Outside a transaction others see what was done before its connection is given back."""
+    """Outside a transaction other connections see a change before the connection is returned to the pool."""
     async with db.pool.connection() as connection:
         await connection.execute("insert into workers (id) values ('a')")
 
         assert await db.fetch_all("select id from workers") == [{"id": "a"}]
 
 
-async def test_killed_connections_are_not_noticed(database_url: str) -> None:
-    """Whoever asks after the database has cut every connection gets an answer all the same, and soon."""
+async def test_terminated_connections_are_replaced(database_url: str) -> None:
+    """Statements succeed at once after the database has terminated every connection."""
     async with open_pool(database_url, min_size=8, max_size=8) as pool:
         await pool.wait()
         db = Database(pool)
@@ -65,8 +84,8 @@ async def test_killed_connections_are_not_noticed(database_url: str) -> None:
         assert [await db.fetch_one("select 1 as a") for _ in range(9)] == [{"a": 1}] * 9
 
 
-async def test_a_pool_that_only_reads(database_url: str) -> None:
-    """The server itself refuses to write, in a transaction too."""
+async def test_read_only_pool_refuses_writes(database_url: str) -> None:
+    """The server itself refuses them, in a transaction too."""
     async with open_pool(database_url, read_only=True) as pool:
         db = Database(pool)
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -78,8 +97,8 @@ async def test_a_pool_that_only_reads(database_url: str) -> None:
         assert await db.fetch_all("select id from workers") == []
 
 
-async def test_one_pool_serves_us_the_checkpoints_and_the_queue(db: Database) -> None:
-    """A job deferred in our transaction runs after the commit, and only then; checkpoints are kept beside."""
+async def test_pool_is_shared_with_checkpoints_and_queue(db: Database) -> None:
+    """A job deferred in a transaction runs after its commit and only then; checkpoints use the same pool."""
     app = procrastinate.App(connector=procrastinate.PsycopgConnector())
     ran = asyncio.Queue[int]()
 
@@ -101,7 +120,7 @@ async def test_one_pool_serves_us_the_checkpoints_and_the_queue(db: Database) ->
             app.run_worker_async(install_signal_handlers=False, fetch_job_polling_interval=60, wait=True)
         )
         first = await asyncio.wait_for(ran.get(), 10)
-        # The worker sleeps now, for a minute: it must hear of this one over its listening connection.
+        # The worker now sleeps for a minute: only its listening connection can wake it for this job.
         await note.defer_async(number=3)
         second = await asyncio.wait_for(ran.get(), 10)
         worker.cancel()
