@@ -65,7 +65,7 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
 
 
 def _plan_round(state: RunState, deps: Dependencies) -> dict[str, Shot]:
-    """Return the next takes by number: of the clips that failed, or else those requested by number, or else the offered ones."""
+    """Return the next takes by number: of failed clips, else of clips that the reviewer named, else of the offer."""
     change = state["change"]
     decision = state["decisions"]["publish" if change["clips"] else "ideation"]
     approval = _approval_of_round(state, decision)

@@ -1,4 +1,4 @@
-"""Small stand-ins behind `graph.ports`, and a line that runs on them in memory."""
+"""In-memory implementations of `graph.dependencies`, and a run of the graph on them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from langgraph.types import Command, Interrupt
 from pydantic import Field
 
 from agents.ideator import PreviousReview
-from graph.dependencies import Dependencies
+from graph.decisions import Gate, RecordedDecision
+from graph.dependencies import Dependencies, RunSeed
 from graph.graph import build_run_graph
-from graph.state import Gate, RunState
+from graph.nodes.orders import StepFailed
+from graph.review_content import Review
+from graph.state import ForkSeed, Route, RunState
 from prompts.project import Project
 from providers.base import ProviderError, Unavailable
 from providers.moderation import Verdict
-from providers.orders import ModelAnswer, Order, OrderStatus, RetryOptions, digest_of
+from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions, digest_of
 
 PROJECT = Project(
     name="trio",
@@ -52,20 +55,20 @@ ANSWERS: dict[str, dict[str, Any]] = {
 
 
 class QueuedModel(BaseChatModel):
-    """Answers each form with the next answer queued for it, or the usual one; keeps what it was asked."""
+    """Answers each schema with the next answer queued for it, or a default one; keeps the requests."""
 
     queued: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)
-    asked: list[tuple[str, str]] = Field(default_factory=list)
+    requests: list[tuple[str, str]] = Field(default_factory=list)
 
     @property
     def _llm_type(self) -> str:
         return "queued"
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **options: Any) -> ChatResult:
-        form = options["response_format"]["json_schema"]["name"]
-        self.asked.append((form, str(messages[-1].content)))
-        queue = self.queued.get(form, [])
-        answer = queue.pop(0) if queue else ANSWERS[form]
+        schema = options["response_format"]["json_schema"]["name"]
+        self.requests.append((schema, str(messages[-1].content)))
+        queue = self.queued.get(schema, [])
+        answer = queue.pop(0) if queue else ANSWERS[schema]
         message = AIMessage(
             json.dumps(answer),
             response_metadata={"finish_reason": "stop"},
@@ -78,167 +81,201 @@ class QueuedModel(BaseChatModel):
 
 
 class FakeLedger:
-    """Keeps every order; what comes of one is said by `settle` and `fail`."""
+    """Keeps every order; a test settles and fails them."""
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
-        self.stands: dict[str, OrderStatus] = {}
-        self.answers: dict[str, dict[str, Any]] = {}
+        self.recorded: dict[str, OrderStatus] = {}
+        self.answers: dict[OrderKey, dict[str, Any]] = {}
         self.reserved: list[list[str]] = []
-        #: Whether whatever is asked for stands here already, from before a crash.
-        self.written_down = False
+        #: Whether every order is already recorded, as after a crash.
+        self.is_everything_recorded = False
 
     async def reserve(self, orders: Sequence[Order]) -> None:
-        self.reserved.append([order.key for order in orders])
+        self.reserved.append([str(order.key) for order in orders])
 
     async def place_once(self, order: Order) -> None:
-        if order.key in self.orders:
+        key = str(order.key)
+        if key in self.orders:
             return
-        self.orders[order.key] = order
-        self._stand(order.key, "submitted", {})
+        self.orders[key] = order
+        self._record(key, "submitted", {})
 
-    async def cached_answer(
-        self, key: str, run_id: str, ask: Callable[[], Awaitable[ModelAnswer[Any]]]
-    ) -> dict[str, Any]:
+    async def cached_answer(self, key: OrderKey, request: Callable[[], Awaitable[ModelAnswer[Any]]]) -> dict[str, Any]:
         if key not in self.answers:
-            self.answers[key] = (await ask()).value.model_dump(mode="json")
+            self.answers[key] = (await request()).value.model_dump(mode="json")
         return self.answers[key]
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
-        if self.written_down:
-            return {key: self.stands.get(key, OrderStatus(key, "clip", "reserved", Decimal(0))) for key in keys}
-        return {key: self.stands[key] for key in keys if key in self.stands}
+        if self.is_everything_recorded:
+            return {key: self.recorded.get(key, OrderStatus(key, "clip", "reserved", Decimal(0))) for key in keys}
+        return {key: self.recorded[key] for key in keys if key in self.recorded}
 
     def settle(self, key: str) -> None:
-        self._stand(key, "settled", {"digest": digest_of(key), "seconds": 4.0})
+        self._record(key, "settled", {"digest": digest_of(key), "seconds": 4.0})
 
-    def fail(self, key: str, state: str = "failed", code: str = "odd_luck", *, charged: bool = False) -> None:
-        said = {"code": code, "message": "It went wrong.", **({"charged": True} if charged else {})}
-        self._stand(key, state, said if state == "failed" else {})
+    def fail(self, key: str, state: str = "failed", code: str = "generation_failed", *, charged: bool = False) -> None:
+        result = {"code": code, "message": "It went wrong.", **({"charged": True} if charged else {})}
+        self._record(key, state, result if state == "failed" else {})
 
-    def _stand(self, key: str, state: Any, result: dict[str, Any]) -> None:
+    def settle_except(self, clip: int, **failure: Any) -> None:
+        """Settle the open orders of all clips except this one, which fails."""
+        for key in self.open_keys():
+            if self.orders[key].clip == clip:
+                self.fail(key, **failure)
+            else:
+                self.settle(key)
+
+    def _record(self, key: str, state: Any, result: dict[str, Any]) -> None:
         order = self.orders[key]
         at = datetime.now(UTC) if state in ("settled", "failed") else None
-        self.stands[key] = OrderStatus(key, order.kind, state, order.amount_usd, f"task of {key}", result, at)
+        self.recorded[key] = OrderStatus(key, order.kind, state, order.amount_usd, f"task of {key}", result, at)
 
-    def of(self, kind: str) -> list[Order]:
+    def orders_of(self, kind: str) -> list[Order]:
         return [order for order in self.orders.values() if order.kind == kind]
 
-    def open(self) -> list[str]:
-        return [key for key, standing in self.stands.items() if not standing.is_terminal]
+    def open_keys(self) -> list[str]:
+        return [key for key, status in self.recorded.items() if not status.is_terminal]
 
 
 @dataclass
 class FakeRunFeedback:
-    """The inbox, kept by hand."""
+    """Requests of people, set by a test."""
 
     retried_at: datetime | None = None
-    wanted: RetryOptions = field(default_factory=lambda: RetryOptions(prompts={}, drop=[]))
-    earlier: list[PreviousReview] = field(default_factory=list)
+    options: RetryOptions = field(default_factory=lambda: RetryOptions(prompts={}, drop=[]))
+    history: list[PreviousReview] = field(default_factory=list)
 
-    def retry(self, **wanted: Any) -> None:
-        """A person asks for another try."""
+    def request_retry(self, **options: Any) -> None:
         self.retried_at = datetime.now(UTC)
-        self.wanted = RetryOptions(**{"prompts": {}, "drop": [], **wanted})
+        self.options = RetryOptions(**{"prompts": {}, "drop": [], **options})
 
     async def retry_requested_since(self, run_id: str, since: datetime) -> bool:
         return self.retried_at is not None and self.retried_at > since
 
     async def retry_options(self, run_id: str) -> RetryOptions:
-        return self.wanted
+        return self.options
 
     async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
-        return self.earlier
+        return self.history
+
+
+@dataclass
+class FakeRunRecords:
+    """Records of one run. As Studio does, it records decisions if `next_number` is set; as the product, it refuses."""
+
+    seed: RunSeed = field(default_factory=lambda: RunSeed(options={}))
+    next_number: int | None = None
+    loaded: list[tuple[str, str, str]] = field(default_factory=list)
+    decisions: list[tuple[str, Review, RecordedDecision]] = field(default_factory=list)
+
+    async def load(self, run_id: str, project: str, brief: str) -> RunSeed:
+        self.loaded.append((run_id, project, brief))
+        return self.seed
+
+    async def record_decision(self, run_id: str, review: Review, decision: RecordedDecision) -> int:
+        if self.next_number is None:
+            raise StepFailed("decision_not_recorded", "The decision was not recorded.")
+        self.decisions.append((run_id, review, decision))
+        self.next_number += 1
+        return self.next_number - 1
 
 
 @dataclass
 class FakeModeration:
-    """Flags whatever holds one of these words; `away` is unavailable."""
+    """Flags every text that contains one of these words."""
 
     words: tuple[str, ...] = ()
-    away: bool = False
-    read: list[str] = field(default_factory=list)
+    unavailable: bool = False
+    checked: list[str] = field(default_factory=list)
 
     async def check(self, texts: list[str]) -> Verdict:
-        if self.away:
-            raise Unavailable("moderation_unavailable", "The moderation did not answer.")
-        self.read += texts
-        found = any(word in text for word in self.words for text in texts)
-        return Verdict(found, ["violence"] if found else [])
+        if self.unavailable:
+            raise Unavailable("moderation_unavailable", "The moderation service did not answer.")
+        self.checked += texts
+        flagged = any(word in text for word in self.words for text in texts)
+        return Verdict(flagged, ["violence"] if flagged else [])
 
 
 @dataclass
 class FakeVideo:
+    """A video model with one price per second."""
+
     model: str = "video-1"
     usd_per_second: Decimal = Decimal("0.10")
-    #: The lengths that can be had, in seconds.
-    makes: tuple[int, ...] = tuple(range(1, 13))
+    #: The lengths it generates, in seconds.
+    lengths: tuple[int, ...] = tuple(range(1, 13))
 
     def price(self, seconds: int, size: str) -> Decimal:
-        if seconds not in self.makes:
+        if seconds not in self.lengths:
             raise ProviderError("clip_impossible", f"A clip cannot be {seconds} s long.")
         return self.usd_per_second * seconds
 
 
 class RunHarness:
-    """One run of the line: `go` starts or continues it, and it stands at `question` or at its end."""
+    """One run of the graph. Each method that continues it returns what it then waits for, or {} at its end."""
 
-    def __init__(self, project: Project = PROJECT, **queued: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, project: Project = PROJECT, *, fork: ForkSeed | None = None, **queued: list[dict[str, Any]]
+    ) -> None:
         self.id, self.project = str(uuid4()), project
         self.model = QueuedModel(queued=queued)
-        self.ledger, self.inbox, self.censor, self.video = (
-            FakeLedger(),
-            FakeRunFeedback(),
-            FakeModeration(),
-            FakeVideo(),
-        )
+        self.ledger = FakeLedger()
+        self.feedback = FakeRunFeedback()
+        self.records = FakeRunRecords(RunSeed(options={}, fork=fork))
+        self.moderation = FakeModeration()
+        self.video = FakeVideo()
         deps = Dependencies(
             project=lambda name, options: self.project.with_options(options),
             model=self.model,
-            moderation=self.censor,
+            moderation=self.moderation,
             video=self.video,
             ledger=self.ledger,
-            feedback=self.inbox,
+            feedback=self.feedback,
+            records=self.records,
         )
         self.graph = build_run_graph(deps).compile(checkpointer=InMemorySaver())
+        #: The routes that the nodes wrote, in order.
+        self.routes: list[tuple[str, Route]] = []
         self.config: Any = {"configurable": {"thread_id": self.id}, "recursion_limit": 60}
 
-    async def begin(self, brief: str = "Rain on a roof") -> dict[str, Any]:
-        facts = {"id": self.id, "project": "trio", "brief": brief, "options": {}}
-        return await self.go({"run": facts})
+    async def start(self, brief: str = "Rain on a roof") -> dict[str, Any]:
+        return await self.resume({"project": "trio", "brief": brief})
 
-    async def go(self, step: Any = None) -> dict[str, Any]:
-        """Run until it stops; what it asks, or nothing at its end."""
-        await self.graph.ainvoke(step, self.config)
-        return await self.question()
+    async def resume(self, step: Any = None) -> dict[str, Any]:
+        """Continue from the checkpoint, or with this input."""
+        async for updates in self.graph.astream(step, self.config, stream_mode="updates"):
+            for node, update in updates.items():
+                if node != "__interrupt__" and "route" in (update or {}):
+                    self.routes.append((node, update["route"]))
+        return await self.pending()
 
     async def interrupts(self) -> tuple[Interrupt, ...]:
         return (await self.graph.aget_state(self.config)).interrupts
 
-    async def question(self) -> dict[str, Any]:
-        asked = await self.interrupts()
-        return asked[0].value if asked else {}
+    async def pending(self) -> dict[str, Any]:
+        interrupts = await self.interrupts()
+        return interrupts[0].value if interrupts else {}
 
-    async def answer(self, said: Any) -> dict[str, Any]:
-        """Resume with this answer."""
-        return await self.go(Command(resume={(await self.interrupts())[0].id: said}))
+    async def answer(self, value: Any) -> dict[str, Any]:
+        """Answer the pending interrupt."""
+        return await self.resume(Command(resume={(await self.interrupts())[0].id: value}))
 
     async def state(self) -> RunState:
-        return (await self.graph.aget_state(self.config)).values  # type: ignore[return-value]
+        return (await self.graph.aget_state(self.config)).values  # type: ignore[return-value]  # a dict of its channels
 
-    async def next(self) -> tuple[str, ...]:
+    async def next_nodes(self) -> tuple[str, ...]:
         return (await self.graph.aget_state(self.config)).next
 
-    async def delivered(self) -> dict[str, Any]:
-        """Everything under way is settled, and the line goes on."""
-        question = await self.question()
-        for key in self.ledger.open():
+    async def settle_orders(self) -> dict[str, Any]:
+        """Settle all open orders and continue."""
+        pending = await self.pending()
+        for key in self.ledger.open_keys():
             self.ledger.settle(key)
-        return await self.answer({"over": question["orders"]})
+        return await self.answer({"over": pending["orders"]})
 
-    async def at_publish_gate(self) -> dict[str, Any]:
-        """A fresh run, brought to the publish gate."""
-        await self.begin()
+    async def run_to_publish_gate(self) -> dict[str, Any]:
+        await self.start()
         await self.answer({"verdict": "approve", "number": 1})
-        await self.delivered()
-        return await self.delivered()
+        await self.settle_orders()
+        return await self.settle_orders()

@@ -1,48 +1,49 @@
-"""A gate takes an answer in any form that Studio and the inboxes send, and no other."""
+"""A gate accepts a decision in every form that Studio and the agent inboxes send, and no other."""
 
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from graph.gates import Decision
+from graph.decisions import RecordedDecision
+from graph.nodes.orders import StepFailed
 from tests.graph.fakes import RunHarness, idea
 
 IDEAS = [idea("Fog"), idea("Ice"), idea("Sun")]
 EDITED = {"name": "make_clips", "args": {"title": "Rain", "ideas": IDEAS}}
 
-YES: dict[str, Any] = {"verdict": "approve"}
-NO: dict[str, Any] = {"verdict": "reject"}
-CHANGES: dict[str, Any] = {"verdict": "revise", "comment": "brighter"}
+APPROVE: dict[str, Any] = {"verdict": "approve"}
+REJECT: dict[str, Any] = {"verdict": "reject"}
+REVISE: dict[str, Any] = {"verdict": "revise", "comment": "brighter"}
 
 FORMS: list[tuple[Any, dict[str, Any]]] = [
-    ({"verdict": "approve", "number": 7}, YES | {"number": 7}),
-    ({"verdict": "revise", "comment": "brighter", "clips": [2]}, CHANGES | {"clips": [{"clip": 2, "comment": ""}]}),
+    ({"verdict": "approve", "number": 7}, APPROVE | {"number": 7}),
+    ({"verdict": "revise", "comment": "brighter", "clips": [2]}, REVISE | {"clips": [{"clip": 2}]}),
     # Agent Chat UI and the middleware of LangChain
-    ({"decisions": [{"type": "approve"}]}, YES),
-    ({"decisions": [{"type": "edit", "edited_action": EDITED}]}, YES | {"edits": IDEAS}),
-    ({"decisions": [{"type": "reject", "message": "brighter"}]}, CHANGES),
-    ({"decisions": [{"type": "reject"}]}, NO),
-    ({"decisions": [{"type": "respond", "message": "brighter"}]}, CHANGES),
-    ([{"type": "approve"}], YES),
-    ({"type": "approve"}, YES),
+    ({"decisions": [{"type": "approve"}]}, APPROVE),
+    ({"decisions": [{"type": "edit", "edited_action": EDITED}]}, APPROVE | {"edits": IDEAS}),
+    ({"decisions": [{"type": "reject", "message": "brighter"}]}, REVISE),
+    ({"decisions": [{"type": "reject"}]}, REJECT),
+    ({"decisions": [{"type": "respond", "message": "brighter"}]}, REVISE),
+    ([{"type": "approve"}], APPROVE),
+    ({"type": "approve"}, APPROVE),
     # Agent Inbox
-    ([{"type": "accept", "args": None}], YES),
-    ([{"type": "ignore", "args": None}], NO),
-    ([{"type": "response", "args": "brighter"}], CHANGES),
-    ([{"type": "edit", "args": {"action": "make_clips", "args": {"ideas": IDEAS}}}], YES | {"edits": IDEAS}),
-    # typed by hand
-    (True, YES),
-    (False, NO),
-    ([True], YES),
-    ({"approved": True}, YES),
-    ({"approved": True, "comment": "brighter"}, YES | {"comment": "brighter"}),
-    ({"approved": False, "comment": "brighter"}, CHANGES),
-    ({"approved": False, "comment": None}, NO),
-    ({"approved": False}, NO),
+    ([{"type": "accept", "args": None}], APPROVE),
+    ([{"type": "ignore", "args": None}], REJECT),
+    ([{"type": "response", "args": "brighter"}], REVISE),
+    ([{"type": "edit", "args": {"action": "make_clips", "args": {"ideas": IDEAS}}}], APPROVE | {"edits": IDEAS}),
+    # entered by hand
+    (True, APPROVE),
+    (False, REJECT),
+    ([True], APPROVE),
+    ({"approved": True}, APPROVE),
+    ({"approved": True, "comment": "brighter"}, APPROVE | {"comment": "brighter"}),
+    ({"approved": False, "comment": "brighter"}, REVISE),
+    ({"approved": False, "comment": None}, REJECT),
+    ({"approved": False}, REJECT),
 ]
 
-JUNK: list[Any] = [
+INVALID: list[Any] = [
     "yes",
     "approve",
     "",
@@ -66,39 +67,64 @@ JUNK: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("form", "meant"), FORMS, ids=str)
-def test_every_form_means_one_decision(form: Any, meant: dict[str, Any]) -> None:
-    """Whoever asks, the gate hears the same."""
-    assert Decision.model_validate(form).model_dump(exclude_defaults=True) == meant
+@pytest.mark.parametrize(("form", "decision"), FORMS, ids=str)
+def test_every_form_means_one_decision(form: Any, decision: dict[str, Any]) -> None:
+    """The form depends on the client, its meaning does not."""
+    assert RecordedDecision.model_validate(form).model_dump(exclude_defaults=True) == decision
 
 
-@pytest.mark.parametrize("junk", JUNK, ids=str)
-def test_junk_is_no_decision(junk: Any) -> None:
-    """What is not clearly a decision is refused, and never taken for a yes."""
+@pytest.mark.parametrize("value", INVALID, ids=str)
+def test_an_invalid_value_is_no_decision(value: Any) -> None:
+    """A value that is not clearly a decision is refused, and never counts as an approval."""
     with pytest.raises(ValidationError):
-        Decision.model_validate(junk)
+        RecordedDecision.model_validate(value)
 
 
-@pytest.mark.parametrize("junk", ["sure", {"decisions": []}, {"approved": "yes"}], ids=str)
-async def test_junk_keeps_the_gate_open(junk: Any) -> None:
-    """The gate asks the same again, nothing was ordered, and a proper answer still counts."""
-    line = RunHarness()
-    question = await line.begin()
+@pytest.mark.parametrize("value", ["sure", {"decisions": []}, {"approved": "yes"}], ids=str)
+async def test_an_invalid_value_keeps_the_gate_open(value: Any) -> None:
+    """The gate waits with the same review, nothing was ordered, and a valid decision still counts."""
+    run = RunHarness()
+    run.records.next_number = 1
+    pending = await run.start()
     with pytest.raises(ValidationError):
-        await line.answer(junk)
+        await run.answer(value)
 
-    assert await line.question() == question
-    assert line.ledger.orders == {}
-    assert "orders" in await line.answer({"decisions": [{"type": "approve"}]})
-    assert len(line.ledger.of("clip")) == 3
+    assert await run.pending() == pending
+    assert run.ledger.orders == {}
+    assert run.records.decisions == []
+    assert "orders" in await run.answer({"decisions": [{"type": "approve"}]})
+    assert len(run.ledger.orders_of("clip")) == 3
 
 
 async def test_edits_that_do_not_fit_keep_the_gate_open() -> None:
-    """An edited list of another length is no approval of anything."""
-    line = RunHarness()
-    question = await line.begin()
-    with pytest.raises(ValueError, match="3 ideas were shown, and 4 came back"):
-        await line.answer({"verdict": "approve", "edits": [idea("Fog")] * 4})
+    """An edited list of another length approves nothing."""
+    run = RunHarness()
+    pending = await run.start()
+    with pytest.raises(ValueError, match="expected 3 ideas, got 4"):
+        await run.answer({"verdict": "approve", "edits": [idea("Fog")] * 4})
 
-    assert await line.question() == question
-    assert line.ledger.orders == {}
+    assert await run.pending() == pending
+    assert run.ledger.orders == {}
+
+
+async def test_an_unrecorded_decision_is_recorded_by_studio() -> None:
+    """Studio resumes a gate without a number: the gate records the decision and orders under the number it gets."""
+    run = RunHarness()
+    run.records.next_number = 7
+    await run.start()
+    await run.answer(True)
+
+    ((run_id, review, decision),) = run.records.decisions
+    assert (run_id, review.gate, review.revision, decision.verdict) == (run.id, "ideation", 1, "approve")
+    assert {order.approval and order.approval.decision for order in run.ledger.orders_of("clip")} == {7}
+
+
+async def test_an_unrecorded_decision_orders_nothing_in_the_product() -> None:
+    """The product records decisions before it resumes a run: a value without a number is refused."""
+    run = RunHarness()
+    await run.start()
+    with pytest.raises(StepFailed) as failed:
+        await run.answer(True)
+
+    assert failed.value.code == "decision_not_recorded"
+    assert run.ledger.orders == {}

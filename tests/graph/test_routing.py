@@ -1,89 +1,167 @@
-"""Where the line goes next."""
+"""The edges of the run graph, and the routes that its nodes write."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from langgraph.graph import END
+from langgraph.types import Send
 
 from graph import graph
-from graph.graph import build_run_graph
-from graph.nodes.ideas import clip_numbers_in
+from graph.nodes.ideas import NODE_OF_TARGET, clip_numbers_in
+from graph.state import ChangeTarget, Route
 from graph.status import STATUS_OF_WAITING_NODE, STEP_OF_NODE
-from tests.graph.fakes import RunHarness
+from tests.graph.fakes import PROJECT, RunHarness
+
+
+@pytest.mark.parametrize("route", get_args(Route))
+def test_the_router_only_reads_the_route(route: Route) -> None:
+    """A route is the name of a node, or the end of the run."""
+    if route != "order_clip":
+        assert graph.next_node({"route": route}) == route
+    targets = {routes[route] for routes in graph.ROUTES.values() if route in routes}
+    assert targets == {END if route == "end" else route}
 
 
 @pytest.mark.parametrize(
-    ("state", "next_node"),
+    ("read", "comment", "route"),
     [
-        ({"failure": {"code": "x", "message": "y"}}, END),
-        ({"going": {"step": "ideas", "clips": [], "comment": ""}}, "ideator"),
-        ({"going": {"step": "clips", "clips": [2], "comment": ""}}, "plan_clips"),
-        ({"going": {"step": "clips", "clips": [], "comment": ""}}, "ideation_gate"),
-        ({"going": {"step": "caption", "clips": [], "comment": ""}}, "write_caption"),
-        ({"going": {"step": "render", "clips": [], "comment": ""}}, "order_render"),
+        ({"step": "ideas", "clips": []}, "Something else", "ideator"),
+        ({"step": "clips", "clips": [2]}, "clip 2 again", "plan_clips"),
+        ({"step": "clips", "clips": [2]}, "the blurry one", "ideation_gate"),
+        ({"step": "caption", "clips": []}, "Shorter", "write_caption"),
+        ({"step": "render", "clips": []}, "Softer cuts", "order_render"),
     ],
 )
-def test_after_the_supervisor(state: Any, next_node: str) -> None:
-    """A brief that was screened out ends; clips that nobody named are shown with their price first."""
-    assert graph.after_supervisor(state) == next_node
+async def test_routes_of_the_supervisor(read: dict[str, Any], comment: str, route: Route) -> None:
+    """A comment leads to the step that it concerns; clips that the reviewer did not name are priced first."""
+    run = RunHarness(Route=[{**read, "instruction": ""}])
+    await run.run_to_publish_gate()
+    run.routes.clear()
+    await run.answer({"verdict": "revise", "comment": comment, "number": 2})
+
+    assert run.routes[:2] == [("publish_gate", "supervisor"), ("supervisor", route)]
+
+
+async def test_the_supervisor_ends_a_run_whose_brief_is_refused() -> None:
+    """The ideator never runs."""
+    run = RunHarness()
+    run.moderation.words = ("Rain",)
+    await run.start()
+
+    assert run.routes == [("supervisor", "end")]
+
+
+async def test_edits_of_the_post_lead_straight_back_to_the_gate() -> None:
+    """Nothing has to be generated, and no model reads the decision."""
+    run = RunHarness()
+    await run.run_to_publish_gate()
+    await run.answer({"verdict": "revise", "edits": {"caption": "Sea."}, "number": 2})
+
+    assert run.routes[-1] == ("supervisor", "publish_gate")
 
 
 @pytest.mark.parametrize(
-    ("gate", "verdict", "next_node"),
+    ("gate", "verdict", "route"),
     [
         ("ideation", "approve", "plan_clips"),
         ("ideation", "revise", "supervisor"),
-        ("ideation", "reject", END),
+        ("ideation", "reject", "end"),
         ("publish", "approve", "order_publication"),
         ("publish", "revise", "supervisor"),
-        ("publish", "reject", END),
+        ("publish", "reject", "end"),
     ],
 )
-def test_after_a_gate(gate: str, verdict: str, next_node: str) -> None:
-    """Yes goes on, changes go back to the supervisor, no ends the run."""
-    after = {"ideation": graph.after_ideation_gate, "publish": graph.after_publish_gate}[gate]
+async def test_routes_of_a_gate(gate: str, verdict: str, route: Route) -> None:
+    """An approval continues, requested changes go to the supervisor, a rejection ends the run."""
+    run = RunHarness()
+    await (run.start() if gate == "ideation" else run.run_to_publish_gate())
+    run.routes.clear()
+    await run.answer({"verdict": verdict, "comment": "Brighter", "number": 2})
 
-    assert after({"decisions": {gate: {"verdict": verdict}}}) == next_node  # type: ignore[typeddict-item]
+    assert run.routes[0] == (f"{gate}_gate", route)
 
 
-GOING: Any = {"step": "clips", "clips": [], "comment": ""}
+@pytest.mark.parametrize(("words", "route"), [(("Roof",), "end"), ((), "ideation_gate")])
+async def test_routes_of_the_ideator(words: tuple[str, ...], route: Route) -> None:
+    """Refused ideas end the run, others are presented."""
+    run = RunHarness()
+    run.moderation.words = words
+    await run.start("Rain")
+
+    assert run.routes == [("supervisor", "ideator"), ("ideator", route)]
+
+
+@pytest.mark.parametrize(
+    ("node", "orders", "success", "failure"),
+    [
+        ("await_clips", 0, "order_render", "rewrite_shots"),
+        ("await_render", 1, "write_caption", "order_render"),
+        ("await_publication", 2, "end", "order_publication"),
+    ],
+)
+async def test_failed_orders_are_placed_again(node: str, orders: int, success: Route, failure: Route) -> None:
+    """A node that waits sends failed orders back after a retry, and continues with settled ones."""
+    run = RunHarness(PROJECT.model_copy(update={"takes": 1}))
+    await run.start()
+    await run.answer({"verdict": "approve", "number": 1})
+    for _ in range(orders):
+        await run.settle_orders()
+    if node == "await_publication":
+        await run.answer({"verdict": "approve", "number": 2})
+    keys = run.ledger.open_keys()
+    run.ledger.fail(keys[0])
+    for key in keys[1:]:
+        run.ledger.settle(key)
+    run.feedback.request_retry()
+    await run.answer({"over": keys})
+    assert (node, failure) in run.routes
+
+    run.routes.clear()
+    await run.settle_orders()
+    assert run.routes[0] == (node, success)
 
 
 def test_only_the_clips_of_this_round_are_ordered() -> None:
     """The others are there already; a fork that needs none orders none."""
-    shots = {str(n): {"key": f"run:clip:{n}:1"} for n in (1, 2, 3)}
-    sends = graph.after_plan_clips({"going": GOING, "shots": shots, "ordered": [2]})  # type: ignore[typeddict-item]
+    shots: Any = {str(n): {"key": f"run:clip:{n}:1"} for n in (1, 2, 3)}
+    tasks = graph.next_node({"route": "order_clip", "shots": shots, "ordered": [2]})
 
-    assert [(send.node, send.arg["key"]) for send in sends] == [("order_clip", "run:clip:2:1")]  # type: ignore[union-attr]
-    assert graph.after_plan_clips({"going": GOING, "shots": shots, "ordered": []}) == "await_clips"  # type: ignore[typeddict-item]
+    assert isinstance(tasks, list)
+    assert [(task.node, task.arg["key"]) for task in tasks if isinstance(task, Send)] == [
+        ("order_clip", "run:clip:2:1")
+    ]
+    assert graph.next_node({"route": "await_clips", "shots": shots, "ordered": []}) == "await_clips"
 
 
-@pytest.mark.parametrize(
-    ("after", "state", "next_node"),
-    [
-        (graph.after_ideator, {"failure": {}}, END),
-        (graph.after_ideator, {}, "ideation_gate"),
-        (graph.after_await_clips, {"failed_shots": [1]}, "rewrite_shots"),
-        (graph.after_await_clips, {"failed_shots": []}, "order_render"),
-        (graph.after_await_render, {"render": {"failed": True}}, "order_render"),
-        (graph.after_await_render, {"render": {"failed": False}}, "write_caption"),
-        (graph.after_await_publication, {"publication": {"failed": True}}, "order_publication"),
-        (graph.after_await_publication, {"publication": {"failed": False}}, END),
-    ],
-)
-def test_what_failed_is_ordered_again(after: Any, state: Any, next_node: str) -> None:
-    """A step that waits sends back what failed, and lets through what was made."""
-    assert after(state) == next_node
+def test_a_node_with_several_successors_selects_one_of_them() -> None:
+    """Every node has either one edge or routes, and every route is a successor that the graph knows."""
+    starts = [start for start, _ in graph.EDGES]
+    nodes = {node.__name__ for node in graph.NODES}
+
+    assert nodes | {"__start__"} == {*starts, *graph.ROUTES}
+    assert not set(starts) & set(graph.ROUTES)
+    for routes in graph.ROUTES.values():
+        assert set(routes) <= set(get_args(Route))
+        assert set(routes.values()) <= nodes | {END}
+    assert set(NODE_OF_TARGET) == set(get_args(ChangeTarget))
+    assert set(NODE_OF_TARGET.values()) <= set(graph.ROUTES["supervisor"])
 
 
 def test_every_node_has_a_step_and_every_wait_a_status() -> None:
-    """The words of the API reference cover the whole line."""
+    """The terms of the API reference cover the whole graph."""
     nodes = set(RunHarness().graph.get_graph().nodes) - {"__start__", "__end__"}
 
     assert nodes == set(STEP_OF_NODE)
     assert set(STATUS_OF_WAITING_NODE) < nodes
     assert set(STEP_OF_NODE.values()) == {"supervisor", "ideator", "clips", "render", "publisher"}
-    assert build_run_graph.__doc__
+    assert graph.build_run_graph.__doc__
+
+
+def test_the_input_is_a_project_and_a_brief() -> None:
+    """Everything else about a run is loaded by its first step."""
+    schema = RunHarness().graph.get_input_jsonschema()
+
+    assert sorted(schema["properties"]) == sorted(schema["required"]) == ["brief", "project"]
 
 
 @pytest.mark.parametrize(

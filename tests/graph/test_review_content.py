@@ -1,0 +1,206 @@
+"""The content of a review, and the effect of a reviewer's edits on it."""
+
+from typing import Any
+
+import pytest
+
+from graph.decisions import DecisionContent, Gate
+from graph.review_content import (
+    EditError,
+    FilmContent,
+    IdeasContent,
+    Review,
+    ReviewContent,
+    apply_edits,
+    approved_digest,
+    changed_fields,
+    content_at,
+    describe_clips,
+    interrupt_payload,
+    open_review,
+    parse_content,
+)
+from providers.orders import digest_of
+from tests.graph.fakes import idea
+
+IDEAS = [idea("Leaf"), idea("Roof")]
+OFFER = {"model": "video-1", "seconds": 4, "size": "720x1280", "usd_per_clip": "0.40"}
+STATE: Any = {
+    "ideas": {"title": "Rain", "ideas": IDEAS, "make": [1, 2], "notice": None, **OFFER},
+    "film": {"digest": "f" * 64, "seconds": 7.5, "width": 1080},
+    "caption": {"caption": "Rain.", "hashtags": ["#rain"], "platforms": ["tiktok"]},
+    "clips": {"1": {"take": 1}, "2": {"take": 2}},
+    "made": {"1": {"1": "run:clip:1:1"}, "2": {"1": "run:clip:2:1", "2": "run:clip:2:2"}},
+    "revisions": {"publish": 2},
+}
+
+
+def ideas_content(**changes: Any) -> IdeasContent:
+    content = content_at("ideation", {**STATE, "ideas": {**STATE["ideas"], **changes}})
+    assert isinstance(content, IdeasContent)
+    return content
+
+
+def film_content() -> FilmContent:
+    content = content_at("publish", STATE)
+    assert isinstance(content, FilmContent)
+    return content
+
+
+def as_json(content: ReviewContent) -> dict[str, Any]:
+    return content.model_dump(mode="json")
+
+
+def test_the_ideation_gate_presents_ideas_and_price() -> None:
+    """What is approved is the content, price included: its digest covers both."""
+    review = open_review("ideation", STATE)
+
+    assert as_json(review.content) == {
+        "version": 1,
+        "gate": "ideation",
+        **STATE["ideas"],
+        "estimated_usd": "0.80",
+    }
+    assert (review.gate, review.revision) == ("ideation", 1)
+    assert review.digest == digest_of(as_json(review.content))
+    assert ideas_content(usd_per_clip="0.50").digest != review.digest
+
+
+def test_the_publish_gate_presents_the_film_and_its_post() -> None:
+    """The film is presented by its digest: another film is another review."""
+    review = open_review("publish", STATE)
+
+    assert as_json(review.content) == {
+        "version": 1,
+        "gate": "publish",
+        "film": {"digest": "f" * 64, "seconds": 7.5},
+        "title": "Rain",
+        "clips": [
+            {"clip": 1, "take": 1, "takes": [1], "overlay": "Leaf"},
+            {"clip": 2, "take": 2, "takes": [1, 2], "overlay": "Roof"},
+        ],
+        "usd_per_clip": "0.40",
+        "caption": "Rain.",
+        "hashtags": ["#rain"],
+        "platforms": ["tiktok"],
+        "labelled_as_ai": True,
+    }
+    assert review.revision == 3
+    other = {**STATE, "film": {**STATE["film"], "digest": "e" * 64}}
+    assert open_review("publish", other).digest != review.digest
+
+
+@pytest.mark.parametrize("gate", ["ideation", "publish"])
+def test_a_review_is_the_same_after_a_round_trip_through_json(gate: Gate) -> None:
+    """The row of a run and the event of a review hold it as JSON: content and digest survive."""
+    review = open_review(gate, STATE)
+
+    assert Review.model_validate(review.model_dump(mode="json")) == review
+    assert Review.model_validate(interrupt_payload(review)) == review
+    assert parse_content(as_json(review.content)).digest == review.digest
+
+
+@pytest.mark.parametrize(("gate", "name"), [("ideation", "make_clips"), ("publish", "publish_film")])
+def test_the_payload_has_the_form_of_the_agent_inboxes(gate: Gate, name: str) -> None:
+    """Agent Chat UI displays it only if every one of these fields is present and of this type."""
+    payload = interrupt_payload(open_review(gate, STATE))
+    (request,), (config,) = payload["action_requests"], payload["review_configs"]
+
+    assert (request["name"], config["action_name"]) == (name, name)
+    assert request["args"] == payload["content"]
+    assert isinstance(request["description"], str)
+    assert config["allowed_decisions"] == ["approve", "edit", "reject"]
+
+
+def test_edits_change_the_content_and_its_digest() -> None:
+    """Only the edited fields differ."""
+    content = film_content()
+    after = apply_edits(content, {"caption": "  Sun. "})
+
+    assert after == content.model_copy(update={"caption": "Sun."})
+    assert changed_fields(content, after) == ["caption"]
+    assert after.digest != content.digest
+    assert apply_edits(content, {"hashtags": ["#sun", "#sun"]}) == content.model_copy(update={"hashtags": ["#sun"]})
+    assert apply_edits(content, None) == content
+    ideas = ideas_content()
+    edited = [idea("Fog"), idea("Ice")]
+    assert as_json(apply_edits(ideas, edited)) == {**as_json(ideas), "ideas": edited}
+    assert changed_fields(ideas, apply_edits(ideas, edited)) == ["ideas"]
+
+
+def test_the_approved_digest_is_that_of_the_approved_content() -> None:
+    """An approval covers the edited content, a request for changes the content as presented, a rejection nothing."""
+    content, edits = film_content(), {"caption": "Sun."}
+
+    def digest(verdict: Any) -> str | None:
+        return approved_digest(content, DecisionContent(verdict=verdict, edits=edits))
+
+    assert digest("approve") == apply_edits(content, edits).digest
+    assert digest("revise") == content.digest
+    assert digest("reject") is None
+
+
+def test_an_omitted_idea_is_not_paid() -> None:
+    """Ideas may be omitted and reordered while all their clips are still to be ordered."""
+    after = apply_edits(ideas_content(), [IDEAS[1]])
+
+    assert ([item.model_dump() for item in after.ideas], after.make) == ([IDEAS[1]], [1])
+    assert as_json(after)["estimated_usd"] == "0.40"
+    with pytest.raises(EditError, match="expected 2 ideas, got 1"):
+        apply_edits(ideas_content(make=[2]), [IDEAS[1]])
+
+
+def test_another_overlay_is_another_film() -> None:
+    """The text over a clip is edited by the clip's number; a clip that is not in the film is refused."""
+    after = apply_edits(film_content(), {"overlays": {"2": "Gutter"}})
+
+    assert [clip.overlay for clip in after.clips] == ["Leaf", "Gutter"]
+    assert changed_fields(film_content(), after) == ["clips"]
+    with pytest.raises(EditError, match="the film has no clip 3"):
+        apply_edits(film_content(), {"overlays": {"3": "Sea"}})
+
+
+def test_a_dropped_clip_is_not_in_the_film() -> None:
+    """The others keep their numbers."""
+    content = content_at("publish", {**STATE, "dropped": [1]})
+
+    assert isinstance(content, FilmContent)
+    assert [clip.clip for clip in content.clips] == [2]
+
+
+@pytest.mark.parametrize(
+    ("gate", "edits", "place"),
+    [
+        ("ideation", [idea("Fog")] * 3, "expected 2 ideas, got 3"),
+        ("ideation", [], "expected 2 ideas, got 0"),
+        ("ideation", {"ideas": IDEAS}, "edits: "),
+        ("ideation", [idea("Fog"), {**idea("Ice"), "seen": 1}], r"edits\.1\.seen: "),
+        ("ideation", [idea("Fog"), {**idea("Ice"), "scene": "x" * 601}], r"edits\.1\.scene: must have 1 to 600"),
+        ("ideation", [{**idea("Fog"), "title": "\x00"}, idea("Ice")], r"edits\.0\.title: must have 1 to 60"),
+        ("publish", {"caption": ""}, r"edits\.caption: must have 1 to 500"),
+        ("publish", {"hashtags": ["rain"]}, r"edits\.hashtags: 'rain' is not a hashtag"),
+        ("publish", {"hashtags": []}, r"edits\.hashtags: there must be 1 to 10"),
+        ("publish", {"film": "f" * 64}, r"edits\.film: "),
+        ("publish", ["#rain"], "edits: "),
+    ],
+)
+def test_edits_that_do_not_fit_name_the_place(gate: Gate, edits: Any, place: str) -> None:
+    """The message is one sentence and does not repeat the input."""
+    with pytest.raises(EditError, match=place):
+        apply_edits(content_at(gate, STATE), edits)
+
+
+def test_the_description_states_the_offer() -> None:
+    """The model, length and size of each clip, and a notice if there is one; nothing at the publish gate."""
+
+    def description(content: ReviewContent) -> str:
+        review = Review(gate=content.gate, revision=1, digest=content.digest, content=content)
+        text: str = interrupt_payload(review)["action_requests"][0]["description"]
+        return text
+
+    assert description(ideas_content(model="video-2", notice="The price has changed.")) == (
+        "Make 2 clips for 0.80 USD? Each is 4 s of 720x1280 by video-2. The price has changed."
+    )
+    assert description(ideas_content()) == "Make 2 clips for 0.80 USD? Each is 4 s of 720x1280 by video-1."
+    assert description(film_content()) == "Publish the film to tiktok?"
+    assert describe_clips(film_content()) == ""
