@@ -1,168 +1,223 @@
-"""The two graphs for LangGraph Studio: built as everywhere, with memory for storage and the sandbox for the world.
+"""The product's two graphs for LangGraph Studio, with a database of Studio's own and the sandbox as every provider.
 
-`langgraph.json` names `line` and `talk`. There are no rows of decisions behind Studio: a click there approves, and
-so nothing but the sandbox may ever be asked.
+`langgraph.json` names `run_graph`, `chat_graph` and `app`, whose lifespan opens the product's application state once
+per process. Studio's server keeps the threads and no worker runs, so three things differ from the product: the first
+step of a thread creates the row of its run, a gate records the decision that resumes it, and reading the status of an
+order polls its provider.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import os
-import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
-import httpx2
-from langchain_core.tools import BaseTool, tool
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.runtime import ServerRuntime
+from pydantic import SecretStr
+from starlette.applications import Starlette
 
-from agents.ideator import PreviousReview
-from graph.chat import ChatDependencies, ChatState, build_chat_graph
-from graph.dependencies import Dependencies
+from api.settings import Settings, read_settings
+from api.settings_types import SettingsError
+from api.wiring import AppState, open_app_state
+from chat.session import ChatGraph
+from graph.chat import ChatContext, ChatDependencies, build_chat_graph
+from graph.decisions import DecisionInput, RecordedDecision
+from graph.dependencies import Dependencies, RunSeed
 from graph.graph import build_run_graph
-from graph.state import RunState
-from prompts.project import FOLDER, Project, read_projects
-from providers.chat_models import chat_model
-from providers.media.clips import accept_clip
-from providers.moderation import Moderation
-from providers.publications.upload_post import UploadPost
-from providers.renders.embedded import EmbeddedRenders
-from providers.video_profiles import VideoModel, load_profiles, profile_for
-from providers.videos import Videos
-from storage.memory import Hired, MemoryFiles, MemoryInbox, MemoryLedger
+from graph.review_content import Review
+from graph.state import RunInput, RunState
+from graph.status import STATUS_OF_WAITING_NODE, STEP_OF_NODE
+from providers.orders import OrderStatus, digest_of
+from runs.decide import decide
+from runs.reconcile import reconcile_order
+from runs.run_records import RunRecords
+from runs.services import Services
+from runs.start import start_run
+from storage import decisions, runs
+from storage.actors import Actor, RequestContext
+from storage.embedded_postgres import EmbeddedPostgres
+from storage.ledger import Ledger
 
-#: Where the sandbox is. By default where `myloware sandbox` answers.
-VARIABLE, DEFAULT = "MYLOWARE_STUDIO_SANDBOX", "http://127.0.0.1:8900"
-KEY, MODEL, VIDEO = "sandbox", "sandbox-rules", "sandbox-video"
-MODEL_SECONDS = 60.0
+#: The URL of the sandbox (default: that of `myloware sandbox`), and the folder of Studio's own data.
+SANDBOX_VARIABLE, FOLDER_VARIABLE = "MYLOWARE_STUDIO_SANDBOX", "MYLOWARE_STUDIO_FOLDER"
+DEFAULT_SANDBOX = "http://127.0.0.1:8900"
+#: The settings that name a provider, a store or another receiver of requests.
+DESTINATIONS = (
+    "openai_base_url",
+    "video_base_url",
+    "upload_post_url",
+    "remotion_url",
+    "publish_folder",
+    "store_url",
+    "notify_urls",
+    "notify_escalate_urls",
+)
+STUDIO = Actor("studio", "studio", "LangGraph Studio", frozenset({"start", "approve"}))
 
-
-class SandboxAway(RuntimeError):
-    """There is no sandbox at the address."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(f"No sandbox answers at {url}: start one with `make studio`, or name it in {VARIABLE}.")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the graphs run with, once for the process."""
-
-    line: Dependencies
-    talk: ChatDependencies
-
-
-@asynccontextmanager
-async def run_graph(runtime: ServerRuntime[None]) -> AsyncIterator[CompiledStateGraph[RunState]]:
-    """The line. Where nothing is to run, it is only the shape, and asks for nothing."""
-    deps = (await _parts()).line if runtime.execution_runtime else _no_ports()
-    yield build_run_graph(deps).compile(name="line")
+RunGraph = CompiledStateGraph[RunState, None, RunInput, RunState]
+#: The graphs without dependencies, for schemas, drawings and threads that are only read.
+RUN_SHAPE: RunGraph = build_run_graph(cast("Dependencies", None)).compile(name="run")
+CHAT_SHAPE: ChatGraph = build_chat_graph(cast("ChatDependencies", None)).compile(name="chat")
 
 
 @asynccontextmanager
-async def chat_graph(runtime: ServerRuntime[None]) -> AsyncIterator[CompiledStateGraph[ChatState]]:
-    """The talk with the supervisor. As `line`."""
-    deps = (await _parts()).talk if runtime.execution_runtime else ChatDependencies(_nothing(), [], _nothing())
-    yield build_chat_graph(deps).compile(name="supervisor")
+async def run_graph(runtime: ServerRuntime[None]) -> AsyncIterator[RunGraph]:
+    """Yield the run graph."""
+    yield app.state.run_graph if runtime.execution_runtime else RUN_SHAPE
 
 
-def _nothing() -> Any:
-    return None
+@asynccontextmanager
+async def chat_graph(runtime: ServerRuntime[ChatContext]) -> AsyncIterator[ChatGraph]:
+    """Yield the chat graph."""
+    yield app.state.chat_graph if runtime.execution_runtime else CHAT_SHAPE
 
 
-def _no_ports() -> Dependencies:
-    nothing = _nothing()
-    return Dependencies(
-        project=nothing, model=nothing, moderation=nothing, video=nothing, ledger=nothing, feedback=nothing
-    )
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    url = os.environ.get(SANDBOX_VARIABLE, DEFAULT_SANDBOX).rstrip("/")
+    await check_sandbox(url)
+    configured = read_settings({})
+    folder = Path(os.environ.get(FOLDER_VARIABLE, configured.data_dir / "studio"))
+    server = EmbeddedPostgres(folder / "postgres")
+    settings = studio_settings(configured, sandbox=url, folder=folder, dsn=server.dsn)
+    await asyncio.to_thread(server.start)
+    try:
+        async with open_app_state(settings, client_options=sandbox_only(url)) as state:
+            app.state.run_graph = studio_run_graph(state)
+            app.state.chat_graph = state.chat.graph
+            yield
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
-async def _parts() -> Parts:
-    """The parts, with a sandbox that answers. Raises SandboxAway."""
-    url = os.environ.get(VARIABLE, DEFAULT).rstrip("/")
-    parts = await asyncio.to_thread(_made, url)
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-        try:
-            health = await client.get(f"{url}/health")
-            there = health.status_code == 200 and health.json().get("service") == "sandbox"
-        except (httpx.HTTPError, ValueError):
-            there = False
-    if not there:
-        raise SandboxAway(url)
-    return parts
+app = Starlette(lifespan=_lifespan)
 
 
-@cache
-def _made(url: str) -> Parts:
-    if not _on_this_machine(url):
-        raise SandboxAway(url)
-    folder = Path(tempfile.mkdtemp(prefix="myloware-studio-"))
-    for name in ("files", "scratch"):
-        (folder / name).mkdir()
-    client = httpx.AsyncClient(event_hooks={"request": [_only(url)]}, trust_env=False)
-    model = chat_model(
-        base_url=f"{url}/v1",
-        api_key=KEY,
-        model=MODEL,
-        http_async_client=httpx2.AsyncClient(trust_env=False),
-        timeout=MODEL_SECONDS,
-    )
-    projects = read_projects([FOLDER])
-    profile = profile_for(load_profiles(), f"{url}/v1", VIDEO, datetime.now(UTC).date())
-    files = MemoryFiles(folder / "files")
-    hired = {
-        "clip": Hired(Videos(f"{url}/v1", KEY, profile, client, accept_clip), f"{url}/v1"),
-        "render": Hired(EmbeddedRenders(files), None),
-        "publication": Hired(UploadPost(f"{url}/api", KEY, "studio", files, client), f"{url}/api"),
-    }
-    deps = Dependencies(
-        project=lambda name, options: projects[name].with_options(options),
-        model=model,
-        moderation=Moderation(f"{url}/v1", KEY, client),
-        video=VideoModel(VIDEO, profile),
-        ledger=MemoryLedger(hired, url, files, folder / "scratch"),
-        feedback=MemoryInbox[PreviousReview](),
-    )
-    return Parts(deps, ChatDependencies(model, [_list_projects(projects)], _unspent))
-
-
-def _on_this_machine(url: str) -> bool:
+async def check_sandbox(url: str) -> None:
+    """Raise SettingsError unless a sandbox answers at `url`, on this machine."""
     host = urlsplit(url).hostname or ""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+            is_sandbox = is_local and (await client.get(f"{url}/health")).json()["service"] == "sandbox"
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        is_sandbox = False
+    if not is_sandbox:
+        raise SettingsError(
+            f"{SANDBOX_VARIABLE}: no sandbox answers at {url}, or it is not on this machine. Use `make studio`."
+        )
 
 
-def _only(url: str) -> Any:
-    """A hook that lets requests to nobody but `url` pass."""
-    here = httpx.URL(url)
+def studio_settings(configured: Settings, *, sandbox: str, folder: Path, dsn: str) -> Settings:
+    """Return the settings with the sandbox as every provider, and Studio's own database and data folder.
 
-    async def check(request: httpx.Request) -> None:
-        if (request.url.scheme, request.url.host, request.url.port) != (here.scheme, here.host, here.port):
-            raise SandboxAway(str(request.url.copy_with(path="/", query=None)))
+    Raises SettingsError if a provider is configured that is not the sandbox. Configured API keys are not used.
+    """
+    for field in DESTINATIONS:
+        value = getattr(configured, field)
+        if value is not None and not f"{value}/".startswith(f"{sandbox}/"):
+            name = Settings.model_fields[field].alias
+            raise SettingsError(f"{name}: Studio accepts no provider but the sandbox at {sandbox}. Unset it.")
+    key = SecretStr("sandbox")
+    changes: dict[str, Any] = {
+        "data_dir": folder,
+        "database_url": SecretStr(dsn),
+        "openai_base_url": f"{sandbox}/v1",
+        "openai_api_key": key,
+        "openai_model": "sandbox-rules",
+        "video_base_url": f"{sandbox}/v1",
+        "video_api_key": key,
+        "video_model": "sandbox-video",
+        "upload_post_url": f"{sandbox}/api",
+        "upload_post_api_key": key,
+    }
+    return configured.model_copy(update=changes)
 
-    return check
+
+def sandbox_only(url: str) -> dict[str, Any]:
+    """Return the options of HTTP clients that connect to `url` directly and refuse every other host."""
+    allowed = httpx.URL(url)
+
+    async def check(request: Any) -> None:
+        if (request.url.scheme, request.url.host, request.url.port) != (allowed.scheme, allowed.host, allowed.port):
+            raise SettingsError(f"Studio sends requests to the sandbox at {url} only, not to {request.url.host}.")
+
+    return {"trust_env": False, "event_hooks": {"request": [check]}}
 
 
-def _list_projects(projects: Mapping[str, Project]) -> BaseTool:
-    @tool
-    async def list_projects() -> str:
-        """The projects a video can be made for."""
-        return json.dumps([{"project": name, "summary": each.summary} for name, each in sorted(projects.items())])
-
-    return list_projects
+def studio_run_graph(state: AppState) -> RunGraph:
+    """Return the product's run graph with Studio's ledger and records."""
+    services = state.services
+    deps = replace(state.dependencies, ledger=StudioLedger(services), records=StudioRecords(services))
+    return build_run_graph(deps).compile(name="run")
 
 
-async def _unspent(key: str, input_tokens: int, output_tokens: int) -> None:
-    """The sandbox's tokens cost nothing."""
+class StudioLedger(Ledger):
+    """The ledger, with reads that poll: resuming a thread that waits for orders is enough to continue it."""
+
+    def __init__(self, services: Services) -> None:
+        ledger = services.ledger
+        super().__init__(ledger.db, ledger.providers, ledger.caps, ledger.usd_of_tokens)
+        self._services = services
+
+    async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
+        """Return the statuses of these orders by key, after asking the providers."""
+        await asyncio.gather(*(reconcile_order(self._services, key) for key in keys))
+        return await super().statuses(keys)
+
+
+class StudioRecords(RunRecords):
+    """The records of runs and decisions, written by the graph itself."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services.db)
+        self._services = services
+
+    async def load(self, run_id: str, project: str, brief: str) -> RunSeed:
+        """Create the run of a new thread and return its seed. Raises ProjectNotFound or InvalidRequest."""
+        context = RequestContext(STUDIO, "studio")
+        await start_run(self._services, run_id=UUID(run_id), project=project, brief=brief, context=context)
+        return await super().load(run_id, project, brief)
+
+    async def record_decision(self, run_id: str, review: Review, decision: RecordedDecision) -> int:
+        """Record the decision and return its number; the same decision about the same review has one row.
+
+        Raises as `decide` does.
+        """
+        key = digest_of([review.model_dump(mode="json"), decision.model_dump(mode="json")])
+        if not await decisions.find_by_idempotency_key(self.db, UUID(run_id), STUDIO.id, key):
+            await self._open_review(UUID(run_id), review)
+        request = DecisionInput.model_validate(decision.model_dump(exclude={"number"}))
+        context = RequestContext(STUDIO, "studio", key)
+        return (await decide(self._services, UUID(run_id), review.gate, request, context)).number
+
+    async def _open_review(self, run_id: UUID, review: Review) -> None:
+        """Open the review in the row of the run.
+
+        A review of a forked history repeats a revision that may have a decision: it gets the next free one.
+        """
+        recorded = await decisions.list_decisions(self.db, run_id)
+        revision = max([review.revision, *(row.revision + 1 for row in recorded if row.gate == review.gate)])
+        opened = review.model_copy(update={"revision": revision}).model_dump(mode="json")
+        run = await runs.claim(self.db, run_id)
+        if run is None or run.review == opened:
+            return
+        node = f"{review.gate}_gate"
+        projection = runs.Projection(
+            status=STATUS_OF_WAITING_NODE[node],
+            current_step=STEP_OF_NODE[node],
+            revision=revision,
+            review=opened,
+            artifacts=run.artifacts,
+            event=("review.opened", opened),
+        )
+        await runs.save_projection(self.db, run_id, projection)

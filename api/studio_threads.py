@@ -1,7 +1,7 @@
-"""The threads of the product's Postgres in LangGraph Studio: to be looked at, and nothing else.
+"""The product's threads in LangGraph Studio, read-only: a checkpointer and an authorization handler for its server.
 
-`make studio THREADS=product` names `saver` and `auth` to Studio's server, beside the graphs of `studio.py`. Whatever
-would change a thread is refused at the door, again by the checkpointer, and again by the database.
+`make studio THREADS=product` names both to the server. A write is refused by the handler, by the checkpointer and by
+the database.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ from langgraph_sdk import Auth
 from storage.database import open_pool
 from storage.saver import ReadOnlyError, ReadOnlySaver
 
-#: The database, and what `cli/studio.py` shows to be let in: it alone tells the server which threads there are.
+#: Environment variables: the connection string of the database, and the token of `cli/studio.py`.
 DATABASE, TOKEN = "MYLOWARE_STUDIO_DATABASE", "MYLOWARE_STUDIO_TOKEN"
-HEADER = b"x-myloware-token"
-LISTER, VISITOR = "lister", "visitor"
+TOKEN_HEADER = b"x-myloware-token"
+#: The two identities. Only the lister, which `cli/studio.py` runs, may create and update entries of the thread list.
+LISTER, VIEWER = "lister", "viewer"
 
 auth = Auth()
 
 
 @asynccontextmanager
 async def saver() -> AsyncIterator[ReadOnlySaver]:
-    """The checkpointer of Studio's server, for as long as it serves."""
+    """Yield the checkpointer of Studio's server."""
     async with open_pool(os.environ[DATABASE], max_size=4, name="myloware-studio", read_only=True) as pool:
         yield ReadOnlySaver(pool)
 
 
 @auth.authenticate
-async def who(headers: dict[bytes, bytes]) -> str:
-    """Everybody who reaches the server may look."""
-    is_lister = hmac.compare_digest(headers.get(HEADER, b""), os.environ[TOKEN].encode())
-    return LISTER if is_lister else VISITOR
+async def authenticate(headers: dict[bytes, bytes]) -> str:
+    """Return the identity of a caller: the lister by its token, a viewer otherwise."""
+    is_lister = hmac.compare_digest(headers.get(TOKEN_HEADER, b""), os.environ[TOKEN].encode())
+    return LISTER if is_lister else VIEWER
 
 
 @auth.on
-async def only_look(ctx: Auth.types.AuthContext, value: Any) -> None:
-    """Refuse whatever is not a look."""
+async def authorize(ctx: Auth.types.AuthContext, value: Any) -> None:
+    """Refuse every write of a viewer with status 403."""
     if ctx.action not in ("read", "search") and ctx.user.identity != LISTER:
         raise Auth.exceptions.HTTPException(403, str(ReadOnlyError()))

@@ -1,4 +1,4 @@
-"""Lists the product's threads in LangGraph Studio: `make studio THREADS=product` runs this beside Studio's server."""
+"""Lists the product's threads in LangGraph Studio: `make studio THREADS=product` runs this next to Studio's server."""
 
 from __future__ import annotations
 
@@ -16,45 +16,44 @@ import typer
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from api.settings import SettingsError
-from api.studio_threads import HEADER
+from api.settings_types import SettingsError
+from api.studio_threads import TOKEN_HEADER
 from cli.local_services import checked_settings, with_local_services
-from cli.output import fail
+from cli.output import exit_with_error
 from storage import chat_sessions, runs
 from storage.database import Database, DatabaseUnavailable, open_pool
 from storage.migrate import DatabaseUnusable, is_migrated
 
 log = logging.getLogger(__name__)
 
-#: How many of the newest runs and talks are listed, and how often they are looked for, in seconds.
-LISTED = 200
-EVERY = 2.0
-#: How much of a brief stands in the list.
-BRIEF = 200
+#: The number of newest runs, and of newest chat sessions, in the list.
+MAX_LISTED = 200
+REFRESH_INTERVAL_SECONDS = 2.0
+MAX_BRIEF_CHARACTERS = 200
 
 
 async def main(server: str) -> None:
-    """Say where the product's database is, which stays up meanwhile, and list its threads at `server`.
+    """Print two lines, the database's connection string and the lister's token, then list its threads at `server`.
 
-    Standard output gets two lines: the address, and the token of whoever lists. Ends when it is told to. Raises
-    SettingsError where there is no database, or nothing of ours in it.
+    Keeps the database running and the list up to date until SIGINT or SIGTERM. Raises SettingsError if there is no
+    database, or it was never used by this version.
     """
     async with with_local_services(checked_settings(), with_sandbox=False) as settings:
-        assert settings.database_url is not None  # noqa: S101 - completed says so
+        assert settings.database_url is not None  # noqa: S101 - set by with_local_services
         dsn = settings.database_url.get_secret_value()
         try:
-            there = await is_migrated(dsn)
+            migrated = await is_migrated(dsn)
         except DatabaseUnusable as error:
             raise SettingsError(f"DATABASE_URL: {error}") from error
-        if not there:
-            raise SettingsError("There are no threads to show: nothing of this version was run with this database yet.")
+        if not migrated:
+            raise SettingsError("There are no threads to show: this version has not run with this database.")
         token = secrets.token_urlsafe()
-        print(dsn, token, sep="\n", flush=True)  # noqa: T201 - for whoever started this
+        print(dsn, token, sep="\n", flush=True)  # noqa: T201 - read by .ci/studio
         async with (
             open_pool(dsn, name="myloware-studio", read_only=True) as pool,
-            get_client(url=server, headers={HEADER.decode(): token}) as studio,
+            get_client(url=server, headers={TOKEN_HEADER.decode(): token}) as studio,
         ):
-            listing = asyncio.create_task(_list(Database(pool), studio))
+            listing = asyncio.create_task(_list_threads(Database(pool), studio))
             for name in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(name, listing.cancel)
             with suppress(asyncio.CancelledError):
@@ -62,61 +61,61 @@ async def main(server: str) -> None:
 
 
 @dataclass(frozen=True)
-class Thread:
-    """A thread as the list shows it."""
+class ListedThread:
+    """A thread as Studio lists it."""
 
     id: str
     graph: str
-    begun_at: datetime
-    about: dict[str, str]
+    created_at: datetime
+    metadata: dict[str, str]
 
 
-async def _list(db: Database, studio: LangGraphClient) -> None:
-    """Tell Studio's server which threads there are, and again what has changed."""
-    told: dict[str, Thread] = {}
+async def _list_threads(db: Database, studio: LangGraphClient) -> None:
+    """Create and update the entries of Studio's thread list, for ever."""
+    listed: dict[str, ListedThread] = {}
     while True:
         try:
-            for thread in await _threads(db):
-                if told.get(thread.id) != thread:
+            for thread in await _newest_threads(db):
+                if listed.get(thread.id) != thread:
                     await studio.threads.create(thread_id=thread.id, graph_id=thread.graph, if_exists="do_nothing")
-                    await studio.threads.update(thread.id, metadata=thread.about)
-                    told[thread.id] = thread
+                    await studio.threads.update(thread.id, metadata=thread.metadata)
+                    listed[thread.id] = thread
         except (httpx.HTTPError, DatabaseUnavailable) as error:
-            # Studio's server takes some seconds to start, and a database may be away for a while.
-            log.info("the threads cannot be listed now: %r", error)
-        await asyncio.sleep(EVERY)
+            # Studio's server takes some seconds to start, and the database may be unavailable for a while.
+            log.info("Listing the threads failed, retrying: %r", error)
+        await asyncio.sleep(REFRESH_INTERVAL_SECONDS)
 
 
-async def _threads(db: Database) -> list[Thread]:
-    """The newest threads, the newest last: lists show first what was changed last."""
-    lines = [
-        Thread(
-            str(run["id"]),
-            "line",
-            run["created_at"],
-            {"project": run["project"], "brief": run["brief"][:BRIEF], "status": run["status"]},
+async def _newest_threads(db: Database) -> list[ListedThread]:
+    """Return the newest threads, oldest first: Studio lists first what was updated last."""
+    of_runs = [
+        ListedThread(
+            str(run.id),
+            "run",
+            run.created_at,
+            {"project": run.project, "brief": run.brief[:MAX_BRIEF_CHARACTERS], "status": run.status},
         )
-        for run in await runs.list_runs(db, limit=LISTED)
+        for run in await runs.list_runs(db, limit=MAX_LISTED)
     ]
-    talks = [
-        Thread(
-            chat_sessions.thread_id_of(talk["id"]),
-            "supervisor",
-            talk["created_at"],
-            {"session_id": talk["id"], "started_by": talk["started_by"]},
+    of_sessions = [
+        ListedThread(
+            chat_sessions.thread_id_of(session.id),
+            "chat",
+            session.created_at,
+            {"session_id": session.id, "actor_id": session.actor_id},
         )
-        for talk in await chat_sessions.list_newest(db, limit=LISTED)
+        for session in await chat_sessions.list_newest(db, limit=MAX_LISTED)
     ]
-    return sorted([*lines, *talks], key=lambda thread: thread.begun_at)
+    return sorted([*of_runs, *of_sessions], key=lambda thread: thread.created_at)
 
 
-def command(server: Annotated[str, typer.Argument(help="Where Studio's server answers, or will.")]) -> None:
-    """List the product's threads in LangGraph Studio, until told to stop."""
+def command(server: Annotated[str, typer.Argument(help="URL of Studio's server.")]) -> None:
+    """List the product's threads in LangGraph Studio until stopped."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(main(server))
     except SettingsError as error:
-        fail(str(error))
+        exit_with_error(str(error))
 
 
 if __name__ == "__main__":

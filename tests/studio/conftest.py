@@ -9,43 +9,63 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 
-from tests.app import SandboxClient, app, migrated_template, postgres_server, sandbox, sandbox_process
+from storage.embedded_postgres import EmbeddedPostgres
+from tests.app import SandboxClient, app, migrated_template, postgres_server, sandbox, sandbox_process, settings_for
+from tests.databases import database_url
 
-__all__ = ["app", "migrated_template", "postgres_server", "sandbox", "sandbox_process"]
+__all__ = ["app", "database_url", "migrated_template", "postgres_server", "sandbox", "sandbox_process"]
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90
 
 
+@dataclass(frozen=True)
+class StudioServer:
+    """A running server and the folder of its own database."""
+
+    url: str
+    folder: Path
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """Return the rows of an SQL query on Studio's database."""
+        dsn = EmbeddedPostgres(self.folder / "postgres").dsn
+        with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
+            return connection.execute(query, values).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[str]:
-    """The address of a server that answers, with no key and no address of anybody else in its environment."""
+def run_studio(folder: Path, **settings: str) -> Iterator[str]:
+    """Yield the URL of a running server. Its environment contains only `settings`, and no proxy lets it out."""
     if not (ROOT / ".venv-studio/.installed").exists():
-        pytest.skip("Studio has an environment of its own, and it is not installed: run `make studio-setup`.")
+        pytest.skip("Studio's own environment is not installed. Run `make studio-setup`.")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # A proxy where nobody is: whoever would speak with the world outside fails.
-    nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    # No proxy listens there: a request to any other machine fails.
+    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "NO_PROXY": "127.0.0.1", "PORT": str(port)}
     log = folder / "log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [ROOT / ".ci/studio"],
             cwd=folder,
-            stdout=said,
-            stderr=said,
-            env=environment | nowhere | settings,
+            stdout=output,
+            stderr=output,
+            env=environment | proxies | settings,
             start_new_session=True,
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        _await(url, process, log)
+        _wait_until_ready(url, process, log)
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
@@ -56,9 +76,9 @@ def serving(folder: Path, **settings: str) -> Iterator[str]:
             process.wait()
 
 
-def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"{url}/ok", trust_env=False).status_code == 200:
                 return
@@ -68,7 +88,18 @@ def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory, sandbox_process: SandboxClient) -> Iterator[str]:
-    """The server with threads of its own, and a sandbox that can be asked what it was paid for."""
-    with serving(tmp_path_factory.mktemp("studio"), MYLOWARE_STUDIO_SANDBOX=sandbox_process.url) as url:
-        yield url
+def studio(
+    tmp_path_factory: pytest.TempPathFactory, sandbox_process: SandboxClient, postgres_server: str
+) -> Iterator[StudioServer]:
+    """The server with threads of its own, in an environment that names a database of the product."""
+    folder = tmp_path_factory.mktemp("studio")
+    settings = settings_for(postgres_server, folder, sandbox_process)
+    environment = {
+        "DATABASE_URL": postgres_server,
+        "MYLOWARE_PROJECTS_DIR": str(settings.projects_dir),
+        "VIDEO_PROFILES": str(settings.video_profiles),
+        "MYLOWARE_STUDIO_FOLDER": str(folder / "studio"),
+        "MYLOWARE_STUDIO_SANDBOX": sandbox_process.url,
+    }
+    with run_studio(folder, **environment) as url:
+        yield StudioServer(url, folder / "studio")
