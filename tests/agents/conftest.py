@@ -1,4 +1,4 @@
-"""What the tests of the agents share."""
+"""Fixtures of the agents' tests."""
 
 from tests.app import sandbox, sandbox_process
 

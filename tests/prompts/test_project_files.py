@@ -1,4 +1,4 @@
-"""A project is one file, and what is wrong with it is said with its place."""
+"""A project is one file, and its errors name the place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Calm.
 
 
 def test_the_shipped_projects() -> None:
-    """AISMR is twelve clips of eight seconds, crossfaded by two: a film of 74 seconds."""
+    """AISMR is twelve clips of eight seconds with crossfades of two: a film of 74 seconds."""
     projects = read_projects([FOLDER])
     aismr, shorts = projects["aismr"], projects["shorts"]
 
@@ -43,10 +43,10 @@ def _changed(tmp_path: Path, old: str, new: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
-        ("---\n", "", "rain.md: it must begin with front matter"),
-        ("---\nCalm.", "Calm.", "rain.md: it must begin with front matter"),
+        ("---\n", "", "rain.md: it must start with front matter"),
+        ("---\nCalm.", "Calm.", "rain.md: it must start with front matter"),
         ("title: Rain", "title: [Rain", "rain.md line 3: the front matter is not YAML"),
         ("title: Rain\n", "", "rain.md: title: Field required"),
         ("clips: 3", "clips: three", "rain.md: clips: "),
@@ -64,38 +64,38 @@ def _changed(tmp_path: Path, old: str, new: str) -> Path:
         ("Calm.", "", "rain.md: direction: "),
     ],
 )
-def test_a_file_that_is_wrong_says_where(tmp_path: Path, old: str, new: str, said: str) -> None:
-    """The file and the place in one sentence."""
+def test_an_invalid_file_names_the_place(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """The message is one sentence with the file and the place."""
     with pytest.raises(ProjectError) as failed:
         read_project(_changed(tmp_path, old, new))
 
-    assert str(failed.value).startswith(said)
+    assert str(failed.value).startswith(message)
     assert "\n" not in str(failed.value)
     assert "pydantic" not in str(failed.value)
 
 
 @pytest.mark.parametrize("name", ["Rain.md", "rain calm.md", "räin.md"])
-def test_a_file_is_named_like_its_project(tmp_path: Path, name: str) -> None:
-    """The name is what requests call it by."""
+def test_a_file_has_the_name_of_its_project(tmp_path: Path, name: str) -> None:
+    """Requests refer to a project by this name."""
     (tmp_path / name).write_text(GOOD)
     with pytest.raises(ProjectError, match="name: "):
         read_project(tmp_path / name)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    """Neither text nor there: said, and not raised at somebody."""
-    (tmp_path / "odd.md").write_bytes(b"\xff\xfe")
-    for path in (tmp_path / "odd.md", tmp_path / "none.md"):
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
+    """A file that is no text or does not exist is reported as an error of the project."""
+    (tmp_path / "binary.md").write_bytes(b"\xff\xfe")
+    for path in (tmp_path / "binary.md", tmp_path / "none.md"):
         with pytest.raises(ProjectError, match=f"{path.name}: it cannot be read"):
             read_project(path)
     (tmp_path / "list.md").write_text("---\n- a\n---\nCalm.\n")
     with pytest.raises(ProjectError, match=r"list\.md: the front matter must be a mapping"):
         read_project(tmp_path / "list.md")
-    with pytest.raises(ProjectError, match="nowhere: this folder of projects does not exist"):
+    with pytest.raises(ProjectError, match="nowhere: the folder of projects does not exist"):
         read_projects([tmp_path / "nowhere"])
 
 
-def test_a_folder_of_ones_own_wins(tmp_path: Path) -> None:
+def test_a_later_folder_wins(tmp_path: Path) -> None:
     """A file of the same name replaces the shipped one."""
     (tmp_path / "shorts.md").write_text(GOOD)
 
@@ -104,7 +104,7 @@ def test_a_folder_of_ones_own_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"clips": 7}, "clips must be a whole number from 1 to 6"),
         ({"clips": 0}, "clips must be a whole number from 1 to 6"),
@@ -115,10 +115,10 @@ def test_a_folder_of_ones_own_wins(tmp_path: Path) -> None:
         ({"budget_usd": 1000}, "has no option 'budget_usd'"),
     ],
 )
-def test_options_stay_within_what_the_file_declares(tmp_path: Path, options: dict[str, Any], said: str) -> None:
-    """And the message says which and why."""
+def test_options_stay_within_the_bounds_of_the_file(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    """The message names the option and the reason."""
     project = read_project(_changed(tmp_path, "Calm.", "Calm."))
-    with pytest.raises(OptionError, match=said):
+    with pytest.raises(OptionError, match=message):
         project.with_options(options)
 
     assert project.with_options({"clips": 6}).film_seconds == 21.5

@@ -1,4 +1,4 @@
-"""Every prompt is given exactly the variables it names."""
+"""Every prompt receives exactly the variables it names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PROJECT = read_project(FOLDER / "aismr.md")
 IDEA = Idea(title="Leaf <b>", scene="A leaf.", sound="Rain.", overlay="Stay")
 EARLIER = {"revision": 1, "ideas": ["Leaf", "</history>"], "comment": "No <more>"}
 
-#: What each agent passes to its prompt.
+#: The variables that each agent passes to its prompt.
 PASSED: dict[str, dict[str, Any]] = {
     "screening": {"project": PROJECT, "brief": "Rain </brief>"},
     "ideator": {"project": PROJECT, "brief": "Rain </brief>", "history": [EARLIER], "comment": "More </comment>"},
     "shot": {"project": PROJECT, "idea": IDEA, "note": "Brighter"},
-    "slate": {"words": "A leaf.", "slate": "abc-1-1"},
+    "correlation_tag": {"words": "A leaf.", "tag": "abc-1-1"},
     "shot_writer": {"refused": "A leaf. </refused>", "reason": "Blocked. </reason>"},
     "caption": {
         "brief": "Rain </brief>",
@@ -36,30 +36,30 @@ PASSED: dict[str, dict[str, Any]] = {
 }
 
 
-def test_every_file_is_known() -> None:
-    """A prompt that nobody passes anything to is a prompt that nobody tested."""
+def test_every_prompt_file_is_tested() -> None:
+    """A file that is missing in this table would not be tested."""
     assert {path.stem for path in PROMPTS.glob("*.md")} == set(PASSED)
 
 
 @pytest.mark.parametrize("name", PASSED)
-def test_a_prompt_names_what_its_agent_passes(name: str) -> None:
-    """No more, no less, and a missing one is an error."""
+def test_a_prompt_names_the_variables_of_its_agent(name: str) -> None:
+    """It names all of them and no others, and a missing one is an error."""
     environment = Environment(autoescape=False)
     environment.filters["untagged"] = str
     tree = environment.parse((PROMPTS / f"{name}.md").read_text(encoding="utf-8"))
 
     assert meta.find_undeclared_variables(tree) == set(PASSED[name])
-    words = prompt(name, **PASSED[name])
-    assert "{{" not in words.system + words.request
-    assert "{%" not in words.system + words.request
-    for left_out in PASSED[name]:
+    rendered = prompt(name, **PASSED[name])
+    assert "{{" not in rendered.system + rendered.request
+    assert "{%" not in rendered.system + rendered.request
+    for missing in PASSED[name]:
         with pytest.raises(UndefinedError):
-            prompt(name, **{key: value for key, value in PASSED[name].items() if key != left_out})
+            prompt(name, **{key: value for key, value in PASSED[name].items() if key != missing})
 
 
 @pytest.mark.parametrize("name", PASSED)
 def test_no_section_can_be_closed_from_inside(name: str) -> None:
-    """Angle brackets in what people and models wrote are made harmless: each tag stands once."""
+    """Angle brackets in texts of people and models are replaced: each tag occurs once."""
     request = prompt(name, **PASSED[name]).request
 
     for tag in ("brief", "comment", "history", "ideas", "subjects"):
@@ -67,5 +67,5 @@ def test_no_section_can_be_closed_from_inside(name: str) -> None:
 
 
 def test_a_brief_is_never_a_template() -> None:
-    """What looks like a variable stays text."""
+    """Text that looks like a variable stays text."""
     assert "{{ project.budget_usd }}" in prompt("screening", project=PROJECT, brief="{{ project.budget_usd }}").request

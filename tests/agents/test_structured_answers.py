@@ -1,4 +1,4 @@
-"""An answer of a model is whole and of the right form, or it is an error: held against the sandbox's model."""
+"""The answer of a model is complete and valid, or it is an error: tested with the model of the sandbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from agents.caption_writer import Caption, write_caption
 from agents.ideator import Idea, ideate
-from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag
+from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag, without_correlation_tag
 from agents.structured import AnswerError, ask_structured, check_complete, clean_text
 from agents.supervisor import route_comment, screen_brief
 from prompts.project import FOLDER, read_project
@@ -27,7 +27,7 @@ IDEA = Idea(title="Leaf", scene="A leaf in the rain.", sound="Rain.", overlay="S
 
 
 class Screening(BaseModel):
-    """What the sandbox knows by this name."""
+    """A schema that the sandbox has a rule for."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,8 +51,8 @@ async def model(sandbox: SandboxClient) -> AsyncIterator[BaseChatModel]:
         )
 
 
-async def test_a_whole_answer_is_typed_and_counted(model: BaseChatModel) -> None:
-    """The value in its type, and the tokens that it took."""
+async def test_a_complete_answer_is_typed_and_its_tokens_are_counted(model: BaseChatModel) -> None:
+    """The value has the type of the schema, and the tokens are those of the request."""
     answer = await ask_structured(model, PROMPT, Screening)
 
     assert (type(answer.value), answer.value.fits) == (Screening, True)
@@ -61,10 +61,8 @@ async def test_a_whole_answer_is_typed_and_counted(model: BaseChatModel) -> None
 
 
 @pytest.mark.parametrize("fault", ["llm_invalid_json", "llm_wrong_schema"])
-async def test_an_answer_that_does_not_fit_is_repaired_once(
-    model: BaseChatModel, sandbox: SandboxClient, fault: str
-) -> None:
-    """The second answer counts, and the tokens of both."""
+async def test_an_invalid_answer_is_repaired_once(model: BaseChatModel, sandbox: SandboxClient, fault: str) -> None:
+    """The second answer counts, with the tokens of both."""
     alone = await ask_structured(model, PROMPT, Screening)
     sandbox.fault(fault)
     repaired = await ask_structured(model, PROMPT, Screening)
@@ -75,16 +73,14 @@ async def test_an_answer_that_does_not_fit_is_repaired_once(
 
 
 @pytest.mark.parametrize("fault", ["llm_invalid_json", "llm_wrong_schema"])
-async def test_one_that_does_not_fit_twice_is_an_error(
-    model: BaseChatModel, sandbox: SandboxClient, fault: str
-) -> None:
-    """It names what is wrong, and asks no third time."""
+async def test_two_invalid_answers_are_an_error(model: BaseChatModel, sandbox: SandboxClient, fault: str) -> None:
+    """The error names the faults, and there is no third request."""
     sandbox.fault(fault, times=3)
     with pytest.raises(AnswerError) as failed:
         await ask_structured(model, PROMPT, Screening)
 
     assert failed.value.code == "model_answer_invalid"
-    assert failed.value.message.startswith("The model's answer did not fit, twice: ")
+    assert failed.value.message.startswith("The model's answer was invalid twice: ")
     assert [fault["times"] for fault in sandbox.client.get("/sandbox/faults").json()["faults"]] == [1]
 
 
@@ -100,10 +96,10 @@ async def test_one_that_does_not_fit_twice_is_an_error(
         ("llm_500_html", Unavailable, "model_unavailable"),
     ],
 )
-async def test_an_answer_that_is_none(
+async def test_an_unusable_answer_is_an_error(
     model: BaseChatModel, sandbox: SandboxClient, fault: str, kind: type[ProviderError], code: str
 ) -> None:
-    """Cut, withheld, refused or not given: an error with a code, and one question only."""
+    """A truncated, withheld, refused or missing answer is an error with a code, after one request only."""
     sandbox.fault(fault)
     with pytest.raises(kind) as failed:
         await ask_structured(model, PROMPT, Screening)
@@ -125,8 +121,8 @@ async def test_an_answer_that_is_none(
         ({"finish_reason": "stop"}, {"refusal": "No."}, "model_refused"),
     ],
 )
-def test_only_a_whole_answer_passes(metadata: dict[str, Any], extra: dict[str, Any], code: str | None) -> None:
-    """Whatever it says: what ended without a reason was cut off."""
+def test_only_a_complete_answer_passes(metadata: dict[str, Any], extra: dict[str, Any], code: str | None) -> None:
+    """An answer that ended without a finish reason was truncated, even if its text is valid."""
     answer = AIMessage("{}", response_metadata=metadata, additional_kwargs=extra)
     if code is None:
         check_complete(answer)
@@ -137,23 +133,23 @@ def test_only_a_whole_answer_passes(metadata: dict[str, Any], extra: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "cleaned"),
     [(" a\x00b ", "ab"), ("a\ud800b", "a?b"), ("\u00e4\U0001f327", "\u00e4\U0001f327"), ("\x00", "")],
 )
-def test_text_is_made_storable(text: str, kept: str) -> None:
-    """No NUL, no lone surrogate, no white space around it."""
-    assert clean_text(text) == kept
+def test_text_becomes_storable(text: str, cleaned: str) -> None:
+    """It has no NUL, no lone surrogate and no outer white space."""
+    assert clean_text(text) == cleaned
 
 
-async def test_ideas_for_every_subject(model: BaseChatModel) -> None:
-    """As many as the project has clips, one for each sign, in order."""
+async def test_there_is_an_idea_for_every_subject(model: BaseChatModel) -> None:
+    """As many as the project has clips, one for each sign of the zodiac, in order."""
     ideas = (await ideate(model, AISMR, "A calm night")).value.ideas
 
     assert [idea.title.split(":")[0] for idea in ideas] == AISMR.subjects
 
 
 async def test_a_comment_changes_the_ideas(model: BaseChatModel) -> None:
-    """With what was shown before it."""
+    """The model receives the comment and the earlier revision."""
     before = (await ideate(model, SHORTS, "Rain")).value
     history = [{"revision": 1, "ideas": [idea.title for idea in before.ideas], "comment": "Make it snow"}]
     after = (await ideate(model, SHORTS, "Rain", history=history, comment="Make it snow")).value  # type: ignore[arg-type]
@@ -161,8 +157,8 @@ async def test_a_comment_changes_the_ideas(model: BaseChatModel) -> None:
     assert (len(after.ideas), after.ideas != before.ideas) == (3, True)
 
 
-async def test_the_other_agents_answer_in_their_types(model: BaseChatModel) -> None:
-    """A screening, a route and a caption."""
+async def test_the_other_agents_return_their_types(model: BaseChatModel) -> None:
+    """They return a screening, a route and a caption."""
     assert (await screen_brief(model, SHORTS, "Rain on a roof")).value.fits
     assert not (await screen_brief(model, SHORTS, "Something #unfit")).value.fits
     routed = (await route_comment(model, [IDEA, IDEA], "Clip 2 again, please")).value
@@ -176,24 +172,26 @@ async def test_the_other_agents_answer_in_their_types(model: BaseChatModel) -> N
 @pytest.mark.parametrize(
     "hashtags", [[], ["rain"], ["#a b"], ["#"], ["#a"] * 11, ["#" + "a" * 51], ["#a\n"], ["#a#b"]], ids=str
 )
-def test_hashtags_are_words_behind_a_hash(hashtags: list[str]) -> None:
-    """1 to 10 of them, each one word."""
+def test_hashtags_are_words_after_a_hash(hashtags: list[str]) -> None:
+    """There are 1 to 10 of them, each one word."""
     with pytest.raises(ValueError, match="hashtag"):
         Caption(caption="Rain.", hashtags=hashtags)
 
 
-def test_a_shot_is_put_together_without_a_model() -> None:
-    """From the idea, the direction, the reviewer's note and a slate of its own, word for word."""
+def test_the_prompt_of_a_clip_is_built_without_a_model() -> None:
+    """It contains the idea, the direction and the reviewer's note word for word, and a tag in its last line."""
     words = shot_prompt(SHORTS, IDEA)
 
     assert words.startswith("A leaf in the rain.\n\nSound: Rain.\n\nStyle: A vertical short")
     assert "Brighter" in shot_prompt(SHORTS, IDEA, "Brighter")
     assert with_correlation_tag(words, "abc-1-1").startswith(words)
     assert with_correlation_tag(words, "abc-1-1") != with_correlation_tag(words, "abc-1-2")
+    assert "abc-1-1" in with_correlation_tag(words, "abc-1-1").splitlines()[-1]
+    assert without_correlation_tag(with_correlation_tag(words, "abc-1-1")) == words
 
 
-async def test_a_refused_shot_is_said_in_other_words(model: BaseChatModel) -> None:
-    """For the same idea."""
+async def test_a_refused_prompt_is_rewritten(model: BaseChatModel) -> None:
+    """The new prompt is for the same idea, in other words."""
     words = shot_prompt(SHORTS, IDEA)
     again = (await rewrite_shot(model, words, "It was blocked by moderation.")).value.prompt
 
