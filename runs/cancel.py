@@ -8,7 +8,7 @@ from graph.status import TERMINAL_STATUSES
 from runs.errors import ApprovalNotPermitted, RunEnded
 from runs.queries import get_run
 from runs.services import Services
-from storage import runs as table
+from storage import run_requests
 from storage.actors import RequestContext
 
 
@@ -22,5 +22,5 @@ async def cancel_run(services: Services, run_id: UUID, context: RequestContext) 
         raise ApprovalNotPermitted("API key lacks approval permission; it can cancel only the runs that it started.")
     if run.status in TERMINAL_STATUSES:
         raise RunEnded(f"The run has ended: its status is {run.status}.", status=run.status)
-    await table.cancel_run(services.db, run_id, context)
+    await run_requests.cancel_run(services.db, run_id, context)
     services.wakeups.advance(str(run_id))

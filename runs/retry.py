@@ -15,7 +15,7 @@ from runs.queries import get_run
 from runs.reconcile import check_order, is_overdue
 from runs.services import Services
 from runs.start import resolve_project
-from storage import runs as table
+from storage import run_requests
 from storage.actors import RequestContext
 from storage.orders import OrderRow
 from storage.runs import RunRow
@@ -57,7 +57,7 @@ async def retry_run(
         raise NotRetryable(f"The run cannot be retried: {reason}.", status=run.status)
     options = await _retry_options(services, run, prompts or {}, drop)
     await _settle_unknown_orders(services, run_id, context, not_made=not_made)
-    await table.retry_run(services.db, run_id, context, options)
+    await run_requests.retry_run(services.db, run_id, context, options)
     services.wakeups.advance(str(run_id))
 
 

@@ -75,16 +75,8 @@ class ReviewComment:
     comment: str | None
 
 
-INSERT = """
-insert into decisions (number, run_id, gate, revision, verdict, seen_digest, approved_digest, comment, edits, clips,
-                       takes, actor_kind, actor_id, actor_name, channel, idempotency_key, decided_at, previous_hash,
-                       hash)
-values (%(number)s, %(run_id)s, %(gate)s, %(revision)s, %(verdict)s, %(seen_digest)s, %(approved_digest)s,
-        %(comment)s, %(edits)s, %(clips)s, %(takes)s, %(actor_kind)s, %(actor_id)s, %(actor_name)s, %(channel)s,
-        %(idempotency_key)s, %(decided_at)s, %(previous_hash)s, %(hash)s)
-returning *
-"""
-
+# JSON nulls become SQL nulls, so one JSON object is both what is hashed and what is stored.
+INSERT = "insert into decisions select * from jsonb_populate_record(null::decisions, %s) returning *"
 BY_IDEMPOTENCY_KEY = "select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s"
 
 # Serialises the appends to the chain.
@@ -93,14 +85,10 @@ CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
 
 def hash_of(row: DecisionRow) -> str:
     """Return the hash of a decision: of all its columns, the hash of the previous decision included."""
-    return _hash_of(asdict(row))
-
-
-def _hash_of(values: dict[str, Any]) -> str:
-    hashed = {name: value for name, value in values.items() if name != "hash"}
-    hashed["run_id"] = str(hashed["run_id"])
-    hashed["decided_at"] = hashed["decided_at"].astimezone(UTC).isoformat()
-    return digest_of(hashed)
+    values = asdict(row)
+    del values["hash"]
+    decided_at = row.decided_at.astimezone(UTC).isoformat()
+    return digest_of({**values, "run_id": str(row.run_id), "decided_at": decided_at})
 
 
 async def record_decision(db: Database, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow | None:
@@ -142,19 +130,17 @@ async def find_by_idempotency_key(
 async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow:
     await conn.execute(CHAIN_LOCK)
     last = await fetch_one(conn, "select number, hash from decisions order by number desc limit 1")
-    values: dict[str, Any] = {
-        **asdict(new),
+    values = {
+        **vars(new),
         "number": last["number"] + 1 if last else 1,
-        "run_id": run_id,
+        "run_id": str(run_id),
         **{f"actor_{name}": value for name, value in context.actor.as_json().items()},
         "channel": context.channel,
         "idempotency_key": context.idempotency_key,
-        "decided_at": datetime.now(UTC),
+        "decided_at": datetime.now(UTC).isoformat(),
         "previous_hash": last["hash"] if last else GENESIS,
     }
-    values["hash"] = _hash_of(values)
-    json = {name: None if values[name] is None else Jsonb(values[name]) for name in ("edits", "clips", "takes")}
-    row = await fetch_one(conn, INSERT, values | json, row=DecisionRow)
+    row = await fetch_one(conn, INSERT, (Jsonb({**values, "hash": digest_of(values)}),), row=DecisionRow)
     assert row is not None  # noqa: S101 - inserted by this statement
     return row
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
@@ -14,12 +14,13 @@ IN_PROGRESS_TIMEOUT_SECONDS = 30.0
 
 # The first insert wins; for a lost request, the first update.
 BEGIN = """
-insert into idempotency_records as r (actor_id, idempotency_key, digest)
-values (%(actor_id)s, %(idempotency_key)s, %(digest)s)
+insert into idempotency_records as r (actor_id, idempotency_key, digest) values (%s, %s, %s)
 on conflict (actor_id, idempotency_key) do update set created_at = clock_timestamp()
     where r.status_code is null and r.digest = excluded.digest
-      and r.created_at < clock_timestamp() - make_interval(secs => %(timeout)s)
+      and r.created_at < clock_timestamp() - make_interval(secs => %s)
 """
+
+IN_PROGRESS: LiteralString = " where actor_id = %s and idempotency_key = %s and status_code is null"
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,11 @@ async def begin(db: Database, actor_id: str, idempotency_key: str, digest: str) 
         idempotency_key: The caller's key.
         digest: The digest of method, path and body.
     """
-    params = {
-        "actor_id": actor_id,
-        "idempotency_key": idempotency_key,
-        "digest": digest,
-        "timeout": IN_PROGRESS_TIMEOUT_SECONDS,
-    }
-    if await db.execute(BEGIN, params) == 1:
+    if await db.execute(BEGIN, (actor_id, idempotency_key, digest, IN_PROGRESS_TIMEOUT_SECONDS)) == 1:
         return NewRequest()
     row = await db.fetch_one(
-        "select digest, status_code, body from idempotency_records"
-        " where actor_id = %(actor_id)s and idempotency_key = %(idempotency_key)s",
-        params,
+        "select digest, status_code, body from idempotency_records where actor_id = %s and idempotency_key = %s",
+        (actor_id, idempotency_key),
     )
     if row is None:  # discarded just now: the client will send it again
         return RequestInProgress()
@@ -84,25 +78,17 @@ async def begin(db: Database, actor_id: str, idempotency_key: str, digest: str) 
 
 async def renew(db: Database, actor_id: str, idempotency_key: str) -> None:
     """Extend the time of a request that is still in progress."""
-    await db.execute(
-        "update idempotency_records set created_at = clock_timestamp()"
-        " where actor_id = %s and idempotency_key = %s and status_code is null",
-        (actor_id, idempotency_key),
-    )
+    update: LiteralString = "update idempotency_records set created_at = clock_timestamp()"
+    await db.execute(update + IN_PROGRESS, (actor_id, idempotency_key))
 
 
 async def complete(db: Database, actor_id: str, idempotency_key: str, status_code: int, body: Any) -> None:
     """Store the response (`body` is JSON). The first stored response stays."""
-    await db.execute(
-        "update idempotency_records set status_code = %s, body = %s"
-        " where actor_id = %s and idempotency_key = %s and status_code is null",
-        (status_code, Jsonb(body), actor_id, idempotency_key),
-    )
+    update: LiteralString = "update idempotency_records set status_code = %s, body = %s"
+    await db.execute(update + IN_PROGRESS, (status_code, Jsonb(body), actor_id, idempotency_key))
 
 
 async def discard(db: Database, actor_id: str, idempotency_key: str) -> None:
     """Delete a request whose response is not worth storing, so that it can be sent again."""
-    await db.execute(
-        "delete from idempotency_records where actor_id = %s and idempotency_key = %s and status_code is null",
-        (actor_id, idempotency_key),
-    )
+    delete: LiteralString = "delete from idempotency_records"
+    await db.execute(delete + IN_PROGRESS, (actor_id, idempotency_key))

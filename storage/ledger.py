@@ -58,13 +58,7 @@ where key = %(key)s and state = 'reserved' and called_at is null
 
 
 class Ledger(ModelCalls):
-    """Orders, and the only way to place them.
-
-    Attributes:
-        providers: By kind of order, the provider that fulfils it.
-        caps: The caps of a day.
-        usd_of_tokens: The price of a number of input and output tokens.
-    """
+    """Orders, and the only way to place them. `providers` maps kinds of orders to providers."""
 
     def __init__(
         self,
@@ -223,11 +217,7 @@ class Ledger(ModelCalls):
         )
 
     async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], context: RequestContext) -> list[str]:
-        """Close the orders of unknown outcome among `keys` as not made, and release their amounts.
-
-        Returns:
-            The keys of the closed orders.
-        """
+        """Close the orders of unknown outcome among `keys` as not made, release their amounts, return their keys."""
         actor = context.actor.as_json()
         result = {"code": "declared_not_made", "message": f"Declared as not made by {actor['name']}."}
         async with self.db.transaction() as conn:
@@ -239,28 +229,11 @@ class Ledger(ModelCalls):
             )
             closed = [str(row["key"]) for row in rows]
             for key in closed:
-                payload = {**result, "actor": actor}
+                payload, source = {**result, "actor": actor}, context.channel
                 await record_event(
-                    conn, source=context.channel, kind="order.failed", run_id=run_id, subject=key, payload=payload
+                    conn, source=source, kind="order.failed", run_id=run_id, subject=key, payload=payload
                 )
         return closed
-
-    async def report_duplicates(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record, once per task, that the provider made an order more than once and charges for it."""
-        async with self.db.transaction() as conn:
-            row = await fetch_one(conn, "select run_id, provider from orders where key = %s", (key,))
-            if row is None:
-                return
-            for task_id in task_ids:
-                await record_event(
-                    conn,
-                    source="ledger",
-                    external_id=f"duplicate:{row['provider']}:{task_id}",
-                    kind="charge.duplicate",
-                    run_id=row["run_id"],
-                    subject=key,
-                    payload={"task_id": task_id},
-                )
 
     async def _update(
         self, update: LiteralString, key: str, kind: str, payload: Mapping[str, Any], **values: Any

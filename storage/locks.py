@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -83,17 +83,15 @@ class _Holder:
 class Locks:
     """The locks of this process on a connection of its own. Enter it, then call `hold`.
 
-    The locks are released with the session:
-    - milliseconds after the process dies;
-    - a process that cannot reach the database cancels its own holders within `HEARTBEAT_INTERVAL_SECONDS` +
-      `RESPONSE_TIMEOUT_SECONDS`;
-    - `disconnect_frozen_workers`, called with more seconds than that, ends the sessions of frozen processes.
-    The connection must not go through a connection pooler.
+    The locks are released with the session, milliseconds after the process dies. A process that cannot reach the
+    database cancels its own holders within `HEARTBEAT_INTERVAL_SECONDS + RESPONSE_TIMEOUT_SECONDS`;
+    `disconnect_frozen_workers`, called with more seconds than that, ends the sessions of frozen processes. The
+    connection must be a direct one, without a pooler.
     """
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        #: Also the application_name of the session; Postgres keeps 63 bytes of it.
+        # Also the application_name of the session; Postgres keeps 63 bytes of it.
         self.worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._connection: AsyncConnection[DictRow] | None = None
         self._statement_lock = asyncio.Lock()
@@ -119,8 +117,7 @@ class Locks:
     async def hold(self, name: str) -> AsyncIterator[None]:
         """Hold the lock `name` while the block runs.
 
-        Raises LockBusy at once when it is held, by this process or another; LockLost out of the block when the
-        session is lost, or when there is none.
+        Raises LockBusy at once when it is held, also by this process; LockLost when the session is lost or missing.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
@@ -152,10 +149,7 @@ class Locks:
         return {row["name"] for row in await self._query(HELD, {"names": list(names)})}
 
     async def disconnect_frozen_workers(self, older_than_seconds: float) -> int:
-        """End the lock sessions of processes whose last heartbeat is older, and return their number.
-
-        Raises psycopg.OperationalError without a session.
-        """
+        """End the sessions of processes whose last heartbeat is older, and return their number. Raises as `held`."""
         [row] = await self._query(DISCONNECT, {"seconds": older_than_seconds})
         return int(row["terminated"])
 
@@ -192,8 +186,7 @@ class Locks:
             return await cursor.fetchall() if cursor.description else []
 
     def _start(self, sql: LiteralString, params: Params) -> asyncio.Task[list[DictRow]]:
-        statement: Coroutine[Any, Any, list[DictRow]] = self._execute(sql, params)
-        task = asyncio.create_task(statement)
+        task = asyncio.create_task(self._execute(sql, params))
         self._statements.add(task)
         task.add_done_callback(self._statements.discard)
         return task

@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from providers.orders import OrderState, OrderStatus
-from storage.database import Database
+from storage.database import Database, fetch_one
 from storage.events import record_event
 
 
@@ -50,11 +50,8 @@ class DayCosts:
 
 
 @dataclass(frozen=True)
-class RunCosts:
+class RunCosts(DayCosts):
     """Costs of the orders of one run: reserved and not settled, and spent, in USD."""
-
-    reserved_usd: Decimal
-    spent_usd: Decimal
 
 
 COSTS: LiteralString = """
@@ -135,6 +132,23 @@ class Orders:
         )
         bound = {row["task_id"] for row in rows}
         return [task_id for task_id in task_ids if task_id not in bound]
+
+    async def report_duplicates(self, key: str, task_ids: Sequence[str]) -> None:
+        """Record, once per task, that the provider made an order more than once and charges for it."""
+        async with self.db.transaction() as conn:
+            row = await fetch_one(conn, "select run_id, provider from orders where key = %s", (key,))
+            if row is None:
+                return
+            for task_id in task_ids:
+                await record_event(
+                    conn,
+                    source="ledger",
+                    external_id=f"duplicate:{row['provider']}:{task_id}",
+                    kind="charge.duplicate",
+                    run_id=row["run_id"],
+                    subject=key,
+                    payload={"task_id": task_id},
+                )
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         """Return the states of these orders by key. See `graph.dependencies.Ledger`."""

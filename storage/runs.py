@@ -11,7 +11,6 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from providers.orders import RetryOptions
 from storage.actors import RequestContext
 from storage.database import Database, fetch_one
 from storage.events import record_event
@@ -168,53 +167,6 @@ async def list_runs(
         {"status": status, "project": project, "at": at, "id": run_id, "limit": limit},
         row=RunWithCosts,
     )
-
-
-# The request itself ends the run; the process that drives it at that moment orders nothing more (see the ledger).
-CANCEL = """
-update runs set status = 'failed', review = null, current_step = null, updated_at = now(), next_wakeup_at = now(),
-    error = '{"code": "cancelled", "message": "The run was cancelled.", "retryable": false}'
-where id = %(id)s and status not in ('completed', 'failed')
-returning id
-"""
-
-RETRY = """
-update runs set status = 'running', error = null, attempts = 0, updated_at = now(),
-    next_wakeup_at = now() + %(wake_in)s
-where id = %(id)s and status = 'failed' and (error ->> 'retryable')::boolean
-returning id
-"""
-
-
-async def cancel_run(db: Database, run_id: UUID, context: RequestContext) -> bool:
-    """End a run as cancelled. Return False if it had ended, or the request is a repeated one."""
-    return await _update_by_request(db, CANCEL, "cancel", run_id, context)
-
-
-async def retry_run(db: Database, run_id: UUID, context: RequestContext, options: RetryOptions | None = None) -> bool:
-    """Resume a failed run. Return False if it cannot be resumed, or the request is a repeated one."""
-    return await _update_by_request(db, RETRY, "retry", run_id, context, options)
-
-
-async def _update_by_request(
-    db: Database,
-    update: LiteralString,
-    action: str,
-    run_id: UUID,
-    context: RequestContext,
-    options: RetryOptions | None = None,
-) -> bool:
-    async with db.transaction() as conn:
-        if not await fetch_one(conn, update, {"id": run_id, "wake_in": WAKEUP_TIMEOUT}):
-            return False
-        return await record_event(
-            conn,
-            source=context.channel,
-            kind=f"{action}.requested",
-            run_id=run_id,
-            external_id=context.event_id(f"{action}:{run_id}"),
-            payload={"actor": context.actor.as_json(), **(options or {})},
-        )
 
 
 SAVE_PROJECTION = """
