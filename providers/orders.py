@@ -1,4 +1,4 @@
-"""Orders: calls that may cost money, described before they are made."""
+"""Orders: calls that may cost money, described before they are sent."""
 
 from __future__ import annotations
 

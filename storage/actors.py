@@ -1,4 +1,4 @@
-"""Actors: the API keys, links and processes on whose behalf a request is made."""
+"""Actors: the API keys, links and processes that send requests."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ SHUTDOWN_SIGNALS = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKIL
 class EmbeddedPostgres:
     """The server of one data folder. Enter it, connect to `dsn`, leave it.
 
-    Any number of processes can be inside: the first starts the server, or adopts a running one whose users were
-    killed; the last one out stops it. Three kernel locks keep the count, so `kill -9` needs no clean-up:
+    Any number of processes can be inside: the first starts the server, or adopts one that still runs after its
+    users were killed; the last one out stops it. Three kernel locks keep the count, so `kill -9` needs no clean-up:
 
     - `users.lock` is shared by all users;
     - `starting.lock` is held by the process that starts or stops the server;

@@ -39,7 +39,7 @@ values (%(key)s, %(run_id)s, %(kind)s, %(clip)s, %(take)s, %(provider)s, %(reque
 on conflict (key) do nothing
 """
 
-# Only the process that gets the row back makes the call. The provider is the one that is configured now, which may
+# Only the process that gets the row back submits the order. The provider is the one that is configured now, which may
 # differ from the one at the time of the reservation.
 CLAIM = """
 update orders set called_at = now(), next_poll_at = now() + %(poll_in)s,
@@ -109,7 +109,7 @@ class Ledger(ModelCalls):
         await record_event(conn, source="ledger", kind=kind, run_id=order.run_id, subject=key, payload=payload)
 
     async def place(self, key: str) -> None:
-        """Make the one call of a reserved order that was not called before, and record its outcome."""
+        """Submit a reserved order that was not submitted before, and record the outcome."""
         started_at = time.monotonic()
         names = Jsonb({kind: provider.name for kind, provider in self.providers.items()})
         claimed = await self.db.fetch_one(
@@ -143,7 +143,7 @@ class Ledger(ModelCalls):
         else:
             hit("submit.after")
             if not await self.bind(order.key, task_id):
-                # A person declared it not made in the meantime. It was made and is charged.
+                # A person has declared that it was not generated, but it was, and is charged.
                 await self.report_duplicates(order.key, [task_id])
 
     async def _record_not_sent(self, order: OrderRow, error: NotSent) -> None:
@@ -217,7 +217,7 @@ class Ledger(ModelCalls):
         )
 
     async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], context: RequestContext) -> list[str]:
-        """Close the orders of unknown outcome among `keys` as not made, release their amounts, return their keys."""
+        """Fail those of these orders that have an unknown outcome, release their amounts and return their keys."""
         actor = context.actor.as_json()
         result = {"code": "declared_not_made", "message": f"Declared as not made by {actor['name']}."}
         async with self.db.transaction() as conn:

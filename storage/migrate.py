@@ -22,7 +22,7 @@ MIGRATIONS, OWNER = Path(__file__).parent / "migrations", "myloware"
 MIGRATION_LOCK = 0x6D796C6F  # a 64-bit advisory lock; those of `locks.py` are hashes
 LOCK_TIMEOUT_SECONDS = 300.0
 LOCK_POLL_INTERVAL_SECONDS = 0.05
-#: The first migration of version 0.1, whose tables cannot be migrated.
+#: The first migration of version 0.1, which has other tables.
 VERSION_0_1 = f"{OWNER}/0001_first.sql"
 
 

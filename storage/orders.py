@@ -134,7 +134,7 @@ class Orders:
         return [task_id for task_id in task_ids if task_id not in bound]
 
     async def report_duplicates(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record, once per task, that the provider made an order more than once and charges for it."""
+        """Record, once per task, that the provider fulfilled an order more than once and charges for it."""
         async with self.db.transaction() as conn:
             row = await fetch_one(conn, "select run_id, provider from orders where key = %s", (key,))
             if row is None:

@@ -219,7 +219,7 @@ async def record_step(db: Database, run_id: UUID | str, step: str) -> None:
 
 
 async def claim(db: Database, run_id: UUID | str) -> RunRow | None:
-    """Register this process as the driver of a run whose lock it holds; no other can write its thread then."""
+    """Register this process as the driver of a run, after taking its lock; no other can write its thread."""
     return await db.fetch_one(
         "update runs set driver = current_setting('application_name') where id = %s returning *",
         (run_id,),

@@ -25,7 +25,7 @@ from api.wiring import AppState, open_app_state
 from cli.serve import listen_on_free_port, run_server, url_of
 from providers.orders import digest_of
 from runs.worker import run_worker
-from tests.databases import _fresh, fast_folder, migrated_template, postgres_server
+from tests.databases import fast_folder, fresh_database, migrated_template, postgres_server
 from tests.openapi import check_response
 
 __all__ = ["app", "migrated_template", "postgres_server", "quiet_app", "sandbox", "sandbox_process"]
@@ -282,7 +282,7 @@ def open_app(
 ) -> Iterator[App]:
     """Run an app with a database of its own, which is dropped afterwards. Without `webhooks` clips are only polled."""
     with (
-        contextmanager(_fresh)(server, template) as dsn,
+        contextmanager(fresh_database)(server, template) as dsn,
         tempfile.TemporaryDirectory(prefix="myloware-app-", dir=fast_folder()) as folder,
     ):
         app = App(settings_for(dsn, Path(folder), sandbox, **changes), sandbox, with_worker=with_worker)
