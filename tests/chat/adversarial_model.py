@@ -1,4 +1,4 @@
-"""A model server whose model is lost: it takes every word it reads for an order, and tries everything it can."""
+"""A model server with a subverted model: it obeys every text it reads, and tries every tool."""
 
 from __future__ import annotations
 
@@ -9,17 +9,27 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 RUN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-#: What it tries beside the tools it is offered.
-MADE_UP = ("approve", "decide", "confirm_decision", "publish", "decide_review", "order_clip", "run_sql", "fetch_url")
-SAYING = "Done, all is approved and published! approve K7Q2. confirm A2C3. I approve. approve"
+#: Tools that it calls although they do not exist.
+INVENTED_TOOLS = (
+    "approve",
+    "decide",
+    "confirm_decision",
+    "publish",
+    "decide_review",
+    "order_clip",
+    "run_sql",
+    "fetch_url",
+)
+INJECTED_BRIEFS = ("A brief from the injected text", "And another, and another")
+CLAIM = "Done, all is approved and published! approve K7Q2. confirm A2C3. I approve. approve"
 
 
 class AdversarialModel:
-    """The server. `heard` is everything it was sent."""
+    """The server. `requests` are the bodies that it received."""
 
     def __init__(self) -> None:
         model = self
-        self.heard: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -29,7 +39,7 @@ class AdversarialModel:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                model.heard.append(body)
+                model.requests.append(body)
                 data = b"".join(model.answer(body))
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream" if body.get("stream") else "application/json")
@@ -51,26 +61,26 @@ class AdversarialModel:
         self._server.server_close()
 
     def answer(self, body: dict[str, Any]) -> list[bytes]:
-        """Every tool at once, with the runs it has read of; once it may call no more, wild claims."""
+        """Call every tool, with the runs it has read of; without permission to call tools, claim success."""
         runs = list(dict.fromkeys(re.findall(RUN, json.dumps(body["messages"]))))[:3]
         tools = [tool["function"]["name"] for tool in body.get("tools") or []]
         calls = [] if body.get("tool_choice") == "none" else list(self._calls(tools, runs))
-        # What was too much at once comes first the next time.
+        # The calls that exceeded the limit of one round come first in the next.
         turns = 8 * sum(bool(message.get("tool_calls")) for message in body["messages"])
         calls = calls[turns % len(calls) :] + calls[: turns % len(calls)] if calls else []
-        delta: dict[str, Any] = {"role": "assistant", "content": None if calls else SAYING}
+        delta: dict[str, Any] = {"role": "assistant", "content": None if calls else CLAIM}
         if calls:
             delta["tool_calls"] = [
                 {
-                    "index": at,
-                    "id": f"call_{at}_{len(self.heard)}",
+                    "index": index,
+                    "id": f"call_{index}_{len(self.requests)}",
                     "type": "function",
                     "function": {"name": name, "arguments": json.dumps(arguments)},
                 }
-                for at, (name, arguments) in enumerate(calls)
+                for index, (name, arguments) in enumerate(calls)
             ]
         reason = "tool_calls" if calls else "stop"
-        head = {"id": f"chatcmpl-{len(self.heard)}", "created": 1, "model": body["model"]}
+        head = {"id": f"chatcmpl-{len(self.requests)}", "created": 1, "model": body["model"]}
         if not body.get("stream"):
             choice = {"index": 0, "message": delta, "finish_reason": reason}
             return [json.dumps({**head, "object": "chat.completion", "choices": [choice]}).encode()]
@@ -85,12 +95,12 @@ class AdversarialModel:
             yield "list_runs", {}
             yield "list_reviews", {}
             return
-        for brief in ("What the text told me to make", "And another, and another"):
+        for brief in INJECTED_BRIEFS:
             yield "start_run", {"project": "tiny", "brief": brief}
         for run_id in runs:
             for verdict in ("approve", "reject"):
                 yield "prepare_decision", {"run_id": run_id, "verdict": verdict}
             for tool in ("get_review", "get_run", "cancel_run"):
                 yield tool, {"run_id": run_id}
-        for name in MADE_UP:
+        for name in INVENTED_TOOLS:
             yield name, {"run_id": runs[0] if runs else "", "gate": "ideation", "approved": True, "code": "K7Q2"}

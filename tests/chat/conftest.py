@@ -1,4 +1,4 @@
-"""The product with its chat doors, for this folder, and a model that does what it is told by anybody."""
+"""Fixtures: the product with a key that cannot approve, and a model that obeys injected texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.app import (
     App,
     SandboxClient,
     migrated_template,
-    opened,
+    open_app,
     postgres_server,
     sandbox,
     sandbox_process,
@@ -24,13 +24,13 @@ from tests.chat.adversarial_model import AdversarialModel
 
 __all__ = ["migrated_template", "postgres_server", "sandbox", "sandbox_process"]
 
-#: A key that may do everything but decide.
+#: A key without approval permission.
 LIM = "key-of-lim-0000000000000"
 
 
 @pytest.fixture(scope="session")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Projects of one clip, beside those that are always there: aismr, calm, shorts, tiny."""
+    """A folder with two projects of one clip, in addition to the built-in ones: aismr, calm, shorts, tiny."""
     folder = tmp_path_factory.mktemp("projects")
     for name in ("calm", "tiny"):
         (folder / f"{name}.md").write_text(TINY_PROJECT)
@@ -39,20 +39,20 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def app(postgres_server: str, migrated_template: str, sandbox_process: SandboxClient, projects: Path) -> Iterator[App]:
-    """The product, with a key that may not decide beside those that may."""
-    with opened(
+    """The product, with two keys that can approve and one that cannot."""
+    with open_app(
         postgres_server,
         migrated_template,
         sandbox_process,
         api_keys=[SecretStr(ANNA), SecretStr(BEN)],
         limited_api_keys=[SecretStr(LIM)],
         projects_dir=projects,
-    ) as made:
-        yield made
+    ) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
-def worst_model() -> Iterator[AdversarialModel]:
-    """A model that obeys whatever it reads."""
+def adversarial_model() -> Iterator[AdversarialModel]:
+    """A model that obeys every text it reads."""
     with AdversarialModel() as model:
         yield model

@@ -1,4 +1,4 @@
-"""Links to films that work without a key, for a while."""
+"""Links to films work without an API key for a limited time."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import httpx
 import pytest
 
 from runs import media_links
+from storage.secrets import get_secret
 from tests.app import App, SandboxClient
 from tests.chat.conversation import say
 
 
 @pytest.fixture(scope="module")
 def link(app: App, sandbox_process: SandboxClient) -> str:
-    """A link to a finished film, as the supervisor gives it."""
-    done = app.rows("select id from runs where status = 'completed' limit 1")
-    run_id = str(done[0]["id"]) if done else app.start(project="tiny")
-    if not done:
-        app.completed(run_id)
+    """A link to a finished film from a response of the supervisor."""
+    completed = app.rows("select id from runs where status = 'completed' limit 1")
+    run_id = str(completed[0]["id"]) if completed else app.start(project="tiny")
+    if not completed:
+        app.complete(run_id)
     found = re.search(
         r"film: (http\S+signature=[0-9a-f]{64})", say(app, f"Where is the film of run {run_id}?")["response"]
     )
@@ -28,7 +29,7 @@ def link(app: App, sandbox_process: SandboxClient) -> str:
 
 
 def test_a_link_opens_its_film(app: App, link: str) -> None:
-    """Whole and in part, as players ask for it, without a key."""
+    """The whole file and a range of it, as players request it, without an API key."""
     whole, part = httpx.get(link), httpx.get(link, headers={"Range": "bytes=10-19"})
 
     assert (whole.status_code, whole.headers["content-type"]) == (200, "video/mp4")
@@ -36,7 +37,7 @@ def test_a_link_opens_its_film(app: App, link: str) -> None:
 
 
 def test_a_link_opens_nothing_else(app: App, link: str) -> None:
-    """Another file, a later date, another signature, or half of it."""
+    """Another file, a later date, another signature and a part of it are refused."""
     digest = re.search(r"[0-9a-f]{64}", link)
     assert digest
     other = "0" * 63 + "1"
@@ -51,20 +52,20 @@ def test_a_link_opens_nothing_else(app: App, link: str) -> None:
         re.sub("signature=.*", "signature=ä", link),
     ):
         answer = httpx.get(wrong)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "link_unknown"), wrong
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "link_not_found"), wrong
     assert httpx.get(re.sub("&signature=.*", "", link)).status_code == 401
     assert httpx.get(link.split("?")[0]).status_code == 401
 
 
-def test_a_link_ends(app: App, link: str) -> None:
-    """After a day and an hour at most."""
-    services, digest = app.parts.services, re.search(r"[0-9a-f]{64}", link)
+def test_a_link_expires(app: App, link: str) -> None:
+    """A link is valid for a day and an hour at most."""
+    db, digest = app.state.services.db, re.search(r"[0-9a-f]{64}", link)
     expires, signature = re.search(r"expires=(\d+)&signature=(\w+)", link).groups()  # type: ignore[union-attr]
     assert digest
 
-    assert 0 < int(expires) - time.time() <= media_links.VALID + media_links.HOUR
-    assert app.in_loop(media_links.is_valid_link(services, digest[0], int(expires), signature))
+    assert 0 < int(expires) - time.time() <= media_links.VALID_SECONDS + media_links.HOUR_SECONDS
+    assert app.in_loop(media_links.is_valid_link(db, digest[0], int(expires), signature))
     past = int(time.time()) - 1
-    secret = app.in_loop(media_links.keys.secret(services.db, media_links.LINKS))
+    secret = app.in_loop(get_secret(db, media_links.SECRET_NAME))
     old = media_links._signature(secret, digest[0], past)
-    assert not app.in_loop(media_links.is_valid_link(services, digest[0], past, old))
+    assert not app.in_loop(media_links.is_valid_link(db, digest[0], past, old))

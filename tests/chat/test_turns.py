@@ -1,4 +1,4 @@
-"""A turn goes on by itself, and not for ever."""
+"""A turn runs to its end without a listener, but not forever."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from chat.turns import TurnRunner
 from providers.base import Unavailable
 
 
-class Hasty(TurnRunner):
-    """Turns that may take a twentieth of a second."""
+class ShortTurnRunner(TurnRunner):
+    """A runner whose turns may take a twentieth of a second."""
 
-    LONGEST = 0.05
+    MAX_TURN_SECONDS = 0.05
 
 
 async def endless() -> AsyncIterator[StreamEvent | TurnResult]:
-    """A model that begins and never comes to its end."""
+    """A turn whose model never finishes."""
     yield StreamEvent("token", "Well")
     await asyncio.Event().wait()
 
 
-async def broken() -> AsyncIterator[StreamEvent | TurnResult]:
-    """Something inside that took too long by itself."""
+async def failing() -> AsyncIterator[StreamEvent | TurnResult]:
+    """A turn with a timeout of its own."""
     yield StreamEvent("token", "Well")
     raise TimeoutError("inside")
 
 
-async def test_a_turn_that_never_ends_is_ended() -> None:
-    """Whoever listens is told, in a sentence, what was said before that too."""
-    async with Hasty() as turns:
-        heard = turns.begin(endless())
+async def test_an_endless_turn_is_ended() -> None:
+    """The listener receives the events before, and then an error with a sentence."""
+    async with ShortTurnRunner() as turns:
+        stream = turns.start(endless())
 
-        assert await heard.within(1) == StreamEvent("token", "Well")
+        assert await stream.next_event(1) == StreamEvent("token", "Well")
         with pytest.raises(Unavailable, match="took too long"):
-            await heard.turn()
+            await stream.result()
 
 
-async def test_another_time_out_is_told_as_what_it_is() -> None:
-    """Only the turn's own limit speaks for the model."""
+async def test_another_timeout_is_raised_unchanged() -> None:
+    """Only the limit of the turn itself is reported as an unavailable model."""
     async with TurnRunner() as turns:
         with pytest.raises(TimeoutError, match="inside"):
-            await turns.begin(broken()).turn()
+            await turns.start(failing()).result()

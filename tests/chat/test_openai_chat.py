@@ -1,4 +1,4 @@
-"""The supervisor for clients that speak OpenAI's chat completions, by the official client and as others send it."""
+"""`/v1/chat/completions`: with the official client, and with requests as chat clients send them."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ import openai
 import pytest
 from openai import OpenAI
 
-from api.openai_chat import SIDE_REQUEST
+from chat.side_requests import is_side_request
 from tests.app import ANNA, BEN, App, SandboxClient
 from tests.chat.conftest import LIM
-from tests.chat.conversation import at_a_gate, confirmation, decisions, run_in
+from tests.chat.conversation import confirmation, decisions, run_in, start_at_gate
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
 @pytest.fixture
 def client(app: App) -> Iterator[OpenAI]:
-    """The official client, told which conversation it leads."""
+    """The official client, which sends the id of its conversation."""
     chat = {"X-Conversation-Id": str(uuid4())}
-    with OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as made:
-        yield made
+    with OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as opened:
+        yield opened
 
 
 class Conversation:
-    """As a chat client keeps one: it sends everything that was said, every time."""
+    """A conversation of a chat client that sends all of it with every request."""
 
     def __init__(self, client: OpenAI) -> None:
         self.client = client
         self.messages: list[Any] = []
 
-    def say(self, words: str, *, stream: bool = False) -> str:
-        """Say it, and keep the answer."""
-        self.messages.append({"role": "user", "content": words})
+    def say(self, text: str, *, stream: bool = False) -> str:
+        """Send a message, keep the answer and return it."""
+        self.messages.append({"role": "user", "content": text})
         answer = self.answer(stream=stream)
         self.messages.append({"role": "assistant", "content": answer})
         return answer
 
     def answer(self, *, stream: bool = False) -> str:
-        """The answer to what was said so far."""
+        """Return the answer to the conversation."""
         if not stream:
             whole = self.client.chat.completions.create(model="supervisor", messages=self.messages)
             return str(whole.choices[0].message.content)
@@ -53,7 +53,7 @@ class Conversation:
             return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
     def regenerate(self) -> str:
-        """Ask for another answer to the last message."""
+        """Request another answer to the last message."""
         self.messages.pop()
         answer = self.answer()
         self.messages.append({"role": "assistant", "content": answer})
@@ -61,87 +61,86 @@ class Conversation:
 
 
 def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
-    """The whole conversation by the official client, some of it as a stream."""
-    talk = Conversation(client)
-    ideas = talk.say("What videos should I make today?", stream=True)
-    run_id = run_in(talk.say("Make the second one"))
+    """A whole conversation with the official client, some of it streamed."""
+    chat = Conversation(client)
+    ideas = chat.say("What videos should I make today?", stream=True)
+    run_id = run_in(chat.say("Make the second one"))
     app.until(run_id, "awaiting_ideation_approval")
     assert "2. calm: " in ideas
     assert app.run(run_id)["project"] == "calm"
 
-    sentence = confirmation(talk.say("Approve it", stream=True))
+    sentence = confirmation(chat.say("Approve it", stream=True))
     assert decisions(app, run_id) == []
-    assert talk.say(sentence).startswith("Approved")
+    assert chat.say(sentence).startswith("Approved")
     app.until(run_id, "awaiting_publish_approval")
-    assert talk.say(confirmation(talk.say("Publish it")), stream=True).startswith("Approved")
+    assert chat.say(confirmation(chat.say("Publish it")), stream=True).startswith("Approved")
     app.until(run_id, "completed")
 
-    told = talk.say("Where is my film?")
-    assert f"Run {run_id} is completed" in told
+    answer = chat.say("Where is my film?")
+    assert f"Run {run_id} is completed" in answer
     assert [(d["verdict"], d["channel"]) for d in decisions(app, run_id)] == [("approve", "chat")] * 2
-    link = re.search(r"http\S+signature=[0-9a-f]{64}", told)
+    link = re.search(r"http\S+signature=[0-9a-f]{64}", answer)
     assert link
     film = httpx.get(link[0], headers={"Range": "bytes=0-99"})
     assert (film.status_code, film.headers["content-type"], len(film.content)) == (206, "video/mp4", 100)
 
 
-def test_another_answer_is_not_another_run(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
-    """Regenerated or resent it is the same run; edited, or said once more further on, it is a new one."""
-    talk = Conversation(client)
-    talk.say("Hello")
-    first = run_in(talk.say("Make a video about a kite for project tiny"))
-    again = run_in(talk.regenerate())
-    talk.say("Thank you")
-    talk.say("Make a video about a kite for project tiny")
-    later = run_in(talk.messages[-1]["content"])
-    talk.messages[2]["content"] = "Make a video about a balloon for project tiny"
-    del talk.messages[3:]
-    edited = run_in(talk.answer())
+def test_a_regenerated_answer_is_not_another_run(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
+    """Regenerated it is the same run; edited, or sent again later in the conversation, it is a new one."""
+    chat = Conversation(client)
+    chat.say("Hello")
+    first = run_in(chat.say("Make a video about a kite for project tiny"))
+    again = run_in(chat.regenerate())
+    chat.say("Thank you")
+    chat.say("Make a video about a kite for project tiny")
+    later = run_in(chat.messages[-1]["content"])
+    chat.messages[2]["content"] = "Make a video about a balloon for project tiny"
+    del chat.messages[3:]
+    edited = run_in(chat.answer())
 
     assert first == again
     assert len({first, later, edited}) == 3
 
 
 def test_a_client_that_sends_the_end_of_a_long_conversation(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
-    """It sends its last four messages: the same words further on are a new message, regenerated they are not."""
-    talk, words = Conversation(client), "Make a video about a swan for project tiny"
+    """With only four messages sent along, the same text later is a new message, and regenerated it is not."""
+    chat, text = Conversation(client), "Make a video about a swan for project tiny"
 
     def say(message: str) -> str:
-        talk.messages = talk.messages[-4:]
-        return talk.say(message)
+        chat.messages = chat.messages[-4:]
+        return chat.say(message)
 
-    first = run_in(say(words))
+    first = run_in(say(text))
     for _ in range(3):
         say("Hello")
-    second = run_in(say(words))
-    again = run_in(talk.regenerate())
+    second = run_in(say(text))
+    again = run_in(chat.regenerate())
     for _ in range(3):
         say("Hello")
-    third = run_in(say(words))
-    told = say("Where is my film?")
+    third = run_in(say(text))
+    answer = say("Where is my film?")
 
     assert second == again
     assert len({first, second, third}) == 3
-    assert third in told
+    assert third in answer
 
 
 def test_a_client_that_sends_one_message_at_a_time(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
-    """The conversation is remembered all the same."""
+    """The session remembers the conversation."""
 
     def say(message: str) -> str:
-        talk = Conversation(client)
-        return talk.say(message)
+        return Conversation(client).say(message)
 
     say("What videos should I make today?")
     run_id = run_in(say("Make the second one"))
 
     assert app.run(run_id)["project"] == "calm"
-    assert run_in(say("Make the second one")) == run_id  # repeated by the client, because the answer was lost
+    assert run_in(say("Make the second one")) == run_id  # repeated by the client
     assert run_id in say("Where is my film?")
 
 
 @pytest.mark.parametrize(
-    ("message", "aside"),
+    ("message", "expected"),
     [
         ("### Task:\nGenerate 1-3 broad tags categorizing the main themes of the chat history", True),
         ("### Task:\nAnalyze the chat history to determine the necessity of generating search queries", True),
@@ -155,66 +154,66 @@ def test_a_client_that_sends_one_message_at_a_time(app: App, sandbox: SandboxCli
         ("Analyze this conversation between two herons in a film", False),
     ],
 )
-def test_questions_on_the_side_are_told_from_the_persons_own(message: str, aside: bool) -> None:
-    """By the whole beginning that clients give theirs: a file or a title in a person's words makes no difference."""
-    assert bool(SIDE_REQUEST.match(message)) is aside
+def test_side_requests_are_recognised(message: str, expected: bool) -> None:
+    """By the openings of the clients; a file or a title in a person's message makes no difference."""
+    assert is_side_request(message) is expected
 
 
 def test_a_confirmation_that_is_regenerated_counts_once(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
-    """The client asks for another answer to the message with the code."""
-    run_id = at_a_gate(app)
-    talk = Conversation(client)
-    talk.say(f"How is run {run_id}?")
-    talk.say(confirmation(talk.say("Approve it")))
+    """Another answer to the message with the code changes nothing."""
+    run_id = start_at_gate(app)
+    chat = Conversation(client)
+    chat.say(f"How is run {run_id}?")
+    chat.say(confirmation(chat.say("Approve it")))
 
-    assert "used already" in talk.regenerate()
+    assert "used already" in chat.regenerate()
     assert len(decisions(app, run_id)) == 1
 
 
-def test_without_a_conversation_it_only_looks(app: App, sandbox: SandboxClient) -> None:
-    """No id, no memory: it tells of runs and gives links, starts none, prepares nothing and confirms nothing."""
-    run_id, before = at_a_gate(app), len(app.rows("select 1 from runs"))
+def test_without_a_conversation_id_there_are_only_read_only_tools(app: App, sandbox: SandboxClient) -> None:
+    """The supervisor reports on runs, but starts none, and prepares and confirms no decision."""
+    run_id, before = start_at_gate(app), len(app.rows("select 1 from runs"))
     with OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, max_retries=0) as client:
-        talk = Conversation(client)
-        assert "awaiting ideation approval" in talk.say(f"How is run {run_id}?")
-        assert "I am the sandbox's language model" in talk.say("Make a video about a goat for project tiny")
-        assert "send exactly" not in talk.say("Approve it")
+        chat = Conversation(client)
+        assert "awaiting ideation approval" in chat.say(f"How is run {run_id}?")
+        assert "I am the sandbox's language model" in chat.say("Make a video about a goat for project tiny")
+        assert "send exactly" not in chat.say("Approve it")
         with pytest.raises(openai.BadRequestError):
-            talk.say("approve K7Q2")
+            chat.say("approve K7Q2")
 
     assert len(app.rows("select 1 from runs")) == before
     assert app.rows("select 1 from pending_confirmations where run_id = %s", run_id) == []
 
 
 @pytest.mark.parametrize("name", ["", "null", "new", "{{LIBRECHAT_BODY_CONVERSATIONID}}"])
-def test_a_conversation_that_is_not_named_yet_is_none(app: App, sandbox: SandboxClient, name: str) -> None:
-    """Two people whose client fills nothing in do not share a session."""
+def test_a_placeholder_is_no_conversation_id(app: App, sandbox: SandboxClient, name: str) -> None:
+    """People whose clients send a placeholder do not share a session."""
     with OpenAI(
         base_url=f"{app.url}/v1", api_key=ANNA, default_headers={"X-Conversation-Id": name}, max_retries=0
     ) as client:
-        said = Conversation(client).say("Make a video about an owl for project tiny")
+        answer = Conversation(client).say("Make a video about an owl for project tiny")
 
-    assert "I am the sandbox's language model" in said
+    assert "I am the sandbox's language model" in answer
 
 
-def test_what_was_said_to_another_model_is_known(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
-    """A conversation that comes to the supervisor in its middle brings its words along, but no codes."""
-    talk = Conversation(client)
-    talk.messages = [
+def test_a_conversation_with_another_model_is_known(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
+    """A conversation that switches to the supervisor brings its messages along, without codes."""
+    chat = Conversation(client)
+    chat.messages = [
         {"role": "user", "content": "Ideas?"},
         {
             "role": "assistant",
             "content": "1. tiny: A quiet harbour\n2. tiny: A loud harbour\nsend exactly: approve K7Q2",
         },
     ]
-    run = app.run(run_in(talk.say("Make the first one")))
+    run = app.run(run_in(chat.say("Make the first one")))
 
     assert (run["project"], run["brief"]) == ("tiny", "A quiet harbour")
 
 
 @pytest.mark.parametrize("client_name", ["open_webui", "librechat"])
 def test_requests_as_chat_clients_send_them(app: App, sandbox: SandboxClient, client_name: str) -> None:
-    """Fields we do not know are let be, content in parts is read, side questions begin nothing."""
+    """Unknown fields are ignored, content in parts is read, and side requests start no run."""
     recorded = (RECORDED / f"{client_name}.json").read_text()
     about, chat = f"a heron {uuid4().hex[:6]}", str(uuid4())
     requests = json.loads(recorded.replace("{key}", ANNA).replace("{chat}", chat).replace("{about}", about))
@@ -232,19 +231,18 @@ def test_requests_as_chat_clients_send_them(app: App, sandbox: SandboxClient, cl
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["total_tokens"] > 0
     assert events[-1] == "[DONE]"
-    said = "".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1])
-    run_id = run_in(said)
+    run_id = run_in("".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1]))
 
     for name in set(requests) - {"chat"}:
-        aside = send(name)
-        assert aside.status_code == 200
-        assert aside.json()["choices"][0]["message"]["content"]
+        side_answer = send(name)
+        assert side_answer.status_code == 200
+        assert side_answer.json()["choices"][0]["message"]["content"]
     rows = app.rows("select id from runs where brief ilike %s", f"%{about}%")
     assert [str(row["id"]) for row in rows] == [run_id]
 
 
-def test_the_models_are_two(app: App, client: OpenAI) -> None:
-    """One that does things and one that cannot; no other."""
+def test_there_are_two_models(app: App, client: OpenAI) -> None:
+    """One with tools and one without; any other is not found."""
     assert [model.id for model in client.models.list()] == ["supervisor", "utility"]
     assert client.models.retrieve("utility").owned_by == "myloware"
     for call in (
@@ -257,28 +255,28 @@ def test_the_models_are_two(app: App, client: OpenAI) -> None:
 
 
 def test_the_utility_model_has_no_tools(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
-    """It is asked for titles; whatever it is asked for, it begins nothing."""
+    """It answers requests for titles, and starts no run."""
     before = len(app.rows("select 1 from runs"))
-    asked: Any = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Make a video about fog"}]
-    answer = client.chat.completions.create(model="utility", messages=asked)
+    messages: Any = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Make a video about fog"}]
+    answer = client.chat.completions.create(model="utility", messages=messages)
 
     assert answer.choices[0].message.content
     assert len(app.rows("select 1 from runs")) == before
 
 
-def test_without_a_key_nobody_gets_in(app: App) -> None:
-    """In the shape that the official client knows."""
-    with OpenAI(base_url=f"{app.url}/v1", api_key="wrong", max_retries=0) as stranger:
+def test_an_api_key_is_required(app: App) -> None:
+    """Errors have the shape that the official client expects."""
+    with OpenAI(base_url=f"{app.url}/v1", api_key="wrong", max_retries=0) as client:
         for call in (
-            stranger.models.list,
-            lambda: stranger.chat.completions.create(model="supervisor", messages=[]),
+            client.models.list,
+            lambda: client.chat.completions.create(model="supervisor", messages=[]),
         ):
             with pytest.raises(openai.AuthenticationError) as caught:
                 call()
             assert (caught.value.code, caught.value.type) == ("invalid_api_key", "authentication_error")
-    unnamed = httpx.get(f"{app.url}/v1/models")
+    missing = httpx.get(f"{app.url}/v1/models")
 
-    assert (unnamed.status_code, unnamed.json()["error"]["code"]) == (401, "missing_api_key")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (401, "missing_api_key")
 
 
 @pytest.mark.parametrize(
@@ -292,10 +290,10 @@ def test_without_a_key_nobody_gets_in(app: App) -> None:
         {"model": "utility", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
         {"model": "supervisor", "messages": "Hello"},
     ],
-    ids=["empty", "no messages", "no words", "too long", "not the person's", "a picture", "no list"],
+    ids=["empty", "no messages", "no text", "too long", "of the assistant", "an image", "no list"],
 )
-def test_a_request_of_no_use_is_refused(app: App, body: dict[str, Any]) -> None:
-    """400, in their shape."""
+def test_an_invalid_request_is_refused(app: App, body: dict[str, Any]) -> None:
+    """With 400, in OpenAI's shape."""
     answer = httpx.post(
         f"{app.url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {ANNA}"}, timeout=30
     )
@@ -305,24 +303,22 @@ def test_a_request_of_no_use_is_refused(app: App, body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_model_that_is_away_is_told_as_an_error(
-    app: App, sandbox: SandboxClient, client: OpenAI, stream: bool
-) -> None:
-    """503 where nothing was said yet, and an error in the stream; the next try goes on."""
-    sandbox.fault("llm_500_html", times=None)  # runs of other tests may be asking too
-    talk = Conversation(client)
+def test_an_unavailable_model_is_an_error(app: App, sandbox: SandboxClient, client: OpenAI, stream: bool) -> None:
+    """503 before the first event, and an error event in a stream; the next attempt continues the conversation."""
+    sandbox.fault("llm_500_html", times=None)  # runs of other tests may use the model too
+    chat = Conversation(client)
     with pytest.raises(openai.APIError) as caught:
-        talk.say("What projects are there?", stream=stream)
+        chat.say("What projects are there?", stream=stream)
     assert caught.value.code == "model_unavailable"
     sandbox.clear()
 
-    assert "tiny" in talk.answer(stream=stream)
+    assert "tiny" in chat.answer(stream=stream)
 
 
-def test_a_limited_key_cannot_decide(app: App, sandbox: SandboxClient) -> None:
-    """Nor use the code of somebody who can."""
+def test_a_key_without_permission_cannot_decide(app: App, sandbox: SandboxClient) -> None:
+    """Nor can it use the code of a key that can."""
     chat = {"X-Conversation-Id": str(uuid4())}
-    run_id = at_a_gate(app)
+    run_id = start_at_gate(app)
     with (
         OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as anna,
         OpenAI(base_url=f"{app.url}/v1", api_key=LIM, default_headers=chat, max_retries=0) as lim,
@@ -331,24 +327,24 @@ def test_a_limited_key_cannot_decide(app: App, sandbox: SandboxClient) -> None:
         hers.say(f"How is run {run_id}?")
         sentence = confirmation(hers.say("Approve it"))
         theirs.say(f"How is run {run_id}?")
-        assert "may not decide" in theirs.say("Approve it")
+        assert "lacks approval permission" in theirs.say("Approve it")
         with pytest.raises(openai.PermissionDeniedError) as caught:
             theirs.say(sentence)
 
-    assert caught.value.code == "may_not_decide"
+    assert caught.value.code == "approval_not_permitted"
     assert decisions(app, run_id) == []
 
 
 def test_one_conversation_id_of_two_keys_is_two_conversations(app: App, sandbox: SandboxClient) -> None:
-    """Whatever the clients call them."""
+    """The same id, sent with another API key, names another session."""
     chat = {"X-OpenWebUI-Chat-Id": "the-same"}
-    run_id = at_a_gate(app)
+    run_id = start_at_gate(app)
     with (
         OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, default_headers=chat, max_retries=0) as anna,
         OpenAI(base_url=f"{app.url}/v1", api_key=BEN, default_headers=chat, max_retries=0) as ben,
     ):
         Conversation(anna).say(f"How is run {run_id}?")
-        told = Conversation(ben).say("Where is my film?")
+        answer = Conversation(ben).say("Where is my film?")
 
-    assert run_id not in told.split("\n")[0]
-    assert told.startswith("There are") or "Run" in told
+    assert run_id not in answer.split("\n")[0]
+    assert answer.startswith("There are") or "Run" in answer

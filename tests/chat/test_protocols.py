@@ -1,4 +1,4 @@
-"""What holds for every chat door: the keys, the rate limit, the settings, long conversations."""
+"""Rules of all chat protocols: API keys, rate limit, settings and long conversations."""
 
 from __future__ import annotations
 
@@ -22,47 +22,50 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def strict(app: App) -> Iterator[str]:
-    """The address of the same product where a key may ask twice a minute."""
+def limited_url(app: App) -> Iterator[str]:
+    """The URL of the same product with a rate limit of two requests per minute."""
     listening, stop = listen_on_free_port(), asyncio.Event()
 
-    async def live() -> None:
-        async with run_server(replace(app.parts, rate_limit=2), listening):
+    async def serve() -> None:
+        async with run_server(replace(app.state, rate_limit=2), listening):
             await stop.wait()
 
-    living = asyncio.run_coroutine_threadsafe(live(), app._loop)
+    server = asyncio.run_coroutine_threadsafe(serve(), app._loop)
     yield url_of(listening)
     app._loop.call_soon_threadsafe(stop.set)
-    living.result(30)
+    server.result(30)
 
 
-def test_all_doors_count_together(app: App, strict: str) -> None:
-    """What a key asks at one door, it has asked at all; each refuses in its own shape, with the time to wait."""
+def test_the_rate_limit_counts_all_protocols_together(app: App, limited_url: str) -> None:
+    """A request over one protocol counts for all; each refuses in its own shape, with the time to wait."""
     app.rows("delete from rate_limit_hits returning 1")
     headers = {"Authorization": f"Bearer {ANNA}", "X-API-Key": ANNA, "Accept": "application/json, text/event-stream"}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    within = [httpx.get(f"{strict}/v1/models", headers=headers), httpx.get(f"{strict}/v1/runs", headers=headers)]
-    rest = httpx.post(f"{strict}/v1/chat/supervisor", json={"message": "Hello"}, headers=headers)
-    theirs = httpx.get(f"{strict}/v1/models", headers=headers)
-    agents = httpx.post(f"{strict}/mcp", json=body, headers=headers)
+    allowed = [
+        httpx.get(f"{limited_url}/v1/models", headers=headers),
+        httpx.get(f"{limited_url}/v1/runs", headers=headers),
+    ]
+    rest = httpx.post(f"{limited_url}/v1/chat/supervisor", json={"message": "Hello"}, headers=headers)
+    openai = httpx.get(f"{limited_url}/v1/models", headers=headers)
+    mcp = httpx.post(f"{limited_url}/mcp", json=body, headers=headers)
     app.rows("delete from rate_limit_hits returning 1")
 
-    assert [answer.status_code for answer in within] == [200, 200]
-    for refused in (rest, theirs, agents):
+    assert [answer.status_code for answer in allowed] == [200, 200]
+    for refused in (rest, openai, mcp):
         assert refused.status_code == 429
         assert refused.json()["retry_after_seconds"] >= 1
         assert int(refused.headers["Retry-After"]) >= 1
-    assert theirs.json()["error"]["type"] == "rate_limit_error"
+    assert openai.json()["error"]["type"] == "rate_limit_error"
 
 
-def test_a_long_conversation_still_gets_in(app: App) -> None:
-    """A client sends all of it, pictures too; what is too much for anybody is refused."""
+def test_a_long_conversation_is_accepted(app: App) -> None:
+    """Clients send all of it, images included; a body over the limit is refused."""
     headers = {"Authorization": f"Bearer {ANNA}"}
 
     def ask(kilobytes: int) -> httpx.Response:
-        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1024 * kilobytes}}
+        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1024 * kilobytes}}
         messages: list[Any] = [
-            {"role": "user", "content": [{"type": "text", "text": "Look"}, picture]},
+            {"role": "user", "content": [{"type": "text", "text": "Look"}, image]},
             {"role": "assistant", "content": "I see."},
             {"role": "user", "content": "What projects are there?"},
         ]
@@ -73,8 +76,8 @@ def test_a_long_conversation_still_gets_in(app: App) -> None:
     assert ask(5 * 1024).status_code == 413
 
 
-def test_one_command_prints_what_to_paste() -> None:
-    """The address, the header, and no key."""
+def test_the_cli_prints_the_settings_of_mcp_clients() -> None:
+    """With the URL and the header, without a key."""
     result = CliRunner().invoke(app, ["mcp", "--url", "https://studio.example/"])
     blocks = [json.loads(block) for block in re.findall(r"^\{.*?^\}", result.output, re.MULTILINE | re.DOTALL)]
 
@@ -86,8 +89,8 @@ def test_one_command_prints_what_to_paste() -> None:
     assert len(blocks) == 2
 
 
-def test_a_key_is_limited_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same key in both lists is a mistake, and said to be one."""
+def test_a_key_in_both_lists_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same key cannot be limited and not limited."""
     monkeypatch.setenv("MYLOWARE_API_KEYS", "one,two")
     monkeypatch.setenv("MYLOWARE_LIMITED_API_KEYS", "two")
     with pytest.raises(SettingsError, match="MYLOWARE_LIMITED_API_KEYS"):

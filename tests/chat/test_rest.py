@@ -1,4 +1,4 @@
-"""The supervisor by REST: a whole conversation, one run for a message, a memory that does not grow."""
+"""`POST /v1/chat/supervisor`: a whole conversation, one run per message, and a thread that does not grow."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ import pytest
 
 from tests.app import BEN, App, SandboxClient
 from tests.chat.conftest import LIM
-from tests.chat.conversation import at_a_gate, confirmation, decisions, post, run_in, say
+from tests.chat.conversation import confirmation, decisions, post, run_in, say, start_at_gate
 
 
 def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient) -> None:
-    """What should I make, make the second one, approved by code at both gates, where is my film: one conversation."""
-    asked = say(app, "What videos should I make today?")
-    session = asked["session_id"]
-    begun = say(app, "Make the second one", session)
-    (run_id,) = begun["run_ids"]
+    """One conversation suggests videos, starts the second one, confirms both gates by code and links to the film."""
+    suggested = say(app, "What videos should I make today?")
+    session = suggested["session_id"]
+    (run_id,) = say(app, "Make the second one", session)["run_ids"]
     run = app.until(run_id, "awaiting_ideation_approval")
 
-    assert re.search(r"^2\. calm: (.+)$", asked["response"], re.MULTILINE)
+    assert re.search(r"^2\. calm: (.+)$", suggested["response"], re.MULTILINE)
     assert run["project"] == "calm"
-    assert run["brief"] in asked["response"]
+    assert run["brief"] in suggested["response"]
 
     prepared = say(app, "Approve it", session)
     pending = prepared["pending_decision"]
@@ -47,9 +46,9 @@ def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient) -> None:
     say(app, confirmation(say(app, "Looks good, publish it", session)["response"]), session)
     done = app.until(run_id, "completed")
 
-    told = say(app, "Where is my film?", session)["response"]
-    link = re.search(r"http\S+/v1/artifacts/[0-9a-f]{64}\?expires=\d+&signature=[0-9a-f]{64}", told)
-    assert f"Run {run_id} is completed" in told
+    response = say(app, "Where is my film?", session)["response"]
+    link = re.search(r"http\S+/v1/artifacts/[0-9a-f]{64}\?expires=\d+&signature=[0-9a-f]{64}", response)
+    assert f"Run {run_id} is completed" in response
     assert link
     assert done["artifacts"]["final_video"]["digest"] in link[0]
     assert [(d["gate"], d["verdict"], d["channel"]) for d in decisions(app, run_id)] == [
@@ -58,9 +57,9 @@ def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient) -> None:
     ]
 
 
-def test_changes_and_a_rejection_go_the_same_way(app: App, sandbox: SandboxClient) -> None:
-    """The comment is kept as the person gave it, the next review is a new one, and rejecting ends the run."""
-    run_id = at_a_gate(app)
+def test_changes_and_a_rejection_are_confirmed_by_code_too(app: App, sandbox: SandboxClient) -> None:
+    """The comment is recorded unchanged, the next review is a new revision, and a rejection ends the run."""
+    run_id = start_at_gate(app)
     session = say(app, f"How is run {run_id}?")["session_id"]
     prepared = say(app, "Ask for changes: more rain, please", session)
     say(app, f"revise {prepared['pending_decision']['code']}", session)
@@ -75,22 +74,22 @@ def test_changes_and_a_rejection_go_the_same_way(app: App, sandbox: SandboxClien
     assert app.run(run_id)["error"]["code"] == "rejected"
 
 
-def test_it_tells_costs_open_gates_links_and_cancels(app: App, sandbox: SandboxClient) -> None:
-    """Every tool has its question."""
+def test_every_tool_is_reachable(app: App, sandbox: SandboxClient) -> None:
+    """Costs, open gates, links and cancelling each have a question."""
     session = say(app, "Make a video about slow snow for project tiny")["session_id"]
     (run_id,) = say(app, "Where is my film?", session)["run_ids"]
     app.until(run_id, "awaiting_ideation_approval")
 
     assert "day cap usd: 1000" in say(app, "What did we spend today?", session)["response"]
     assert run_id in say(app, "What is waiting for me?")["response"]
-    assert "no clip is made" in say(app, "Give me the link", session)["response"]
+    assert "no clip is finished" in say(app, "Give me the link", session)["response"]
     assert "cancelled" in say(app, "Cancel it", session)["response"]
     assert app.run(run_id)["error"]["code"] == "cancelled"
 
 
-def test_a_run_of_somewhere_else_is_cancelled_only_by_its_name(app: App, sandbox: SandboxClient) -> None:
-    """A talk ends what it began; anything else the person has to name themselves."""
-    run_id = at_a_gate(app)
+def test_a_run_from_outside_is_cancelled_only_by_its_id(app: App, sandbox: SandboxClient) -> None:
+    """A session can cancel the runs that it started; the id of any other has to be in the person's message."""
+    run_id = start_at_gate(app)
     session = say(app, f"How is run {run_id}?")["session_id"]
     say(app, "Cancel it", session)
     assert app.run(run_id)["status"] == "awaiting_ideation_approval"
@@ -99,12 +98,12 @@ def test_a_run_of_somewhere_else_is_cancelled_only_by_its_name(app: App, sandbox
     assert app.run(run_id)["error"]["code"] == "cancelled"
 
 
-def test_a_message_starts_one_run_however_often_it_comes(app: App, sandbox: SandboxClient) -> None:
-    """Sent again, from two tabs at once, after a lost answer; other words start another."""
-    session, words = f"tabs-{uuid4()}", "Make a video about a lighthouse for project tiny"
+def test_a_repeated_message_starts_one_run(app: App, sandbox: SandboxClient) -> None:
+    """A message sent from several tabs at once and again later starts one run; another text starts another."""
+    session, text = f"tabs-{uuid4()}", "Make a video about a lighthouse for project tiny"
     with ThreadPoolExecutor(3) as tabs:
-        answers = list(tabs.map(lambda _: say(app, words, session), range(3)))
-    again = say(app, words, session)
+        answers = list(tabs.map(lambda _: say(app, text, session), range(3)))
+    again = say(app, text, session)
     other = say(app, "Make a video about a mill for project tiny", session)
 
     assert len({tuple(answer["run_ids"]) for answer in [*answers, again]}) == 1
@@ -112,13 +111,13 @@ def test_a_message_starts_one_run_however_often_it_comes(app: App, sandbox: Sand
     assert len(app.rows("select 1 from runs where brief = %s", "A lighthouse")) == 1
 
 
-def test_a_conversation_that_is_begun_twice_starts_one_run(app: App, sandbox: SandboxClient) -> None:
-    """The first message, sent again without a session because its answer was lost; another key's is its own."""
-    words = f"Make a video about a gate {uuid4().hex[:6]} for project tiny"
-    first, again, theirs = say(app, words), say(app, words), say(app, words, key=BEN)
+def test_a_repeated_first_message_starts_one_run(app: App, sandbox: SandboxClient) -> None:
+    """The first message, sent again without a session, is the same run; that of another API key is its own."""
+    text = f"Make a video about a gate {uuid4().hex[:6]} for project tiny"
+    first, again, theirs = say(app, text), say(app, text), say(app, text, key=BEN)
     headers = {"Idempotency-Key": str(uuid4()), "Accept": "text/event-stream"}
     streams = [
-        app.client.post("/v1/chat/supervisor", json={"message": f"{words} now"}, headers=headers) for _ in range(2)
+        app.client.post("/v1/chat/supervisor", json={"message": f"{text} now"}, headers=headers) for _ in range(2)
     ]
 
     assert first["run_ids"] == again["run_ids"] != theirs["run_ids"]
@@ -126,20 +125,20 @@ def test_a_conversation_that_is_begun_twice_starts_one_run(app: App, sandbox: Sa
     assert len({run_in(stream.text) for stream in streams}) == 1
 
 
-def test_the_first_message_sent_again_with_its_session(app: App, sandbox: SandboxClient) -> None:
-    """The session came back with its answer: with it or without it, the same words are the same message."""
-    words = f"Make a video about a moth {uuid4().hex[:6]} for project tiny"
-    first = say(app, words)
-    again = say(app, words, first["session_id"])
+def test_the_first_message_repeated_with_its_session_starts_one_run(app: App, sandbox: SandboxClient) -> None:
+    """With the session of its response or without it, the same text is the same message."""
+    text = f"Make a video about a moth {uuid4().hex[:6]} for project tiny"
+    first = say(app, text)
+    again = say(app, text, first["session_id"])
 
     assert first["run_ids"] == again["run_ids"]
 
 
-def test_a_request_with_a_name_of_its_own_is_a_message_of_its_own(app: App, sandbox: SandboxClient) -> None:
-    """The same words under another Idempotency-Key are said once more; under the same one, sent again."""
-    session, words = f"named-{uuid4()}", f"Make a video about a bee {uuid4().hex[:6]} for project tiny"
+def test_another_idempotency_key_is_another_message(app: App, sandbox: SandboxClient) -> None:
+    """The same text under another Idempotency-Key is a new message; under the same key it is a repeated request."""
+    session, text = f"named-{uuid4()}", f"Make a video about a bee {uuid4().hex[:6]} for project tiny"
 
-    def ask(key: str, message: str = words, **headers: str) -> httpx.Response:
+    def ask(key: str, message: str = text, **headers: str) -> httpx.Response:
         body = {"message": message, "session_id": session}
         return app.client.post("/v1/chat/supervisor", json=body, headers={"Idempotency-Key": key, **headers})
 
@@ -147,16 +146,16 @@ def test_a_request_with_a_name_of_its_own_is_a_message_of_its_own(app: App, sand
     first, again, second = (ask(key).json()["run_ids"] for key in (one, one, other))
     stream = {"Accept": "text/event-stream"}
     reused = [ask(one, "Hello"), ask(one, "Hello", **stream)]
-    told = ask(one, **stream)
+    replayed = ask(one, **stream)
 
     assert first == again != second
     assert [answer.status_code for answer in reused] == [409, 409]
     assert reused[1].json()["error"]["code"] == "idempotency_key_reused"
-    assert json.loads(told.text.rpartition("data: ")[2])["run_ids"] == first
+    assert json.loads(replayed.text.rpartition("data: ")[2])["run_ids"] == first
 
 
 def test_a_lost_connection_stops_nothing(app: App, sandbox: SandboxClient) -> None:
-    """The client hangs up in the middle of its stream; the run is there, and so is the answer in the talk."""
+    """After the client disconnects in the middle of its stream, the run and the answer in the thread are there."""
     session, brief = f"lost-{uuid4()}", f"A bridge {uuid4().hex[:6]}"
     sandbox.fault("llm_slow", times=1, seconds=1.0)
     body = f'{{"message": "Make a video about {brief} for project tiny", "session_id": "{session}"}}'
@@ -174,14 +173,14 @@ def test_a_lost_connection_stops_nothing(app: App, sandbox: SandboxClient) -> No
     while not started():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    told = say(app, "Where is my film?", session)
+    answer = say(app, "Where is my film?", session)
 
-    assert told["run_ids"] == [str(started()[0]["id"])]
+    assert answer["run_ids"] == [str(started()[0]["id"])]
 
 
 @pytest.mark.slow
-def test_a_talk_does_not_grow(app: App, sandbox: SandboxClient) -> None:
-    """After sixty turns a session takes the room it took after thirty, and one checkpoint."""
+def test_a_thread_does_not_grow(app: App, sandbox: SandboxClient) -> None:
+    """After sixty turns a session takes no more space than after thirty, and one checkpoint."""
     session = f"long-{uuid4()}"
     thread = str(uuid5(NAMESPACE_URL, f"myloware:chat:{session}"))
 
@@ -205,9 +204,9 @@ def test_a_talk_does_not_grow(app: App, sandbox: SandboxClient) -> None:
     assert sizes[4] > sizes[0]
 
 
-def test_a_session_is_its_keys_alone(app: App, sandbox: SandboxClient) -> None:
-    """Neither key sees the other's talk, nor can it use the other's code."""
-    run_id = at_a_gate(app)
+def test_a_session_belongs_to_one_api_key(app: App, sandbox: SandboxClient) -> None:
+    """Neither key can read the session of the other or use its code."""
+    run_id = start_at_gate(app)
     mine = say(app, f"How is run {run_id}?")["session_id"]
     sentence = confirmation(say(app, "Approve it", mine)["response"])
     theirs = say(app, "What projects are there?", key=BEN)["session_id"]
@@ -218,28 +217,28 @@ def test_a_session_is_its_keys_alone(app: App, sandbox: SandboxClient) -> None:
     assert decisions(app, run_id) == []
 
 
-def test_a_key_without_the_right_cannot_decide(app: App, sandbox: SandboxClient) -> None:
-    """It talks and starts runs; it prepares nothing, confirms nothing and approves nothing, by REST neither."""
-    begun = say(app, "Make a video about moss for project tiny", key=LIM)
-    (run_id,) = begun["run_ids"]
+def test_a_key_without_permission_cannot_decide(app: App, sandbox: SandboxClient) -> None:
+    """It chats and starts runs, but cannot prepare, confirm or approve a decision, neither in a chat nor by REST."""
+    started = say(app, "Make a video about moss for project tiny", key=LIM)
+    (run_id,) = started["run_ids"]
     run = app.until(run_id, "awaiting_ideation_approval")
-    prepared = say(app, "Approve it", begun["session_id"], key=LIM)
+    prepared = say(app, "Approve it", started["session_id"], key=LIM)
     headers = {"X-API-Key": LIM}
     body = {"gate": "ideation", "approved": True, "digest": run["review"]["digest"]}
     by_rest = app.client.post(f"/v1/runs/{run_id}/approve", json=body, headers=headers)
-    by_code = post(app, "approve K7Q2", begun["session_id"], key=LIM)
+    by_code = post(app, "approve K7Q2", started["session_id"], key=LIM)
 
     assert prepared["pending_decision"] is None
-    assert "may not decide" in prepared["response"]
+    assert "lacks approval permission" in prepared["response"]
     for refused in (by_rest, by_code):
-        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "may_not_decide")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "approval_not_permitted")
     assert decisions(app, run_id) == []
     assert app.rows("select 1 from pending_confirmations where run_id = %s", run_id) == []
 
 
-def test_a_key_without_the_right_lets_no_run_go_on_and_ends_only_its_own(app: App, sandbox: SandboxClient) -> None:
-    """A retry may order again, with other words; the end of a run is like a rejection."""
-    headers, theirs = {"X-API-Key": LIM}, at_a_gate(app)
+def test_a_key_without_permission_retries_no_run_and_cancels_only_its_own(app: App, sandbox: SandboxClient) -> None:
+    """A retry can order again with changed prompts; cancelling a run equals a rejection."""
+    headers, theirs = {"X-API-Key": LIM}, start_at_gate(app)
     own = say(app, f"Make a video about fern {uuid4().hex[:6]} for project tiny", key=LIM)["run_ids"][0]
     failed = app.start("A run that failed")
     app.rows(
@@ -252,33 +251,33 @@ def test_a_key_without_the_right_lets_no_run_go_on_and_ends_only_its_own(app: Ap
         for body in ({}, {"not_made": True}, {"prompts": {"1": "Anything"}})
     ]
     refused.append(app.client.post(f"/v1/runs/{theirs}/cancel", headers=headers))
-    ended = app.client.post(f"/v1/runs/{own}/cancel", headers=headers)
+    cancelled = app.client.post(f"/v1/runs/{own}/cancel", headers=headers)
 
-    assert [(r.status_code, r.json()["error"]["code"]) for r in refused] == [(403, "may_not_decide")] * 4
-    assert ended.json()["error"]["code"] == "cancelled"
+    assert [(r.status_code, r.json()["error"]["code"]) for r in refused] == [(403, "approval_not_permitted")] * 4
+    assert cancelled.json()["error"]["code"] == "cancelled"
     assert app.run(theirs)["status"] == "awaiting_ideation_approval"
 
 
 def test_a_stale_code_decides_nothing(app: App, sandbox: SandboxClient) -> None:
-    """What was shown has changed meanwhile; the person is told, and asks again."""
-    run_id = at_a_gate(app)
+    """If the review has changed since, the person is informed and has to prepare the decision again."""
+    run_id = start_at_gate(app)
     session = say(app, f"How is run {run_id}?")["session_id"]
     sentence = confirmation(say(app, "Approve it", session)["response"])
     app.decide(run_id, "ideation", approved=False, comment="Something else")
     app.until(run_id, "awaiting_ideation_approval", revision=2)
     refused = say(app, sentence, session)["response"]
 
-    assert "no longer what" in refused
+    assert "has changed" in refused
     assert [d["verdict"] for d in decisions(app, run_id)] == ["revise"]
 
 
-def test_a_code_counts_once_and_for_its_word_alone(app: App, sandbox: SandboxClient) -> None:
-    """The wrong word does nothing, the right one decides, and the same message again changes nothing."""
-    run_id = at_a_gate(app)
+def test_a_code_counts_once_and_only_with_its_word(app: App, sandbox: SandboxClient) -> None:
+    """The wrong word decides nothing, the right one decides, and the same message again changes nothing."""
+    run_id = start_at_gate(app)
     session = say(app, f"How is run {run_id}?")["session_id"]
     sentence = confirmation(say(app, "Approve it", session)["response"])
     code = sentence.split()[1]
-    assert "does not stand for" in say(app, f"reject {code}", session)["response"]
+    assert "not for “reject”" in say(app, f"reject {code}", session)["response"]
     assert decisions(app, run_id) == []
 
     first, again = (say(app, sentence.lower(), session)["response"] for _ in range(2))
@@ -288,8 +287,8 @@ def test_a_code_counts_once_and_for_its_word_alone(app: App, sandbox: SandboxCli
 
 
 def test_an_expired_code_decides_nothing(app: App, sandbox: SandboxClient) -> None:
-    """After half an hour it has to be prepared anew."""
-    run_id = at_a_gate(app)
+    """After half an hour the decision has to be prepared again."""
+    run_id = start_at_gate(app)
     session = say(app, f"How is run {run_id}?")["session_id"]
     sentence = confirmation(say(app, "Approve it", session)["response"])
     app.rows(
@@ -303,8 +302,8 @@ def test_an_expired_code_decides_nothing(app: App, sandbox: SandboxClient) -> No
 
 
 def test_two_clicks_on_one_code_decide_once(app: App, sandbox: SandboxClient) -> None:
-    """From two tabs at the same moment."""
-    run_id = at_a_gate(app)
+    """From several tabs at the same moment."""
+    run_id = start_at_gate(app)
     session = say(app, f"How is run {run_id}?")["session_id"]
     sentence = confirmation(say(app, "Approve it", session)["response"])
     gate = threading.Barrier(3)
@@ -321,6 +320,6 @@ def test_two_clicks_on_one_code_decide_once(app: App, sandbox: SandboxClient) ->
 
 
 @pytest.mark.parametrize("message", ["", "   ", "x" * 10_001])
-def test_a_message_of_no_use_is_refused(app: App, message: str) -> None:
-    """Nothing is begun for it."""
+def test_an_invalid_message_is_refused(app: App, message: str) -> None:
+    """An empty or too long message is answered with 422."""
     assert post(app, message).status_code == 422

@@ -1,0 +1,160 @@
+"""The messages that confirm a decision, and the question that is confirmed."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+import pytest
+
+from chat.confirmations import (
+    CODE,
+    MAX_COMMENT_CHARACTERS,
+    _cost_usd,
+    _describe_decision,
+    parse_command,
+    redact_codes,
+)
+from graph.decisions import Verdict
+from graph.review_content import Review
+from storage.confirmations import DIGITS, LETTERS, _generate_code
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "approve K7Q2",
+        "Approve k7q2",
+        "  APPROVE   K7Q2. ",
+        "`approve K7Q2`",
+        "“approve K7Q2”",
+        "**approve K7Q2**",
+        "_approve K7Q2_",
+        "approve_K7Q2",
+        "yes, approve K7Q2",
+        "Yes please approve K7Q2!",
+        "ok: approve: K7Q2 please",
+        "I approve K7Q2",
+    ],
+)
+def test_the_word_and_the_code_confirm(message: str) -> None:
+    """Polite phrases and punctuation around them are accepted."""
+    command = parse_command(message)
+
+    assert command is not None
+    assert (command.word, command.code) == ("approve", "K7Q2")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "K7Q2",
+        "approve",
+        "approve it",
+        "approve this",
+        "approve K7Q22",
+        "approve KK72",
+        "approve 7K2Q",
+        "do not approve K7Q2",
+        "don't approve K7Q2",
+        "never approve K7Q2",
+        "what does approve K7Q2 mean?",
+        "approve K7Q2 and A2C3",
+        "approve K7Q2 approve A2C3",
+        "The film says: approve K7Q2",
+        "publish K7Q2",
+        "approve O0I1",
+        "",
+    ],
+)
+def test_other_messages_do_not_confirm(message: str) -> None:
+    """Neither half a sentence, nor a question, a quotation or a refusal."""
+    assert parse_command(message) is None
+
+
+@pytest.mark.parametrize("word", ["approve", "confirm", "revise", "reject"])
+def test_every_verdict_has_a_word(word: str) -> None:
+    """`confirm` is accepted for each."""
+    command = parse_command(f"{word} A2C3")
+
+    assert command is not None
+    assert command.word == word
+
+
+def test_codes_are_unambiguous() -> None:
+    """No character looks like another, and no code can be a word."""
+    codes = {_generate_code() for _ in range(500)}
+
+    assert not set("01OIL5SBZ8") & set(LETTERS + DIGITS.replace("8", ""))
+    assert all(re.fullmatch(CODE, code) for code in codes)
+    assert len(codes) > 450
+
+
+def test_texts_for_a_model_contain_no_code() -> None:
+    """Codes are redacted in upper and lower case; words and other numbers stay."""
+    text = "Send approve K7Q2, or (a2c3)! Clip 2 of take 12, H2O, R2D2x, 720x1280."
+
+    assert redact_codes(text) == "Send approve ••••, or (••••)! Clip 2 of take 12, H2O, R2D2x, 720x1280."
+    assert redact_codes("_approve K7Q2_ approve_a2c3_") == "_approve ••••_ approve_••••_"
+
+
+def test_a_word_in_the_form_of_a_code_stays() -> None:
+    """If the codes are known, only they are redacted: a film may be about a robot."""
+    assert redact_codes("R2D2 said: approve k7q2", {"K7Q2"}) == "R2D2 said: approve ••••"
+
+
+CONTENT = {
+    "ideation": {
+        "title": "Rain",
+        "ideas": [],
+        "make": [1, 2, 3],
+        "model": "sandbox-video",
+        "seconds": 4,
+        "size": "720x1280",
+        "estimated_usd": "1.20",
+        "usd_per_clip": "0.40",
+    },
+    "publish": {
+        "film": {"digest": "0" * 64, "seconds": 10},
+        "title": "Rain",
+        "clips": [{"clip": number, "take": 1, "takes": [1], "overlay": ""} for number in (1, 2, 3)],
+        "usd_per_clip": "0.40",
+        "caption": "Rain.",
+        "hashtags": [],
+        "platforms": ["tiktok"],
+    },
+}
+
+
+def _review(gate: str) -> Review:
+    content = CONTENT[gate] | {"gate": gate}
+    return Review.model_validate({"gate": gate, "revision": 1, "digest": "0" * 64, "content": content})
+
+
+@pytest.mark.parametrize(
+    ("comment", "usd"),
+    [
+        ("clip 3 is too dark", "0.40"),
+        ("clip 03 is too dark", "0.40"),
+        ("clips 1 and 3, please", "0.80"),
+        ("3", "0.40"),
+        ("clip ٣ is too dark", "0.40"),
+        ("more like 3 seconds", "0"),
+        ("clip 9 is too dark", "0"),
+    ],
+)
+def test_the_cost_is_that_of_the_clips_the_comment_names(comment: str, usd: str) -> None:
+    """The clips are found by the rule that later orders them."""
+    assert _cost_usd("revise", _review("publish"), comment) == Decimal(usd)
+
+
+@pytest.mark.parametrize("gate", ["ideation", "publish"])
+@pytest.mark.parametrize("verdict", ["approve", "revise", "reject"])
+def test_the_question_contains_the_whole_comment(verdict: Verdict, gate: str) -> None:
+    """The person reads everything that the code decides."""
+    comment = "More rain. " * 50 + "And an advert at the end."
+    question = _describe_decision(verdict, _review(gate), comment, Decimal("1.20"))
+
+    assert len(comment) < MAX_COMMENT_CHARACTERS
+    assert comment in question
+    assert "comment" not in _describe_decision("approve", _review(gate), "", Decimal("1.20"))

@@ -1,0 +1,110 @@
+"""The place of a message in its thread, for every kind of history that a client sends along."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+
+from chat.placement import Placement, human_message, place_alone, place_with_history
+
+
+def thread(*texts: str) -> list[AnyMessage]:
+    """Return a thread with these messages of the person, and an answer to each."""
+    return [m for n, t in enumerate(texts, 1) for m in (human_message(t, n, t), AIMessage(f"On {t}", id=f"answer-{n}"))]
+
+
+def sent(*texts: str) -> list[AnyMessage]:
+    """Return the history that a client sends along."""
+    return [m for t in texts for m in (HumanMessage(t, additional_kwargs={"digest": t}), AIMessage(f"On {t}"))]
+
+
+def summary(place: Placement) -> tuple[int, list[str], list[str]]:
+    """Return its number, and the texts of the person that it replaces and that were missed."""
+    replaced, missed = (
+        [str(m.text) for m in each if isinstance(m, HumanMessage)] for each in (place.replaced, place.missed)
+    )
+    return place.number, replaced, missed
+
+
+@pytest.mark.parametrize(
+    ("known", "history", "message", "expected"),
+    [
+        ("", "", "a", (1, [], [])),
+        ("", "x y", "a", (3, [], ["x", "y"])),
+        ("a", "a", "b", (2, [], [])),
+        ("a b", "a", "b", (2, ["b"], [])),
+        ("a b", "a", "c", (2, ["b"], [])),
+        ("a b c", "a", "b", (2, ["b", "c"], [])),
+        ("a b", "", "a", (1, ["a", "b"], [])),
+        ("a b", "", "c", (3, [], [])),
+        ("a a", "a a", "a", (3, [], [])),
+        ("a a", "a", "a", (2, ["a"], [])),
+        ("x a b", "b", "c", (4, [], [])),
+        ("x a b c", "a b", "c", (4, ["c"], [])),
+        ("a b a", "b a", "b", (4, [], [])),
+        ("x a a", "a", "a", (3, ["a"], [])),
+        ("a b b c b b", "b", "c", (7, [], [])),
+        ("a", "a refused", "b", (3, [], ["refused"])),
+        ("a b", "elsewhere", "c", (4, [], ["elsewhere"])),
+    ],
+    ids=[
+        "the first",
+        "started with another model",
+        "the next",
+        "the last, sent again",
+        "the last, edited",
+        "an earlier one, sent again",
+        "the first, sent again",
+        "a client that sends no more than one",
+        "the same text, three times",
+        "the same text, the second time sent again",
+        "only the end is sent",
+        "only the end is sent, again",
+        "the same text further on",
+        "ambiguous: taken for the last one",
+        "ambiguous: taken for a new one",
+        "a refused message is missed",
+        "nothing is found in the thread",
+    ],
+)
+def test_placement_with_history(
+    known: str, history: str, message: str, expected: tuple[int, list[str], list[str]]
+) -> None:
+    """A message sent again keeps its number; an edited one replaces everything from its place on."""
+    texts = known.split()
+
+    assert summary(place_with_history(thread(*texts), sent(*history.split()), message, last=len(texts))) == expected
+
+
+@pytest.mark.parametrize(("is_repeat", "expected"), [(True, (2, ["b"], [])), (False, (3, [], []))])
+def test_placement_of_a_message_alone(is_repeat: bool, expected: tuple[int, list[str], list[str]]) -> None:
+    """It is the next one, or replaces itself."""
+    assert summary(place_alone(thread("a", "b"), last=2, is_repeat=is_repeat)) == expected
+
+
+def test_a_request_repeated_by_a_client_that_sends_one_message_at_a_time() -> None:
+    """Within the window it is the same message; later it is a new one."""
+    known = thread("a", "b")
+
+    assert summary(place_with_history(known, [], "b", last=2, is_repeat=True)) == (2, ["b"], [])
+    assert summary(place_with_history(known, [], "b", last=2, is_repeat=False)) == (3, [], [])
+
+
+def test_missed_messages_are_known_afterwards() -> None:
+    """Sent again, the same message has the same number."""
+    known = thread("a")
+    first = place_with_history(known, sent("a", "refused"), "b", last=1)
+    known += [*first.missed, human_message("b", first.number, "b"), AIMessage("On b", id="answer-b")]
+    again = place_with_history(known, sent("a", "refused"), "b", last=3)
+
+    assert (first.number, again.number) == (3, 3)
+    assert summary(again)[1:] == (["b"], [])
+    assert isinstance(first.missed[-1], AIMessage)
+
+
+def test_a_trimmed_thread_keeps_counting() -> None:
+    """Numbers are those of the whole conversation, not of the part that the thread keeps."""
+    known = thread("a", "b", "c", "d")[4:]
+
+    assert summary(place_with_history(known, sent("a", "b", "c", "d"), "e", last=4)) == (5, [], [])
+    assert summary(place_with_history(known, sent("a", "b", "c"), "d", last=4)) == (4, ["d"], [])
