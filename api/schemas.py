@@ -9,9 +9,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from chat.confirmations import PendingConfirmation
-from graph.decisions import ClipNote, DecisionInput, Gate, Verdict
+from graph.decisions import ClipNote, DecisionInput, Gate, Verdict, verdict_of
 from graph.status import Status
-from runs.decide import verdict_of
 from runs.queries import RunView
 from storage.events import Event
 

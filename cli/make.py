@@ -20,12 +20,12 @@ from cli.local_services import sandbox_notice, sandboxed_services
 from cli.output import exit_with_error, ideas_table, stderr, stdout
 from cli.runs import local_context
 from cli.serve import listen_on_free_port, open_services, run_server, url_of
-from graph.decisions import DecisionInput
+from graph.decisions import DecisionInput, verdict_of
 from graph.review_content import IdeasContent, Review, ReviewContent, describe_clips
 from graph.status import TERMINAL_STATUSES
 from providers.orders import OrderKey
 from runs import queries
-from runs.decide import decide, verdict_of
+from runs.decide import decide
 from runs.errors import RunError
 from runs.queries import RunView
 from runs.services import Services

@@ -14,11 +14,11 @@ from api.settings_types import SettingsError
 from api.wiring import open_app_state
 from cli.local_services import checked_settings, with_local_services
 from cli.output import exit_with_error, ideas_table, runs_table, stdout
-from graph.decisions import DecisionInput, Gate
+from graph.decisions import DecisionInput, Gate, verdict_of
 from graph.review_content import IdeasContent, describe_clips
 from graph.status import Status
 from runs import cancel, queries, retry
-from runs.decide import decide, verdict_of
+from runs.decide import decide
 from runs.errors import RunError
 from runs.queries import RunView
 from runs.services import Services

@@ -78,11 +78,11 @@ class RecordedDecision(DecisionContent):
         return answer
 
 
-def verdict_of(approved: bool, comment: object) -> Verdict:
-    """Return the verdict that `approved` and a comment mean: a refusal with a comment requests changes."""
+def verdict_of(approved: bool, comment: str | None) -> Verdict:
+    """Return the verdict that `approved` and `comment` express: a refusal with a comment requests changes."""
     if approved:
         return "approve"
-    return "revise" if comment else "reject"
+    return "revise" if comment and str(comment).strip() else "reject"
 
 
 def _from_inbox(answer: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from graph.review_content import (
     IdeasContent,
     ReviewContent,
     apply_edits,
-    approved_digest,
     changed_fields,
     interrupt_payload,
     open_review,
@@ -35,6 +34,7 @@ async def _await_decision(gate: Gate, route_if_approved: Route, state: RunState,
     # The node runs again from its first line when it is resumed: nothing before this call has an effect.
     decision: RecordedDecision = interrupt(interrupt_payload(review), response_schema=RecordedDecision)
     content = apply_edits(review.content, decision.edits)
+    approved = content if decision.verdict == "approve" else review.content
     # The product records a decision before it resumes the run; only Studio resumes with an unrecorded one.
     number = decision.number or await deps.records.record_decision(state["run"]["id"], review, decision)
     decided = DecisionState(
@@ -45,7 +45,7 @@ async def _await_decision(gate: Gate, route_if_approved: Route, state: RunState,
         clips=[note.model_dump() for note in decision.clips],
         takes={str(clip): take for clip, take in decision.takes.items()},
         edited=changed_fields(review.content, content),
-        approved_digest=approved_digest(review.content, decision),
+        approved_digest=None if decision.verdict == "reject" else approved.digest,
     )
     route: dict[str, Route] = {"approve": route_if_approved, "revise": "supervisor", "reject": "end"}
     update: RunState = {

@@ -48,7 +48,7 @@ EDGES = (
 ROUTES: dict[str, dict[Hashable, str]] = {
     "supervisor": {
         "ideator": "ideator",  # the brief fits the project, or other ideas were requested
-        "ideation_gate": "ideation_gate",  # clips whose price comes first: of a fork, or selected by the model alone
+        "ideation_gate": "ideation_gate",  # the price of clips comes first: of a fork, or of a choice by the model
         "plan_clips": "plan_clips",  # the reviewer named clips to generate again
         "write_caption": "write_caption",  # another caption was requested
         "order_render": "order_render",  # another cut, other takes or other overlays were requested

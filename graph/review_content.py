@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from agents.caption_writer import Caption
 from agents.ideator import Idea
 from agents.structured import bounded_text
-from graph.decisions import DecisionContent, Gate
+from graph.decisions import Gate
 from graph.state import IdeasState, RunState
 from prompts.validation import describe_validation_error
 from providers.orders import digest_of
@@ -192,16 +192,6 @@ def _edit_film(content: FilmContent, edits: Any) -> FilmContent:
         clip.model_copy(update={"overlay": changes.overlays.get(clip.clip, clip.overlay)}) for clip in content.clips
     ]
     return content.model_copy(update={"caption": post.caption, "hashtags": post.hashtags, "clips": clips})
-
-
-def approved_digest(content: ReviewContent, decision: DecisionContent) -> str | None:
-    """Return the digest that orders under a decision refer to: of the edited content if it was approved.
-
-    A request for changes covers the content as it was presented, a rejection covers none. Raises EditError.
-    """
-    if decision.verdict == "reject":
-        return None
-    return (apply_edits(content, decision.edits) if decision.verdict == "approve" else content).digest
 
 
 def changed_fields(before: ReviewContent, after: ReviewContent) -> list[str]:

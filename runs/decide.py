@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from agents.structured import clean_text
-from graph.decisions import DecisionInput, Gate, Verdict
+from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, apply_edits
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
@@ -91,13 +91,6 @@ async def require_open_review(db: Database, run: RunRow, gate: Gate) -> Review:
     if review is None or review.gate != gate:
         raise await _gate_not_open(db, run, gate)
     return review
-
-
-def verdict_of(approved: bool, comment: str | None) -> Verdict:
-    """Return the verdict that `approved` and `comment` express: a refusal with a comment requests changes."""
-    if approved:
-        return "approve"
-    return "revise" if comment and comment.strip() else "reject"
 
 
 async def _recorded(db: Database, run_id: UUID, context: RequestContext) -> DecisionRow | None:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from agents.ideator import Idea
-from agents.shot_writer import shot_prompt, with_correlation_tag
+from agents.shot_writer import shot_prompt, without_correlation_tag
 from graph.nodes.clips import clip_offer
 from graph.review_content import EditError, IdeasContent, apply_edits, parse_content
 from graph.state import Clip, ForkSeed, IdeasState
@@ -106,13 +106,9 @@ def _reusable_clips(
 
 
 def _clip_content(video: VideoModel, spec: Project, idea: Idea) -> tuple[Any, ...]:
-    prompt = with_correlation_tag(shot_prompt(spec, idea), "-")
-    return _request_content(
-        {"prompt": prompt, "seconds": spec.clip_seconds, "size": spec.clip_size, "model": video.model}
-    )
+    return shot_prompt(spec, idea), spec.clip_seconds, spec.clip_size, video.model
 
 
 def _request_content(request: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return a clip request without the correlation tag, which is the last line of its prompt."""
-    prompt = str(request["prompt"]).rpartition("\n")[0]
-    return prompt, request["seconds"], request["size"], request["model"]
+    """Return the content of a clip request, without the correlation tag of its order."""
+    return without_correlation_tag(request["prompt"]), request["seconds"], request["size"], request["model"]

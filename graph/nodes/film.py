@@ -41,7 +41,7 @@ async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
 
 
 async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
-    """Write what is posted with the film, unless there is a caption that nobody requested to change."""
+    """Write what is posted with the film, unless there is a caption and no request to change it."""
     previous, change = state.get("caption"), state["change"]
     if previous and change["target"] in ("clips", "render", "review"):
         return {}

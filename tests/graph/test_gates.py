@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from graph.decisions import RecordedDecision
 from graph.nodes.orders import StepFailed
+from graph.review_content import content_at
 from tests.graph.fakes import RunHarness, idea
 
 IDEAS = [idea("Fog"), idea("Ice"), idea("Sun")]
@@ -105,6 +106,19 @@ async def test_edits_that_do_not_fit_keep_the_gate_open() -> None:
 
     assert await run.pending() == pending
     assert run.ledger.orders == {}
+
+
+@pytest.mark.parametrize("verdict", ["approve", "revise", "reject"])
+async def test_the_approved_digest_is_that_of_the_approved_content(verdict: str) -> None:
+    """An approval covers the edited content, a request for changes the content as presented, a rejection nothing."""
+    run = RunHarness()
+    shown = (await run.run_to_publish_gate())["digest"]
+    await run.answer({"verdict": verdict, "edits": {"caption": "Sun."}, "number": 2})
+    edited = content_at("publish", await run.state()).digest
+
+    digests = {"approve": edited, "revise": shown, "reject": None}
+    assert shown != edited
+    assert (await run.state())["decisions"]["publish"]["approved_digest"] == digests[verdict]
 
 
 async def test_an_unrecorded_decision_is_recorded_by_studio() -> None:

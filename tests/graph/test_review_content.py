@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from graph.decisions import DecisionContent, Gate
+from graph.decisions import Gate
 from graph.review_content import (
     EditError,
     FilmContent,
@@ -12,7 +12,6 @@ from graph.review_content import (
     Review,
     ReviewContent,
     apply_edits,
-    approved_digest,
     changed_fields,
     content_at,
     describe_clips,
@@ -126,18 +125,6 @@ def test_edits_change_the_content_and_its_digest() -> None:
     edited = [idea("Fog"), idea("Ice")]
     assert as_json(apply_edits(ideas, edited)) == {**as_json(ideas), "ideas": edited}
     assert changed_fields(ideas, apply_edits(ideas, edited)) == ["ideas"]
-
-
-def test_the_approved_digest_is_that_of_the_approved_content() -> None:
-    """An approval covers the edited content, a request for changes the content as presented, a rejection nothing."""
-    content, edits = film_content(), {"caption": "Sun."}
-
-    def digest(verdict: Any) -> str | None:
-        return approved_digest(content, DecisionContent(verdict=verdict, edits=edits))
-
-    assert digest("approve") == apply_edits(content, edits).digest
-    assert digest("revise") == content.digest
-    assert digest("reject") is None
 
 
 def test_an_omitted_idea_is_not_paid() -> None:

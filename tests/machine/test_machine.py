@@ -24,10 +24,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from graph.decisions import verdict_of
 from providers.base import Json
 from runs.advance import advance
 from runs.cancel import cancel_run
-from runs.decide import decide, verdict_of
+from runs.decide import decide
 from runs.errors import GateNotOpen, NotRetryable, OutcomeUnknown, RunEnded
 from runs.queries import get_run_view
 from runs.reconcile import reconcile_order
