@@ -15,7 +15,7 @@ from graph.decisions import Gate, RecordedDecision
 from graph.review_content import Review
 from graph.state import ForkSeed
 from prompts.project import Project
-from providers import moderation
+from providers.moderation import ModerationResult
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions
 
 
@@ -88,7 +88,7 @@ class RunRecords(Protocol):
 class Moderation(Protocol):
     """A moderation service."""
 
-    async def check(self, texts: list[str]) -> moderation.Verdict:
+    async def check(self, texts: list[str]) -> ModerationResult:
         """Return whether any of these texts is flagged. Raises Unavailable when the service gives no result."""
         ...
 

@@ -1,1 +1,1 @@
-"""Those who work for us: one module per vendor's contract, behind the seams of `providers/base.py`."""
+"""Clients of external services: one module per API contract, behind the interfaces of `providers/base.py`."""

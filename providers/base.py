@@ -1,7 +1,7 @@
-"""The seams: what the line asks of those who work for it, and how they may answer.
+"""The interface of providers, their results and their errors.
 
-An order is a plain JSON request under an idempotency key. A provider is asked three things about it: `submit`
-places it, `lookup` looks for one that may have been placed, `poll` tells how far it is and brings the result.
+An order is a JSON request under an idempotency key. A provider implements three operations on it: `submit` places
+the order, `lookup` searches for an order that may have been placed, `poll` returns its progress or its result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Progress = Callable[[float], Awaitable[None]]
 
 
 class ProviderError(Exception):
-    """Somebody who works for us could not do as asked."""
+    """A call to an external service failed. `code` is snake_case, `message` a sentence for the user."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -26,33 +26,50 @@ class ProviderError(Exception):
 
 
 class Unavailable(ProviderError):
-    """It did not answer, or asked us to wait. Nothing was changed by the question: ask again later."""
+    """The service did not respond, or its rate limit is exceeded. The call changed nothing and can be retried."""
 
 
 class NotSent(Unavailable):
-    """The order certainly did not arrive: it may be placed again."""
+    """The order did not reach the provider. It can be placed again."""
 
 
 class Refused(ProviderError):
-    """The order was refused for good: nothing was made and nothing is charged."""
+    """The provider refused the order permanently. Nothing is charged."""
 
 
 class OutcomeUnknown(ProviderError):
-    """The order may or may not have arrived: look for it, never place it again blindly."""
+    """The order may have reached the provider. Look it up before placing it again."""
+
+
+class ArtifactMissing(ProviderError):
+    """A stored file does not exist."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__("artifact_missing", f"The file {digest[:12]}… is not in the store.")
+
+
+class ArtifactChanged(ProviderError):
+    """A stored file does not match its digest."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__("artifact_changed", f"The file {digest[:12]}… was changed after it was stored.")
 
 
 @dataclass(frozen=True)
 class Pending:
-    """Not finished. `progress` is 0..1 where the provider tells it."""
+    """The order is not finished. `progress` is 0..1, None if the provider does not report it."""
 
     progress: float | None = None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Finished without a result, for good. `code` is snake_case, `message` a sentence a person can act on.
+    """The order ended without a usable result.
 
-    `charged` is whether it was made, and so is charged for, and only cannot be had or used.
+    Attributes:
+        code: A snake_case code.
+        message: A sentence that helps the user to act.
+        charged: True if the provider produced a result, and so charges for it, that cannot be downloaded or used.
     """
 
     code: str
@@ -62,15 +79,18 @@ class Failed:
 
 @dataclass(frozen=True)
 class NotFound:
-    """The provider does not know the order, or not any more. That may pass; whether it is charged is not known."""
+    """The provider does not know the order. This can be temporary; it is unknown whether the order is charged."""
 
 
 @dataclass(frozen=True)
 class Succeeded:
-    """Finished. `file` lies in the folder that was handed in and is moved away by the caller.
+    """The order is finished.
 
-    `original` is the file as the provider sent it, where `file` was made from it. `facts` is small JSON: of
-    a clip or film `seconds`, `width`, `height`, `codec`, …; of a publication the links, by platform.
+    Attributes:
+        file: The result, in the folder that was passed to `poll`. The caller moves it away.
+        original: The file as the provider sent it, if `file` was derived from it.
+        facts: Small JSON. Of a clip or film `seconds`, `width`, `height`, `codec`, …; of a publication its links
+            by platform.
     """
 
     file: Path | None = None
@@ -82,59 +102,46 @@ PollResult = Pending | Failed | NotFound | Succeeded
 
 
 class Provider(Protocol):
-    """Somebody who takes orders: a maker of clips, a renderer, a publisher."""
+    """A service that takes orders: it generates clips, renders films or publishes them."""
 
-    #: Who and, where money or a post is at stake, where: another address or account of the same kind has another name.
+    #: The name of the service. Where money or a publication is involved it contains the host and the account: the
+    #: same kind of service at another host or for another account has another name.
     name: str
-    #: How long after the call an order that cannot be found may still turn up.
+    #: The time after the call within which an order that `lookup` does not find may still appear.
     lookup_window: timedelta
 
     async def submit(self, request: Json, *, key: str) -> str:
-        """Place the order and return the provider's id of it. Makes one call, never repeated here.
+        """Place the order with a single call, which is never retried here, and return the provider's id of it.
 
         Raises NotSent, Refused or OutcomeUnknown; nothing else.
         """
         ...
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
-        """Ids of orders like this one, placed at or after `since`, oldest first; empty when none is seen.
+        """Return the ids of matching orders that were placed at or after `since`, oldest first.
 
-        Raises Unavailable when the question could not be asked.
+        Raises Unavailable when the provider cannot be queried.
         """
         ...
 
     def lookup_url(self, request: Json, *, key: str) -> str:
-        """Where a person can look for an order whose outcome is unknown: an address, or a few words."""
+        """Return where a person can look up an order of unknown outcome: a URL, or a few words."""
         ...
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
-        """How far the order is. A result is fetched, checked and laid into the folder `into`.
+        """Return the status of the order. A finished result is downloaded to the folder `into` and validated.
 
-        Raises Unavailable when it cannot be told now.
+        Raises Unavailable when the status cannot be determined now.
         """
         ...
 
 
 class Files(Protocol):
-    """The kept files, by their digest."""
+    """The stored files, by digest."""
 
     async def local_path(self, digest: str) -> Path:
-        """A readable local path to the file whose sha256 (lower-case hex) is `digest`, checked byte for byte.
+        """Return a readable local path to the file with this sha256 (lower-case hex), verified byte for byte.
 
         Raises ArtifactMissing or ArtifactChanged.
         """
         ...
-
-
-class ArtifactMissing(ProviderError):
-    """A file that should be kept is not there."""
-
-    def __init__(self, digest: str) -> None:
-        super().__init__("artifact_missing", f"The file {digest[:12]}… is not in the store.")
-
-
-class ArtifactChanged(ProviderError):
-    """A kept file is not the one that was stored under its digest."""
-
-    def __init__(self, digest: str) -> None:
-        super().__init__("artifact_changed", f"The file {digest[:12]}… was changed after it was stored.")

@@ -1,9 +1,8 @@
-"""The language model, by the chat completions contract at a base URL, and its errors in our words."""
+"""Chat models behind the chat completions API, and their errors as provider errors."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -13,9 +12,11 @@ import openai
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from providers.base import Refused, Unavailable
+from providers.base import ProviderError, Refused, Unavailable
+from providers.http import is_error_code
 
 OPENAI_HOST = "api.openai.com"
+_RETRYABLE_STATUSES = (408, 409, 425, 429)
 
 
 def chat_model(
@@ -29,10 +30,10 @@ def chat_model(
     temperature: float | None = None,
     max_tokens: int | None = None,
 ) -> ChatOpenAI:
-    """A chat model at `base_url`, whatever the environment says. `timeout` is seconds for one call.
+    """Return a chat model at `base_url`, independent of environment variables. `timeout` is seconds per call.
 
-    `http_async_client` belongs to the running event loop and is closed by the caller: the library's own is
-    shared by all models and fails in a second loop. Other servers than OpenAI's know chat completions only.
+    `http_async_client` belongs to the running event loop and is closed by the caller: the library's own client is
+    shared by all models and fails in a second loop. Servers other than OpenAI's support chat completions only.
     """
     return ChatOpenAI(
         base_url=base_url,
@@ -44,7 +45,7 @@ def chat_model(
         temperature=temperature,
         max_completion_tokens=max_tokens,
         use_responses_api=None if urlsplit(base_url).hostname == OPENAI_HOST else False,
-        stream_usage=True,  # off by itself at any other base URL, and without it nothing can be accounted for
+        stream_usage=True,  # by default off at other base URLs; token usage cannot be recorded without it
         stream_chunk_timeout=timeout,
         openai_proxy=None,
         http_socket_options=(),
@@ -53,29 +54,31 @@ def chat_model(
 
 @asynccontextmanager
 async def model_errors() -> AsyncIterator[None]:
-    """Turn what a call to a chat model raises into Unavailable (ask again later) or Refused (not as it is).
+    """Convert the errors of a chat model call to Unavailable (retry later) or Refused (do not retry unchanged).
 
-    Hold nothing but the call in it: the library raises a bare ValueError or TypeError for a senseless answer.
-    Answers that mean something else than was wanted (OutputParserException, ValidationError) pass through.
+    Put only the call in the block: the library raises a bare ValueError or TypeError for a malformed response.
+    Valid responses with unwanted content (OutputParserException, ValidationError) are not converted.
     """
     try:
         yield
+    except (openai.APIError, httpx2.HTTPError, TimeoutError) as error:
+        raise _convert_api_error(error) from error
     except openai.LengthFinishReasonError as error:
-        raise Refused("model_answer_too_long", "The language model's answer was cut at its limit.") from error
+        raise Refused("model_answer_too_long", "The language model's answer exceeds the token limit.") from error
     except openai.ContentFilterFinishReasonError as error:
         raise Refused("model_content_filter", "The language model's provider withheld the answer.") from error
-    except openai.APIStatusError as error:
-        if error.status_code in (408, 409, 425, 429) or error.status_code >= 500:
-            code = "model_rate_limited" if error.status_code == 429 else "model_unavailable"
-            raise Unavailable(code, f"The language model did not answer (HTTP {error.status_code}).") from error
-        known = re.fullmatch(r"[a-z][a-z0-9_]{0,63}", error.code or "")
-        raise Refused(
-            str(error.code) if known else "model_refused",
-            f"The language model refused the question (HTTP {error.status_code}).",
-        ) from error
-    except (openai.APIError, httpx2.HTTPError, TimeoutError) as error:
-        raise Unavailable("model_unavailable", "The language model did not answer.") from error
     except (ValueError, TypeError) as error:
         if type(error) not in (ValueError, TypeError, json.JSONDecodeError):
             raise
-        raise Unavailable("model_odd_answer", "The language model's answer means nothing.") from error
+        raise Unavailable("model_unexpected_response", "The language model sent a malformed response.") from error
+
+
+def _convert_api_error(error: Exception) -> ProviderError:
+    if not isinstance(error, openai.APIStatusError):
+        return Unavailable("model_unavailable", "The language model did not respond.")
+    status = error.status_code
+    if status in _RETRYABLE_STATUSES or status >= 500:
+        code = "model_rate_limited" if status == 429 else "model_unavailable"
+        return Unavailable(code, f"The language model did not respond (HTTP {status}).")
+    code = str(error.code) if is_error_code(error.code) else "model_refused"
+    return Refused(code, f"The language model refused the request (HTTP {status}).")

@@ -1,4 +1,4 @@
-"""How we speak HTTP with another service: within bounds of time and size, and with its answers told apart."""
+"""HTTP client of providers: bounded time and size, one error type per outcome."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,36 +16,42 @@ import httpx
 
 from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 30.0
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+CONNECT_TIMEOUT_SECONDS = 10.0
+QUERY_TIMEOUT_SECONDS = 30.0
 
-_NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
-class TooLarge(ProviderError):
-    """A file has more bytes than we take."""
+class FileTooLarge(ProviderError):
+    """A downloaded file exceeds the size limit."""
 
-    def __init__(self, who: str, limit: int) -> None:
-        super().__init__("file_too_large", f"{who} sent a file of more than {limit // 1024**2} MiB.")
+    def __init__(self, service_name: str, max_bytes: int) -> None:
+        super().__init__("file_too_large", f"{service_name} sent a file of more than {max_bytes // 1024**2} MiB.")
 
 
 def endpoint_label(url: str) -> str:
-    """Where a service is, for its name: host, port and path, without a scheme or anything secret."""
+    """Return host, port and path of a URL, without scheme, credentials and query, for the name of a provider."""
     parts = urlsplit(url)
     return f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
 
 
+def is_error_code(value: object) -> bool:
+    """Return whether the value can be used as an error code: snake_case, at most 64 characters."""
+    return isinstance(value, str) and _ERROR_CODE.fullmatch(value) is not None
+
+
 @dataclass(frozen=True)
 class ApiResponse:
-    """What a service answered. `body` is complete."""
+    """A complete HTTP response."""
 
     status: int
     headers: httpx.Headers
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        """The JSON object in the body; empty where there is none."""
+        """Return the JSON object in the body, or an empty dict if the body is not a JSON object."""
         try:
             parsed = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -53,57 +60,49 @@ class ApiResponse:
 
 
 class ApiClient:
-    """A line to one service at `base_url`, speaking as `authorization`. `who` names it in errors."""
+    """A client of the service at `base_url`. Error messages refer to the service as `service_name`."""
 
-    def __init__(self, client: httpx.AsyncClient, base_url: str, authorization: str, who: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, base_url: str, authorization: str, service_name: str) -> None:
         self._client = client
         self.base_url = base_url.rstrip("/")
         self._headers = {"authorization": authorization}
         self._secret = authorization.partition(" ")[2]
-        self.who = who
+        self.service_name = service_name
 
-    async def read(self, path: str, params: Mapping[str, str] | None = None) -> ApiResponse:
-        """GET; Unavailable when there was no answer or it asks us to wait. Any other status is an answer."""
-        return self._patient(await self._asked("GET", path, params=params))
+    async def get(self, path: str, params: Mapping[str, str] | None = None) -> ApiResponse:
+        """Send a GET request and return the response. Any status except 429 is returned.
 
-    async def ask(self, path: str, **content: Any) -> ApiResponse:
-        """POST a question that changes nothing; as `read`."""
-        return self._patient(await self._asked("POST", path, **content))
+        Raises Unavailable when there is no response or the rate limit is exceeded.
+        """
+        return await self._query("GET", path, params=params)
 
-    async def place(
+    async def post(self, path: str, **content: Any) -> ApiResponse:
+        """Send a POST request that changes nothing and return the response. Raises as `get` does."""
+        return await self._query("POST", path, **content)
+
+    async def submit(
         self,
         path: str,
         *,
-        refused: str,
-        seconds: float,
+        refusal_code: str,
+        timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
         **content: Any,
     ) -> ApiResponse:
-        """POST an order, once, and give the 2xx answer. `seconds` bounds the whole call.
+        """Send a POST request that places an order, once, and return the 2xx response.
 
-        Raises NotSent, Refused (with the service's code, else `refused`) or OutcomeUnknown.
+        `timeout_seconds` limits the whole call. Raises NotSent, Refused (with the service's error code, or
+        `refusal_code` without one) or OutcomeUnknown.
         """
         try:
-            answer = await self._call("POST", path, seconds=seconds, headers=headers, **content)
-        except _NEVER_LEFT as error:
-            raise NotSent("unreachable", f"{self.who} cannot be reached.") from error
+            response = await self._send("POST", path, timeout_seconds=timeout_seconds, headers=headers, **content)
+        except _NOT_SENT_ERRORS as error:
+            raise NotSent("unreachable", f"{self.service_name} cannot be reached.") from error
         except (httpx.HTTPError, TimeoutError) as error:
-            raise self.unknown("the connection broke before the answer") from error
-        match answer.status:
-            case status if 200 <= status < 300:
-                return answer
-            case 429:
-                raise NotSent("rate_limited", self._wait(answer))
-            case 301 | 307 | 308:
-                raise Refused(refused, f"{self.who} has moved: correct its base URL.")
-            case 401 | 403:
-                # The service's own sentence is not repeated here: some quote the key in it.
-                raise Refused(refused, f"{self.who} refused the API key (HTTP {answer.status}).")
-            case status if 400 <= status < 500 and status not in (408, 409, 425):
-                code, message = self.reason(answer.json(), refused)
-                raise Refused(code, f"{self.who} refused the order: {message or f'HTTP {status}'}")
-            case status:
-                raise self.unknown(f"it answered with HTTP {status}")
+            raise self.outcome_unknown("the connection was lost before the response") from error
+        if not 200 <= response.status < 300:
+            raise self._submit_error(response, refusal_code)
+        return response
 
     async def download(
         self,
@@ -111,109 +110,140 @@ class ApiClient:
         params: Mapping[str, str],
         *,
         to: Path,
-        limit: int,
-        seconds: float,
+        max_bytes: int,
+        timeout_seconds: float,
         idle_seconds: float,
     ) -> ApiResponse:
-        """Stream a file to `to`: at most `limit` bytes, within `seconds`, never silent for `idle_seconds`.
+        """Stream a file to the path `to`.
 
-        On 200 the file is complete and the answer's body empty; any other status is given back with its body.
-        Raises Unavailable for a cut or slow transfer and for a page in place of a file, TooLarge.
+        With status 200 the file is complete and the body of the response empty; a response with any other status is
+        returned with its body. The transfer takes at most `timeout_seconds`, without pauses over `idle_seconds`.
+
+        Raises FileTooLarge, and Unavailable for an incomplete or slow transfer and for a page instead of a file.
         """
         try:
             async with (
-                asyncio.timeout(seconds),
-                self._open("GET", path, idle_seconds, params=params) as response,
+                asyncio.timeout(timeout_seconds),
+                self._stream("GET", path, idle_seconds, params=params) as response,
             ):
                 if response.status_code != 200:
-                    return self._patient(await _whole(response))
-                kind = response.headers.get("content-type", "").lower()
-                if kind.startswith("text/") or "json" in kind or "html" in kind:
-                    raise Unavailable("not_a_file", f"{self.who} sent a page where a file was expected.")
-                await self._keep(response, to, limit)
+                    return self._check_rate_limit(await _read_response(response))
+                media_type = response.headers.get("content-type", "").lower()
+                if media_type.startswith("text/") or "json" in media_type or "html" in media_type:
+                    raise Unavailable("not_a_file", f"{self.service_name} sent a page instead of a file.")
+                await self._write_file(response, to, max_bytes)
                 return ApiResponse(200, response.headers, b"")
         except (httpx.HTTPError, TimeoutError) as error:
-            raise Unavailable("download_cut", f"{self.who} did not send the whole file.") from error
+            raise self._download_incomplete() from error
         except OSError as error:
-            raise Unavailable("disk_unwritable", "The folder for downloads cannot be written.") from error
+            raise Unavailable("disk_unwritable", "The download folder cannot be written.") from error
 
-    async def _keep(self, response: httpx.Response, to: Path, limit: int) -> None:
-        try:
-            with await asyncio.to_thread(to.open, "wb") as file:
-                async for chunk in response.aiter_bytes():
-                    if file.tell() + len(chunk) > limit:
-                        raise TooLarge(self.who, limit)
-                    file.write(chunk)
-                received = file.tell()
-            promised = response.headers.get("content-length")
-            # Of an encoded file the length is that of other bytes; we ask for none, but some proxies know better.
-            if promised not in (None, str(received)) and "content-encoding" not in response.headers:
-                raise Unavailable("download_cut", f"{self.who} did not send the whole file.")
-        except BaseException:
-            to.unlink(missing_ok=True)
-            raise
+    def error_details(self, body: Mapping[str, Any], default_code: str) -> tuple[str, str]:
+        """Return code (snake_case) and message of the `error` in a JSON object.
 
-    def reason(self, holder: Mapping[str, Any], fallback: str) -> tuple[str, str]:
-        """Code (snake_case) and sentence of the `error` in an answer; `fallback` and "" where it has none."""
-        error = holder.get("error")
-        told = error if isinstance(error, dict) else {"message": error or holder.get("message") or holder.get("detail")}
-        code, message = told.get("code"), told.get("message")
-        known = isinstance(code, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,63}", code)
-        return str(code) if known else fallback, self.clean(message)
+        Without them the code is `default_code` and the message empty.
+        """
+        error = body.get("error")
+        if not isinstance(error, dict):
+            error = {"message": error or body.get("message") or body.get("detail")}
+        code = error.get("code")
+        return str(code) if is_error_code(code) else default_code, self.sanitize(error.get("message"))
 
-    def clean(self, message: object) -> str:
-        """A service's sentence, fit to be shown: one line, not long, without our key."""
+    def sanitize(self, message: object) -> str:
+        """Return a message of the service as one line of at most 300 characters, without the API key."""
         if not isinstance(message, str):
             return ""
-        content = "".join(letter if letter.isprintable() else " " for letter in message[:2000])
-        return (content.replace(self._secret, "[key]") if self._secret else content).strip()[:300]
+        line = "".join(letter if letter.isprintable() else " " for letter in message[:2000])
+        return (line.replace(self._secret, "[key]") if self._secret else line).strip()[:300]
 
-    def unknown(self, why: str) -> OutcomeUnknown:
-        """The error for an order whose fate was not told."""
-        return OutcomeUnknown("outcome_unknown", f"{self.who} may or may not have taken the order: {why}.")
+    def outcome_unknown(self, reason: str) -> OutcomeUnknown:
+        """Return the error for an order that may have been placed."""
+        return OutcomeUnknown("outcome_unknown", f"{self.service_name} may have received the order: {reason}.")
 
-    def odd(self, answer: ApiResponse) -> Unavailable:
-        """The error for an answer that says nothing of what was asked."""
-        if answer.status in (401, 403):
-            return Unavailable("key_refused", f"{self.who} refused the API key (HTTP {answer.status}).")
-        return Unavailable("odd_answer", f"{self.who} gave an answer that means nothing (HTTP {answer.status}).")
+    def unexpected_response(self, response: ApiResponse) -> Unavailable:
+        """Return the error for a response that does not follow the contract."""
+        if response.status in (401, 403):
+            return Unavailable("api_key_rejected", self._api_key_message(response))
+        return Unavailable(
+            "unexpected_response", f"{self.service_name} sent an unexpected response (HTTP {response.status})."
+        )
 
-    def _patient(self, answer: ApiResponse) -> ApiResponse:
-        if answer.status == 429:
-            raise Unavailable("rate_limited", self._wait(answer))
-        return answer
+    def _submit_error(self, response: ApiResponse, refusal_code: str) -> ProviderError:
+        status = response.status
+        if status == 429:
+            return NotSent("rate_limited", self._rate_limit_message(response))
+        if status in (301, 307, 308):
+            return Refused(refusal_code, f"{self.service_name} has moved. Correct its base URL.")
+        if status in (401, 403):
+            return Refused(refusal_code, self._api_key_message(response))
+        if status in (408, 409, 425) or not 400 <= status < 500:
+            return self.outcome_unknown(f"it responded with HTTP {status}")
+        code, message = self.error_details(response.json(), refusal_code)
+        return Refused(code, f"{self.service_name} refused the order: {message or f'HTTP {status}'}")
 
-    def _wait(self, answer: ApiResponse) -> str:
-        after = answer.headers.get("retry-after", "")
-        return f"{self.who} asks us to wait{f' {after} seconds' if re.fullmatch('[0-9]{1,6}', after) else ''}."
+    def _api_key_message(self, response: ApiResponse) -> str:
+        # The service's own message is not repeated: some services quote the key in it.
+        return f"{self.service_name} rejected the API key (HTTP {response.status})."
 
-    async def _asked(self, method: str, path: str, **content: Any) -> ApiResponse:
+    def _rate_limit_message(self, response: ApiResponse) -> str:
+        seconds = response.headers.get("retry-after", "")
+        retry = f" Retry after {seconds} seconds." if re.fullmatch("[0-9]{1,6}", seconds) else ""
+        return f"{self.service_name}: rate limit exceeded.{retry}"
+
+    def _check_rate_limit(self, response: ApiResponse) -> ApiResponse:
+        if response.status == 429:
+            raise Unavailable("rate_limited", self._rate_limit_message(response))
+        return response
+
+    def _download_incomplete(self) -> Unavailable:
+        return Unavailable("download_incomplete", f"{self.service_name} did not send the whole file.")
+
+    async def _query(self, method: str, path: str, **content: Any) -> ApiResponse:
         try:
-            return await self._call(method, path, seconds=READ_SECONDS, **content)
+            response = await self._send(method, path, timeout_seconds=QUERY_TIMEOUT_SECONDS, **content)
         except (httpx.HTTPError, TimeoutError) as error:
-            raise Unavailable("unreachable", f"{self.who} did not answer.") from error
+            raise Unavailable("unreachable", f"{self.service_name} did not respond.") from error
+        return self._check_rate_limit(response)
 
-    async def _call(self, method: str, path: str, *, seconds: float, **content: Any) -> ApiResponse:
-        async with asyncio.timeout(seconds), self._open(method, path, seconds, **content) as response:
-            return await _whole(response)
+    async def _send(self, method: str, path: str, *, timeout_seconds: float, **content: Any) -> ApiResponse:
+        async with asyncio.timeout(timeout_seconds), self._stream(method, path, timeout_seconds, **content) as response:
+            return await _read_response(response)
 
-    def _open(
-        self, method: str, path: str, idle: float, *, headers: Mapping[str, str] | None = None, **content: Any
-    ) -> Any:
+    def _stream(
+        self, method: str, path: str, idle_seconds: float, *, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> AbstractAsyncContextManager[httpx.Response]:
         return self._client.stream(
             method,
             self.base_url + path,
             headers={**self._headers, "accept-encoding": "identity", **(headers or {})},
-            timeout=httpx.Timeout(idle, connect=min(idle, CONNECT_SECONDS)),
+            timeout=httpx.Timeout(idle_seconds, connect=min(idle_seconds, CONNECT_TIMEOUT_SECONDS)),
             follow_redirects=False,
             **content,
         )
 
+    async def _write_file(self, response: httpx.Response, to: Path, max_bytes: int) -> None:
+        """Write the body to `to`, completely or not at all."""
+        try:
+            with await asyncio.to_thread(to.open, "wb") as file:
+                async for chunk in response.aiter_bytes():
+                    if file.tell() + len(chunk) > max_bytes:
+                        raise FileTooLarge(self.service_name, max_bytes)
+                    file.write(chunk)
+                received = file.tell()
+            announced = response.headers.get("content-length")
+            # The length of an encoded file counts the encoded bytes. The request forbids encodings, but some
+            # proxies apply one anyway.
+            if announced not in (None, str(received)) and "content-encoding" not in response.headers:
+                raise self._download_incomplete()
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
 
-async def _whole(response: httpx.Response) -> ApiResponse:
+
+async def _read_response(response: httpx.Response) -> ApiResponse:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise httpx.RemoteProtocolError("The answer is too long.")
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise httpx.RemoteProtocolError("The response is too long.")
     return ApiResponse(response.status_code, response.headers, bytes(body))

@@ -1,10 +1,12 @@
-"""Whether a text may be used, by a moderation service: answered, or not answered, but never guessed."""
+"""Moderation of texts by an external service, which either gives a result for every text or is unavailable."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
+from pydantic import BaseModel, StrictBool, ValidationError
 
 from providers.http import ApiClient
 
@@ -12,39 +14,48 @@ MODEL = "omni-moderation-latest"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether any of the texts was flagged, and for which categories (sorted)."""
+class ModerationResult:
+    """Whether any of the texts was flagged, and the categories (sorted) that apply."""
 
     flagged: bool
     categories: list[str]
+
+
+class _TextResult(BaseModel):
+    flagged: StrictBool
+    categories: dict[str, Any]
+
+    @property
+    def applied(self) -> set[str]:
+        return {name for name, applies in self.categories.items() if applies is True}
+
+
+class _Results(BaseModel):
+    results: list[_TextResult]
 
 
 class Moderation:
     """Moderation by `POST {base_url}/moderations` (the OpenAI contract)."""
 
     def __init__(self, base_url: str, api_key: str, client: httpx.AsyncClient, *, model: str = MODEL) -> None:
-        self._line = ApiClient(client, base_url, f"Bearer {api_key}", "The moderation service")
+        self._api = ApiClient(client, base_url, f"Bearer {api_key}", "The moderation service")
         self._model = model
 
-    async def check(self, texts: list[str]) -> Verdict:
-        """Judge all texts in one question. Blank ones are left out; with none left nothing is asked.
+    async def check(self, texts: list[str]) -> ModerationResult:
+        """Check all texts in one request. Blank texts are skipped; without any other text no request is sent.
 
-        Raises Unavailable on any failure and on any answer that is not exactly one judgement per text: a
-        caller treats that as not allowed.
+        Raises Unavailable on any failure and on any response that does not contain exactly one result per text.
+        Callers must treat it as not allowed.
         """
-        asked = [text for text in texts if text.strip()]
-        if not asked:
-            return Verdict(False, [])
-        answer = await self._line.ask("/moderations", json={"model": self._model, "input": asked})
-        results = answer.json().get("results")
-        if answer.status != 200 or not isinstance(results, list) or len(results) != len(asked):
-            raise self._line.odd(answer)
-        flagged, categories = False, set()
-        for result in results:
-            judged = result.get("categories") if isinstance(result, dict) else None
-            if not isinstance(judged, dict) or not isinstance(result.get("flagged"), bool):
-                raise self._line.odd(answer)
-            found = {name for name, hit in judged.items() if hit is True}
-            flagged = flagged or result["flagged"] or bool(found)
-            categories |= found
-        return Verdict(flagged, sorted(categories))
+        inputs = list(filter(str.strip, texts))
+        if not inputs:
+            return ModerationResult(False, [])
+        response = await self._api.post("/moderations", json={"model": self._model, "input": inputs})
+        try:
+            results = _Results.model_validate(response.json()).results
+        except ValidationError as error:
+            raise self._api.unexpected_response(response) from error
+        if response.status != 200 or len(results) != len(inputs):
+            raise self._api.unexpected_response(response)
+        categories = set[str]().union(*(result.applied for result in results))
+        return ModerationResult(bool(categories) or any(result.flagged for result in results), sorted(categories))

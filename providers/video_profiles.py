@@ -1,31 +1,34 @@
-"""What a maker of clips can do and what it costs, by the host and the model.
+"""Capabilities and prices of video models, by host and model.
 
-The shipped profiles and kinds of server lie beside this module in `video_profiles.toml`, which also explains
-how to write one's own.
+The built-in profiles and server kinds are in `video_profiles.toml`, which also describes how to write a file of
+your own.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from prompts.validation import describe_validation_error
 from providers.base import ProviderError
 
-SHIPPED = Path(__file__).with_name("video_profiles.toml")
+BUILT_IN_PROFILES = Path(__file__).with_name("video_profiles.toml")
 
-State = Literal["running", "completed", "failed"]
+JobState = Literal["running", "completed", "failed"]
+Host = Annotated[str, StringConstraints(to_lower=True)]
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")]
 Usd = Annotated[Decimal, Field(ge=0, le=1000)]
 
-#: The status words of all servers that speak this contract. Any other word means: not finished yet.
-STATES: dict[str, State] = {
+#: The final statuses of all servers that implement this contract. Any other status means that the job is running.
+FINAL_STATUSES: dict[str, JobState] = {
     "completed": "completed",
     "failed": "failed",
     "cancelled": "failed",
@@ -36,157 +39,163 @@ STATES: dict[str, State] = {
 
 
 class ProfileError(ProviderError):
-    """The settings ask for something that no profile allows."""
+    """The settings request something that no profile supports."""
 
 
 class Profile(BaseModel):
-    """What one or more models at one or more hosts can do."""
+    """The capabilities and prices of one or more models at one or more hosts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hosts: tuple[str, ...] = Field(min_length=1)
+    hosts: tuple[Host, ...] = Field(min_length=1)
     models: tuple[str, ...] = Field(min_length=1)
     kind: str = "openai"
     #: Width x height in pixels, as sent.
     sizes: tuple[Size, ...] = Field(min_length=1)
-    #: The lengths a clip can have.
+    #: The supported lengths of a clip.
     seconds: tuple[Annotated[int, Field(ge=1, le=120)], ...] = Field(min_length=1)
-    #: US dollars per second of clip, by size; the key "*" is every size.
+    #: US dollars per second of clip, by size; the key "*" means every size.
     usd_per_second: dict[str, Usd]
     encoding: Literal["multipart", "json"] = "multipart"
-    #: Status words beyond those of `STATES`.
-    statuses: dict[str, State] = {}
-    #: How long an order may take to turn up in the list.
-    patience_seconds: int = Field(120, ge=0, le=3600)
-    #: How often to look at an unfinished clip.
+    #: Statuses in addition to `FINAL_STATUSES`.
+    statuses: dict[str, JobState] = {}
+    #: The time within which a submitted order appears in the list.
+    lookup_window_seconds: int = Field(120, ge=0, le=3600)
+    #: The interval between two polls of an unfinished clip.
     poll_seconds: int = Field(10, ge=1, le=600)
-    #: Whether the server calls us when a clip is ready.
+    #: Whether the server sends a webhook when a clip is finished.
     webhooks: bool = True
-    #: Whether `GET /videos` lists all jobs with their prompts, so that an order of unknown fate can be found.
+    #: Whether `GET /videos` lists all jobs with their prompts, so that an order of unknown outcome can be looked up.
     list_echoes_prompt: bool = True
-    #: What to add to the address of a clip's file.
+    #: Query parameters for the URL of a clip's file.
     content_query: dict[str, str] = {}
-    #: The day on which the model was or will be switched off.
+    #: The day on which the model was or will be shut down.
     shutdown: date | None = None
 
     @field_validator("usd_per_second", mode="before")
     @classmethod
-    def _one_price_for_all(cls, value: Any) -> Any:
+    def _expand_single_price(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"*": value}
 
     @model_validator(mode="after")
-    def _all_sizes_priced(self) -> Self:
-        if strange := self.usd_per_second.keys() - {"*", *self.sizes}:
-            raise ValueError(f"there is a price for {', '.join(sorted(strange))}, which is not among the sizes")
+    def _check_prices(self) -> Self:
+        if unknown := self.usd_per_second.keys() - {"*", *self.sizes}:
+            raise ValueError(f"there is a price for {', '.join(sorted(unknown))}, which is not among the sizes")
         if "*" not in self.usd_per_second and (unpriced := set(self.sizes) - self.usd_per_second.keys()):
             raise ValueError(f"there is no price for {', '.join(sorted(unpriced))}")
         return self
 
     def price(self, seconds: int, size: str) -> Decimal:
-        """US dollars for one clip. Raises ProfileError for a clip that cannot be ordered."""
+        """Return the price of one clip in US dollars. Raises ProfileError for an unsupported clip."""
         self.check(seconds, size)
         return self.usd_per_second.get(size, self.usd_per_second.get("*", Decimal(0))) * seconds
 
     def check(self, seconds: int, size: str) -> None:
-        """Raise ProfileError, in one sentence, for a length or size that cannot be ordered."""
+        """Raise ProfileError for an unsupported length or size."""
         if seconds not in self.seconds:
-            allowed = ", ".join(str(each) for each in self.seconds)
+            allowed = ", ".join(map(str, self.seconds))
             raise ProfileError(
-                "video_seconds_unsupported",
-                f"{self.models[0]} makes clips of {allowed} seconds, not {seconds}.",
+                "video_seconds_unsupported", f"{self.models[0]} generates clips of {allowed} seconds, not {seconds}."
             )
         if size not in self.sizes:
             raise ProfileError(
                 "video_size_unsupported",
-                f"{self.models[0]} makes clips of {', '.join(self.sizes)}, not {size}.",
+                f"{self.models[0]} generates clips of {', '.join(self.sizes)}, not {size}.",
             )
 
-    def state(self, word: object) -> State:
-        """What a status word of the server means."""
-        known = STATES | {name.lower(): state for name, state in self.statuses.items()}
-        return known.get(word.lower(), "running") if isinstance(word, str) else "running"
+    def job_state(self, status: object) -> JobState:
+        """Return the state of a job with this status of the server."""
+        states = FINAL_STATUSES | {name.lower(): state for name, state in self.statuses.items()}
+        return states.get(status.lower(), "running") if isinstance(status, str) else "running"
 
 
+@dataclass(frozen=True)
 class VideoModel:
-    """The model that makes the clips, and what it can do."""
+    """The model that generates the clips, with its profile."""
 
-    def __init__(self, model: str, profile: Profile) -> None:
-        self.model = model
-        self.profile = profile
+    model: str
+    profile: Profile
 
     def price(self, seconds: int, size: str) -> Decimal:
-        """US dollars for one clip. Raises ProfileError for a clip that cannot be ordered."""
+        """Return the price of one clip in US dollars. Raises ProfileError for an unsupported clip."""
         return self.profile.price(seconds, size)
 
     def check(self, seconds: int, size: str) -> None:
-        """Raise ProfileError, in one sentence, for a length or size that cannot be ordered."""
+        """Raise ProfileError for an unsupported length or size."""
         self.profile.check(seconds, size)
 
 
 def load_profiles(extra: Path | None = None) -> list[Profile]:
-    """The profiles of the file `extra`, if any, and then the shipped ones.
+    """Return the profiles of the file `extra`, if any, followed by the built-in ones.
 
-    Raises ProfileError (`video_profiles_invalid`) naming file and place.
+    Raises ProfileError `video_profiles_invalid`, which names the file and the field.
     """
-    shipped = _read(SHIPPED)
-    kinds = shipped.pop("kinds")
-    return [*(_parse(extra, _read(extra), kinds) if extra else []), *_parse(SHIPPED, shipped, kinds)]
+    built_in = _read_toml(BUILT_IN_PROFILES)
+    kinds = built_in.pop("kinds")
+    own = _parse_profiles(extra, _read_toml(extra), kinds) if extra else []
+    return [*own, *_parse_profiles(BUILT_IN_PROFILES, built_in, kinds)]
 
 
 def profile_for(profiles: Sequence[Profile], base_url: str, model: str, today: date) -> Profile:
-    """The profile for `model` at `base_url`: the first that names the host, else the first for any host.
+    """Return the profile for `model` at `base_url`: the first that names the host, else the first for any host.
 
-    Raises ProfileError for a model that nothing is known about and for one past its shutdown date.
+    Raises ProfileError for an unknown model and for one that was shut down.
     """
-    parts = urlsplit(base_url)
-    names = {parts.netloc.rpartition("@")[2].lower(), (parts.hostname or "").lower()}
+    host, hosts = urlsplit(base_url).hostname, _host_names(base_url)
     known = [profile for profile in profiles if model in profile.models]
-    for here in (
-        *(p for p in known if names & {h.lower() for h in p.hosts}),
-        *(p for p in known if "*" in p.hosts),
-    ):
-        if here.shutdown and today >= here.shutdown:
-            raise ProfileError(
-                "video_model_shut_down",
-                f"The video model {model} at {parts.hostname} was shut down on {here.shutdown.isoformat()}: "
-                "choose another base URL or model.",
-            )
-        return here
-    raise ProfileError(
-        "video_model_unknown",
-        f"Nothing is known about the video model {model} at {parts.hostname}: add a [[profiles]] entry with "
-        "its hosts, models, sizes, seconds and usd_per_second to your video profiles file.",
-    )
+    matching = [
+        *(profile for profile in known if not hosts.isdisjoint(profile.hosts)),
+        *(profile for profile in known if "*" in profile.hosts),
+    ]
+    if not matching:
+        raise ProfileError(
+            "video_model_unknown",
+            f"Nothing is known about the video model {model} at {host}. Add a [[profiles]] entry with "
+            "its hosts, models, sizes, seconds and usd_per_second to your video profiles file.",
+        )
+    profile = matching[0]
+    if profile.shutdown and today >= profile.shutdown:
+        raise ProfileError(
+            "video_model_shut_down",
+            f"The video model {model} at {host} was shut down on {profile.shutdown.isoformat()}. "
+            "Choose another base URL or model.",
+        )
+    return profile
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _host_names(base_url: str) -> set[str]:
+    """Return the host of the URL with and without its port."""
+    parts = urlsplit(base_url)
+    return {parts.netloc.rpartition("@")[2].lower(), parts.hostname or ""}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _invalid(path, "", f"cannot be read ({error.strerror})") from None
+        raise _invalid_file(path, f"cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise _invalid(path, "", f"is not TOML: {error}") from None
+        raise _invalid_file(path, f"is not TOML: {error}") from None
 
 
-def _parse(path: Path, content: dict[str, Any], kinds: dict[str, dict[str, Any]]) -> list[Profile]:
-    if strange := content.keys() - {"profiles"}:
-        raise _invalid(path, sorted(strange)[0], "is not known here; a file holds [[profiles]]")
+def _parse_profiles(path: Path, content: dict[str, Any], kinds: dict[str, dict[str, Any]]) -> list[Profile]:
+    if unknown := content.keys() - {"profiles"}:
+        raise _invalid_file(path, f"{min(unknown)} is unknown; only [[profiles]] is allowed")
     entries = content.get("profiles", [])
     if not isinstance(entries, list):
-        raise _invalid(path, "profiles", "must be written as [[profiles]]")
+        raise _invalid_file(path, "profiles must be written as [[profiles]]")
     profiles = []
     for number, entry in enumerate(entries):
+        field = f"profiles[{number}]"
         kind = entry.get("kind", "openai") if isinstance(entry, dict) else None
         if not isinstance(kind, str) or kind not in kinds:
-            raise _invalid(path, f"profiles[{number}].kind", f"is not one of {', '.join(kinds)}")
+            raise _invalid_file(path, f"{field}.kind is not one of {', '.join(kinds)}")
         try:
             profiles.append(Profile.model_validate({**kinds[kind], **entry}))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
-            raise _invalid(path, f"profiles[{number}]{place}", first["msg"]) from None
+            raise _invalid_file(path, describe_validation_error(error, root=field)) from None
     return profiles
 
 
-def _invalid(path: Path, place: str, problem: str) -> ProfileError:
-    return ProfileError("video_profiles_invalid", f"{path.name}: {place} {problem}.".replace("  ", " "))
+def _invalid_file(path: Path, problem: str) -> ProfileError:
+    return ProfileError("video_profiles_invalid", f"{path.name}: {problem}.")

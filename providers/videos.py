@@ -1,56 +1,42 @@
-"""A maker of clips: whoever serves the OpenAI videos contract at a base URL.
+"""Clips from a server that implements the OpenAI videos API.
 
-The contract is that of `POST /videos`, `GET /videos`, `GET /videos/{id}` and `GET /videos/{id}/content`; what
-a given server and model can do stands in its profile.
+The contract is `POST /videos`, `GET /videos`, `GET /videos/{id}` and `GET /videos/{id}/content`; the profile
+describes what a server and model support.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+import math
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from providers.base import Failed, Json, NotFound, Pending, PollResult, Progress, ProviderError, Succeeded, Unavailable
-from providers.http import ApiClient, ApiResponse, TooLarge, endpoint_label
+from providers.http import ApiClient, ApiResponse, endpoint_label
+from providers.media.clips import AcceptedClip
 from providers.video_profiles import Profile
 
-WHO = "The video service"
-SUBMIT_SECONDS = 120.0
+SERVICE_NAME = "The video service"
+SUBMIT_TIMEOUT_SECONDS = 120.0
+DOWNLOAD_TIMEOUT_SECONDS = 300.0
+IDLE_TIMEOUT_SECONDS = 30.0
 MAX_CLIP_BYTES = 64 * 1024 * 1024
-DOWNLOAD_SECONDS = 300.0
-IDLE_SECONDS = 30.0
-#: How much the clocks of the server and ours may differ.
-SKEW = timedelta(seconds=60)
-MAX_PAGES = 20
+#: The largest difference between the server's clock and ours.
+MAX_CLOCK_SKEW = timedelta(seconds=60)
+MAX_LIST_PAGES = 20
 
-
-class Clip(Protocol):
-    """A clip found good."""
-
-    @property
-    def file(self) -> Path: ...
-
-    @property
-    def original(self) -> Path | None: ...
-
-    @property
-    def facts(self) -> dict[str, Any]: ...
-
-
-class Accept(Protocol):
-    """The check of a downloaded clip. Raises a ProviderError for one that cannot be used."""
-
-    def __call__(self, path: Path, *, seconds: float, width: int, height: int, into: Path) -> Awaitable[Clip]: ...
+#: The validation of a downloaded clip: `accept_clip` of `providers/media/clips.py`.
+AcceptClip = Callable[..., Awaitable[AcceptedClip]]
 
 
 class Videos:
-    """Clips by the videos contract.
+    """The provider of clips.
 
-    A request is `model`, `prompt`, `seconds` (a whole number) and `size` (pixels, "720x1280").
+    A request contains `model`, `prompt`, `seconds` (a whole number) and `size` (pixels, "720x1280").
     """
 
     def __init__(
@@ -59,17 +45,17 @@ class Videos:
         api_key: str,
         profile: Profile,
         client: httpx.AsyncClient,
-        accept: Accept,
+        accept: AcceptClip,
         *,
         max_bytes: int = MAX_CLIP_BYTES,
-        download_seconds: float = DOWNLOAD_SECONDS,
-        idle_seconds: float = IDLE_SECONDS,
-        submit_seconds: float = SUBMIT_SECONDS,
+        download_seconds: float = DOWNLOAD_TIMEOUT_SECONDS,
+        idle_seconds: float = IDLE_TIMEOUT_SECONDS,
+        submit_seconds: float = SUBMIT_TIMEOUT_SECONDS,
     ) -> None:
         self.name = f"videos:{endpoint_label(base_url)}"
-        self.lookup_window = timedelta(seconds=profile.patience_seconds)
+        self.lookup_window = timedelta(seconds=profile.lookup_window_seconds)
         self._profile = profile
-        self._line = ApiClient(client, base_url, f"Bearer {api_key}", WHO)
+        self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME)
         self._accept = accept
         self._max_bytes = max_bytes
         self._download_seconds = download_seconds
@@ -77,7 +63,7 @@ class Videos:
         self._submit_seconds = submit_seconds
 
     async def submit(self, request: Json, *, key: str) -> str:
-        """Place one order for a clip; the server's id of the video. The contract has no place for `key`.
+        """Place one order and return the server's id of the video. The contract has no field for `key`.
 
         Raises NotSent, Refused or OutcomeUnknown.
         """
@@ -87,136 +73,139 @@ class Videos:
             if self._profile.encoding == "json"
             else {"files": {name: (None, value) for name, value in fields.items()}}
         )
-        answer = await self._line.place("/videos", refused="video_refused", seconds=self._submit_seconds, **content)
-        video_id = answer.json().get("id")
+        response = await self._api.submit(
+            "/videos", refusal_code="video_refused", timeout_seconds=self._submit_seconds, **content
+        )
+        video_id = response.json().get("id")
         if not isinstance(video_id, str) or not 1 <= len(video_id) <= 4096 or not video_id.isprintable():
-            raise self._line.unknown("its answer names no video")
+            raise self._api.outcome_unknown("its response contains no video id")
         return video_id
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
-        """Ids of the videos like `request` made at or after `since`, oldest first, by the server's list.
+        """Return the ids of the listed videos that match `request` and were created at or after `since`, oldest first.
 
-        Empty for a server whose list does not tell prompts: there nothing can be recognised for certain.
-        Raises Unavailable, also when the list is too long to be read to its end.
+        Empty for a server whose list does not contain prompts: without them no video can be identified.
+        Raises Unavailable, also when the list has too many pages.
         """
         if not self._profile.list_echoes_prompt:
             return []
-        earliest = (since - SKEW).timestamp()
-        found: list[tuple[float, str]] = []
-        params = {"limit": "100", "order": "desc"}
-        for _ in range(MAX_PAGES):
-            answer = await self._line.read("/videos", params)
-            page = answer.json()
-            videos = page.get("data")
-            if answer.status != 200 or not isinstance(videos, list):
-                raise self._line.odd(answer)
-            made = [(_time(video), video) for video in videos if isinstance(video, dict)]
-            found += [
-                (at, str(video["id"]))
-                for at, video in made
-                if at is not None and at >= earliest and _alike(video, request)
-            ]
-            last = videos[-1].get("id") if videos and isinstance(videos[-1], dict) else None
-            past = any(at is not None and at < earliest for at, _ in made)
-            if past or not page.get("has_more") or not isinstance(last, str) or last == params.get("after"):
-                return [video_id for _, video_id in sorted(found, key=lambda each: each[0])]
-            params["after"] = last
-        raise Unavailable("video_list_too_long", f"{WHO} lists too many videos to look through.")
+        earliest = (since - MAX_CLOCK_SKEW).timestamp()
+        found: list[Json] = []
+        after: str | None = None
+        for _ in range(MAX_LIST_PAGES):
+            videos, after = await self._list_page(after)
+            found += [video for video in videos if _matches(video, request, earliest)]
+            if after is None or any(_created_at(video) < earliest for video in videos):
+                return [video["id"] for video in sorted(found, key=_created_at)]
+        raise Unavailable("video_list_too_long", f"{SERVICE_NAME} lists too many videos to search.")
+
+    async def _list_page(self, after: str | None) -> tuple[list[Json], str | None]:
+        """Return a page of the list, newest first, and the id after which the next page starts, None without one."""
+        params = {"limit": "100", "order": "desc"} | ({"after": after} if after else {})
+        response = await self._api.get("/videos", params)
+        page = response.json()
+        entries = page.get("data")
+        if response.status != 200 or not isinstance(entries, list):
+            raise self._api.unexpected_response(response)
+        videos: list[Json] = [entry for entry in entries if isinstance(entry, dict)]
+        last = videos[-1].get("id") if videos else None
+        has_next = page.get("has_more") and isinstance(last, str) and last != after
+        return videos, last if has_next else None
 
     def lookup_url(self, request: Json, *, key: str) -> str:
-        """The list of clips, newest first, where the order's prompt would stand."""
-        return f"{self._line.base_url}/videos"
+        """Return the URL of the list of videos, newest first, which would contain the order's prompt."""
+        return f"{self._api.base_url}/videos"
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
-        """How far a video is; once completed, its clip, downloaded into `into` and accepted.
+        """Return the status of a video; once it is completed, its clip, downloaded to `into` and validated.
 
-        `facts` are those of the accepted clip, with `model` and `provider_seconds` as the server tells them. A video
-        that is completed is charged for, whether it can be had and used or not.
-        Raises Unavailable.
+        The facts are those of the validated clip, with `model` and `provider_seconds` as the server reports them.
+        A completed video is charged for, even if it cannot be downloaded or used. Raises Unavailable.
         """
-        answer = await self._line.read(_path(task_id))
-        video = answer.json()
-        # Some servers answer a failed job with an HTTP error around it.
-        if self._profile.state(video.get("status")) == "failed":
+        response = await self._api.get(_video_path(task_id))
+        video = response.json()
+        # Some servers return a failed job with an HTTP error status.
+        if self._profile.job_state(video.get("status")) == "failed":
             return self._failed(video)
-        if answer.status in (404, 410):
-            return NotFound()  # restarted, perhaps, or another of several servers
-        if answer.status != 200 or not isinstance(video.get("status"), str):
-            raise self._line.odd(answer)
-        if self._profile.state(video["status"]) == "running":
-            return Pending(_share(video.get("progress")))
-        return await self._fetch(task_id, video, request, into)
+        if response.status in (404, 410):
+            return NotFound()  # the server may have restarted, or be one of several
+        if response.status != 200 or not isinstance(video.get("status"), str):
+            raise self._api.unexpected_response(response)
+        if self._profile.job_state(video["status"]) == "running":
+            return Pending(_parse_progress(video.get("progress")))
+        return await self._download_clip(task_id, video, request, into)
 
-    async def _fetch(self, task_id: str, video: Json, request: Json, into: Path) -> Failed | Succeeded:
+    async def _download_clip(self, task_id: str, video: Json, request: Json, into: Path) -> Failed | Succeeded:
         received = into / "received.mp4"
         try:
-            answer = await self._line.download(
-                f"{_path(task_id)}/content",
+            response = await self._api.download(
+                f"{_video_path(task_id)}/content",
                 self._profile.content_query,
                 to=received,
-                limit=self._max_bytes,
-                seconds=self._download_seconds,
+                max_bytes=self._max_bytes,
+                timeout_seconds=self._download_seconds,
                 idle_seconds=self._idle_seconds,
             )
-        except TooLarge as error:
-            return Failed(error.code, error.message, charged=True)
-        if answer.status != 200:
-            return self._unfetched(answer)
-        width, _, height = str(request["size"]).partition("x")
-        try:
+            if response.status != 200:
+                return self._download_failed(response)
+            width, _, height = str(request["size"]).partition("x")
             clip = await self._accept(
                 received, seconds=float(request["seconds"]), width=int(width), height=int(height), into=into
             )
         except Unavailable:
             raise
-        except ProviderError as error:
+        except ProviderError as error:  # the file is too large, or not a usable clip
             return Failed(error.code, error.message, charged=True)
-        told = {
+        reported = {
             "model": video.get("model") or request["model"],
-            "provider_seconds": _number(video.get("seconds")),
+            "provider_seconds": _parse_number(video.get("seconds")),
         }
-        return Succeeded(file=clip.file, original=clip.original, facts={**clip.facts, **told})
+        return Succeeded(file=clip.file, original=clip.original, facts={**clip.facts, **reported})
 
-    def _unfetched(self, answer: ApiResponse) -> Failed:
-        """Why a completed video has no file, for good. Raises Unavailable where asking again may help."""
-        if self._profile.state(answer.json().get("status")) == "failed":
-            return self._failed(answer.json())
-        if answer.status in (404, 410):
-            return Failed("video_expired", f"{WHO} no longer keeps the file of this video.", charged=True)
-        if answer.status >= 500 or answer.status in (401, 403, 408, 409, 425):
-            raise self._line.odd(answer)
-        said = f"{WHO} does not hand out the file itself (HTTP {answer.status})."
-        return Failed("video_unfetchable", said, charged=True)
+    def _download_failed(self, response: ApiResponse) -> Failed:
+        """Return the permanent reason why a completed video has no file. Raises Unavailable for a temporary one."""
+        if self._profile.job_state(response.json().get("status")) == "failed":
+            return self._failed(response.json())
+        if response.status in (404, 410):
+            return Failed("video_expired", f"{SERVICE_NAME} no longer stores the file of this video.", charged=True)
+        if response.status >= 500 or response.status in (401, 403, 408, 409, 425):
+            raise self._api.unexpected_response(response)
+        message = f"{SERVICE_NAME} does not serve the file itself (HTTP {response.status})."
+        return Failed("video_unfetchable", message, charged=True)
 
     def _failed(self, video: Json) -> Failed:
-        code, message = self._line.reason(video, "video_failed")
-        # What has expired or was deleted had been made.
-        charged = video.get("status") in ("expired", "deleted")
-        return Failed(code, message or f"{WHO} ended the video as {self._line.clean(video.get('status'))}.", charged)
+        code, message = self._api.error_details(video, "video_failed")
+        status = video.get("status")
+        # An expired or deleted video was generated, and so is charged for.
+        charged = status in ("expired", "deleted")
+        default = f"{SERVICE_NAME} ended the video with status {self._api.sanitize(status)}."
+        return Failed(code, message or default, charged)
 
 
-def _path(video_id: str) -> str:
-    # Proxies make ids of base64, which may hold a slash.
+def _video_path(video_id: str) -> str:
+    # Some proxies use base64 ids, which may contain a slash.
     return f"/videos/{quote(video_id, safe='')}"
 
 
-def _alike(video: Mapping[str, Any], request: Json) -> bool:
-    """Whether a listed video is this order. The prompt must be told; what else is told must not differ."""
-    told = {name: video.get(name) for name in ("model", "size")}
+def _created_at(video: Json) -> float:
+    """Return the Unix time of creation; NaN, which compares as neither older nor newer, if it is not reported."""
+    created_at = _parse_number(video.get("created_at"))
+    return math.nan if created_at is None else created_at
+
+
+def _matches(video: Json, request: Json, earliest: float) -> bool:
+    """Return whether a listed video is this order: recent, the same prompt, and no other reported field differs."""
     return (
         isinstance(video.get("id"), str)
+        and _created_at(video) >= earliest
         and video.get("prompt") == request["prompt"]
-        and all(value in (None, request[name]) for name, value in told.items())
-        and _number(video.get("seconds")) in (None, float(request["seconds"]))
+        and all(video.get(name) in (None, request[name]) for name in ("model", "size"))
+        and _parse_number(video.get("seconds")) in (None, float(request["seconds"]))
     )
 
 
-def _time(video: Mapping[str, Any]) -> float | None:
-    return _number(video.get("created_at"))
-
-
-def _number(value: object) -> float | None:
-    """A number told as such or as text; None for anything else."""
+def _parse_number(value: object) -> float | None:
+    """Return a number given as a number or as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -226,6 +215,6 @@ def _number(value: object) -> float | None:
     return number if abs(number) < 1e12 else None  # neither infinity nor NaN
 
 
-def _share(percent: object) -> float | None:
-    number = _number(percent)
+def _parse_progress(percent: object) -> float | None:
+    number = _parse_number(percent)
     return None if number is None else min(max(number / 100, 0.0), 1.0)

@@ -124,21 +124,16 @@ def _open_clip(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path],
     )
 
 
-def _handle_request(request: Json, report_progress: subprocess_worker.ReportProgress) -> RenderResult:
-    """Render the film of a request and check the result."""
-    manifest = Manifest.model_validate(request["manifest"])
-    target = Path(request["target"])
-    clips = [Path(clip) for clip in request["clips"]]
-    lufs = render_film(manifest, clips, target, lambda share: report_progress(share * 0.9))
+def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> RenderResult:
+    """Check a rendered film of this loudness against the delivery rules, and `text` for characters without a glyph."""
     results = check_film(
-        target,
+        film,
         seconds=manifest.seconds,
         width=manifest.width,
         height=manifest.height,
         fps=manifest.fps,
         lufs=manifest.loudness_lufs,
     )
-    text = "".join(clip.overlay for clip in manifest.clips)
     if missing := sorted(set(text) - set(strip_missing_glyphs(text))):
         results.append(RuleResult("overlay", False, f"left out {''.join(missing)}", "warning"))
     return {
@@ -146,6 +141,15 @@ def _handle_request(request: Json, report_progress: subprocess_worker.ReportProg
         "lufs": round(lufs, 2) if lufs > SILENCE_LUFS else None,
         "seconds": round(build_timeline(manifest)[-1].end_frame / manifest.fps, 3),
     }
+
+
+def _handle_request(request: Json, report_progress: subprocess_worker.ReportProgress) -> RenderResult:
+    """Render the film of a request and check the result."""
+    manifest = Manifest.model_validate(request["manifest"])
+    target = Path(request["target"])
+    clips = [Path(clip) for clip in request["clips"]]
+    lufs = render_film(manifest, clips, target, lambda share: report_progress(share * 0.9))
+    return check_render(manifest, target, lufs, "".join(clip.overlay for clip in manifest.clips))
 
 
 if __name__ == "__main__":

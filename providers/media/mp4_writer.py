@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 from av.container.output import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -18,6 +19,7 @@ from av.video.stream import VideoStream
 
 from providers.media.audio import AAC_BITRATE, AAC_FRAME_SAMPLES
 from providers.media.loudness import SAMPLE_RATE
+from providers.media.probe import open_mp4, select_video_stream
 
 # Instagram and YouTube recommend no edit list. Negative offsets keep the first frame at 0 without one.
 MP4_OPTIONS = {"movflags": "+faststart+negative_cts_offsets", "use_editlist": "0"}
@@ -54,9 +56,7 @@ def write_mp4(
         if comment:
             container.metadata["comment"] = comment
         video = _add_video_stream(container, width, height, fps, crf)
-        audio = container.add_stream("aac", SAMPLE_RATE, options={"b": str(AAC_BITRATE)})
-        audio.codec_context.layout = "stereo"
-        audio.codec_context.format = "fltp"
+        audio = _add_audio_stream(container)
         container.start_encoding()
         audio_packets, video_packets = _wrap_aac_packets(aac_packets, audio), _encode_frames(video, frames, fps)
         video_bytes = 0
@@ -65,6 +65,33 @@ def write_mp4(
             if max_bytes is not None and video_bytes > max_bytes:
                 raise FilmTooLarge
             container.mux(packet)
+
+
+def replace_audio(source_path: Path, aac_packets: list[bytes], path: Path, *, comment: str) -> None:
+    """Write the video packets of `source_path`, unchanged, and AAC packets to `path`."""
+    with open_mp4(source_path) as source, av.open(str(path), "w", format="mp4", options=MP4_OPTIONS) as container:
+        container.metadata["comment"] = comment
+        source_video = select_video_stream(source)
+        video = container.add_stream_from_template(source_video)
+        audio = _add_audio_stream(container)
+        container.start_encoding()
+        video_packets = _move_packets(source.demux(source_video), video)
+        for packet in heapq.merge(video_packets, _wrap_aac_packets(aac_packets, audio), key=_decode_time):
+            container.mux(packet)
+
+
+def _move_packets(packets: Iterable[Packet[Any]], stream: Stream) -> Iterator[Packet[Any]]:
+    for packet in packets:
+        if packet.dts is not None:
+            packet.stream = stream
+            yield packet
+
+
+def _add_audio_stream(container: OutputContainer) -> AudioStream:
+    stream = container.add_stream("aac", SAMPLE_RATE, options={"b": str(AAC_BITRATE)})
+    stream.codec_context.layout = "stereo"
+    stream.codec_context.format = "fltp"
+    return stream
 
 
 def _add_video_stream(container: OutputContainer, width: int, height: int, fps: int, crf: int) -> VideoStream:

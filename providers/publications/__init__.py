@@ -1,0 +1,1 @@
+"""Providers that publish films."""

@@ -1,4 +1,4 @@
-"""A publisher that needs nobody: it lays the film and its words into a folder on this machine."""
+"""A publisher without a service: it writes the film and its texts to a folder on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DISCLOSURE = "This video was made with AI."
 
 
 class Folder:
-    """Publications as folders under `root`: `<task id>/film.mp4`, `caption.txt` and `post.json`."""
+    """Publishes to folders under `root`: `<task id>/film.mp4`, `caption.txt` and `post.json`."""
 
     name = "folder"
     lookup_window = timedelta(0)
@@ -37,9 +37,9 @@ class Folder:
         self._files = files
 
     async def submit(self, request: Json, *, key: str) -> str:
-        """The id of the publication, always the same for `key`. Nothing is written before `look`.
+        """Return the id of the publication: the same for the same key. Nothing is written before `poll`.
 
-        Raises Refused when the film is not the one that was kept.
+        Raises Refused when the stored film is missing or was changed.
         """
         try:
             await self._files.local_path(read_post(request).digest)
@@ -48,26 +48,26 @@ class Folder:
         return id_of(request, key)
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
-        """The id of the publication: placing it leaves no trace, so it can never be lost."""
+        """Return the id of the publication: `submit` leaves no trace, so every order counts as placed."""
         return [id_of(request, key)]
 
     def lookup_url(self, request: Json, *, key: str) -> str:
-        """The folder that the film is laid into."""
+        """Return the folder of the publication."""
         return str(self._root / id_of(request, key))
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Failed | Succeeded:
-        """Lay the publication down, whole or not at all, unless it lies there already.
+        """Write the publication, completely or not at all, unless it exists already.
 
         Raises Unavailable when the folder cannot be written.
         """
         post = read_post(request)
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", task_id):
-            return Failed("publication_lost", "This is not a publication of the folder.")
-        place = self._root / task_id
+            return Failed("publication_lost", "The task id is not one of a publication in a folder.")
+        folder = self._root / task_id
         try:
-            if not place.is_dir():
+            if not folder.is_dir():
                 film = await self._files.local_path(post.digest)
-                await asyncio.to_thread(_lay, film, post, place)
+                await asyncio.to_thread(_write_publication, film, post, folder)
         except (ArtifactMissing, ArtifactChanged) as error:
             return Failed(error.code, error.message)
         except OSError as error:
@@ -75,29 +75,29 @@ class Folder:
         return Succeeded(facts={"platforms": {"folder": {"url": f"{task_id}/film.mp4", "post_id": task_id}}})
 
 
-def _lay(film: Path, post: Post, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place.parent))
+def _write_publication(film: Path, post: Post, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
     try:
         draft.chmod(0o755)
         shutil.copyfile(film, draft / "film.mp4")
         (draft / "caption.txt").write_text(f"{post.text}\n\n{DISCLOSURE}\n", encoding="utf-8")
-        told = {
+        description = {
             "title": post.title,
             "caption": post.caption,
-            "hashtags": list(post.hashtags),
-            "platforms": list(post.platforms),
+            "hashtags": post.hashtags,
+            "platforms": post.platforms,
             "digest": post.digest,
             "ai_generated": True,
             "disclosure": DISCLOSURE,
         }
-        text = json.dumps(told, ensure_ascii=False, indent=2)
+        text = json.dumps(description, ensure_ascii=False, indent=2)
         (draft / "post.json").write_text(f"{text}\n", encoding="utf-8")
         try:
-            draft.rename(place)
+            draft.rename(folder)
         except OSError:
-            # Somebody else laid the same publication down in between.
-            if not place.is_dir():
+            # A concurrent call may have written the same publication.
+            if not folder.is_dir():
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)

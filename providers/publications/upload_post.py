@@ -1,16 +1,15 @@
-"""A publisher: Upload-Post, which hands one film to several platforms.
+"""Upload-Post, a service that publishes a film on several platforms.
 
-Contract: docs.upload-post.com as of October 2026. The request id is ours and is known before the call, so an
-order of unknown fate is looked up by it; the idempotency key makes a repeated call the same upload.
+Contract: docs.upload-post.com as of October 2026. The client chooses the request id before the call, so an order of
+unknown outcome is looked up by it; the idempotency key deduplicates repeated calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
@@ -28,13 +27,13 @@ from providers.base import (
     Succeeded,
     Unavailable,
 )
-from providers.http import ApiClient, endpoint_label
+from providers.http import ApiClient, ApiResponse, endpoint_label
 from providers.publications.post import Post, id_of, read_post
 
-WHO = "Upload-Post"
-UPLOAD_SECONDS = 600.0
+SERVICE_NAME = "Upload-Post"
+UPLOAD_TIMEOUT_SECONDS = 600.0
 
-#: Told to every platform that has a way of saying so.
+#: The form fields that label a film as made by AI, for every platform that has such a label.
 AI_LABELS = (
     "is_aigc",
     "tiktok_is_ai_generated",
@@ -45,13 +44,13 @@ AI_LABELS = (
 
 
 class UploadPost:
-    """Publications by Upload-Post, on the accounts of the profile `profile_user`.
+    """Publishes on the accounts of the profile `profile_user`.
 
-    A request is `digest`, `caption`, `platforms` and, if wanted, `hashtags`, `title` and `request_id`.
+    A request contains `digest`, `caption`, `platforms` and optionally `hashtags`, `title` and `request_id`.
     """
 
-    #: Longer than the longest upload: until then it may still be under way.
-    lookup_window = timedelta(seconds=UPLOAD_SECONDS + 120)
+    #: Longer than the longest upload: until then it may still be running.
+    lookup_window = timedelta(seconds=UPLOAD_TIMEOUT_SECONDS + 120)
 
     def __init__(
         self,
@@ -61,86 +60,85 @@ class UploadPost:
         files: Files,
         client: httpx.AsyncClient,
         *,
-        upload_seconds: float = UPLOAD_SECONDS,
+        upload_seconds: float = UPLOAD_TIMEOUT_SECONDS,
     ) -> None:
         self.name = f"upload_post:{endpoint_label(base_url)}:{profile_user}"
-        self._line = ApiClient(client, base_url, f"Apikey {api_key}", WHO)
+        self._api = ApiClient(client, base_url, f"Apikey {api_key}", SERVICE_NAME)
         self._user = profile_user
         self._files = files
         self._upload_seconds = upload_seconds
 
     async def submit(self, request: Json, *, key: str) -> str:
-        """Hand over the film, once; the request id under which its fate is told.
+        """Upload the film, once, and return the request id under which its status is reported.
 
-        Raises NotSent, Refused (also when the film is not the one that was kept) or OutcomeUnknown.
+        Raises NotSent, Refused (also when the stored film is missing or was changed) or OutcomeUnknown.
         """
         post = read_post(request)
         request_id = id_of(request, key)
+        with await self._open_film(post.digest) as film:
+            response = await self._api.submit(
+                "/upload",
+                refusal_code="publication_refused",
+                timeout_seconds=self._upload_seconds,
+                headers={"idempotency-key": request_id, "x-request-id": request_id},
+                data=self._form_fields(post, request_id),
+                files={"video": ("film.mp4", film, "video/mp4")},
+            )
+        return self._accepted_id(response, request_id)
+
+    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
+        """Return the request id, if Upload-Post knows it. Raises Unavailable."""
+        request_id = id_of(request, key)
+        return [request_id] if await self._get_status(request_id) else []
+
+    def lookup_url(self, request: Json, *, key: str) -> str:
+        """Return the URL of the upload's status, under the id that was chosen before the call."""
+        return f"{self._api.base_url}/uploadposts/status?request_id={id_of(request, key)}"
+
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
+        """Return the status of a publication. It succeeds if at least one platform published the film.
+
+        The facts are `platforms`, by name, with `url`, `post_id` and, if the film was only saved as a draft,
+        `fallback_to_inbox`; and `failed`, by name, with a reason. Raises Unavailable.
+        """
+        status = await self._get_status(task_id)
+        if status is None:
+            # Not a failure: if the film is public after all, publishing it again would publish it twice.
+            raise Unavailable("publication_not_found", f"{SERVICE_NAME} does not know this publication.")
+        if status["status"] not in ("completed", "failed"):
+            return Pending(_progress(status.get("completed"), status.get("total")))
+        results = {each["platform"]: each for each in _objects(status.get("results")) if "platform" in each}
+        if status["status"] == "completed" and not results:
+            raise Unavailable(
+                "unexpected_response", f"{SERVICE_NAME} reports a completed publication without platforms."
+            )
+        return await self._finish(task_id, results, read_post(request).platforms)
+
+    async def _finish(self, task_id: str, results: dict[str, Json], requested: tuple[str, ...]) -> Failed | Succeeded:
+        """Return the final result, with the links from the history."""
+        published = {name: result for name, result in results.items() if result.get("success") is True}
+        failed = {
+            name: self._api.sanitize(results.get(name, {}).get("message")) or "no reason given"
+            for name in (*requested, *results)
+            if name not in published
+        }
+        if not published:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+            return Failed("publication_failed", f"{SERVICE_NAME} could not publish: {reasons}.")
+        history = await self._get_history(task_id)
+        platforms = {name: _link(result, history.get(name, {})) for name, result in published.items()}
+        return Succeeded(facts={"platforms": platforms, **({"failed": failed} if failed else {})})
+
+    async def _open_film(self, digest: str) -> BinaryIO:
         try:
-            film = await self._files.local_path(post.digest)
-            file = await asyncio.to_thread(film.open, "rb")
+            film = await self._files.local_path(digest)
+            return await asyncio.to_thread(film.open, "rb")
         except (ArtifactMissing, ArtifactChanged) as error:
             raise Refused(error.code, error.message) from error
         except (OSError, Unavailable) as error:
             raise NotSent("artifact_unreadable", "The film cannot be read from the store.") from error
-        with file:
-            answer = await self._line.place(
-                "/upload",
-                refused="publication_refused",
-                seconds=self._upload_seconds,
-                headers={"idempotency-key": request_id, "x-request-id": request_id},
-                data=self._form(post, request_id),
-                files={"video": ("film.mp4", file, "video/mp4")},
-            )
-        told = answer.json()
-        if not told:
-            raise self._line.unknown("its answer says nothing")
-        if told.get("success") is False and "results" not in told and "request_id" not in told:
-            code, message = self._line.reason(told, "publication_refused")
-            raise Refused(code, f"{WHO} refused the order: {message or 'no reason given'}")
-        # An upload that it takes for a repeat of an earlier one is told under the earlier one's id.
-        theirs = told.get("request_id")
-        return theirs if isinstance(theirs, str) and 1 <= len(theirs) <= 255 and theirs.isprintable() else request_id
 
-    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
-        """The request id, if Upload-Post knows of it. Raises Unavailable."""
-        request_id = id_of(request, key)
-        return [request_id] if await self._status(request_id) else []
-
-    def lookup_url(self, request: Json, *, key: str) -> str:
-        """The status of the upload under the id it was sent with, which was chosen before the call."""
-        return f"{self._line.base_url}/uploadposts/status?request_id={id_of(request, key)}"
-
-    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
-        """How far a publication is. Done as soon as one platform has it; those that have not are in `failed`.
-
-        `facts`: `platforms` by name with `url`, `post_id` and, where the film only reached the drafts,
-        `fallback_to_inbox`; `failed` by name with a reason. Raises Unavailable.
-        """
-        status = await self._status(task_id)
-        if status is None:
-            # Never the end: to call a film unpublished that may be public would have it published twice.
-            raise Unavailable("publication_not_found", f"{WHO} does not know this publication (yet).")
-        word = status.get("status")
-        results = {each["platform"]: each for each in _objects(status.get("results")) if "platform" in each}
-        if word not in ("completed", "failed"):
-            return Pending(_share(status.get("completed"), status.get("total")))
-        if word == "completed" and not results:
-            raise Unavailable("odd_answer", f"{WHO} calls the publication completed but names no platform.")
-        good = {name: each for name, each in results.items() if each.get("success") is True}
-        failed = {
-            name: self._line.clean(results.get(name, {}).get("message")) or "no reason given"
-            for name in (*read_post(request).platforms, *results)
-            if name not in good
-        }
-        if not good:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-            return Failed("publication_failed", f"{WHO} could not publish: {reasons}.")
-        history = await self._history(task_id)
-        platforms = {name: _place(each, history.get(name, {})) for name, each in good.items()}
-        return Succeeded(facts={"platforms": platforms, **({"failed": failed} if failed else {})})
-
-    def _form(self, post: Post, request_id: str) -> dict[str, Any]:
+    def _form_fields(self, post: Post, request_id: str) -> dict[str, Any]:
         return {
             "user": self._user,
             "platform[]": list(post.platforms),
@@ -152,44 +150,55 @@ class UploadPost:
             **dict.fromkeys(AI_LABELS, "true"),
         }
 
-    async def _status(self, request_id: str) -> dict[str, Any] | None:
-        answer = await self._line.read("/uploadposts/status", {"request_id": request_id})
-        told = answer.json()
-        if answer.status == 404 or told.get("status") == "not_found":
-            return None
-        if answer.status != 200 or not isinstance(told.get("status"), str):
-            raise self._line.odd(answer)
-        return told
+    def _accepted_id(self, response: ApiResponse, request_id: str) -> str:
+        """Return the id of an accepted upload. Raises Refused or OutcomeUnknown."""
+        body = response.json()
+        if not body:
+            raise self._api.outcome_unknown("its response is empty")
+        if body.get("success") is False and "results" not in body and "request_id" not in body:
+            code, message = self._api.error_details(body, "publication_refused")
+            raise Refused(code, f"{SERVICE_NAME} refused the order: {message or 'no reason given'}")
+        # The status of an upload that is treated as a repetition is reported under the id of the earlier upload.
+        accepted = body.get("request_id")
+        is_valid = isinstance(accepted, str) and 1 <= len(accepted) <= 255 and accepted.isprintable()
+        return str(accepted) if is_valid else request_id
 
-    async def _history(self, request_id: str) -> dict[str, Mapping[str, Any]]:
-        """What the history tells of each platform. Entries of other uploads are left out."""
-        answer = await self._line.read("/uploadposts/history", {"request_id": request_id, "limit": "50"})
-        if answer.status != 200:
-            raise self._line.odd(answer)
-        entries = _objects(answer.json().get("history"))
+    async def _get_status(self, request_id: str) -> dict[str, Any] | None:
+        response = await self._api.get("/uploadposts/status", {"request_id": request_id})
+        body = response.json()
+        if response.status == 404 or body.get("status") == "not_found":
+            return None
+        if response.status != 200 or not isinstance(body.get("status"), str):
+            raise self._api.unexpected_response(response)
+        return body
+
+    async def _get_history(self, request_id: str) -> dict[str, Json]:
+        """Return the history entries of this upload by platform."""
+        response = await self._api.get("/uploadposts/history", {"request_id": request_id, "limit": "50"})
+        if response.status != 200:
+            raise self._api.unexpected_response(response)
         return {
-            each["platform"]: each
-            for each in entries
-            if isinstance(each.get("platform"), str) and each.get("request_id", request_id) == request_id
+            entry["platform"]: entry
+            for entry in _objects(response.json().get("history"))
+            if isinstance(entry.get("platform"), str) and entry.get("request_id", request_id) == request_id
         }
 
 
-def _place(result: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a film is to be seen on one platform."""
-    post_id = entry.get("platform_post_id") or result.get("post_id")
-    inbox = result.get("fallback_to_inbox") is True or entry.get("fallback_to_inbox") is True
+def _link(result: Json, entry: Json) -> dict[str, Any]:
+    """Return URL and id of a film on one platform, from its result and its history entry."""
+    is_draft = result.get("fallback_to_inbox") is True or entry.get("fallback_to_inbox") is True
     return {
         "url": entry.get("post_url") or result.get("url"),
-        "post_id": post_id,
-        **({"fallback_to_inbox": True} if inbox else {}),
+        "post_id": entry.get("platform_post_id") or result.get("post_id"),
+        **({"fallback_to_inbox": True} if is_draft else {}),
     }
 
 
-def _objects(value: object) -> Iterable[dict[str, Any]]:
+def _objects(value: object) -> list[Json]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _share(completed: object, total: object) -> float | None:
+def _progress(completed: object, total: object) -> float | None:
     if isinstance(completed, int) and isinstance(total, int) and 0 <= completed <= total and total > 0:
         return completed / total
     return None

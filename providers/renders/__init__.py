@@ -1,0 +1,1 @@
+"""Providers that render films from a manifest."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from providers.base import Failed, Files, Json, PollResult, Progress, ProviderError, Succeeded, Unavailable
+from prompts.validation import describe_validation_error
+from providers.base import Failed, Files, Json, PollResult, Progress, ProviderError, Unavailable
 from providers.media.subprocess_client import SubprocessDied, run_in_subprocess
 from providers.media.timeline import build_timeline
 from providers.orders import digest_of
 from providers.renders.manifest import Manifest
+from providers.renders.results import accept_film
 
 _PROGRESS_INTERVAL_SECONDS = 0.5
 
@@ -47,8 +47,7 @@ class EmbeddedRenders:
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """Render the film into the folder `into` and check it.
 
-        The facts are seconds, width, height, fps, codec, lufs (None for silence), size_bytes, renderer, and
-        warnings: the failed rules that do not reject the film. Raises Unavailable when the render was interrupted.
+        The facts are those of `accept_film`. Raises Unavailable when the render was interrupted.
         """
         try:
             manifest = Manifest.model_validate(request)
@@ -58,9 +57,12 @@ class EmbeddedRenders:
                 prefix=".render-", dir=into.resolve(), ignore_cleanup_errors=True
             ) as folder:
                 result = await self._render(manifest, clips, Path(folder), progress)
-                return _accept_film(manifest, result, Path(folder, "film.mp4"), into / f"{task_id}.mp4")
+                return accept_film(
+                    manifest, result, Path(folder, "film.mp4"), into / f"{task_id}.mp4", renderer=self.name
+                )
         except ValidationError as error:
-            return Failed("manifest_invalid", f"The manifest is invalid at {_format_locations(error)}.")
+            problems = describe_validation_error(error, limit=5)
+            return Failed("manifest_invalid", f"The manifest is invalid: {problems}.")
         except Unavailable:
             raise
         except ProviderError as error:  # an invalid timeline, or a clip that is corrupt or no longer stored
@@ -80,34 +82,6 @@ class EmbeddedRenders:
             raise Unavailable("render_timeout", "The render took too long; it will be retried.") from error
         except SubprocessDied as error:
             raise Unavailable("render_crashed", "The render was interrupted; it will be retried.") from error
-
-
-def _accept_film(manifest: Manifest, result: Json, rendered: Path, film: Path) -> Failed | Succeeded:
-    """Move the rendered file to `film` if it conforms."""
-    failed = [each for each in result["rule_results"] if not each["ok"]]
-    if errors := [_format_rule(each) for each in failed if each["severity"] == "error"]:
-        return Failed("film_not_conformant", f"The film fails the delivery rules: {'; '.join(errors)}.")
-    os.replace(rendered, film)
-    facts = {
-        "seconds": result["seconds"],
-        "width": manifest.width,
-        "height": manifest.height,
-        "fps": manifest.fps,
-        "codec": "h264",
-        "lufs": result["lufs"],
-        "size_bytes": film.stat().st_size,
-        "renderer": EmbeddedRenders.name,
-        "warnings": [_format_rule(each) for each in failed],
-    }
-    return Succeeded(film, facts=facts)
-
-
-def _format_rule(result: dict[str, Any]) -> str:
-    return f"{result['rule']} ({result['observed']})"
-
-
-def _format_locations(error: ValidationError) -> str:
-    return ", ".join(".".join(map(str, each["loc"])) or "the top level" for each in error.errors()[:5])
 
 
 def _throttle(progress: Progress) -> Progress:

@@ -26,7 +26,7 @@ from graph.review_content import Review
 from graph.state import ForkSeed, Route, RunState
 from prompts.project import Project
 from providers.base import ProviderError, Unavailable
-from providers.moderation import Verdict
+from providers.moderation import ModerationResult
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions, digest_of
 
 PROJECT = Project(
@@ -189,12 +189,12 @@ class FakeModeration:
     unavailable: bool = False
     checked: list[str] = field(default_factory=list)
 
-    async def check(self, texts: list[str]) -> Verdict:
+    async def check(self, texts: list[str]) -> ModerationResult:
         if self.unavailable:
             raise Unavailable("moderation_unavailable", "The moderation service did not answer.")
         self.checked += texts
         flagged = any(word in text for word in self.words for text in texts)
-        return Verdict(flagged, ["violence"] if flagged else [])
+        return ModerationResult(flagged, ["violence"] if flagged else [])
 
 
 @dataclass

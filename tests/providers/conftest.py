@@ -1,4 +1,4 @@
-"""What the tests of the outside world are given: a client, a server that misbehaves to order, and kept files."""
+"""Fixtures: an HTTP client, a server that sends raw bytes, and a store of files."""
 
 import asyncio
 import hashlib
@@ -15,50 +15,53 @@ Serve = Callable[..., Awaitable[str]]
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    """A client that really opens connections."""
+    """Return a client that opens real connections."""
     async with httpx.AsyncClient() as opened:
         yield opened
 
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Start a server that answers with raw bytes and hangs up, or, after the last, hangs or trickles."""
+    """Return a function that starts a server and returns its base URL.
+
+    The server sends one reply per connection and closes it. After the last reply it can hang, or send bytes slowly.
+    """
     servers: list[asyncio.Server] = []
-    hanging = asyncio.Event()
+    stopped = asyncio.Event()
 
     async def start(*replies: bytes, hang: bool = False, trickle: float | None = None) -> str:
-        left = list(replies)
+        remaining = list(replies)
 
-        async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
-            reply = left.pop(0) if left else b""
+            reply = remaining.pop(0) if remaining else b""
             writer.write(reply)
-            while not left and trickle is not None and not hanging.is_set() and not writer.is_closing():
+            while not remaining and trickle is not None and not stopped.is_set() and not writer.is_closing():
                 writer.write(b"x")
                 await asyncio.sleep(trickle)
-            if hang and not left:
-                await hanging.wait()
+            if hang and not remaining:
+                await stopped.wait()
             writer.close()
 
-        server = await asyncio.start_server(speak, "127.0.0.1", 0)
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
         servers.append(server)
         return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
 
     yield start
-    hanging.set()
+    stopped.set()
     for server in servers:
         server.close()
-    # Lets the conversations that were hanging come to their end.
+    # Lets the open connections end.
     await asyncio.sleep(0.02)
 
 
-class Shelf:
-    """Kept files, in a folder."""
+class FileStore:
+    """Stored files in a folder, by digest."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def keep(self, content: bytes) -> str:
+    def add(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
         (self.folder / digest).write_bytes(content)
         return digest
@@ -70,8 +73,8 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    """Kept files."""
-    folder = tmp_path / "shelf"
+def file_store(tmp_path: Path) -> FileStore:
+    """Return an empty store."""
+    folder = tmp_path / "files"
     folder.mkdir()
-    return Shelf(folder)
+    return FileStore(folder)

@@ -1,7 +1,6 @@
-"""A film is handed over once, labelled as made by AI, and what became of it is told platform by platform."""
+"""A film is uploaded once, labelled as made by AI, and its status is reported by platform."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from email.message import Message
 from email.parser import BytesParser
@@ -24,61 +23,37 @@ from providers.base import (
 )
 from providers.publications.folder import Folder
 from providers.publications.upload_post import AI_LABELS, UploadPost
+from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client
 
 KEY = "up-very-secret"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 FILM = b"\x00\x00\x00\x18ftypmp42 a film"
 
-Respond = Callable[[httpx.Request], httpx.Response]
+
+def create_publisher(respond: Respond, file_store: Any) -> tuple[UploadPost, list[httpx.Request]]:
+    """Return a publisher of the server, and the list of the requests that the server receives."""
+    client, requests = stub_client(respond)
+    return UploadPost("http://up/api", KEY, "studio", file_store, client), requests
 
 
-async def no_progress(share: float) -> None:
-    """Nobody is told."""
-
-
-def always(status: int, body: Any = None, **more: Any) -> Respond:
-    content = {"content": body} if isinstance(body, bytes) else {"json": body}
-    return lambda request: httpx.Response(status, **content, **more)
-
-
-def fails(error: type[httpx.TransportError]) -> Respond:
-    def respond(request: httpx.Request) -> httpx.Response:
-        raise error("no")
-
-    return respond
-
-
-def publisher(respond: Respond, shelf: Any) -> tuple[UploadPost, list[httpx.Request]]:
-    """A publisher whose server is `respond`, and all that it asks of it."""
-    asked: list[httpx.Request] = []
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        await request.aread()
-        asked.append(request)
-        return respond(request)
-
-    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    return UploadPost("http://up/api", KEY, "studio", shelf, client), asked
-
-
-def ordered(digest: str, **more: Any) -> dict[str, Any]:
+def build_order(digest: str, **fields: Any) -> dict[str, Any]:
     return {
         "digest": digest,
         "caption": "A fox in the snow",
         "hashtags": ["fox", "#snow"],
         "title": "Fox",
         "platforms": ["tiktok", "youtube"],
-        **more,
+        **fields,
     }
 
 
 @pytest.fixture
-def request_(shelf: Any) -> dict[str, Any]:
-    """An order for a film that is kept."""
-    return ordered(shelf.keep(FILM))
+def order(file_store: Any) -> dict[str, Any]:
+    """Return an order for a stored film."""
+    return build_order(file_store.add(FILM))
 
 
-def parts_of(post: httpx.Request) -> list[tuple[str, Any]]:
+def parse_form(post: httpx.Request) -> list[tuple[str, Any]]:
     head = b"content-type: " + post.headers["content-type"].encode() + b"\r\n\r\n"
     payload: list[Message] = BytesParser().parsebytes(head + post.content).get_payload()  # type: ignore[assignment]
     return [(part.get_param("name", header="content-disposition"), part.get_payload(decode=True)) for part in payload]
@@ -87,16 +62,16 @@ def parts_of(post: httpx.Request) -> list[tuple[str, Any]]:
 # ---- Upload-Post: submit
 
 
-async def test_a_film_is_handed_over(shelf: Any, request_: dict[str, Any]) -> None:
-    """One call: our own id three times over, every AI label, no silent drafts, and the very bytes that were kept."""
-    maker, asked = publisher(always(200, {"success": True}), shelf)
-    id_ = await maker.submit(request_, key="run-1/publication")
-    [post] = asked
-    sent = parts_of(post)
+async def test_submit_uploads_the_film(file_store: Any, order: dict[str, Any]) -> None:
+    """One call with the request id in form and headers, every AI label, no draft fallback, and the stored bytes."""
+    publisher, requests = create_publisher(respond_with(200, {"success": True}), file_store)
+    request_id = await publisher.submit(order, key="run-1/publication")
+    [post] = requests
+    sent = parse_form(post)
 
     assert str(post.url) == "http://up/api/upload"
     assert post.headers["authorization"] == f"Apikey {KEY}"
-    assert post.headers["idempotency-key"] == id_
+    assert post.headers["idempotency-key"] == request_id
     assert [value for name, value in sent if name == "platform[]"] == [b"tiktok", b"youtube"]
     assert dict(sent) | {"platform[]": b""} == {
         "user": b"studio",
@@ -104,70 +79,72 @@ async def test_a_film_is_handed_over(shelf: Any, request_: dict[str, Any]) -> No
         "title": b"A fox in the snow\n\n#fox #snow",
         "youtube_title": b"Fox",
         "async_upload": b"true",
-        "request_id": id_.encode(),
+        "request_id": request_id.encode(),
         "disable_inbox_fallback": b"true",
         "video": FILM,
         **dict.fromkeys(AI_LABELS, b"true"),
     }
 
 
-async def test_the_id_is_known_before(shelf: Any, request_: dict[str, Any]) -> None:
-    """The same key is always the same upload, another key another; a request may bring its own id."""
-    maker, _ = publisher(always(200, {"success": True}), shelf)
-    first, again, other = [await maker.submit(request_, key=key) for key in ("a", "a", "b")]
+async def test_the_request_id_is_derived_from_the_key(file_store: Any, order: dict[str, Any]) -> None:
+    """The same key gives the same id, another key another; a request may contain its own id."""
+    publisher, _ = create_publisher(respond_with(200, {"success": True}), file_store)
+    first, again, other = [await publisher.submit(order, key=key) for key in ("a", "a", "b")]
 
     assert first == again != other
-    assert await maker.submit(request_ | {"request_id": "mine"}, key="a") == "mine"
+    assert await publisher.submit(order | {"request_id": "mine"}, key="a") == "mine"
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"), [("earlier", "earlier"), (None, "mine"), ("", "mine"), (7, "mine"), ("a\x00", "mine")]
+    ("returned_id", "expected"), [("earlier", "earlier"), (None, "mine"), ("", "mine"), (7, "mine"), ("a\x00", "mine")]
 )
-async def test_an_upload_taken_for_an_earlier_one(
-    shelf: Any, request_: dict[str, Any], told: Any, expected: str
+async def test_a_repeated_upload_returns_the_earlier_id(
+    file_store: Any, order: dict[str, Any], returned_id: Any, expected: str
 ) -> None:
-    """When it answers with another id, that is where the fate is told."""
-    maker, _ = publisher(always(200, {"success": True, "request_id": told}), shelf)
+    """If the response contains another valid id, the status is reported under that id."""
+    publisher, _ = create_publisher(respond_with(200, {"success": True, "request_id": returned_id}), file_store)
 
-    assert await maker.submit(request_ | {"request_id": "mine"}, key="a") == expected
+    assert await publisher.submit(order | {"request_id": "mine"}, key="a") == expected
 
 
 @pytest.mark.parametrize(
     ("respond", "error", "code"),
     [
-        (fails(httpx.ConnectError), NotSent, "unreachable"),
-        (fails(httpx.ReadTimeout), OutcomeUnknown, "outcome_unknown"),
-        (fails(httpx.WriteError), OutcomeUnknown, "outcome_unknown"),
-        (always(429, {"violations": []}), NotSent, "rate_limited"),
-        (always(409), OutcomeUnknown, "outcome_unknown"),
-        (always(500), OutcomeUnknown, "outcome_unknown"),
-        (always(200, b"<html>"), OutcomeUnknown, "outcome_unknown"),
-        (always(400, {"success": False, "message": "No such profile"}), Refused, "publication_refused"),
-        (always(401, {"message": f"bad {KEY}"}), Refused, "publication_refused"),
-        (always(200, {"success": False, "message": f"No plan for {KEY}"}), Refused, "publication_refused"),
+        (fail_with(httpx.ConnectError), NotSent, "unreachable"),
+        (fail_with(httpx.ReadTimeout), OutcomeUnknown, "outcome_unknown"),
+        (fail_with(httpx.WriteError), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(429, {"violations": []}), NotSent, "rate_limited"),
+        (respond_with(409), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(500), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(200, b"<html>"), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(400, {"success": False, "message": "No such profile"}), Refused, "publication_refused"),
+        (respond_with(401, {"message": f"bad {KEY}"}), Refused, "publication_refused"),
+        (respond_with(200, {"success": False, "message": f"No plan for {KEY}"}), Refused, "publication_refused"),
     ],
 )
-async def test_what_became_of_a_handover(
-    shelf: Any, request_: dict[str, Any], respond: Respond, error: type[ProviderError], code: str
+async def test_submit_maps_each_failure_to_an_error(
+    file_store: Any, order: dict[str, Any], respond: Respond, error: type[ProviderError], code: str
 ) -> None:
-    """Each way a handover can end is told apart, after one call and without telling the key."""
-    maker, asked = publisher(respond, shelf)
+    """Each outcome of an upload has its own error, after one call and without the key in the message."""
+    publisher, requests = create_publisher(respond, file_store)
     with pytest.raises(ProviderError) as caught:
-        await maker.submit(request_, key="k")
+        await publisher.submit(order, key="k")
 
-    assert (type(caught.value), caught.value.code, len(asked)) == (error, code, 1)
+    assert (type(caught.value), caught.value.code, len(requests)) == (error, code, 1)
     assert KEY not in caught.value.message
 
 
-async def test_a_handover_that_reports_failures_is_still_an_upload(shelf: Any, request_: dict[str, Any]) -> None:
-    """An answer with results is looked at like any other, whatever its `success` says."""
-    maker, _ = publisher(always(200, {"success": False, "results": {"tiktok": {"success": False}}}), shelf)
+async def test_a_response_with_results_is_accepted(file_store: Any, order: dict[str, Any]) -> None:
+    """A response with results is an accepted upload, whatever its `success` is."""
+    publisher, _ = create_publisher(
+        respond_with(200, {"success": False, "results": {"tiktok": {"success": False}}}), file_store
+    )
 
-    assert await maker.submit(request_ | {"request_id": "mine"}, key="k") == "mine"
+    assert await publisher.submit(order | {"request_id": "mine"}, key="k") == "mine"
 
 
-class Broken:
-    """A store whose every file is wrong in one way."""
+class BrokenFileStore:
+    """A store whose files all raise an error, or do not exist."""
 
     def __init__(self, error: Exception | None) -> None:
         self.error = error
@@ -179,62 +156,75 @@ class Broken:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "code"),
+    ("error", "expected", "code"),
     [(ArtifactChanged("ab" * 32), Refused, "artifact_changed"), (None, NotSent, "artifact_unreadable")],
 )
-async def test_only_the_kept_film_is_published(error: Exception | None, kind: type[ProviderError], code: str) -> None:
-    """A film that was changed, or cannot be read, never leaves the house."""
-    maker, asked = publisher(always(200, {"success": True}), Broken(error))
+async def test_a_changed_or_unreadable_film_is_not_uploaded(
+    error: Exception | None, expected: type[ProviderError], code: str
+) -> None:
+    """A film that was changed or cannot be read is never sent."""
+    publisher, requests = create_publisher(respond_with(200, {"success": True}), BrokenFileStore(error))
     with pytest.raises(ProviderError) as caught:
-        await maker.submit(ordered("ab" * 32), key="k")
+        await publisher.submit(build_order("ab" * 32), key="k")
 
-    assert (type(caught.value), caught.value.code, asked) == (kind, code, [])
+    assert (type(caught.value), caught.value.code, requests) == (expected, code, [])
 
 
-async def test_a_missing_film_is_refused(shelf: Any) -> None:
-    """A film that is not there cannot be published, by either publisher."""
-    maker, _ = publisher(always(200, {"success": True}), shelf)
-    for each in (maker, Folder(shelf.folder / "out", shelf)):
+async def test_a_missing_film_is_refused(file_store: Any) -> None:
+    """A film that does not exist cannot be published by either publisher."""
+    publisher, _ = create_publisher(respond_with(200, {"success": True}), file_store)
+    for each in (publisher, Folder(file_store.folder / "out", file_store)):
         with pytest.raises(Refused) as caught:
-            await each.submit(ordered("ab" * 32), key="k")
+            await each.submit(build_order("ab" * 32), key="k")
         assert caught.value.code == "artifact_missing"
 
 
-# ---- Upload-Post: find and look
+# ---- Upload-Post: lookup and poll
 
 
 @pytest.mark.parametrize(
     ("respond", "found"),
     [
-        (always(200, {"status": "pending"}), True),
-        (always(200, {"status": "completed", "results": []}), True),
-        (always(200, {"status": "not_found"}), False),
-        (always(404, {"status": "not_found"}), False),
+        (respond_with(200, {"status": "pending"}), True),
+        (respond_with(200, {"status": "completed", "results": []}), True),
+        (respond_with(200, {"status": "not_found"}), False),
+        (respond_with(404, {"status": "not_found"}), False),
     ],
 )
-async def test_find(shelf: Any, request_: dict[str, Any], respond: Respond, found: bool) -> None:
-    """An upload is found by our own id, or is not known there."""
-    maker, asked = publisher(respond, shelf)
-    mine = request_ | {"request_id": "mine"}
+async def test_lookup_finds_an_upload_by_its_request_id(
+    file_store: Any, order: dict[str, Any], respond: Respond, found: bool
+) -> None:
+    """An upload is found by its request id, or is unknown."""
+    publisher, requests = create_publisher(respond, file_store)
+    mine = order | {"request_id": "mine"}
 
-    assert await maker.lookup(mine, key="k", since=NOW) == (["mine"] if found else [])
-    assert str(asked[0].url) == "http://up/api/uploadposts/status?request_id=mine"
+    assert await publisher.lookup(mine, key="k", since=NOW) == (["mine"] if found else [])
+    assert str(requests[0].url) == "http://up/api/uploadposts/status?request_id=mine"
 
 
-NO_ANSWER = [fails(httpx.ConnectError), fails(httpx.ReadTimeout), always(429), always(500), always(401), always(200)]
+UNUSABLE_RESPONSES = [
+    fail_with(httpx.ConnectError),
+    fail_with(httpx.ReadTimeout),
+    respond_with(429),
+    respond_with(500),
+    respond_with(401),
+    respond_with(200),
+]
 
 
-@pytest.mark.parametrize("respond", NO_ANSWER)
-async def test_no_answer_is_unavailable(shelf: Any, request_: dict[str, Any], tmp_path: Path, respond: Respond) -> None:
-    """What is no status is no answer, for finding as for looking."""
-    maker, _ = publisher(respond, shelf)
+@pytest.mark.parametrize("respond", UNUSABLE_RESPONSES)
+async def test_a_response_without_status_is_unavailable(
+    file_store: Any, order: dict[str, Any], tmp_path: Path, respond: Respond
+) -> None:
+    """A response without a status is an error for a lookup and a poll."""
+    publisher, _ = create_publisher(respond, file_store)
     with pytest.raises(Unavailable):
-        await maker.lookup(request_, key="k", since=NOW)
+        await publisher.lookup(order, key="k", since=NOW)
     with pytest.raises(Unavailable):
-        await maker.poll("mine", request_, into=tmp_path, progress=no_progress)
+        await publisher.poll("mine", order, into=tmp_path, progress=ignore_progress)
 
 
-def told(status: dict[str, Any], history: Respond | None = None) -> Respond:
+def respond_with_status(status: dict[str, Any], history: Respond | None = None) -> Respond:
     def respond(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/history"):
             return history(request) if history else httpx.Response(200, json={"history": []})
@@ -243,8 +233,8 @@ def told(status: dict[str, Any], history: Respond | None = None) -> Respond:
     return respond
 
 
-async def look(shelf: Any, request_: dict[str, Any], tmp_path: Path, respond: Respond) -> Any:
-    return await publisher(respond, shelf)[0].poll("mine", request_, into=tmp_path, progress=no_progress)
+async def poll(file_store: Any, order: dict[str, Any], tmp_path: Path, respond: Respond) -> Any:
+    return await create_publisher(respond, file_store)[0].poll("mine", order, into=tmp_path, progress=ignore_progress)
 
 
 @pytest.mark.parametrize(
@@ -256,31 +246,36 @@ async def look(shelf: Any, request_: dict[str, Any], tmp_path: Path, respond: Re
         ({"status": "anything else", "completed": "x", "total": 3}, None),
     ],
 )
-async def test_not_published_yet(
-    shelf: Any, request_: dict[str, Any], tmp_path: Path, status: dict[str, Any], share: float | None
+async def test_an_unfinished_publication_is_pending(
+    file_store: Any, order: dict[str, Any], tmp_path: Path, status: dict[str, Any], share: float | None
 ) -> None:
-    """Until it says completed or failed, it is not over."""
-    assert await look(shelf, request_, tmp_path, told(status)) == Pending(share)
+    """Any status except completed and failed means pending."""
+    assert await poll(file_store, order, tmp_path, respond_with_status(status)) == Pending(share)
 
 
-def result(platform: str, success: Any, **more: Any) -> dict[str, Any]:
-    return {"platform": platform, "success": success, **more}
+def platform_result(platform: str, success: Any, **fields: Any) -> dict[str, Any]:
+    return {"platform": platform, "success": success, **fields}
 
 
-async def test_published(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
-    """Links come from the history, of this upload only; a film that only reached the drafts is told as such."""
+async def test_a_publication_succeeds_with_links(file_store: Any, order: dict[str, Any], tmp_path: Path) -> None:
+    """Links come from the history of this upload only; a film that was only saved as a draft is marked."""
     status = {
         "status": "completed",
-        "results": [result("tiktok", True, fallback_to_inbox=True), result("youtube", True, url="http://yt/old")],
+        "results": [
+            platform_result("tiktok", True, fallback_to_inbox=True),
+            platform_result("youtube", True, url="http://yt/old"),
+        ],
     }
     history = [
         {"platform": "tiktok", "request_id": "other", "post_url": "http://tt/other"},
         {"platform": "youtube", "request_id": "mine", "post_url": "http://yt/1", "platform_post_id": "1"},
         "noise",
     ]
-    done = await look(shelf, request_, tmp_path, told(status, always(200, {"history": history})))
+    result = await poll(
+        file_store, order, tmp_path, respond_with_status(status, respond_with(200, {"history": history}))
+    )
 
-    assert done == Succeeded(
+    assert result == Succeeded(
         facts={
             "platforms": {
                 "tiktok": {"url": None, "post_id": None, "fallback_to_inbox": True},
@@ -290,37 +285,42 @@ async def test_published(shelf: Any, request_: dict[str, Any], tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize("word", ["completed", "failed"])
+@pytest.mark.parametrize("final_status", ["completed", "failed"])
 @pytest.mark.parametrize(
     ("results", "reason"),
     [
-        ([result("tiktok", True), result("youtube", False, message=f"Quota of {KEY}")], "Quota of [key]"),
-        ([result("tiktok", True), result("youtube", "true")], "no reason given"),
-        ([result("tiktok", True)], "no reason given"),
+        (
+            [platform_result("tiktok", True), platform_result("youtube", False, message=f"Quota of {KEY}")],
+            "Quota of [key]",
+        ),
+        ([platform_result("tiktok", True), platform_result("youtube", "true")], "no reason given"),
+        ([platform_result("tiktok", True)], "no reason given"),
     ],
 )
-async def test_partly_published(
-    shelf: Any, request_: dict[str, Any], tmp_path: Path, word: str, results: list[Any], reason: str
+async def test_a_partial_publication_succeeds(
+    file_store: Any, order: dict[str, Any], tmp_path: Path, final_status: str, results: list[Any], reason: str
 ) -> None:
-    """One platform is enough for a publication; the others are named with their reasons."""
-    done = await look(shelf, request_, tmp_path, told({"status": word, "results": results}))
+    """One platform is enough for a publication; the others are listed with their reasons."""
+    result = await poll(file_store, order, tmp_path, respond_with_status({"status": final_status, "results": results}))
 
-    assert isinstance(done, Succeeded)
-    assert list(done.facts["platforms"]) == ["tiktok"]
-    assert done.facts["failed"] == {"youtube": reason}
+    assert isinstance(result, Succeeded)
+    assert list(result.facts["platforms"]) == ["tiktok"]
+    assert result.facts["failed"] == {"youtube": reason}
 
 
 @pytest.mark.parametrize(
     "status",
     [
         {"status": "failed"},
-        {"status": "failed", "results": [result("tiktok", False, message="no reason given")]},
-        {"status": "completed", "results": [result("tiktok", False), result("youtube", None)]},
+        {"status": "failed", "results": [platform_result("tiktok", False, message="no reason given")]},
+        {"status": "completed", "results": [platform_result("tiktok", False), platform_result("youtube", None)]},
     ],
 )
-async def test_published_nowhere(shelf: Any, request_: dict[str, Any], tmp_path: Path, status: dict[str, Any]) -> None:
-    """Without any platform the publication failed, and all are named."""
-    assert await look(shelf, request_, tmp_path, told(status)) == Failed(
+async def test_a_publication_without_any_platform_fails(
+    file_store: Any, order: dict[str, Any], tmp_path: Path, status: dict[str, Any]
+) -> None:
+    """The message names all platforms."""
+    assert await poll(file_store, order, tmp_path, respond_with_status(status)) == Failed(
         "publication_failed", "Upload-Post could not publish: tiktok: no reason given; youtube: no reason given."
     )
 
@@ -328,90 +328,102 @@ async def test_published_nowhere(shelf: Any, request_: dict[str, Any], tmp_path:
 @pytest.mark.parametrize(
     "respond",
     [
-        always(404, {"status": "not_found"}),
-        told({"status": "completed"}),
-        told({"status": "completed", "results": "all"}),
-        told({"status": "completed", "results": [result("tiktok", True)]}, always(500)),
-        told({"status": "completed", "results": [result("tiktok", True)]}, fails(httpx.ReadTimeout)),
+        respond_with(404, {"status": "not_found"}),
+        respond_with_status({"status": "completed"}),
+        respond_with_status({"status": "completed", "results": "all"}),
+        respond_with_status({"status": "completed", "results": [platform_result("tiktok", True)]}, respond_with(500)),
+        respond_with_status(
+            {"status": "completed", "results": [platform_result("tiktok", True)]}, fail_with(httpx.ReadTimeout)
+        ),
     ],
 )
-async def test_a_film_that_may_be_public_is_never_called_failed(
-    shelf: Any, request_: dict[str, Any], tmp_path: Path, respond: Respond
+async def test_a_film_that_may_be_public_is_never_reported_as_failed(
+    file_store: Any, order: dict[str, Any], tmp_path: Path, respond: Respond
 ) -> None:
-    """What is not told plainly is asked again: a second publication would be seen by everybody."""
+    """An unclear status is retried: publishing the film again would be visible to the public."""
     with pytest.raises(Unavailable):
-        await look(shelf, request_, tmp_path, respond)
+        await poll(file_store, order, tmp_path, respond)
 
 
 # ---- Folder
 
 
-async def test_folder(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
-    """The film lies there whole with its words and its label, once, however often it is looked at."""
-    folder = Folder(tmp_path / "out", shelf)
-    id_ = await folder.submit(request_, key="k")
-    assert [id_] == await folder.lookup(request_, key="k", since=NOW)
+async def test_folder_contains_film_texts_and_label(file_store: Any, order: dict[str, Any], tmp_path: Path) -> None:
+    """Film, caption and label are written completely and once, however often the order is polled."""
+    folder = Folder(tmp_path / "out", file_store)
+    request_id = await folder.submit(order, key="k")
+    assert [request_id] == await folder.lookup(order, key="k", since=NOW)
     assert not (tmp_path / "out").exists()
-    first, second = [await folder.poll(id_, request_, into=tmp_path, progress=no_progress) for _ in range(2)]
-    place = tmp_path / "out" / id_
+    first, second = [await folder.poll(request_id, order, into=tmp_path, progress=ignore_progress) for _ in range(2)]
+    publication = tmp_path / "out" / request_id
 
-    assert first == second == Succeeded(facts={"platforms": {"folder": {"url": f"{id_}/film.mp4", "post_id": id_}}})
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [id_]
-    assert (place / "film.mp4").read_bytes() == FILM
-    assert (place / "caption.txt").read_text() == ("A fox in the snow\n\n#fox #snow\n\nThis video was made with AI.\n")
-    told_ = json.loads((place / "post.json").read_text())
-    assert told_ == {
-        **request_,
+    assert (
+        first
+        == second
+        == Succeeded(facts={"platforms": {"folder": {"url": f"{request_id}/film.mp4", "post_id": request_id}}})
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [request_id]
+    assert (publication / "film.mp4").read_bytes() == FILM
+    assert (publication / "caption.txt").read_text() == (
+        "A fox in the snow\n\n#fox #snow\n\nThis video was made with AI.\n"
+    )
+    description = json.loads((publication / "post.json").read_text())
+    assert description == {
+        **order,
         "hashtags": ["fox", "#snow"],
         "ai_generated": True,
         "disclosure": "This video was made with AI.",
     }
 
 
-async def test_folder_outlives_the_kept_film(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
-    """What is published stays so when the kept film is gone."""
-    folder = Folder(tmp_path / "out", shelf)
-    before = await folder.poll("abc", request_, into=tmp_path, progress=no_progress)
-    (shelf.folder / request_["digest"]).unlink()
+async def test_folder_does_not_need_the_stored_film_later(
+    file_store: Any, order: dict[str, Any], tmp_path: Path
+) -> None:
+    """A publication remains when the stored film is deleted."""
+    folder = Folder(tmp_path / "out", file_store)
+    before = await folder.poll("abc", order, into=tmp_path, progress=ignore_progress)
+    (file_store.folder / order["digest"]).unlink()
 
     assert isinstance(before, Succeeded)
-    assert await folder.poll("abc", request_, into=tmp_path, progress=no_progress) == before
+    assert await folder.poll("abc", order, into=tmp_path, progress=ignore_progress) == before
 
 
-async def test_folder_laid_down_by_two(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
-    """Of two who lay down the same publication at once one wins, and both are done."""
+async def test_folder_written_concurrently(file_store: Any, order: dict[str, Any], tmp_path: Path) -> None:
+    """Of two concurrent writers of the same publication one wins, and both succeed."""
 
-    class Late:
-        """Somebody else has laid it down by the time the film is found."""
+    class SlowFileStore:
+        """A store that returns the film after another poll has written the publication."""
 
         async def local_path(self, digest: str) -> Path:
-            await Folder(tmp_path / "out", shelf).poll("abc", request_, into=tmp_path, progress=no_progress)
-            return await shelf.local_path(digest)
+            await Folder(tmp_path / "out", file_store).poll("abc", order, into=tmp_path, progress=ignore_progress)
+            return await file_store.local_path(digest)
 
-    done = await Folder(tmp_path / "out", Late()).poll("abc", request_, into=tmp_path, progress=no_progress)
+    result = await Folder(tmp_path / "out", SlowFileStore()).poll("abc", order, into=tmp_path, progress=ignore_progress)
 
-    assert isinstance(done, Succeeded)
+    assert isinstance(result, Succeeded)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["abc"]
 
 
-async def test_folder_that_cannot_be_written(shelf: Any, request_: dict[str, Any], tmp_path: Path) -> None:
-    """A folder that cannot be written is asked again later, and no half publication stays."""
-    (tmp_path / "out").write_text("a file where a folder should be")
-    folder = Folder(tmp_path / "out", shelf)
+async def test_an_unwritable_folder_is_unavailable(file_store: Any, order: dict[str, Any], tmp_path: Path) -> None:
+    """The order can be retried, and no partial publication is left behind."""
+    (tmp_path / "out").write_text("a file instead of a folder")
+    folder = Folder(tmp_path / "out", file_store)
     with pytest.raises(Unavailable, match="cannot be written"):
-        await folder.poll("abc", request_, into=tmp_path, progress=no_progress)
+        await folder.poll("abc", order, into=tmp_path, progress=ignore_progress)
 
 
-async def test_folder_whose_film_breaks_off(request_: dict[str, Any], tmp_path: Path) -> None:
-    """A copy that does not come to its end leaves nothing behind."""
+async def test_an_interrupted_copy_leaves_nothing_behind(order: dict[str, Any], tmp_path: Path) -> None:
+    """A copy that fails leaves no files."""
     with pytest.raises(Unavailable):
-        await Folder(tmp_path / "out", Broken(None)).poll("abc", request_, into=tmp_path, progress=no_progress)
+        await Folder(tmp_path / "out", BrokenFileStore(None)).poll(
+            "abc", order, into=tmp_path, progress=ignore_progress
+        )
 
     assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("id_", "digest", "code"),
+    ("request_id", "digest", "code"),
     [
         ("../etc", None, "publication_lost"),
         (".draft-x", None, "publication_lost"),
@@ -419,27 +431,31 @@ async def test_folder_whose_film_breaks_off(request_: dict[str, Any], tmp_path: 
         ("abc", "ab" * 32, "artifact_missing"),
     ],
 )
-async def test_folder_of_nothing(
-    shelf: Any, request_: dict[str, Any], tmp_path: Path, id_: str, digest: str | None, code: str
+async def test_an_invalid_id_or_missing_film_fails(
+    file_store: Any, order: dict[str, Any], tmp_path: Path, request_id: str, digest: str | None, code: str
 ) -> None:
-    """A name that is no publication's, or a film that is gone, ends it, and nothing is written."""
-    asked = request_ | ({"digest": digest} if digest else {})
-    ended = await Folder(tmp_path / "out", shelf).poll(id_, asked, into=tmp_path, progress=no_progress)
+    """An invalid task id or a missing film ends the order, and nothing is written."""
+    changed = order | ({"digest": digest} if digest else {})
+    result = await Folder(tmp_path / "out", file_store).poll(
+        request_id, changed, into=tmp_path, progress=ignore_progress
+    )
 
-    assert isinstance(ended, Failed)
-    assert (ended.code, (tmp_path / "out").exists()) == (code, False)
+    assert isinstance(result, Failed)
+    assert (result.code, (tmp_path / "out").exists()) == (code, False)
 
 
 @pytest.mark.parametrize(
     ("caption", "hashtags", "text"),
     [("", [], ""), ("Fox", None, "Fox"), ("", ["a"], "#a"), ("Fox", ["a"], "Fox\n\n#a")],
 )
-async def test_words(shelf: Any, caption: str, hashtags: list[str] | None, text: str) -> None:
-    """Caption and hashtags make one text, without empty lines where one is missing; a title is optional."""
-    maker, asked = publisher(always(200, {"success": True}), shelf)
-    request_ = {"digest": shelf.keep(FILM), "caption": caption, "hashtags": hashtags, "platforms": ["tiktok"]}
-    await maker.submit(request_, key="k")
-    sent = dict(parts_of(asked[0]))
+async def test_caption_and_hashtags_form_one_text(
+    file_store: Any, caption: str, hashtags: list[str] | None, text: str
+) -> None:
+    """There is no empty line where one of them is missing; the title is optional."""
+    publisher, requests = create_publisher(respond_with(200, {"success": True}), file_store)
+    order = {"digest": file_store.add(FILM), "caption": caption, "hashtags": hashtags, "platforms": ["tiktok"]}
+    await publisher.submit(order, key="k")
+    sent = dict(parse_form(requests[0]))
 
     assert sent["title"].decode() == text
     assert "youtube_title" not in sent

@@ -1,4 +1,4 @@
-"""What can be ordered from whom, and at what price, is known before anything is ordered."""
+"""Capabilities and prices are known before anything is ordered."""
 
 from datetime import date
 from decimal import Decimal
@@ -14,7 +14,7 @@ ELSEWHERE = "http://gpu.example:8000/v1"
 OWN = '[[profiles]]\nhosts = ["gpu.example:8000"]\nmodels = ["wan"]\nsizes = ["480x832"]\nseconds = [5]\n'
 
 
-def written(folder: Path, text: str) -> Path:
+def write_file(folder: Path, text: str) -> Path:
     path = folder / "mine.toml"
     path.write_text(text)
     return path
@@ -22,8 +22,8 @@ def written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("base_url", [OPENAI, "https://API.openai.com:443/v1", "https://eu.api.openai.com/v1"])
 @pytest.mark.parametrize("model", ["sora-2", "sora-2-pro", "sora-2-2025-12-08", "sora-2-pro-2025-10-06"])
-def test_openai_is_shut_down(base_url: str, model: str) -> None:
-    """A configuration that points at the shut-down service is refused in one sentence, from that day on."""
+def test_openai_is_rejected_from_its_shutdown_date(base_url: str, model: str) -> None:
+    """A configuration with the service that was shut down is rejected from that day on."""
     assert model in profile_for(load_profiles(), base_url, model, BEFORE).models
     with pytest.raises(ProfileError) as caught:
         profile_for(load_profiles(), base_url, model, SHUTDOWN)
@@ -34,14 +34,14 @@ def test_openai_is_shut_down(base_url: str, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["sora-2", "sora-2-pro", "sandbox-video"])
-def test_the_contract_lives_on_elsewhere(model: str) -> None:
-    """The same models at any other host are served."""
+def test_the_models_are_supported_at_other_hosts(model: str) -> None:
+    """The same models at any other host have a profile."""
     assert profile_for(load_profiles(), ELSEWHERE, model, SHUTDOWN).shutdown is None
 
 
 @pytest.mark.parametrize("base_url", [OPENAI, ELSEWHERE, "not a url"])
-def test_an_unknown_model_says_how_to_add_it(base_url: str) -> None:
-    """Nothing is ordered of a model whose price is not known."""
+def test_an_unknown_model_is_rejected_with_instructions(base_url: str) -> None:
+    """No clip is ordered from a model without a known price."""
     with pytest.raises(ProfileError, match=r"\[\[profiles\]\]") as caught:
         profile_for(load_profiles(), base_url, "dream-9", SHUTDOWN)
 
@@ -58,30 +58,30 @@ def test_an_unknown_model_says_how_to_add_it(base_url: str) -> None:
         ("sandbox-video", 1, "1080x1920", "0.10"),
     ],
 )
-def test_price(model: str, seconds: int, size: str, price: str) -> None:
-    """A clip costs its seconds, at the price of its size."""
+def test_price_depends_on_seconds_and_size(model: str, seconds: int, size: str, price: str) -> None:
+    """A clip costs its seconds times the price of its size."""
     assert profile_for(load_profiles(), ELSEWHERE, model, SHUTDOWN).price(seconds, size) == Decimal(price)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "size", "code", "says"),
+    ("seconds", "size", "code", "message"),
     [
         (5, "720x1280", "video_seconds_unsupported", "4, 8, 12, 16, 20 seconds, not 5"),
         (8, "720x1281", "video_size_unsupported", "720x1280, 1280x720, not 720x1281"),
     ],
 )
-def test_what_cannot_be_made_is_refused(seconds: int, size: str, code: str, says: str) -> None:
-    """A length or a size that the model does not make is refused, naming those that it does, and has no price."""
+def test_unsupported_lengths_and_sizes_are_rejected(seconds: int, size: str, code: str, message: str) -> None:
+    """The message lists the supported ones, and there is no price."""
     profile = profile_for(load_profiles(), ELSEWHERE, "sora-2", SHUTDOWN)
 
-    for ask in (profile.check, profile.price):
-        with pytest.raises(ProfileError, match=says) as caught:
-            ask(seconds, size)
+    for check in (profile.check, profile.price):
+        with pytest.raises(ProfileError, match=message) as caught:
+            check(seconds, size)
         assert caught.value.code == code
 
 
 @pytest.mark.parametrize(
-    ("kind", "encoding", "webhooks", "findable", "query"),
+    ("kind", "encoding", "webhooks", "can_look_up", "query"),
     [
         ("openai", "multipart", True, True, {}),
         ("vllm-omni", "multipart", False, True, {}),
@@ -90,20 +90,22 @@ def test_what_cannot_be_made_is_refused(seconds: int, size: str, code: str, says
         ("openrouter", "json", False, False, {"index": "0"}),
     ],
 )
-def test_kinds(tmp_path: Path, kind: str, encoding: str, webhooks: bool, findable: bool, query: dict[str, str]) -> None:
-    """One's own profile takes on the ways of the kind of server it names."""
-    path = written(tmp_path, f'{OWN}usd_per_second = 0.05\nkind = "{kind}"\n')
+def test_a_profile_inherits_from_its_kind(
+    tmp_path: Path, kind: str, encoding: str, webhooks: bool, can_look_up: bool, query: dict[str, str]
+) -> None:
+    """A profile of one's own has the properties of the server kind it names."""
+    path = write_file(tmp_path, f'{OWN}usd_per_second = 0.05\nkind = "{kind}"\n')
     profile = profile_for(load_profiles(path), ELSEWHERE, "wan", SHUTDOWN)
 
     assert profile.price(5, "480x832") == Decimal("0.25")
-    assert (profile.encoding, profile.webhooks, profile.list_echoes_prompt) == (encoding, webhooks, findable)
+    assert (profile.encoding, profile.webhooks, profile.list_echoes_prompt) == (encoding, webhooks, can_look_up)
     assert profile.content_query == query
 
 
-def test_own_profiles_come_first(tmp_path: Path) -> None:
-    """One's own profile beats a shipped one, and a named host beats any host, with or without its port."""
+def test_own_profiles_take_precedence(tmp_path: Path) -> None:
+    """A profile of one's own precedes a built-in one, and a named host any host, with or without its port."""
     own = OWN.replace("wan", "sora-2").replace("gpu.example:8000", "GPU.example") + "usd_per_second = 0\n"
-    profiles = load_profiles(written(tmp_path, own))
+    profiles = load_profiles(write_file(tmp_path, own))
 
     assert profile_for(profiles, ELSEWHERE, "sora-2", SHUTDOWN).price(5, "480x832") == 0
     assert profile_for(profiles, "http://other.example/v1", "sora-2", SHUTDOWN).seconds == (4, 8, 12, 16, 20)
@@ -111,48 +113,48 @@ def test_own_profiles_come_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("[[profiles", "mine.toml: is not TOML"),
         ("profiles = 3", r"profiles must be written as \[\[profiles\]\]"),
         ("profiles = [3]", r"profiles\[0\].kind is not one of"),
-        ("[kinds.mine]", "kinds is not known here"),
+        ("[kinds.mine]", "kinds is unknown"),
         (OWN, r"profiles\[0\].usd_per_second"),
         (OWN + 'usd_per_second = 0\nkind = "magic"', r"profiles\[0\].kind is not one of openai, vllm-omni"),
-        (OWN + "usd_per_second = 0\nsecond = [1]", r"profiles\[0\].second Extra inputs"),
+        (OWN + "usd_per_second = 0\nsecond = [1]", r"profiles\[0\].second: Extra inputs"),
         (OWN + "usd_per_second = -1", r"profiles\[0\].usd_per_second"),
         (OWN + "usd_per_second = nan", r"profiles\[0\].usd_per_second"),
         (OWN + 'usd_per_second = { "1x1" = 1 }', "price for 1x1, which is not among the sizes"),
         (OWN + "usd_per_second = {}", "no price for 480x832"),
-        (OWN.replace("480x832", "tall") + "usd_per_second = 0", r"profiles\[0\].sizes\[0\]"),
-        (OWN.replace("[5]", "[0]") + "usd_per_second = 0", r"profiles\[0\].seconds\[0\]"),
+        (OWN.replace("480x832", "tall") + "usd_per_second = 0", r"profiles\[0\].sizes.0"),
+        (OWN.replace("[5]", "[0]") + "usd_per_second = 0", r"profiles\[0\].seconds.0"),
         (OWN + 'usd_per_second = 0\nstatuses = { done = "fine" }', r"profiles\[0\].statuses.done"),
     ],
 )
-def test_a_wrong_file_is_told_by_name_and_place(tmp_path: Path, text: str, says: str) -> None:
-    """A mistake in one's own profiles names the file, the place and the mistake."""
-    with pytest.raises(ProfileError, match=says) as caught:
-        load_profiles(written(tmp_path, text))
+def test_an_invalid_file_is_reported_with_its_field(tmp_path: Path, text: str, message: str) -> None:
+    """The message contains the file name, the field and the problem."""
+    with pytest.raises(ProfileError, match=message) as caught:
+        load_profiles(write_file(tmp_path, text))
 
     assert caught.value.code == "video_profiles_invalid"
     assert caught.value.message.startswith("mine.toml: ")
 
 
-def test_a_missing_file_is_told() -> None:
-    """A profiles file that is not there is an error, not an empty one; its folder is not told."""
+def test_a_missing_file_is_an_error() -> None:
+    """A missing profiles file is not treated as empty; the message does not contain its folder."""
     with pytest.raises(ProfileError, match=r"^none\.toml: cannot be read \(No such file or directory\)\.$"):
         load_profiles(Path("/nowhere/none.toml"))
 
 
 @pytest.mark.parametrize(
-    ("word", "state"),
+    ("status", "state"),
     [
         ("queued", "running"),
         ("in_progress", "running"),
         ("IN_PROGRESS", "running"),
         ("processing", "running"),
         ("pending", "running"),
-        ("dreaming", "running"),
+        ("unknown", "running"),
         (None, "running"),
         ("completed", "completed"),
         ("Finished", "completed"),
@@ -162,8 +164,8 @@ def test_a_missing_file_is_told() -> None:
         ("deleted", "failed"),
     ],
 )
-def test_status_words(word: str | None, state: str) -> None:
-    """Known words mean what they say, the profile may add some, and a word nobody knows means: not yet."""
+def test_job_state_of_each_status(status: str | None, state: str) -> None:
+    """A profile can add final statuses; an unknown status means running."""
     profile = Profile.model_validate(
         {
             "hosts": ["*"],
@@ -175,4 +177,4 @@ def test_status_words(word: str | None, state: str) -> None:
         }
     )
 
-    assert profile.state(word) == state
+    assert profile.job_state(status) == state

@@ -1,9 +1,7 @@
-"""A clip is ordered once, found again when its fate is unknown, and fetched whole or not at all."""
+"""A clip is ordered once, looked up when the outcome is unknown, and downloaded completely or not at all."""
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.parser import BytesParser
 from pathlib import Path
@@ -24,8 +22,10 @@ from providers.base import (
     Succeeded,
     Unavailable,
 )
+from providers.media.clips import AcceptedClip
 from providers.video_profiles import Profile
 from providers.videos import Videos
+from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client
 
 KEY = "sk-very-secret"
 SINCE = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -33,73 +33,42 @@ AT = int(SINCE.timestamp())
 REQUEST = {"model": "wan", "prompt": "A fox, shot 1", "seconds": 4, "size": "720x1280"}
 MP4 = b"\x00\x00\x00\x18ftypmp42" * 100
 
-Respond = Callable[[httpx.Request], httpx.Response]
 
-
-@dataclass
-class Clip:
-    file: Path
-    original: Path | None = None
-    facts: dict[str, Any] = field(default_factory=lambda: {"seconds": 4.0, "codec": "h264"})
-
-
-async def accept(path: Path, *, seconds: float, width: int, height: int, into: Path) -> Clip:
-    """Takes any clip with bytes in it."""
+async def accept(path: Path, *, seconds: float, width: int, height: int, into: Path) -> AcceptedClip:
+    """Accept the clip `MP4`."""
     if path.read_bytes() != MP4:
         raise ProviderError("clip_unreadable", "The clip is not a video.")
     assert (seconds, width, height, into) == (4.0, 720, 1280, path.parent)
-    return Clip(path)
+    return AcceptedClip(path, None, {"seconds": 4.0, "codec": "h264"})
 
 
-async def no_progress(share: float) -> None:
-    """Nobody is told."""
-
-
-def profile(**more: Any) -> Profile:
+def build_profile(**fields: Any) -> Profile:
     base = {"hosts": ["*"], "models": ["wan"], "sizes": ["720x1280"], "seconds": [4], "usd_per_second": 0}
-    return Profile.model_validate(base | more)
+    return Profile.model_validate(base | fields)
 
 
-def videos(respond: Respond, **more: Any) -> tuple[Videos, list[httpx.Request]]:
-    """A provider whose server is `respond`, and all that it asks of it."""
-    asked: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
-        return respond(request)
-
-    client = httpx.AsyncClient(transport=httpx.MockTransport(answer), follow_redirects=True)
-    return Videos("http://maker/v1/", KEY, profile(**more), client, accept), asked
+def create_provider(respond: Respond, **profile: Any) -> tuple[Videos, list[httpx.Request]]:
+    """Return a provider of the server, and the list of the requests that the server receives."""
+    client, requests = stub_client(respond, follow_redirects=True)
+    return Videos("http://server/v1/", KEY, build_profile(**profile), client, accept), requests
 
 
-def at(base_url: str, client: httpx.AsyncClient, **more: Any) -> Videos:
-    """A provider of a real server."""
-    return Videos(base_url, KEY, profile(), client, accept, **more)
-
-
-def always(status: int, body: Any = None, **more: Any) -> Respond:
-    content = {"content": body} if isinstance(body, bytes) else {"json": body}
-    return lambda request: httpx.Response(status, **content, **more)
-
-
-def fails(error: type[httpx.TransportError]) -> Respond:
-    def respond(request: httpx.Request) -> httpx.Response:
-        raise error("no")
-
-    return respond
+def provider_at(base_url: str, client: httpx.AsyncClient, **options: Any) -> Videos:
+    """Return a provider of a real server."""
+    return Videos(base_url, KEY, build_profile(), client, accept, **options)
 
 
 # ---- submit
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
-async def test_an_order_is_one_post(status: int) -> None:
-    """One multipart POST with the key as bearer, seconds as text; the id comes back."""
-    maker, asked = videos(always(status, {"id": "video_1", "status": "queued"}))
+async def test_submit_sends_one_multipart_post(status: int) -> None:
+    """One multipart POST with the key as bearer token and the seconds as text; the id is returned."""
+    provider, requests = create_provider(respond_with(status, {"id": "video_1", "status": "queued"}))
 
-    assert await maker.submit(REQUEST, key="k") == "video_1"
-    [post] = asked
-    assert (post.method, str(post.url)) == ("POST", "http://maker/v1/videos")
+    assert await provider.submit(REQUEST, key="k") == "video_1"
+    [post] = requests
+    assert (post.method, str(post.url)) == ("POST", "http://server/v1/videos")
     assert post.headers["authorization"] == f"Bearer {KEY}"
     head = b"content-type: " + post.headers["content-type"].encode() + b"\r\n\r\n"
     parts = BytesParser().parsebytes(head + post.content).get_payload()
@@ -107,193 +76,199 @@ async def test_an_order_is_one_post(status: int) -> None:
     assert sent == {"model": "wan", "prompt": "A fox, shot 1", "seconds": "4", "size": "720x1280"}
 
 
-async def test_an_order_in_json() -> None:
-    """A profile may ask for JSON; seconds are a text there too."""
-    maker, asked = videos(always(202, {"id": "v", "status": "pending"}), encoding="json")
-    await maker.submit(REQUEST, key="k")
+async def test_submit_sends_json_if_the_profile_requires_it() -> None:
+    """The seconds are text in JSON as well."""
+    provider, requests = create_provider(respond_with(202, {"id": "v", "status": "pending"}), encoding="json")
+    await provider.submit(REQUEST, key="k")
 
-    assert json.loads(asked[0].content) == REQUEST | {"seconds": "4"}
+    assert json.loads(requests[0].content) == REQUEST | {"seconds": "4"}
 
 
 @pytest.mark.parametrize(
     ("respond", "error", "code"),
     [
-        (fails(httpx.ConnectError), NotSent, "unreachable"),
-        (fails(httpx.ConnectTimeout), NotSent, "unreachable"),
-        (fails(httpx.PoolTimeout), NotSent, "unreachable"),
-        (always(429, {"error": {"code": "rate"}}), NotSent, "rate_limited"),
-        (fails(httpx.ReadTimeout), OutcomeUnknown, "outcome_unknown"),
-        (fails(httpx.WriteTimeout), OutcomeUnknown, "outcome_unknown"),
-        (fails(httpx.ReadError), OutcomeUnknown, "outcome_unknown"),
-        (fails(httpx.RemoteProtocolError), OutcomeUnknown, "outcome_unknown"),
-        *((always(s, {"error": {"code": "x"}}), OutcomeUnknown, "outcome_unknown") for s in (500, 502, 503)),
-        *((always(s, {"error": {"code": "x"}}), OutcomeUnknown, "outcome_unknown") for s in (408, 409, 425)),
-        *((always(s, headers={"location": "http://e/"}), OutcomeUnknown, "outcome_unknown") for s in (302, 303)),
-        (always(200, b"<html>"), OutcomeUnknown, "outcome_unknown"),
-        (always(200, []), OutcomeUnknown, "outcome_unknown"),
-        (always(200, {}), OutcomeUnknown, "outcome_unknown"),
-        (always(200, {"id": 7}), OutcomeUnknown, "outcome_unknown"),
-        (always(200, {"id": ""}), OutcomeUnknown, "outcome_unknown"),
-        (always(200, {"id": "a\x00"}), OutcomeUnknown, "outcome_unknown"),
-        (always(200, {"id": "v", "pad": "x" * 5_000_000}), OutcomeUnknown, "outcome_unknown"),
-        (always(204), OutcomeUnknown, "outcome_unknown"),
-        *((always(s, headers={"location": "http://e/"}), Refused, "video_refused") for s in (301, 307, 308)),
-        (always(400, {"error": {"code": "sentinel_block", "message": "Hmmm"}}), Refused, "sentinel_block"),
-        (always(400, {"error": {"code": 400, "message": "Bad"}}), Refused, "video_refused"),
-        (always(400, {"error": {"code": "Not A Code!"}}), Refused, "video_refused"),
-        (always(400, {"error": "Bad"}), Refused, "video_refused"),
-        (always(422, {"detail": [{"loc": ["size"]}]}), Refused, "video_refused"),
-        (always(404, b"<html>"), Refused, "video_refused"),
-        (always(401, {"error": {"code": "invalid_api_key", "message": f"Bad key {KEY}"}}), Refused, "video_refused"),
-        (always(403, {"error": {"code": "no_access"}}), Refused, "video_refused"),
+        (fail_with(httpx.ConnectError), NotSent, "unreachable"),
+        (fail_with(httpx.ConnectTimeout), NotSent, "unreachable"),
+        (fail_with(httpx.PoolTimeout), NotSent, "unreachable"),
+        (respond_with(429, {"error": {"code": "rate"}}), NotSent, "rate_limited"),
+        (fail_with(httpx.ReadTimeout), OutcomeUnknown, "outcome_unknown"),
+        (fail_with(httpx.WriteTimeout), OutcomeUnknown, "outcome_unknown"),
+        (fail_with(httpx.ReadError), OutcomeUnknown, "outcome_unknown"),
+        (fail_with(httpx.RemoteProtocolError), OutcomeUnknown, "outcome_unknown"),
+        *((respond_with(s, {"error": {"code": "x"}}), OutcomeUnknown, "outcome_unknown") for s in (500, 502, 503)),
+        *((respond_with(s, {"error": {"code": "x"}}), OutcomeUnknown, "outcome_unknown") for s in (408, 409, 425)),
+        *((respond_with(s, headers={"location": "http://e/"}), OutcomeUnknown, "outcome_unknown") for s in (302, 303)),
+        (respond_with(200, b"<html>"), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(200, []), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(200, {}), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(200, {"id": 7}), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(200, {"id": ""}), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(200, {"id": "a\x00"}), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(200, {"id": "v", "pad": "x" * 5_000_000}), OutcomeUnknown, "outcome_unknown"),
+        (respond_with(204), OutcomeUnknown, "outcome_unknown"),
+        *((respond_with(s, headers={"location": "http://e/"}), Refused, "video_refused") for s in (301, 307, 308)),
+        (respond_with(400, {"error": {"code": "sentinel_block", "message": "Hmmm"}}), Refused, "sentinel_block"),
+        (respond_with(400, {"error": {"code": 400, "message": "Bad"}}), Refused, "video_refused"),
+        (respond_with(400, {"error": {"code": "Not A Code!"}}), Refused, "video_refused"),
+        (respond_with(400, {"error": "Bad"}), Refused, "video_refused"),
+        (respond_with(422, {"detail": [{"loc": ["size"]}]}), Refused, "video_refused"),
+        (respond_with(404, b"<html>"), Refused, "video_refused"),
+        (
+            respond_with(401, {"error": {"code": "invalid_api_key", "message": f"Bad key {KEY}"}}),
+            Refused,
+            "video_refused",
+        ),
+        (respond_with(403, {"error": {"code": "no_access"}}), Refused, "video_refused"),
     ],
 )
-async def test_what_became_of_an_order(respond: Respond, error: type[ProviderError], code: str) -> None:
-    """Each way an order can end is told apart, after one call and without telling the key."""
-    maker, asked = videos(respond)
+async def test_submit_maps_each_failure_to_an_error(respond: Respond, error: type[ProviderError], code: str) -> None:
+    """Each outcome of an order has its own error, after one call and without the key in the message."""
+    provider, requests = create_provider(respond)
     with pytest.raises(ProviderError) as caught:
-        await maker.submit(REQUEST, key="k")
+        await provider.submit(REQUEST, key="k")
 
-    assert (type(caught.value), caught.value.code, len(asked)) == (error, code, 1)
+    assert (type(caught.value), caught.value.code, len(requests)) == (error, code, 1)
     assert KEY not in caught.value.message
 
 
-async def test_a_refusal_repeats_the_reason_without_the_key() -> None:
-    """A vendor's sentence is shown on one line, with our key cut out of it."""
-    maker, _ = videos(always(400, {"error": {"message": f"No\nclips for {KEY}.\x00"}}))
+async def test_a_refusal_contains_the_reason_without_the_key() -> None:
+    """The server's message is one line, with the key redacted."""
+    provider, _ = create_provider(respond_with(400, {"error": {"message": f"No\nclips for {KEY}.\x00"}}))
     with pytest.raises(Refused) as caught:
-        await maker.submit(REQUEST, key="k")
+        await provider.submit(REQUEST, key="k")
 
     assert caught.value.message == "The video service refused the order: No clips for [key]."
 
 
-async def test_a_rate_limit_says_how_long() -> None:
-    """The time to wait is told as the server tells it."""
-    maker, _ = videos(always(429, headers={"retry-after": "17"}))
+async def test_a_rate_limit_contains_the_retry_delay() -> None:
+    """The message contains the delay that the server requests."""
+    provider, _ = create_provider(respond_with(429, headers={"retry-after": "17"}))
     with pytest.raises(NotSent, match="17 seconds"):
-        await maker.submit(REQUEST, key="k")
+        await provider.submit(REQUEST, key="k")
 
 
-async def test_nobody_there(client: httpx.AsyncClient, serve: Any, unused_tcp_port: int) -> None:
-    """A closed port is an order that was not sent; a server that hangs up or is silent is not known."""
+async def test_submit_without_a_response(client: httpx.AsyncClient, serve: Any, unused_tcp_port: int) -> None:
+    """A closed port means not sent; a server that closes the connection or does not respond means outcome unknown."""
     with pytest.raises(NotSent):
-        await at(f"http://127.0.0.1:{unused_tcp_port}/v1", client).submit(REQUEST, key="k")
+        await provider_at(f"http://127.0.0.1:{unused_tcp_port}/v1", client).submit(REQUEST, key="k")
     with pytest.raises(OutcomeUnknown):
-        await at(await serve(b""), client).submit(REQUEST, key="k")
+        await provider_at(await serve(b""), client).submit(REQUEST, key="k")
     with pytest.raises(OutcomeUnknown):
-        await at(await serve(b"", hang=True), client, submit_seconds=0.2).submit(REQUEST, key="k")
+        await provider_at(await serve(b"", hang=True), client, submit_seconds=0.2).submit(REQUEST, key="k")
     endless = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
     with pytest.raises(OutcomeUnknown):
-        await at(await serve(endless, trickle=0.02), client, submit_seconds=0.3).submit(REQUEST, key="k")
+        await provider_at(await serve(endless, trickle=0.02), client, submit_seconds=0.3).submit(REQUEST, key="k")
 
 
-# ---- find
+# ---- lookup
 
 
-def listed(id: str, created_at: Any, **more: Any) -> dict[str, Any]:  # noqa: A002 - the contract's name
-    made = {"id": id, "created_at": created_at, "status": "queued", "seconds": "4"}
-    return made | {name: REQUEST[name] for name in ("model", "prompt", "size")} | more
+def listed_video(video_id: str, created_at: Any, **fields: Any) -> dict[str, Any]:
+    video = {"id": video_id, "created_at": created_at, "status": "queued", "seconds": "4"}
+    return video | {name: REQUEST[name] for name in ("model", "prompt", "size")} | fields
 
 
-async def test_find_knows_its_own() -> None:
-    """Only videos with this very prompt, model, size and length, made since then, oldest first."""
+async def test_lookup_returns_matching_videos_only() -> None:
+    """Only videos with the same prompt, model, size and length, created since then, oldest first."""
     data = [
-        listed("new", AT + 50),
-        listed("failed", AT + 40, status="failed"),
-        listed("other prompt", AT + 30, prompt="A fox, shot 2"),
-        listed("no prompt", AT + 30, prompt=None),
-        listed("other model", AT + 30, model="wan-2"),
-        listed("other size", AT + 30, size="1280x720"),
-        listed("other length", AT + 30, seconds="8"),
-        listed("number", AT + 25, seconds=4.0),
-        listed("silent", AT + 20, model=None, size=None, seconds=None),
-        listed("no time", None),
-        listed("odd time", True),
-        {"id": None} | {name: value for name, value in listed("x", AT).items() if name != "id"},
+        listed_video("new", AT + 50),
+        listed_video("failed", AT + 40, status="failed"),
+        listed_video("other prompt", AT + 30, prompt="A fox, shot 2"),
+        listed_video("no prompt", AT + 30, prompt=None),
+        listed_video("other model", AT + 30, model="wan-2"),
+        listed_video("other size", AT + 30, size="1280x720"),
+        listed_video("other length", AT + 30, seconds="8"),
+        listed_video("number", AT + 25, seconds=4.0),
+        listed_video("sparse", AT + 20, model=None, size=None, seconds=None),
+        listed_video("no time", None),
+        listed_video("odd time", True),
+        {"id": None} | {name: value for name, value in listed_video("x", AT).items() if name != "id"},
         "noise",
-        listed("skewed", AT - 59),
-        listed("too old", AT - 61),
+        listed_video("skewed", AT - 59),
+        listed_video("too old", AT - 61),
     ]
-    maker, asked = videos(always(200, {"object": "list", "data": data, "has_more": True}))
+    provider, requests = create_provider(respond_with(200, {"object": "list", "data": data, "has_more": True}))
 
-    assert await maker.lookup(REQUEST, key="k", since=SINCE) == ["skewed", "silent", "number", "failed", "new"]
-    assert dict(asked[0].url.params) == {"limit": "100", "order": "desc"}
-    assert len(asked) == 1
+    assert await provider.lookup(REQUEST, key="k", since=SINCE) == ["skewed", "sparse", "number", "failed", "new"]
+    assert dict(requests[0].url.params) == {"limit": "100", "order": "desc"}
+    assert len(requests) == 1
 
 
-async def test_find_turns_pages() -> None:
-    """Pages are read until the list ends or goes past the time asked about."""
+async def test_lookup_reads_all_pages() -> None:
+    """Pages are read until the list ends or contains older videos."""
 
     def respond(request: httpx.Request) -> httpx.Response:
         page = int(request.url.params.get("after", "p0")[1:])
-        data = [listed(f"p{page + 1}", AT + 1000 - page * 400)]
+        data = [listed_video(f"p{page + 1}", AT + 1000 - page * 400)]
         return httpx.Response(200, json={"data": data, "has_more": page < 50})
 
-    maker, asked = videos(respond)
+    provider, requests = create_provider(respond)
 
-    assert await maker.lookup(REQUEST, key="k", since=SINCE) == ["p3", "p2", "p1"]
-    assert len(asked) == 4
+    assert await provider.lookup(REQUEST, key="k", since=SINCE) == ["p3", "p2", "p1"]
+    assert len(requests) == 4
 
 
 @pytest.mark.parametrize(
     "body",
     [{"data": [], "has_more": True}, {"data": []}, {"data": [3], "has_more": True}],
 )
-async def test_find_ends(body: dict[str, Any]) -> None:
-    """A list that says there is more and does not give it is over."""
-    maker, asked = videos(always(200, body))
+async def test_lookup_ends_without_a_next_page(body: dict[str, Any]) -> None:
+    """A list that announces more entries without returning any has ended."""
+    provider, requests = create_provider(respond_with(200, body))
 
-    assert await maker.lookup(REQUEST, key="k", since=SINCE) == []
-    assert len(asked) == 1
+    assert await provider.lookup(REQUEST, key="k", since=SINCE) == []
+    assert len(requests) == 1
 
 
-async def test_find_does_not_guess_from_half_a_list() -> None:
-    """A list without end is an unanswered question, not an empty answer."""
+async def test_lookup_of_an_endless_list_is_unavailable() -> None:
+    """An incomplete search is an error, not an empty result."""
     count = iter(range(1000))
-    maker, asked = videos(lambda r: httpx.Response(200, json={"data": [listed(f"v{next(count)}", AT)], "has_more": 1}))
+    provider, requests = create_provider(
+        lambda r: httpx.Response(200, json={"data": [listed_video(f"v{next(count)}", AT)], "has_more": 1})
+    )
     with pytest.raises(Unavailable, match="too many"):
-        await maker.lookup(REQUEST, key="k", since=SINCE)
+        await provider.lookup(REQUEST, key="k", since=SINCE)
 
-    assert len(asked) == 20
+    assert len(requests) == 20
 
 
 @pytest.mark.parametrize(
     "respond",
     [
-        fails(httpx.ConnectError),
-        fails(httpx.ReadTimeout),
-        always(429),
-        always(500),
-        always(404),
-        always(401),
-        always(200, b"<html>"),
-        always(200, {"data": None}),
+        fail_with(httpx.ConnectError),
+        fail_with(httpx.ReadTimeout),
+        respond_with(429),
+        respond_with(500),
+        respond_with(404),
+        respond_with(401),
+        respond_with(200, b"<html>"),
+        respond_with(200, {"data": None}),
     ],
 )
-async def test_find_cannot_ask(respond: Respond) -> None:
-    """Whatever is not a list is no answer."""
-    maker, _ = videos(respond)
+async def test_lookup_without_a_list_is_unavailable(respond: Respond) -> None:
+    """Any response that is not a list is an error."""
+    provider, _ = create_provider(respond)
     with pytest.raises(Unavailable):
-        await maker.lookup(REQUEST, key="k", since=SINCE)
+        await provider.lookup(REQUEST, key="k", since=SINCE)
 
 
-async def test_find_asks_nobody_who_forgets_prompts() -> None:
-    """Where the list does not tell prompts nothing can be recognised, and nothing is asked."""
-    maker, asked = videos(always(500), list_echoes_prompt=False)
+async def test_lookup_without_prompts_sends_no_request() -> None:
+    """If the list contains no prompts, no video can be identified and no request is sent."""
+    provider, requests = create_provider(respond_with(500), list_echoes_prompt=False)
 
-    assert (await maker.lookup(REQUEST, key="k", since=SINCE), asked) == ([], [])
-
-
-def test_patience() -> None:
-    """How long an order may take to turn up is the profile's word."""
-    assert videos(always(200), patience_seconds=7)[0].lookup_window == timedelta(seconds=7)
+    assert (await provider.lookup(REQUEST, key="k", since=SINCE), requests) == ([], [])
 
 
-# ---- look
+def test_the_lookup_window_is_set_by_the_profile() -> None:
+    """The profile sets how long an order may take to appear in the list."""
+    assert create_provider(respond_with(200), lookup_window_seconds=7)[0].lookup_window == timedelta(seconds=7)
 
 
-async def look(maker: Videos, into: Path, task_id: str = "video_1") -> PollResult:
-    return await maker.poll(task_id, REQUEST, into=into, progress=no_progress)
+# ---- poll
+
+
+async def poll(provider: Videos, into: Path, task_id: str = "video_1") -> PollResult:
+    return await provider.poll(task_id, REQUEST, into=into, progress=ignore_progress)
 
 
 @pytest.mark.parametrize(
@@ -304,106 +279,110 @@ async def look(maker: Videos, into: Path, task_id: str = "video_1") -> PollResul
         ({"status": "processing", "progress": "50"}, 0.5),
         ({"status": "pending"}, None),
         ({"status": "IN_PROGRESS", "progress": 300}, 1.0),
-        ({"status": "never heard of", "progress": "many"}, None),
+        ({"status": "unknown", "progress": "many"}, None),
         ({"status": "queued", "progress": True, "error": None}, None),
     ],
 )
-async def test_not_finished(tmp_path: Path, video: dict[str, Any], share: float | None) -> None:
-    """Any word that is not an end means: not yet."""
-    maker, _ = videos(always(200, {"id": "video_1"} | video))
+async def test_an_unfinished_video_is_pending(tmp_path: Path, video: dict[str, Any], share: float | None) -> None:
+    """Any status that is not final means pending."""
+    provider, _ = create_provider(respond_with(200, {"id": "video_1"} | video))
 
-    assert await look(maker, tmp_path) == Pending(share)
+    assert await poll(provider, tmp_path) == Pending(share)
 
 
 @pytest.mark.parametrize(
     ("respond", "code", "message"),
     [
-        (always(200, {"status": "failed", "error": {"code": "moderation_blocked", "message": "No."}}),
+        (respond_with(200, {"status": "failed", "error": {"code": "moderation_blocked", "message": "No."}}),
          "moderation_blocked", "No."),
-        (always(200, {"status": "failed", "error": {"message": "No."}}), "video_failed", "No."),
-        (always(200, {"status": "failed"}), "video_failed", "The video service ended the video as failed."),
-        (always(200, {"status": "failed", "error": "No."}), "video_failed", "No."),
-        (always(200, {"status": "cancelled"}), "video_failed", "The video service ended the video as cancelled."),
-        (always(200, {"status": "expired"}), "video_failed", "The video service ended the video as expired."),
-        (always(200, {"status": "deleted"}), "video_failed", "The video service ended the video as deleted."),
-        (always(400, {"status": "failed", "error": {"code": 400, "message": "Bad prompt"}}),
+        (respond_with(200, {"status": "failed", "error": {"message": "No."}}), "video_failed", "No."),
+        (respond_with(200, {"status": "failed"}), "video_failed",
+         "The video service ended the video with status failed."),
+        (respond_with(200, {"status": "failed", "error": "No."}), "video_failed", "No."),
+        (respond_with(200, {"status": "cancelled"}), "video_failed",
+         "The video service ended the video with status cancelled."),
+        (respond_with(200, {"status": "expired"}), "video_failed",
+         "The video service ended the video with status expired."),
+        (respond_with(200, {"status": "deleted"}), "video_failed",
+         "The video service ended the video with status deleted."),
+        (respond_with(400, {"status": "failed", "error": {"code": 400, "message": "Bad prompt"}}),
          "video_failed", "Bad prompt"),
-        (always(500, {"status": "failed", "error": {"code": 500, "message": "OOM"}}), "video_failed", "OOM"),
-        (always(404, {"status": "failed", "error": {"code": 404, "message": "LoRA"}}), "video_failed", "LoRA"),
+        (respond_with(500, {"status": "failed", "error": {"code": 500, "message": "OOM"}}), "video_failed", "OOM"),
+        (respond_with(404, {"status": "failed", "error": {"code": 404, "message": "LoRA"}}), "video_failed", "LoRA"),
     ],
 )  # fmt: skip
-async def test_failed(tmp_path: Path, respond: Respond, code: str, message: str | None) -> None:
-    """A job that failed is told with its reason, also inside an HTTP error."""
-    maker, _ = videos(respond)
-    ended = await look(maker, tmp_path)
+async def test_a_failed_video_has_a_reason(tmp_path: Path, respond: Respond, code: str, message: str | None) -> None:
+    """A failed job is reported with its reason, also if the response has an HTTP error status."""
+    provider, _ = create_provider(respond)
+    result = await poll(provider, tmp_path)
 
-    assert isinstance(ended, Failed)
-    assert ended.code == code
-    assert message in (None, ended.message)
+    assert isinstance(result, Failed)
+    assert result.code == code
+    assert message in (None, result.message)
 
 
 @pytest.mark.parametrize(
     "respond",
     [
-        always(404, {"error": {"code": "not_found", "message": "?"}}),
-        always(404, b"<html>"),
-        always(410),
+        respond_with(404, {"error": {"code": "not_found", "message": "?"}}),
+        respond_with(404, b"<html>"),
+        respond_with(410),
     ],
-    ids=["not found", "a page", "gone"],
+    ids=["not found", "page", "gone"],
 )
-async def test_missing(tmp_path: Path, respond: Respond) -> None:
-    """A job that the server does not know has not failed: another of its servers may."""
-    maker, _ = videos(respond)
+async def test_an_unknown_video_is_not_found(tmp_path: Path, respond: Respond) -> None:
+    """A job that the server does not know has not failed: another server behind the same URL may know it."""
+    provider, _ = create_provider(respond)
 
-    assert await look(maker, tmp_path) == NotFound()
+    assert await poll(provider, tmp_path) == NotFound()
 
 
 @pytest.mark.parametrize(("status", "charged"), [("failed", False), ("expired", True), ("deleted", True)])
-async def test_what_was_made_is_charged(tmp_path: Path, status: str, charged: bool) -> None:
-    """Whether it can still be had or not."""
-    maker, _ = videos(always(200, {"status": status}))
-    ended = await look(maker, tmp_path)
+async def test_a_generated_video_is_charged(tmp_path: Path, status: str, charged: bool) -> None:
+    """An expired or deleted video is charged, a failed one is not."""
+    provider, _ = create_provider(respond_with(200, {"status": status}))
+    result = await poll(provider, tmp_path)
 
-    assert isinstance(ended, Failed)
-    assert ended.charged is charged
+    assert isinstance(result, Failed)
+    assert result.charged is charged
 
 
-async def test_a_server_has_a_name_of_its_own() -> None:
-    """Its host, port and path, and nothing secret: what another one took is not asked for here."""
+async def test_the_name_identifies_the_server() -> None:
+    """The name is host, port and path without credentials: orders of one server are not looked up at another."""
     async with httpx.AsyncClient() as client:
-        urls = ("http://maker/v1/", "http://maker:81/v1", "http://maker/v2", "https://a:secret@maker/v1")
-        names = [at(url, client).name for url in urls]
+        urls = ("http://server/v1/", "http://server:81/v1", "http://server/v2", "https://a:secret@server/v1")
+        names = [provider_at(url, client).name for url in urls]
 
-    assert names == ["videos:maker/v1", "videos:maker:81/v1", "videos:maker/v2", "videos:maker/v1"]
+    assert names == ["videos:server/v1", "videos:server:81/v1", "videos:server/v2", "videos:server/v1"]
 
 
 @pytest.mark.parametrize(
     ("respond", "code"),
     [
-        (fails(httpx.ConnectError), "unreachable"),
-        (fails(httpx.ReadTimeout), "unreachable"),
-        (fails(httpx.RemoteProtocolError), "unreachable"),
-        (always(429), "rate_limited"),
-        (always(500, {"error": {"code": "server_error"}}), "odd_answer"),
-        (always(401), "key_refused"),
-        (always(302, headers={"location": "http://e/"}), "odd_answer"),
-        (always(200, b"<html>"), "odd_answer"),
-        (always(200, {"id": "video_1"}), "odd_answer"),
-        (always(200, {"status": 3}), "odd_answer"),
-        (always(200, b"[" * 100_000), "odd_answer"),
+        (fail_with(httpx.ConnectError), "unreachable"),
+        (fail_with(httpx.ReadTimeout), "unreachable"),
+        (fail_with(httpx.RemoteProtocolError), "unreachable"),
+        (respond_with(429), "rate_limited"),
+        (respond_with(500, {"error": {"code": "server_error"}}), "unexpected_response"),
+        (respond_with(401), "api_key_rejected"),
+        (respond_with(302, headers={"location": "http://e/"}), "unexpected_response"),
+        (respond_with(200, b"<html>"), "unexpected_response"),
+        (respond_with(200, {"id": "video_1"}), "unexpected_response"),
+        (respond_with(200, {"status": 3}), "unexpected_response"),
+        (respond_with(200, b"[" * 100_000), "unexpected_response"),
     ],
 )
-async def test_cannot_be_told_now(tmp_path: Path, respond: Respond, code: str) -> None:
-    """What is neither an answer nor an end is asked again later."""
-    maker, _ = videos(respond)
+async def test_an_unusable_response_is_unavailable(tmp_path: Path, respond: Respond, code: str) -> None:
+    """A response that is neither a status nor final is an error that can be retried."""
+    provider, _ = create_provider(respond)
     with pytest.raises(Unavailable) as caught:
-        await look(maker, tmp_path)
+        await poll(provider, tmp_path)
 
     assert caught.value.code == code
 
 
-def completed(content: Respond) -> Respond:
-    """A server with a completed video whose file is answered for by `content`."""
+def completed_video(content: Respond) -> Respond:
+    """Return a server with a completed video, which responds to a request for the file with `content`."""
 
     def respond(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/content"):
@@ -413,61 +392,61 @@ def completed(content: Respond) -> Respond:
     return respond
 
 
-async def test_done(tmp_path: Path) -> None:
-    """A completed video is fetched, accepted and described; its id may hold anything."""
-    maker, asked = videos(
-        completed(always(200, MP4, headers={"content-type": "video/mp4"})), content_query={"index": "0"}
+async def test_a_completed_video_is_downloaded(tmp_path: Path) -> None:
+    """A completed video is downloaded, validated and described; its id may contain any characters."""
+    provider, requests = create_provider(
+        completed_video(respond_with(200, MP4, headers={"content-type": "video/mp4"})), content_query={"index": "0"}
     )
-    done = await look(maker, tmp_path, "video_a/b+c=?d")
+    result = await poll(provider, tmp_path, "video_a/b+c=?d")
 
-    assert isinstance(done, Succeeded)
-    assert done.file is not None
-    assert done.file.read_bytes() == MP4
-    assert done.facts == {"seconds": 4.0, "codec": "h264", "model": "wan-2.2", "provider_seconds": 4.0}
-    assert asked[1].url.raw_path == b"/v1/videos/video_a%2Fb%2Bc%3D%3Fd/content?index=0"
-    assert asked[1].headers["authorization"] == f"Bearer {KEY}"
-
-
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
-        (always(404, {"detail": "gone"}), "video_expired"),
-        (always(410), "video_expired"),
-        (always(422, {"status": "failed", "error": {"code": "nsfw", "message": "No."}}), "nsfw"),
-        (always(400, {"error": {"message": "stored in cloud"}}), "video_unfetchable"),
-        (always(302, headers={"location": "http://evil.example/clip.mp4"}), "video_unfetchable"),
-        (always(200, b"not a clip", headers={"content-type": "video/mp4"}), "clip_unreadable"),
-    ],
-)
-async def test_no_clip_for_good(tmp_path: Path, content: Respond, code: str) -> None:
-    """A file that is gone, elsewhere or no clip ends the order; no other host is ever asked."""
-    maker, asked = videos(completed(content))
-    ended = await look(maker, tmp_path)
-
-    assert isinstance(ended, Failed)
-    assert (ended.code, ended.charged) == (code, code != "nsfw")
-    assert {request.url.host for request in asked} == {"maker"}
+    assert isinstance(result, Succeeded)
+    assert result.file is not None
+    assert result.file.read_bytes() == MP4
+    assert result.facts == {"seconds": 4.0, "codec": "h264", "model": "wan-2.2", "provider_seconds": 4.0}
+    assert requests[1].url.raw_path == b"/v1/videos/video_a%2Fb%2Bc%3D%3Fd/content?index=0"
+    assert requests[1].headers["authorization"] == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (fails(httpx.ConnectError), "download_cut"),
-        (fails(httpx.ReadTimeout), "download_cut"),
-        (always(429), "rate_limited"),
-        (always(503), "odd_answer"),
-        (always(401), "key_refused"),
-        (always(200, b"<html>", headers={"content-type": "text/html; charset=utf-8"}), "not_a_file"),
-        (always(200, {"error": "soon"}), "not_a_file"),
-        (always(200, b"<html>", headers={"content-type": "application/xhtml+xml"}), "not_a_file"),
-        (always(200, MP4, headers={"content-type": "video/mp4", "content-length": "9"}), "download_cut"),
+        (respond_with(404, {"detail": "gone"}), "video_expired"),
+        (respond_with(410), "video_expired"),
+        (respond_with(422, {"status": "failed", "error": {"code": "nsfw", "message": "No."}}), "nsfw"),
+        (respond_with(400, {"error": {"message": "stored in cloud"}}), "video_unfetchable"),
+        (respond_with(302, headers={"location": "http://evil.example/clip.mp4"}), "video_unfetchable"),
+        (respond_with(200, b"not a clip", headers={"content-type": "video/mp4"}), "clip_unreadable"),
     ],
 )
-async def test_no_clip_now(tmp_path: Path, content: Respond, code: str) -> None:
-    """A file that did not come this time is asked for again, and nothing of it stays behind."""
-    maker, _ = videos(completed(content))
+async def test_a_clip_that_cannot_be_used_fails(tmp_path: Path, content: Respond, code: str) -> None:
+    """A file that is gone, elsewhere or not a clip ends the order; no other host receives a request."""
+    provider, requests = create_provider(completed_video(content))
+    result = await poll(provider, tmp_path)
+
+    assert isinstance(result, Failed)
+    assert (result.code, result.charged) == (code, code != "nsfw")
+    assert {request.url.host for request in requests} == {"server"}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (fail_with(httpx.ConnectError), "download_incomplete"),
+        (fail_with(httpx.ReadTimeout), "download_incomplete"),
+        (respond_with(429), "rate_limited"),
+        (respond_with(503), "unexpected_response"),
+        (respond_with(401), "api_key_rejected"),
+        (respond_with(200, b"<html>", headers={"content-type": "text/html; charset=utf-8"}), "not_a_file"),
+        (respond_with(200, {"error": "soon"}), "not_a_file"),
+        (respond_with(200, b"<html>", headers={"content-type": "application/xhtml+xml"}), "not_a_file"),
+        (respond_with(200, MP4, headers={"content-type": "video/mp4", "content-length": "9"}), "download_incomplete"),
+    ],
+)
+async def test_a_temporary_download_error_is_unavailable(tmp_path: Path, content: Respond, code: str) -> None:
+    """The download is retried later, and no file is left behind."""
+    provider, _ = create_provider(completed_video(content))
     with pytest.raises(Unavailable) as caught:
-        await look(maker, tmp_path)
+        await poll(provider, tmp_path)
 
     assert caught.value.code == code
     assert list(tmp_path.iterdir()) == []
@@ -478,7 +457,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: video/mp4\r\n"
 
 
 @pytest.mark.parametrize(
-    ("reply", "how"),
+    ("reply", "behaviour"),
     [
         (HEAD + b"content-length: 1000\r\n\r\nshort", {}),
         (HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\nshort\r\n", {}),
@@ -487,52 +466,54 @@ HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: video/mp4\r\n"
         (b"", {"hang": True}),
         (b"", {}),
     ],
-    ids=["cut", "cut between chunks", "falls silent", "trickles", "never answers", "hangs up"],
+    ids=["cut", "cut between chunks", "idle", "slow", "no response", "closed"],
 )
-async def test_a_transfer_that_breaks(
-    tmp_path: Path, client: httpx.AsyncClient, serve: Any, reply: bytes, how: dict[str, Any]
+async def test_an_interrupted_download_is_unavailable(
+    tmp_path: Path, client: httpx.AsyncClient, serve: Any, reply: bytes, behaviour: dict[str, Any]
 ) -> None:
-    """A cut, silent or endless transfer ends in time and is asked for again; no piece of it is kept."""
-    maker = at(await serve(COMPLETED, reply, **how), client, idle_seconds=0.3, download_seconds=0.6)
+    """A cut, silent or endless transfer ends in time and can be retried; no part of it is kept."""
+    provider = provider_at(await serve(COMPLETED, reply, **behaviour), client, idle_seconds=0.3, download_seconds=0.6)
     with pytest.raises(Unavailable) as caught:
-        await look(maker, tmp_path)
+        await poll(provider, tmp_path)
 
-    assert caught.value.code == "download_cut"
+    assert caught.value.code == "download_incomplete"
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_silence_ends_a_transfer_early(tmp_path: Path, client: httpx.AsyncClient, serve: Any) -> None:
-    """A server that falls silent is not waited for as long as one that is merely slow."""
+async def test_an_idle_download_ends_early(tmp_path: Path, client: httpx.AsyncClient, serve: Any) -> None:
+    """A server that stops sending is abandoned sooner than one that is slow."""
     url = await serve(COMPLETED, HEAD + b"content-length: 1000\r\n\r\nshort", hang=True)
     async with asyncio.timeout(5):
         with pytest.raises(Unavailable, match="whole file"):
-            await look(at(url, client, idle_seconds=0.2, download_seconds=60), tmp_path)
+            await poll(provider_at(url, client, idle_seconds=0.2, download_seconds=60), tmp_path)
 
 
-async def test_a_clip_without_end_is_cut_off(tmp_path: Path) -> None:
-    """A file over the cap is not kept, whatever length it claims."""
-    transport = httpx.MockTransport(completed(always(200, MP4, headers={"content-type": "video/mp4"})))
-    maker = Videos("http://m/v1", KEY, profile(), httpx.AsyncClient(transport=transport), accept, max_bytes=1000)
-    ended = await look(maker, tmp_path)
+async def test_a_file_over_the_size_limit_fails(tmp_path: Path) -> None:
+    """A file over the limit is not kept, whatever length it announces."""
+    transport = httpx.MockTransport(completed_video(respond_with(200, MP4, headers={"content-type": "video/mp4"})))
+    provider = Videos(
+        "http://m/v1", KEY, build_profile(), httpx.AsyncClient(transport=transport), accept, max_bytes=1000
+    )
+    result = await poll(provider, tmp_path)
 
-    assert isinstance(ended, Failed)
-    assert (ended.code, list(tmp_path.iterdir())) == ("file_too_large", [])
+    assert isinstance(result, Failed)
+    assert (result.code, list(tmp_path.iterdir())) == ("file_too_large", [])
 
 
-async def test_no_room_to_write(tmp_path: Path) -> None:
-    """A folder that cannot be written is not the video's fault."""
-    maker, _ = videos(completed(always(200, MP4, headers={"content-type": "video/mp4"})))
+async def test_an_unwritable_folder_is_unavailable(tmp_path: Path) -> None:
+    """A local write error is not a failure of the video."""
+    provider, _ = create_provider(completed_video(respond_with(200, MP4, headers={"content-type": "video/mp4"})))
     with pytest.raises(Unavailable, match="cannot be written"):
-        await look(maker, tmp_path / "missing")
+        await poll(provider, tmp_path / "missing")
 
 
-async def test_a_check_that_cannot_be_made_now(tmp_path: Path) -> None:
-    """When the check itself is unavailable the clip is not called bad."""
+async def test_an_unavailable_validation_is_not_a_failure(tmp_path: Path) -> None:
+    """A clip is not rejected when its validation is unavailable."""
 
-    async def busy(path: Path, *, seconds: float, width: int, height: int, into: Path) -> Clip:
+    async def busy(path: Path, *, seconds: float, width: int, height: int, into: Path) -> AcceptedClip:
         raise Unavailable("media_busy", "Later.")
 
-    transport = httpx.MockTransport(completed(always(200, MP4, headers={"content-type": "video/mp4"})))
-    maker = Videos("http://m/v1", KEY, profile(), httpx.AsyncClient(transport=transport), busy)
+    transport = httpx.MockTransport(completed_video(respond_with(200, MP4, headers={"content-type": "video/mp4"})))
+    provider = Videos("http://m/v1", KEY, build_profile(), httpx.AsyncClient(transport=transport), busy)
     with pytest.raises(Unavailable, match="Later"):
-        await look(maker, tmp_path)
+        await poll(provider, tmp_path)

@@ -1,4 +1,4 @@
-"""We verify as others sign, and nobody else gets in."""
+"""Webhook signatures follow Standard Webhooks, and invalid signatures and events are rejected."""
 
 import hashlib
 import hmac
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from providers.webhook_vectors import check_vectors
 from providers.webhooks import (
     InvalidEvent,
     InvalidSignature,
     RenderEvent,
     Secret,
     VideoEvent,
-    check_vectors,
     parse_secret,
     read_render_event,
     read_video_event,
@@ -32,18 +32,18 @@ RESULTS = list(check_vectors(VECTORS))
 
 
 def test_every_vector_is_run() -> None:
-    """The official vector and all 55 of ours are there, each under its own name."""
+    """The official vector and our 55 vectors are present, each under its own name."""
     assert len({name for name, _, _ in RESULTS}) == 56
 
 
 @pytest.mark.parametrize(("name", "passed", "detail"), RESULTS, ids=[name for name, _, _ in RESULTS])
 def test_vector(name: str, passed: bool, detail: str) -> None:
-    """Each vector ends as its author meant it to."""
+    """Each vector has the expected outcome."""
     assert passed, f"{name}: {detail}"
 
 
-def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
-    """A vector that does not end as expected is reported, with what happened instead."""
+def test_an_unexpected_outcome_is_reported(tmp_path: Path) -> None:
+    """A vector without the expected outcome is reported with its actual outcome."""
     vectors = json.loads(VECTORS.read_text())
     vectors["official_vectors"][0]["signature"] = "v1," + "A" * 43 + "="
     vectors["vectors"] = vectors["vectors"][:1]
@@ -55,7 +55,7 @@ def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "empty"),
         (" \n", "empty"),
@@ -69,16 +69,16 @@ def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
         ("whsk_" + "A" * 32, "not base64"),
     ],
 )
-def test_a_weak_secret_is_refused(text: str, says: str) -> None:
-    """A secret that anybody could guess, or that was mistyped, stops the start with a sentence about it."""
-    with pytest.raises(ValueError, match=says) as caught:
+def test_an_invalid_secret_is_rejected(text: str, message: str) -> None:
+    """A secret that can be guessed or was mistyped is rejected, and the message does not contain it."""
+    with pytest.raises(ValueError, match=message) as caught:
         parse_secret(text)
 
     assert text.strip() == "" or text not in str(caught.value)
 
 
-def test_a_secret_reads_the_same_with_and_without_its_ornaments() -> None:
-    """Prefix, padding and surrounding space do not change the key, and the key is never shown."""
+def test_prefix_padding_and_whitespace_do_not_change_the_key() -> None:
+    """The repr does not contain the key."""
     encoded = "q9/oxCbgMB+bDH7VBAjUEDWwcRLtmRDXPr8uFuuIIQ"
     keys = {parse_secret(text).key for text in (encoded, f"whsec_{encoded}==", f" whsec_{encoded}\n")}
 
@@ -86,15 +86,15 @@ def test_a_secret_reads_the_same_with_and_without_its_ornaments() -> None:
     assert repr(SECRET) == "Secret()"
 
 
-def test_what_we_sign_we_accept() -> None:
-    """Our own headers verify, in any capitals, and give the id back."""
+def test_signed_headers_are_accepted() -> None:
+    """Headers from `sign` verify, in any letter case, and the id is returned."""
     headers = sign(SECRET, id="msg_1", at=NOW, body=BODY)
 
     assert verify_signature({k.title(): v for k, v in headers.items()}, BODY, [OTHER, SECRET], now=NOW) == "msg_1"
 
 
-def test_the_time_zone_of_the_signer_does_not_matter() -> None:
-    """The same moment in another zone makes the same headers; a naive time is refused."""
+def test_the_time_zone_does_not_change_a_signature() -> None:
+    """The same time in another zone gives the same headers; a naive time and an invalid id are errors."""
     elsewhere = NOW.astimezone(timezone(timedelta(hours=9)))
 
     assert sign(SECRET, id="m", at=NOW, body=BODY) == sign(SECRET, id="m", at=elsewhere, body=BODY)
@@ -118,8 +118,8 @@ def test_the_time_zone_of_the_signer_does_not_matter() -> None:
         {"webhook-signature": "v1," + "é" * 43 + "="},
     ],
 )
-def test_a_changed_header_is_one_calm_error(change: dict[str, str]) -> None:
-    """Whatever a stranger writes into a header, it is not trusted and nothing else."""
+def test_a_changed_header_is_an_invalid_signature(change: dict[str, str]) -> None:
+    """No header raises any other error."""
     headers = sign(SECRET, id="msg_1", at=NOW, body=BODY) | change
 
     with pytest.raises(InvalidSignature) as caught:
@@ -128,31 +128,31 @@ def test_a_changed_header_is_one_calm_error(change: dict[str, str]) -> None:
     assert caught.value.code == "invalid_signature"
 
 
-def test_no_secret_and_no_text_are_refused() -> None:
-    """Without secrets everything is forged; a body that is not UTF-8 was never signed by anybody."""
+def test_no_secret_or_invalid_utf8_is_an_invalid_signature() -> None:
+    """Without secrets nothing verifies, and neither does a body that is not UTF-8."""
     with pytest.raises(InvalidSignature):
         verify_signature(sign(SECRET, id="m", at=NOW, body=BODY), BODY, [], now=NOW)
     with pytest.raises(InvalidSignature):
         verify_signature(sign(SECRET, id="m", at=NOW, body=BODY), b"\xff", [SECRET], now=NOW)
 
 
-def test_a_second_spelling_of_a_signature_is_refused() -> None:
-    """Base64 leaves two bits over at the end of a signature; flipping them is not the same signature."""
+def test_another_encoding_of_a_signature_is_rejected() -> None:
+    """Base64 has two unused bits at the end of a signature; changing them gives an invalid signature."""
     headers = sign(SECRET, id="m", at=NOW, body=BODY)
     signature = headers["webhook-signature"]
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    respelled = signature[:-2] + alphabet[alphabet.index(signature[-2]) ^ 1] + "="
+    reencoded = signature[:-2] + alphabet[alphabet.index(signature[-2]) ^ 1] + "="
 
     with pytest.raises(InvalidSignature):
-        verify_signature(headers | {"webhook-signature": respelled}, BODY, [SECRET], now=NOW)
+        verify_signature(headers | {"webhook-signature": reencoded}, BODY, [SECRET], now=NOW)
 
 
 def lambda_signature(secret: Secret, body: bytes) -> str:
     return "sha512=" + hmac.new(secret.text.encode(), body, hashlib.sha512).hexdigest()
 
 
-def test_remotion_lambda_is_accepted() -> None:
-    """A Lambda signature under any current secret is accepted, over the raw bytes."""
+def test_a_lambda_signature_is_accepted() -> None:
+    """A Lambda signature of the raw body with any of the secrets is accepted."""
     verify_lambda(lambda_signature(SECRET, BODY), BODY, [OTHER, SECRET])
 
     with pytest.raises(InvalidSignature):
@@ -160,14 +160,14 @@ def test_remotion_lambda_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("header", [None, "", "NO_SECRET_PROVIDED", "sha512=", "sha512=" + "0" * 128, "sha512=é"])
-def test_remotion_lambda_without_a_secret_is_refused(header: str | None) -> None:
-    """`NO_SECRET_PROVIDED` and everything like it never gets in."""
+def test_a_malformed_lambda_signature_is_rejected(header: str | None) -> None:
+    """`NO_SECRET_PROVIDED` and other malformed signatures are rejected."""
     with pytest.raises(InvalidSignature):
         verify_lambda(header, BODY, [SECRET])
 
 
-def test_video_events_are_read() -> None:
-    """Type and video id are taken; the event's own id where it is told."""
+def test_video_events_are_parsed() -> None:
+    """Type and video id are returned, and the id of the event if there is one."""
     full = b'{"id":"evt_1","object":"event","created_at":1,"type":"video.failed","data":{"id":"video_1"}}'
 
     assert VideoEvent("video.failed", "video_1", "evt_1") == read_video_event(full)
@@ -192,16 +192,16 @@ def test_video_events_are_read() -> None:
         b'{"type":"video.completed","data":{"id":"' + b"x" * 4097 + b'"}}',
     ],
 )
-def test_a_video_event_without_meaning_is_refused(body: bytes) -> None:
-    """What could not be stored or understood is refused under one code."""
+def test_an_invalid_video_event_is_rejected(body: bytes) -> None:
+    """A body that cannot be stored or parsed is rejected with one code."""
     with pytest.raises(InvalidEvent) as caught:
         read_video_event(body)
 
     assert caught.value.code == "invalid_payload"
 
 
-def test_render_events_are_read() -> None:
-    """A finished render names its film, a failed one its reason where it has one."""
+def test_render_events_are_parsed() -> None:
+    """A completed render has the URL of its film, a failed one its error if there is one."""
     done = b'{"render_id":"r1","status":"completed","output_url":"http://render/r1.mp4"}'
 
     assert RenderEvent("r1", "completed", output_url="http://render/r1.mp4") == read_render_event(done)
@@ -211,8 +211,8 @@ def test_render_events_are_read() -> None:
     assert RenderEvent("r1", "failed") == read_render_event(b'{"render_id":"r1","status":"failed","error":{}}')
 
 
-def test_remotion_lambda_is_understood() -> None:
-    """Its words are others, and mean the same."""
+def test_lambda_events_are_parsed() -> None:
+    """The fields of Remotion Lambda have other names and the same meaning."""
     done = b'{"type":"success","renderId":"r1","outputUrl":"http://bucket/r1.mp4","bucketName":"b"}'
 
     assert RenderEvent("r1", "completed", output_url="http://bucket/r1.mp4") == read_render_event(done)
@@ -231,7 +231,7 @@ def test_remotion_lambda_is_understood() -> None:
         b'{"status":"failed"}',
     ],
 )
-def test_a_render_event_without_meaning_is_refused(body: bytes) -> None:
-    """A render event says which render, how it ended, and where the film is."""
+def test_an_invalid_render_event_is_rejected(body: bytes) -> None:
+    """A render event needs the render id, its status and the URL of the film."""
     with pytest.raises(InvalidEvent):
         read_render_event(body)

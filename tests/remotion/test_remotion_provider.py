@@ -147,7 +147,7 @@ async def test_an_unfinished_render_is_pending(name, tmp_path):
     ("response", "failed"),
     [
         (render_state("failed", error={"code": "clip_missing", "message": "Gone."}), Failed("clip_missing", "Gone.")),
-        (render_state("cancelled"), Failed("render_cancelled", "The render service says that the render cancelled.")),
+        (render_state("cancelled"), Failed("render_cancelled", "The render service reports the render as cancelled.")),
     ],
     ids=["failed", "cancelled"],
 )

@@ -1,0 +1,52 @@
+"""Acceptance vectors for webhook signatures: run a file of them through the verifier."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from providers.webhooks import InvalidEvent, InvalidSignature, parse_secret, read_video_event, sign, verify_signature
+
+
+def check_vectors(path: Path) -> Iterator[tuple[str, bool, str]]:
+    """Yield the name of each vector in the file (format v1), whether its outcome is as expected, and its outcome.
+
+    The clock is set to the vector's `now`, or to the time of signing for the official vectors.
+    """
+    vectors = json.loads(path.read_text(encoding="utf-8"))
+    for vector in vectors["official_vectors"]:
+        at = datetime.fromtimestamp(vector["timestamp"], UTC)
+        body = vector["body"].encode()
+        signature = sign(parse_secret(vector["secret"]), id=vector["id"], at=at, body=body)["webhook-signature"]
+        headers = {
+            "webhook-id": vector["id"],
+            "webhook-timestamp": str(vector["timestamp"]),
+            "webhook-signature": vector["signature"],
+        }
+        outcome = _verify([vector["secret"]], headers, body, at)
+        # The body of an official vector is not an event; only its signature is tested.
+        passed = signature == vector["signature"] and outcome == "accept_signature_reject_payload"
+        yield f"official {vector['id']}", passed, outcome
+    for vector in vectors["vectors"]:
+        now = datetime.fromtimestamp(vector["now"], UTC)
+        outcome = _verify(vector["secrets"], vector["headers"], base64.b64decode(vector["body_b64"]), now)
+        yield vector["name"], outcome == vector["expect"], outcome
+
+
+def _verify(secrets: list[str], headers: Mapping[str, str], body: bytes, now: datetime) -> str:
+    """Return the outcome of a delivery in the words of the vectors."""
+    try:
+        parsed = [parse_secret(text) for text in secrets]
+    except ValueError:
+        return "misconfigured"
+    try:
+        verify_signature(headers, body, parsed, now=now)
+        read_video_event(body)
+    except InvalidSignature:
+        return "reject"
+    except InvalidEvent:
+        return "accept_signature_reject_payload"
+    return "accept"
