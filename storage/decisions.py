@@ -95,8 +95,8 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
     """Record a decision and close the gate.
 
     A decision already recorded for the same idempotency key is returned instead. The run's row is locked until the
-    commit, so one of several concurrent decisions is recorded. Return None if the review is not open, or shows other content
-    than the reviewer saw.
+    commit, so one of several concurrent decisions is recorded. Return None if the review is not open, or shows other
+    content than the reviewer saw.
     """
     async with db.transaction() as conn:
         run = await fetch_one(conn, "select status, review from runs where id = %s for update", (run_id,))
