@@ -34,7 +34,7 @@ from runs.services import Services
 from storage.chat_sessions import claim_session, thread_id_of
 from storage.locks import LockBusy
 
-__all__ = ["ChatRequest", "ChatServices", "StreamEvent", "TurnResult", "run_turn"]
+__all__ = ["ChatGraph", "ChatRequest", "ChatServices", "StreamEvent", "TurnResult", "run_turn"]
 
 MAX_MESSAGE_CHARACTERS = 10_000
 #: How long a message waits for the turn before it.
