@@ -1,4 +1,4 @@
-"""What the tests of the ledger share."""
+"""Fixtures of the ledger tests."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pytest
 from runs.services import Services
 from tests.app import sandbox, sandbox_process
 from tests.databases import database_url, migrated_template, postgres_server
-from tests.ledger.fake_provider import FakeProviders, opened
+from tests.ledger.fake_provider import FakeProviders, open_services
 
 __all__ = ["database_url", "migrated_template", "postgres_server", "sandbox", "sandbox_process"]
 
 
 @pytest.fixture
 def fake_providers() -> FakeProviders:
-    """Everybody who sells."""
+    """A provider for each kind of order."""
     return FakeProviders()
 
 
 @pytest.fixture
 async def services(database_url: str, fake_providers: FakeProviders, tmp_path: Path) -> AsyncIterator[Services]:
-    """One process of the product, with nobody driving it."""
-    async with opened(database_url, fake_providers, tmp_path) as parts:
-        yield parts
+    """The services of one process, without a worker."""
+    async with open_services(database_url, fake_providers, tmp_path) as opened:
+        yield opened

@@ -1,4 +1,4 @@
-"""A shop that counts what it sells, and a production around it on a real database."""
+"""Fake providers that record what they charge for, and services around them on a real database."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ from providers.base import (
     Succeeded,
     Unavailable,
 )
-from providers.orders import Approval, Order, OrderKind, digest_of
+from providers.orders import Approval, Order, OrderKey, OrderKind, digest_of
 from runs.run_feedback import RunFeedback
+from runs.run_records import RunRecords
 from runs.services import Services
 from storage import decisions, failpoints, runs
+from storage.actors import Actor, RequestContext
 from storage.admission import Caps
 from storage.artifacts import Artifacts
 from storage.database import Database, open_pool
@@ -42,15 +44,21 @@ from storage.saver import Saver
 from tests.graph.fakes import PROJECT, FakeModeration, FakeVideo, QueuedModel
 
 GENEROUS_CAPS = Caps(day_usd=Decimal(1000))
+ANNA = RequestContext(Actor("api_key", "anna", "Anna", frozenset({"start", "approve"})), "api")
+
+
+def request(idempotency_key: str) -> RequestContext:
+    """A request of Anna with this idempotency key."""
+    return replace(ANNA, idempotency_key=idempotency_key)
 
 
 class ProcessKilled(BaseException):
-    """The process is gone, here and now."""
+    """The process is killed at this point."""
 
 
 @dataclass
 class Charge:
-    """Something that was sold, and so is charged for."""
+    """A task that was created, and so is charged for."""
 
     task_id: str
     key: str
@@ -59,77 +67,82 @@ class Charge:
 
 @dataclass
 class FakeProvider:
-    """Sells one kind of thing, remembers every sale, and has moods: what happens at its next calls, in order."""
+    """Takes orders of one kind, and records every charge.
 
-    name: str = "shop"
+    `behaviours` are those of the next calls of `submit`, in order: "not_sent", "refuse", "no_answer" (the request did
+    not arrive), "create_without_answer", "create_twice" (without an answer), "create_then_kill".
+    """
+
+    name: str = "provider"
     lookup_window: timedelta = timedelta(0)
     behaviours: list[str] = field(default_factory=list)
-    sales: list[Charge] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
     calls: int = 0
-    away: bool = False
-    #: What has become of a task, by its id; nothing yet if absent.
-    fates: dict[str, PollResult] = field(default_factory=dict)
-    #: Sales that nobody can find yet.
+    unavailable: bool = False
+    #: The result of a task by its id; a task without one is pending.
+    results: dict[str, PollResult] = field(default_factory=dict)
+    #: Tasks that no lookup finds.
     hidden: set[str] = field(default_factory=set)
-    #: What a finished task is made of.
-    made: bytes = b"film"
+    #: The content of the file of a finished task; empty for a task without a file.
+    content: bytes = b"film"
 
     async def submit(self, request: Json, *, key: str) -> str:
         self.calls += 1
-        behaviour = self.behaviours.pop(0) if self.behaviours else "good"
-        if behaviour == "closed":
-            raise NotSent("shop_closed", "The shop is closed.")
-        if behaviour == "refuses":
-            raise Refused("shop_refuses", "The shop does not sell that.")
-        if behaviour == "silent":  # it did not arrive, and nobody knows
-            raise OutcomeUnknown("no_answer", "The shop did not answer.")
-        sale = self.sell(request, key)
-        if behaviour == "sells_twice":
-            self.sell(request, key)
-        if behaviour in ("sells_and_is_silent", "sells_twice"):
-            raise OutcomeUnknown("no_answer", "The shop did not answer.")
-        if behaviour == "sells_and_power_fails":
+        behaviour = self.behaviours.pop(0) if self.behaviours else "create"
+        if behaviour == "not_sent":
+            raise NotSent("not_sent", "The provider refused the connection.")
+        if behaviour == "refuse":
+            raise Refused("refused", "The provider refused the order.")
+        if behaviour == "no_answer":
+            raise OutcomeUnknown("no_answer", "The provider did not answer.")
+        charge = self.create(request, key)
+        if behaviour == "create_twice":
+            self.create(request, key)
+        if behaviour in ("create_without_answer", "create_twice"):
+            raise OutcomeUnknown("no_answer", "The provider did not answer.")
+        if behaviour == "create_then_kill":
             raise ProcessKilled
-        return sale.task_id
+        return charge.task_id
 
-    def sell(self, request: Json, key: str) -> Charge:
-        """Sell it, whoever asked."""
-        self.sales.append(Charge(f"{self.name}-{uuid4()}", key, dict(request)))
-        return self.sales[-1]
+    def create(self, request: Json, key: str) -> Charge:
+        """Create a task, and charge for it."""
+        self.charges.append(Charge(f"{self.name}-{uuid4()}", key, dict(request)))
+        return self.charges[-1]
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
-        if self.away:
-            raise Unavailable("shop_away", "The shop does not answer.")
-        alike = [sale.task_id for sale in self.sales if (sale.key, sale.request) == (key, dict(request))]
-        return [task_id for task_id in alike if task_id not in self.hidden]
+        self._check_available()
+        found = [charge.task_id for charge in self.charges if (charge.key, charge.request) == (key, dict(request))]
+        return [task_id for task_id in found if task_id not in self.hidden]
 
     def lookup_url(self, request: Json, *, key: str) -> str:
-        return f"the counter of the {self.name}"
+        return f"the task list of {self.name}"
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
-        if self.away:
-            raise Unavailable("shop_away", "The shop does not answer.")
-        fate = self.fates.get(task_id, Pending())
-        if isinstance(fate, Succeeded) and self.made:
+        self._check_available()
+        result = self.results.get(task_id, Pending())
+        if isinstance(result, Succeeded) and self.content:
             file = into / "made.mp4"
-            file.write_bytes(self.made + task_id.encode())
-            return replace(fate, file=file)
-        return fate
+            file.write_bytes(self.content + task_id.encode())
+            return replace(result, file=file)
+        return result
 
-    def deliver(self, task_id: str) -> None:
-        """It is made."""
-        self.fates.setdefault(
-            task_id, Succeeded(facts={"seconds": 3.0, "platforms": {}} if not self.made else {"seconds": 3.0})
-        )
+    def _check_available(self) -> None:
+        if self.unavailable:
+            raise Unavailable("provider_unavailable", "The provider does not answer.")
 
-    def break_(self, task_id: str) -> None:
-        """It cannot be made."""
-        self.fates.setdefault(task_id, Failed("shop_failed", "It broke."))
+    def finish(self, task_id: str) -> None:
+        """Let the task succeed, unless it has a result."""
+        facts = {"seconds": 3.0} if self.content else {"seconds": 3.0, "platforms": {}}
+        self.results.setdefault(task_id, Succeeded(facts=facts))
+
+    def fail(self, task_id: str) -> None:
+        """Let the task fail, unless it has a result."""
+        self.results.setdefault(task_id, Failed("generation_failed", "It went wrong."))
 
 
 @dataclass
 class RecordedWakeups:
-    """Keeps the wake-ups."""
+    """Records the wake-ups."""
 
     runs: list[str] = field(default_factory=list)
     orders: list[str] = field(default_factory=list)
@@ -137,24 +150,24 @@ class RecordedWakeups:
     def advance(self, run_id: str) -> None:
         self.runs.append(run_id)
 
-    def reconcile(self, order: str) -> None:
-        self.orders.append(order)
+    def reconcile(self, order_key: str) -> None:
+        self.orders.append(order_key)
 
 
 @dataclass
 class FakeProviders:
-    """Everybody who sells."""
+    """A provider for each kind of order."""
 
     clip: FakeProvider = field(default_factory=lambda: FakeProvider("clips"))
     render: FakeProvider = field(default_factory=lambda: FakeProvider("renders"))
-    publication: FakeProvider = field(default_factory=lambda: FakeProvider("publisher", made=b""))
+    publication: FakeProvider = field(default_factory=lambda: FakeProvider("publisher", content=b""))
 
     def all(self) -> dict[str, Any]:
         return {"clip": self.clip, "render": self.render, "publication": self.publication}
 
 
 @asynccontextmanager
-async def opened(
+async def open_services(
     dsn: str,
     fake_providers: FakeProviders,
     folder: Path,
@@ -163,7 +176,7 @@ async def opened(
     project: Project = PROJECT,
     model: Any = None,
 ) -> AsyncIterator[Services]:
-    """A production of these shops: enter it twice, and there are two processes."""
+    """The services of one process. Entered twice, they are those of two processes."""
     folder.mkdir(parents=True, exist_ok=True)
     async with Locks(dsn) as locks, open_pool(dsn, max_size=8, name=locks.worker_id) as pool:
         db = Database(pool)
@@ -175,6 +188,7 @@ async def opened(
             video=FakeVideo(),
             ledger=ledger,
             feedback=RunFeedback(db),
+            records=RunRecords(db),
         )
         yield Services(
             db=db,
@@ -182,7 +196,7 @@ async def opened(
             locks=locks,
             artifacts=Artifacts(db, folder / "store", folder / "cache"),
             projects={project.name: project},
-            video=cast("Any", NoModeration()),
+            video=cast("Any", AnyVideo()),
             run_graph=build_run_graph(deps),
             new_saver=lambda: Saver(pool),
             wakeups=RecordedWakeups(),
@@ -190,26 +204,18 @@ async def opened(
         )
 
 
-class NoModeration(FakeVideo):
-    """A maker of clips that makes clips of any length and size."""
+class AnyVideo(FakeVideo):
+    """A video model that generates clips of any length and size."""
 
     def check(self, seconds: int, size: str) -> None:
         return None
 
 
 async def new_run(db: Database, *, cap: str = "100", project: str = "trio") -> str:
-    """The id of a new run that nobody drives."""
+    """Create a run, and return its id."""
     run_id = uuid4()
     await runs.create_run(
-        db,
-        run_id,
-        project=project,
-        brief="Rain",
-        options={},
-        metadata={},
-        cap_usd=Decimal(cap),
-        started_by="anna",
-        channel="api",
+        db, run_id, project=project, brief="Rain", options={}, metadata={}, cap_usd=Decimal(cap), context=ANNA
     )
     return str(run_id)
 
@@ -217,72 +223,67 @@ async def new_run(db: Database, *, cap: str = "100", project: str = "trio") -> s
 async def approval(
     db: Database, run_id: str, gate: str = "ideation", *, clips: Sequence[int] = (), revision: int = 1
 ) -> Approval:
-    """Somebody's yes to what a gate of the run shows; with `clips`, the wish to have those made again."""
+    """Record the approval of a review; with `clips`, a request to generate those again."""
     content = {"ideas": [run_id, gate, revision]}
     digest = digest_of(content)
     review = {"gate": gate, "revision": revision, "digest": digest, "content": content}
     await db.execute("update runs set review = %s, status = 'running' where id = %s", (Jsonb(review), run_id))
-    row = await decide(db, run_id, gate, revision, digest, clips)
-    return Approval(row["number"], digest, clips[0] if clips else None)
+    row = await record_decision(db, run_id, gate, revision, digest, clips)
+    return Approval(row.number, digest, clips[0] if clips else None)
 
 
-async def decide(
+async def record_decision(
     db: Database, run_id: str, gate: str, revision: int, digest: str, clips: Sequence[int] = ()
 ) -> DecisionRow:
-    """Write the decision down."""
-    row = await decisions.record_decision(
-        db,
-        UUID(run_id),
-        NewDecision(
-            gate=gate,
-            revision=revision,
-            verdict="revise" if clips else "approve",
-            seen_digest=digest,
-            approved_digest=digest,
-            comment=None,
-            edits=None,
-            clips=[{"clip": number, "comment": ""} for number in clips] or None,
-            takes=None,
-            decided_by="anna",
-            channel="api",
-        ),
+    """Record a decision about the open review."""
+    new = NewDecision(
+        gate=gate,
+        revision=revision,
+        verdict="revise" if clips else "approve",
+        seen_digest=digest,
+        approved_digest=digest,
+        comment=None,
+        edits=None,
+        clips=[{"clip": number, "comment": ""} for number in clips] or None,
+        takes=None,
     )
+    row = await decisions.record_decision(db, UUID(run_id), new, ANNA)
     assert row is not None
     return row
 
 
-def an_order(
+def new_order(
     run_id: str, approved: Approval | None, *, number: int = 1, take: int = 1, usd: str = "1", kind: OrderKind = "clip"
 ) -> Order:
-    """An order with words of its own."""
-    key = f"{run_id}:{kind}:{number}:{take}"
-    return Order(key, run_id, kind, {"prompt": f"Rain ({key})"}, Decimal(usd), approved)
+    """An order with a unique prompt."""
+    key = OrderKey(run_id, kind, number, take)
+    return Order(key, kind, {"prompt": f"Rain ({key})"}, Decimal(usd), approved)
 
 
 @asynccontextmanager
 async def kill_at(point: str) -> AsyncIterator[None]:
-    """Whoever comes by this point is gone."""
+    """Kill the process at this failpoint."""
 
-    def cut(reached: str) -> None:
+    def kill(reached: str) -> None:
         if reached == point:
             raise ProcessKilled
 
-    failpoints.hook = cut
+    failpoints.hook = kill
     try:
         yield
     finally:
         failpoints.hook = None
 
 
-async def state_of(services: Services, key: str) -> str:
-    """How an order stands."""
-    row = await services.ledger.get(key)
+async def state_of(services: Services, key: OrderKey | str) -> str:
+    """The state of an order."""
+    row = await services.ledger.get(str(key))
     assert row is not None
-    return row["state"]
+    return row.state
 
 
 async def events_of(db: Database, run_id: str, kind: str) -> list[dict[str, Any]]:
-    """What the feed of a run tells of one kind."""
+    """The events of a run of one kind."""
     return await db.fetch_all(
         "select subject, payload from events where run_id = %s and kind = %s order by seq", (run_id, kind)
     )

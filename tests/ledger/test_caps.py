@@ -1,4 +1,4 @@
-"""What is reserved and spent never exceeds a cap, under any concurrency."""
+"""The sum of reserved and spent amounts never exceeds a cap, under any concurrency."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from providers.orders import Order
 from runs.services import Services
 from storage.admission import Caps
-from storage.runs import run_costs
-from tests.ledger.fake_provider import FakeProviders, an_order, approval, events_of, new_run, opened, state_of
+from storage.orders import run_costs
+from tests.ledger.fake_provider import FakeProviders, approval, events_of, new_order, new_run, open_services, state_of
 
 MONEY = st.integers(1, 8)
 BATCHES = st.lists(
@@ -31,7 +31,7 @@ from orders join runs on runs.id = orders.run_id where (%(run)s::uuid is null or
 """
 
 
-# Runs 0 and 1 are of the project that has a cap, run 2 is of another.
+# Runs 0 and 1 belong to the project with a cap, run 2 to another one.
 @settings(
     max_examples=20,
     deadline=None,
@@ -42,21 +42,21 @@ from orders join runs on runs.id = orders.run_id where (%(run)s::uuid is null or
 def test_no_cap_is_ever_exceeded(
     database_url: str, tmp_path: Path, batches: Any, run_cap: int, project_cap: int, day_cap: int
 ) -> None:
-    """However many orders are reserved at once by two processes: no sum exceeds a cap, nothing is refused that
-    had room, and of the orders of one reservation all are written down or none."""
+    """Two processes reserve orders concurrently: no sum exceeds a cap, nothing that fits is refused, and of the
+    orders of one reservation all are reserved or none."""
     caps = Caps(day_usd=Decimal(day_cap), project_day_usd={"trio": Decimal(project_cap)})
 
-    async def play() -> None:
+    async def reserve_all() -> None:
         async with (
-            opened(database_url, FakeProviders(), tmp_path, caps=caps) as one,
-            opened(database_url, FakeProviders(), tmp_path, caps=caps) as other,
+            open_services(database_url, FakeProviders(), tmp_path, caps=caps) as one,
+            open_services(database_url, FakeProviders(), tmp_path, caps=caps) as other,
         ):
             await one.db.execute("delete from orders")
             runs = [await new_run(one.db, cap=str(run_cap), project=p) for p in ("trio", "trio", "other")]
-            given = [await approval(one.db, run) for run in runs]
+            approved = [await approval(one.db, run) for run in runs]
             orders = [
                 [
-                    an_order(runs[which], given[which], number=number * 10 + position, usd=str(usd))
+                    new_order(runs[which], approved[which], number=number * 10 + position, usd=str(usd))
                     for position, usd in enumerate(amounts)
                 ]
                 for number, (which, amounts) in enumerate(batches)
@@ -66,8 +66,8 @@ def test_no_cap_is_ever_exceeded(
                 ledger = (one, other)[number % 2].ledger
                 await ledger.reserve(batch)
                 if number % 3 == 0:
-                    await ledger.place(batch[0].key)
-                    await ledger.settle(batch[0].key, {})
+                    await ledger.place(str(batch[0].key))
+                    await ledger.settle(str(batch[0].key), {})
 
             await asyncio.gather(*(reserve(*each) for each in enumerate(orders)))
 
@@ -84,7 +84,7 @@ def test_no_cap_is_ever_exceeded(
                     full = sums[runs[which]] + total > run_cap or day + total > day_cap
                     assert full or (which < 2 and project + total > project_cap)
 
-    asyncio.run(play())
+    asyncio.run(reserve_all())
 
 
 async def _committed(services: Services, *, run: str | None = None, project: str | None = None) -> Decimal:
@@ -98,11 +98,11 @@ async def _committed(services: Services, *, run: str | None = None, project: str
     ("cap", "project_cap", "day_cap", "named"),
     [
         ("1.50", "100", "100", "the run's cap of 1.50 USD"),
-        ("100", "1.50", "100", "the day's cap of the project trio (UTC) of 1.50 USD"),
+        ("100", "1.50", "100", "the day's cap of project trio (UTC) of 1.50 USD"),
         ("100", "100", "1.50", "the day's cap (UTC) of 1.50 USD"),
     ],
 )
-async def test_denied_for_good(
+async def test_refused_reservation_is_final(
     database_url: str,
     fake_providers: FakeProviders,
     tmp_path: Path,
@@ -111,12 +111,12 @@ async def test_denied_for_good(
     day_cap: str,
     named: str,
 ) -> None:
-    """A denied reservation is over: it names the cap, and is never called for, also when there is room later."""
+    """A refused reservation is final: it names the cap, and is never placed, even when there is room later."""
     caps = Caps(day_usd=Decimal(day_cap), project_day_usd={"trio": Decimal(project_cap)})
-    async with opened(database_url, fake_providers, tmp_path, caps=caps) as services:
+    async with open_services(database_url, fake_providers, tmp_path, caps=caps) as services:
         run = await new_run(services.db, cap=cap)
-        given = await approval(services.db, run)
-        orders = [an_order(run, given, number=number) for number in (1, 2)]
+        approved = await approval(services.db, run)
+        orders = [new_order(run, approved, number=number) for number in (1, 2)]
 
         await services.ledger.reserve(orders)
         assert {await state_of(services, order.key) for order in orders} == {"failed"}
@@ -130,34 +130,34 @@ async def test_denied_for_good(
         refused = await events_of(services.db, run, "order.refused")
         assert [event["payload"]["code"] for event in refused] == ["budget_exceeded"] * 2
         assert named in refused[0]["payload"]["message"]
-        assert (await run_costs(services.db, run))["reserved"] == 0
+        assert (await run_costs(services.db, run)).reserved_usd == 0
 
 
-async def test_failed_gives_back(services: Services, fake_providers: FakeProviders) -> None:
-    """What came to nothing costs nothing, and makes room; what is of unknown outcome keeps its room."""
+async def test_failed_order_releases_its_amount(services: Services, fake_providers: FakeProviders) -> None:
+    """A failed order costs nothing and makes room; an order of unknown outcome keeps its reservation."""
     run = await new_run(services.db, cap="1.00")
-    given = await approval(services.db, run)
-    first, second, third = (an_order(run, given, number=number) for number in (1, 2, 3))
+    approved = await approval(services.db, run)
+    first, second, third = (new_order(run, approved, number=number) for number in (1, 2, 3))
     await services.ledger.place_once(first)
-    await services.ledger.fail(first.key, "shop_failed", "It broke.")
+    await services.ledger.fail(str(first.key), "generation_failed", "It went wrong.")
 
     await services.ledger.place_once(second)
-    await services.db.execute("update orders set state = 'unknown' where key = %s", (second.key,))
+    await services.db.execute("update orders set state = 'unknown' where key = %s", (str(second.key),))
     await services.ledger.place_once(third)
 
     assert await state_of(services, third.key) == "failed"
-    assert len(fake_providers.clip.sales) == 2
+    assert len(fake_providers.clip.charges) == 2
 
 
-async def test_yesterday_counts_for_the_run_only(
+async def test_orders_of_yesterday_count_for_the_run_only(
     database_url: str, fake_providers: FakeProviders, tmp_path: Path
 ) -> None:
-    """The caps of a day begin anew at midnight UTC; that of a run does not."""
+    """The caps of a day are reset at midnight UTC; the cap of a run is not."""
     caps = Caps(day_usd=Decimal(1), project_day_usd={"trio": Decimal(1)})
-    async with opened(database_url, fake_providers, tmp_path, caps=caps) as services:
+    async with open_services(database_url, fake_providers, tmp_path, caps=caps) as services:
         run = await new_run(services.db, cap="2.00")
-        given = await approval(services.db, run)
-        first, second, third = (an_order(run, given, number=number) for number in (1, 2, 3))
+        approved = await approval(services.db, run)
+        first, second, third = (new_order(run, approved, number=number) for number in (1, 2, 3))
         await services.ledger.place_once(first)
         await services.db.execute(
             "update orders set created_at = date_trunc('day', now() at time zone 'utc') at time zone 'utc'"

@@ -1,0 +1,69 @@
+"""A run with an unexpected error fails for a person, and continues after a fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from runs.advance import advance
+from runs.projections import MAX_ATTEMPTS
+from runs.retry import retry_run
+from storage import runs as table
+from tests.graph.fakes import QueuedModel
+from tests.ledger.fake_provider import ANNA, FakeProviders, new_run, open_services
+
+
+class BrokenModel(QueuedModel):
+    """A model whose client has a defect."""
+
+    def _generate(self, *args: Any, **options: Any) -> Any:
+        raise KeyError("trio")
+
+
+async def test_unexpected_error_fails_the_run_after_the_last_attempt(
+    database_url: str, fake_providers: FakeProviders, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the last attempt the run has failed with an internal error; after a fix it is retried."""
+    async with open_services(database_url, fake_providers, tmp_path, model=BrokenModel()) as broken:
+        run = await new_run(broken.db)
+        for _ in range(MAX_ATTEMPTS):
+            await advance(broken, run)
+        row = await table.get_run(broken.db, run)
+    async with open_services(database_url, fake_providers, tmp_path) as fixed:
+        await retry_run(fixed, UUID(run), context=ANNA)
+        await advance(fixed, run)
+        again = await table.get_run(fixed.db, run)
+
+    assert row is not None
+    assert again is not None
+    assert (row.status, row.error) == (
+        "failed",
+        {
+            "code": "internal_error",
+            "message": "Internal error. The details are in the server log.",
+            "retryable": True,
+        },
+    )
+    assert "KeyError" in caplog.text
+    assert again.status == "awaiting_ideation_approval"
+
+
+async def test_wakeup_of_a_retried_run_is_kept(
+    database_url: str, fake_providers: FakeProviders, tmp_path: Path
+) -> None:
+    """A process that saw the run as failed a moment ago does not clear the wake-up of its retry."""
+    async with open_services(database_url, fake_providers, tmp_path) as services:
+        run = await new_run(services.db)
+        await table.clear_wakeup(services.db, run)
+        active = await table.get_run(services.db, run)
+        await services.db.execute("update runs set status = 'failed' where id = %s", (run,))
+        await table.clear_wakeup(services.db, run)
+        ended = await table.get_run(services.db, run)
+
+    assert active is not None
+    assert ended is not None
+    assert active.next_wakeup_at is not None
+    assert ended.next_wakeup_at is None
