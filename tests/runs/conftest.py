@@ -1,4 +1,4 @@
-"""What the tests of the runs share."""
+"""Fixtures of the run tests."""
 
 from tests.app import sandbox, sandbox_process
 

@@ -1,4 +1,4 @@
-"""`kill -9`, wherever a run stands: the next process takes it up, and nothing is paid or published twice."""
+"""After `kill -9` at any stage of a run the next process continues it, and nothing is paid or published twice."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Run = dict[str, Any]
 
 
 class Server:
-    """`myloware serve` in a process of its own, over one data folder and one sandbox, on one port."""
+    """`myloware serve` in its own process, on one data folder, one sandbox and one port."""
 
     def __init__(self, folder: Path, sandbox: SandboxClient) -> None:
         (folder / "projects").mkdir()
         (folder / "projects" / "tiny.md").write_text(TINY_PROJECT)
         (folder / "profiles.toml").write_text(PROFILES)
-        with listen_on_free_port() as free:
-            self.port = free.getsockname()[1]
+        with listen_on_free_port() as listener:
+            self.port = listener.getsockname()[1]
         self.folder = folder
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
@@ -56,7 +56,7 @@ class Server:
         )
 
     def start(self) -> None:
-        """Return when it answers."""
+        """Start the process, and return when it answers."""
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, "serve", "--port", str(self.port)],
@@ -77,38 +77,38 @@ class Server:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it as the power does."""
+        """Kill the process without warning."""
         self.process.kill()
         self.process.wait()
 
-    def killed_and_started(self) -> None:
-        """The same again, by another process."""
+    def kill_and_restart(self) -> None:
+        """Replace the process by another one."""
         self.kill()
         self.start()
 
     def run(self, run_id: str) -> Run:
-        answer = self.client.get(f"/v1/runs/{run_id}")
-        assert answer.status_code == 200, answer.text
-        content: Run = answer.json()
-        return content
+        response = self.client.get(f"/v1/runs/{run_id}")
+        assert response.status_code == 200, response.text
+        run: Run = response.json()
+        return run
 
-    def until(self, run_id: str, there: Callable[[Run], bool], seconds: float = 150) -> Run:
-        """The run once `there` says so."""
+    def wait_until(self, run_id: str, is_reached: Callable[[Run], bool], seconds: float = 150) -> Run:
+        """Return the run once `is_reached` is true of it."""
         deadline = time.monotonic() + seconds
-        while not there(run := self.run(run_id)):
+        while not is_reached(run := self.run(run_id)):
             assert run["status"] not in ("completed", "failed"), run
             assert time.monotonic() < deadline, run
             time.sleep(0.02)
         return run
 
     def approve(self, run_id: str, gate: str) -> None:
-        answer = self.client.post(f"/v1/runs/{run_id}/approve", json={"gate": gate, "approved": True})
-        assert answer.status_code == 200, answer.text
+        response = self.client.post(f"/v1/runs/{run_id}/approve", json={"gate": gate, "approved": True})
+        assert response.status_code == 200, response.text
 
 
 @contextmanager
-def served(folder: Path, sandbox: SandboxClient) -> Iterator[Server]:
-    """A server, ended in the end as it should be, its database with it."""
+def run_server(folder: Path, sandbox: SandboxClient) -> Iterator[Server]:
+    """Run a server with its database, and stop it regularly in the end."""
     server = Server(folder, sandbox)
     server.start()
     try:
@@ -121,39 +121,39 @@ def served(folder: Path, sandbox: SandboxClient) -> Iterator[Server]:
             server.kill()
 
 
-def at(status: str) -> Callable[[Run], bool]:
+def has_status(status: str) -> Callable[[Run], bool]:
     return lambda run: run["status"] == status
 
 
-def test_a_run_survives_its_processes(tmp_path: Path, sandbox: SandboxClient) -> None:
-    """Killed in each status, between the call that pays and its answer too, it goes on by itself to the same film."""
-    with served(tmp_path, sandbox) as server:
-        answer = server.client.post("/v1/runs/start", json={"project": "tiny", "brief": "Rain on a tin roof"})
-        run_id = answer.json()["run_id"]
-        server.killed_and_started()  # pending, or running
+def test_run_survives_its_processes(tmp_path: Path, sandbox: SandboxClient) -> None:
+    """Killed in every status, and between the call that pays and its answer, a run continues to the same film."""
+    with run_server(tmp_path, sandbox) as server:
+        response = server.client.post("/v1/runs/start", json={"project": "tiny", "brief": "Rain on a tin roof"})
+        run_id = response.json()["run_id"]
+        server.kill_and_restart()  # pending, or running
 
-        review = server.until(run_id, at("awaiting_ideation_approval"))["review"]
-        server.killed_and_started()
+        review = server.wait_until(run_id, has_status("awaiting_ideation_approval"))["review"]
+        server.kill_and_restart()
         assert server.run(run_id)["review"] == review
         sandbox.fault("create_accept_then_hang", seconds=1.0)
         sandbox.fault("slow", seconds=1)
         server.approve(run_id, "ideation")
-        _until_charged(sandbox, run_id)
-        server.killed_and_started()  # the provider has heard us, and we have not heard the provider
+        _wait_until_charged(sandbox, run_id)
+        server.kill_and_restart()  # the provider has the order, and its answer is lost
 
-        run = server.until(run_id, lambda run: run["status"] in ("awaiting_video_generation", "awaiting_render"))
+        run = server.wait_until(run_id, lambda run: run["status"] in ("awaiting_video_generation", "awaiting_render"))
         (clip,) = run["artifacts"]["clip_manifest"]["clips"]
-        server.until(run_id, at("awaiting_render"))
-        server.killed_and_started()  # while the film is rendered
+        server.wait_until(run_id, has_status("awaiting_render"))
+        server.kill_and_restart()  # during the render
 
-        run = server.until(run_id, at("awaiting_publish_approval"), seconds=90)
+        run = server.wait_until(run_id, has_status("awaiting_publish_approval"), seconds=90)
         (same,) = run["artifacts"]["clip_manifest"]["clips"]
         assert (same["take"], clip["take"]) == (1, 1)
         assert clip["task_id"] in (None, same["task_id"])
         server.approve(run_id, "publish")
-        server.killed_and_started()  # right after somebody was told that it is approved
+        server.kill_and_restart()  # right after the response to the approval
 
-        run = server.until(run_id, at("completed"))
+        run = server.wait_until(run_id, has_status("completed"))
         assert len(sandbox.charges(run_id)) == 1
         assert run["cost"]["spent_usd"] == 0.3
         assert len(sandbox.posts(run["artifacts"]["final_video"]["digest"])) == 1
@@ -161,7 +161,7 @@ def test_a_run_survives_its_processes(tmp_path: Path, sandbox: SandboxClient) ->
         assert len(takes) == len(set(takes)) == 3
 
 
-def _until_charged(sandbox: SandboxClient, run_id: str) -> None:
+def _wait_until_charged(sandbox: SandboxClient, run_id: str) -> None:
     deadline = time.monotonic() + 20
     while not sandbox.charges(run_id):
         assert time.monotonic() < deadline
@@ -169,5 +169,5 @@ def _until_charged(sandbox: SandboxClient, run_id: str) -> None:
 
 
 def _events(server: Server, run_id: str) -> list[dict[str, Any]]:
-    happened: list[dict[str, Any]] = server.client.get(f"/v1/runs/{run_id}/events").json()["events"]
-    return happened
+    events: list[dict[str, Any]] = server.client.get(f"/v1/runs/{run_id}/events").json()["events"]
+    return events
