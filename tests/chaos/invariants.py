@@ -182,7 +182,8 @@ def unapproved_orders(facts: Facts) -> list[str]:
 def wrong_amounts(facts: Facts) -> list[str]:
     """Find clips whose cost differs between ledger and sandbox, and runs whose costs exceed their cap."""
     prices = {charge["video_id"]: Decimal(str(charge["usd"])) for charge in facts.charges}
-    found, costs = [], defaultdict(Decimal)
+    found: list[str] = []
+    costs: dict[Any, Decimal] = defaultdict(Decimal)
     for order in facts.orders:
         spent = order["spent_usd"]
         if order["state"] != "failed":
