@@ -43,14 +43,20 @@ class VerifiedWebhook(Generic[E]):
     event: E
 
 
-async def verify_video_webhook(request: Request, state: AppStateDep) -> VerifiedWebhook[VideoEvent]:
+# The verifiers declare `run_id`, too: an invalid one is refused before the signature is checked.
+RunIdHint = Annotated[UUID | None, Query(description="Legacy callbacks only; the task id identifies the run.")]
+
+
+async def verify_video_webhook(
+    request: Request, state: AppStateDep, run_id: RunIdHint = None
+) -> VerifiedWebhook[VideoEvent]:
     """Verify the Standard Webhooks signature. Raises InvalidSignature (401) or InvalidEvent (400)."""
     body = await request.body()
     webhook_id = verify_signature(request.headers, body, state.video_secrets, now=datetime.now(UTC))
     return VerifiedWebhook(webhook_id, read_video_event(body))
 
 
-async def verify_render_webhook(request: Request, state: AppStateDep) -> VerifiedWebhook[RenderEvent]:
+async def verify_render_webhook(request: Request, state: AppStateDep, run_id: UUID) -> VerifiedWebhook[RenderEvent]:
     """Verify the signature of Standard Webhooks or Remotion Lambda. Raises as `verify_video_webhook`."""
     body = await request.body()
     if signature := request.headers.get("x-remotion-signature"):
@@ -62,28 +68,29 @@ async def verify_render_webhook(request: Request, state: AppStateDep) -> Verifie
     return VerifiedWebhook(webhook_id, read_render_event(body))
 
 
+VideoWebhook = Annotated[VerifiedWebhook[VideoEvent], Depends(verify_video_webhook)]
+RenderWebhook = Annotated[VerifiedWebhook[RenderEvent], Depends(verify_render_webhook)]
+
+
 @router.post("/sora", openapi_extra=BODY)
-async def record_sora_webhook(
-    state: AppStateDep,
-    webhook: Annotated[VerifiedWebhook[VideoEvent], Depends(verify_video_webhook)],
-    run_id: Annotated[UUID | None, Query(description="Legacy callbacks only; the task id identifies the run.")] = None,
-) -> WebhookReceipt:
+async def record_sora_webhook(state: AppStateDep, webhook: VideoWebhook, run_id: RunIdHint = None) -> WebhookReceipt:
     """Record that a video has completed or failed. Signed by Standard Webhooks."""
     event = webhook.event
     if event.type not in VIDEO_EVENT_TYPES:
         return WebhookReceipt(status="ignored")
     is_new = await record_video_webhook(
-        state.services, webhook.id, task_id=event.video_id, kind=event.type, event_id=event.event_id, run_id=run_id
+        state.services,
+        webhook.id,
+        task_id=event.video_id,
+        kind=event.type,
+        event_id=event.event_id,
+        run_id=run_id,
     )
     return WebhookReceipt(status="accepted" if is_new else "duplicate")
 
 
 @router.post("/remotion", responses=responses(409), openapi_extra=BODY)
-async def record_remotion_webhook(
-    state: AppStateDep,
-    webhook: Annotated[VerifiedWebhook[RenderEvent], Depends(verify_render_webhook)],
-    run_id: UUID,
-) -> WebhookReceipt:
+async def record_remotion_webhook(state: AppStateDep, webhook: RenderWebhook, run_id: UUID) -> WebhookReceipt:
     """Record that a render has completed or failed. Signed by Standard Webhooks or by Remotion Lambda."""
     event = webhook.event
     is_new = await record_render_webhook(state.services, webhook.id, run_id, task_id=event.render_id, kind=event.status)

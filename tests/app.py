@@ -43,7 +43,7 @@ sizes = ["180x320", "720x1280"]
 seconds = [1, 2, 3, 4, 8]
 usd_per_second = "0.10"
 poll_seconds = 1
-patience_seconds = 2
+lookup_window_seconds = 2
 """
 
 TINY_PROJECT = """---

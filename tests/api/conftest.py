@@ -1,4 +1,4 @@
-"""What the tests of the doors share."""
+"""Fixtures of the API tests."""
 
 from tests.app import app, migrated_template, postgres_server, quiet_app, sandbox, sandbox_process
 

@@ -1,4 +1,4 @@
-"""What the tests of the commands share."""
+"""Fixtures of the CLI tests."""
 
 from tests.app import app, migrated_template, postgres_server, sandbox, sandbox_process
 

@@ -1,4 +1,4 @@
-"""The commands as they are typed: each in a process of its own."""
+"""The command line, mostly in processes of its own."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tests.app import ANNA, TINY_PROJECT, App, SandboxClient
 
 ROOT = Path(__file__).parents[2]
 MYLOWARE = Path(sys.executable).with_name("myloware")
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Nothing of ours is set but these."""
-    return {**{name: os.environ[name] for name in KEPT if name in os.environ}, "COLUMNS": "200", **settings}
+    """Return an environment without settings except these."""
+    return {**{name: os.environ[name] for name in INHERITED if name in os.environ}, "COLUMNS": "200", **settings}
 
 
-def typed(*arguments: str, cwd: Path, seconds: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
-    """What a command prints, and how it ends."""
+def run_command(*arguments: str, cwd: Path, seconds: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command and return its output and status."""
     return subprocess.run(
         [str(MYLOWARE), *arguments],
         cwd=cwd,
@@ -42,7 +42,7 @@ def typed(*arguments: str, cwd: Path, seconds: float = 60, **settings: str) -> s
 
 
 def settings_of(app: App) -> dict[str, str]:
-    """The environment in which a command works on a world's runs."""
+    """Return the environment of a command that uses the database of an app."""
     return {
         "DATABASE_URL": app.dsn,
         "MYLOWARE_DATA_DIR": str(app.settings.data_dir),
@@ -60,8 +60,8 @@ def settings_of(app: App) -> dict[str, str]:
     }
 
 
-def test_every_command_explains_itself() -> None:
-    """In this process: what `--help` says is built, not started."""
+def test_every_command_has_a_help_text() -> None:
+    """`--help` works for every command and starts nothing."""
 
     def paths(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
         inner = [p for name, each in getattr(command, "commands", {}).items() for p in paths(each, (*path, name))]
@@ -75,32 +75,32 @@ def test_every_command_explains_itself() -> None:
         assert (result.exit_code, "Usage:" in result.output) == (0, True), path
 
 
-def test_the_published_vectors_all_pass(tmp_path: Path) -> None:
-    """`webhooks check` ends with the sum, and with status 1 when there is nothing to pass."""
+def test_the_published_webhook_vectors_pass(tmp_path: Path) -> None:
+    """`webhooks check` prints the sum, and exits with status 1 if no vector passes."""
     vectors = ROOT / "tests/providers/standard-webhooks-vectors.json"
-    result = typed("webhooks", "check", str(vectors), cwd=tmp_path)
+    result = run_command("webhooks", "check", str(vectors), cwd=tmp_path)
     last = result.stdout.strip().splitlines()[-1]
 
     assert (result.returncode, last.endswith(" passed, 0 failed")) == (0, True)
     assert int(last.split()[0]) > 10
     (tmp_path / "none.json").write_text('{"official_vectors": [], "vectors": []}')
     (tmp_path / "odd.json").write_text("[1]")
-    assert typed("webhooks", "check", "none.json", cwd=tmp_path).returncode == 1
-    odd = typed("webhooks", "check", "odd.json", cwd=tmp_path)
-    assert (odd.returncode, "Traceback" in odd.stderr) == (1, False)
+    assert run_command("webhooks", "check", "none.json", cwd=tmp_path).returncode == 1
+    invalid = run_command("webhooks", "check", "odd.json", cwd=tmp_path)
+    assert (invalid.returncode, "Traceback" in invalid.stderr) == (1, False)
 
 
 @pytest.mark.parametrize(
-    ("command", "settings", "said"),
+    ("command", "settings", "message"),
     [
-        ("serve", {"MYLOWARE_RATE_LIMITS": "9"}, "MYLOWARE_RATE_LIMITS: there is no such setting. Did you mean"),
-        ("make", {"VIDEO_MODELL": "x"}, "VIDEO_MODELL: there is no such setting. Did you mean VIDEO_MODEL"),
+        ("serve", {"MYLOWARE_RATE_LIMITS": "9"}, "MYLOWARE_RATE_LIMITS: unknown setting. Did you mean"),
+        ("make", {"VIDEO_MODELL": "x"}, "VIDEO_MODELL: unknown setting. Did you mean VIDEO_MODEL"),
         ("worker", {"VIDEO_WEBHOOK_SECRETS": ""}, "VIDEO_WEBHOOK_SECRETS"),
-        ("serve", {"VIDEO_WEBHOOK_SECRETS": "whsec_"}, "VIDEO_WEBHOOK_SECRETS: secret 1 cannot be used"),
+        ("serve", {"VIDEO_WEBHOOK_SECRETS": "whsec_"}, "VIDEO_WEBHOOK_SECRETS: secret 1 is invalid"),
         ("serve", {"MYLOWARE_API_KEYS": "a-long-enough-key-000000,,"}, "MYLOWARE_API_KEYS"),
         ("serve", {"OPENAI_API_KEY": " "}, "OPENAI_API_KEY: is set, but empty"),
         ("serve", {"MYLOWARE_RATE_LIMIT": "0"}, "MYLOWARE_RATE_LIMIT: "),
-        ("serve", {"OPENAI_BASE_URL": "localhost"}, "OPENAI_BASE_URL: must be an http or https address"),
+        ("serve", {"OPENAI_BASE_URL": "localhost"}, "OPENAI_BASE_URL: must be an http or https URL"),
         ("serve", {"VIDEO_API_KEY": "k"}, "was shut down on 2026-09-24"),
         (
             "serve",
@@ -114,111 +114,113 @@ def test_the_published_vectors_all_pass(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_setting_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, settings: dict[str, str], said: str
+def test_an_invalid_setting_is_reported_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, settings: dict[str, str], message: str
 ) -> None:
-    """On standard error, with status 1, before anything is started or made."""
+    """It is printed to standard error, with status 1, before anything is started or created."""
     (tmp_path / "projects").mkdir()
     (tmp_path / "projects" / "bad.md").write_text(TINY_PROJECT.replace("clips: 1", "clips: many"))
     arguments = {"make": ["make", "Rain"], "runs": ["runs", "list"]}.get(command, [command])
     monkeypatch.chdir(tmp_path)
-    for name in set(os.environ) - set(KEPT):
+    for name in set(os.environ) - set(INHERITED):
         monkeypatch.delenv(name)
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     result = CliRunner().invoke(app, arguments)
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert said in result.stderr
+    assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == [tmp_path / "projects"]
 
 
-def test_a_wrong_setting_in_the_file(tmp_path: Path) -> None:
-    """The file .env is read like the environment, by the program as it is installed."""
+def test_an_unknown_setting_in_the_file_is_reported(tmp_path: Path) -> None:
+    """The file .env is read like the environment."""
     (tmp_path / ".env").write_text("MYLOWARE_RATE_LIMITS=9\n")
-    result = typed("serve", cwd=tmp_path)
+    result = run_command("serve", cwd=tmp_path)
 
     assert (result.returncode, result.stdout) == (1, "")
-    assert "MYLOWARE_RATE_LIMITS: there is no such setting; it stands in the file .env." in result.stderr
+    assert "MYLOWARE_RATE_LIMITS: unknown setting in the file .env." in result.stderr
     assert not (tmp_path / ".myloware").exists()
 
 
-def test_a_port_that_is_taken(app: App, tmp_path: Path) -> None:
-    """One sentence too."""
+def test_a_port_in_use_is_reported(app: App, tmp_path: Path) -> None:
+    """The message is one sentence without a traceback."""
     port = app.url.rpartition(":")[2]
-    result = typed("serve", "--port", port, cwd=tmp_path, **settings_of(app))
+    result = run_command("serve", "--port", port, cwd=tmp_path, **settings_of(app))
 
     assert result.returncode == 1
-    assert f"Port {port} on 127.0.0.1 cannot be used" in result.stderr
+    assert f"Cannot listen on port {port} of 127.0.0.1" in result.stderr
     assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("command", [("serve",), ("worker",), ("runs", "list"), ("audit", "verify")], ids=" ".join)
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("postgresql://me:pa55word@127.0.0.1:9/none", "The database cannot be reached"),
         ("me:pa55word@127.0.0.1", "That is not the address of a Postgres database."),
     ],
-    ids=["away", "no address"],
+    ids=["unreachable", "invalid"],
 )
-def test_a_database_that_is_not_there(tmp_path: Path, command: tuple[str, ...], url: str, said: str) -> None:
-    """One sentence that names the setting, and no password."""
-    result = typed(*command, cwd=tmp_path, DATABASE_URL=url)
+def test_an_unreachable_database_is_reported(tmp_path: Path, command: tuple[str, ...], url: str, message: str) -> None:
+    """The message names the setting in one sentence, without the password."""
+    result = run_command(*command, cwd=tmp_path, DATABASE_URL=url)
 
     assert (result.returncode, result.stdout) == (1, "")
-    assert f"DATABASE_URL: {said}" in result.stderr
+    assert f"DATABASE_URL: {message}" in result.stderr
     assert "pa55word" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.slow
-def test_runs_from_the_terminal(app: App, sandbox: SandboxClient, tmp_path: Path) -> None:
-    """List, show, ask for changes, reject: the same as at every other door."""
+def test_runs_are_managed_from_the_terminal(app: App, sandbox: SandboxClient, tmp_path: Path) -> None:
+    """`runs` lists and shows runs, requests changes and rejects, like the API."""
     run_id = app.start("A lighthouse in fog")
     app.until(run_id, "awaiting_ideation_approval")
-    mine = settings_of(app)
+    settings = settings_of(app)
 
-    listed = typed("runs", "list", "--json", cwd=tmp_path, **mine)
+    listed = run_command("runs", "list", "--json", cwd=tmp_path, **settings)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert json.loads(listed.stdout)[0]["run_id"] == run_id
-    content = typed("runs", "show", run_id, cwd=tmp_path, **mine).stdout
+    content = run_command("runs", "show", run_id, cwd=tmp_path, **settings).stdout
     assert "The ideation gate is open, revision 1" in content
     assert f"myloware runs approve {run_id} ideation" in content
-    wrong = typed("runs", "approve", run_id, "publish", cwd=tmp_path, **mine)
+    wrong = run_command("runs", "approve", run_id, "publish", cwd=tmp_path, **settings)
     assert (wrong.returncode, "The publish gate is not open; the ideation gate is." in wrong.stderr) == (1, True)
     changes = ("--no", "--comment", "More fog")
-    told = typed("runs", "approve", run_id, "ideation", *changes, "--json", cwd=tmp_path, **mine)
-    assert json.loads(told.stdout)["run_id"] == run_id
+    revised = run_command("runs", "approve", run_id, "ideation", *changes, "--json", cwd=tmp_path, **settings)
+    assert json.loads(revised.stdout)["run_id"] == run_id
     app.until(run_id, "awaiting_ideation_approval", revision=2)
-    assert typed("runs", "approve", run_id, "ideation", "--no", cwd=tmp_path, **mine).returncode == 0
+    assert run_command("runs", "approve", run_id, "ideation", "--no", cwd=tmp_path, **settings).returncode == 0
     assert app.until(run_id, "failed")["error"]["code"] == "rejected"
     (first, _) = app.rows("select * from decisions where run_id = %s order by number", run_id)
     assert (first["channel"], first["comment"], first["verdict"]) == ("cli", "More fog", "revise")
 
 
-def test_doctor_says_what_is_set(app: App, tmp_path: Path) -> None:
-    """Every setting, no secret, and the result of every check."""
-    result = typed("doctor", "--json", cwd=tmp_path, **settings_of(app))
-    told = json.loads(result.stdout)
+def test_doctor_shows_settings_and_checks(app: App, tmp_path: Path) -> None:
+    """It prints every setting without secrets, and the result of every check."""
+    result = run_command("doctor", "--json", cwd=tmp_path, **settings_of(app))
+    report = json.loads(result.stdout)
 
-    assert result.returncode == 0, told
-    assert (told["settings"]["MYLOWARE_API_KEYS"], told["settings"]["DATABASE_URL"]) == ("set", "set")
+    assert result.returncode == 0, report
+    assert (report["settings"]["MYLOWARE_API_KEYS"], report["settings"]["DATABASE_URL"]) == ("set", "set")
     assert ANNA not in result.stdout
-    assert told["sandbox"] == []
-    assert all(check["ok"] for check in told["checks"])
-    broken = typed("doctor", cwd=tmp_path, **{**settings_of(app), "VIDEO_MODEL": "x-9"})
+    assert report["sandbox"] == []
+    assert all(check["ok"] for check in report["checks"])
+    broken = run_command("doctor", cwd=tmp_path, **{**settings_of(app), "VIDEO_MODEL": "x-9"})
     assert (broken.returncode, "Nothing is known about the video model x-9" in broken.stdout) == (1, True)
-    away = typed("doctor", cwd=tmp_path, **{**settings_of(app), "DATABASE_URL": "postgresql://127.0.0.1:9/none"})
-    assert (away.returncode, "Traceback" in away.stderr + away.stdout) == (1, False)
+    unreachable = run_command(
+        "doctor", cwd=tmp_path, **{**settings_of(app), "DATABASE_URL": "postgresql://127.0.0.1:9/none"}
+    )
+    assert (unreachable.returncode, "Traceback" in unreachable.stderr + unreachable.stdout) == (1, False)
 
 
-def test_a_film_in_one_command(tmp_path: Path) -> None:
-    """Nothing is set, nothing is installed: a database and the sandbox start by themselves, and a film lies there."""
+def test_make_produces_a_film_without_any_settings(tmp_path: Path) -> None:
+    """`make` starts a database and the sandbox, and the film is written to the data folder."""
     (tmp_path / "projects").mkdir()
     (tmp_path / "projects" / "tiny.md").write_text(TINY_PROJECT.replace("180x320", "720x1280"))
-    result = typed(
+    result = run_command(
         *("make", "--project", "tiny", "--yes", "--json", "A calm sea at night"),
         cwd=tmp_path,
         seconds=110,
@@ -233,9 +235,12 @@ def test_a_film_in_one_command(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / ".myloware")
 
 
-def test_make_says_what_does_not_fit(tmp_path: Path, app: App) -> None:
-    """A project that is not there, and JSON without yes."""
-    unknown = typed("make", "--project", "none", "Rain", cwd=tmp_path, **settings_of(app))
-    assert (unknown.returncode, "There is no project 'none'" in unknown.stderr) == (1, True)
-    asking = typed("make", "--json", "Rain", cwd=tmp_path, **settings_of(app))
-    assert (asking.returncode, "--json asks nothing, so it needs --yes." in asking.stderr) == (1, True)
+def test_make_reports_invalid_arguments(tmp_path: Path, app: App) -> None:
+    """An unknown project, and `--json` without `--yes`, are refused."""
+    unknown = run_command("make", "--project", "none", "Rain", cwd=tmp_path, **settings_of(app))
+    assert (unknown.returncode, "Project 'none' not found" in unknown.stderr) == (1, True)
+    without_yes = run_command("make", "--json", "Rain", cwd=tmp_path, **settings_of(app))
+    assert (without_yes.returncode, "--json requires --yes, because it cannot prompt." in without_yes.stderr) == (
+        1,
+        True,
+    )

@@ -1,4 +1,4 @@
-"""Two gates, and what people can say at them."""
+"""The two gates and the decisions at them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IDEATION = "awaiting_ideation_approval"
 PUBLISH = "awaiting_publish_approval"
 
 
-def refused(answer: httpx.Response) -> tuple[int, str]:
+def error_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
@@ -26,8 +26,8 @@ def at_ideation(app: App, sandbox: SandboxClient) -> dict[str, Any]:
     return app.until(app.start(), IDEATION)
 
 
-def test_the_open_gate_shows_what_is_to_be_decided(at_ideation: dict[str, Any]) -> None:
-    """The ideas and their price, with a digest; nothing is spent yet."""
+def test_the_open_gate_shows_the_ideas_and_their_price(at_ideation: dict[str, Any]) -> None:
+    """Nothing is spent before the approval."""
     review = at_ideation["review"]
 
     assert (review["gate"], review["revision"], at_ideation["current_step"]) == ("ideation", 1, "ideator")
@@ -36,19 +36,19 @@ def test_the_open_gate_shows_what_is_to_be_decided(at_ideation: dict[str, Any]) 
     assert at_ideation["artifacts"]["ideas"]["ideas"] == review["content"]["ideas"]
 
 
-def test_no_without_a_word_ends_the_run(at_ideation: dict[str, Any], app: App) -> None:
-    """Failed, as rejected; nothing was paid, and no retry brings it back."""
+def test_a_rejection_ends_the_run(at_ideation: dict[str, Any], app: App) -> None:
+    """The run fails as rejected, nothing is charged, and it cannot be retried."""
     run_id = at_ideation["run_id"]
     app.decide(run_id, "ideation", approved=False)
     run = app.until(run_id, "failed")
 
     assert (run["error"]["code"], run["current_step"], run["review"]) == ("rejected", None, None)
     assert app.sandbox.charges(run_id) == []
-    assert refused(app.client.post(f"/v1/runs/{run_id}/retry")) == (409, "run_not_retryable")
+    assert error_of(app.client.post(f"/v1/runs/{run_id}/retry")) == (409, "run_not_retryable")
 
 
-def test_changes_open_the_same_gate_again(at_ideation: dict[str, Any], app: App) -> None:
-    """Other ideas in a new revision; what was seen before can no longer be approved."""
+def test_requested_changes_open_the_gate_again(at_ideation: dict[str, Any], app: App) -> None:
+    """A new revision shows other ideas; the previous revision can no longer be approved."""
     run_id, first = at_ideation["run_id"], at_ideation["review"]
     url = f"/v1/runs/{run_id}/approve"
     app.decide(run_id, "ideation", approved=False, comment="Make it snow instead")
@@ -57,34 +57,34 @@ def test_changes_open_the_same_gate_again(at_ideation: dict[str, Any], app: App)
     assert second["gate"] == "ideation"
     assert second["content"]["ideas"] != first["content"]["ideas"]
     stale = app.client.post(url, json={"gate": "ideation", "approved": True, "digest": first["digest"]})
-    assert refused(stale) == (409, "stale_review")
+    assert error_of(stale) == (409, "stale_review")
     assert stale.json()["error"]["details"] == {"digest": second["digest"], "revision": 2}
     assert app.sandbox.charges(run_id) == []
-    told = app.client.post(url, json={"gate": "ideation", "approved": False, "decision": "reject", "comment": "No"})
-    assert told.status_code == 200
+    rejected = app.client.post(url, json={"gate": "ideation", "approved": False, "decision": "reject", "comment": "No"})
+    assert rejected.status_code == 200
     assert app.until(run_id, "failed")["error"]["code"] == "rejected"
 
 
-def test_the_wrong_gate_is_told_which_one_is_open(at_ideation: dict[str, Any], app: App) -> None:
-    """A click never answers another gate."""
+def test_a_decision_at_the_wrong_gate_is_refused(at_ideation: dict[str, Any], app: App) -> None:
+    """The error names the open gate, which stays open."""
     url = f"/v1/runs/{at_ideation['run_id']}/approve"
     wrong = app.client.post(url, json={"gate": "publish", "approved": True})
 
-    assert refused(wrong) == (409, "gate_not_open")
+    assert error_of(wrong) == (409, "gate_not_open")
     assert wrong.json()["error"]["details"] == {"open_gate": "ideation", "last_decision": None}
     assert app.run(at_ideation["run_id"])["status"] == IDEATION
 
 
-async def test_of_many_clicks_at_once_one_counts(at_ideation: dict[str, Any], app: App) -> None:
-    """The others are told that the gate is closed, and by whom."""
+async def test_one_of_many_concurrent_decisions_counts(at_ideation: dict[str, Any], app: App) -> None:
+    """The others get an error with the decision that was recorded."""
     run_id = at_ideation["run_id"]
     async with httpx.AsyncClient(base_url=app.url, timeout=30) as client:
 
-        async def click(key: str) -> httpx.Response:
-            said = {"gate": "ideation", "approved": False}
-            return await client.post(f"/v1/runs/{run_id}/approve", json=said, headers={"X-API-Key": key})
+        async def reject(key: str) -> httpx.Response:
+            body = {"gate": "ideation", "approved": False}
+            return await client.post(f"/v1/runs/{run_id}/approve", json=body, headers={"X-API-Key": key})
 
-        answers = await asyncio.gather(*(click(key) for key in (ANNA, BEN) * 4))
+        answers = await asyncio.gather(*(reject(key) for key in (ANNA, BEN) * 4))
 
     assert Counter(answer.status_code for answer in answers) == {200: 1, 409: 7}
     late = next(answer.json()["error"] for answer in answers if answer.status_code == 409)
@@ -94,7 +94,7 @@ async def test_of_many_clicks_at_once_one_counts(at_ideation: dict[str, Any], ap
 
 
 @pytest.mark.parametrize(
-    ("said", "place"),
+    ("fields", "path"),
     [
         ({"approved": True, "edits": []}, "edits"),
         ({"approved": True, "edits": {"caption": "x"}}, "edits"),
@@ -111,32 +111,32 @@ async def test_of_many_clicks_at_once_one_counts(at_ideation: dict[str, Any], ap
     ],
     ids=str,
 )
-def test_a_decision_that_makes_no_sense_is_refused(quiet_app: App, said: dict[str, Any], place: str) -> None:
-    """The gate stays open, and the details name the place."""
-    run_id = _held_at_ideation(quiet_app)
-    answer = quiet_app.client.post(f"/v1/runs/{run_id}/approve", json={"gate": "ideation", **said})
+def test_an_invalid_decision_is_refused(quiet_app: App, fields: dict[str, Any], path: str) -> None:
+    """The gate stays open, and the details name the field."""
+    run_id = _run_at_ideation(quiet_app)
+    answer = quiet_app.client.post(f"/v1/runs/{run_id}/approve", json={"gate": "ideation", **fields})
 
-    assert refused(answer) == (422, "invalid_request")
+    assert error_of(answer) == (422, "invalid_request")
     error = answer.json()["error"]
-    assert list(error["details"]["fields"]) == [f"body.{place.split('.')[0]}"]
-    assert place in error["message"] or place in ("comment", "clips", "edits")
+    assert list(error["details"]["fields"]) == [f"body.{path.split('.')[0]}"]
+    assert path in error["message"] or path in ("comment", "clips", "edits")
     assert quiet_app.run(run_id)["status"] == IDEATION
 
 
-def _held_at_ideation(quiet_app: App) -> str:
-    """A run at the ideation gate of a world where nobody works: it is moved there by hand, once."""
+def _run_at_ideation(quiet_app: App) -> str:
+    """Return a run at the ideation gate of an app without a worker; the first call advances one."""
     from runs.advance import advance
 
     known = quiet_app.client.get("/v1/runs", params={"status": IDEATION}).json()["runs"]
     if known:
         return str(known[0]["run_id"])
     run_id = quiet_app.start()
-    quiet_app.in_loop(advance(quiet_app.parts.services, run_id))
+    quiet_app.in_loop(advance(quiet_app.state.services, run_id))
     return run_id
 
 
-def test_edited_ideas_are_what_is_ordered(at_ideation: dict[str, Any], app: App) -> None:
-    """The reviewer's own words reach the video provider; then the run is cancelled before anything else."""
+def test_edited_ideas_are_ordered(at_ideation: dict[str, Any], app: App) -> None:
+    """The edited scene is in the provider's prompt; a cancelled run takes no further action."""
     run_id = at_ideation["run_id"]
     (idea,) = at_ideation["review"]["content"]["ideas"]
     app.sandbox.fault("slow", seconds=4)
@@ -149,22 +149,22 @@ def test_edited_ideas_are_what_is_ordered(at_ideation: dict[str, Any], app: App)
     cancelled = app.client.post(f"/v1/runs/{run_id}/cancel").json()
     assert (cancelled["status"], cancelled["error"]["code"]) == ("failed", "cancelled")
     assert cancelled["error"]["message"]
-    assert refused(app.client.post(f"/v1/runs/{run_id}/cancel")) == (409, "run_ended")
-    assert refused(app.client.post(f"/v1/runs/{run_id}/retry")) == (409, "run_not_retryable")
+    assert error_of(app.client.post(f"/v1/runs/{run_id}/cancel")) == (409, "run_ended")
+    assert error_of(app.client.post(f"/v1/runs/{run_id}/retry")) == (409, "run_not_retryable")
 
 
-def test_a_cancelled_run_takes_no_decision(at_ideation: dict[str, Any], app: App) -> None:
-    """The gate is closed with the run, nothing is ordered."""
+def test_a_cancelled_run_accepts_no_decision(at_ideation: dict[str, Any], app: App) -> None:
+    """The gate closes with the run, and nothing is ordered."""
     run_id = at_ideation["run_id"]
     app.client.post(f"/v1/runs/{run_id}/cancel")
     late = app.client.post(f"/v1/runs/{run_id}/approve", json={"gate": "ideation", "approved": True})
 
-    assert refused(late) == (409, "gate_not_open")
+    assert error_of(late) == (409, "gate_not_open")
     assert app.sandbox.charges(run_id) == []
 
 
-def test_the_publish_gate(app: App, sandbox: SandboxClient) -> None:
-    """Another caption, then the clip again, each a revision of the same gate; then edits, and what is posted."""
+def test_revisions_and_approval_at_the_publish_gate(app: App, sandbox: SandboxClient) -> None:
+    """A new caption and a new clip are one revision each; the approved edits are posted."""
     run_id = app.start("Fog over a quiet harbour")
     app.until(run_id, IDEATION)
     app.decide(run_id, "ideation")
@@ -172,11 +172,11 @@ def test_the_publish_gate(app: App, sandbox: SandboxClient) -> None:
     url = f"/v1/runs/{run_id}/approve"
 
     wrong = app.client.post(url, json={"gate": "ideation", "approved": True})
-    assert refused(wrong) == (409, "gate_not_open")
+    assert error_of(wrong) == (409, "gate_not_open")
     assert wrong.json()["error"]["details"]["open_gate"] == "publish"
-    for said in ({"clips": [2]}, {"edits": {"film": "x"}}, {"edits": {"hashtags": ["no"]}}):
-        body = {"gate": "publish", "approved": "edits" in said, "comment": "x", **said}
-        assert refused(app.client.post(url, json=body)) == (422, "invalid_request")
+    for fields in ({"clips": [2]}, {"edits": {"film": "x"}}, {"edits": {"hashtags": ["no"]}}):
+        body = {"gate": "publish", "approved": "edits" in fields, "comment": "x", **fields}
+        assert error_of(app.client.post(url, json=body)) == (422, "invalid_request")
 
     app.decide(run_id, "publish", approved=False, comment="Another caption, please")
     second = app.until(run_id, PUBLISH, revision=2)["review"]
@@ -190,11 +190,11 @@ def test_the_publish_gate(app: App, sandbox: SandboxClient) -> None:
     assert third["content"]["caption"] == second["content"]["caption"]
     assert len(app.sandbox.charges(run_id)) == 2
     stale = app.client.post(url, json={"gate": "publish", "approved": True, "digest": first["digest"]})
-    assert refused(stale) == (409, "stale_review")
+    assert error_of(stale) == (409, "stale_review")
 
     key = {"Idempotency-Key": str(uuid4())}
-    words = {"caption": "Only fog.", "hashtags": ["#fog"]}
-    body = {"gate": "publish", "approved": True, "digest": third["digest"], "edits": words}
+    edits = {"caption": "Only fog.", "hashtags": ["#fog"]}
+    body = {"gate": "publish", "approved": True, "digest": third["digest"], "edits": edits}
     answers = [app.client.post(url, json=body, headers=key) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[0].json() == answers[1].json()
@@ -207,15 +207,15 @@ def test_the_publish_gate(app: App, sandbox: SandboxClient) -> None:
     assert takes == [(1, 1), (1, 2)]
 
 
-def test_the_same_key_is_the_same_decision_also_after_a_crash(at_ideation: dict[str, Any], app: App) -> None:
-    """The process died between the decision and its answer; meanwhile the gate shows something else."""
+def test_a_repeated_decision_is_one_decision_also_after_a_crash(at_ideation: dict[str, Any], app: App) -> None:
+    """The process died between decision and response; the gate shows a new revision by the time of the retry."""
     run_id, key = at_ideation["run_id"], {"Idempotency-Key": str(uuid4())}
     body = {"gate": "ideation", "approved": False, "comment": "More rain"}
     first = app.client.post(f"/v1/runs/{run_id}/approve", json=body, headers=key)
     app.until(run_id, IDEATION, revision=2)
     lost = app.rows(
-        "update answers set status_code = null, body = null, created_at = now() - interval '1 minute'"
-        " where key = %s returning key",
+        "update idempotency_records set status_code = null, body = null, created_at = now() - interval '1 minute'"
+        " where idempotency_key = %s returning idempotency_key",
         key["Idempotency-Key"],
     )
     again = app.client.post(f"/v1/runs/{run_id}/approve", json=body, headers=key)
@@ -224,6 +224,6 @@ def test_the_same_key_is_the_same_decision_also_after_a_crash(at_ideation: dict[
     assert (first.status_code, again.status_code, other.status_code) == (200, 200, 200)
     assert len(lost) == 1
     assert again.json()["revision"] == 2
-    made = app.rows("select revision, request from decisions where run_id = %s order by number", run_id)
-    assert [row["revision"] for row in made] == [1, 2]
-    assert made[0]["request"] == key["Idempotency-Key"]
+    decisions = app.rows("select revision, idempotency_key from decisions where run_id = %s order by number", run_id)
+    assert [row["revision"] for row in decisions] == [1, 2]
+    assert decisions[0]["idempotency_key"] == key["Idempotency-Key"]

@@ -1,4 +1,4 @@
-"""What a review is worth: exactly what was asked for is made again, and nothing else is paid."""
+"""Change requests at the publish gate: only the requested parts are made again and charged."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def film(app: App) -> dict[str, Any]:
 
 
 def clips(run: dict[str, Any]) -> dict[int, str]:
-    """The digest of the newest take of each clip."""
-    return {line["clip"]: line["digest"] for line in run["artifacts"]["clip_manifest"]["clips"]}
+    """Return the digest of the newest take of each clip."""
+    return {row["clip"]: row["digest"] for row in run["artifacts"]["clip_manifest"]["clips"]}
 
 
 def renders(app: App, run_id: str) -> int:
@@ -34,15 +34,15 @@ def renders(app: App, run_id: str) -> int:
     return int(row["n"])
 
 
-def revise(app: App, run_id: str, **said: Any) -> dict[str, Any]:
-    """Ask for changes at the publish gate; the run when the gate is open again."""
+def revise(app: App, run_id: str, **fields: Any) -> dict[str, Any]:
+    """Request changes at the publish gate and return the run when the gate is open again."""
     before = app.run(run_id)["revision"]
-    app.decide(run_id, "publish", approved=False, decision="revise", **said)
+    app.decide(run_id, "publish", approved=False, decision="revise", **fields)
     return app.until(run_id, PUBLISH, revision=before + 1)
 
 
-def test_one_of_four_clips_again_is_one_charge(film: dict[str, Any], app: App) -> None:
-    """One new charge, three unchanged files, a new film, and the gate open with the next revision."""
+def test_regenerating_one_of_four_clips_is_one_charge(film: dict[str, Any], app: App) -> None:
+    """Three files stay unchanged, the film is new, and the gate opens with the next revision."""
     run_id, before = film["run_id"], clips(film)
     quoted = app.client.get(f"/v1/runs/{run_id}/quote", params={"clips": [3]}).json()
     run = revise(app, run_id, clips=[{"clip": 3, "comment": "too dark"}])
@@ -57,8 +57,8 @@ def test_one_of_four_clips_again_is_one_charge(film: dict[str, Any], app: App) -
     assert "too dark" in app.sandbox.charges(run_id)[-1]["prompt"]
 
 
-def test_another_caption_is_no_charge_and_no_render(film: dict[str, Any], app: App) -> None:
-    """Other words to post with the film are shown at once."""
+def test_a_new_caption_is_neither_charged_nor_rendered(film: dict[str, Any], app: App) -> None:
+    """The new caption is shown at once."""
     run_id = film["run_id"]
     charges, rendered = len(app.sandbox.charges(run_id)), renders(app, run_id)
     run = revise(app, run_id, edits={"caption": "Four windows.", "hashtags": ["#rain", "#ai"]})
@@ -67,8 +67,8 @@ def test_another_caption_is_no_charge_and_no_render(film: dict[str, Any], app: A
     assert (len(app.sandbox.charges(run_id)), renders(app, run_id)) == (charges, rendered)
 
 
-def test_another_overlay_is_one_render_and_no_charge(film: dict[str, Any], app: App) -> None:
-    """The text over a clip is laid on again over the same files."""
+def test_a_new_overlay_is_one_render_and_no_charge(film: dict[str, Any], app: App) -> None:
+    """The same clips are rendered again with the new text."""
     run_id = film["run_id"]
     charges, rendered = len(app.sandbox.charges(run_id)), renders(app, run_id)
     before = app.run(run_id)
@@ -80,7 +80,7 @@ def test_another_overlay_is_one_render_and_no_charge(film: dict[str, Any], app: 
 
 
 def test_an_earlier_take_costs_nothing(film: dict[str, Any], app: App) -> None:
-    """The first take of clip 3 is used again, as it was."""
+    """The first take of clip 3 is used again."""
     run_id = film["run_id"]
     charges = len(app.sandbox.charges(run_id))
     run = revise(app, run_id, takes={"3": 1})
@@ -89,8 +89,8 @@ def test_an_earlier_take_costs_nothing(film: dict[str, Any], app: App) -> None:
     assert len(app.sandbox.charges(run_id)) == charges
 
 
-def test_a_fork_pays_only_for_what_differs(film: dict[str, Any], app: App) -> None:
-    """The same ideas cost nothing in a new run; one that was edited costs one clip."""
+def test_a_fork_is_charged_only_for_changed_clips(film: dict[str, Any], app: App) -> None:
+    """The same ideas cost nothing in a new run; one edited idea costs one clip."""
     run_id = film["run_id"]
     client = app.client
     same = client.post(f"/v1/runs/{run_id}/fork").json()["run_id"]
@@ -107,12 +107,12 @@ def test_a_fork_pays_only_for_what_differs(film: dict[str, Any], app: App) -> No
     assert run["cost"]["spent_usd"] == pytest.approx(film["cost"]["spent_usd"] / 4)
 
 
-def test_wishes_that_do_not_fit_are_refused(film: dict[str, Any], app: App) -> None:
-    """In one sentence, with a code; the gate stays open and nothing is decided."""
+def test_invalid_change_requests_are_refused(film: dict[str, Any], app: App) -> None:
+    """The error has a code and a message; the gate stays open and nothing is decided."""
     run_id = film["run_id"]
     before = app.run(run_id)
     base = {"gate": "publish", "approved": False, "decision": "revise"}
-    for wish, code in (
+    for fields, code in (
         ({"clips": [9]}, "invalid_request"),
         ({"takes": {"1": 7}}, "invalid_request"),
         ({"edits": {"overlays": {"8": "x"}}}, "invalid_request"),
@@ -120,20 +120,20 @@ def test_wishes_that_do_not_fit_are_refused(film: dict[str, Any], app: App) -> N
         ({"approved": True, "decision": "approve", "edits": {"overlays": {"1": "x"}}}, "invalid_request"),
         ({"keep": [1]}, "invalid_request"),
     ):
-        answer = app.client.post(f"/v1/runs/{run_id}/approve", json={**base, **wish})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (422, code), wish
+        answer = app.client.post(f"/v1/runs/{run_id}/approve", json={**base, **fields})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, code), fields
 
     assert app.run(run_id)["review"] == before["review"]
 
 
-def test_more_than_the_cap_allows_is_not_ordered(app: App) -> None:
-    """Making clips again is refused at the door, with the price and what is left, before anything is spent."""
+def test_a_change_request_over_the_cap_is_refused(app: App) -> None:
+    """The error contains the price and the remaining amount; nothing is spent."""
     run_id = app.start(budget_usd=0.35)
     app.until(run_id, IDEATION)
     app.decide(run_id, "ideation")
     app.until(run_id, PUBLISH)
-    wish = {"gate": "publish", "approved": False, "decision": "revise", "clips": [1]}
-    answer = app.client.post(f"/v1/runs/{run_id}/approve", json=wish)
+    body = {"gate": "publish", "approved": False, "decision": "revise", "clips": [1]}
+    answer = app.client.post(f"/v1/runs/{run_id}/approve", json=body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "budget_exceeded")
     assert answer.json()["error"]["details"] == {"usd": 0.3, "cap_left_usd": 0.05}
@@ -141,8 +141,8 @@ def test_more_than_the_cap_allows_is_not_ordered(app: App) -> None:
     assert app.run(run_id)["status"] == PUBLISH
 
 
-def test_revising_ten_times_grows_the_thread_by_the_same_each_time(film: dict[str, Any], app: App) -> None:
-    """What a thread takes in the database grows with the number of revisions, not with its square."""
+def test_each_revision_adds_the_same_size_to_the_thread(film: dict[str, Any], app: App) -> None:
+    """The size of a thread in the database grows linearly with the number of revisions."""
     run_id = film["run_id"]
     size = (
         "select (select coalesce(sum(pg_column_size(c.*)), 0) from checkpoints c where thread_id = %s)"
@@ -153,7 +153,7 @@ def test_revising_ten_times_grows_the_thread_by_the_same_each_time(film: dict[st
     for number in range(10):
         revise(app, run_id, edits={"caption": f"Revision number {number}."})
         sizes.append(int(app.rows(size, run_id, run_id, run_id)[0]["bytes"]))
-    grown = [after - before for before, after in pairwise(sizes)]
+    growth = [after - before for before, after in pairwise(sizes)]
     print(f"\nthe thread after each of ten revisions, in bytes: {sizes}")
 
-    assert max(grown) < 1.3 * min(grown)
+    assert max(growth) < 1.3 * min(growth)

@@ -1,4 +1,4 @@
-"""When something goes wrong: a run fails with a code and a sentence, and goes on without paying twice."""
+"""Failures: a run fails with a code and a message, and a retry pays for nothing twice."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.app import App, SandboxClient
 GATE = "awaiting_ideation_approval"
 
 
-def test_a_failed_run_goes_on_without_paying_again(app: App, sandbox: SandboxClient) -> None:
-    """One clip fails as often as it may be tried; the other is kept. A retry orders the missing one, and no more."""
+def test_a_retry_orders_only_the_missing_clip(app: App, sandbox: SandboxClient) -> None:
+    """One clip fails at its last attempt; the other is kept and not charged again."""
     run_id = app.start("A heron in the reeds", "pair")
     app.until(run_id, GATE)
     sandbox.fault("fail", times=3)
@@ -26,8 +26,8 @@ def test_a_failed_run_goes_on_without_paying_again(app: App, sandbox: SandboxCli
     assert failed["error"]["retryable"] is True
     assert failed["error"]["message"].startswith("Clip ")
     assert failed["error"]["message"].endswith(".")
-    lines = failed["artifacts"]["clip_manifest"]["clips"]
-    assert Counter(line["state"] for line in lines) == {"failed": 3, "settled": 1}
+    clips = failed["artifacts"]["clip_manifest"]["clips"]
+    assert Counter(clip["state"] for clip in clips) == {"failed": 3, "settled": 1}
     assert failed["cost"]["spent_usd"] == 0.2
     assert len(sandbox.charges(run_id)) == 4
     sandbox.clear()
@@ -47,14 +47,14 @@ def test_a_failed_run_goes_on_without_paying_again(app: App, sandbox: SandboxCli
     assert len(sandbox.posts(run["artifacts"]["final_video"]["digest"])) == 1
 
 
-def test_a_budget_that_is_too_small_buys_nothing(app: App, sandbox: SandboxClient) -> None:
-    """Not even the first of two clips, though that one alone would fit."""
+def test_an_insufficient_budget_orders_nothing(app: App, sandbox: SandboxClient) -> None:
+    """Not even the first of two clips is ordered, although the budget covers one."""
     run_id = app.start("A heron in the reeds", "pair", budget_usd=0.3)
     app.until(run_id, GATE)
     answer = app.client.post(f"/v1/runs/{run_id}/approve", json={"gate": "ideation", "approved": True})
     if answer.status_code == 200:
         error = app.until(run_id, "failed")["error"]
-    else:  # said at once, and the gate stays open for other ideas
+    else:  # refused at once; the gate stays open
         assert answer.status_code == 409
         error = answer.json()["error"]
 
@@ -71,27 +71,27 @@ def test_a_budget_that_is_too_small_buys_nothing(app: App, sandbox: SandboxClien
         ("Something #unfit by the sea", "brief_unfit"),
     ],
 )
-def test_a_brief_that_must_not_be_made(app: App, sandbox: SandboxClient, brief: str, code: str) -> None:
-    """It fails before any idea, with a sentence for the person who sent it."""
+def test_an_unacceptable_brief_fails_the_run(app: App, sandbox: SandboxClient, brief: str, code: str) -> None:
+    """It fails before any idea is generated, with a message for the person."""
     run = app.until(app.start(brief), "failed")
 
     assert (run["error"]["code"], run["artifacts"]) == (code, {})
     assert run["error"]["message"].endswith(".")
 
 
-def waited_out(app: App, run_id: str, there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def wait_until(app: App, run_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + 30
-    while not there(run := app.run(run_id)):
+    while not condition(run := app.run(run_id)):
         assert time.monotonic() < deadline, run
         time.sleep(0.05)
     return run
 
 
 @pytest.mark.parametrize("fault", ["moderation_500", "llm_500_html", "llm_429"])
-def test_somebody_who_is_away_is_waited_for(app: App, sandbox: SandboxClient, fault: str) -> None:
-    """The run stands still and goes on by itself; nothing is let through meanwhile."""
+def test_an_unavailable_provider_is_retried(app: App, sandbox: SandboxClient, fault: str) -> None:
+    """The run continues when the provider is available; moderation is not skipped."""
     sandbox.fault(fault, times=2)
-    run = waited_out(app, app.start(), lambda run: run["status"] in (GATE, "failed"))
+    run = wait_until(app, app.start(), lambda run: run["status"] in (GATE, "failed"))
 
     assert run["status"] == GATE
 
@@ -104,14 +104,14 @@ def test_somebody_who_is_away_is_waited_for(app: App, sandbox: SandboxClient, fa
         ("llm_content_filter", "model_content_filter"),
     ],
 )
-def test_a_model_that_gives_no_answer_fails_the_run_until_it_is_retried(
+def test_an_unusable_model_answer_fails_the_run_until_a_retry(
     app: App, sandbox: SandboxClient, fault: str, code: str
 ) -> None:
-    """With a code and a sentence; then it goes on where it was."""
+    """The error has a code; the retry continues at the same step."""
     sandbox.fault(fault)
     run_id = app.start()
     failed = app.until(run_id, "failed")
 
     assert (failed["error"]["code"], failed["error"]["retryable"]) == (code, True)
     assert app.client.post(f"/v1/runs/{run_id}/retry").status_code == 200
-    assert waited_out(app, run_id, lambda run: run["status"] == GATE)["error"] is None
+    assert wait_until(app, run_id, lambda run: run["status"] == GATE)["error"] is None

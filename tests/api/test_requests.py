@@ -1,4 +1,4 @@
-"""The doors: who may enter, what they refuse and how, and what they answer to the same request again."""
+"""Requests: authentication, error responses, validation, body limit and idempotency."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -15,18 +16,19 @@ import pytest
 
 from api.app import create_app
 from tests.app import ANNA, BEN, App
+from tests.openapi import check_response
 
-NOBODY = "00000000-0000-0000-0000-000000000000"
+UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
 START = {"project": "tiny", "brief": "Rain"}
 
-CLOSED = [
+PROTECTED = [
     ("POST", "/v1/runs/start"),
     ("GET", "/v1/runs"),
-    ("GET", f"/v1/runs/{NOBODY}"),
-    ("GET", f"/v1/runs/{NOBODY}/events"),
-    ("POST", f"/v1/runs/{NOBODY}/approve"),
-    ("POST", f"/v1/runs/{NOBODY}/cancel"),
-    ("POST", f"/v1/runs/{NOBODY}/retry"),
+    ("GET", f"/v1/runs/{UNKNOWN_ID}"),
+    ("GET", f"/v1/runs/{UNKNOWN_ID}/events"),
+    ("POST", f"/v1/runs/{UNKNOWN_ID}/approve"),
+    ("POST", f"/v1/runs/{UNKNOWN_ID}/cancel"),
+    ("POST", f"/v1/runs/{UNKNOWN_ID}/retry"),
     ("GET", f"/v1/artifacts/{'0' * 64}"),
     ("POST", "/v1/chat/supervisor"),
 ]
@@ -38,13 +40,14 @@ def client(quiet_app: App) -> httpx.Client:
 
 
 @pytest.fixture
-def stranger(quiet_app: App) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=quiet_app.url) as client:
+def anonymous(quiet_app: App) -> Iterator[httpx.Client]:
+    """A client without an API key."""
+    with httpx.Client(base_url=quiet_app.url, event_hooks={"response": [check_response]}) as client:
         yield client
 
 
-def shaped(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The details of an error that has our shape."""
+def error_details(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Check the common shape of an error and return its details."""
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert set(error) == {"code", "message", "details"}
@@ -55,28 +58,28 @@ def shaped(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return details
 
 
-def test_health_needs_no_key(stranger: httpx.Client) -> None:
-    """As the reference shows it."""
-    answer = stranger.get("/health")
+def test_health_needs_no_key(anonymous: httpx.Client) -> None:
+    """The response is that of the API reference."""
+    answer = anonymous.get("/health")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "healthy", "version": "0.1.0"})
 
 
-@pytest.mark.parametrize(("method", "path"), CLOSED)
-def test_everything_else_asks_for_a_key(stranger: httpx.Client, method: str, path: str) -> None:
-    """Without one, and with a wrong one, in one shape; and the body does not matter."""
-    shaped(stranger.request(method, path), 401, "missing_api_key")
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+def test_every_other_path_requires_a_key(anonymous: httpx.Client, method: str, path: str) -> None:
+    """A missing and a wrong key are refused before the body is checked."""
+    error_details(anonymous.request(method, path), 401, "missing_api_key")
     for wrong in (b"wrong", ANNA[:-1].encode(), "schlüssel".encode(), b"x" * 5000):
-        shaped(stranger.request(method, path, headers={"X-API-Key": wrong}), 401, "invalid_api_key")
+        error_details(anonymous.request(method, path, headers={"X-API-Key": wrong}), 401, "invalid_api_key")
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", f"/v1/runs/{NOBODY}", 404, "run_not_found"),
-        ("GET", f"/v1/runs/{NOBODY}/events", 404, "run_not_found"),
-        ("POST", f"/v1/runs/{NOBODY}/cancel", 404, "run_not_found"),
-        ("POST", f"/v1/runs/{NOBODY}/retry", 404, "run_not_found"),
+        ("GET", f"/v1/runs/{UNKNOWN_ID}", 404, "run_not_found"),
+        ("GET", f"/v1/runs/{UNKNOWN_ID}/events", 404, "run_not_found"),
+        ("POST", f"/v1/runs/{UNKNOWN_ID}/cancel", 404, "run_not_found"),
+        ("POST", f"/v1/runs/{UNKNOWN_ID}/retry", 404, "run_not_found"),
         ("GET", f"/v1/artifacts/{'0' * 64}", 404, "artifact_not_found"),
         ("GET", "/v1/artifacts/../../etc/passwd", 404, "not_found"),
         ("GET", f"/v1/artifacts/{'A' * 64}", 422, "invalid_request"),
@@ -90,17 +93,19 @@ def test_everything_else_asks_for_a_key(stranger: httpx.Client, method: str, pat
         ("GET", "/v1/runs?project=A", 422, "invalid_request"),
         ("GET", "/v1/runs?cursor=x", 422, "invalid_cursor"),
         ("GET", "/v1/runs?cursor=MjAyNi0wMS0wMXxu", 422, "invalid_cursor"),
-        ("GET", f"/v1/runs/{NOBODY}/events?after=-1", 422, "invalid_request"),
+        ("GET", f"/v1/runs/{UNKNOWN_ID}/events?after=-1", 422, "invalid_request"),
     ],
 )
-def test_what_is_not_there(client: httpx.Client, method: str, path: str, status: int, code: str) -> None:
-    """One shape for every error."""
-    shaped(client.request(method, path), status, code)
+def test_unknown_paths_and_invalid_parameters(
+    client: httpx.Client, method: str, path: str, status: int, code: str
+) -> None:
+    """Every error has the common shape."""
+    error_details(client.request(method, path), status, code)
 
 
-def test_an_unknown_project_names_those_there_are(client: httpx.Client) -> None:
-    """404, so that a typing error is found at once."""
-    details = shaped(client.post("/v1/runs/start", json={**START, "project": "aism"}), 404, "project_not_found")
+def test_an_unknown_project_is_answered_with_the_known_ones(client: httpx.Client) -> None:
+    """The 404 lists the projects, so that a misspelt name is found at once."""
+    details = error_details(client.post("/v1/runs/start", json={**START, "project": "aism"}), 404, "project_not_found")
 
     assert details == {"projects": ["aismr", "four", "pair", "shorts", "tiny"]}
 
@@ -134,16 +139,16 @@ def test_an_unknown_project_names_those_there_are(client: httpx.Client) -> None:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_start_that_makes_no_sense(client: httpx.Client, body: Any, field: str) -> None:
-    """422 with the path of the field; nothing is started."""
+def test_an_invalid_start_request_is_refused(client: httpx.Client, body: Any, field: str) -> None:
+    """The 422 names the path of the field, and nothing is started."""
     before = client.get("/v1/runs").json()
-    details = shaped(client.post("/v1/runs/start", json=body), 422, "invalid_request")
+    details = error_details(client.post("/v1/runs/start", json=body), 422, "invalid_request")
 
     assert list(details["fields"]) == [field]
     assert client.get("/v1/runs").json() == before
 
 
-HOSTILE = [
+MALFORMED = [
     b"",
     b"{",
     b"\xff\xfe",
@@ -167,10 +172,10 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("body", HOSTILE, ids=lambda body: str(body[:60]))
+@pytest.mark.parametrize("body", MALFORMED, ids=lambda body: str(body[:60]))
 @pytest.mark.parametrize("kind", ["application/json", "text/plain"])
-def test_hostile_bodies_are_refused(client: httpx.Client, body: bytes, kind: str) -> None:
-    """Never a 500, and never an answer that repeats what was sent."""
+def test_malformed_bodies_are_refused(client: httpx.Client, body: bytes, kind: str) -> None:
+    """They never cause a 500, and the response never repeats the body."""
     answer = client.post("/v1/runs/start", content=body, headers={"content-type": kind})
 
     assert answer.status_code in (400, 422)
@@ -199,8 +204,8 @@ def test_hostile_bodies_are_refused(client: httpx.Client, body: bytes, kind: str
     ids=str,
 )
 @pytest.mark.parametrize("key", [None, "same-again"])
-def test_hostile_text_at_the_other_doors(quiet_app: App, path: str, body: bytes, key: str | None) -> None:
-    """Never a 500, with an Idempotency-Key or without."""
+def test_text_that_cannot_be_stored_is_refused(quiet_app: App, path: str, body: bytes, key: str | None) -> None:
+    """It never causes a 500, with or without an Idempotency-Key."""
     run_id = quiet_app.start()
     url = "/v1/chat/supervisor" if path == "chat" else f"/v1/runs/{run_id}/approve"
     headers = {"content-type": "application/json", **({"Idempotency-Key": f"{key}-{uuid4()}"} if key else {})}
@@ -209,52 +214,63 @@ def test_hostile_text_at_the_other_doors(quiet_app: App, path: str, body: bytes,
     assert answer.status_code in (400, 409, 422), answer.text
 
 
-@pytest.mark.parametrize("path", ["/v1/runs/start", f"/v1/runs/{NOBODY}/approve", "/v1/chat/supervisor"])
-def test_a_body_over_the_limit(client: httpx.Client, path: str) -> None:
-    """413, whether its length was declared or not."""
+@pytest.mark.parametrize("path", ["/v1/runs/start", f"/v1/runs/{UNKNOWN_ID}/approve", "/v1/chat/supervisor"])
+def test_a_body_over_the_limit_is_refused(client: httpx.Client, path: str) -> None:
+    """The response is 413, whether the length was declared or not."""
     body = json.dumps({**START, "brief": "x" * 300_000}).encode()
 
-    def in_pieces() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes]:
         for start in range(0, len(body), 10_000):
             yield body[start : start + 10_000]
 
     headers = {"content-type": "application/json"}
-    shaped(client.post(path, content=body, headers=headers), 413, "body_too_large")
-    shaped(client.post(path, content=in_pieces(), headers=headers), 413, "body_too_large")
+    error_details(client.post(path, content=body, headers=headers), 413, "body_too_large")
+    error_details(client.post(path, content=chunks(), headers=headers), 413, "body_too_large")
 
 
-def test_every_answer_has_a_request_id(client: httpx.Client, stranger: httpx.Client) -> None:
-    """The client's own, if it is a plain one."""
-    assert stranger.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
-    odd = stranger.get("/health", headers={"X-Request-ID": "a b<script>"}).headers["x-request-id"]
+def test_every_response_has_a_request_id(client: httpx.Client, anonymous: httpx.Client) -> None:
+    """It is the id that the client sent, if that is valid."""
+    assert anonymous.get("/health", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
+    odd = anonymous.get("/health", headers={"X-Request-ID": "a b<script>"}).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", odd)
     assert client.get("/nowhere").headers["x-request-id"]
 
 
-async def test_what_breaks_inside_is_told_in_our_shape(caplog: pytest.LogCaptureFixture) -> None:
-    """A 500 without a trace of what broke, with the id under which it stands in the log, and no secret there."""
+class BrokenDatabase:
+    """A database that holds the secret which the MCP endpoint reads at start-up, and nothing else."""
+
+    async def execute(self, query: str, _params: object) -> None:
+        assert "into secrets" in query
+
+    async def fetch_all(self, query: str, _params: object) -> list[dict[str, bytes]]:
+        assert "from secrets" in query
+        return [{"value": b"0" * 32}]
+
+
+async def test_an_unexpected_error_reveals_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The 500 has the common shape and the request id of the log line, which contains no secret of the path."""
 
     @asynccontextmanager
     async def broken() -> Any:
-        yield object()  # nothing that is behind the doors is there
+        yield SimpleNamespace(services=SimpleNamespace(db=BrokenDatabase()), public_url=None)
 
     app = create_app(broken)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             answer = await client.get("/v1/runs", headers={"X-API-Key": "x"})
-            film = await client.get("/review/the-secret-of-a-link/film")
+            film = await client.get("/review/secret-token/film")
 
-    shaped(answer, 500, "internal_error")
+    error_details(answer, 500, "internal_error")
     assert film.status_code == 500
-    assert f"GET /review/{{token}}/film broke (request {film.headers['x-request-id']})" in caplog.text
-    assert "the-secret-of-a-link" not in "".join(r.getMessage() for r in caplog.records if r.name == "api.errors")
-    assert "object" not in answer.text
+    assert f"GET /review/{{token}}/film failed (request {film.headers['x-request-id']})" in caplog.text
+    assert "secret-token" not in "".join(r.getMessage() for r in caplog.records if r.name == "api.errors")
+    assert "BrokenDatabase" not in answer.text
     assert "Traceback" not in answer.text
 
 
-def test_the_same_key_gets_the_same_answer(quiet_app: App) -> None:
-    """One run for one Idempotency-Key and body; another body is refused; another caller's key is another key."""
+def test_a_repeated_request_gets_the_same_response(quiet_app: App) -> None:
+    """An Idempotency-Key and body start one run; another body is refused; keys of other callers are independent."""
     client, key = quiet_app.client, {"Idempotency-Key": str(uuid4())}
     first = client.post("/v1/runs/start", json=START, headers=key)
     again = client.post("/v1/runs/start", json=START, headers=key)
@@ -263,10 +279,10 @@ def test_the_same_key_gets_the_same_answer(quiet_app: App) -> None:
 
     assert (first.status_code, again.status_code) == (200, 200)
     assert first.json() == again.json()
-    shaped(other, 409, "idempotency_key_reused")
+    error_details(other, 409, "idempotency_key_reused")
     assert of_ben.json()["run_id"] != first.json()["run_id"]
     url = f"/v1/runs/{first.json()['run_id']}/cancel"
-    shaped(client.post(url, headers=key), 409, "idempotency_key_reused")
+    error_details(client.post(url, headers=key), 409, "idempotency_key_reused")
     cancel = {"Idempotency-Key": str(uuid4())}
     answers = [client.post(url, headers=cancel) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]
@@ -274,23 +290,25 @@ def test_the_same_key_gets_the_same_answer(quiet_app: App) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "ü"])
-def test_an_idempotency_key_that_is_none(client: httpx.Client, key: str) -> None:
-    """It is refused: taking it for none would start a run twice."""
+def test_an_invalid_idempotency_key_is_refused(client: httpx.Client, key: str) -> None:
+    """Ignoring it would start a run twice."""
     answer = client.post("/v1/runs/start", json=START, headers={"Idempotency-Key": key.encode()})
 
-    shaped(answer, 422, "invalid_request")
+    error_details(answer, 422, "invalid_request")
 
 
-def test_a_refusal_can_be_corrected_under_the_same_key(client: httpx.Client) -> None:
-    """Only answers that changed something are kept."""
+def test_a_refused_request_can_be_corrected_under_the_same_key(client: httpx.Client) -> None:
+    """Only successful responses are stored."""
     key = {"Idempotency-Key": str(uuid4())}
-    shaped(client.post("/v1/runs/start", json={**START, "project": "none"}, headers=key), 404, "project_not_found")
+    error_details(
+        client.post("/v1/runs/start", json={**START, "project": "none"}, headers=key), 404, "project_not_found"
+    )
 
     assert client.post("/v1/runs/start", json=START, headers=key).status_code == 200
 
 
-async def test_ten_at_once_start_one_run(quiet_app: App) -> None:
-    """The same request ten times at the same moment."""
+async def test_ten_concurrent_requests_start_one_run(quiet_app: App) -> None:
+    """The same request, sent ten times at once, has one effect."""
     body, key = {**START, "brief": f"Rain {uuid4()}"}, {"Idempotency-Key": str(uuid4()), "X-API-Key": ANNA}
     async with httpx.AsyncClient(base_url=quiet_app.url, headers=key, timeout=30) as client:
         answers = await asyncio.gather(*(client.post("/v1/runs/start", json=body) for _ in range(10)))
@@ -301,14 +319,14 @@ async def test_ten_at_once_start_one_run(quiet_app: App) -> None:
 
 
 def test_runs_are_listed_newest_first_in_pages(quiet_app: App) -> None:
-    """A cursor goes on where the page ended; filters hold across pages."""
-    made = [quiet_app.start(project=project, metadata={"n": "ä"}) for project in ("tiny", "pair", "tiny", "pair")]
+    """A cursor continues after the page; filters apply to every page."""
+    started = [quiet_app.start(project=project, metadata={"n": "ä"}) for project in ("tiny", "pair", "tiny", "pair")]
     client = quiet_app.client
     newest = client.get("/v1/runs", params={"limit": 3}).json()
 
-    assert [run["run_id"] for run in newest["runs"]] == made[:0:-1]
+    assert [run["run_id"] for run in newest["runs"]] == started[:0:-1]
     older = client.get("/v1/runs", params={"limit": 3, "cursor": newest["next_cursor"]}).json()
-    assert older["runs"][0]["run_id"] == made[0]
+    assert older["runs"][0]["run_id"] == started[0]
     pairs, cursor = [], None
     while True:
         page = client.get(
@@ -318,7 +336,7 @@ def test_runs_are_listed_newest_first_in_pages(quiet_app: App) -> None:
         cursor = page["next_cursor"]
         if not cursor:
             break
-    assert pairs == [made[3], made[1]]
+    assert pairs == [started[3], started[1]]
     assert client.get("/v1/runs", params={"status": "completed"}).json() == {"runs": [], "next_cursor": None}
     assert newest["runs"][0]["metadata"] == {"n": "ä"}
     assert {run["status"] for run in newest["runs"]} == {"pending"}
