@@ -128,7 +128,7 @@ def _check_fields(content: ReviewContent, decision: DecisionInput) -> None:
     if decision.edits is not None and decision.verdict != "approve" and not revises_film:
         raise InvalidRequest("`edits` requires an approval: approve the edited content.", field="edits")
     if decision.verdict == "revise" and not any((decision.comment, decision.clips, decision.takes, decision.edits)):
-        raise InvalidRequest("Describe the requested changes in `comment`.", field="comment")
+        raise InvalidRequest("Describe the requested changes in a comment.", field="comment")
 
 
 def _kept_ideas(content: ReviewContent, decision: DecisionInput, keep: Sequence[int]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the tests of reviews share: somebody outside who listens, and a desk where time is set by hand."""
+"""Fixtures of the review tests: a receiver of notifications, and an app whose runs and clocks the tests advance."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from pydantic import SecretStr
 
 from runs.advance import advance
 from runs.notifications import enqueue_notifications, send_due_notifications
+from runs.services import Services
 from tests.app import (
     TINY_PROJECT,
     App,
     SandboxClient,
     app,
     migrated_template,
-    opened,
+    open_app,
     postgres_server,
     quiet_app,
     sandbox,
@@ -33,11 +34,11 @@ from tests.app import (
 __all__ = ["app", "migrated_template", "postgres_server", "quiet_app", "sandbox", "sandbox_process"]
 
 SECRET = "whsec_" + "c2l4IHRpbWVzIGZvdXIgaXMgdHdlbnR5LWZvdXIgYnl0ZXM="
-DEADLINES = {"remind": 24, "escalate": 24, "reject": 48}
+DEADLINE_HOURS = {"remind": 24, "escalate": 24, "reject": 48}
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReceivedRequest:
     """One request that arrived."""
 
     path: str
@@ -45,45 +46,45 @@ class Heard:
     body: bytes
 
     @property
-    def said(self) -> dict[str, Any]:
-        """The body's JSON."""
+    def json(self) -> dict[str, Any]:
+        """The body as JSON."""
         parsed: dict[str, Any] = json.loads(self.body)
         return parsed
 
 
 @dataclass
 class Receiver:
-    """A real HTTP server on loopback that keeps what it hears, and answers as it is told."""
+    """An HTTP server on loopback that records requests, and sends the responses that a test sets."""
 
     url: str = ""
-    heard: list[Heard] = field(default_factory=list)
-    #: The next answers (status, headers); afterwards everything is 204.
-    answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
+    #: The next responses (status, headers); after them every response is 204.
+    responses: list[tuple[int, dict[str, str]]] = field(default_factory=list)
 
-    def of(self, run_id: str, path: str = "/hook") -> list[dict[str, Any]]:
-        """What was said about a run at this path, in the order in which it arrived."""
-        said = [each.said for each in self.heard if each.path == path]
-        return [each for each in said if each["data"]["run_id"] == run_id]
+    def notifications_of(self, run_id: str, path: str = "/hook") -> list[dict[str, Any]]:
+        """The notifications about a run to this path, in the order in which they arrived."""
+        bodies = [request.json for request in self.requests if request.path == path]
+        return [body for body in bodies if body["data"]["run_id"] == run_id]
 
 
 @contextmanager
-def listening() -> Iterator[Receiver]:
-    """A receiver, while the block runs."""
+def run_receiver() -> Iterator[Receiver]:
+    """Run a receiver while the block runs."""
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.heard.append(Heard(self.path, headers, body))
-            status, extra = receiver.answers.pop(0) if receiver.answers else (204, {})
+            receiver.requests.append(ReceivedRequest(self.path, headers, body))
+            status, extra = receiver.responses.pop(0) if receiver.responses else (204, {})
             self.send_response(status)
             for name, value in {"Content-Length": "0", **extra}.items():
                 self.send_header(name, value)
             self.end_headers()
 
         def log_message(self, *args: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         receiver.url = f"http://127.0.0.1:{server.server_port}"
@@ -99,32 +100,32 @@ def listening() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def module_receiver() -> Iterator[Receiver]:
     """The receiver of a module."""
-    with listening() as receiver:
+    with run_receiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
 def receiver(module_receiver: Receiver) -> Receiver:
-    """The receiver, having heard nothing and answering everything well."""
-    module_receiver.heard.clear()
-    module_receiver.answers.clear()
+    """The receiver without requests and responses of earlier tests."""
+    module_receiver.requests.clear()
+    module_receiver.responses.clear()
     return module_receiver
 
 
 @pytest.fixture(scope="session")
 def deadline_projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of projects: `tiny`, and one for each thing that may happen at a due time."""
+    """A folder of projects: `tiny`, and one for each action on an overdue review."""
     folder = tmp_path_factory.mktemp("projects")
     (folder / "tiny.md").write_text(TINY_PROJECT)
-    for on_due, hours in DEADLINES.items():
+    for on_due, hours in DEADLINE_HOURS.items():
         rule = f"{{due_hours: {hours}, on_due: {on_due}}}"
         gates = f"gates: {{ideation: {rule}, publish: {rule}}}\noptions:"
         (folder / f"{on_due}.md").write_text(TINY_PROJECT.replace("options:", gates))
     return folder
 
 
-def telling(receiver: Receiver, projects: Path) -> dict[str, Any]:
-    """Settings that tell the receiver everything, and escalate to another path of it."""
+def notification_settings(receiver: Receiver, projects: Path) -> dict[str, Any]:
+    """Settings that send every notification to the receiver, and escalations to another path of it."""
     return {
         "projects_dir": projects,
         "notify_urls": [f"{receiver.url}/hook"],
@@ -134,36 +135,35 @@ def telling(receiver: Receiver, projects: Path) -> dict[str, Any]:
     }
 
 
-class Desk:
-    """The product without a worker: nothing moves but by hand, and due times come when they are called."""
+class ManualApp:
+    """The app without a worker: the tests advance runs, send notifications, and make reviews overdue."""
 
-    def __init__(self, made: App) -> None:
-        self.app = made
+    def __init__(self, app: App) -> None:
+        self.app = app
 
     @property
-    def services(self) -> Any:
-        """The parts behind it."""
-        return self.app.parts.services
+    def services(self) -> Services:
+        return self.app.state.services
 
     def advance(self, run_id: str) -> dict[str, Any]:
-        """The run, moved as far as it goes."""
+        """Advance the run until it waits or ends, and return it."""
         self.app.in_loop(advance(self.services, run_id))
         return self.app.run(run_id)
 
-    def at_ideation(self, project: str = "tiny") -> dict[str, Any]:
-        """A run that waits at the ideation gate, told to whoever is told."""
+    def start_review(self, project: str = "tiny") -> dict[str, Any]:
+        """Start a run, send its notification, and return it at the ideation gate."""
         run = self.advance(self.app.start(project=project))
         assert run["status"] == "awaiting_ideation_approval", run
-        self.tell()
+        self.notify()
         return run
 
-    def tell(self) -> None:
-        """Write down what is to be told and what is due, and send what is to be sent."""
+    def notify(self) -> None:
+        """Enqueue notifications and deadlines, and send the notifications that are due."""
         self.app.in_loop(enqueue_notifications(self.services))
         self.app.in_loop(send_due_notifications(self.services))
 
-    def let_it_be_due(self, run_id: str) -> None:
-        """The due time of the run's review has come, a second ago."""
+    def make_overdue(self, run_id: str) -> None:
+        """Move the deadline of the run's review to one second ago."""
         moved = self.app.rows(
             "update review_deadlines set due_at = due_at - (next_at - now()) - interval '1 second',"
             " next_at = now() - interval '1 second' where run_id = %s and next_at is not null returning 1",
@@ -171,35 +171,35 @@ class Desk:
         )
         assert len(moved) == 1
 
-    def due(self, run_id: str) -> dict[str, Any] | None:
-        """The row of the run's due time."""
+    def deadline(self, run_id: str) -> dict[str, Any] | None:
+        """The row of the run's deadline."""
         rows = self.app.rows("select * from review_deadlines where run_id = %s", UUID(run_id))
         return rows[0] if rows else None
 
-    def kinds(self, run_id: str) -> list[str]:
-        """What happened in a run, by kind."""
+    def event_kinds(self, run_id: str) -> list[str]:
+        """The kinds of the run's events."""
         return [event["kind"] for event in self.app.events(run_id)]
 
 
 @pytest.fixture(scope="module")
-def module_desk(
+def module_manual_app(
     postgres_server: str,
     migrated_template: str,
     sandbox_process: SandboxClient,
     module_receiver: Receiver,
     deadline_projects: Path,
-) -> Iterator[Desk]:
-    """The desk of a module."""
-    settings = telling(module_receiver, deadline_projects)
-    with opened(postgres_server, migrated_template, sandbox_process, with_worker=False, **settings) as made:
-        yield Desk(made)
+) -> Iterator[ManualApp]:
+    """The manual app of a module."""
+    settings = notification_settings(module_receiver, deadline_projects)
+    with open_app(postgres_server, migrated_template, sandbox_process, with_worker=False, **settings) as opened:
+        yield ManualApp(opened)
 
 
 @pytest.fixture
-def desk(module_desk: Desk, receiver: Receiver) -> Desk:
-    """The desk, with nothing left over from before that is due or to be sent."""
-    module_desk.app.rows("update review_deadlines set next_at = null returning 1")
-    module_desk.app.rows("delete from untold returning 1")
-    module_desk.app.rows("update deliveries set state = 'given_up', next_try_at = null returning 1")
-    module_desk.app.rows("delete from disabled_endpoints returning 1")
-    return module_desk
+def manual_app(module_manual_app: ManualApp, receiver: Receiver) -> ManualApp:
+    """The manual app without deadlines and notifications of earlier tests."""
+    module_manual_app.app.rows("update review_deadlines set next_at = null returning 1")
+    module_manual_app.app.rows("delete from outbox returning 1")
+    module_manual_app.app.rows("update deliveries set state = 'abandoned', next_attempt_at = null returning 1")
+    module_manual_app.app.rows("delete from disabled_endpoints returning 1")
+    return module_manual_app

@@ -1,161 +1,166 @@
-"""What happens when nobody decides in time."""
+"""Overdue reviews."""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from prompts.project import Project, ProjectError, read_project
 from runs import deadlines
 from tests.app import TINY_PROJECT
-from tests.reviews.conftest import DEADLINES, Desk, Receiver
+from tests.reviews.conftest import DEADLINE_HOURS, ManualApp, Receiver
 
 
-def act(desk: Desk) -> int:
-    """What a sweep does about due times, and the notices of it."""
-    done = desk.app.in_loop(deadlines.process_deadlines(desk.services))
-    desk.tell()
-    return int(done)
+def process_deadlines(manual_app: ManualApp) -> int:
+    """Process the deadlines as a sweep does, and send the notifications."""
+    processed = manual_app.app.in_loop(deadlines.process_deadlines(manual_app.services))
+    manual_app.notify()
+    return int(processed)
 
 
-@pytest.mark.parametrize("project", DEADLINES)
-def test_a_review_is_due_as_long_after_it_opened_as_the_project_says(desk: Desk, project: str) -> None:
-    """The list of reviews names the time, and what happens then; the digest knows nothing of times."""
-    run_id = desk.at_ideation(project)["run_id"]
-    [review] = desk.app.client.get(f"/v1/runs/{run_id}/reviews").json()["reviews"]
+@pytest.mark.parametrize("project", DEADLINE_HOURS)
+def test_review_has_the_deadline_of_its_project(manual_app: ManualApp, project: str) -> None:
+    """The list of reviews contains the due time and the action; the digest does not depend on them."""
+    run_id = manual_app.start_review(project)["run_id"]
+    [review] = manual_app.app.client.get(f"/v1/runs/{run_id}/reviews").json()["reviews"]
     opened_at, due_at = (datetime.fromisoformat(review[key]) for key in ("opened_at", "due_at"))
 
-    assert (due_at - opened_at, review["on_due"]) == (timedelta(hours=DEADLINES[project]), project)
-    assert review["digest"] == desk.app.run(run_id)["review"]["digest"]
-    assert act(desk) == 0
+    assert (due_at - opened_at, review["on_due"]) == (timedelta(hours=DEADLINE_HOURS[project]), project)
+    assert review["digest"] == manual_app.app.run(run_id)["review"]["digest"]
+    assert process_deadlines(manual_app) == 0
 
 
-def test_the_due_time_is_known_from_the_first_moment(desk: Desk) -> None:
-    """Before any sweep has written it down."""
-    run_id = desk.advance(desk.app.start(project="reject"))["run_id"]
+def test_deadline_is_shown_before_it_is_stored(manual_app: ManualApp) -> None:
+    """The list of reviews contains the due time before a sweep has stored it."""
+    run_id = manual_app.advance(manual_app.app.start(project="reject"))["run_id"]
     url = f"/v1/runs/{run_id}/reviews"
-    [before] = desk.app.client.get(url).json()["reviews"]
-    assert desk.due(run_id) is None
-    desk.tell()
-    [after] = desk.app.client.get(url).json()["reviews"]
+    [before] = manual_app.app.client.get(url).json()["reviews"]
+    assert manual_app.deadline(run_id) is None
+    manual_app.notify()
+    [after] = manual_app.app.client.get(url).json()["reviews"]
 
     assert before == after
     assert after["due_at"] is not None
 
 
-def test_a_gate_without_a_deadline_waits_for_ever(desk: Desk) -> None:
-    """Nothing is due."""
-    run_id = desk.at_ideation("tiny")["run_id"]
+def test_gate_without_a_deadline_waits_forever(manual_app: ManualApp) -> None:
+    """A review of a project without deadlines is never due."""
+    run_id = manual_app.start_review("tiny")["run_id"]
 
-    assert desk.due(run_id) is None
-    assert desk.app.client.get(f"/v1/runs/{run_id}/reviews").json()["reviews"][0]["due_at"] is None
-
-
-def test_a_reminder_is_told_once_for_each_due_time(desk: Desk, receiver: Receiver) -> None:
-    """Those who were told of the review are told again; the next reminder comes as long after."""
-    run_id = desk.at_ideation("remind")["run_id"]
-    desk.let_it_be_due(run_id)
-
-    assert (act(desk), act(desk)) == (1, 0)
-    assert [said["data"]["why"] for said in receiver.of(run_id)] == ["opened", "reminded"]
-    assert receiver.of(run_id, "/boss") == []
-    due = desk.due(run_id)
-    assert due is not None
-    assert timedelta(hours=23.9) < due["next_at"] - datetime.now(due["next_at"].tzinfo) < timedelta(hours=24)
-    desk.let_it_be_due(run_id)
-    assert act(desk) == 1
-    assert desk.kinds(run_id).count("review.reminded") == 2
-    assert desk.app.run(run_id)["status"] == "awaiting_ideation_approval"
+    assert manual_app.deadline(run_id) is None
+    assert manual_app.app.client.get(f"/v1/runs/{run_id}/reviews").json()["reviews"][0]["due_at"] is None
 
 
-def test_an_escalation_is_told_to_others_too(desk: Desk, receiver: Receiver) -> None:
-    """The addresses for escalations hear of it then, and not before."""
-    run_id = desk.at_ideation("escalate")["run_id"]
-    assert receiver.of(run_id, "/boss") == []
-    desk.let_it_be_due(run_id)
-    act(desk)
+def test_reminder_is_sent_once_per_due_time(manual_app: ManualApp, receiver: Receiver) -> None:
+    """The URLs that were notified of the review are notified again; the next reminder follows after the same time."""
+    run_id = manual_app.start_review("remind")["run_id"]
+    manual_app.make_overdue(run_id)
 
-    [said] = receiver.of(run_id, "/boss")
-    review = desk.app.run(run_id)["review"]
-    assert said["type"] == "run.awaiting_approval"
-    assert (said["data"]["why"], said["data"]["gate"], said["data"]["digest"]) == (
+    assert (process_deadlines(manual_app), process_deadlines(manual_app)) == (1, 0)
+    assert [each["data"]["reason"] for each in receiver.notifications_of(run_id)] == ["opened", "reminded"]
+    assert receiver.notifications_of(run_id, "/boss") == []
+    deadline = manual_app.deadline(run_id)
+    assert deadline is not None
+    assert timedelta(hours=23.9) < deadline["next_at"] - datetime.now(deadline["next_at"].tzinfo) < timedelta(hours=24)
+    manual_app.make_overdue(run_id)
+    assert process_deadlines(manual_app) == 1
+    assert manual_app.event_kinds(run_id).count("review.reminded") == 2
+    assert manual_app.app.run(run_id)["status"] == "awaiting_ideation_approval"
+
+
+def test_escalation_is_sent_to_the_escalation_urls(manual_app: ManualApp, receiver: Receiver) -> None:
+    """The escalation URLs are notified then, and not before."""
+    run_id = manual_app.start_review("escalate")["run_id"]
+    assert receiver.notifications_of(run_id, "/boss") == []
+    manual_app.make_overdue(run_id)
+    process_deadlines(manual_app)
+
+    [escalation] = receiver.notifications_of(run_id, "/boss")
+    review = manual_app.app.run(run_id)["review"]
+    assert escalation["type"] == "run.awaiting_approval"
+    assert (escalation["data"]["reason"], escalation["data"]["gate"], escalation["data"]["digest"]) == (
         "escalated",
         "ideation",
         review["digest"],
     )
-    assert [each["data"]["why"] for each in receiver.of(run_id)] == ["opened", "escalated"]
+    assert [each["data"]["reason"] for each in receiver.notifications_of(run_id)] == ["opened", "escalated"]
 
 
-def test_a_rejection_is_a_decision_like_any_other(desk: Desk) -> None:
-    """It stands in the chain under the name of the deadline, and ends the run; nothing was spent."""
-    run_id = desk.at_ideation("reject")["run_id"]
-    desk.let_it_be_due(run_id)
-    act(desk)
-    run = desk.advance(run_id)
+def test_rejection_is_recorded_as_a_decision(manual_app: ManualApp) -> None:
+    """A decision of the deadline is in the chain, and ends the run; nothing was spent."""
+    run_id = manual_app.start_review("reject")["run_id"]
+    manual_app.make_overdue(run_id)
+    process_deadlines(manual_app)
+    run = manual_app.advance(run_id)
 
     assert (run["status"], run["error"]["code"], run["cost"]["spent_usd"]) == ("failed", "rejected", 0)
-    [row] = desk.app.rows("select verdict, decided_by, channel, comment from decisions where run_id = %s", run_id)
+    [row] = manual_app.app.rows(
+        "select verdict, actor_kind, actor_id, channel, comment from decisions where run_id = %s", run_id
+    )
     assert row == {
         "verdict": "reject",
-        "decided_by": "deadline",
+        "actor_kind": "deadline",
+        "actor_id": "deadline",
         "channel": "deadline",
-        "comment": "Nobody decided within 48 hours.",
+        "comment": "No decision within 48 hours.",
     }
-    desk.let_it_be_due(run_id)
-    act(desk)
-    assert desk.due(run_id)["next_at"] is None  # type: ignore[index]
+    manual_app.make_overdue(run_id)
+    process_deadlines(manual_app)
+    assert manual_app.deadline(run_id)["next_at"] is None  # type: ignore[index]  # there is one
 
 
-@pytest.mark.parametrize("project", DEADLINES)
-def test_who_decided_in_time_is_left_alone(desk: Desk, project: str) -> None:
-    """A due time that comes after the decision does nothing."""
-    run_id = desk.at_ideation(project)["run_id"]
-    desk.app.decide(run_id, "ideation")
-    desk.let_it_be_due(run_id)
+@pytest.mark.parametrize("project", DEADLINE_HOURS)
+def test_decided_review_is_not_overdue(manual_app: ManualApp, project: str) -> None:
+    """A due time after the decision has no effect."""
+    run_id = manual_app.start_review(project)["run_id"]
+    manual_app.app.decide(run_id, "ideation")
+    manual_app.make_overdue(run_id)
 
-    assert (act(desk), act(desk)) == (1, 0)
-    assert not {"review.reminded", "review.escalated"} & set(desk.kinds(run_id))
-    assert len(desk.app.rows("select 1 from decisions where run_id = %s", run_id)) == 1
+    assert (process_deadlines(manual_app), process_deadlines(manual_app)) == (1, 0)
+    assert not {"review.reminded", "review.escalated"} & set(manual_app.event_kinds(run_id))
+    assert len(manual_app.app.rows("select 1 from decisions where run_id = %s", run_id)) == 1
 
 
-def test_a_new_revision_has_a_due_time_of_its_own(desk: Desk) -> None:
-    """Asking for changes begins the time anew."""
-    run_id = desk.at_ideation("reject")["run_id"]
-    desk.app.decide(run_id, "ideation", approved=False, comment="Make it snow")
-    desk.advance(run_id)
-    desk.tell()
-    first, second = desk.app.client.get(f"/v1/runs/{run_id}/reviews").json()["reviews"]
+def test_new_revision_has_its_own_deadline(manual_app: ManualApp) -> None:
+    """A request for changes starts the time again."""
+    run_id = manual_app.start_review("reject")["run_id"]
+    manual_app.app.decide(run_id, "ideation", approved=False, comment="Make it snow")
+    manual_app.advance(run_id)
+    manual_app.notify()
+    first, second = manual_app.app.client.get(f"/v1/runs/{run_id}/reviews").json()["reviews"]
 
     assert (first["open"], second["open"]) == (False, True)
     assert first["due_at"] < second["due_at"]
 
 
 @pytest.mark.parametrize("project", ["remind", "reject"])
-def test_of_many_sweepers_one_acts(desk: Desk, project: str) -> None:
-    """Eight at once send one reminder, or make one decision."""
-    run_id = desk.at_ideation(project)["run_id"]
-    desk.let_it_be_due(run_id)
+def test_one_of_several_sweepers_acts(manual_app: ManualApp, project: str) -> None:
+    """Eight concurrent sweepers send one reminder, or record one decision."""
+    run_id = manual_app.start_review(project)["run_id"]
+    manual_app.make_overdue(run_id)
 
-    async def together() -> list[int]:
-        return await asyncio.gather(*(deadlines.process_deadlines(desk.services) for _ in range(8)))
+    async def process_concurrently() -> list[int]:
+        return await asyncio.gather(*(deadlines.process_deadlines(manual_app.services) for _ in range(8)))
 
-    assert sum(desk.app.in_loop(together())) == 1
-    assert desk.kinds(run_id).count("review.reminded" if project == "remind" else "decision.recorded") == 1
+    assert sum(manual_app.app.in_loop(process_concurrently())) == 1
+    kind = "review.reminded" if project == "remind" else "decision.recorded"
+    assert manual_app.event_kinds(run_id).count(kind) == 1
 
 
-def test_a_long_standstill_is_made_up_for_once(desk: Desk) -> None:
-    """Ten days late, there is one reminder, and the next is due in the future."""
-    run_id = desk.at_ideation("remind")["run_id"]
-    desk.app.rows(
+def test_downtime_causes_one_reminder(manual_app: ManualApp) -> None:
+    """After ten days of downtime there is one reminder, and the next one is due in the future."""
+    run_id = manual_app.start_review("remind")["run_id"]
+    manual_app.app.rows(
         "update review_deadlines set due_at = due_at - interval '10 days', next_at = next_at - interval '10 days'"
         " where run_id = %s returning 1",
         run_id,
     )
 
-    assert (act(desk), act(desk)) == (1, 0)
-    assert desk.kinds(run_id).count("review.reminded") == 1
+    assert (process_deadlines(manual_app), process_deadlines(manual_app)) == (1, 0)
+    assert manual_app.event_kinds(run_id).count("review.reminded") == 1
 
 
 @pytest.mark.parametrize(
@@ -169,15 +174,15 @@ def test_a_long_standstill_is_made_up_for_once(desk: Desk) -> None:
         ("{ideation: {due_hours: 24, then: remind}}", "gates.ideation.then"),
     ],
 )
-def test_a_project_cannot_say_anything_else(tmp_path: object, rule: str, place: str) -> None:
-    """Nothing is ever approved by waiting: no project file can say so."""
-    path = tmp_path / "odd.md"  # type: ignore[operator]
+def test_invalid_deadline_is_refused(tmp_path: Path, rule: str, place: str) -> None:
+    """No project file can declare that a review is approved without a decision."""
+    path = tmp_path / "odd.md"
     path.write_text(TINY_PROJECT.replace("options:", f"gates: {rule}\noptions:"))
 
     with pytest.raises(ProjectError, match=place.replace(".", r"\.")):
         read_project(path)
 
 
-def test_a_project_may_say_nothing() -> None:
-    """Gates wait for ever unless the file says otherwise."""
+def test_project_has_no_deadlines_by_default() -> None:
+    """Gates wait forever unless the project file declares a deadline."""
     assert Project.model_fields["gates"].get_default(call_default_factory=True) == {}

@@ -1,10 +1,11 @@
-"""A reviewer's link: opens one review without a key, decides it once, and nothing else."""
+"""Reviewer's links: a link opens one review without an API key, decides it once, and has no other use."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -15,94 +16,97 @@ import pytest
 
 from console import pages
 from runs import review_links
-from storage.api_keys import get_secret
+from storage.secrets import get_secret
 from tests.app import BEN
-from tests.reviews.conftest import Desk
+from tests.reviews.conftest import ManualApp
 
 JSON = {"accept": "application/json"}
 PAGE = {"accept": "text/html,application/xhtml+xml"}
 
 
 @pytest.fixture
-def nobody() -> Iterator[httpx.Client]:
-    """Somebody without a key."""
+def anonymous() -> Iterator[httpx.Client]:
+    """A client without an API key."""
     with httpx.Client(timeout=30) as client:
         yield client
 
 
 @pytest.fixture
-def run(desk: Desk) -> dict[str, Any]:
+def run(manual_app: ManualApp) -> dict[str, Any]:
     """A run that waits at the ideation gate."""
-    return desk.at_ideation()
+    return manual_app.start_review()
 
 
 @pytest.fixture(scope="module")
-def waiting(module_desk: Desk) -> dict[str, Any]:
-    """A run that waits at the ideation gate, for tests that leave it there."""
-    return module_desk.at_ideation()
+def waiting(module_manual_app: ManualApp) -> dict[str, Any]:
+    """A run that waits at the ideation gate, for tests that do not decide."""
+    return module_manual_app.start_review()
 
 
-def link(desk: Desk, run_id: str, **said: Any) -> str:
-    """A link to the ideation review of a run."""
-    answer = desk.app.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "ideation", **said})
-    assert answer.status_code == 200, answer.text
-    url: str = answer.json()["url"]
+def create_link(manual_app: ManualApp, run_id: str) -> str:
+    """Create a link to the ideation review of a run, and return its URL."""
+    response = manual_app.app.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "ideation"})
+    assert response.status_code == 200, response.text
+    url: str = response.json()["url"]
     return url
 
 
-def sealed(desk: Desk, run: dict[str, Any], **changes: Any) -> str:
-    """A link as it would be with other facts in it, signed as ours are."""
-    facts = {
+def signed_link(manual_app: ManualApp, run: dict[str, Any], **changes: Any) -> str:
+    """The URL of a link with these changed fields and a valid signature."""
+    fields = {
         "run_id": UUID(run["run_id"]),
         "gate": "ideation",
         "revision": 1,
         "digest": run["review"]["digest"],
         "expires_at": datetime.now(UTC) + timedelta(hours=1),
         "nonce": "0123456789abcdef",
-        "made_by": "local",
+        "creator_kind": "local",
+        "creator_id": "local",
     }
-    key = desk.app.in_loop(get_secret(desk.services.db, review_links.SECRET))
-    return f"{desk.app.url}/review/{review_links._sealed(review_links.ReviewLink(**{**facts, **changes}), key)}"
+    secret = manual_app.app.in_loop(get_secret(manual_app.services.db, review_links.SECRET_NAME))
+    token = review_links._create_token(review_links.ReviewLink(**{**fields, **changes}), secret)
+    return f"{manual_app.app.url}/review/{token}"
 
 
-def code(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
+def error_of(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["code"]
 
 
-def decisions(desk: Desk, run_id: str) -> list[dict[str, Any]]:
-    return desk.app.rows(
-        "select verdict, comment, decided_by, channel, seen_digest from decisions where run_id = %s", run_id
+def decisions_of(manual_app: ManualApp, run_id: str) -> list[dict[str, Any]]:
+    return manual_app.app.rows(
+        "select verdict, comment, actor_kind, channel, seen_digest from decisions where run_id = %s", run_id
     )
 
 
-def test_it_shows_the_review(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
-    """What is to be decided with its price, without a key; looking uses nothing up and decides nothing."""
-    url, content = link(desk, waiting["run_id"]), waiting["review"]["content"]
+def test_link_shows_the_review(manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client) -> None:
+    """The content and its price are shown without an API key; opening the link does not use or decide anything."""
+    url, content = create_link(manual_app, waiting["run_id"]), waiting["review"]["content"]
     for _ in range(3):
-        said = nobody.get(url, headers=JSON).json()
-        page = nobody.get(url, headers=PAGE)
+        view = anonymous.get(url, headers=JSON).json()
+        page = anonymous.get(url, headers=PAGE)
 
-    assert (said["gate"], said["revision"], said["digest"]) == ("ideation", 1, waiting["review"]["digest"])
-    assert said["content"] == content
+    assert (view["gate"], view["revision"], view["digest"]) == ("ideation", 1, waiting["review"]["digest"])
+    assert view["content"] == content
     each = f"Each is {content['seconds']} seconds of {content['size']}, made by {content['model']}."
-    for words in (content["title"], content["ideas"][0]["scene"], "0.30 USD", each, "Waiting for your decision"):
-        assert words in page.text
+    for text in (content["title"], content["ideas"][0]["scene"], "0.30 USD", each, "Waiting for your decision"):
+        assert text in page.text
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert decisions(desk, waiting["run_id"]) == []
+    assert decisions_of(manual_app, waiting["run_id"]) == []
 
 
-def test_what_a_reviewer_has_to_know_beside_is_shown(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
-    """Why something that was approved is shown again; and a review from before the gate told more of its clips."""
-    view = nobody.get(link(desk, waiting["run_id"]), headers=JSON).json()
-    noted = {**view, "content": {**view["content"], "notice": "The price has changed."}}
-    older = {**view, "content": {k: v for k, v in view["content"].items() if k not in ("model", "seconds", "size")}}
+def test_notice_is_shown(manual_app: ManualApp, waiting: dict[str, Any]) -> None:
+    """The page shows why approved content is presented again."""
+    token = create_link(manual_app, waiting["run_id"]).rpartition("/")[2]
+    opened = manual_app.app.in_loop(review_links.open_link(manual_app.services, token))
+    content = opened.review.content.model_copy(update={"notice": "The price has changed."})
+    review = opened.review.model_copy(update={"content": content})
 
-    assert '<p class="problem" role="note">The price has changed.</p>' in pages.review_page(noted, token="t")
-    assert "Each is" not in pages.review_page(older, token="t")
+    page = pages.review_page(replace(opened, review=review), token=token)
+    assert '<p class="problem" role="note">The price has changed.</p>' in page
 
 
 @pytest.mark.parametrize(
-    ("by", "said", "comment"),
+    ("body_type", "decision", "comment"),
     [
         ("json", {"decision": "approve"}, None),
         ("data", {"decision": "approve", "comment": ""}, None),
@@ -111,72 +115,78 @@ def test_what_a_reviewer_has_to_know_beside_is_shown(desk: Desk, waiting: dict[s
     ],
     ids=["approve by JSON", "approve by form", "revise by form", "reject by JSON"],
 )
-def test_it_decides(
-    desk: Desk, run: dict[str, Any], nobody: httpx.Client, by: str, said: dict[str, str], comment: str | None
+def test_link_decides(
+    manual_app: ManualApp,
+    run: dict[str, Any],
+    anonymous: httpx.Client,
+    body_type: str,
+    decision: dict[str, str],
+    comment: str | None,
 ) -> None:
-    """By form or by JSON: kept under the link's own name, for exactly what it showed."""
-    url = link(desk, run["run_id"])
-    answer = nobody.post(url, headers=PAGE if by == "data" else JSON, **{by: said})  # type: ignore[arg-type]
+    """A decision by form or JSON is recorded with the link as the actor, for the digest that the link showed."""
+    url = create_link(manual_app, run["run_id"])
+    headers = PAGE if body_type == "data" else JSON
+    response = anonymous.post(url, headers=headers, **{body_type: decision})  # type: ignore[arg-type]  # by name
 
-    assert answer.status_code == 200, answer.text
-    assert "Thank you." in answer.text
-    [made] = decisions(desk, run["run_id"])
-    assert (made["verdict"], made["comment"], made["channel"]) == (said["decision"], comment, "link")
-    assert made["decided_by"].startswith("link:")
-    assert made["seen_digest"] == run["review"]["digest"]
+    assert response.status_code == 200, response.text
+    assert "Thank you." in response.text
+    [row] = decisions_of(manual_app, run["run_id"])
+    assert (row["verdict"], row["comment"], row["channel"]) == (decision["decision"], comment, "link")
+    assert row["actor_kind"] == "link"
+    assert row["seen_digest"] == run["review"]["digest"]
 
 
-def test_it_works_once(desk: Desk, run: dict[str, Any], nobody: httpx.Client) -> None:
-    """Afterwards it says in words that, when and how it was used, and shows nothing."""
-    url = link(desk, run["run_id"])
-    assert nobody.post(url, json={"decision": "reject"}).status_code == 200
-    again = nobody.post(url, json={"decision": "approve"})
-    look, page = nobody.get(url, headers=JSON), nobody.get(url, headers=PAGE)
+def test_link_works_once(manual_app: ManualApp, run: dict[str, Any], anonymous: httpx.Client) -> None:
+    """A used link reports when and how it was used, and shows no content."""
+    url = create_link(manual_app, run["run_id"])
+    assert anonymous.post(url, json={"decision": "reject"}).status_code == 200
+    again = anonymous.post(url, json={"decision": "approve"})
+    view, page = anonymous.get(url, headers=JSON), anonymous.get(url, headers=PAGE)
 
-    assert code(again) == code(look) == (410, "link_used")
-    assert "This link was used on" in look.json()["error"]["message"]
+    assert error_of(again) == error_of(view) == (410, "link_used")
+    assert "This link was used on" in view.json()["error"]["message"]
     assert (page.status_code, "This link was used already" in page.text) == (410, True)
-    assert "content" not in look.text
+    assert "content" not in view.text
     assert run["review"]["content"]["ideas"][0]["scene"] not in page.text
-    assert len(decisions(desk, run["run_id"])) == 1
+    assert len(decisions_of(manual_app, run["run_id"])) == 1
 
 
-def test_expired_it_opens_nothing(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
-    """It says so in words, on the page and in JSON, and decides nothing."""
-    url = sealed(desk, waiting, expires_at=datetime.now(UTC) - timedelta(seconds=1))
-    page = nobody.get(url, headers=PAGE)
+def test_expired_link_is_refused(manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client) -> None:
+    """An expired link reports that on the page and in JSON, and decides nothing."""
+    url = signed_link(manual_app, waiting, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    page = anonymous.get(url, headers=PAGE)
 
-    assert code(nobody.get(url, headers=JSON)) == (410, "link_expired")
-    assert code(nobody.post(url, json={"decision": "approve"})) == (410, "link_expired")
+    assert error_of(anonymous.get(url, headers=JSON)) == (410, "link_expired")
+    assert error_of(anonymous.post(url, json={"decision": "approve"})) == (410, "link_expired")
     assert (page.status_code, "This link has expired" in page.text) == (410, True)
-    assert decisions(desk, waiting["run_id"]) == []
+    assert decisions_of(manual_app, waiting["run_id"]) == []
 
 
-def test_it_expires_when_it_says(desk: Desk, waiting: dict[str, Any]) -> None:
-    """After as many hours as were asked for, three days if none were."""
+def test_link_has_the_requested_lifetime(manual_app: ManualApp, waiting: dict[str, Any]) -> None:
+    """A link expires after the requested number of hours, by default after three days."""
     url = f"/v1/runs/{waiting['run_id']}/reviews/link"
-    for said, hours in (({}, 72), ({"expires_in_hours": 0.5}, 0.5)):
-        expires_at = desk.app.client.post(url, json={"gate": "ideation", **said}).json()["expires_at"]
+    for fields, hours in (({}, 72), ({"expires_in_hours": 0.5}, 0.5)):
+        expires_at = manual_app.app.client.post(url, json={"gate": "ideation", **fields}).json()["expires_at"]
         left = datetime.fromisoformat(expires_at) - datetime.now(UTC)
         assert timedelta(hours=hours, seconds=-5) < left <= timedelta(hours=hours)
 
 
-def altered(url: str) -> dict[str, str]:
-    """The link, altered in every way that somebody may try."""
+def altered_links(url: str) -> dict[str, str]:
+    """Alterations of the link, by description."""
     base, _, token = url.rpartition("/")
     payload, _, signature = token.partition(".")
-    facts = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    fields = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
-    def other(**changes: Any) -> str:
-        return base64.urlsafe_b64encode(json.dumps({**facts, **changes}).encode()).rstrip(b"=").decode()
+    def changed(**changes: Any) -> str:
+        return base64.urlsafe_b64encode(json.dumps({**fields, **changes}).encode()).rstrip(b"=").decode()
 
     last = signature[-1]
     return {
-        "another gate": f"{base}/{other(gate='publish')}.{signature}",
-        "another revision": f"{base}/{other(revision=2)}.{signature}",
-        "another time": f"{base}/{other(expires=9999999999)}.{signature}",
-        "another name": f"{base}/{other(nonce='0' * 16)}.{signature}",
-        "another letter": f"{base}/{payload}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}",
+        "another gate": f"{base}/{changed(gate='publish')}.{signature}",
+        "another revision": f"{base}/{changed(revision=2)}.{signature}",
+        "another time": f"{base}/{changed(expires_at=9999999999)}.{signature}",
+        "another nonce": f"{base}/{changed(nonce='0' * 16)}.{signature}",
+        "another signature": f"{base}/{payload}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}",
         "another spelling": f"{base}/{payload}.{signature[:-1]}{'B' if last == 'A' else chr(ord(last) + 1)}",
         "no signature": f"{base}/{payload}.",
         "no payload": f"{base}/.{signature}",
@@ -189,76 +199,82 @@ def altered(url: str) -> dict[str, str]:
     }
 
 
-def test_altered_it_opens_nothing(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
-    """Whatever was changed: 404, in words; nothing tells how near it was."""
-    for how, url in altered(link(desk, waiting["run_id"])).items():
-        answer = nobody.get(url, headers=JSON)
-        assert code(answer) == (404, "link_unknown"), how
-        assert code(nobody.post(url, json={"decision": "approve"})) == (404, "link_unknown"), how
-        assert "copy all of it" in answer.json()["error"]["message"]
-        page = nobody.get(url, headers=PAGE)
-        assert (page.status_code, "This link does not open anything" in page.text) == (404, True), how
-    assert decisions(desk, waiting["run_id"]) == []
+def test_altered_link_is_unknown(manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client) -> None:
+    """Every alteration gives the same 404, which does not reveal how close it is."""
+    for alteration, url in altered_links(create_link(manual_app, waiting["run_id"])).items():
+        response = anonymous.get(url, headers=JSON)
+        assert error_of(response) == (404, "link_not_found"), alteration
+        assert error_of(anonymous.post(url, json={"decision": "approve"})) == (404, "link_not_found"), alteration
+        assert "the whole link was copied" in response.json()["error"]["message"]
+        page = anonymous.get(url, headers=PAGE)
+        assert (page.status_code, "This link does not open anything" in page.text) == (404, True), alteration
+    assert decisions_of(manual_app, waiting["run_id"]) == []
 
 
-def test_a_newer_revision_is_named(desk: Desk, run: dict[str, Any], nobody: httpx.Client) -> None:
-    """A link to revision 1 neither shows nor decides revision 2."""
-    url = link(desk, run["run_id"])
-    desk.app.decide(run["run_id"], "ideation", approved=False, comment="Make it snow")
-    second = desk.advance(run["run_id"])["review"]
-    refused, page = nobody.post(url, json={"decision": "approve"}), nobody.get(url, headers=PAGE)
+def test_link_to_an_old_revision_is_stale(manual_app: ManualApp, run: dict[str, Any], anonymous: httpx.Client) -> None:
+    """A link to revision 1 neither shows nor decides revision 2, and reports it."""
+    url = create_link(manual_app, run["run_id"])
+    manual_app.app.decide(run["run_id"], "ideation", approved=False, comment="Make it snow")
+    second = manual_app.advance(run["run_id"])["review"]
+    refused, page = anonymous.post(url, json={"decision": "approve"}), anonymous.get(url, headers=PAGE)
 
-    assert code(refused) == (409, "stale_review")
+    assert error_of(refused) == (409, "stale_review")
     assert "revision 2" in refused.json()["error"]["message"]
     assert refused.json()["error"]["details"] == {"revision": 2, "digest": second["digest"]}
     assert (page.status_code, "revision 2" in page.text) == (409, True)
-    assert len(decisions(desk, run["run_id"])) == 1
-    fresh = nobody.get(link(desk, run["run_id"]), headers=JSON).json()
+    assert len(decisions_of(manual_app, run["run_id"])) == 1
+    fresh = anonymous.get(create_link(manual_app, run["run_id"]), headers=JSON).json()
     assert (fresh["revision"], fresh["previous_comment"]) == (2, "Make it snow")
     assert fresh["changes"]
 
 
-def test_a_used_link_names_the_newer_revision_too(desk: Desk, run: dict[str, Any], nobody: httpx.Client) -> None:
-    """Who asked for changes with it, and comes back, hears that there is something new."""
-    url = link(desk, run["run_id"])
-    nobody.post(url, json={"decision": "revise", "comment": "Make it snow"})
-    desk.advance(run["run_id"])
-    answer = nobody.get(url, headers=JSON)
+def test_used_link_reports_the_newer_revision(
+    manual_app: ManualApp, run: dict[str, Any], anonymous: httpx.Client
+) -> None:
+    """A reviewer who returns after requesting changes learns of the new revision."""
+    url = create_link(manual_app, run["run_id"])
+    anonymous.post(url, json={"decision": "revise", "comment": "Make it snow"})
+    manual_app.advance(run["run_id"])
+    response = anonymous.get(url, headers=JSON)
 
-    assert code(answer) == (410, "link_used")
-    assert answer.json()["error"]["message"].endswith("There is a newer one, revision 2.")
+    assert error_of(response) == (410, "link_used")
+    assert response.json()["error"]["message"].endswith("Revision 2 is newer.")
 
 
-def test_what_somebody_else_decided_is_not_decided_again(desk: Desk, run: dict[str, Any], nobody: httpx.Client) -> None:
-    """Two links to one review: the second is told what became of it, and not by whom."""
-    first, second = link(desk, run["run_id"]), link(desk, run["run_id"])
-    assert nobody.post(first, json={"decision": "approve"}).status_code == 200
-    late = nobody.post(second, json={"decision": "reject"})
+def test_second_link_to_a_decided_review_is_closed(
+    manual_app: ManualApp, run: dict[str, Any], anonymous: httpx.Client
+) -> None:
+    """Of two links to one review the second reports the verdict, but not the actor."""
+    first, second = create_link(manual_app, run["run_id"]), create_link(manual_app, run["run_id"])
+    assert anonymous.post(first, json={"decision": "approve"}).status_code == 200
+    late = anonymous.post(second, json={"decision": "reject"})
 
-    assert code(late) == (410, "link_over")
+    assert error_of(late) == (410, "link_closed")
     assert "approved" in late.json()["error"]["message"]
     assert "link:" not in late.text
-    assert len(decisions(desk, run["run_id"])) == 1
+    assert len(decisions_of(manual_app, run["run_id"])) == 1
 
 
-def test_of_a_cancelled_run_there_is_nothing_to_decide(desk: Desk, run: dict[str, Any], nobody: httpx.Client) -> None:
-    """The link says that the run has ended."""
-    url = link(desk, run["run_id"])
-    desk.app.client.post(f"/v1/runs/{run['run_id']}/cancel")
+def test_link_to_a_cancelled_run_is_closed(manual_app: ManualApp, run: dict[str, Any], anonymous: httpx.Client) -> None:
+    """The link reports that the run has ended."""
+    url = create_link(manual_app, run["run_id"])
+    manual_app.app.client.post(f"/v1/runs/{run['run_id']}/cancel")
 
-    assert code(nobody.get(url, headers=JSON)) == (410, "link_over")
-    assert code(nobody.post(url, json={"decision": "approve"})) == (410, "link_over")
+    assert error_of(anonymous.get(url, headers=JSON)) == (410, "link_closed")
+    assert error_of(anonymous.post(url, json={"decision": "approve"})) == (410, "link_closed")
 
 
-def test_changes_need_words(desk: Desk, run: dict[str, Any], nobody: httpx.Client) -> None:
-    """The page comes again with what is missing; the link is still good."""
-    url = link(desk, run["run_id"])
-    page = nobody.post(url, headers=PAGE, data={"decision": "revise", "comment": "  "})
-    answer = nobody.post(url, headers=JSON, data={"decision": "revise"})
+def test_request_for_changes_requires_a_comment(
+    manual_app: ManualApp, run: dict[str, Any], anonymous: httpx.Client
+) -> None:
+    """The page is shown again with the error; the link is still valid."""
+    url = create_link(manual_app, run["run_id"])
+    page = anonymous.post(url, headers=PAGE, data={"decision": "revise", "comment": "  "})
+    response = anonymous.post(url, headers=JSON, data={"decision": "revise"})
 
-    assert (page.status_code, "Say in a comment what should change." in page.text) == (422, True)
-    assert code(answer) == (422, "invalid_request")
-    assert nobody.post(url, json={"decision": "approve"}).status_code == 200
+    assert (page.status_code, "Describe the requested changes in a comment." in page.text) == (422, True)
+    assert error_of(response) == (422, "invalid_request")
+    assert anonymous.post(url, json={"decision": "approve"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -278,63 +294,68 @@ def test_changes_need_words(desk: Desk, run: dict[str, Any], nobody: httpx.Clien
     ],
     ids=lambda sent: str(sent)[:60],
 )
-def test_what_makes_no_sense_is_refused(
-    desk: Desk, waiting: dict[str, Any], nobody: httpx.Client, sent: dict[str, Any], status: int
+def test_invalid_decision_is_refused(
+    manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client, sent: dict[str, Any], status: int
 ) -> None:
-    """Nothing is decided, and the link is still good."""
-    url = link(desk, waiting["run_id"])
-    refused = nobody.post(url, **{**sent, "headers": {**JSON, **sent.get("headers", {})}})
+    """Nothing is decided, and the link is still valid."""
+    url = create_link(manual_app, waiting["run_id"])
+    refused = anonymous.post(url, **{**sent, "headers": {**JSON, **sent.get("headers", {})}})
 
     assert refused.status_code == status, refused.text
     assert refused.json()["error"]["message"]
-    assert decisions(desk, waiting["run_id"]) == []
-    assert nobody.get(url, headers=JSON).status_code == 200
+    assert decisions_of(manual_app, waiting["run_id"]) == []
+    assert anonymous.get(url, headers=JSON).status_code == 200
 
 
-def test_it_is_made_for_an_open_gate_only(desk: Desk, waiting: dict[str, Any]) -> None:
-    """Another gate, another run, no key: refused."""
+def test_link_requires_an_open_gate(manual_app: ManualApp, waiting: dict[str, Any]) -> None:
+    """A closed gate, an unknown run, an invalid lifetime or a missing API key is refused."""
     url = f"/v1/runs/{waiting['run_id']}/reviews/link"
-    client = desk.app.client
-    strange = "/v1/runs/00000000-0000-4000-8000-000000000000/reviews/link"
+    client = manual_app.app.client
+    unknown = "/v1/runs/00000000-0000-4000-8000-000000000000/reviews/link"
 
-    assert code(client.post(url, json={"gate": "publish"})) == (409, "gate_not_open")
-    assert code(client.post(strange, json={"gate": "ideation"})) == (404, "run_not_found")
-    assert code(client.post(url, json={"gate": "render"})) == (422, "invalid_request")
+    assert error_of(client.post(url, json={"gate": "publish"})) == (409, "gate_not_open")
+    assert error_of(client.post(unknown, json={"gate": "ideation"})) == (404, "run_not_found")
+    assert error_of(client.post(url, json={"gate": "render"})) == (422, "invalid_request")
     for hours in (0, -1, 721, "never"):
-        asked = {"gate": "ideation", "expires_in_hours": hours}
-        assert code(client.post(url, json=asked)) == (422, "invalid_request")
-    assert code(httpx.post(f"{desk.app.url}{url}", json={"gate": "ideation"})) == (401, "missing_api_key")
+        body = {"gate": "ideation", "expires_in_hours": hours}
+        assert error_of(client.post(url, json=body)) == (422, "invalid_request")
+    assert error_of(httpx.post(f"{manual_app.app.url}{url}", json={"gate": "ideation"})) == (401, "missing_api_key")
 
 
-def test_who_may_not_decide_lets_nobody_decide(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
-    """A limited key makes no link; and links of a key that lost its right open nothing."""
+def test_link_requires_a_creator_with_approval_permission(
+    manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client
+) -> None:
+    """A limited API key creates no link, and links of a key that lost its permission are closed."""
     url, by_ben = f"/v1/runs/{waiting['run_id']}/reviews/link", {"X-API-Key": BEN}
-    made = desk.app.client.post(url, json={"gate": "ideation"}, headers=by_ben).json()["url"]
+    created = manual_app.app.client.post(url, json={"gate": "ideation"}, headers=by_ben).json()["url"]
     limit = "update api_keys set can_approve = %s where digest = encode(sha256(%s), 'hex') returning 1"
-    desk.app.rows(limit, False, BEN.encode())
+    manual_app.app.rows(limit, False, BEN.encode())
     try:
-        assert code(desk.app.client.post(url, json={"gate": "ideation"}, headers=by_ben)) == (403, "may_not_decide")
-        assert code(nobody.get(made, headers=JSON)) == (410, "link_over")
-        assert code(nobody.post(made, json={"decision": "approve"})) == (410, "link_over")
+        assert error_of(manual_app.app.client.post(url, json={"gate": "ideation"}, headers=by_ben)) == (
+            403,
+            "approval_not_permitted",
+        )
+        assert error_of(anonymous.get(created, headers=JSON)) == (410, "link_closed")
+        assert error_of(anonymous.post(created, json={"decision": "approve"})) == (410, "link_closed")
     finally:
-        desk.app.rows(limit, True, BEN.encode())
-    assert nobody.get(made, headers=JSON).status_code == 200
+        manual_app.app.rows(limit, True, BEN.encode())
+    assert anonymous.get(created, headers=JSON).status_code == 200
 
 
-def test_it_opens_nothing_else(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
-    """As a key it is worth nothing, and it leads to no other door."""
-    token = link(desk, waiting["run_id"]).rpartition("/")[2]
+def test_link_has_no_other_use(manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client) -> None:
+    """The token of a link is no API key, and opens no other resource."""
+    token = create_link(manual_app, waiting["run_id"]).rpartition("/")[2]
     for path in ("/v1/runs", f"/v1/runs/{waiting['run_id']}", f"/v1/runs/{waiting['run_id']}/history"):
-        refused = nobody.get(f"{desk.app.url}{path}", headers={"X-API-Key": token})
-        assert code(refused) == (401, "invalid_api_key")
-    assert code(nobody.get(f"{desk.app.url}/review/{token}/film")) == (404, "no_film")
+        refused = anonymous.get(f"{manual_app.app.url}{path}", headers={"X-API-Key": token})
+        assert error_of(refused) == (401, "invalid_api_key")
+    assert error_of(anonymous.get(f"{manual_app.app.url}/review/{token}/film")) == (404, "no_film")
 
 
-def test_the_page_is_safe_to_open(desk: Desk, nobody: httpx.Client) -> None:
-    """No script, nothing from elsewhere, not framed, not kept, its address not passed on; words are only words."""
+def test_page_is_safe_to_open(manual_app: ManualApp, anonymous: httpx.Client) -> None:
+    """The page has no scripts and no foreign resources, is not framed or cached, hides its URL, and escapes text."""
     brief = '<script>alert(1)</script> & "quoted" <img src=x onerror=alert(1)>'
-    run = desk.advance(desk.app.start(brief))
-    page = nobody.get(link(desk, run["run_id"]), headers=PAGE)
+    run = manual_app.advance(manual_app.app.start(brief))
+    page = anonymous.get(create_link(manual_app, run["run_id"]), headers=PAGE)
     policy = page.headers["content-security-policy"]
 
     assert "default-src 'none'" in policy
@@ -345,80 +366,84 @@ def test_the_page_is_safe_to_open(desk: Desk, nobody: httpx.Client) -> None:
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["x-content-type-options"] == "nosniff"
     assert "&lt;script&gt;alert(1)" in page.text
-    found = Elements()
-    found.feed(page.text)
-    assert not {"script", "iframe", "img", "object"} & set(found.tags)
-    assert not any(name.startswith("on") or name == "style" for name in found.attributes)
-    assert all(not address.startswith(("http:", "https:", "//")) for address in found.addresses)
+    parsed = PageParser()
+    parsed.feed(page.text)
+    assert not {"script", "iframe", "img", "object"} & set(parsed.tags)
+    assert not any(name.startswith("on") or name == "style" for name in parsed.attributes)
+    assert all(not url.startswith(("http:", "https:", "//")) for url in parsed.urls)
 
 
-def test_the_page_can_be_used_by_everybody(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
-    """It names its language, has one heading of the first rank, and every field has a label."""
-    found = Elements()
-    found.feed(nobody.get(link(desk, waiting["run_id"]), headers=PAGE).text)
+def test_page_is_accessible(manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client) -> None:
+    """The page declares its language, has one heading of the first level, and a label for every field."""
+    parsed = PageParser()
+    parsed.feed(anonymous.get(create_link(manual_app, waiting["run_id"]), headers=PAGE).text)
 
-    assert found.tags.count("h1") == 1
-    assert found.labels == found.fields != set()
-    assert {"lang", "viewport"} <= set(found.attributes) | found.metas
-    style = nobody.get(f"{desk.app.url}/static/review.css")
+    assert parsed.tags.count("h1") == 1
+    assert parsed.labels == parsed.fields != set()
+    assert {"lang", "viewport"} <= set(parsed.attributes) | parsed.metas
+    style = anonymous.get(f"{manual_app.app.url}/static/review.css")
     assert (style.status_code, style.headers["content-type"]) == (200, "text/css; charset=utf-8")
-    assert nobody.get(f"{desk.app.url}/static/../pages.py").status_code == 404
+    assert anonymous.get(f"{manual_app.app.url}/static/../pages.py").status_code == 404
 
 
-def test_who_tries_too_often_has_to_wait(desk: Desk, waiting: dict[str, Any], nobody: httpx.Client) -> None:
-    """Links are counted by address; the page says for how long, and the key's own count is not touched."""
-    url = link(desk, waiting["run_id"])
-    desk.app.rows(
-        "insert into rate_limit_hits (who, hits) select 'link:address:127.0.0.1', array_agg(now())"
-        " from generate_series(1, 100000) on conflict (who) do update set hits = excluded.hits returning 1"
+def test_links_are_rate_limited_by_address(
+    manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client
+) -> None:
+    """The page reports the time to wait; the rate limit of the API key is separate."""
+    url = create_link(manual_app, waiting["run_id"])
+    manual_app.app.rows(
+        "insert into rate_limit_hits (client, hits) select 'link:address:127.0.0.1', array_agg(now())"
+        " from generate_series(1, 100000) on conflict (client) do update set hits = excluded.hits returning 1"
     )
     try:
-        answer, page = nobody.get(url, headers=JSON), nobody.get(url, headers=PAGE)
+        response, page = anonymous.get(url, headers=JSON), anonymous.get(url, headers=PAGE)
     finally:
-        desk.app.rows("delete from rate_limit_hits returning 1")
+        manual_app.app.rows("delete from rate_limit_hits returning 1")
 
-    assert code(answer) == (429, "rate_limited")
-    assert int(answer.headers["retry-after"]) == answer.json()["retry_after_seconds"] >= 1
-    assert (page.status_code, "try again in" in page.text) == (429, True)
-    assert desk.app.client.get(f"/v1/runs/{waiting['run_id']}").status_code == 200
+    assert error_of(response) == (429, "rate_limited")
+    assert int(response.headers["retry-after"]) == response.json()["retry_after_seconds"] >= 1
+    assert (page.status_code, "Retry in" in page.text) == (429, True)
+    assert manual_app.app.client.get(f"/v1/runs/{waiting['run_id']}").status_code == 200
 
 
-def test_the_same_request_makes_the_same_link(desk: Desk, waiting: dict[str, Any]) -> None:
-    """With an Idempotency-Key; without one, each is a link of its own, and the record names who made it."""
+def test_repeated_request_creates_one_link(manual_app: ManualApp, waiting: dict[str, Any]) -> None:
+    """With an Idempotency-Key the same link is returned; the history names the actor, and contains no token."""
     url, key = f"/v1/runs/{waiting['run_id']}/reviews/link", {"Idempotency-Key": f"link-{waiting['run_id']}"}
-    first, second = (desk.app.client.post(url, json={"gate": "ideation"}, headers=key).json() for _ in range(2))
-    third = link(desk, waiting["run_id"])
-    lines = desk.app.client.get(f"/v1/runs/{waiting['run_id']}/history").json()["lines"]
-    made = [line for line in lines if line["what"] == "link"]
+    first, second = (manual_app.app.client.post(url, json={"gate": "ideation"}, headers=key).json() for _ in range(2))
+    third = create_link(manual_app, waiting["run_id"])
+    entries = manual_app.app.client.get(f"/v1/runs/{waiting['run_id']}/history").json()["entries"]
+    created = [entry for entry in entries if entry["kind"] == "link"]
 
     assert first == second
     assert first["url"] != third
-    assert len(made) >= 2
-    assert all(line["who"].startswith("key_") for line in made)
-    assert not any(token in json.dumps(lines) for token in (first["url"].rpartition("/")[2], third.rpartition("/")[2]))
+    assert len(created) >= 2
+    assert all(entry["actor"]["id"].startswith("key_") for entry in created)
+    assert not any(
+        token in json.dumps(entries) for token in (first["url"].rpartition("/")[2], third.rpartition("/")[2])
+    )
 
 
-class Elements(HTMLParser):
-    """What a page is made of."""
+class PageParser(HTMLParser):
+    """Collects the elements of a page."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.attributes: list[str] = []
-        self.addresses: list[str] = []
+        self.urls: list[str] = []
         self.labels: set[str] = set()
         self.fields: set[str] = set()
         self.metas: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note one element."""
-        given = {name: value or "" for name, value in attrs}
+        """Collect one element."""
+        values = {name: value or "" for name, value in attrs}
         self.tags.append(tag)
-        self.attributes += given
-        self.addresses += [given[name] for name in ("href", "src", "action") if name in given]
+        self.attributes += values
+        self.urls += [values[name] for name in ("href", "src", "action") if name in values]
         if tag == "label":
-            self.labels.add(given["for"])
+            self.labels.add(values["for"])
         if tag in ("textarea", "input", "select"):
-            self.fields.add(given["id"])
-        if tag == "meta" and "name" in given:
-            self.metas.add(given["name"])
+            self.fields.add(values["id"])
+        if tag == "meta" and "name" in values:
+            self.metas.add(values["name"])
