@@ -81,7 +81,7 @@ class ProcessPool:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     async def follow_events(self) -> None:
-        """Update the processes from the events of the fork server until it exits."""
+        """Update the processes from the events of the fork server. Raises RuntimeError when it exits."""
         assert self._fork_server.stdout is not None
         while line := await self._fork_server.stdout.readline():
             event = json.loads(line)
@@ -99,6 +99,7 @@ class ProcessPool:
                     process.exit_code = event["code"]
                     self.kills += process.exit_code == -signal.SIGKILL
                     process.exited.set()
+        raise RuntimeError("The fork server exited; its error is on standard error.")
 
     async def _resume(self, process: Process) -> None:
         process.stopped.set()
