@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
-from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
+from pydantic import BaseModel, field_validator, model_validator
 
 Gate = Literal["ideation", "publish"]
 Verdict = Literal["approve", "revise", "reject"]
@@ -18,14 +17,12 @@ class ClipNote(BaseModel):
     comment: str = ""
 
 
-class DecisionContent(BaseModel):
+class DecisionContent(BaseModel, extra="forbid"):
     """A verdict and the changes that come with it.
 
     `edits` are ideas at the ideation gate and an object of texts at the publish gate. `clips` are generated again;
     `takes` names, by clip number, the take to use.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     verdict: Verdict
     comment: str = ""
@@ -78,6 +75,17 @@ class RecordedDecision(DecisionContent):
         return answer
 
 
+class GateDecision(RecordedDecision):
+    """The last decision at a gate, as the graph state keeps it in JSON.
+
+    `edited` names the fields of the content that the reviewer changed; `approved_digest` is what orders refer to.
+    """
+
+    revision: int
+    edited: list[str]
+    approved_digest: str | None
+
+
 def verdict_of(approved: bool, comment: str | None) -> Verdict:
     """Return the verdict that `approved` and `comment` express: a refusal with a comment requests changes."""
     if approved:
@@ -105,19 +113,3 @@ def _edits_from_inbox(action: Any) -> Any:
     if not isinstance(args, dict):
         return None
     return args.get("ideas") or {key: args[key] for key in ("caption", "hashtags") if key in args}
-
-
-class DecisionState(TypedDict):
-    """The last decision at a gate, as the graph state keeps it.
-
-    `edited` names the fields of the content that the reviewer changed; `approved_digest` is what orders refer to.
-    """
-
-    number: int
-    revision: int
-    verdict: Verdict
-    comment: str
-    clips: list[dict[str, Any]]
-    takes: dict[str, int]
-    edited: list[str]
-    approved_digest: str | None

@@ -27,7 +27,6 @@ class Ledger(Protocol):
 
         An order that is already recorded is left unchanged.
         """
-        ...
 
     async def place_once(self, order: Order) -> None:
         """Place the order at most once for its key, if a decision and the caps allow it.
@@ -35,31 +34,22 @@ class Ledger(Protocol):
         The outcome is recorded in the ledger; read it with `statuses`. Raises Unavailable when the ledger itself
         cannot be reached.
         """
-        ...
 
     async def cached_answer(self, key: OrderKey, request: Callable[[], Awaitable[ModelAnswer[Any]]]) -> dict[str, Any]:
         """Return a model's answer as JSON, requested once for `key`, so that a node that runs again reads the same."""
-        ...
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         """Return the statuses of these orders by key; an order that was never recorded is absent."""
-        ...
 
 
 class RunFeedback(Protocol):
     """Requests of people other than decisions, and the reviews so far."""
 
-    async def retry_requested_since(self, run_id: str, since: datetime) -> bool:
-        """Return whether a retry of the failed run was requested after that time."""
-        ...
-
-    async def retry_options(self, run_id: str) -> RetryOptions:
-        """Return the options of the last retry request."""
-        ...
+    async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
+        """Return the options of the last retry of the failed run that was requested after that time, or None."""
 
     async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
         """Return the reviews of this gate so far, oldest first, with the comment on each."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -75,14 +65,12 @@ class RunRecords(Protocol):
 
     async def load(self, run_id: str, project: str, brief: str) -> RunSeed:
         """Return the seed of the run; Studio creates the record of the run first."""
-        ...
 
     async def record_decision(self, run_id: str, review: Review, decision: RecordedDecision) -> int:
         """Record a decision that reached the gate unrecorded, and return its number.
 
         Only Studio records here. The product records decisions before it resumes the graph, and raises StepFailed.
         """
-        ...
 
 
 class Moderation(Protocol):
@@ -90,7 +78,6 @@ class Moderation(Protocol):
 
     async def check(self, texts: list[str]) -> ModerationResult:
         """Return whether any of these texts is flagged. Raises Unavailable when the service gives no result."""
-        ...
 
 
 class Video(Protocol):
@@ -99,11 +86,9 @@ class Video(Protocol):
     @property
     def model(self) -> str:
         """Return the name of the model."""
-        ...
 
     def price(self, seconds: int, size: str) -> Decimal:
         """Return the price of a clip in USD. Raises ProviderError for a clip that the model cannot generate."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langgraph.types import interrupt
 
-from graph.decisions import DecisionState, Gate, RecordedDecision
+from graph.decisions import Gate, GateDecision, RecordedDecision
 from graph.dependencies import Dependencies
 from graph.review_content import (
     IdeasContent,
@@ -37,13 +37,10 @@ async def _await_decision(gate: Gate, route_if_approved: Route, state: RunState,
     approved = content if decision.verdict == "approve" else review.content
     # The product records a decision before it resumes the run; only Studio resumes with an unrecorded one.
     number = decision.number or await deps.records.record_decision(state["run"]["id"], review, decision)
-    decided = DecisionState(
+    decided = GateDecision(
+        **decision.model_dump(exclude={"number", "edits"}),
         number=number,
         revision=review.revision,
-        verdict=decision.verdict,
-        comment=decision.comment,
-        clips=[note.model_dump() for note in decision.clips],
-        takes={str(clip): take for clip, take in decision.takes.items()},
         edited=changed_fields(review.content, content),
         approved_digest=None if decision.verdict == "reject" else approved.digest,
     )
@@ -52,7 +49,7 @@ async def _await_decision(gate: Gate, route_if_approved: Route, state: RunState,
         **_edited_channels(content, state),
         "route": route[decision.verdict],
         "gate": gate,
-        "decisions": {**state.get("decisions", {}), gate: decided},
+        "decisions": {**state.get("decisions", {}), gate: decided.model_dump(mode="json")},
         "revisions": {**state.get("revisions", {}), gate: review.revision},
     }
     if decision.verdict == "reject":

@@ -9,7 +9,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
 
-from graph.decisions import DecisionState, Gate
+from graph.decisions import Gate
 
 #: The node that runs next, as the node before it decides; "end" ends the run.
 Route = Literal[
@@ -75,38 +75,11 @@ class IdeasState(Offer):
     notice: NotRequired[str | None]
 
 
-class ApprovalState(TypedDict):
-    """The decision that covers an order of a clip: its number and the digest of the approved content.
-
-    `remake` is whether the decision requested that clip again.
-    """
-
-    decision: int
-    digest: str
-    remake: bool
-
-
-class Shot(ApprovalState):
-    """One clip as it is ordered. `take` counts from 1; `prompt` is `words` with the correlation tag of the order."""
-
-    number: int
-    take: int
-    key: str
-    words: str
-    prompt: str
-    seconds: int
-    size: str
-    model: str
-    usd: str
-
-
 class Clip(TypedDict):
-    """The clip in use for a number. `shot` is the key of the order that produced it, in this run or in another."""
+    """The clip in use for a number: its take and the digest of its file. Take 0 is a clip of the source of a fork."""
 
-    shot: str
     take: int
     digest: str
-    seconds: float
 
 
 class ForkSeed(TypedDict):
@@ -117,28 +90,12 @@ class ForkSeed(TypedDict):
     made: dict[str, dict[str, str]]
 
 
-class Render(TypedDict):
-    """The current render: the key of its order and its input."""
-
-    key: str
-    attempt: int
-    manifest: dict[str, Any]
-
-
 class CaptionState(TypedDict):
     """The post that goes with the film."""
 
     caption: str
     hashtags: list[str]
     platforms: list[str]
-
-
-class Publication(TypedDict):
-    """The current publication. `facts` are the links by platform, once it is settled."""
-
-    key: str
-    attempt: int
-    facts: dict[str, Any]
 
 
 class RunFailure(TypedDict):
@@ -159,8 +116,8 @@ class RunState(TypedDict, total=False):
     ideas: IdeasState  # ideator, supervisor, plan_clips (new offer), the gates (edits)
     gate: Gate  # the gates: the one answered last
     revisions: dict[str, int]  # the gates: number of answers by gate
-    decisions: dict[str, DecisionState]  # the gates: last decision by gate
-    shots: dict[str, Shot]  # plan_clips: newest take by number
+    decisions: dict[str, dict[str, Any]]  # the gates: last `GateDecision` by gate
+    shots: dict[str, dict[str, Any]]  # plan_clips: the `Order` of the newest take by number
     ordered: list[int]  # plan_clips: numbers of this round
     failed_shots: list[int]  # await_clips: numbers that need another take
     prompts: dict[str, str]  # rewrite_shots, await_clips: rewritten prompts by number
@@ -168,8 +125,9 @@ class RunState(TypedDict, total=False):
     dropped: list[int]  # await_clips: numbers left out on request of a person
     made: dict[str, dict[str, str]]  # await_clips: for each number, the orders of its finished takes by take
     clips: dict[str, Clip]  # await_clips, supervisor (a take was chosen)
-    render: Render  # order_render
-    film: dict[str, Any]  # await_render: result of the render order
+    render_key: str  # order_render: its newest order
+    film: dict[str, Any]  # await_render: result of its order
     caption: CaptionState  # write_caption, publish_gate (edits)
-    publication: Publication  # order_publication, await_publication
+    publication_key: str  # order_publication: its newest order
+    publication: dict[str, Any]  # await_publication: result of its order, with the links by platform
     failure: RunFailure  # the node that ended the run

@@ -14,7 +14,7 @@ from storage.orders import OrderRow
 async def list_artifacts(
     ledger: Ledger, run_id: UUID, state: RunState, known: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the artifacts by kind, from the thread's state and the ledger; `known` fills in the rest."""
+    """Return the artifacts by kind, from the thread's state and the ledger; `known` supplies missing kinds."""
     artifacts: dict[str, Any] = dict(known or {})
     if "ideas" in state:
         ideas = state["ideas"]
@@ -28,8 +28,9 @@ async def list_artifacts(
         artifacts["clip_manifest"] = {"clips": clips}
     if "film" in state:
         artifacts["final_video"] = {**state["film"], "url": f"/v1/artifacts/{state['film']['digest']}"}
-    if "publication" in state and (facts := state["publication"]["facts"]):
-        artifacts["publication"] = {**facts, **{key: state["caption"][key] for key in ("caption", "hashtags")}}
+    if "publication" in state:
+        post = state["caption"]
+        artifacts["publication"] = {**state["publication"], "caption": post["caption"], "hashtags": post["hashtags"]}
     return artifacts
 
 

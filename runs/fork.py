@@ -82,27 +82,24 @@ async def _ideas_at(db: Database, run_id: UUID, revision: int | None) -> IdeasCo
 
 def _seed(video: VideoModel, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> ForkSeed:
     """Return the initial channels of the thread: the ideas, and the clips that can be reused."""
-    clips = _reusable_clips(video, spec, content.ideas, orders)
+    reused = _reusable_orders(video, spec, content.ideas, orders)
     ideas: IdeasState = {
         "title": content.title,
         "ideas": [idea.model_dump() for idea in content.ideas],
-        "make": [number for number in content.make if str(number) not in clips],
+        "make": [number for number in content.make if number not in reused],
         "notice": None,
         **clip_offer(video, spec.clip_seconds, spec.clip_size),
     }
-    return {"ideas": ideas, "clips": clips, "made": {number: {"0": clip["shot"]} for number, clip in clips.items()}}
+    clips = {str(n): Clip(take=0, digest=order.result["digest"]) for n, order in reused.items() if order.result}
+    return {"ideas": ideas, "clips": clips, "made": {str(n): {"0": order.key} for n, order in reused.items()}}
 
 
-def _reusable_clips(
+def _reusable_orders(
     video: VideoModel, spec: Project, ideas: Sequence[Idea], orders: Sequence[OrderRow]
-) -> dict[str, Clip]:
+) -> dict[int, OrderRow]:
     settled = {_request_content(order.request): order for order in orders if order.clip and order.state == "settled"}
-    clips = {}
-    for number, idea in enumerate(ideas, start=1):
-        order = settled.get(_clip_content(video, spec, idea))
-        if order and (result := order.result):
-            clips[str(number)] = Clip(shot=order.key, take=0, digest=result["digest"], seconds=result["seconds"])
-    return clips
+    contents = enumerate((_clip_content(video, spec, idea) for idea in ideas), start=1)
+    return {number: settled[content] for number, content in contents if content in settled}
 
 
 def _clip_content(video: VideoModel, spec: Project, idea: Idea) -> tuple[Any, ...]:

@@ -17,16 +17,12 @@ class RunFeedback:
     def __init__(self, db: Database) -> None:
         self.db = db
 
-    async def retry_requested_since(self, run_id: str, since: datetime) -> bool:
-        """Return whether a retry of the run was requested after `since`."""
+    async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
+        """Return the options of the last retry of the run, if it was requested after `since`."""
         last = await events.last_event(self.db, run_id, "retry.requested")
-        return last is not None and last.created_at > since
-
-    async def retry_options(self, run_id: str) -> RetryOptions:
-        """Return the options of the last retry of the run."""
-        last = await events.last_event(self.db, run_id, "retry.requested")
-        payload = last.payload if last else {}
-        return RetryOptions(prompts=payload.get("prompts", {}), drop=payload.get("drop", []))
+        if last is None or last.created_at <= since:
+            return None
+        return RetryOptions(prompts=last.payload.get("prompts", {}), drop=last.payload.get("drop", []))
 
     async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
         """Return the reviews of this gate, oldest first."""

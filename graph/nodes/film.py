@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agents import caption_writer
 from graph.dependencies import Dependencies
-from graph.nodes.orders import await_orders, ideas_of, is_retry_requested, order_failure, project_of_run
+from graph.nodes.orders import await_result, ideas_of, project_of_run
 from graph.review_content import used_ideas
 from graph.state import RunState
 from providers.orders import Order, OrderKey
@@ -13,7 +13,7 @@ from providers.renders.manifest import Manifest, ManifestClip
 
 async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
     """Order the film from its clips."""
-    project, ideas, last = project_of_run(state, deps), state["ideas"], state.get("render")
+    project, ideas, last = project_of_run(state, deps), state["ideas"], state.get("render_key")
     manifest = Manifest(
         crossfade_seconds=project.crossfade_seconds,
         composition=project.composition,
@@ -23,29 +23,24 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
             ManifestClip(digest=state["clips"][str(number)]["digest"], seconds=ideas["seconds"], overlay=idea.overlay)
             for number, idea in used_ideas(state)
         ],
-    ).model_dump()
-    key = OrderKey(state["run"]["id"], "render", attempt=last["attempt"] + 1 if last else 1)
-    await deps.ledger.place_once(Order(key, "render", manifest))
-    return {"render": {"key": str(key), "attempt": key.attempt, "manifest": manifest}}
+    )
+    key = OrderKey(state["run"]["id"], "render", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
+    await deps.ledger.place_once(Order(key, "render", manifest.model_dump()))
+    return {"render_key": str(key)}
 
 
 async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
     """Wait until the film is rendered or the render has failed."""
-    key = state["render"]["key"]
-    status = (await await_orders([key], "render", deps))[key]
-    if status.state == "settled":
-        return {"route": "write_caption", "film": status.result}
-    if not await is_retry_requested(state, [status], deps):
-        raise order_failure("The film", status)
-    return {"route": "order_render"}
+    film = await await_result(state["render_key"], state, deps)
+    return {"route": "order_render"} if film is None else {"route": "write_caption", "film": film}
 
 
 async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
     """Write what is posted with the film, unless there is a caption and no request to change it."""
-    previous, change = state.get("caption"), state["change"]
-    if previous and change["target"] in ("clips", "render", "review"):
+    change = state["change"]
+    if "caption" in state and change["target"] in ("clips", "render", "review"):
         return {}
-    is_change = previous is not None and change["target"] == "caption"
+    is_change = change["target"] == "caption"
     answer = await deps.ledger.cached_answer(
         OrderKey(state["run"]["id"], "caption", state.get("revisions", {}).get("publish", 0) + 1),
         lambda: caption_writer.write_caption(
@@ -53,7 +48,7 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
             state["brief"],
             state["ideas"]["title"],
             ideas_of(state),
-            previous=previous["caption"] if previous and is_change else "",
+            previous=state["caption"]["caption"] if is_change else "",
             comment=change["comment"] if is_change else "",
         ),
     )

@@ -9,10 +9,10 @@ from langchain_core.runnables import RunnableConfig
 
 from agents.ideator import ideate
 from agents.supervisor import route_comment, screen_brief
-from graph.decisions import DecisionState
+from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
-from graph.nodes.clips import clip_of, clip_offer
-from graph.nodes.orders import end_run, ideas_of, project_of_run
+from graph.nodes.clips import clip_offer
+from graph.nodes.orders import decision_at, end_run, ideas_of, project_of_run
 from graph.review_content import used_ideas
 from graph.state import ChangeTarget, Clip, Route, RunState
 from providers.orders import OrderKey
@@ -31,9 +31,9 @@ async def supervisor(state: RunState, config: RunnableConfig, *, deps: Dependenc
     """Load and screen a new run; after requested changes, select the part of the work they concern."""
     if "gate" not in state:
         return await _start(state, config["configurable"]["thread_id"], deps)
-    decision = state["decisions"][state["gate"]]
+    decision = decision_at(state["gate"], state)
     if state["gate"] == "ideation":
-        return _change("ideas", decision["comment"])
+        return _change("ideas", decision.comment)
     return await _explicit_change(state, decision, deps) or await _interpreted_change(state, decision, deps)
 
 
@@ -51,38 +51,38 @@ def _change(target: ChangeTarget, comment: str = "", clips: Sequence[int] = ()) 
     return {"route": route, "change": {"target": target, "clips": list(clips), "comment": comment}}
 
 
-async def _explicit_change(state: RunState, decision: DecisionState, deps: Dependencies) -> RunState | None:
+async def _explicit_change(state: RunState, decision: GateDecision, deps: Dependencies) -> RunState | None:
     """Return the update for a decision that names clips, takes or edits, which no model has to interpret."""
-    takes = {"clips": await _chosen_takes(state, decision["takes"], deps)} if decision["takes"] else RunState()
-    if decision["clips"]:
-        return {**takes, **_change("clips", decision["comment"], [note["clip"] for note in decision["clips"]])}
-    if decision["takes"] or "clips" in decision["edited"]:
-        return {**takes, **_change("render", decision["comment"])}
-    return _change("review", decision["comment"]) if decision["edited"] else None
+    clips = {**state["clips"], **await _chosen_takes(state, decision.takes, deps)}
+    if decision.clips:
+        return {"clips": clips, **_change("clips", decision.comment, [note.clip for note in decision.clips])}
+    if decision.takes or "clips" in decision.edited:
+        return {"clips": clips, **_change("render", decision.comment)}
+    return _change("review", decision.comment) if decision.edited else None
 
 
-async def _interpreted_change(state: RunState, decision: DecisionState, deps: Dependencies) -> RunState:
+async def _interpreted_change(state: RunState, decision: GateDecision, deps: Dependencies) -> RunState:
     """Return the update that the model reads from the comment on a film."""
     answer = await deps.ledger.cached_answer(
-        OrderKey(state["run"]["id"], "route", decision["revision"]),
-        lambda: route_comment(deps.model, ideas_of(state), decision["comment"]),
+        OrderKey(state["run"]["id"], "route", decision.revision),
+        lambda: route_comment(deps.model, ideas_of(state), decision.comment),
     )
     numbers = [number for number, _ in used_ideas(state)]
     clips = [number for number in answer["clips"] if number in numbers]
     if answer["step"] != "clips" or not clips:
-        return _change("ideas" if answer["step"] == "clips" else answer["step"], decision["comment"])
+        return _change("ideas" if answer["step"] == "clips" else answer["step"], decision.comment)
     # A model's reading of a comment buys nothing. Clips that the reviewer named by number are ordered at once;
     # any other is first presented at the ideation gate with its price.
-    if set(clips) <= clip_numbers_in(decision["comment"]):
-        return _change("clips", decision["comment"], clips)
-    return {**_change("clips", decision["comment"]), "ideas": {**state["ideas"], "make": clips}}
+    if set(clips) <= clip_numbers_in(decision.comment):
+        return _change("clips", decision.comment, clips)
+    return {**_change("clips", decision.comment), "ideas": {**state["ideas"], "make": clips}}
 
 
-async def _chosen_takes(state: RunState, takes: dict[str, int], deps: Dependencies) -> dict[str, Clip]:
-    """Return the clips of the film with the takes that the reviewer chose."""
-    keys = {number: state["made"][number][str(take)] for number, take in takes.items()}
+async def _chosen_takes(state: RunState, takes: dict[int, int], deps: Dependencies) -> dict[str, Clip]:
+    """Return the clips in the takes that the reviewer chose."""
+    keys = {number: state["made"][str(number)][str(take)] for number, take in takes.items()}
     statuses = await deps.ledger.statuses(list(keys.values()))
-    return {**state["clips"], **{number: clip_of(statuses[key], takes[number]) for number, key in keys.items()}}
+    return {str(n): Clip(take=takes[n], digest=statuses[key].result["digest"]) for n, key in keys.items()}
 
 
 async def _start(state: RunState, run_id: str, deps: Dependencies) -> RunState:

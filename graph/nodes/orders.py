@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from typing import Any
 
 from langgraph.types import interrupt
 
 from agents.ideator import Idea
+from graph.decisions import Gate, GateDecision
 from graph.dependencies import Dependencies
 from graph.state import RunState
 from prompts.project import Project
-from providers.orders import OrderStatus
+from providers.orders import OrderKey, OrderStatus, RetryOptions
 
 
 class StepFailed(Exception):
@@ -35,14 +37,28 @@ async def await_orders(keys: list[str], subject: str, deps: Dependencies) -> dic
         interrupt({"waiting_for": subject, "orders": open_keys, "hint": "resumed automatically"})
 
 
-async def is_retry_requested(state: RunState, failed: Sequence[OrderStatus], deps: Dependencies) -> bool:
-    """Return whether a person requested a retry after these orders failed.
+async def await_result(key: str, state: RunState, deps: Dependencies) -> dict[str, Any] | None:
+    """Return the result of a render or publication once it is settled, or None if a retry was requested.
+
+    Raises StepFailed if the order has failed.
+    """
+    kind = OrderKey.parse(key).kind
+    status = (await await_orders([key], kind, deps))[key]
+    if status.state == "settled":
+        return status.result
+    if not await requested_retry(state, [status], deps):
+        raise order_failure(f"The {'film' if kind == 'render' else kind}", status)
+    return None
+
+
+async def requested_retry(state: RunState, failed: Collection[OrderStatus], deps: Dependencies) -> RetryOptions | None:
+    """Return the options of the retry that a person requested after these orders failed, or None.
 
     An order of unknown outcome has not failed: it can be retried only after a person has declared it not made.
     """
     ended = [status.settled_at for status in failed if status.settled_at]
     if not ended or any(status.state == "unknown" for status in failed):
-        return False
+        return None
     return await deps.feedback.retry_requested_since(state["run"]["id"], max(ended))
 
 
@@ -70,3 +86,8 @@ def project_of_run(state: RunState, deps: Dependencies) -> Project:
 def ideas_of(state: RunState) -> list[Idea]:
     """Return all ideas, in order of their clip numbers."""
     return [Idea.model_validate(idea) for idea in state["ideas"]["ideas"]]
+
+
+def decision_at(gate: Gate, state: RunState) -> GateDecision:
+    """Return the last decision at the gate."""
+    return GateDecision.model_validate(state["decisions"][gate])

@@ -150,11 +150,8 @@ class FakeRunFeedback:
         self.retried_at = datetime.now(UTC)
         self.options = RetryOptions(**{"prompts": {}, "drop": [], **options})
 
-    async def retry_requested_since(self, run_id: str, since: datetime) -> bool:
-        return self.retried_at is not None and self.retried_at > since
-
-    async def retry_options(self, run_id: str) -> RetryOptions:
-        return self.options
+    async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
+        return self.options if self.retried_at is not None and self.retried_at > since else None
 
     async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
         return self.history

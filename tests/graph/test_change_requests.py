@@ -314,7 +314,7 @@ async def test_the_approved_offer_is_ordered_even_if_the_project_changed() -> No
 
 def fork_seed(*names: str, make: list[int]) -> ForkSeed:
     """Return the seed of a fork with these ideas; clip 1 is already there."""
-    clip = Clip(shot="other:clip:1:1", take=0, digest="a" * 64, seconds=4.0)
+    clip = Clip(take=0, digest="a" * 64)
     ideas = IdeasState(
         title="Rain",
         ideas=[idea(name) for name in names],
@@ -324,7 +324,7 @@ def fork_seed(*names: str, make: list[int]) -> ForkSeed:
         size="720x1280",
         usd_per_clip="0.40",
     )
-    return ForkSeed(ideas=ideas, clips={"1": clip}, made={"1": {"0": clip["shot"]}})
+    return ForkSeed(ideas=ideas, clips={"1": clip}, made={"1": {"0": "other:clip:1:1"}})
 
 
 async def test_a_fork_orders_only_missing_clips() -> None:

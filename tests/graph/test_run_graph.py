@@ -41,7 +41,7 @@ async def test_from_brief_to_publication() -> None:
     assert await run.settle_orders() == {}
     assert await run.next_nodes() == ()
     state = await run.state()
-    assert state["publication"]["facts"]["seconds"] == 4.0
+    assert state["publication"]["seconds"] == 4.0
     assert "failure" not in state
     assert [len(run.ledger.orders_of(kind)) for kind in ("clip", "render", "publication")] == [3, 1, 1]
 

@@ -141,7 +141,7 @@ async def test_retry_counts_for_earlier_failures_only(services: Services, fake_p
     feedback = RunFeedback(services.db)
     key = await _place(services, "publication")
     run = OrderKey.parse(key).run_id
-    state: Any = {"run": {"id": run}, "publication": {"key": key, "attempt": 1, "facts": {}}}
+    state: Any = {"run": {"id": run}, "publication_key": key}
     deps: Any = SimpleNamespace(ledger=services.ledger, feedback=feedback)
     await services.ledger.mark_unknown(key)
     await _fail_run(services, key)
@@ -220,7 +220,7 @@ async def test_declaration_covers_only_the_named_orders(services: Services, fake
 
 
 async def test_charged_failure_is_spent(services: Services, fake_providers: FakeProviders) -> None:
-    """A clip that was made and cannot be fetched counts under the cap, and in the costs of the run."""
+    """A finished clip that cannot be fetched counts under the cap, and in the costs of the run."""
     run = await new_run(services.db, cap="1.50")
     approved = await approval(services.db, run)
     first, second = new_order(run, approved), new_order(run, approved, take=2)

@@ -128,7 +128,7 @@ def test_run_completes(
     assert gates == ["ideation", "publish"]
     assert state["next"] == []
     assert "failure" not in state["values"]
-    assert state["values"]["publication"]["facts"]["platforms"]
+    assert state["values"]["publication"]["platforms"]
     assert (len(charges), len(posts)) == (1, 1)
     assert again == "publish"
     assert _next_gate(client, thread) is None
