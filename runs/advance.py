@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
@@ -139,10 +139,8 @@ async def _answer(services: Services, run_id: UUID, payload: dict[str, Any]) -> 
         return {"orders": keys} if is_complete else None
     for row in await decisions.list_decisions(services.db, run_id):
         if (row.gate, row.revision, row.seen_digest) == (payload["gate"], payload["revision"], payload["digest"]):
-            fields = asdict(row)
-            return RecordedDecision.model_validate(
-                {name: fields[name] for name in RecordedDecision.model_fields if fields[name] is not None}
-            ).model_dump(mode="json")
+            values = vars(row)
+            return {name: values[name] for name in RecordedDecision.model_fields if values[name] is not None}
     return None
 
 

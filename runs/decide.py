@@ -52,8 +52,10 @@ async def decide(
     if not context.actor.can_approve:
         raise ApprovalNotPermitted("API key lacks approval permission. Use a key from MYLOWARE_API_KEYS.")
     run = await get_run(services.db, run_id)
-    if known := await _recorded(services.db, run_id, context):
-        return known
+    if key := context.idempotency_key:
+        known = await decisions.find_by_idempotency_key(services.db, run_id, context.actor.id, key)
+        if known:
+            return known
     review = await require_open_review(services.db, run, gate)
     if decision.digest not in (None, review.digest):
         raise StaleReview(
@@ -91,13 +93,6 @@ async def require_open_review(db: Database, run: RunRow, gate: Gate) -> Review:
     if review is None or review.gate != gate:
         raise await _gate_not_open(db, run, gate)
     return review
-
-
-async def _recorded(db: Database, run_id: UUID, context: RequestContext) -> DecisionRow | None:
-    """Return the decision that this request recorded before, or None."""
-    if context.idempotency_key is None:
-        return None
-    return await decisions.find_by_idempotency_key(db, run_id, context.actor.id, context.idempotency_key)
 
 
 def _approved_content(content: ReviewContent, decision: DecisionInput) -> ReviewContent:

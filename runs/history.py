@@ -14,7 +14,6 @@ from runs.history_entries import EventDescriber, HistoryEntry, describe_model_ch
 from runs.queries import get_run
 from storage import decisions, deliveries, events
 from storage.database import Database
-from storage.deliveries import DeliveryRecord
 from storage.events import Event
 from storage.ledger import Ledger
 from storage.orders import OrderRow, run_costs
@@ -82,7 +81,10 @@ async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
         status=run.status,
         entries=entries,
         totals=_totals(entries, orders, reserved=costs.reserved_usd, spent=costs.spent_usd),
-        notifications=[_notification(row) for row in await deliveries.list_deliveries(db, run_id)],
+        notifications=[
+            Notification.model_validate(vars(row) | {"type": row.kind, "host": row.url.split("/")[2]})
+            for row in await deliveries.list_deliveries(db, run_id)
+        ],
     )
 
 
@@ -116,7 +118,3 @@ def _totals(
         reserved_usd=round(float(reserved), 4),
         charged_usd={kind: round(float(usd), 4) for kind, usd in charged.items() if usd},
     )
-
-
-def _notification(row: DeliveryRecord) -> Notification:
-    return Notification.model_validate(vars(row) | {"type": row.kind, "host": row.url.split("/")[2]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
@@ -47,8 +48,8 @@ class EventDescriber:
             "review.escalated": _describe_overdue,
             "link.created": _describe_link,
             "decision.recorded": self._describe_decision,
-            "cancel.requested": _describe_cancel,
-            "retry.requested": _describe_retry,
+            "cancel.requested": partial(_describe_request, "cancel", "The run was cancelled."),
+            "retry.requested": partial(_describe_request, "retry", "The run was retried."),
             "run.completed": _describe_end,
             "run.failed": _describe_end,
         }
@@ -102,8 +103,7 @@ def _describe_start(event: Event) -> HistoryEntry:
 
 
 def _describe_review(event: Event) -> HistoryEntry:
-    text = f"{_review_name(event)} was opened."
-    return _entry(event, "revision", SERVICE, text, event.payload)
+    return _entry(event, "revision", SERVICE, f"{_review_name(event)} was opened.", event.payload)
 
 
 def _describe_overdue(event: Event) -> HistoryEntry:
@@ -117,12 +117,8 @@ def _describe_link(event: Event) -> HistoryEntry:
     return _entry(event, "link", event.payload["actor"], text, event.payload)
 
 
-def _describe_cancel(event: Event) -> HistoryEntry:
-    return _entry(event, "cancel", event.payload["actor"], "The run was cancelled.", event.payload)
-
-
-def _describe_retry(event: Event) -> HistoryEntry:
-    return _entry(event, "retry", event.payload["actor"], "The run was retried.", event.payload)
+def _describe_request(kind: str, text: str, event: Event) -> HistoryEntry:
+    return _entry(event, kind, event.payload["actor"], text, event.payload)
 
 
 def _describe_end(event: Event) -> HistoryEntry:
@@ -196,7 +192,7 @@ def _review_name(event: Event) -> str:
 
 
 def _name(order: OrderRow) -> str:
-    """Return the order in words, as they stand inside a sentence."""
+    """Return the order in words, in lower case, for use inside a sentence."""
     key = OrderKey.parse(order.key)
     attempt = ORDINALS.get(key.attempt, f"{key.attempt}th")
     names = {

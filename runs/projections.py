@@ -23,7 +23,7 @@ WAKEUP_INTERVAL = timedelta(seconds=30)
 
 
 async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, payload: dict[str, Any]) -> bool:
-    """Save that the run waits in `node`, whose interrupt has this payload. Return False if that is outdated."""
+    """Save that the run waits in `node` with this interrupt payload. Return False if that is outdated."""
     status = STATUS_OF_WAITING_NODE[node]
     review = {key: payload[key] for key in ("gate", "revision", "digest", "content")} if "gate" in payload else None
     event: tuple[str, dict[str, Any]] | None = None

@@ -85,7 +85,7 @@ def _since(at: datetime) -> timedelta:
 
 
 async def _handle_changed_provider(ledger: Ledger, order: OrderRow, current: str) -> None:
-    """Fail a render, which costs nothing and can be made by the current provider; wait for any other order."""
+    """Fail a render, which costs nothing and can be ordered from the current provider; wait for any other order."""
     message = f"It was ordered from {order.provider}; the settings now name {current}."
     if order.kind == "render":
         await ledger.fail(order.key, "renderer_changed", f"{message} Try again.")
@@ -105,7 +105,7 @@ async def _wait(ledger: Ledger, order: OrderRow, pause: timedelta, *, is_too_lat
 
 
 async def _lookup(ledger: Ledger, order: OrderRow) -> bool:
-    """Look up an order whose create call has no known outcome. It is never placed again."""
+    """Look up an order after a create call without a known outcome. It is never placed again."""
     provider, key, called_at = ledger.providers[order.kind], order.key, order.called_at
     assert called_at is not None  # noqa: S101 - only orders that were placed get here
     try:
@@ -119,7 +119,7 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> bool:
     candidates = await ledger.unbound(provider.name, task_ids)
     for position, task_id in enumerate(candidates, start=1):
         if await ledger.bind(key, task_id):
-            # Prompts are unique to their order: any other match was made, and charged, for this order too.
+            # Prompts are unique to their order: any other match is a charge for this order too.
             await ledger.report_duplicates(key, candidates[position:])
             return True
     await _wait(ledger, order, _pause(order), is_too_late=_since(called_at) > provider.lookup_window)

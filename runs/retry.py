@@ -93,7 +93,7 @@ async def _in_film(services: Services, run: RunRow) -> set[int]:
 
 
 async def _settle_unknown_orders(services: Services, run_id: UUID, context: RequestContext, *, not_made: bool) -> None:
-    """Look up the orders of unknown outcome again, and fail those that the caller declares as not made."""
+    """Look up the orders of unknown outcome again, and fail those that the caller declares not made."""
     lost = await _lost_orders(services, run_id)
     if lost and not not_made:
         raise OutcomeUnknown(

@@ -19,8 +19,6 @@ from runs.services import Services
 from runs.sweep import sweep
 from storage.database import DatabaseUnavailable
 
-Work = Callable[[], Awaitable[object]]
-
 log = logging.getLogger(__name__)
 
 #: Jobs of each queue that a process executes at once. One render uses two cores.
@@ -49,13 +47,13 @@ async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
     async def _reconcile(subject: str) -> None:
         await reconcile_order(services, subject)
 
-    loops: list[tuple[Work, float]] = [
-        (partial(sweep, services), SWEEP_INTERVAL_SECONDS),
-        (partial(_delete_stalled_jobs, queue), CLEANUP_INTERVAL_SECONDS),
-        (partial(send_due_notifications, services), SEND_INTERVAL_SECONDS),
-        *((partial(_serve, queue, name, jobs), RESTART_PAUSE_SECONDS) for name, jobs in CONCURRENCY.items()),
+    loops = [
+        _repeat(partial(sweep, services), SWEEP_INTERVAL_SECONDS),
+        _repeat(partial(_delete_stalled_jobs, queue), CLEANUP_INTERVAL_SECONDS),
+        _repeat(partial(send_due_notifications, services), SEND_INTERVAL_SECONDS),
+        *(_repeat(partial(_serve, queue, name, jobs), RESTART_PAUSE_SECONDS) for name, jobs in CONCURRENCY.items()),
     ]
-    tasks = [asyncio.create_task(_repeat(work, pause_seconds=pause)) for work, pause in loops]
+    tasks = [asyncio.create_task(loop) for loop in loops]
     try:
         yield
     finally:
@@ -83,7 +81,7 @@ async def _delete_stalled_jobs(queue: Queue) -> None:
         await queue.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
 
 
-async def _repeat(work: Work, *, pause_seconds: float) -> None:
+async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
     """Repeat the work until cancelled. No error ends the loop: the sweeper finds work that failed."""
     while True:
         try:

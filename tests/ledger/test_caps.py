@@ -134,7 +134,7 @@ async def test_refused_reservation_is_final(
 
 
 async def test_failed_order_releases_its_amount(services: Services, fake_providers: FakeProviders) -> None:
-    """A failed order costs nothing and makes room; an order of unknown outcome keeps its reservation."""
+    """A failed order costs nothing and leaves room for others; an order of unknown outcome keeps its reservation."""
     run = await new_run(services.db, cap="1.00")
     approved = await approval(services.db, run)
     first, second, third = (new_order(run, approved, number=number) for number in (1, 2, 3))

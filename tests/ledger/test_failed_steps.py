@@ -17,7 +17,7 @@ from tests.ledger.fake_provider import ANNA, FakeProviders, new_run, open_servic
 
 
 class BrokenModel(QueuedModel):
-    """A model whose client has a defect."""
+    """A model with a defect in its client."""
 
     def _generate(self, *args: Any, **options: Any) -> Any:
         raise KeyError("trio")

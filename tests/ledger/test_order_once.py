@@ -1,4 +1,4 @@
-"""An order is placed once, whatever happens meanwhile."""
+"""An order is placed once, also under concurrency and after crashes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_twenty_callers_of_two_processes_place_one_order(
 
 
 async def test_order_with_a_lost_answer_is_found(services: Services, fake_providers: FakeProviders) -> None:
-    """An order whose process died after the call is found by its prompt, and not placed again."""
+    """After a crash between the call and its answer the order is found by its prompt, and not placed again."""
     run = await new_run(services.db)
     order = new_order(run, await approval(services.db, run))
     async with kill_at("submit.after"):

@@ -1,4 +1,4 @@
-"""The invariants of a run hold whatever people, providers and crashes do."""
+"""The invariants of a run hold under every sequence of decisions, provider failures and crashes."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class RunMachine(RuleBasedStateMachine):
         self.open, self.processes = [], []
 
     def do_or_restart(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do the work; restart the processes if they are killed meanwhile."""
+        """Do the work; restart the processes if one of them is killed."""
         try:
             self.do(work)
         except ProcessKilled:

@@ -1,4 +1,4 @@
-"""Fixtures of the review tests: a receiver of notifications, and an app whose runs and clocks the tests advance."""
+"""Fixtures of the review tests: a receiver of notifications, and an app without a worker that the tests advance."""
 
 from __future__ import annotations
 

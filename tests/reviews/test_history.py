@@ -202,7 +202,7 @@ def test_reviews_are_listed_with_their_decisions(completed: dict[str, Any], noti
 
 
 def test_failures_are_in_the_history(notifying_app: App, sandbox: SandboxClient) -> None:
-    """A failed clip whose reservation was released, a retry and a cancellation have entries."""
+    """A failed clip with a released reservation, a retry and a cancellation have entries."""
     run_id = notifying_app.start()
     notifying_app.until(run_id, IDEATION)
     sandbox.fault("fail", times=2)

@@ -149,7 +149,7 @@ def test_notification_is_sent_by_one_process(manual_app: ManualApp, receiver: Re
 
 
 def test_failed_notification_is_retried_with_the_same_id(manual_app: ManualApp, receiver: Receiver) -> None:
-    """Attempts are made at growing intervals, each with its own signature, until one is delivered."""
+    """Attempts follow at growing intervals, each with its own signature, until one is delivered."""
     receiver.responses[:] = [(500, {}), (503, {}), (302, {"Location": f"{receiver.url}/elsewhere"})]
     run_id = manual_app.start_review()["run_id"]
     waits = [delivery_of(manual_app, run_id)["until"]]
