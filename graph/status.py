@@ -17,22 +17,15 @@ Status = Literal[
 
 TERMINAL_STATUSES: tuple[Status, ...] = ("completed", "failed")
 
-#: The `current_step` of the API reference, by node.
-STEP_OF_NODE = {
-    "supervisor": "supervisor",
-    "ideator": "ideator",
-    "ideation_gate": "ideator",
-    "plan_clips": "clips",
-    "order_clip": "clips",
-    "await_clips": "clips",
-    "rewrite_shots": "clips",
-    "order_render": "render",
-    "await_render": "render",
-    "write_caption": "publisher",
-    "publish_gate": "publisher",
-    "order_publication": "publisher",
-    "await_publication": "publisher",
+_NODES_OF_STEP = {
+    "supervisor": ["supervisor"],
+    "ideator": ["ideator", "ideation_gate"],
+    "clips": ["plan_clips", "order_clip", "await_clips", "rewrite_shots"],
+    "render": ["order_render", "await_render"],
+    "publisher": ["write_caption", "publish_gate", "order_publication", "await_publication"],
 }
+#: The `current_step` of the API reference, by node.
+STEP_OF_NODE = {node: step for step, nodes in _NODES_OF_STEP.items() for node in nodes}
 
 #: The status of a run that waits in a node. The API reference has no status for a wait for the publisher: `running`.
 STATUS_OF_WAITING_NODE: dict[str, Status] = {

@@ -18,8 +18,8 @@ def test_the_router_only_reads_the_route(route: Route) -> None:
     """A route is the name of a node, or the end of the run."""
     if route != "order_clip":
         assert graph.next_node({"route": route}) == route
-    targets = {routes[route] for routes in graph.ROUTES.values() if route in routes}
-    assert targets == {END if route == "end" else route}
+    targets = {edge.target for edge in RunHarness().graph.get_graph().edges if edge.conditional}
+    assert (END if route == "end" else route) in targets
 
 
 @pytest.mark.parametrize(
@@ -135,16 +135,19 @@ def test_only_the_clips_of_this_round_are_ordered() -> None:
 
 def test_a_node_with_several_successors_selects_one_of_them() -> None:
     """Every node has either one edge or routes, and every route is a successor that the graph knows."""
-    starts = [start for start, _ in graph.EDGES]
-    nodes = {node.__name__ for node in graph.NODES}
+    successors = {node.__name__: names for node, names in graph.SUCCESSORS.items()}
+    edges = RunHarness().graph.get_graph().edges
 
-    assert nodes | {"__start__"} == {*starts, *graph.ROUTES}
-    assert not set(starts) & set(graph.ROUTES)
-    for routes in graph.ROUTES.values():
-        assert set(routes) <= set(get_args(Route))
-        assert set(routes.values()) <= nodes | {END}
+    for name, names in successors.items():
+        assert set(names) <= {*successors, "end"}
+        assert len(names) == 1 or set(names) <= set(get_args(Route))
+        targets = {END if successor == "end" else successor for successor in names}
+        assert {(edge.target, edge.conditional) for edge in edges if edge.source == name} == {
+            (target, len(names) > 1) for target in targets
+        }
+    assert [edge.target for edge in edges if edge.source == "__start__"] == ["supervisor"]
     assert set(NODE_OF_TARGET) == set(get_args(ChangeTarget))
-    assert set(NODE_OF_TARGET.values()) <= set(graph.ROUTES["supervisor"])
+    assert set(NODE_OF_TARGET.values()) <= set(successors["supervisor"])
 
 
 def test_every_node_has_a_step_and_every_wait_a_status() -> None:
