@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol, TypeVar
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Annotated, Any, Literal, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_json
 
 from agents.ideator import Idea
 from agents.structured import AnswerError, ask_structured, bounded_text, check_complete
@@ -63,35 +65,30 @@ class ToolResult:
     """The result of a tool call.
 
     Attributes:
-        text: The text that the model reads.
+        value: A sentence, or a value that pydantic can write as JSON.
         run_ids: The runs that the call read or changed.
         started: The runs that the call started.
         pending: The confirmation that the call prepared, as JSON.
     """
 
-    text: str
-    run_ids: Sequence[str] = field(default_factory=list)
-    started: Sequence[str] = field(default_factory=list)
+    value: Any
+    run_ids: Sequence[str] = ()
+    started: Sequence[str] = ()
     pending: Mapping[str, object] | None = None
 
-
-class AgentTool(Protocol):
-    """The part of a tool that a model is shown."""
-
     @property
-    def name(self) -> str:
-        """Return the name."""
-        ...
+    def text(self) -> str:
+        """Return the text for the model."""
+        return self.value if isinstance(self.value, str) else to_json(self.value).decode()
 
-    @property
-    def description(self) -> str:
-        """Return the description for the model."""
-        ...
 
-    @property
-    def args(self) -> type[BaseModel]:
-        """Return the model of the arguments."""
-        ...
+@dataclass(frozen=True, kw_only=True)
+class AgentTool:
+    """A tool as a model is shown it. `args` is the model of its arguments."""
+
+    name: str
+    description: str
+    args: type[BaseModel]
 
 
 ToolT = TypeVar("ToolT", bound=AgentTool)
@@ -125,13 +122,10 @@ async def respond(
 
 def unanswered_calls(messages: Sequence[AnyMessage]) -> list[ToolCall]:
     """Return the tool calls of the last message of the model that have no result, in their order."""
-    answered: set[str] = set()
-    for message in reversed(messages):
-        if isinstance(message, AIMessage):
-            return [call for call in message.tool_calls if call["id"] not in answered]
-        if isinstance(message, ToolMessage):
-            answered.add(message.tool_call_id)
-    return []
+    results = list(takewhile(lambda message: isinstance(message, ToolMessage), reversed(messages)))
+    answered = {message.tool_call_id for message in results if isinstance(message, ToolMessage)}
+    last = messages[-1 - len(results)]
+    return [call for call in last.tool_calls if call["id"] not in answered] if isinstance(last, AIMessage) else []
 
 
 async def run_tool_call(
@@ -147,5 +141,4 @@ async def run_tool_call(
         result = ToolResult(f"The call failed: {error}")
     except ValidationError as error:
         result = ToolResult(f"The arguments are invalid: {describe_validation_error(error)}.")
-    text = result.text[:MAX_RESULT_CHARACTERS]
-    return ToolMessage(text, tool_call_id=str(call["id"]), name=call["name"]), result
+    return ToolMessage(result.text[:MAX_RESULT_CHARACTERS], tool_call_id=str(call["id"]), name=call["name"]), result

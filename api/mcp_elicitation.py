@@ -24,7 +24,7 @@ from chat.confirmations import PendingConfirmation
 from graph.decisions import Verdict
 from runs import queries
 from runs.services import Services
-from storage.actors import Actor, RequestContext
+from storage.actors import RequestContext
 
 #: The first protocol version in which a question travels with the answer to the call, so that no connection has to
 #: stay open for it.
@@ -59,11 +59,6 @@ class McpCaller:
     services: Services
     context: RequestContext
     base_url: str
-
-    @property
-    def actor(self) -> Actor:
-        """Return the actor of the request."""
-        return self.context.actor
 
 
 def mcp_caller(ctx: Ctx) -> McpCaller:
@@ -154,7 +149,7 @@ async def elicit_cancellation(run_id: str, ctx: Ctx) -> Elicit[Code] | Elicitati
     """Return the question whether to end a run; None for a run that an agent with this API key started."""
     caller = mcp_caller(ctx)
     run = await queries.get_run(caller.services.db, queries.parse_run_id(run_id))
-    if (run.channel, run.actor_id) == ("mcp", caller.actor.id):
+    if (run.channel, run.actor_id) == ("mcp", caller.context.actor.id):
         return None
     if not can_elicit(ctx):
         return ElicitationUnsupported()

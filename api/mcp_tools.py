@@ -5,11 +5,12 @@ An agent reads, starts runs and prepares decisions; the person decides, by the f
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Literal
 
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
@@ -18,29 +19,17 @@ from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.server.mcpserver.resolve import Resolve
 from mcp_types import ToolAnnotations
 from pydantic import Field
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
-from api.mcp_elicitation import (
-    Amount,
-    Code,
-    Ctx,
-    ElicitationUnsupported,
-    as_tool_errors,
-    elicit_budget,
-    elicit_cancellation,
-    elicit_changes,
-    elicit_decision,
-    mcp_caller,
-    pending_changes,
-    pending_decision,
-    short_id,
-)
+from api import mcp_elicitation as elicitation
+from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, as_tool_errors, mcp_caller
 from chat import confirmations, summaries
 from chat.confirmations import ConfirmationCommand, PendingConfirmation
-from chat.tools import TOOLS, Tool, ToolRequest
+from chat.tools import Tool, ToolRequest, tool_table
 from graph.chat import ChatContext
 from providers.orders import digest_of
 from runs import cancel, queries, start
+from runs.services import Services
 
 #: The same limit as that of the REST API.
 MAX_BUDGET_USD = 100_000
@@ -53,48 +42,43 @@ DECIDING = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempote
 Json = dict[str, Any]
 
 
-def register_tools(server: MCPServer[Any]) -> None:
+def register_tools(server: MCPServer[Any], services: Services) -> None:
     """Add the tools and the resources to the server."""
-    for tool in TOOLS:
-        if tool.is_read_only:
-            server.add_tool(_read_only_function(tool), tool.name, description=tool.description, annotations=READ_ONLY)
+    read_only = {tool.name: tool for tool in tool_table(services) if tool.is_read_only}
+    for name, tool in read_only.items():
+        server.add_tool(_read_only_function(tool), name, description=tool.description, annotations=READ_ONLY)
     server.add_tool(start_run, annotations=STARTING)
     for function in (decide_review, request_changes, cancel_run):
         server.add_tool(function, annotations=DECIDING)
-    for kind, name in (("run", "get_run"), ("review", "get_review")):
-        (tool,) = (each for each in TOOLS if each.name == name)
-        add_resource = server.resource(
-            f"{kind}://{{run_id}}", name=kind, description=f"The result of {name}.", mime_type="application/json"
-        )
+    for kind in ("run", "review"):
+        uri, tool = f"{kind}://{{run_id}}", read_only[f"get_{kind}"]
+        add_resource = server.resource(uri, name=kind, description=tool.description, mime_type="application/json")
         add_resource(_resource_function(tool))
 
 
+@as_tool_errors
 async def _call(tool: Tool, ctx: Ctx, arguments: Json) -> Json:
-    caller = mcp_caller(ctx)
-    request = ToolRequest(caller.services, ChatContext(base_url=caller.base_url), max_runs=MAX_LISTED_RUNS)
-    output = await tool.function(request, tool.args.model_validate(arguments))
-    value: Json = to_jsonable_python({tool.key: output.value} if tool.key else output.value)
+    context = ChatContext(base_url=mcp_caller(ctx).base_url)
+    result = await tool.function(ToolRequest(tool.services, context, max_runs=MAX_LISTED_RUNS), **arguments)
+    value: Json = to_jsonable_python({tool.key: result.value} if tool.key else result.value)
     return value
 
 
 def _read_only_function(tool: Tool) -> Callable[..., Awaitable[Json]]:
     """Return the function of a read-only tool, with the signature from which the SDK derives the schema."""
 
-    @as_tool_errors
     async def call(ctx: Ctx, **arguments: Any) -> Json:
         return await _call(tool, ctx, arguments)
 
-    arguments = signature(tool.args).parameters.values()
-    context = Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=Ctx)
-    call.__signature__ = signature(call).replace(parameters=[context, *arguments], return_annotation=Json)  # type: ignore[attr-defined]  # read by inspect.signature
-    call.__name__ = tool.name
+    parameters = [Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=Ctx), *signature(tool.args).parameters.values()]
+    call.__signature__ = Signature(parameters, return_annotation=Json)  # type: ignore[attr-defined]  # see `inspect`
     return call
 
 
 def _resource_function(tool: Tool) -> Callable[[str, Ctx], Awaitable[str]]:
     async def read(run_id: str, ctx: Ctx) -> str:
         try:
-            return to_json(await as_tool_errors(_call)(tool, ctx, {"run_id": run_id})).decode()
+            return json.dumps(await _call(tool, ctx, {"run_id": run_id}), ensure_ascii=False)
         except ToolError as error:
             raise ResourceError(str(error)) from error
 
@@ -106,7 +90,7 @@ async def start_run(
     project: str,
     brief: str,
     ctx: Ctx,
-    allowed: Annotated[ElicitationResult[Amount], Resolve(elicit_budget)],
+    allowed: Annotated[ElicitationResult[Amount], Resolve(elicitation.elicit_budget)],
     budget_usd: Annotated[float | None, Field(ge=0, le=MAX_BUDGET_USD, allow_inf_nan=False)] = None,
     idempotency_key: Annotated[str | None, Field(min_length=1, max_length=255)] = None,
 ) -> Json:
@@ -141,8 +125,8 @@ async def decide_review(
     run_id: str,
     decision: Literal["approve", "reject"],
     ctx: Ctx,
-    pending: Annotated[PendingConfirmation, Resolve(pending_decision)],
-    answer: Annotated[ElicitationResult[Code], Resolve(elicit_decision)],
+    pending: Annotated[PendingConfirmation, Resolve(elicitation.pending_decision)],
+    answer: Annotated[ElicitationResult[Code], Resolve(elicitation.elicit_decision)],
     comment: str | None = None,
 ) -> Json:
     """Put to the person whether to approve or reject the content of a run's open gate. Rejecting ends the run."""
@@ -154,8 +138,8 @@ async def request_changes(
     run_id: str,
     comment: str,
     ctx: Ctx,
-    pending: Annotated[PendingConfirmation, Resolve(pending_changes)],
-    answer: Annotated[ElicitationResult[Code], Resolve(elicit_changes)],
+    pending: Annotated[PendingConfirmation, Resolve(elicitation.pending_changes)],
+    answer: Annotated[ElicitationResult[Code], Resolve(elicitation.elicit_changes)],
 ) -> Json:
     """Put to the person whether to request changes at the open gate of a run; the comment describes them."""
     return await _confirm(pending, answer, ctx)
@@ -186,7 +170,7 @@ async def _confirm(pending: PendingConfirmation, answer: Any, ctx: Ctx) -> Json:
 
 @as_tool_errors
 async def cancel_run(
-    run_id: str, ctx: Ctx, answer: Annotated[ElicitationResult[Code], Resolve(elicit_cancellation)]
+    run_id: str, ctx: Ctx, answer: Annotated[ElicitationResult[Code], Resolve(elicitation.elicit_cancellation)]
 ) -> Json:
     """End a run permanently. Placed orders are paid; no more are placed.
 
@@ -196,7 +180,7 @@ async def cancel_run(
     match answer:
         case AcceptedElicitation(data=None):
             pass
-        case AcceptedElicitation(data=Code(code=code)) if code.strip().lower() == short_id(parsed_id):
+        case AcceptedElicitation(data=Code(code=code)) if code.strip().lower() == elicitation.short_id(parsed_id):
             pass
         case AcceptedElicitation(data=ElicitationUnsupported()):
             raise ToolError(

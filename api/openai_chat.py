@@ -15,21 +15,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
 
+from api import openai_schemas as schemas
 from api.authentication import AppStateDep, authenticate_key, base_url, bearer_token
 from api.errors import ApiError, to_api_error
-from api.openai_schemas import (
-    MAX_HISTORY_MESSAGES,
-    Completion,
-    CompletionRequest,
-    Model,
-    ModelList,
-    OpenAIError,
-    error_body,
-    error_response,
-)
+from api.openai_schemas import Completion, Model, OpenAIError
 from api.schemas import EVENT_STREAM
 from chat.session import ChatRequest, StreamEvent, TurnResult, run_turn
 from chat.side_requests import answer_side_request, is_side_request
@@ -57,11 +49,11 @@ class OpenAIErrorRoute(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                return error_response(ApiError(400, "invalid_request", f"{describe_validation_error(error)}."))
+                return schemas.error_response(ApiError(400, "invalid_request", f"{describe_validation_error(error)}."))
             except HTTPException:
-                return error_response(ApiError(400, "invalid_request", "The request cannot be parsed."))
+                return schemas.error_response(ApiError(400, "invalid_request", "The request cannot be parsed."))
             except Exception as error:
-                return error_response(to_api_error(error))
+                return schemas.error_response(to_api_error(error))
 
         return handle_errors
 
@@ -83,9 +75,9 @@ router = APIRouter(
 
 
 @router.get("/models")
-async def list_models(_context: ContextDep) -> ModelList:
+async def list_models(_context: ContextDep) -> schemas.ModelList:
     """List the models: the supervisor, and one without tools for titles and the like."""
-    return ModelList(data=[Model(id=name) for name in (SUPERVISOR, UTILITY)])
+    return schemas.ModelList(data=[Model(id=name) for name in (SUPERVISOR, UTILITY)])
 
 
 @router.get("/models/{model}", responses={404: {"model": OpenAIError}})
@@ -103,7 +95,7 @@ async def get_model(model: str, _context: ContextDep) -> Model:
     response_class=JSONResponse,
 )
 async def create_completion(
-    body: CompletionRequest, request: Request, state: AppStateDep, context: ContextDep
+    body: schemas.CompletionRequest, request: Request, state: AppStateDep, context: ContextDep
 ) -> Response:
     """Answer the last message of a conversation, in one response or as a stream."""
     model = _find_model(body.model)
@@ -111,7 +103,7 @@ async def create_completion(
         raise ApiError(400, "invalid_request", "The last message must be the user's.")
     message = body.messages[-1].text
     if model.id == UTILITY or is_side_request(message):
-        turn = answer_side_request(state.chat, body.texts[-MAX_HISTORY_MESSAGES:], context.actor.id)
+        turn = answer_side_request(state.chat, body.texts[-schemas.MAX_HISTORY_MESSAGES :], context.actor.id)
     else:
         chat_request = ChatRequest(
             session_id=_session_id(request, context),
@@ -121,11 +113,12 @@ async def create_completion(
             base_url=base_url(request, state),
         )
         turn = run_turn(state.chat, chat_request)
-    stream, completion = state.turns.start(turn), Completion(model.id)
+    includes_usage = bool((body.stream_options or {}).get("include_usage"))
+    stream, completion = state.turns.start(turn), Completion(model.id, includes_usage=includes_usage)
     if not body.stream:
         return completion.whole(await stream.result())
     first = await stream.next_event(FIRST_EVENT_SECONDS)
-    return EventSourceResponse(_stream(completion, first, stream, includes_usage=body.includes_usage), sep="\n")
+    return EventSourceResponse(_stream(completion, first, stream), sep="\n")
 
 
 def _find_model(name: str) -> Model:
@@ -146,29 +139,21 @@ def _session_id(request: Request, context: RequestContext) -> str | None:
 
 
 async def _stream(
-    completion: Completion, event: StreamEvent | TurnResult | None, stream: TurnStream, *, includes_usage: bool
-) -> AsyncIterator[ServerSentEvent]:
-    def chunk(finish_reason: str | None = None, **delta: str) -> ServerSentEvent:
-        return _event(completion.chunk(finish_reason, includes_usage=includes_usage, **delta))
-
-    yield chunk(role="assistant", content="")
+    completion: Completion, event: StreamEvent | TurnResult | None, stream: TurnStream
+) -> AsyncIterator[str]:
+    yield completion.chunk(role="assistant", content="")
     sent = ""
     try:
         while not isinstance(event, TurnResult):
             if event is not None and event.kind == "token":
                 sent += event.text
-                yield chunk(content=event.text)
+                yield completion.chunk(content=event.text)
             event = await stream.next_event()
     except Exception as error:
-        yield _event(error_body(to_api_error(error)))
+        yield schemas.error_body(to_api_error(error))
         return
     if not sent.endswith(event.response):
-        yield chunk(content=event.response)
-    yield chunk("stop")
-    if includes_usage:
-        yield _event(completion.usage_chunk(event))
-    yield _event("[DONE]")
-
-
-def _event(data: str) -> ServerSentEvent:
-    return ServerSentEvent(data, sep="\n")
+        yield completion.chunk(content=event.response)
+    yield completion.chunk("stop")
+    for chunk in completion.last_chunks(event):
+        yield chunk

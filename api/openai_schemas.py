@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agents.structured import clean_text
 from api.errors import ApiError
-from chat.requests import TurnResult
+from chat.turns import TurnResult
 
 MODELS_CREATED_AT = 1_767_225_600
 #: The part of a client's conversation that is read: messages, and characters of each.
@@ -47,11 +46,6 @@ class CompletionRequest(BaseModel):
     messages: list[Message] = Field(min_length=1)
     stream: bool | None = False
     stream_options: dict[str, Any] | None = None
-
-    @property
-    def includes_usage(self) -> bool:
-        """Return whether a stream ends with a chunk of token counts."""
-        return bool((self.stream_options or {}).get("include_usage"))
 
     @property
     def texts(self) -> list[tuple[str, str]]:
@@ -108,31 +102,32 @@ def _error_content(error: ApiError) -> dict[str, Any]:
     return {**error.body, "error": {"message": error.message, "type": kind, "param": None, "code": error.code}}
 
 
-@dataclass(frozen=True)
 class Completion:
-    """An answer with its id, whole or in chunks."""
+    """An answer with its id, whole or as the chunks of a stream."""
 
-    model: str
-    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
-    created: int = field(default_factory=lambda: int(time.time()))
+    def __init__(self, model: str, *, includes_usage: bool) -> None:
+        self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
+        self._includes_usage = includes_usage
 
     def whole(self, turn: TurnResult) -> JSONResponse:
         """Return the answer as one response."""
         message = {"role": "assistant", "content": turn.response, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-        return JSONResponse(vars(self) | {"object": "chat.completion", "choices": [choice], "usage": _usage(turn)})
+        return JSONResponse({**self._head, "object": "chat.completion", "choices": [choice], "usage": _usage(turn)})
 
-    def chunk(self, finish_reason: str | None = None, *, includes_usage: bool, **delta: str) -> str:
-        """Return a chunk with a part of the answer as JSON."""
+    def chunk(self, finish_reason: str | None = None, **delta: str) -> str:
+        """Return a chunk with a part of the answer."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return self._chunk({"choices": [choice]} | ({"usage": None} if includes_usage else {}))
+        return self._chunk([choice], {"usage": None} if self._includes_usage else {})
 
-    def usage_chunk(self, turn: TurnResult) -> str:
-        """Return the chunk with the token counts as JSON."""
-        return self._chunk({"choices": [], "usage": _usage(turn)})
+    def last_chunks(self, turn: TurnResult) -> list[str]:
+        """Return the chunks that end a stream: the token counts, if requested, and the marker."""
+        usage = [self._chunk([], {"usage": _usage(turn)})] if self._includes_usage else []
+        return [*usage, "[DONE]"]
 
-    def _chunk(self, content: dict[str, Any]) -> str:
-        return json.dumps(vars(self) | {"object": "chat.completion.chunk"} | content, ensure_ascii=False)
+    def _chunk(self, choices: list[Any], usage: dict[str, Any]) -> str:
+        content = {**self._head, "object": "chat.completion.chunk", "choices": choices, **usage}
+        return json.dumps(content, ensure_ascii=False)
 
 
 def _usage(turn: TurnResult) -> dict[str, int]:

@@ -112,16 +112,9 @@ async def create_pending(
         )
     if verdict == "revise" and not comment:
         raise InvalidRequest("Describe the requested changes in `comment`.", field="comment")
+    reviewed = review.model_dump(include={"gate", "revision", "digest"})
     row = await table.create(
-        db,
-        run_id,
-        gate=review.gate,
-        revision=review.revision,
-        digest=review.digest,
-        verdict=verdict,
-        comment=comment or None,
-        context=context,
-        session_id=session_id,
+        db, run_id, **reviewed, verdict=verdict, comment=comment or None, context=context, session_id=session_id
     )
     if row is None:
         raise InvalidRequest("Too many decisions were prepared in this session within a day: decide in the console.")

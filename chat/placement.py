@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
-from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+
+from chat.confirmations import code_redactor
+from chat.turns import ChatRequest
+from graph.chat import ChatState, LastMessage, remove_messages
+from providers.orders import digest_of
+from runs.start import run_id_for
+from storage import runs
+from storage.database import Database
 
 #: The keys of `additional_kwargs` of a person's message: its number, and the digest of the text that was sent.
 NUMBER, DIGEST = "number", "digest"
+#: The same text within this time is the same message, sent twice; later it is a new one.
+REPEAT_WINDOW = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -48,22 +59,30 @@ def place_with_history(
     The end of the history is searched in the thread; if it occurs more than once, the place with the longest match
     counts. With an empty history `is_repeat` is true if the last message was sent again.
     """
-    known_people, sent_people = _human_messages(known), _human_messages(history)
+    sent_people = _human_messages(history)
     if not sent_people:
-        # The first message, sent again; or a client that never sends more than one.
-        is_first = bool(known_people) and known_people[0].additional_kwargs == {NUMBER: 1, DIGEST: digest}
-        number = 1 if is_first else last if is_repeat else last + 1
-        return Placement(number, _messages_from(known, number), [] if known else list(history))
+        return _place_without_history(known, history, digest, last=last, is_repeat=is_repeat)
+    known_people = _human_messages(known)
     known_digests = [message.additional_kwargs.get(DIGEST) for message in known_people]
     positions = [position for position, message in enumerate(history) if isinstance(message, HumanMessage)]
-    for end in range(len(sent_people), 0, -1):
-        sent_digests = [message.additional_kwargs[DIGEST] for message in sent_people[:end]]
-        if (match := _find_match(known_digests, sent_digests, digest)) is not None:
+    sent_digests = [message.additional_kwargs[DIGEST] for message in sent_people]
+    for end in range(len(positions), 0, -1):
+        if (match := _find_match(known_digests, sent_digests[:end], digest)) is not None:
             number = known_people[match].additional_kwargs[NUMBER] + 1
-            missed = _renumber(history[positions[end] :] if end < len(sent_people) else [], number)
+            missed = _renumber(history[positions[end] :] if end < len(positions) else [], number)
             return Placement(number + len(_human_messages(missed)), _messages_from(known, number), missed)
     missed = _renumber(history, last + 1)
     return Placement(last + 1 + len(_human_messages(missed)), [], missed)
+
+
+def _place_without_history(
+    known: Sequence[AnyMessage], history: Sequence[AnyMessage], digest: str, *, last: int, is_repeat: bool
+) -> Placement:
+    """Place the first message, sent again; or a message of a client that never sends more than one."""
+    people = _human_messages(known)
+    is_first = bool(people) and people[0].additional_kwargs == {NUMBER: 1, DIGEST: digest}
+    number = 1 if is_first else last if is_repeat else last + 1
+    return Placement(number, _messages_from(known, number), [] if known else list(history))
 
 
 def _find_match(known: Sequence[str | None], sent: Sequence[str], digest: str) -> int | None:
@@ -109,3 +128,69 @@ def _renumber(messages: Sequence[AnyMessage], first: int) -> list[AnyMessage]:
             first += 1
         renumbered.append(message)
     return renumbered
+
+
+async def place_message(
+    db: Database, request: ChatRequest, state: ChatState, *, kept_text: str | None = None
+) -> ChatState:
+    """Return the input for the thread in this `state`: the message in its place, and what is known of it.
+
+    The thread keeps `kept_text` instead of the redacted text of the message, if given.
+    """
+    redact = await code_redactor(db, request.context.actor.id)
+    last, known = state.get("last_message", LastMessage()), state.get("messages", [])
+    digest, now, last_number = digest_of(request.message), datetime.now(UTC), last.get("number", 0)
+    is_repeat = last.get("digest") == digest and _is_repeat(last, request, now)
+    if request.history is None:
+        place = place_alone(known, last=last_number, is_repeat=is_repeat)
+    else:
+        history = _history_messages(request, redact)
+        place = place_with_history(known, history, digest, last=last_number, is_repeat=is_repeat)
+    is_last = last.get("digest") == digest and last_number == place.number and "key" in last
+    placed: LastMessage = {
+        "number": place.number,
+        "digest": digest,
+        "received_at": now.isoformat(),
+        "key": last["key"] if is_last else await _message_key(db, request, place.number, digest, now),
+        "idempotency_key": request.context.idempotency_key,
+    }
+    message = human_message(kept_text or redact(request.message), place.number, digest)
+    return {"messages": [*remove_messages(place.replaced), *place.missed, message], "last_message": placed}
+
+
+async def messages_without_thread(db: Database, request: ChatRequest) -> ChatState:
+    """Return the input of a turn that no thread remembers: the history of the client, and the message."""
+    redact = await code_redactor(db, request.context.actor.id)
+    return {"messages": [*_history_messages(request, redact), HumanMessage(redact(request.message))]}
+
+
+def _history_messages(request: ChatRequest, redact: Callable[[str], str]) -> list[AnyMessage]:
+    """Return the history that the client sent as messages, the person's with the digest of their text."""
+    return [
+        AIMessage(redact(text))
+        if role == "assistant"
+        else HumanMessage(redact(text), additional_kwargs={DIGEST: digest_of(text)})
+        for role, text in request.history or ()
+    ]
+
+
+def _is_repeat(last: LastMessage, request: ChatRequest, now: datetime) -> bool:
+    """Return whether the same text is the same message: by the idempotency keys, or else by the time."""
+    before, key = last.get("idempotency_key"), request.context.idempotency_key
+    if before and key:
+        return before == key
+    return now - datetime.fromisoformat(last["received_at"]) < REPEAT_WINDOW
+
+
+async def _message_key(db: Database, request: ChatRequest, number: int, digest: str, now: datetime) -> str:
+    """Return the key under which the effects of the message are idempotent: the same when it is sent again."""
+    short = digest[:16]
+    if request.context.idempotency_key:
+        return f"chat:request:{request.context.idempotency_key}:{short}"
+    if not request.is_new_session:
+        return f"chat:{request.session_id}:{number}:{short}"
+    # Without a session the same text of the same actor within the window is the same message.
+    window = int(now.timestamp() // REPEAT_WINDOW.total_seconds())
+    previous = f"chat:new:{short}:{window - 1}"
+    run_id = run_id_for(replace(request.context, idempotency_key=previous))
+    return previous if await runs.get_run(db, run_id) else f"chat:new:{short}:{window}"

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
 from agents.structured import clean_text
-from chat.confirmations import (
-    ConfirmationCommand,
-    PendingConfirmation,
-    code_redactor,
-    confirm,
-    describe_outcome,
-    describe_pending,
-    parse_command,
-)
-from chat.messages import history_messages, place_message
-from chat.requests import ChatRequest, StreamEvent, TurnResult
-from chat.tools import chat_tools
+from chat import confirmations
+from chat.confirmations import ConfirmationCommand, PendingConfirmation
+from chat.placement import messages_without_thread, place_message
+from chat.tools import tool_table
+from chat.turns import ChatRequest, StreamEvent, TurnResult
 from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState, build_chat_graph
 from providers.orders import digest_of
 from runs.errors import ApprovalNotPermitted, InvalidRequest, RunError
@@ -54,16 +47,14 @@ class ChatServices:
     @cached_property
     def graph(self) -> ChatGraph:
         """Return the compiled graph, without a checkpointer."""
-        deps = ChatDependencies(self.model, chat_tools(self.services), self.services.ledger.record_usage)
+        deps = ChatDependencies(self.model, tool_table(self.services), self.services.ledger.record_usage)
         return build_chat_graph(deps).compile(name="chat")
 
-    def graph_of_thread(self, session_id: str) -> tuple[ChatGraph, RunnableConfig]:
-        """Return the graph with a checkpointer, and the configuration that names the session's thread."""
-        config: RunnableConfig = {
-            "configurable": {"thread_id": thread_id_of(session_id)},
-            "recursion_limit": RECURSION_LIMIT,
-        }
-        return self.graph.copy(update={"checkpointer": self.services.new_saver()}), config
+    async def open_thread(self, session_id: str) -> tuple[ChatGraph, RunnableConfig, ChatState]:
+        """Return the graph with a checkpointer, the configuration that names the session's thread, and its state."""
+        graph = self.graph.copy(update={"checkpointer": self.services.new_saver()})
+        config = RunnableConfig(configurable={"thread_id": thread_id_of(session_id)}, recursion_limit=RECURSION_LIMIT)
+        return graph, config, cast("ChatState", (await graph.aget_state(config)).values)
 
     async def prune_thread(self, session_id: str) -> None:
         """Keep only the newest checkpoint: a conversation is never rewound, and must not grow with its age."""
@@ -79,83 +70,80 @@ async def run_turn(chat: ChatServices, request: ChatRequest) -> AsyncIterator[St
     message = clean_text(request.message)
     if not 1 <= len(message) <= MAX_MESSAGE_CHARACTERS:
         raise InvalidRequest(f"The message must have 1 to {MAX_MESSAGE_CHARACTERS:,} characters.", field="message")
-    command = parse_command(message)
+    request = replace(request, message=message)
+    command = confirmations.parse_command(message)
     actor_id, session_id = request.context.actor.id, request.session_id
-    if session_id is None:
-        if command:
+    async with AsyncExitStack() as stack:
+        if session_id is not None:
+            if not await claim_session(chat.services.db, session_id, actor_id):
+                raise InvalidRequest(
+                    "The session belongs to another API key: omit session_id to start one.", field="session_id"
+                )
+            # A first message that is repeated starts another session: one after the other, both find the same run.
+            lock = f"new:{actor_id}:{digest_of(message)}" if request.is_new_session else session_id
+            await _acquire_lock(stack, chat.services, f"chat:{lock}")
+        elif command:
             raise InvalidRequest("This conversation has no id, so no decision was prepared in it: nothing to confirm.")
-        async for event in _answer(chat, request, message):
-            yield event
-        return
-    if not await claim_session(chat.services.db, session_id, actor_id):
-        raise InvalidRequest(
-            "The session belongs to another API key: omit session_id to start one.", field="session_id"
-        )
-    # A first message that is repeated starts another session: one after the other, both find the same run.
-    lock = f"new:{actor_id}:{digest_of(message)}" if request.is_new_session else session_id
-    async with _lock(chat.services, f"chat:{lock}"):
-        if command:
-            result = await _confirm(chat, request, session_id, message, command)
+        if session_id is not None and command:
+            result = await _confirm(chat, request, session_id, command)
             yield StreamEvent("token", result.response)
             yield result
-            return
-        async for event in _answer(chat, request, message):
-            yield event
+        else:
+            async for event in _answer(chat, request):
+                yield event
 
 
-@asynccontextmanager
-async def _lock(services: Services, name: str) -> AsyncIterator[None]:
-    """Wait for the lock and hold it. Raises LockBusy after LOCK_TIMEOUT_SECONDS."""
+async def _acquire_lock(stack: AsyncExitStack, services: Services, name: str) -> None:
+    """Acquire the lock until the stack is closed. Raises LockBusy after LOCK_TIMEOUT_SECONDS."""
     deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT_SECONDS
     while True:
-        async with AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(services.locks.hold(name))
-            except LockBusy:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-            else:
-                yield
-                return
+        try:
+            return await stack.enter_async_context(services.locks.hold(name))
+        except LockBusy:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
         await asyncio.sleep(LOCK_INTERVAL_SECONDS)
 
 
-async def _answer(chat: ChatServices, request: ChatRequest, message: str) -> AsyncIterator[StreamEvent | TurnResult]:
+async def _answer(chat: ChatServices, request: ChatRequest) -> AsyncIterator[StreamEvent | TurnResult]:
     """Let the supervisor answer: in the session's thread, or without a session from the history the client sent."""
-    redact = await code_redactor(chat.services.db, request.context.actor.id)
     session_id = request.session_id
     if session_id is None:
         graph, config = chat.graph, RunnableConfig(recursion_limit=RECURSION_LIMIT)
-        turn: ChatState = {"messages": [*history_messages(request, redact), HumanMessage(redact(message))]}
+        turn = await messages_without_thread(chat.services.db, request)
     else:
-        graph, config = chat.graph_of_thread(session_id)
-        before = cast("ChatState", (await graph.aget_state(config)).values)
-        turn = await place_message(chat.services.db, request, before, message, redact)
+        graph, config, before = await chat.open_thread(session_id)
+        turn = await place_message(chat.services.db, request, before)
     state = ChatState()
+    parts: AsyncIterator[Any] = graph.astream(
+        turn, config, context=_context(request, turn), stream_mode=["messages", "values"]
+    )
     try:
-        async for event in _stream(graph, turn, config, _context(request, message, turn)):
-            if isinstance(event, StreamEvent):
-                yield event
-            else:
-                state = event
+        async for mode, part in parts:
+            if mode == "values":
+                state = part
+            elif isinstance(part[0], AIMessageChunk) and part[0].text:
+                yield StreamEvent("token", str(part[0].text))
+            elif isinstance(part[0], ToolMessage):
+                yield StreamEvent("tool", part[0].name or "")
     finally:
         if session_id is not None:
             await chat.prune_thread(session_id)
     response = str(state["messages"][-1].text)
     pending = cast("PendingConfirmation | None", state.get("pending"))
     if pending:
-        question = f"\n\n{describe_pending(pending)}"
+        question = f"\n\n{confirmations.describe_pending(pending)}"
         yield StreamEvent("token", question)
         response += question
     input_tokens, output_tokens = state.get("tokens", [0, 0])
     yield TurnResult(session_id, response, state.get("run_ids", []), pending, (input_tokens, output_tokens))
 
 
-def _context(request: ChatRequest, message: str, turn: ChatState) -> ChatContext:
+def _context(request: ChatRequest, turn: ChatState) -> ChatContext:
     actor = request.context.actor
     return ChatContext(
         session_id=request.session_id,
-        message=message,
+        message=request.message,
         message_key=turn.get("last_message", {}).get("key", ""),
         actor_kind=actor.kind,
         actor_id=actor.id,
@@ -166,42 +154,23 @@ def _context(request: ChatRequest, message: str, turn: ChatState) -> ChatContext
     )
 
 
-async def _stream(
-    graph: ChatGraph, turn: ChatState, config: RunnableConfig, context: ChatContext
-) -> AsyncIterator[StreamEvent | ChatState]:
-    """Run the graph and yield its events, the final state last."""
-    state = ChatState()
-    parts: AsyncIterator[Any] = graph.astream(turn, config, context=context, stream_mode=["messages", "values"])
-    async for mode, part in parts:
-        if mode == "values":
-            state = part
-        elif isinstance(part[0], AIMessageChunk) and part[0].text:
-            yield StreamEvent("token", str(part[0].text))
-        elif isinstance(part[0], ToolMessage):
-            yield StreamEvent("tool", part[0].name or "")
-    yield state
-
-
 async def _confirm(
-    chat: ChatServices, request: ChatRequest, session_id: str, message: str, command: ConfirmationCommand
+    chat: ChatServices, request: ChatRequest, session_id: str, command: ConfirmationCommand
 ) -> TurnResult:
     """Record the decision that the message confirms. The thread keeps the outcome, not the code."""
-    context, services = request.context, chat.services
+    services = chat.services
     try:
-        row, decision = await confirm(services, command, context=context, session_id=session_id)
+        row, decision = await confirmations.confirm(services, command, context=request.context, session_id=session_id)
     except ApprovalNotPermitted:
         raise
     except RunError as refusal:
         return TurnResult(session_id, f"{refusal.message} Nothing was decided.")
-    outcome = describe_outcome(row, decision)
+    outcome = confirmations.describe_outcome(row, decision)
     if decision:
-        graph, config = chat.graph_of_thread(session_id)
-        before = cast("ChatState", (await graph.aget_state(config)).values)
-        redact = await code_redactor(services.db, context.actor.id)
+        graph, config, before = await chat.open_thread(session_id)
         kept_text = f"(I confirmed by code: {row.verdict} at the {row.gate} gate of run {row.run_id}.)"
-        turn = await place_message(services.db, request, before, message, redact, kept_text=kept_text)
-        await graph.aupdate_state(
-            config, {**turn, "messages": [*turn["messages"], AIMessage(outcome)]}, as_node="trim_history"
-        )
+        turn = await place_message(services.db, request, before, kept_text=kept_text)
+        turn["messages"].append(AIMessage(outcome))
+        await graph.aupdate_state(config, dict(turn), as_node="trim_history")
         await chat.prune_thread(session_id)
     return TurnResult(session_id, outcome, [str(row.run_id)])

@@ -9,8 +9,8 @@ from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 
 from agents.structured import check_complete, clean_text
 from chat.confirmations import code_redactor
-from chat.requests import StreamEvent, TurnResult
 from chat.session import ChatServices
+from chat.turns import StreamEvent, TurnResult
 from providers.chat_models import model_errors
 from runs.errors import InvalidRequest
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
-from typing import Annotated, Literal, Protocol, TypedDict, cast
+from typing import Annotated, Literal, TypedDict, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolMessage, trim_messages
@@ -16,18 +16,8 @@ from langgraph.graph.message import add_messages
 from langgraph.runtime import Runtime
 from pydantic import BaseModel
 
-from agents.supervisor import (
-    MAX_CALLS_PER_ROUND,
-    MAX_TOOL_ROUNDS,
-    AgentTool,
-    ToolError,
-    ToolResult,
-    respond,
-    run_tool_call,
-    unanswered_calls,
-)
-
-__all__ = ["ChatContext", "ChatDependencies", "ChatState", "ChatTool", "LastMessage", "ToolError", "ToolResult"]
+from agents import supervisor as agent
+from agents.supervisor import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, AgentTool, ToolResult
 
 #: The number of messages that a thread keeps and the model is shown. The longest possible turn fits in it.
 MAX_MESSAGES = 2 + MAX_TOOL_ROUNDS * (1 + MAX_CALLS_PER_ROUND) + 2
@@ -102,38 +92,30 @@ class ChatContext:
     can_act: bool = True
 
 
-class ChatTool(AgentTool, Protocol):
+@dataclass(frozen=True, kw_only=True)
+class ChatTool(AgentTool):
     """A tool of the supervisor."""
 
-    @property
-    def is_read_only(self) -> bool:
-        """Return whether the tool changes nothing."""
-        ...
+    is_read_only: bool = True
 
     async def run(self, args: BaseModel, context: ChatContext, started: Sequence[str]) -> ToolResult:
         """Execute a call; `started` are the runs started in this session. Raises ToolError."""
-        ...
-
-
-class RecordUsage(Protocol):
-    """Records the tokens of a message of the supervisor."""
-
-    async def __call__(self, key: str, input_tokens: int, output_tokens: int) -> None: ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class ChatDependencies:
-    """The dependencies of the chat graph's nodes."""
+    """The dependencies of the nodes. `record_usage` records the input and output tokens of a message by its key."""
 
     model: BaseChatModel
     tools: Sequence[ChatTool]
-    record_usage: RecordUsage
+    record_usage: Callable[[str, int, int], Awaitable[None]]
 
 
 async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:
     """Answer, or call tools. Raises as `respond` does."""
     messages = state["messages"]
-    answer = await respond(
+    answer = await agent.respond(
         deps.model,
         _allowed_tools(deps, runtime),
         recent_messages(messages),
@@ -153,8 +135,8 @@ async def tools(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDe
     One call per superstep: its result is in the thread even when a later call of the turn fails.
     """
     context, started = runtime.context or ChatContext(), state.get("started", [])
-    message, result = await run_tool_call(
-        unanswered_calls(state["messages"])[0],
+    message, result = await agent.run_tool_call(
+        agent.unanswered_calls(state["messages"])[0],
         _allowed_tools(deps, runtime),
         lambda tool, args: tool.run(args, context, started),
     )
@@ -213,11 +195,11 @@ def _merge(known: Sequence[str], new: Sequence[str]) -> list[str]:
 
 
 def _after_supervisor(state: ChatState) -> Literal["tools", "trim_history"]:
-    return "tools" if unanswered_calls(state["messages"]) else "trim_history"
+    return "tools" if agent.unanswered_calls(state["messages"]) else "trim_history"
 
 
 def _after_tools(state: ChatState) -> Literal["tools", "supervisor"]:
-    return "tools" if unanswered_calls(state["messages"]) else "supervisor"
+    return "tools" if agent.unanswered_calls(state["messages"]) else "supervisor"
 
 
 def build_chat_graph(deps: ChatDependencies) -> StateGraph[ChatState, ChatContext]:

@@ -77,7 +77,7 @@ def test_every_place_has_injected_texts() -> None:
 
 INSERT_TEXTS = """
 update runs set brief = %s,
-    review = jsonb_set(jsonb_set(review, '{content,title}', %s), '{content,ideas,0,overlay}', %s),
+    review = jsonb_set(jsonb_set(review, '{content,title}', %s), '{content,notice}', %s),
     artifacts = artifacts || jsonb_build_object('publication', jsonb_build_object('caption', %s::text)),
     error = jsonb_build_object('code', 'provider_failed', 'message', %s::text)
 where id = %s returning id
