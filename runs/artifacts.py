@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from graph.review_content import estimate_usd
+from graph.review_content import IdeasContent
 from graph.state import RunState
 from storage.ledger import Ledger
 from storage.orders import OrderRow
@@ -17,12 +17,8 @@ async def list_artifacts(
     """Return the artifacts by kind, from the thread's state and the ledger; `known` supplies missing kinds."""
     artifacts: dict[str, Any] = dict(known or {})
     if "ideas" in state:
-        ideas = state["ideas"]
-        artifacts["ideas"] = {
-            "title": ideas["title"],
-            "ideas": ideas["ideas"],
-            "estimated_usd": str(estimate_usd(ideas)),
-        }
+        content = IdeasContent.model_validate(state["ideas"])
+        artifacts["ideas"] = content.model_dump(mode="json", include={"title", "ideas", "estimated_usd"})
     orders = await ledger.list_for_run(run_id)
     if clips := [_manifest_entry(order) for order in orders if order.kind == "clip"]:
         artifacts["clip_manifest"] = {"clips": clips}

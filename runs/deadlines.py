@@ -28,7 +28,7 @@ async def process_deadlines(services: Services) -> int:
         claimed = await review_deadlines.claim_due(conn)
         for row in claimed:
             if not row.still_open:
-                await review_deadlines.close_deadline(conn, row)
+                await review_deadlines.reschedule(conn, row, None)
             elif row.on_due == "reject":
                 await review_deadlines.reschedule(conn, row, REJECTION_TIMEOUT)
             else:

@@ -264,8 +264,8 @@ def new_order(
 async def kill_at(point: str) -> AsyncIterator[None]:
     """Kill the process at this failpoint."""
 
-    def kill(reached: str) -> None:
-        if reached == point:
+    def kill(current: str) -> None:
+        if current == point:
             raise ProcessKilled
 
     failpoints.hook = kill

@@ -19,7 +19,7 @@ from runs.reconcile import reconcile_order
 from runs.retry import retry_run
 from runs.run_feedback import RunFeedback
 from runs.services import Services
-from storage.orders import RunCosts, run_costs
+from storage.orders import Costs, run_costs
 from tests.ledger.fake_provider import (
     ANNA,
     FakeProvider,
@@ -232,7 +232,7 @@ async def test_charged_failure_is_spent(services: Services, fake_providers: Fake
     await services.ledger.place_once(second)
 
     assert await state_of(services, first.key) == "failed"
-    assert await run_costs(services.db, run) == RunCosts(reserved_usd=Decimal(0), spent_usd=Decimal(1))
+    assert await run_costs(services.db, run) == Costs(reserved_usd=Decimal(0), spent_usd=Decimal(1))
     (refused,) = await events_of(services.db, run, "order.refused")
     assert refused["payload"]["code"] == "budget_exceeded"
     assert len(fake_providers.clip.charges) == 1

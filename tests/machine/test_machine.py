@@ -200,9 +200,9 @@ class RunMachine(RuleBasedStateMachine):
         """Kill it at a failpoint while the run is driven and its orders are reconciled."""
         left = after
 
-        def kill(reached: str) -> None:
+        def kill(current: str) -> None:
             nonlocal left
-            if reached == point:
+            if current == point:
                 left -= 1
                 if left < 0:
                     raise ProcessKilled
