@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel
 
 from agents.ideator import Idea
 from agents.structured import ask_structured, bounded_text
@@ -24,23 +24,19 @@ def _check_hashtags(tags: list[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
-class Caption(BaseModel):
+CaptionText = Annotated[str, bounded_text(500)]
+Hashtags = Annotated[list[str], AfterValidator(_check_hashtags)]
+
+
+class Caption(BaseModel, extra="forbid"):
     """The text that is posted with a film."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    caption: Annotated[str, bounded_text(500)]
-    hashtags: Annotated[list[str], AfterValidator(_check_hashtags)]
+    caption: CaptionText
+    hashtags: Hashtags
 
 
 async def write_caption(
-    model: BaseChatModel,
-    brief: str,
-    title: str,
-    ideas: Sequence[Idea],
-    *,
-    previous: str = "",
-    comment: str = "",
+    model: BaseChatModel, brief: str, title: str, ideas: Sequence[Idea], *, previous: str = "", comment: str = ""
 ) -> ModelAnswer[Caption]:
     """Return a caption for the film of these ideas; with a comment, a different one than `previous`.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from agents.structured import ask_structured, bounded_text
 from prompts.project import Project
@@ -14,10 +14,8 @@ from prompts.templates import prompt
 from providers.orders import ModelAnswer
 
 
-class Idea(BaseModel):
+class Idea(BaseModel, extra="forbid"):
     """The content of one clip."""
-
-    model_config = ConfigDict(extra="forbid")
 
     title: Annotated[str, bounded_text(60)]
     scene: Annotated[str, bounded_text(600)]
@@ -25,10 +23,8 @@ class Idea(BaseModel):
     overlay: Annotated[str, bounded_text(60, minimum=0)]
 
 
-class Ideas(BaseModel):
+class Ideas(BaseModel, extra="forbid"):
     """The ideas of one film, one for each clip, in order."""
-
-    model_config = ConfigDict(extra="forbid")
 
     title: Annotated[str, bounded_text(80)]
     ideas: list[Idea]

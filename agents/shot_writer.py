@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from agents.ideator import Idea
 from agents.structured import ask_structured, bounded_text
@@ -14,10 +14,8 @@ from prompts.templates import prompt
 from providers.orders import ModelAnswer
 
 
-class Shot(BaseModel):
+class Shot(BaseModel, extra="forbid"):
     """The rewritten prompt of a clip."""
-
-    model_config = ConfigDict(extra="forbid")
 
     prompt: Annotated[str, bounded_text(4000)]
 

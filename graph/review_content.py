@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, overload
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from agents.caption_writer import Caption
+from agents.caption_writer import CaptionText, Hashtags
 from agents.ideator import Idea
 from agents.structured import bounded_text
 from graph.decisions import Gate
-from graph.state import IdeasState, RunState
+from graph.state import RunState
 from prompts.validation import describe_validation_error
 from providers.orders import digest_of
 
@@ -20,15 +20,17 @@ class EditError(ValueError):
     """The edits of a reviewer do not fit the content; the message names the place."""
 
 
-class _Content(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Content(BaseModel, frozen=True, extra="forbid"):
     version: Literal[1] = 1
 
     @property
     def digest(self) -> str:
         """Return the digest that a decision about this content is bound to."""
         return digest_of(self.model_dump(mode="json"))
+
+    def _edited(self, edits: Any) -> Self:
+        """Return the content with these edits. Raises EditError or ValidationError."""
+        raise NotImplementedError
 
 
 class IdeasContent(_Content):
@@ -42,8 +44,17 @@ class IdeasContent(_Content):
     seconds: int
     size: str
     usd_per_clip: Decimal
-    estimated_usd: Decimal
+    estimated_usd: Decimal = Field(default_factory=lambda offer: offer["usd_per_clip"] * len(offer["make"]))
     notice: str | None = None
+
+    def _edited(self, edits: Any) -> Self:
+        ideas, count = _IDEAS.validate_python(edits), len(self.ideas)
+        if len(ideas) == count:
+            return self.model_copy(update={"ideas": ideas})
+        if not 1 <= len(ideas) < count or len(self.make) != count:
+            raise EditError(f"edits: expected {count} ideas, got {len(ideas)}.")
+        make, usd = list(range(1, len(ideas) + 1)), self.usd_per_clip * len(ideas)
+        return self.model_copy(update={"ideas": ideas, "make": make, "estimated_usd": usd})
 
 
 class FilmFile(BaseModel):
@@ -75,14 +86,21 @@ class FilmContent(_Content):
     platforms: list[str]
     labelled_as_ai: Literal[True] = True
 
+    def _edited(self, edits: Any) -> Self:
+        changes = FilmEdits.model_validate(edits)
+        if unknown := set(changes.overlays) - {clip.clip for clip in self.clips}:
+            raise EditError(f"edits.overlays: the film has no clip {min(unknown)}.")
+        overlays = {clip.clip: clip.overlay for clip in self.clips} | changes.overlays
+        clips = [clip.model_copy(update={"overlay": overlays[clip.clip]}) for clip in self.clips]
+        post = changes.model_dump(include={"caption", "hashtags"}, exclude_none=True)
+        return self.model_copy(update={**post, "clips": clips})
+
 
 ReviewContent = Annotated[IdeasContent | FilmContent, Field(discriminator="gate")]
 
 
-class Review(BaseModel):
+class Review(BaseModel, frozen=True):
     """A review: the content that a gate presents under a revision number, counted per gate from 1."""
-
-    model_config = ConfigDict(frozen=True)
 
     gate: Gate
     revision: int
@@ -90,16 +108,15 @@ class Review(BaseModel):
     content: ReviewContent
 
 
-class FilmEdits(BaseModel):
+class FilmEdits(BaseModel, extra="forbid"):
     """Changes to a film that need no new clip. `overlays` are texts by clip number."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    caption: Annotated[str, bounded_text(500)] | None = None
-    hashtags: list[str] | None = None
+    caption: CaptionText | None = None
+    hashtags: Hashtags | None = None
     overlays: dict[int, Annotated[str, bounded_text(60, minimum=0)]] = {}
 
 
+ContentT = TypeVar("ContentT", bound=_Content)
 _CONTENT: TypeAdapter[ReviewContent] = TypeAdapter(ReviewContent)
 _IDEAS = TypeAdapter(list[Idea])
 
@@ -120,41 +137,32 @@ def content_at(gate: Gate, state: RunState) -> ReviewContent:
     """Return what the gate presents in this state."""
     ideas = state["ideas"]
     if gate == "ideation":
-        return IdeasContent.model_validate({**ideas, "estimated_usd": estimate_usd(ideas)})
+        return IdeasContent.model_validate(ideas)
+    clips, made = state["clips"], state["made"]
     return FilmContent(
         film=FilmFile.model_validate(state["film"]),
         title=ideas["title"],
         clips=[
-            FilmClip(
-                clip=number,
-                take=state["clips"][str(number)]["take"],
-                takes=sorted(int(take) for take in state["made"][str(number)]),
-                overlay=idea.overlay,
-            )
-            for number, idea in used_ideas(state)
+            FilmClip(clip=n, take=clips[str(n)]["take"], takes=sorted(map(int, made[str(n)])), overlay=idea.overlay)
+            for n, idea in used_ideas(state)
         ],
         usd_per_clip=Decimal(ideas["usd_per_clip"]),
         **state["caption"],
     )
 
 
-def estimate_usd(ideas: IdeasState) -> Decimal:
-    """Return the cost of the clips to order, in USD."""
-    return Decimal(ideas["usd_per_clip"]) * len(ideas["make"])
+def ideas_of(state: RunState) -> list[Idea]:
+    """Return all ideas, in order of their clip numbers."""
+    return _IDEAS.validate_python(state["ideas"]["ideas"])
 
 
 def used_ideas(state: RunState) -> list[tuple[int, Idea]]:
     """Return the ideas that are in the film, each with the number of its clip."""
     dropped = state.get("dropped", [])
-    ideas = enumerate(state["ideas"]["ideas"], start=1)
-    return [(number, Idea.model_validate(idea)) for number, idea in ideas if number not in dropped]
+    return [(number, idea) for number, idea in enumerate(ideas_of(state), start=1) if number not in dropped]
 
 
-@overload
-def apply_edits(content: IdeasContent, edits: Any) -> IdeasContent: ...
-@overload
-def apply_edits(content: FilmContent, edits: Any) -> FilmContent: ...
-def apply_edits(content: ReviewContent, edits: Any) -> ReviewContent:
+def apply_edits(content: ContentT, edits: Any) -> ContentT:
     """Return the content with the edits of a reviewer. Raises EditError.
 
     At the ideation gate `edits` is the complete list of ideas, in any order; ideas may be left out as long as all
@@ -163,41 +171,14 @@ def apply_edits(content: ReviewContent, edits: Any) -> ReviewContent:
     if edits is None:
         return content
     try:
-        return _edit_ideas(content, edits) if isinstance(content, IdeasContent) else _edit_film(content, edits)
+        return content._edited(edits)
     except ValidationError as error:
         raise EditError(f"{describe_validation_error(error, root='edits')}.") from error
 
 
-def _edit_ideas(content: IdeasContent, edits: Any) -> IdeasContent:
-    ideas, count = _IDEAS.validate_python(edits), len(content.ideas)
-    if len(ideas) == count:
-        return content.model_copy(update={"ideas": ideas})
-    if not 1 <= len(ideas) < count or len(content.make) != count:
-        raise EditError(f"edits: expected {count} ideas, got {len(ideas)}.")
-    make = list(range(1, len(ideas) + 1))
-    return content.model_copy(
-        update={"ideas": ideas, "make": make, "estimated_usd": content.usd_per_clip * len(make)},
-    )
-
-
-def _edit_film(content: FilmContent, edits: Any) -> FilmContent:
-    changes = FilmEdits.model_validate(edits)
-    post = Caption(
-        caption=content.caption if changes.caption is None else changes.caption,
-        hashtags=content.hashtags if changes.hashtags is None else changes.hashtags,
-    )
-    if unknown := set(changes.overlays) - {clip.clip for clip in content.clips}:
-        raise EditError(f"edits.overlays: the film has no clip {min(unknown)}.")
-    clips = [
-        clip.model_copy(update={"overlay": changes.overlays.get(clip.clip, clip.overlay)}) for clip in content.clips
-    ]
-    return content.model_copy(update={"caption": post.caption, "hashtags": post.hashtags, "clips": clips})
-
-
 def changed_fields(before: ReviewContent, after: ReviewContent) -> list[str]:
     """Return the names of the fields that differ, sorted."""
-    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
-    return sorted(name for name in new if new[name] != old.get(name))
+    return sorted(name for name, value in after if value != getattr(before, name))
 
 
 def describe_clips(content: ReviewContent) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from prompts.validation import describe_validation_error
 
@@ -26,29 +26,23 @@ class OptionError(ValueError):
     """An option of a request does not fit the project; the message names the option and the reason."""
 
 
-class Bounds(BaseModel):
+class Bounds(BaseModel, extra="forbid", frozen=True):
     """The range of whole numbers for an option, both ends included."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     minimum: int = Field(ge=1)
     maximum: int = Field(ge=1)
 
 
-class Deadline(BaseModel):
+class Deadline(BaseModel, extra="forbid", frozen=True):
     """The time limit of a review and the action when it passes. No deadline ever approves."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     #: Hours from the opening to the first due time, and from each due time to the next.
     due_hours: float = Field(gt=0, le=24 * 90, allow_inf_nan=False)
     on_due: Literal["remind", "escalate", "reject"] = "remind"
 
 
-class Project(BaseModel):
+class Project(BaseModel, extra="forbid", frozen=True):
     """A production spec. Lengths in seconds, sizes in pixels, money in USD."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern="^[a-z0-9_-]{1,64}$")
     title: str = Field(min_length=1, max_length=80)

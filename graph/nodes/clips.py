@@ -16,12 +16,11 @@ from graph.nodes.orders import (
     StepFailed,
     await_orders,
     decision_at,
-    ideas_of,
     order_failure,
     project_of_run,
     requested_retry,
 )
-from graph.review_content import content_at
+from graph.review_content import content_at, ideas_of
 from graph.state import Clip, Offer, RunState
 from providers.base import ProviderError
 from providers.orders import Approval, Order, OrderKey, OrderStatus, digest_of

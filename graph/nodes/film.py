@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from agents import caption_writer
 from graph.dependencies import Dependencies
-from graph.nodes.orders import await_result, ideas_of, project_of_run
-from graph.review_content import used_ideas
+from graph.nodes.orders import await_result, project_of_run
+from graph.review_content import ideas_of, used_ideas
 from graph.state import RunState
 from providers.orders import Order, OrderKey
 from providers.renders.manifest import Manifest, ManifestClip

@@ -12,8 +12,8 @@ from agents.supervisor import route_comment, screen_brief
 from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
 from graph.nodes.clips import clip_offer
-from graph.nodes.orders import decision_at, end_run, ideas_of, project_of_run
-from graph.review_content import used_ideas
+from graph.nodes.orders import decision_at, end_run, project_of_run
+from graph.review_content import ideas_of, used_ideas
 from graph.state import ChangeTarget, Clip, Route, RunState
 from providers.orders import OrderKey
 

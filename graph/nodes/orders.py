@@ -7,7 +7,6 @@ from typing import Any
 
 from langgraph.types import interrupt
 
-from agents.ideator import Idea
 from graph.decisions import Gate, GateDecision
 from graph.dependencies import Dependencies
 from graph.state import RunState
@@ -81,11 +80,6 @@ def end_run(code: str, message: str) -> RunState:
 def project_of_run(state: RunState, deps: Dependencies) -> Project:
     """Return the project of the run with its options."""
     return deps.project(state["project"], state["run"]["options"])
-
-
-def ideas_of(state: RunState) -> list[Idea]:
-    """Return all ideas, in order of their clip numbers."""
-    return [Idea.model_validate(idea) for idea in state["ideas"]["ideas"]]
 
 
 def decision_at(gate: Gate, state: RunState) -> GateDecision:
