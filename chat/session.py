@@ -48,12 +48,12 @@ class ChatServices:
     def graph(self) -> ChatGraph:
         """Return the compiled graph, without a checkpointer."""
         deps = ChatDependencies(self.model, tool_table(self.services), self.services.ledger.record_usage)
-        return build_chat_graph(deps).compile(name="chat")
+        return build_chat_graph(deps).compile(name="chat").with_config(recursion_limit=RECURSION_LIMIT)
 
     async def open_thread(self, session_id: str) -> tuple[ChatGraph, RunnableConfig, ChatState]:
         """Return the graph with a checkpointer, the configuration that names the session's thread, and its state."""
         graph = self.graph.copy(update={"checkpointer": self.services.new_saver()})
-        config = RunnableConfig(configurable={"thread_id": thread_id_of(session_id)}, recursion_limit=RECURSION_LIMIT)
+        config = RunnableConfig(configurable={"thread_id": thread_id_of(session_id)})
         return graph, config, cast("ChatState", (await graph.aget_state(config)).values)
 
     async def prune_thread(self, session_id: str) -> None:
@@ -109,7 +109,7 @@ async def _answer(chat: ChatServices, request: ChatRequest) -> AsyncIterator[Str
     """Let the supervisor answer: in the session's thread, or without a session from the history the client sent."""
     session_id = request.session_id
     if session_id is None:
-        graph, config = chat.graph, RunnableConfig(recursion_limit=RECURSION_LIMIT)
+        graph, config = chat.graph, RunnableConfig()
         turn = await messages_without_thread(chat.services.db, request)
     else:
         graph, config, before = await chat.open_thread(session_id)
