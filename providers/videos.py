@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import httpx
 
 from providers.base import Failed, Json, NotFound, Pending, PollResult, Progress, ProviderError, Succeeded, Unavailable
 from providers.http import ApiClient, ApiResponse, endpoint_label
-from providers.media.clips import AcceptedClip
 from providers.video_profiles import Profile
 
 SERVICE_NAME = "The video service"
@@ -30,7 +30,7 @@ MAX_CLOCK_SKEW = timedelta(seconds=60)
 MAX_LIST_PAGES = 20
 
 #: The validation of a downloaded clip: `accept_clip` of `providers/media/clips.py`.
-AcceptClip = Callable[..., Awaitable[AcceptedClip]]
+AcceptClip = Callable[..., Awaitable[Succeeded]]
 
 
 class Videos:
@@ -160,7 +160,7 @@ class Videos:
             "model": video.get("model") or request["model"],
             "provider_seconds": _parse_number(video.get("seconds")),
         }
-        return Succeeded(file=clip.file, original=clip.original, facts={**clip.facts, **reported})
+        return replace(clip, facts={**clip.facts, **reported})
 
     def _download_failed(self, response: ApiResponse) -> Failed:
         """Return the permanent reason why a completed video has no file. Raises Unavailable for a temporary one."""

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Literal, TypedDict
 
 import av
+import numpy as np
 from av.bitstream import BitStreamFilterContext
-from av.packet import Packet
 from av.stream import Stream
 
 from providers.base import Json
 from providers.media import subprocess_worker
 from providers.media.audio import create_silence, decode_audio, encode_aac
 from providers.media.errors import InvalidClip
-from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, measure_loudness
+from providers.media.loudness import SILENCE_LUFS, measure_loudness
 from providers.media.mp4_boxes import Mp4Layout, read_layout
 from providers.media.mp4_writer import MP4_OPTIONS, write_mp4
-from providers.media.probe import (
-    DecodedClip,
-    StreamInfo,
-    decode_clip,
-    open_mp4,
-    read_stream_info,
-    select_video_stream,
-)
-from providers.media.video_frames import read_frames
+from providers.media.probe import DecodedClip, StreamInfo, decode_clip, open_mp4, read_stream_info, select_video_stream
+from providers.media.video_frames import FrameFormat, read_frames
 
 FPS = 30
 #: Seconds that a clip may be too short: a film repeats its last frame for that long.
@@ -67,15 +60,15 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
     info = read_stream_info(path)
     decoded = decode_clip(path)
     frames = decoded.detector.frames
-    if info.frame_count and frames + decoded.discarded_frames != info.frame_count:
+    if info.frame_count and frames + info.discarded_frames != info.frame_count:
         raise InvalidClip("clip_corrupt", f"Only {frames} of the clip's {info.frame_count} frames can be decoded.")
     if not seconds - MAX_MISSING_SECONDS <= decoded.seconds <= seconds + MAX_EXCESS_SECONDS:
         raise InvalidClip("clip_wrong_length", f"The clip lasts {decoded.seconds:.2f} s instead of {seconds:g} s.")
-    lufs = _measure_lufs(decoded)
+    lufs = measure_loudness(np.concatenate(decoded.audio_parts, axis=1)) if decoded.audio_parts else SILENCE_LUFS
     how: Literal["kept", "remuxed", "re-encoded"] = "kept"
     if not _video_conforms(info, decoded, seconds, width, height) or not _audio_conforms(info):
         how, frames = "re-encoded", round(min(decoded.seconds, seconds) * FPS)
-        _reencode(path, target, frames, width, height, has_audio=decoded.audio is not None)
+        _reencode(path, target, frames, width, height, has_audio=bool(decoded.audio_parts))
     elif not _layout_conforms(layout, info, decoded):
         how = "remuxed"
         _remux(path, target, tag_bt709=info.color == "untagged")
@@ -85,9 +78,9 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
         "height": height,
         "fps": FPS,
         "codec": "h264",
-        "audio": None if decoded.audio is None and how != "re-encoded" else "aac",
+        "audio": "aac" if decoded.audio_parts or how == "re-encoded" else None,
         "frames": frames,
-        "lufs": lufs,
+        "lufs": round(lufs, 1) if lufs > SILENCE_LUFS else None,
         "how": how,
         "warnings": _list_warnings(decoded, lufs),
     }
@@ -95,10 +88,7 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
 
 def _video_conforms(info: StreamInfo, decoded: DecodedClip, seconds: float, width: int, height: int) -> bool:
     return (
-        info.codec == "h264"
-        and info.profile in _H264_PROFILES
-        and info.pixel_format == "yuv420p"
-        and (info.width, info.height) == (width, height)
+        info.video_format in [f"h264 {profile} yuv420p {width}x{height}" for profile in _H264_PROFILES]
         and info.has_square_pixels
         and info.color != "other"
         and decoded.rotation == 0
@@ -109,9 +99,7 @@ def _video_conforms(info: StreamInfo, decoded: DecodedClip, seconds: float, widt
 
 def _audio_conforms(info: StreamInfo) -> bool:
     # A film resamples 44.1 kHz and mono anyway; re-encoding the clip would only cost quality.
-    return info.audio_codec is None or (
-        info.audio_codec == "aac" and info.sample_rate in (44_100, SAMPLE_RATE) and info.audio_channels in (1, 2)
-    )
+    return info.audio_format is None or re.fullmatch("aac (44100|48000) [12]", info.audio_format) is not None
 
 
 def _layout_conforms(layout: Mp4Layout, info: StreamInfo, decoded: DecodedClip) -> bool:
@@ -120,7 +108,7 @@ def _layout_conforms(layout: Mp4Layout, info: StreamInfo, decoded: DecodedClip) 
         and not layout.is_fragmented
         and not layout.trailing_bytes
         and layout.major_brand != "qt  "
-        and info.stream_count == (1 if info.audio_codec is None else 2)
+        and info.stream_count == (1 if info.audio_format is None else 2)
         and info.color == "bt709"
         and info.frame_count == decoded.detector.frames
         and layout.declared_seconds is not None
@@ -136,55 +124,31 @@ def _remux(path: Path, target: Path, *, tag_bt709: bool) -> None:
         copies = {stream.index: output.add_stream_from_template(stream) for stream in streams}
         tagger = BitStreamFilterContext(_BT709_FILTER, video, copies[video.index]) if tag_bt709 else None
         for packet in source.demux(*streams):
-            for part in _filter_packet(packet, tagger if packet.stream is video else None):
+            if packet.dts is None:  # the empty packet at the end
+                continue
+            for part in tagger.filter(packet) if tagger and packet.stream is video else [packet]:
                 part.stream = copies[packet.stream.index]
                 output.mux(part)
 
 
-def _filter_packet(packet: Packet[Stream], tagger: BitStreamFilterContext | None) -> Iterator[Packet[Stream]]:
-    if packet.dts is None:  # the empty packet at the end
-        return
-    if tagger is None:
-        yield packet
-    else:
-        yield from tagger.filter(packet)
-
-
 def _reencode(path: Path, target: Path, frames: int, width: int, height: int, *, has_audio: bool) -> None:
-    seconds = frames / FPS
-    write_mp4(
-        target,
-        read_frames(path, frames=frames, fps=FPS, width=width, height=height),
-        encode_aac(decode_audio(path, seconds) if has_audio else create_silence(seconds)),
-        width=width,
-        height=height,
-        fps=FPS,
-    )
+    seconds, frame_format = frames / FPS, FrameFormat(width, height, FPS)
+    audio = encode_aac(decode_audio(path, seconds) if has_audio else create_silence(seconds))
+    write_mp4(target, read_frames(path, frames, frame_format), audio, frame_format)
 
 
-def _measure_lufs(decoded: DecodedClip) -> float | None:
-    lufs = SILENCE_LUFS if decoded.audio is None else measure_loudness(decoded.audio)
-    return round(lufs, 1) if lufs > SILENCE_LUFS else None
-
-
-def _list_warnings(decoded: DecodedClip, lufs: float | None) -> list[str]:
+def _list_warnings(decoded: DecodedClip, lufs: float) -> list[str]:
     fps = decoded.detector.frames / decoded.seconds
     flags = {
         "black": decoded.detector.is_mostly_black(fps),
         "frozen": decoded.detector.is_frozen(fps),
-        "silent": lufs is None,
+        "silent": lufs <= SILENCE_LUFS,
     }
     return [warning for warning, is_set in flags.items() if is_set]
 
 
 def _handle_request(request: Json, _: subprocess_worker.ReportProgress) -> ClipFacts:
-    return ingest_clip(
-        Path(request["path"]),
-        Path(request["target"]),
-        seconds=request["seconds"],
-        width=request["width"],
-        height=request["height"],
-    )
+    return ingest_clip(Path(request["path"]), Path(request["work_dir"], "clip.mp4"), **request["spec"])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,12 +14,12 @@ from av.video.frame import VideoFrame
 from providers.base import Json
 from providers.media import subprocess_worker
 from providers.media.audio import create_silence, decode_audio, master_audio
-from providers.media.conformance import MAX_FILM_BYTES, RuleResult, check_film
+from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, check_film, failed_errors
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, write_mp4
-from providers.media.overlay import CaptionOverlay, draw_caption, strip_missing_glyphs
+from providers.media.overlay import draw_caption, strip_missing_glyphs
 from providers.media.timeline import ClipSpan, build_timeline
-from providers.media.video_frames import blend_frames, create_frame, draw_overlay, read_frames
+from providers.media.video_frames import FrameFormat, blend_frames, create_frame, draw_overlay, read_frames
 from providers.renders.manifest import Manifest
 
 METADATA_COMMENT = "AI-generated content. Made with MyloWare."
@@ -30,11 +29,10 @@ _MIN_FADE_SAMPLES = SAMPLE_RATE // 100
 
 
 class RenderResult(TypedDict):
-    """The result of a render in a subprocess: each `RuleResult` as a dict, LUFS (None for silence), seconds."""
+    """The result of a render in a subprocess: the delivery rules that reject the film, and the facts of the film."""
 
-    rule_results: list[dict[str, Any]]
-    lufs: float | None
-    seconds: float
+    errors: list[str]
+    facts: dict[str, Any]
 
 
 def render_film(
@@ -49,28 +47,14 @@ def render_film(
     """
     spans = build_timeline(manifest)
     audio, lufs = master_audio(_mix_audio(manifest, spans, clips), lufs=manifest.loudness_lufs)
-    total = spans[-1].end_frame
-
-    def frames_with_progress() -> Iterator[VideoFrame]:
-        for number, frame in enumerate(_compose_frames(manifest, spans, clips)):
-            yield frame
-            progress((number + 1) / total)
-
+    frame_format = FrameFormat(manifest.width, manifest.height, manifest.fps)
     max_bytes = int(min(MAX_FILM_BYTES * 0.95, MAX_BITRATE / 8 * manifest.seconds))
     for crf in range(DEFAULT_CRF, MAX_CRF + 1, 6):
         # Only films of noise need a higher CRF, and only in noise is the lower quality visible.
+        frames = _compose_frames(manifest, spans, clips, frame_format, progress)
+        limit = max_bytes if crf < MAX_CRF else None
         with contextlib.suppress(FilmTooLarge):
-            write_mp4(
-                target,
-                frames_with_progress(),
-                audio,
-                width=manifest.width,
-                height=manifest.height,
-                fps=manifest.fps,
-                crf=crf,
-                max_bytes=max_bytes if crf < MAX_CRF else None,
-                comment=METADATA_COMMENT,
-            )
+            write_mp4(target, frames, audio, frame_format, crf=crf, max_bytes=limit, comment=METADATA_COMMENT)
             break
     return lufs
 
@@ -94,62 +78,62 @@ def _fade_in(audio: AudioSamples, seconds: float) -> None:
     audio[:, :samples] *= np.sin(np.linspace(0, math.pi / 2, samples, dtype=np.float32))
 
 
-def _compose_frames(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path]) -> Iterator[VideoFrame]:
+def _compose_frames(
+    manifest: Manifest,
+    spans: list[ClipSpan],
+    clips: Sequence[Path],
+    frame_format: FrameFormat,
+    progress: Callable[[float], None],
+) -> Iterator[VideoFrame]:
     """Yield the frames of the film; at most two clips are open at a time."""
     captions = [draw_caption(clip.overlay, manifest.width, manifest.height) for clip in manifest.clips]
     streams: dict[int, Iterator[VideoFrame]] = {}
     for frame in range(spans[-1].end_frame):
         visible = [number for number, span in enumerate(spans) if span.first_frame <= frame < span.end_frame]
-        streams = {number: streams.get(number) or _open_clip(manifest, spans, clips, number) for number in visible}
+        for number in visible:
+            if number not in streams:
+                streams[number] = read_frames(clips[number], spans[number].frames, frame_format)
+        streams = {number: streams[number] for number in visible}
         canvas = create_frame(manifest.width, manifest.height)
         bottom, *top = [next(streams[number]) for number in visible]
         blend_frames(canvas, bottom, top[0] if top else None, spans[visible[-1]].crossfade_weight(frame))
         for number in visible:
-            _draw_caption_overlay(canvas, captions[number], spans[number].caption_opacity(frame))
+            caption, opacity = captions[number], spans[number].caption_opacity(frame)
+            if caption is not None and opacity > 0:
+                draw_overlay(canvas, caption, opacity)
         yield canvas
-
-
-def _draw_caption_overlay(canvas: VideoFrame, caption: CaptionOverlay | None, opacity: float) -> None:
-    if caption is not None and opacity > 0:
-        draw_overlay(canvas, caption, opacity)
-
-
-def _open_clip(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path], number: int) -> Iterator[VideoFrame]:
-    return read_frames(
-        clips[number],
-        frames=spans[number].frames,
-        fps=manifest.fps,
-        width=manifest.width,
-        height=manifest.height,
-    )
+        progress((frame + 1) / spans[-1].end_frame)
 
 
 def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> RenderResult:
-    """Check a rendered film of this loudness against the delivery rules, and `text` for characters without a glyph."""
-    results = check_film(
-        film,
-        seconds=manifest.seconds,
-        width=manifest.width,
-        height=manifest.height,
-        fps=manifest.fps,
-        lufs=manifest.loudness_lufs,
-    )
+    """Check a rendered film of this loudness against the delivery rules, and `text` for characters without a glyph.
+
+    The facts are seconds, width, height, fps, codec, lufs (None for silence), size_bytes, and warnings: the failed
+    rules that do not reject the film.
+    """
+    width, height, fps = manifest.width, manifest.height, manifest.fps
+    results = check_film(film, FilmSpec(manifest.seconds, width, height, fps, manifest.loudness_lufs))
     if missing := sorted(set(text) - set(strip_missing_glyphs(text))):
         results.append(RuleResult("overlay", False, f"left out {''.join(missing)}", "warning"))
-    return {
-        "rule_results": [asdict(result) for result in results],
+    facts = {
+        "seconds": round(build_timeline(manifest)[-1].end_frame / fps, 3),
+        "width": width,
+        "height": height,
+        "fps": fps,
+        "codec": "h264",
         "lufs": round(lufs, 2) if lufs > SILENCE_LUFS else None,
-        "seconds": round(build_timeline(manifest)[-1].end_frame / manifest.fps, 3),
+        "size_bytes": film.stat().st_size,
+        "warnings": [str(result) for result in results if not result.ok and result.severity == "warning"],
     }
+    return {"errors": list(map(str, failed_errors(results))), "facts": facts}
 
 
 def _handle_request(request: Json, report_progress: subprocess_worker.ReportProgress) -> RenderResult:
-    """Render the film of a request and check the result."""
-    manifest = Manifest.model_validate(request["manifest"])
-    target = Path(request["target"])
+    """Render `film.mp4` in the work folder and check it."""
+    manifest, film = Manifest.model_validate(request["manifest"]), Path(request["work_dir"], "film.mp4")
     clips = [Path(clip) for clip in request["clips"]]
-    lufs = render_film(manifest, clips, target, lambda share: report_progress(share * 0.9))
-    return check_render(manifest, target, lufs, "".join(clip.overlay for clip in manifest.clips))
+    lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9))
+    return check_render(manifest, film, lufs, "".join(clip.overlay for clip in manifest.clips))
 
 
 if __name__ == "__main__":

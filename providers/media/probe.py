@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -71,18 +72,16 @@ def start_seconds(stream: Stream) -> float:
 class StreamInfo:
     """The declared properties of a file's first video stream and first audio stream."""
 
-    width: int
-    height: int
-    codec: str
-    profile: str
-    pixel_format: str
+    #: Codec, profile, pixel format and size, for example "h264 High yuv420p 1080x1920".
+    video_format: str
     has_square_pixels: bool
     color: Literal["bt709", "untagged", "other"]
     #: Declared number of video frames; 0 when it is not declared.
     frame_count: int
-    audio_codec: str | None
-    sample_rate: int
-    audio_channels: int
+    #: Those of the frames that the file marks as not to be shown.
+    discarded_frames: int
+    #: Codec, sample rate and number of channels, for example "aac 48000 2"; None without audio.
+    audio_format: str | None
     stream_count: int
 
 
@@ -92,25 +91,19 @@ def read_stream_info(path: Path) -> StreamInfo:
     Raises InvalidClip: `clip_corrupt`, `clip_too_large` or `clip_wrong_format`.
     """
     with open_mp4(path) as container:
-        video = select_video_stream(container)
-        audio = next(iter(container.streams.audio), None)
-        context = video.codec_context
+        video, audio = select_video_stream(container), next(iter(container.streams.audio), None)
         codec, audio_codec = _codec_name(video), _codec_name(audio) if audio else None
         if codec not in _VIDEO_CODECS or (audio and audio_codec not in _AUDIO_CODECS):
             raise InvalidClip("clip_wrong_format", "The clip's codec is not supported.")
         _check_limits(container, video)
+        context = video.codec_context
         return StreamInfo(
-            width=context.width,
-            height=context.height,
-            codec=codec,
-            profile=context.profile or "",
-            pixel_format=context.pix_fmt or "",
+            video_format=f"{codec} {context.profile} {context.pix_fmt} {context.width}x{context.height}",
             has_square_pixels=video.sample_aspect_ratio in (None, 0, 1),
             color=_classify_color(video),
             frame_count=video.frames,
-            audio_codec=audio_codec,
-            sample_rate=audio.rate if audio else 0,
-            audio_channels=audio.channels if audio else 0,
+            discarded_frames=sum(entry.is_discard for entry in video.index_entries),
+            audio_format=f"{audio_codec} {audio.rate} {audio.channels}" if audio else None,
             stream_count=len(container.streams),
         )
 
@@ -142,62 +135,53 @@ def _classify_color(video: VideoStream) -> Literal["bt709", "untagged", "other"]
     return "untagged" if tags <= {BT709, UNSPECIFIED} and video.color_range in (0, 1) else "other"
 
 
-@dataclass(frozen=True)
+def create_resampler() -> AudioResampler:
+    """Return a converter of decoded audio to 48 kHz stereo."""
+    return AudioResampler("fltp", "stereo", SAMPLE_RATE)
+
+
+def resample(resampler: AudioResampler, frame: AudioFrame | None) -> list[AudioSamples]:
+    """Return the samples of the next audio frame, or for None those that remain in the resampler."""
+    return [part.to_ndarray().astype(np.float32) for part in resampler.resample(frame)]
+
+
+def decode_streams(container: InputContainer) -> Iterator[VideoFrame | AudioSamples]:
+    """Yield the frames of the video stream and the samples of the first audio stream, in the order of the file."""
+    video, resampler = select_video_stream(container), create_resampler()
+    video.thread_type = "AUTO"
+    for packet in container.demux(video, *container.streams.audio[:1]):
+        for frame in packet.decode():
+            if isinstance(frame, VideoFrame):
+                yield frame
+            elif isinstance(frame, AudioFrame):
+                yield from resample(resampler, frame)
+    yield from resample(resampler, None)
+
+
+@dataclass
 class DecodedClip:
     """The measurements of a completely decoded clip."""
 
-    detector: BlackFreezeDetector
-    #: Frames that the file marks as not to be shown.
-    discarded_frames: int
-    seconds: float
-    #: Every frame follows the previous one by exactly 1/30 second.
-    has_constant_frame_rate: bool
+    detector: BlackFreezeDetector = field(default_factory=BlackFreezeDetector)
+    frame_times: list[Fraction] = field(default_factory=list)
+    size: tuple[int, int] = (0, 0)
     #: Anticlockwise rotation in degrees that displays the clip upright.
-    rotation: int
-    audio: AudioSamples | None
+    rotation: int = 0
+    audio_parts: list[AudioSamples] = field(default_factory=list)
 
+    @property
+    def seconds(self) -> float:
+        """Return the length; the last frame is assumed to last as long as the others on average."""
+        span, steps = self.frame_times[-1] - self.frame_times[0], len(self.frame_times) - 1
+        return float(span + (span / steps if steps else Fraction(1, 30)))
 
-def decode_clip(path: Path) -> DecodedClip:
-    """Decode every video frame and every audio sample.
+    @property
+    def has_constant_frame_rate(self) -> bool:
+        """Return whether every frame follows the previous one by exactly 1/30 second."""
+        return all(later - earlier == Fraction(1, 30) for earlier, later in pairwise(self.frame_times))
 
-    Raises InvalidClip `clip_corrupt` at the first fault, `clip_too_large` or `clip_wrong_format`.
-    """
-    try:
-        with open_mp4(path) as container:
-            return _ClipDecoder(container).decode()
-    except (FFmpegError, ValueError) as error:
-        raise InvalidClip("clip_corrupt", "The clip cannot be decoded completely.") from error
-
-
-class _ClipDecoder:
-    """One decoding pass over a file."""
-
-    def __init__(self, container: InputContainer) -> None:
-        self.container = container
-        self.video = select_video_stream(container)
-        self.video.thread_type = "AUTO"
-        self.audio = next(iter(container.streams.audio), None)
-        self.resampler = AudioResampler("fltp", "stereo", SAMPLE_RATE)
-        self.samples: list[AudioSamples] = []
-        self.frame_times: list[Fraction] = []
-        self.detector = BlackFreezeDetector()
-        self.discarded_frames = 0
-        self.rotation = 0
-        self.size = (0, 0)
-
-    def decode(self) -> DecodedClip:
-        for packet in self.container.demux(self.video, *([self.audio] if self.audio else [])):
-            self.discarded_frames += packet.stream is self.video and packet.is_discard
-            for frame in packet.decode():
-                if isinstance(frame, VideoFrame):
-                    self._add_video_frame(frame)
-                elif isinstance(frame, AudioFrame):
-                    self._add_audio_frame(frame)
-        if self.samples:
-            self._add_audio_frame(None)
-        return self._measure()
-
-    def _add_video_frame(self, frame: VideoFrame) -> None:
+    def add_frame(self, frame: VideoFrame) -> None:
+        """Check and measure the next video frame. Raises InvalidClip."""
         if frame.is_corrupt or frame.pts is None or frame.time_base is None:
             raise InvalidClip("clip_corrupt", f"Frame {self.detector.frames + 1} of the clip is corrupt.")
         if not self.frame_times:
@@ -209,23 +193,29 @@ class _ClipDecoder:
         self.frame_times.append(frame.pts * frame.time_base)
         self.detector.add_frame(frame)
 
-    def _add_audio_frame(self, frame: AudioFrame | None) -> None:
-        self.samples += [part.to_ndarray().astype(np.float32) for part in self.resampler.resample(frame)]
+    def add_samples(self, samples: AudioSamples) -> None:
+        """Add the next part of the audio. Raises InvalidClip."""
+        self.audio_parts.append(samples)
         # A generous limit: an audio frame usually has many more than 100 samples.
-        if len(self.samples) > (MAX_CLIP_SECONDS + 1) * SAMPLE_RATE // 100:
+        if len(self.audio_parts) > (MAX_CLIP_SECONDS + 1) * SAMPLE_RATE // 100:
             raise InvalidClip("clip_too_large", f"The clip's audio is longer than {MAX_CLIP_SECONDS} seconds.")
 
-    def _measure(self) -> DecodedClip:
-        times = self.frame_times
-        if not times:
-            raise InvalidClip("clip_corrupt", "None of the clip's frames can be decoded.")
-        span = times[-1] - times[0]
-        steps = {later - earlier for earlier, later in pairwise(times)}
-        return DecodedClip(
-            detector=self.detector,
-            discarded_frames=self.discarded_frames,
-            seconds=float(span + (span / (len(times) - 1) if steps else Fraction(1, 30))),
-            has_constant_frame_rate=steps <= {Fraction(1, 30)},
-            rotation=self.rotation,
-            audio=np.concatenate(self.samples, axis=1) if self.samples else None,
-        )
+
+def decode_clip(path: Path) -> DecodedClip:
+    """Decode every video frame and every audio sample.
+
+    Raises InvalidClip `clip_corrupt` at the first fault, `clip_too_large` or `clip_wrong_format`.
+    """
+    clip = DecodedClip()
+    try:
+        with open_mp4(path) as container:
+            for decoded in decode_streams(container):
+                if isinstance(decoded, VideoFrame):
+                    clip.add_frame(decoded)
+                else:
+                    clip.add_samples(decoded)
+    except (FFmpegError, ValueError) as error:
+        raise InvalidClip("clip_corrupt", "The clip cannot be decoded completely.") from error
+    if not clip.frame_times:
+        raise InvalidClip("clip_corrupt", "None of the clip's frames can be decoded.")
+    return clip

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from providers.base import Json, Progress, ProviderError
@@ -16,7 +17,6 @@ from providers.base import Json, Progress, ProviderError
 log = logging.getLogger(__name__)
 
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
-_INHERITED_VARIABLES = ("PATH", "LANG", "LC_ALL")
 
 
 class SubprocessDied(Exception):
@@ -27,13 +27,13 @@ class SubprocessDied(Exception):
         self.signal = -exit_code if exit_code < 0 else None
 
 
+def create_work_folder(into: Path) -> tempfile.TemporaryDirectory[str]:
+    """Return a context manager that creates a folder for a subprocess inside `into` and removes it."""
+    return tempfile.TemporaryDirectory(prefix=".media-", dir=into.resolve(), ignore_cleanup_errors=True)
+
+
 async def run_in_subprocess(
-    module: str,
-    request: Json,
-    *,
-    work_dir: Path,
-    limit_seconds: float,
-    progress: Progress | None = None,
+    module: str, request: Json, *, work_dir: Path, limit_seconds: float, progress: Progress | None = None
 ) -> Json:
     """Send the request to `python -m module` (see `subprocess_worker`) and return its result.
 
@@ -55,12 +55,19 @@ async def run_in_subprocess(
             cwd=_PROJECT_ROOT,
             env=_build_environment(work_dir),
         )
+    assert process.stdin is not None  # noqa: S101 - both are pipes
+    assert process.stdout is not None  # noqa: S101
     try:
         async with asyncio.timeout(limit_seconds):
-            response = await _exchange(process, line, progress)
+            response = await _exchange(process.stdin, process.stdout, line, progress)
             exit_code = await process.wait()
     finally:
-        await _terminate(process)
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.stdin.close()
+        await process.stdout.read()  # releases the pipe
+        await process.wait()
     if "result" in response:
         result: Json = response["result"]
         return result
@@ -71,15 +78,15 @@ async def run_in_subprocess(
     raise SubprocessDied(exit_code)
 
 
-async def _exchange(process: asyncio.subprocess.Process, line: str, progress: Progress | None) -> Json:
+async def _exchange(
+    stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, line: str, progress: Progress | None
+) -> Json:
     """Write the request, read messages until the subprocess closes its output, and return the last response."""
-    assert process.stdin is not None  # noqa: S101 - both are pipes
-    assert process.stdout is not None  # noqa: S101
     with contextlib.suppress(ConnectionError):
-        process.stdin.write(line.encode() + b"\n")
-        await process.stdin.drain()
+        stdin.write(line.encode() + b"\n")
+        await stdin.drain()
     response: Json = {}
-    async for message_line in process.stdout:
+    async for message_line in stdout:
         message = json.loads(message_line)
         if "progress" not in message:
             response = message
@@ -88,26 +95,10 @@ async def _exchange(process: asyncio.subprocess.Process, line: str, progress: Pr
     return response
 
 
-async def _terminate(process: asyncio.subprocess.Process) -> None:
-    """Kill the process group if it is still running, and release its pipes."""
-    assert process.stdin is not None  # noqa: S101 - both are pipes
-    assert process.stdout is not None  # noqa: S101
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.stdin.close()
-    await process.stdout.read()
-    await process.wait()
-
-
 def _build_environment(work_dir: Path) -> dict[str, str]:
     """Return the environment of the subprocess. It contains no secrets."""
-    inherited = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
     return {
-        **inherited,
-        "HOME": str(work_dir),
-        "TMPDIR": str(work_dir),
-        "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
+        **{name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ},
+        **dict.fromkeys(("HOME", "TMPDIR"), str(work_dir)),
+        **dict.fromkeys(("OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"), "1"),
     }

@@ -18,7 +18,7 @@ ReportProgress = Callable[[float], None]
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_OPEN_FILES = 256
 MAX_MEMORY_BYTES = 6 * 1024**3  # address space, much of which is never touched
-_PROGRESS_INTERVAL_SECONDS = 0.25
+_PROGRESS_INTERVAL_SECONDS = 0.5
 
 
 def serve_request(handle: Callable[[Json, ReportProgress], Json]) -> None:
@@ -26,6 +26,7 @@ def serve_request(handle: Callable[[Json, ReportProgress], Json]) -> None:
 
     The messages are lines of JSON: `{"progress": 0..1}`, then `{"result": …}` or, for a ProviderError,
     `{"code": …, "message": …}`. Any other exception ends the process with its traceback.
+    Progress is sent at most twice per second, and never a smaller value than before.
     The parent keeps standard input open: when it closes, the work folder is removed and the process exits.
     """
     output = os.dup(1)
@@ -37,12 +38,12 @@ def serve_request(handle: Callable[[Json, ReportProgress], Json]) -> None:
     def send(message: Json) -> None:
         os.write(output, json.dumps(message).encode() + b"\n")
 
-    reported_at = 0.0
+    reported_at, reported = -_PROGRESS_INTERVAL_SECONDS, 0.0
 
     def report_progress(share: float) -> None:
-        nonlocal reported_at
-        if time.monotonic() - reported_at >= _PROGRESS_INTERVAL_SECONDS:
-            reported_at = time.monotonic()
+        nonlocal reported_at, reported
+        if share > reported and time.monotonic() - reported_at >= _PROGRESS_INTERVAL_SECONDS:
+            reported_at, reported = time.monotonic(), share
             send({"progress": round(share, 4)})
 
     try:
@@ -56,10 +57,7 @@ def serve_request(handle: Callable[[Json, ReportProgress], Json]) -> None:
 def _read_line() -> bytes:
     # Not through sys.stdin: its buffer would hold a lock while the watching thread reads.
     line = b""
-    while not line.endswith(b"\n"):
-        chunk = os.read(0, 65_536)
-        if not chunk:
-            break
+    while not line.endswith(b"\n") and (chunk := os.read(0, 65_536)):
         line += chunk
     return line
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from providers.base import ProviderError
+from pydantic import ValidationError
+
+from prompts.validation import describe_validation_error
+from providers.base import Json, Refused
 from providers.renders.manifest import Manifest
 
 MIN_FILM_SECONDS, MAX_FILM_SECONDS = 3, 180
 
 
-class InvalidManifest(ProviderError):
+class InvalidManifest(Refused):
     """The manifest does not describe a film that can be rendered."""
 
     def __init__(self, message: str) -> None:
@@ -44,6 +47,17 @@ class ClipSpan:
         fade_in = (frame - self.first_frame + 1) / (self.fade_in_frames + 1)
         fade_out = (self.end_frame - frame) / (self.fade_out_frames + 1)
         return max(0.0, min(1.0, 2 * fade_in - 1, 2 * fade_out - 1))
+
+
+def parse_manifest(request: Json) -> Manifest:
+    """Return the manifest of a request. Raises InvalidManifest, also if it has no valid timeline."""
+    try:
+        manifest = Manifest.model_validate(request)
+    except ValidationError as error:
+        problems = describe_validation_error(error, limit=5)
+        raise InvalidManifest(f"The manifest is invalid: {problems}.") from error
+    build_timeline(manifest)
+    return manifest
 
 
 def build_timeline(manifest: Manifest) -> list[ClipSpan]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import av
@@ -25,40 +27,44 @@ _ROTATION_FILTERS = {
 }
 
 
-def read_frames(path: Path, *, frames: int, fps: int, width: int, height: int) -> Iterator[VideoFrame]:
-    """Yield exactly `frames` frames of the clip at `fps`, scaled and cropped to fill width x height pixels.
+@dataclass(frozen=True)
+class FrameFormat:
+    """Width and height of a video in pixels, and its frames per second."""
+
+    width: int
+    height: int
+    fps: int
+
+
+def read_frames(path: Path, frames: int, frame_format: FrameFormat) -> Iterator[VideoFrame]:
+    """Yield exactly `frames` frames of the clip at the format's rate, scaled and cropped to fill its size.
 
     They are upright yuv420p in BT.709 and must not be modified. The last frame of a clip that is too short is
     repeated. Raises InvalidClip `clip_corrupt` when the clip cannot be decoded.
     """
-    count, last = 0, None
+    missing, last = frames, None
     try:
-        for frame in _read_scaled(path, fps, width, height):
-            last = frame
-            yield frame
-            count += 1
-            if count == frames:
-                return
+        for last in islice(_read_scaled(path, frame_format), frames):
+            yield last
+            missing -= 1
     except FFmpegError as error:
         raise InvalidClip("clip_corrupt", "The clip cannot be decoded.") from error
     if last is None:
         raise InvalidClip("clip_corrupt", "The clip has no video frames.")
-    for _ in range(frames - count):
-        yield last
+    yield from repeat(last, missing)
 
 
-def _read_scaled(path: Path, fps: int, width: int, height: int) -> Iterator[VideoFrame]:
+def _read_scaled(path: Path, frame_format: FrameFormat) -> Iterator[VideoFrame]:
     with open_mp4(path) as container:
         stream = select_video_stream(container)
         stream.thread_type = "AUTO"
-        graph: Graph | None = None
-        for frame in container.decode(stream):
-            if graph is None:
-                graph = _build_filter_graph(stream, frame, fps, width, height)
+        frames = container.decode(stream)
+        first = next(frames, None)
+        if first is None:
+            return
+        graph = _build_filter_graph(stream, first, frame_format)
+        for frame in chain([first], frames, [None]):
             graph.vpush(frame)
-            yield from _pull_frames(graph)
-        if graph is not None:
-            graph.vpush(None)
             yield from _pull_frames(graph)
 
 
@@ -70,11 +76,12 @@ def _pull_frames(graph: Graph) -> Iterator[VideoFrame]:
             return
 
 
-def _build_filter_graph(stream: VideoStream, first_frame: VideoFrame, fps: int, width: int, height: int) -> Graph:
+def _build_filter_graph(stream: VideoStream, first_frame: VideoFrame, frame_format: FrameFormat) -> Graph:
     """Return the filters that convert this clip's frames to the film's format."""
     # Players treat untagged HD video as BT.709; the scale filter would treat it as BT.601.
     matrix = "bt709" if first_frame.colorspace in (BT709, UNSPECIFIED) else "auto"
-    filters = ["setpts=PTS-STARTPTS", f"fps={fps}", *_ROTATION_FILTERS.get(first_frame.rotation, [])]
+    width, height = frame_format.width, frame_format.height
+    filters = ["setpts=PTS-STARTPTS", f"fps={frame_format.fps}", *_ROTATION_FILTERS.get(first_frame.rotation, [])]
     if stream.sample_aspect_ratio not in (None, 0, 1):
         filters += ["scale=iw*sar:ih", "setsar=1"]
     filters += [

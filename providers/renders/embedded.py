@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from prompts.validation import describe_validation_error
 from providers.base import Failed, Files, Json, PollResult, Progress, ProviderError, Unavailable
-from providers.media.subprocess_client import SubprocessDied, run_in_subprocess
-from providers.media.timeline import build_timeline
+from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
+from providers.media.timeline import parse_manifest
 from providers.orders import digest_of
 from providers.renders.manifest import Manifest
 from providers.renders.results import accept_film
-
-_PROGRESS_INTERVAL_SECONDS = 0.5
 
 
 class EmbeddedRenders:
@@ -47,25 +40,17 @@ class EmbeddedRenders:
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """Render the film into the folder `into` and check it.
 
-        The facts are those of `accept_film`. Raises Unavailable when the render was interrupted.
+        The facts are those of `check_render`, and the renderer. Raises Unavailable when the render was interrupted.
         """
         try:
-            manifest = Manifest.model_validate(request)
-            build_timeline(manifest)
+            manifest = parse_manifest(request)
             clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]
-            with tempfile.TemporaryDirectory(
-                prefix=".render-", dir=into.resolve(), ignore_cleanup_errors=True
-            ) as folder:
+            with create_work_folder(into) as folder:
                 result = await self._render(manifest, clips, Path(folder), progress)
-                return accept_film(
-                    manifest, result, Path(folder, "film.mp4"), into / f"{task_id}.mp4", renderer=self.name
-                )
-        except ValidationError as error:
-            problems = describe_validation_error(error, limit=5)
-            return Failed("manifest_invalid", f"The manifest is invalid: {problems}.")
+                return accept_film(result, Path(folder, "film.mp4"), into / f"{task_id}.mp4", renderer=self.name)
         except Unavailable:
             raise
-        except ProviderError as error:  # an invalid timeline, or a clip that is corrupt or no longer stored
+        except ProviderError as error:  # an invalid manifest, or a clip that is corrupt or no longer stored
             return Failed(error.code, error.message)
 
     async def _render(self, manifest: Manifest, clips: list[str], work_dir: Path, progress: Progress) -> Json:
@@ -73,26 +58,12 @@ class EmbeddedRenders:
         try:
             return await run_in_subprocess(
                 "providers.media.film",
-                {"manifest": manifest.model_dump(mode="json"), "clips": clips, "target": str(work_dir / "film.mp4")},
+                {"manifest": manifest.model_dump(mode="json"), "clips": clips},
                 work_dir=work_dir,
                 limit_seconds=self._limit_seconds or 120 + 15 * manifest.seconds,
-                progress=_throttle(progress),
+                progress=progress,
             )
         except TimeoutError as error:
             raise Unavailable("render_timeout", "The render took too long; it will be retried.") from error
         except SubprocessDied as error:
             raise Unavailable("render_crashed", "The render was interrupted; it will be retried.") from error
-
-
-def _throttle(progress: Progress) -> Progress:
-    """Report progress at most twice per second, and never a smaller value than before."""
-    reported_at, reported = -_PROGRESS_INTERVAL_SECONDS, 0.0
-
-    async def report(share: float) -> None:
-        nonlocal reported_at, reported
-        now = time.monotonic()
-        if share > reported and now - reported_at >= _PROGRESS_INTERVAL_SECONDS:
-            reported_at, reported = now, min(share, 1.0)
-            await progress(reported)
-
-    return report

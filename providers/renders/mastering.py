@@ -14,15 +14,15 @@ from providers.renders.manifest import Manifest
 
 
 def _handle_request(request: Json, report_progress: subprocess_worker.ReportProgress) -> RenderResult:
-    """Write the film with mastered audio and check it."""
-    manifest = Manifest.model_validate(request["manifest"])
-    rendered, target = Path(request["rendered"]), Path(request["target"])
+    """Write `rendered.mp4` in the work folder with mastered audio to `film.mp4` and check it."""
+    manifest, folder = Manifest.model_validate(request["manifest"]), Path(request["work_dir"])
+    rendered, film = folder / "rendered.mp4", folder / "film.mp4"
     seconds = build_timeline(manifest)[-1].end_frame / manifest.fps
     aac_packets, lufs = master_audio(decode_audio(rendered, seconds), lufs=manifest.loudness_lufs)
-    replace_audio(rendered, aac_packets, target, comment=METADATA_COMMENT)
+    replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT)
     report_progress(0.5)
     texts = [manifest.title, *manifest.props.values(), *(clip.overlay for clip in manifest.clips)]
-    return check_render(manifest, target, lufs, "".join(texts))
+    return check_render(manifest, film, lufs, "".join(texts))
 
 
 if __name__ == "__main__":

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
-from pydantic import ValidationError
 
-from prompts.validation import describe_validation_error
 from providers.base import (
     Failed,
     Json,
-    NotSent,
     OutcomeUnknown,
     Pending,
     PollResult,
@@ -29,8 +25,8 @@ from providers.base import (
 from providers.http import ApiClient, ApiResponse
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.overlay import strip_missing_glyphs
-from providers.media.subprocess_client import SubprocessDied, run_in_subprocess
-from providers.media.timeline import build_timeline
+from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
+from providers.media.timeline import parse_manifest
 from providers.orders import OrderKey, digest_of
 from providers.renders.manifest import Manifest
 from providers.renders.results import accept_film
@@ -52,19 +48,8 @@ class RemotionRenders:
     #: The service stores an order before it responds.
     lookup_window = timedelta(seconds=2 * SUBMIT_TIMEOUT_SECONDS)
 
-    def __init__(
-        self,
-        base_url: str,
-        client: httpx.AsyncClient,
-        *,
-        service_key: str | None = None,
-        submit_seconds: float = SUBMIT_TIMEOUT_SECONDS,
-        limit_seconds: float | None = None,
-    ) -> None:
-        """`limit_seconds` limits the mastering of a film; the default depends on the film's length."""
+    def __init__(self, base_url: str, client: httpx.AsyncClient, *, service_key: str | None = None) -> None:
         self._api = ApiClient(client, base_url, f"Bearer {service_key}" if service_key else "", SERVICE_NAME)
-        self._submit_seconds = submit_seconds
-        self._limit_seconds = limit_seconds
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place the order and return its id: the same for the same manifest and key.
@@ -111,19 +96,9 @@ class RemotionRenders:
         raise self._api.unexpected_response(response)
 
     async def _place(self, render_id: str, request: Json) -> None:
-        try:
-            manifest = Manifest.model_validate(request)
-            build_timeline(manifest)
-        except ValidationError as error:
-            problems = describe_validation_error(error, limit=5)
-            raise Refused("manifest_invalid", f"The manifest is invalid: {problems}.") from error
-        except ProviderError as error:
-            raise Refused(error.code, error.message) from error
+        order = _build_order(render_id, parse_manifest(request))
         await self._api.submit(
-            "/renders",
-            refusal_code="render_refused",
-            timeout_seconds=self._submit_seconds,
-            json=_build_order(render_id, manifest),
+            "/renders", refusal_code="render_refused", timeout_seconds=SUBMIT_TIMEOUT_SECONDS, json=order
         )
 
     async def _place_again(self, render_id: str, request: Json) -> Pending | Failed:
@@ -132,8 +107,6 @@ class RemotionRenders:
             await self._place(render_id, request)
         except Refused as error:
             return Failed(error.code, error.message)
-        except NotSent:
-            raise
         except OutcomeUnknown as error:
             message = f"{SERVICE_NAME} did not confirm the render; the status will be polled again."
             raise Unavailable("unreachable", message) from error
@@ -144,40 +117,38 @@ class RemotionRenders:
     ) -> Failed | Succeeded:
         output = response.json().get("output")
         digest = output.get("sha256") if isinstance(output, dict) else None
-        with tempfile.TemporaryDirectory(prefix=".render-", dir=into.resolve(), ignore_cleanup_errors=True) as folder:
-            rendered = Path(folder, "rendered.mp4")
+        with create_work_folder(into) as folder:
             try:
-                download = await self._api.download(
-                    f"/renders/{task_id}/file",
-                    {},
-                    to=rendered,
-                    max_bytes=MAX_FILM_BYTES,
-                    timeout_seconds=DOWNLOAD_TIMEOUT_SECONDS,
-                    idle_seconds=IDLE_TIMEOUT_SECONDS,
-                )
-                if download.status != 200:
-                    raise self._api.unexpected_response(download)
-                if _sha256(rendered) != digest:
-                    raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
-                result = await self._master(manifest, rendered, Path(folder), progress)
+                await self._download(task_id, digest, Path(folder, "rendered.mp4"))
+                result = await self._master(manifest, Path(folder), progress)
             except Unavailable:
                 raise
             except ProviderError as error:  # the file is too large, or its audio cannot be decoded
                 return Failed(error.code, error.message)
-            return accept_film(manifest, result, Path(folder, "film.mp4"), into / f"{task_id}.mp4", renderer=self.name)
+            return accept_film(result, Path(folder, "film.mp4"), into / f"{task_id}.mp4", renderer=self.name)
 
-    async def _master(self, manifest: Manifest, rendered: Path, work_dir: Path, progress: Progress) -> Json:
-        """Write the mastered `film.mp4` to the folder `work_dir` and return its `RenderResult`."""
+    async def _download(self, task_id: str, digest: object, to: Path) -> None:
+        download = await self._api.download(
+            f"/renders/{task_id}/file",
+            {},
+            to=to,
+            max_bytes=MAX_FILM_BYTES,
+            timeout_seconds=DOWNLOAD_TIMEOUT_SECONDS,
+            idle_seconds=IDLE_TIMEOUT_SECONDS,
+        )
+        if download.status != 200:
+            raise self._api.unexpected_response(download)
+        if _sha256(to) != digest:
+            raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
+
+    async def _master(self, manifest: Manifest, work_dir: Path, progress: Progress) -> Json:
+        """Write `rendered.mp4` with mastered audio to `film.mp4`, both in `work_dir`, and return its `RenderResult`."""
         try:
             return await run_in_subprocess(
                 "providers.renders.mastering",
-                {
-                    "manifest": manifest.model_dump(mode="json"),
-                    "rendered": str(rendered),
-                    "target": str(work_dir / "film.mp4"),
-                },
+                {"manifest": manifest.model_dump(mode="json")},
                 work_dir=work_dir,
-                limit_seconds=self._limit_seconds or 60 + 5 * manifest.seconds,
+                limit_seconds=60 + 5 * manifest.seconds,
                 progress=progress,
             )
         except (TimeoutError, SubprocessDied) as error:

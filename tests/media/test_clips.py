@@ -12,8 +12,9 @@ import pytest
 
 from providers.base import Unavailable
 from providers.media.clip_intake import ingest_clip
-from providers.media.clips import InvalidClip, accept_clip
-from providers.media.conformance import check_film
+from providers.media.clips import accept_clip
+from providers.media.conformance import FilmSpec, check_film
+from providers.media.errors import InvalidClip
 from providers.media.mp4_boxes import list_boxes, read_layout
 from providers.media.probe import read_stream_info
 
@@ -194,7 +195,7 @@ def test_another_format_is_re_encoded(case, clip, tmp_path):
     assert (facts["how"], facts["fps"], facts["audio"]) == ("re-encoded", 30, "aac")
     assert abs(facts["seconds"] - 1) <= 0.05
     ignored_rules = {"whole_file", "length", "bitrate", "loudness", "true_peak", "frozen"}
-    results = check_film(target, seconds=facts["seconds"], **SIZE)
+    results = check_film(target, FilmSpec(facts["seconds"], **SIZE))
     assert [result for result in results if not result.ok and result.rule not in ignored_rules] == []
     assert ingest_clip(target, tmp_path / "never", seconds=1, **SIZE)["how"] == "kept"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from providers.media import film
-from providers.media.conformance import check_film, failed_errors
+from providers.media.conformance import FilmSpec, check_film, failed_errors
 from providers.media.overlay import draw_caption
 from providers.media.timeline import InvalidManifest, build_timeline
 from providers.media.video_frames import view_planes
@@ -36,7 +36,7 @@ def test_a_film_conforms_and_has_the_length_of_its_manifest(clip, tmp_path):
 
     film.render_film(manifest, clips, tmp_path / "film.mp4")
 
-    results = check_film(tmp_path / "film.mp4", seconds=3.5, **SIZE)
+    results = check_film(tmp_path / "film.mp4", FilmSpec(3.5, **SIZE))
     assert [result for result in results if not result.ok and result.rule != "bitrate"] == []
     assert len(read_luma(tmp_path / "film.mp4")) == 105
     with av.open(str(tmp_path / "film.mp4")) as container:
@@ -48,7 +48,7 @@ def test_a_film_has_the_target_loudness(amplitude, clip, tmp_path):
     """The film has -14 LUFS within 1 LU and no peak above -1 dBTP, independent of the clips' loudness."""
     film.render_film(build_manifest(3), [clip(seconds=3.0, amplitude=amplitude)], tmp_path / "film.mp4")
 
-    results = {result.rule: result for result in check_film(tmp_path / "film.mp4", seconds=3, **SIZE)}
+    results = {result.rule: result for result in check_film(tmp_path / "film.mp4", FilmSpec(3, **SIZE))}
     assert (results["loudness"].ok, results["true_peak"].ok) == (True, True), results
     assert results["loudness"].observed != "silent"
 
@@ -57,7 +57,7 @@ def test_a_silent_film_is_allowed(clip, tmp_path):
     """Clips without audio result in a film with silent audio."""
     film.render_film(build_manifest(3), [clip(seconds=3.0, channel_layout=None)], tmp_path / "film.mp4")
 
-    results = check_film(tmp_path / "film.mp4", seconds=3, **SIZE)
+    results = check_film(tmp_path / "film.mp4", FilmSpec(3, **SIZE))
     assert failed_errors(results) == []
     assert "silent" in [result.observed for result in results]
 
@@ -152,7 +152,7 @@ def test_a_film_that_differs_from_the_expectation_does_not_conform(rule, expecte
     """Each deviation is an error of a specific rule."""
     film.render_film(build_manifest(3), [clip(seconds=3.0)], tmp_path / "film.mp4")
 
-    results = check_film(tmp_path / "film.mp4", **{"seconds": 3, **SIZE, **expected})
+    results = check_film(tmp_path / "film.mp4", FilmSpec(**{"seconds": 3, **SIZE, **expected}))
 
     assert rule in {result.rule for result in failed_errors(results)}
 
@@ -161,7 +161,7 @@ def test_an_unreadable_file_does_not_conform(tmp_path):
     """An unreadable file is a failed rule, not an exception."""
     (tmp_path / "film.mp4").write_bytes(b"<html>")
 
-    assert [result.rule for result in failed_errors(check_film(tmp_path / "film.mp4", seconds=3))] == ["readable"]
+    assert [result.rule for result in failed_errors(check_film(tmp_path / "film.mp4", FilmSpec(3)))] == ["readable"]
 
 
 def test_a_film_that_would_be_too_large_is_encoded_with_a_higher_crf(clip, tmp_path, monkeypatch):
@@ -170,6 +170,6 @@ def test_a_film_that_would_be_too_large_is_encoded_with_a_higher_crf(clip, tmp_p
 
     film.render_film(build_manifest(3), [clip(seconds=3.0)], tmp_path / "film.mp4")
 
-    results = check_film(tmp_path / "film.mp4", seconds=3, **SIZE)
+    results = check_film(tmp_path / "film.mp4", FilmSpec(3, **SIZE))
     assert failed_errors(results) == []
     assert (tmp_path / "film.mp4").stat().st_size < (500_000 + 192_000) / 8 * 3 * 1.2

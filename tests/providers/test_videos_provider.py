@@ -22,7 +22,6 @@ from providers.base import (
     Succeeded,
     Unavailable,
 )
-from providers.media.clips import AcceptedClip
 from providers.video_profiles import Profile
 from providers.videos import Videos
 from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client
@@ -34,12 +33,12 @@ REQUEST = {"model": "wan", "prompt": "A fox, shot 1", "seconds": 4, "size": "720
 MP4 = b"\x00\x00\x00\x18ftypmp42" * 100
 
 
-async def accept(path: Path, *, seconds: float, width: int, height: int, into: Path) -> AcceptedClip:
+async def accept(path: Path, *, seconds: float, width: int, height: int, into: Path) -> Succeeded:
     """Accept the clip `MP4`."""
     if path.read_bytes() != MP4:
         raise ProviderError("clip_unreadable", "The clip is not a video.")
     assert (seconds, width, height, into) == (4.0, 720, 1280, path.parent)
-    return AcceptedClip(path, None, {"seconds": 4.0, "codec": "h264"})
+    return Succeeded(path, None, {"seconds": 4.0, "codec": "h264"})
 
 
 def build_profile(**fields: Any) -> Profile:
@@ -510,7 +509,7 @@ async def test_an_unwritable_folder_is_unavailable(tmp_path: Path) -> None:
 async def test_an_unavailable_validation_is_not_a_failure(tmp_path: Path) -> None:
     """A clip is not rejected when its validation is unavailable."""
 
-    async def busy(path: Path, *, seconds: float, width: int, height: int, into: Path) -> AcceptedClip:
+    async def busy(path: Path, *, seconds: float, width: int, height: int, into: Path) -> Succeeded:
         raise Unavailable("media_busy", "Later.")
 
     transport = httpx.MockTransport(completed_video(respond_with(200, MP4, headers={"content-type": "video/mp4"})))

@@ -19,7 +19,7 @@ import pytest
 from render_service import ignore_progress, render_request
 
 from providers.base import Succeeded
-from providers.media.conformance import check_film, failed_errors
+from providers.media.conformance import FilmSpec, check_film, failed_errors
 from providers.media.overlay import SAFE_BOTTOM_PX, SAFE_SIDE_PX, SAFE_TOP_PX
 from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
@@ -75,7 +75,7 @@ async def film(request, films, start_service, two_clips, client, tmp_path_factor
 async def test_a_rendered_film_conforms_to_the_rules(film):
     """Size, codecs, length and loudness are those of an embedded film; the facts name the renderer."""
     assert isinstance(film, Succeeded)
-    findings = check_film(film.file, seconds=3.5)
+    findings = check_film(film.file, FilmSpec(3.5))
 
     assert failed_errors(findings) == []
     assert {finding.rule for finding in findings if not finding.ok} <= {"bitrate"}
