@@ -23,7 +23,7 @@ from storage import runs as table
 from storage.actors import RequestContext
 from storage.database import Database
 from storage.orders import OrderRow
-from storage.runs import RunRow
+from storage.runs import NewRun, RunRow
 
 
 async def fork_run(
@@ -53,18 +53,17 @@ async def fork_run(
     merged_options = {**(source.options if name == source.project else {}), **(options or {})}
     spec = resolve_project(services.projects, services.video, name, merged_options)
     new_id = run_id_for(context, "fork")
-    await table.create_run(
-        services.db,
-        new_id,
+    new = NewRun(
+        id=new_id,
         project=name,
         brief=source.brief,
         options=merged_options,
         metadata=source.metadata,
         cap_usd=spec.budget_usd if budget_usd is None else budget_usd,
-        context=context,
         forked_from=run_id,
         seed=_seed(services.video, spec, edited, await services.ledger.list_for_run(run_id)),
     )
+    await table.create_run(services.db, new, context)
     services.wakeups.advance(str(new_id))
     return await get_run(services.db, new_id)
 

@@ -15,7 +15,7 @@ from runs.queries import get_run
 from runs.services import Services
 from storage import runs as table
 from storage.actors import RequestContext
-from storage.runs import RunRow
+from storage.runs import NewRun, RunRow
 
 NAMESPACE = UUID("b6b3a2a8-6b0b-4b52-8f4e-1d5a4c1c9d3e")
 MAX_BRIEF_CHARACTERS = 10_000
@@ -44,16 +44,15 @@ async def start_run(
             f"The brief must have 1 to {MAX_BRIEF_CHARACTERS:,} characters, not {len(brief):,}.", field="brief"
         )
     run_id = run_id or run_id_for(context)
-    await table.create_run(
-        services.db,
-        run_id,
+    new = NewRun(
+        id=run_id,
         project=project,
         brief=brief,
-        options=options or {},
-        metadata=metadata or {},
+        options=dict(options or {}),
+        metadata=dict(metadata or {}),
         cap_usd=spec.budget_usd if budget_usd is None else budget_usd,
-        context=context,
     )
+    await table.create_run(services.db, new, context)
     services.wakeups.advance(str(run_id))
     return await get_run(services.db, run_id)
 

@@ -48,6 +48,10 @@ class RequestContext:
     channel: Channel
     idempotency_key: str | None = None
 
+    def columns(self) -> dict[str, object]:
+        """Return actor and channel as columns: `actor_kind`, `actor_id`, `actor_name` and `channel`."""
+        return {f"actor_{name}": value for name, value in self.actor.as_json().items()} | {"channel": self.channel}
+
     def event_id(self, action: str) -> str:
         """Return the `external_id` of the event that this request records; repeated requests share it."""
         return f"{action}:{self.actor.id}:{self.idempotency_key or uuid4()}"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString, TypeVar, overload
+from datetime import timedelta
+from typing import Any, LiteralString
 
 from psycopg import AsyncConnection, AsyncCursor, Error, OperationalError
 from psycopg.rows import DictRow, class_row, dict_row
+from psycopg.sql import SQL, Composable, Composed, Identifier, Placeholder
+from psycopg.types.json import JsonbDumper
 from psycopg_pool import AsyncConnectionPool
+from typing_extensions import TypeVar
 
 from storage.failpoints import hit
 
-T = TypeVar("T")
+T = TypeVar("T", default=DictRow)
 
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
@@ -33,7 +37,8 @@ def open_pool(
 ) -> Pool:
     """Return a pool to enter with `async with`; SQL, AsyncPostgresSaver and Procrastinate share it.
 
-    Connections autocommit and return rows as dicts. A dead connection is replaced when it is requested.
+    Connections autocommit, return rows as dicts and store dicts as JSON. A dead connection is replaced when it is
+    requested.
 
     Args:
         dsn: The connection string.
@@ -46,6 +51,7 @@ def open_pool(
     async def configure(connection: Connection) -> None:
         # Not a connection keyword: Procrastinate passes those on next to an `autocommit` of its own.
         await connection.set_autocommit(True)
+        connection.adapters.register_dumper(dict, JsonbDumper)
         if read_only:
             await connection.execute("set default_transaction_read_only = on")
 
@@ -72,36 +78,37 @@ def open_pool(
     return pool
 
 
-@overload
-async def fetch_all(conn: AsyncConnection[Any], sql: LiteralString, params: Params = ()) -> list[DictRow]: ...
-@overload
 async def fetch_all(
-    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[T]
-) -> list[T]: ...
-async def fetch_all(
-    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[Any] | None = None
-) -> list[Any]:
-    """Return all rows, as instances of `row` if given, else as dicts."""
-    async with _cursor(conn, row) as cursor:
-        return await (await cursor.execute(sql, params or None)).fetchall()
+    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[T] | None = None
+) -> list[T]:
+    """Return all rows, as instances of the dataclass `row` if given, else as dicts."""
+    return await (await _cursor(conn, row).execute(sql, params or None)).fetchall()
 
 
-@overload
-async def fetch_one(conn: AsyncConnection[Any], sql: LiteralString, params: Params = ()) -> DictRow | None: ...
-@overload
 async def fetch_one(
-    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[T]
-) -> T | None: ...
-async def fetch_one(
-    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[Any] | None = None
-) -> Any:
-    """Return the first row, as an instance of `row` if given, else as a dict; None if there is none."""
-    async with _cursor(conn, row) as cursor:
-        return await (await cursor.execute(sql, params or None)).fetchone()
+    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[T] | None = None
+) -> T | None:
+    """Return the first row, as an instance of the dataclass `row` if given, else as a dict; None if there is none."""
+    return await (await _cursor(conn, row).execute(sql, params or None)).fetchone()
 
 
-def _cursor(conn: AsyncConnection[Any], row: type[Any] | None) -> AsyncCursor[Any]:
-    return conn.cursor(row_factory=class_row(row) if row else dict_row)
+def _cursor(conn: AsyncConnection[Any], row: type[T] | None) -> AsyncCursor[T]:
+    row_factory: Any = class_row(row) if row else dict_row
+    return conn.cursor(row_factory=row_factory)
+
+
+async def insert(conn: AsyncConnection[DictRow], table: LiteralString, values: Mapping[str, object]) -> DictRow | None:
+    """Insert a row and return it; return None if there is one with the same key. A value may be an SQL expression."""
+    expressions = [value if isinstance(value, Composable) else Placeholder(name) for name, value in values.items()]
+    statement = SQL("insert into {} ({}) values ({}) on conflict do nothing returning *").format(
+        Identifier(table), SQL(", ").join(map(Identifier, values)), SQL(", ").join(expressions)
+    )
+    return await (await conn.execute(statement, values)).fetchone()
+
+
+def from_now(delay: timedelta = timedelta()) -> Composed:
+    """Return the SQL expression of the time after this delay, by the clock of the database."""
+    return SQL("now() + {}").format(delay)
 
 
 class Database:
@@ -110,23 +117,15 @@ class Database:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
-    @overload
-    async def fetch_all(self, sql: LiteralString, params: Params = ()) -> list[DictRow]: ...
-    @overload
-    async def fetch_all(self, sql: LiteralString, params: Params = (), *, row: type[T]) -> list[T]: ...
-    async def fetch_all(self, sql: LiteralString, params: Params = (), *, row: type[Any] | None = None) -> list[Any]:
-        """Return all rows, as instances of the dataclass `row` if given, else as dicts."""
-        async with self.pool.connection() as connection, _cursor(connection, row) as cursor:
-            return await (await cursor.execute(sql, params or None)).fetchall()
+    async def fetch_all(self, sql: LiteralString, params: Params = (), *, row: type[T] | None = None) -> list[T]:
+        """Return all rows. See `fetch_all`."""
+        async with self.pool.connection() as connection:
+            return await fetch_all(connection, sql, params, row=row)
 
-    @overload
-    async def fetch_one(self, sql: LiteralString, params: Params = ()) -> DictRow | None: ...
-    @overload
-    async def fetch_one(self, sql: LiteralString, params: Params = (), *, row: type[T]) -> T | None: ...
-    async def fetch_one(self, sql: LiteralString, params: Params = (), *, row: type[Any] | None = None) -> Any:
-        """Return the first row, as an instance of the dataclass `row` if given, else as a dict, or None."""
-        async with self.pool.connection() as connection, _cursor(connection, row) as cursor:
-            return await (await cursor.execute(sql, params or None)).fetchone()
+    async def fetch_one(self, sql: LiteralString, params: Params = (), *, row: type[T] | None = None) -> T | None:
+        """Return the first row, or None. See `fetch_one`."""
+        async with self.pool.connection() as connection:
+            return await fetch_one(connection, sql, params, row=row)
 
     async def execute(self, sql: LiteralString, params: Params = ()) -> int:
         """Run a statement and return the number of affected rows."""

@@ -7,11 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
 from providers.orders import digest_of
 from storage.actors import ActorJson, RequestContext
-from storage.database import Connection, Database, fetch_one
+from storage.database import Connection, Database, fetch_all, fetch_one
 from storage.events import record_event
 from storage.runs import WAKEUP_TIMEOUT
 
@@ -77,6 +75,7 @@ class ReviewComment:
 
 # JSON nulls become SQL nulls, so one JSON object is both what is hashed and what is stored.
 INSERT = "insert into decisions select * from jsonb_populate_record(null::decisions, %s) returning *"
+LAST = "select number, hash from decisions order by number desc limit 1"
 BY_IDEMPOTENCY_KEY = "select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s"
 
 # Serialises the appends to the chain.
@@ -85,10 +84,9 @@ CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
 
 def hash_of(row: DecisionRow) -> str:
     """Return the hash of a decision: of all its columns, the hash of the previous decision included."""
-    values = asdict(row)
+    values = asdict(row) | {"run_id": str(row.run_id), "decided_at": row.decided_at.astimezone(UTC).isoformat()}
     del values["hash"]
-    decided_at = row.decided_at.astimezone(UTC).isoformat()
-    return digest_of({**values, "run_id": str(row.run_id), "decided_at": decided_at})
+    return digest_of(values)
 
 
 async def record_decision(db: Database, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow | None:
@@ -99,7 +97,7 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
     content than the reviewer saw.
     """
     async with db.transaction() as conn:
-        run = await fetch_one(conn, "select status, review from runs where id = %s for update", (run_id,))
+        run = await fetch_one(conn, "select review from runs where id = %s for update", (run_id,))
         if context.idempotency_key:
             values = (run_id, context.actor.id, context.idempotency_key)
             if known := await fetch_one(conn, BY_IDEMPOTENCY_KEY, values, row=DecisionRow):
@@ -114,8 +112,8 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
             " where id = %s",
             (WAKEUP_TIMEOUT, run_id),
         )
-        payload = {name: getattr(row, name) for name in ("number", "gate", "revision", "verdict", "comment", "hash")}
-        payload["actor"] = row.actor_json
+        facts = {name: getattr(row, name) for name in ("number", "gate", "revision", "verdict", "comment", "hash")}
+        payload = {**facts, "actor": row.actor_json}
         await record_event(conn, source=context.channel, kind="decision.recorded", run_id=run_id, payload=payload)
     return row
 
@@ -129,19 +127,17 @@ async def find_by_idempotency_key(
 
 async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow:
     await conn.execute(CHAIN_LOCK)
-    last = await fetch_one(conn, "select number, hash from decisions order by number desc limit 1")
+    last = await fetch_one(conn, LAST) or {"number": 0, "hash": GENESIS}
     values = {
         **vars(new),
-        "number": last["number"] + 1 if last else 1,
+        **context.columns(),
+        "number": last["number"] + 1,
         "run_id": str(run_id),
-        **{f"actor_{name}": value for name, value in context.actor.as_json().items()},
-        "channel": context.channel,
         "idempotency_key": context.idempotency_key,
         "decided_at": datetime.now(UTC).isoformat(),
-        "previous_hash": last["hash"] if last else GENESIS,
+        "previous_hash": last["hash"],
     }
-    row = await fetch_one(conn, INSERT, (Jsonb({**values, "hash": digest_of(values)}),), row=DecisionRow)
-    assert row is not None  # noqa: S101 - inserted by this statement
+    [row] = await fetch_all(conn, INSERT, ({**values, "hash": digest_of(values)},), row=DecisionRow)
     return row
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
-from storage.database import Connection, Database, fetch_all
+from storage.database import Connection, Database, fetch_all, insert
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,16 @@ class OutboxEvent:
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """A notification to send now. `attempts` includes this one."""
+    """A row of `deliveries`: a notification. `attempts` includes the one in progress."""
 
     id: str
+    event: int
     url: str
     kind: str
     body: str
-    attempts: int
-
-
-@dataclass(frozen=True)
-class DeliveryRecord:
-    """A notification in the history of its run."""
-
-    id: str
-    url: str
-    kind: str
     state: str
     attempts: int
+    next_attempt_at: datetime | None
     last_response: str | None
     created_at: datetime
     delivered_at: datetime | None
@@ -64,8 +56,7 @@ async def take_outbox_events(conn: Connection, *, limit: int = 100) -> list[Outb
 
 # One delivery per event and URL, however often it is added; none for a disabled endpoint.
 ADD = """
-insert into deliveries (id, event, url, kind, body)
-select %(id)s, %(event)s, %(url)s, %(kind)s, %(body)s
+insert into deliveries (id, event, url, kind, body) select %(id)s, %(event)s, %(url)s, %(kind)s, %(body)s
 where not exists (select from disabled_endpoints where url = %(url)s)
 on conflict (event, url) do nothing
 """
@@ -80,16 +71,17 @@ async def add_delivery(conn: Connection, *, id: str, event: int, url: str, kind:
 CLAIM_TIMEOUT = timedelta(seconds=60)
 
 CLAIM_DUE = """
-update deliveries set next_attempt_at = now() + %(timeout)s, attempts = attempts + 1
-where id in (select id from deliveries where next_attempt_at <= now() order by next_attempt_at limit %(limit)s
+update deliveries set next_attempt_at = now() + %s, attempts = attempts + 1
+where id in (select id from deliveries where next_attempt_at <= now() order by next_attempt_at limit %s
              for update skip locked)
-returning id, url, kind, body, attempts
+returning *
 """
+ABANDON: LiteralString = "update deliveries set state = 'abandoned', next_attempt_at = null, last_response = %s"
 
 
 async def claim_due(db: Database, *, limit: int = 20) -> list[DeliveryRow]:
     """Return notifications to send now. Concurrent callers get different ones."""
-    return await db.fetch_all(CLAIM_DUE, {"limit": limit, "timeout": CLAIM_TIMEOUT}, row=DeliveryRow)
+    return await db.fetch_all(CLAIM_DUE, (CLAIM_TIMEOUT, limit), row=DeliveryRow)
 
 
 async def mark_delivered(db: Database, delivery_id: str, response: str) -> None:
@@ -111,21 +103,14 @@ async def reschedule(db: Database, delivery_id: str, after: timedelta, response:
 
 async def abandon(db: Database, delivery_id: str, response: str) -> None:
     """Stop sending a notification."""
-    await db.execute(
-        "update deliveries set state = 'abandoned', next_attempt_at = null, last_response = %s where id = %s",
-        (response, delivery_id),
-    )
+    await db.execute(ABANDON + " where id = %s", (response, delivery_id))
 
 
 async def disable_endpoint(db: Database, url: str, response: str) -> None:
     """Stop sending to this URL, present and future notifications included."""
     async with db.transaction() as conn:
-        await conn.execute("insert into disabled_endpoints (url) values (%s) on conflict (url) do nothing", (url,))
-        await conn.execute(
-            "update deliveries set state = 'abandoned', next_attempt_at = null, last_response = %s"
-            " where url = %s and state = 'waiting'",
-            (response, url),
-        )
+        await insert(conn, "disabled_endpoints", {"url": url})
+        await conn.execute(ABANDON + " where url = %s and state = 'waiting'", (response, url))
 
 
 async def enable_endpoints(db: Database) -> None:
@@ -133,13 +118,10 @@ async def enable_endpoints(db: Database) -> None:
     await db.execute("delete from disabled_endpoints")
 
 
-async def list_deliveries(db: Database, run_id: UUID | str) -> list[DeliveryRecord]:
+async def list_deliveries(db: Database, run_id: UUID | str) -> list[DeliveryRow]:
     """Return the notifications about a run, oldest first."""
     return await db.fetch_all(
-        """select deliveries.id, url, deliveries.kind, state, attempts, last_response, deliveries.created_at,
-                  delivered_at
-        from deliveries join events on events.id = deliveries.event
-        where events.run_id = %s order by event, url""",
+        "select deliveries.* from deliveries join events on events.id = event where run_id = %s order by event, url",
         (run_id,),
-        row=DeliveryRecord,
+        row=DeliveryRow,
     )

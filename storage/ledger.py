@@ -9,13 +9,11 @@ from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
 from providers.base import NotSent, OutcomeUnknown, Provider, Refused
 from providers.orders import Order
 from storage.actors import RequestContext
 from storage.admission import CANCELLED_FIRST, CAPS_LOCK, Caps, check_admission
-from storage.database import Connection, Database, fetch_all, fetch_one
+from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert
 from storage.events import record_event
 from storage.failpoints import hit
 from storage.model_calls import ModelCalls
@@ -30,15 +28,6 @@ UNKNOWN_POLL_INTERVAL = timedelta(minutes=1)
 #: A claim is used within this time or not at all.
 CLAIM_TIMEOUT_SECONDS = 5.0
 
-INSERT = """
-insert into orders (key, run_id, kind, clip, take, provider, request, amount_usd, decision, state, result, settled_at,
-                    next_poll_at)
-values (%(key)s, %(run_id)s, %(kind)s, %(clip)s, %(take)s, %(provider)s, %(request)s, %(amount_usd)s, %(decision)s,
-        %(state)s, %(result)s,
-        case when %(state)s = 'failed' then now() end, case when %(state)s = 'reserved' then now() + %(poll_in)s end)
-on conflict (key) do nothing
-"""
-
 # Only the process that gets the row back submits the order. The provider is the one that is configured now, which may
 # differ from the one at the time of the reservation.
 CLAIM = """
@@ -49,9 +38,13 @@ where key = %(key)s and state = 'reserved' and called_at is null
 returning *
 """
 
+# Closes an order without a result. Its reserved amount is released, unless the provider has charged for it.
+FAIL: LiteralString = """
+update orders set state = 'failed', result = %(result)s, settled_at = now(), next_poll_at = null,
+    spent_usd = case when %(result)s::jsonb ? 'charged' then amount_usd else 0 end
+"""
 # Releases what a cancelled run reserved and never called for.
-RELEASE = """
-update orders set state = 'failed', spent_usd = 0, result = %(result)s, settled_at = now(), next_poll_at = null
+RELEASE: LiteralString = f"""{FAIL}
 where key = %(key)s and state = 'reserved' and called_at is null
   and exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 """
@@ -88,35 +81,33 @@ class Ledger(ModelCalls):
                 await self._insert(conn, order, refused)
 
     async def _insert(self, conn: Connection, order: Order, refused: dict[str, str] | None) -> None:
-        key = str(order.key)
-        values = {
-            "key": key,
-            "run_id": order.run_id,
-            "kind": order.kind,
-            "clip": order.clip,
-            "take": order.take,
+        values: dict[str, object] = {
+            **{name: getattr(order, name) for name in ("run_id", "kind", "clip", "take", "request", "amount_usd")},
+            "key": str(order.key),
             "provider": self.providers[order.kind].name,
-            "request": Jsonb(order.request),
-            "amount_usd": order.amount_usd,
-            "decision": order.approval.decision if order.approval and not refused else None,
-            "state": "failed" if refused else "reserved",
-            "result": Jsonb(refused) if refused else None,
-            "poll_in": FIRST_POLL_DELAY,
         }
-        await conn.execute(INSERT, values)
-        kind = "order.refused" if refused else "order.reserved"
-        payload = refused or {"usd": str(order.amount_usd)}
-        await record_event(conn, source="ledger", kind=kind, run_id=order.run_id, subject=key, payload=payload)
+        if refused:
+            kind, payload = "order.refused", refused
+            values |= {"state": "failed", "result": refused, "settled_at": from_now()}
+        else:
+            kind, payload = "order.reserved", {"usd": str(order.amount_usd)}
+            values |= {
+                "decision": order.approval and order.approval.decision,
+                "next_poll_at": from_now(FIRST_POLL_DELAY),
+            }
+        await insert(conn, "orders", values)
+        await record_event(
+            conn, source="ledger", kind=kind, run_id=order.run_id, payload=payload, subject=str(order.key)
+        )
 
     async def place(self, key: str) -> None:
         """Submit a reserved order that was not submitted before, and record the outcome."""
         started_at = time.monotonic()
-        names = Jsonb({kind: provider.name for kind, provider in self.providers.items()})
-        claimed = await self.db.fetch_one(
-            CLAIM, {"key": key, "poll_in": FIRST_POLL_DELAY, "names": names}, row=OrderRow
-        )
+        names = {kind: provider.name for kind, provider in self.providers.items()}
+        values = {"key": key, "poll_in": FIRST_POLL_DELAY, "names": names}
+        claimed = await self.db.fetch_one(CLAIM, values, row=OrderRow)
         if claimed is None:
-            await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=Jsonb(CANCELLED_FIRST))
+            await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=CANCELLED_FIRST)
             return
         hit("submit.before")
         if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
@@ -134,12 +125,9 @@ class Ledger(ModelCalls):
         except Refused as error:
             await self.fail(order.key, error.code, error.message)
         except OutcomeUnknown as error:
-            await self._update(
-                "update orders set next_poll_at = now() where key = %(key)s",
-                order.key,
-                "order.submit_timed_out",
-                {"code": error.code, "message": error.message},
-            )
+            poll_now: LiteralString = "update orders set next_poll_at = now() where key = %(key)s"
+            payload = {"code": error.code, "message": error.message}
+            await self._update(poll_now, order.key, "order.submit_timed_out", payload)
         else:
             hit("submit.after")
             if not await self.bind(order.key, task_id):
@@ -158,32 +146,25 @@ class Ledger(ModelCalls):
 
     async def bind(self, key: str, task_id: str) -> bool:
         """Save the provider's id of an order that was called. Return False if that id belongs to another order."""
-        bound = await self._update(
-            "update orders set state = 'submitted', task_id = %(task_id)s, submitted_at = now(), poll_count = 0,"
-            " next_poll_at = now() + %(poll_in)s where key = %(key)s and state in ('reserved', 'unknown')"
-            " and task_id is null and not exists (select from orders as o"
-            " where o.provider = orders.provider and o.task_id = %(task_id)s)",
-            key,
-            "order.submitted",
-            {"task_id": task_id},
-            task_id=task_id,
-            poll_in=FIRST_POLL_DELAY,
-        )
-        if bound:
+        update: LiteralString = """
+            update orders set state = 'submitted', task_id = %(task_id)s, submitted_at = now(), poll_count = 0,
+                next_poll_at = now() + %(poll_in)s
+            where key = %(key)s and state in ('reserved', 'unknown') and task_id is null and not exists (
+                select from orders as o where o.provider = orders.provider and o.task_id = %(task_id)s)"""
+        payload = {"task_id": task_id}
+        if await self._update(update, key, "order.submitted", payload, task_id=task_id, poll_in=FIRST_POLL_DELAY):
             return True
         row = await self.get(key)
         return row is not None and row.task_id == task_id
 
     async def settle(self, key: str, result: Mapping[str, Any]) -> bool:
         """Close a fulfilled order; its reserved amount is spent. Return False if it was closed already."""
-        return await self._update(
-            "update orders set state = 'settled', spent_usd = amount_usd, result = %(result)s, settled_at = now(),"
-            " progress = 1, next_poll_at = null where key = %(key)s and state in ('submitted', 'unknown')",
-            key,
-            "order.settled",
-            {name: result[name] for name in ("digest", "seconds") if name in result},
-            result=Jsonb(dict(result)),
-        )
+        update: LiteralString = """
+            update orders set state = 'settled', spent_usd = amount_usd, result = %(result)s, settled_at = now(),
+                progress = 1, next_poll_at = null
+            where key = %(key)s and state in ('submitted', 'unknown')"""
+        payload = {name: result[name] for name in ("digest", "seconds") if name in result}
+        return await self._update(update, key, "order.settled", payload, result=dict(result))
 
     async def fail(self, key: str, code: str, message: str, *, charged: bool = False) -> bool:
         """Close an order without a result. Return False if it was closed already.
@@ -191,52 +172,34 @@ class Ledger(ModelCalls):
         Its reserved amount is released, or spent if the provider `charged` for it nevertheless.
         """
         result = {"code": code, "message": message, **({"charged": True} if charged else {})}
-        return await self._update(
-            "update orders set state = 'failed', spent_usd = case when %(charged)s then amount_usd else 0 end,"
-            " result = %(result)s, settled_at = now(), next_poll_at = null"
-            " where key = %(key)s and state in ('reserved', 'submitted', 'unknown')",
-            key,
-            "order.failed",
-            result,
-            result=Jsonb(result),
-            charged=charged,
-        )
+        update: LiteralString = f"{FAIL} where key = %(key)s and state in ('reserved', 'submitted', 'unknown')"
+        return await self._update(update, key, "order.failed", result, result=result)
 
     async def mark_unknown(self, key: str) -> bool:
         """Mark the outcome of an order as unknown, because it was called and cannot be found, or never finishes.
 
         A person has to declare it. It is still polled at a longer interval: a late result counts.
         """
-        return await self._update(
-            "update orders set state = 'unknown', next_poll_at = now() + %(poll_in)s"
-            " where key = %(key)s and state in ('reserved', 'submitted')",
-            key,
-            "order.outcome_unknown",
-            {},
-            poll_in=UNKNOWN_POLL_INTERVAL,
-        )
+        update: LiteralString = """
+            update orders set state = 'unknown', next_poll_at = now() + %(poll_in)s
+            where key = %(key)s and state in ('reserved', 'submitted')"""
+        return await self._update(update, key, "order.outcome_unknown", {}, poll_in=UNKNOWN_POLL_INTERVAL)
 
-    async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], context: RequestContext) -> list[str]:
-        """Fail those of these orders that have an unknown outcome, release their amounts and return their keys."""
+    async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], context: RequestContext) -> None:
+        """Fail those of these orders that have an unknown outcome, and release their amounts."""
         actor = context.actor.as_json()
         result = {"code": "declared_not_made", "message": f"Declared as not made by {actor['name']}."}
+        update: LiteralString = f"{FAIL} where run_id = %(run_id)s and key = any(%(keys)s) and state = 'unknown'"
+        values = {"result": result, "run_id": run_id, "keys": list(keys)}
         async with self.db.transaction() as conn:
-            rows = await fetch_all(
-                conn,
-                "update orders set state = 'failed', spent_usd = 0, result = %s, settled_at = now(),"
-                " next_poll_at = null where run_id = %s and key = any(%s) and state = 'unknown' returning key",
-                (Jsonb(result), run_id, list(keys)),
-            )
-            closed = [str(row["key"]) for row in rows]
-            for key in closed:
+            for row in await fetch_all(conn, f"{update} returning key", values):
                 payload, source = {**result, "actor": actor}, context.channel
                 await record_event(
-                    conn, source=source, kind="order.failed", run_id=run_id, subject=key, payload=payload
+                    conn, source=source, kind="order.failed", run_id=run_id, payload=payload, subject=row["key"]
                 )
-        return closed
 
     async def _update(
-        self, update: LiteralString, key: str, kind: str, payload: Mapping[str, Any], **values: Any
+        self, update: LiteralString, key: str, kind: str, payload: Mapping[str, Any], **values: object
     ) -> bool:
         """Run a guarded update. If it changed the order, record the event and wake the run in the same transaction."""
         async with self.db.transaction() as conn:

@@ -6,12 +6,10 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
 from providers.base import Refused
 from providers.orders import ModelAnswer, OrderKey
 from storage.admission import is_budget_exhausted, is_cancelled
-from storage.database import Database
+from storage.database import Database, from_now, insert
 from storage.failpoints import hit
 from storage.orders import Orders
 
@@ -40,25 +38,21 @@ class ModelCalls(Orders):
         answer = await request()
         hit("answer.after")
         # The first stored answer is the one, also for a process that was frozen during the call; costs add up.
+        usd = self.usd_of_tokens(answer.input_tokens, answer.output_tokens)
         [row] = await self.db.fetch_all(
             "update orders set state = 'settled', spent_usd = coalesce(spent_usd, 0) + %s,"
             " result = coalesce(result, %s), settled_at = coalesce(settled_at, now()) where key = %s returning result",
-            (
-                self.usd_of_tokens(answer.input_tokens, answer.output_tokens),
-                Jsonb(answer.value.model_dump(mode="json")),
-                text,
-            ),
+            (usd, answer.value.model_dump(mode="json"), text),
         )
         result: dict[str, Any] = row["result"]
         return result
 
     async def record_usage(self, key: str, input_tokens: int, output_tokens: int) -> None:
         """Record the tokens of a chat message, which belongs to no run."""
-        await self.db.execute(
-            "insert into orders (key, kind, provider, request, amount_usd, spent_usd, state, called_at, settled_at)"
-            " values (%s, 'model', 'model', '{}', 0, %s, 'settled', now(), now()) on conflict (key) do nothing",
-            (key, self.usd_of_tokens(input_tokens, output_tokens)),
-        )
+        usd = self.usd_of_tokens(input_tokens, output_tokens)
+        order = _new_model_order(key) | {"spent_usd": usd, "state": "settled", "settled_at": from_now()}
+        async with self.db.transaction() as conn:
+            await insert(conn, "orders", order)
 
     async def _reserve_answer(self, key: str, run_id: str) -> None:
         async with self.db.transaction() as conn:
@@ -66,8 +60,8 @@ class ModelCalls(Orders):
                 raise Refused("cancelled", "The run was cancelled before this model call.")
             if self.usd_of_tokens(1, 1) and await is_budget_exhausted(conn, run_id):
                 raise Refused("budget_exceeded", "The run's cap is used up; it includes the costs of model calls.")
-            await conn.execute(
-                "insert into orders (key, run_id, kind, provider, request, amount_usd, called_at)"
-                " values (%s, %s, 'model', 'model', '{}', 0, now()) on conflict (key) do nothing",
-                (key, run_id),
-            )
+            await insert(conn, "orders", _new_model_order(key) | {"run_id": run_id})
+
+
+def _new_model_order(key: str) -> dict[str, object]:
+    return {"key": key, "kind": "model", "provider": "model", "request": {}, "amount_usd": 0, "called_at": from_now()}

@@ -42,16 +42,11 @@ class OrderRow:
 
 
 @dataclass(frozen=True)
-class DayCosts:
-    """Costs of the orders of one day (UTC): reserved and not settled, and spent, in USD."""
+class Costs:
+    """Costs of orders: reserved and not settled, and spent, in USD."""
 
     reserved_usd: Decimal
     spent_usd: Decimal
-
-
-@dataclass(frozen=True)
-class RunCosts(DayCosts):
-    """Costs of the orders of one run: reserved and not settled, and spent, in USD."""
 
 
 COSTS: LiteralString = """
@@ -61,16 +56,16 @@ from orders
 """
 
 
-async def day_costs(db: Database) -> DayCosts:
+async def day_costs(db: Database) -> Costs:
     """Return the costs of the orders created since midnight (UTC)."""
     today: LiteralString = " where created_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc'"
-    [row] = await db.fetch_all(COSTS + today, row=DayCosts)
+    [row] = await db.fetch_all(COSTS + today, row=Costs)
     return row
 
 
-async def run_costs(db: Database, run_id: UUID | str) -> RunCosts:
+async def run_costs(db: Database, run_id: UUID | str) -> Costs:
     """Return the costs of the orders of a run."""
-    [row] = await db.fetch_all(COSTS + " where run_id = %s", (run_id,), row=RunCosts)
+    [row] = await db.fetch_all(COSTS + " where run_id = %s", (run_id,), row=Costs)
     return row
 
 
@@ -83,20 +78,16 @@ class Orders:
     async def reschedule_poll(self, key: str, after: timedelta, progress: float | None = None) -> None:
         """Postpone the next poll of an open order, and save its progress (0..1)."""
         async with self.db.transaction() as conn:
-            cursor = await conn.execute(
+            row = await fetch_one(
+                conn,
                 "update orders set poll_count = poll_count + 1, next_poll_at = now() + %s,"
                 " progress = coalesce(%s, progress) where key = %s and settled_at is null returning run_id, kind",
                 (after, progress, key),
             )
-            row = await cursor.fetchone()
             if row and progress is not None:
+                payload = {"kind": row["kind"], "progress": round(progress, 2)}
                 await record_event(
-                    conn,
-                    source="ledger",
-                    kind="order.progress",
-                    run_id=row["run_id"],
-                    subject=key,
-                    payload={"kind": row["kind"], "progress": round(progress, 2)},
+                    conn, source="ledger", kind="order.progress", run_id=row["run_id"], payload=payload, subject=key
                 )
 
     async def mark_not_found(self, key: str) -> None:
@@ -141,14 +132,9 @@ class Orders:
                 return
             for task_id in task_ids:
                 await record_event(
-                    conn,
-                    source="ledger",
-                    external_id=f"duplicate:{row['provider']}:{task_id}",
-                    kind="charge.duplicate",
-                    run_id=row["run_id"],
-                    subject=key,
-                    payload={"task_id": task_id},
-                )
+                    conn, source="ledger", kind="charge.duplicate", run_id=row["run_id"], payload={"task_id": task_id},
+                    subject=key, external_id=f"duplicate:{row['provider']}:{task_id}",
+                )  # fmt: skip
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         """Return the states of these orders by key. See `graph.dependencies.Ledger`."""

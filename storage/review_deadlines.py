@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import LiteralString
 from uuid import UUID
 
 from storage.database import Connection, fetch_all
@@ -37,27 +38,22 @@ class DeadlineRow:
     still_open: bool
 
 
+SET = """
+insert into review_deadlines as d (run_id, gate, revision, due_at, repeat_every, on_due, next_at)
+values (%s, %s, %s, %s, %s, %s, %s)
+on conflict (run_id, gate, revision) do update set next_at = coalesce(d.next_at, greatest(d.due_at, now()))
+returning due_at
+"""
+
+
 async def set_deadline(
     conn: Connection, run_id: UUID, gate: str, revision: int, *, opened_at: datetime, after: timedelta, on_due: str
 ) -> datetime:
     """Set the deadline of a review and return its due time. A review that has a deadline keeps it."""
-    [row] = await fetch_all(
-        conn,
-        """insert into review_deadlines as d (run_id, gate, revision, due_at, repeat_every, on_due, next_at)
-        values (%(run_id)s, %(gate)s, %(revision)s, %(due_at)s, %(repeat_every)s, %(on_due)s, %(due_at)s)
-        on conflict (run_id, gate, revision) do update set next_at = coalesce(d.next_at, greatest(d.due_at, now()))
-        returning due_at""",
-        {
-            "run_id": run_id,
-            "gate": gate,
-            "revision": revision,
-            "due_at": opened_at + after,
-            "repeat_every": after,
-            "on_due": on_due,
-        },
-    )
-    due_at: datetime = row["due_at"]
-    return due_at
+    due_at = opened_at + after
+    [row] = await fetch_all(conn, SET, (run_id, gate, revision, due_at, after, on_due, due_at))
+    kept: datetime = row["due_at"]
+    return kept
 
 
 # `skip locked` gives concurrent sweepers different rows.
@@ -75,49 +71,31 @@ async def claim_due(conn: Connection, *, limit: int = 50) -> list[DeadlineRow]:
     return await fetch_all(conn, CLAIM_DUE, (limit,), row=DeadlineRow)
 
 
+OF_REVIEW: LiteralString = " where run_id = %(run_id)s and gate = %(gate)s and revision = %(revision)s"
+
+
 async def advance_deadline(conn: Connection, due: DeadlineRow) -> None:
     """Set the next due time of a review, which is in the future even after a long downtime."""
-    await conn.execute(
-        """update review_deadlines set times_due = times_due + 1,
-            next_at = due_at + repeat_every
-                * (floor(extract(epoch from now() - due_at) / extract(epoch from repeat_every)) + 1)
-        where run_id = %(run_id)s and gate = %(gate)s and revision = %(revision)s""",
-        vars(due),
-    )
+    update: LiteralString = """update review_deadlines set times_due = times_due + 1, next_at = due_at + repeat_every
+        * (floor(extract(epoch from now() - due_at) / extract(epoch from repeat_every)) + 1)"""
+    await conn.execute(update + OF_REVIEW, vars(due))
 
 
-async def reschedule(conn: Connection, due: DeadlineRow, after: timedelta) -> None:
-    """Process the same due time again after a while."""
-    await conn.execute(
-        "update review_deadlines set next_at = now() + %(after)s"
-        " where run_id = %(run_id)s and gate = %(gate)s and revision = %(revision)s",
-        {**vars(due), "after": after},
-    )
-
-
-async def close_deadline(conn: Connection, due: DeadlineRow) -> None:
-    """Clear the next due time of a review."""
-    await conn.execute(
-        "update review_deadlines set next_at = null where run_id = %(run_id)s and gate = %(gate)s"
-        " and revision = %(revision)s",
-        vars(due),
-    )
+async def reschedule(conn: Connection, due: DeadlineRow, after: timedelta | None) -> None:
+    """Process the same due time again after a while; never, if it is None."""
+    update: LiteralString = "update review_deadlines set next_at = now() + %(after)s::interval"
+    await conn.execute(update + OF_REVIEW, vars(due) | {"after": after})
 
 
 async def record_reminder(conn: Connection, due: DeadlineRow, kind: str) -> None:
     """Record that a review is overdue, once per due time. `kind` is review.reminded or review.escalated."""
     times = due.times_due + 1
+    payload = {name: getattr(due, name) for name in ("gate", "revision", "digest")}
     await record_event(
         conn,
         source="deadline",
-        external_id=f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{times}",
         kind=kind,
         run_id=due.run_id,
-        payload={
-            "gate": due.gate,
-            "revision": due.revision,
-            "digest": due.digest,
-            "due_at": due.due_at.isoformat(),
-            "times": times,
-        },
+        payload={**payload, "due_at": due.due_at.isoformat(), "times": times},
+        external_id=f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{times}",
     )

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
 from storage.actors import RequestContext
-from storage.database import Database, fetch_one
+from storage.database import Database, fetch_one, from_now, insert
 from storage.events import record_event
+from storage.orders import COSTS, Costs
 
 #: The sweeper sends a wake-up again if it had no effect within this time.
 WAKEUP_TIMEOUT = timedelta(seconds=2)
 
 
-@dataclass(frozen=True)
-class RunRow:
-    """A row of `runs`."""
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """A run to create. `forked_from` and `seed`, the initial state channels of its thread, are set for a fork."""
 
     id: UUID
     project: str
@@ -29,36 +28,12 @@ class RunRow:
     options: dict[str, int]
     metadata: dict[str, str]
     cap_usd: Decimal
-    actor_kind: str
-    actor_id: str
-    actor_name: str
-    channel: str
-    status: str
-    current_step: str | None
-    revision: int
-    review: dict[str, Any] | None
-    artifacts: dict[str, Any]
-    error: dict[str, Any] | None
-    driver: str | None
-    forked_from: UUID | None
-    seed: dict[str, Any]
-    attempts: int
-    next_wakeup_at: datetime | None
-    last_seq: int
-    created_at: datetime
-    updated_at: datetime
+    forked_from: UUID | None = None
+    seed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class RunWithCosts(RunRow):
-    """A row of `runs` with the costs of its orders, in USD."""
-
-    reserved_usd: Decimal
-    spent_usd: Decimal
-
-
-@dataclass(frozen=True)
-class Projection:
+class Progress:
     """The progress of a run, as its thread shows it.
 
     Attributes:
@@ -69,8 +44,6 @@ class Projection:
         artifacts: The results so far as JSON.
         error: Code, message and `retryable` of a failed run.
         attempts: Consecutive attempts that met an unavailable provider.
-        wake_in: When the sweeper wakes the run; None if an event will.
-        event: Kind and payload of an event to record in the same transaction.
     """
 
     status: str
@@ -80,53 +53,51 @@ class Projection:
     artifacts: dict[str, Any]
     error: dict[str, Any] | None = None
     attempts: int = 0
+
+
+@dataclass(frozen=True)
+class Projection(Progress):
+    """The progress of a run to save.
+
+    Attributes:
+        wake_in: When the sweeper wakes the run; None if an event will.
+        event: Kind and payload of an event to record in the same transaction.
+    """
+
     wake_in: timedelta | None = None
     event: tuple[str, dict[str, Any]] | None = None
 
 
-INSERT = """
-insert into runs (id, project, brief, options, metadata, cap_usd, actor_kind, actor_id, actor_name, channel,
-                  forked_from, seed, next_wakeup_at)
-values (%(id)s, %(project)s, %(brief)s, %(options)s, %(metadata)s, %(cap_usd)s, %(actor_kind)s, %(actor_id)s,
-        %(actor_name)s, %(channel)s, %(forked_from)s, %(seed)s, now() + %(wake_in)s)
-on conflict (id) do nothing
-returning id
-"""
+@dataclass(frozen=True, kw_only=True)
+class RunRow(NewRun, Progress):
+    """A row of `runs`."""
+
+    actor_kind: str
+    actor_id: str
+    actor_name: str
+    channel: str
+    driver: str | None
+    next_wakeup_at: datetime | None
+    last_seq: int
+    created_at: datetime
+    updated_at: datetime
 
 
-async def create_run(
-    db: Database,
-    run_id: UUID,
-    *,
-    project: str,
-    brief: str,
-    options: Mapping[str, int],
-    metadata: Mapping[str, str],
-    cap_usd: Decimal,
-    context: RequestContext,
-    forked_from: UUID | None = None,
-    seed: Mapping[str, Any] | None = None,
-) -> bool:
+@dataclass(frozen=True)
+class RunWithCosts(RunRow, Costs):
+    """A row of `runs` with the costs of its orders."""
+
+
+async def create_run(db: Database, new: NewRun, context: RequestContext) -> bool:
     """Create a run and return whether it is new; an existing run of this id is left as it is."""
-    actor = context.actor.as_json()
-    values = {
-        "id": run_id,
-        "project": project,
-        "brief": brief,
-        "options": Jsonb(dict(options)),
-        "metadata": Jsonb(dict(metadata)),
-        "cap_usd": cap_usd,
-        **{f"actor_{name}": value for name, value in actor.items()},
-        "channel": context.channel,
-        "forked_from": forked_from,
-        "seed": Jsonb(dict(seed or {})),
-        "wake_in": WAKEUP_TIMEOUT,
-    }
-    payload = {"project": project, "actor": actor, **({"forked_from": str(forked_from)} if forked_from else {})}
+    values = {**vars(new), **context.columns(), "next_wakeup_at": from_now(WAKEUP_TIMEOUT)}
+    payload = {"project": new.project, "actor": context.actor.as_json()}
+    if new.forked_from:
+        payload["forked_from"] = str(new.forked_from)
     async with db.transaction() as conn:
-        if not await fetch_one(conn, INSERT, values):
+        if not await insert(conn, "runs", values):
             return False
-        await record_event(conn, source=context.channel, kind="run.started", run_id=run_id, payload=payload)
+        await record_event(conn, source=context.channel, kind="run.started", run_id=new.id, payload=payload)
     return True
 
 
@@ -135,12 +106,9 @@ async def get_run(db: Database, run_id: UUID | str) -> RunRow | None:
     return await db.fetch_one("select * from runs where id = %s", (run_id,), row=RunRow)
 
 
-WITH_COSTS: LiteralString = """
-select runs.*, costs.* from runs cross join lateral (
-    select coalesce(sum(amount_usd) filter (where state in ('reserved', 'submitted', 'unknown')), 0) as reserved_usd,
-           coalesce(sum(spent_usd), 0) as spent_usd
-    from orders where run_id = runs.id) as costs
-"""
+WITH_COSTS: LiteralString = (
+    f"select runs.*, costs.* from runs cross join lateral ({COSTS} where run_id = runs.id) as costs"  # noqa: S608 - SQL
+)
 
 
 async def get_run_with_costs(db: Database, run_id: UUID | str) -> RunWithCosts | None:
@@ -191,12 +159,7 @@ async def save_projection(db: Database, run_id: UUID | str, projection: Projecti
 
     Return False if the run was cancelled, has another driver, or the review to open is already decided.
     """
-    values = vars(projection) | {
-        "id": run_id,
-        "review": Jsonb(projection.review) if projection.review else None,
-        "artifacts": Jsonb(projection.artifacts),
-        "error": Jsonb(projection.error) if projection.error else None,
-    }
+    values = vars(projection) | {"id": run_id}
     async with db.transaction() as conn:
         if not await fetch_one(conn, SAVE_PROJECTION, values):
             return False

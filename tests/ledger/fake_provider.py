@@ -214,9 +214,8 @@ class AnyVideo(FakeVideo):
 async def new_run(db: Database, *, cap: str = "100", project: str = "trio") -> str:
     """Create a run, and return its id."""
     run_id = uuid4()
-    await runs.create_run(
-        db, run_id, project=project, brief="Rain", options={}, metadata={}, cap_usd=Decimal(cap), context=ANNA
-    )
+    new = runs.NewRun(id=run_id, project=project, brief="Rain", options={}, metadata={}, cap_usd=Decimal(cap))
+    await runs.create_run(db, new, ANNA)
     return str(run_id)
 
 

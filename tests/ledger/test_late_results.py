@@ -141,7 +141,7 @@ async def test_retry_counts_for_earlier_failures_only(services: Services, fake_p
     feedback = RunFeedback(services.db)
     key = await _place(services, "publication")
     run = OrderKey.parse(key).run_id
-    state: Any = {"run": {"id": run}, "publication_key": key}
+    state: Any = {"run_id": run, "publication_key": key}
     deps: Any = SimpleNamespace(ledger=services.ledger, feedback=feedback)
     await services.ledger.mark_unknown(key)
     await _fail_run(services, key)
