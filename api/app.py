@@ -9,19 +9,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import Route
 
-from api import (
-    artifacts,
-    chat,
-    errors,
-    events,
-    health,
-    mcp_server,
-    openai_chat,
-    review_links,
-    reviews,
-    runs,
-    webhooks,
-)
+from api import artifacts, chat, errors, events, health, mcp_server, openai_chat, review_links, reviews, runs, webhooks
 from api.health import VERSION
 from api.middleware import BodyLimit, RequestId
 from api.wiring import AppState

@@ -67,13 +67,10 @@ async def count_request(state: AppState, client: str) -> None:
     """Count a request of `client`. Raises ApiError 429 when the rate limit is exceeded."""
     wait_seconds = await admit(state.services.db, client, limit=state.rate_limit, seconds=RATE_LIMIT_WINDOW_SECONDS)
     if wait_seconds:
-        raise ApiError(
-            429,
-            "rate_limited",
-            f"Rate limit exceeded: {state.rate_limit} requests per minute. Retry in {wait_seconds} s.",
-            headers={"Retry-After": str(wait_seconds)},
-            extra={"retry_after_seconds": wait_seconds},
-        )
+        message = f"Rate limit exceeded: {state.rate_limit} requests per minute. Retry in {wait_seconds} s."
+        error = ApiError(429, "rate_limited", message, headers={"Retry-After": str(wait_seconds)})
+        error.body["retry_after_seconds"] = wait_seconds
+        raise error
 
 
 CallerDep = Annotated[ApiKeyRow, Depends(authenticate)]

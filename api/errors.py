@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -69,24 +70,14 @@ class ErrorBody(BaseModel):
 
 
 class ApiError(Exception):
-    """An error response. `extra` adds fields next to `error` in the body."""
+    """An error response."""
 
     def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        details: dict[str, Any] | None = None,
-        *,
-        headers: dict[str, str] | None = None,
-        extra: dict[str, Any] | None = None,
+        self, status: int, code: str, message: str, details: Any = None, *, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.body = {"error": {"code": code, "message": message, "details": details or {}}, **(extra or {})}
-        self.headers = headers
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+        self.body: dict[str, Any] = {"error": {"code": code, "message": message, "details": details or {}}}
 
     def as_response(self) -> JSONResponse:
         """Return the error as an HTTP response."""
@@ -145,7 +136,7 @@ async def _handle_invalid(_request: Request, error: Exception) -> JSONResponse:
 async def _handle_http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class only
     code, message = HTTP_ERRORS.get(error.status_code, ("http_error", "The request cannot be processed."))
-    return JSONResponse(ApiError(error.status_code, code, message).body, error.status_code, error.headers)
+    return ApiError(error.status_code, code, message, headers=error.headers).as_response()
 
 
 async def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -116,12 +116,8 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
     message = _confirmation(decision.decision, opened.link.gate)
     if not as_json:
         return _page_response(pages.decision_page(decision.decision, message))
-    link = opened.link
-    return _json_response(
-        LinkDecisionResult(
-            run_id=link.run_id, gate=link.gate, revision=link.revision, decision=decision.decision, message=message
-        )
-    )
+    result = {**vars(opened.link), "decision": decision.decision, "message": message}
+    return _json_response(LinkDecisionResult.model_validate(result))
 
 
 @router.get("/{token}/film", response_class=Response, responses={**responses(409, 410, 429), **FILE_RESPONSES})
@@ -145,22 +141,14 @@ async def stream_film(
 
 
 def _as_review(opened: OpenedLink, token: str) -> LinkReview:
-    link, run, review = opened.link, opened.run, opened.review
-    return LinkReview(
-        run_id=link.run_id,
-        project=run.project,
-        brief=run.brief,
-        gate=link.gate,
-        revision=link.revision,
-        digest=review.digest,
-        content=review.content,
-        opened_at=review.opened_at,
-        due_at=review.due_at,
-        on_due=review.on_due,
-        expires_at=link.expires_at,
-        changes=review.changes,
-        previous_comment=opened.previous_comment,
-        film_url=f"/review/{token}/film" if link.gate == "publish" else None,
+    return LinkReview.model_validate(
+        {
+            **vars(opened.run),
+            **dict(opened.review),
+            **vars(opened.link),
+            "previous_comment": opened.previous_comment,
+            "film_url": f"/review/{token}/film" if opened.link.gate == "publish" else None,
+        }
     )
 
 

@@ -36,15 +36,7 @@ async def start_run(body: StartRunRequest, state: AppStateDep, idempotent: Idemp
     """Start a video production from a brief."""
 
     async def process() -> RunStarted:
-        run = await start.start_run(
-            state.services,
-            project=body.project,
-            brief=body.brief,
-            options=body.options,
-            metadata=body.metadata,
-            budget_usd=body.budget_usd,
-            context=idempotent.context,
-        )
+        run = await start.start_run(state.services, **dict(body), context=idempotent.context)
         return RunStarted(run_id=run.id, status="pending")
 
     return await idempotent(body, process)
@@ -98,17 +90,9 @@ async def retry_run(
     run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: RetryRequest | None = None
 ) -> JSONResponse:
     """Continue a failed run from its last checkpoint. Nothing that was paid is paid again."""
-    options = body or RetryRequest.model_validate({})
 
     async def process() -> RunView:
-        await retry.retry_run(
-            state.services,
-            run_id,
-            not_made=options.not_made,
-            prompts=options.prompts,
-            drop=options.drop,
-            context=idempotent.context,
-        )
+        await retry.retry_run(state.services, run_id, **dict(body or ()), context=idempotent.context)
         return await queries.get_run_view(state.services.db, run_id)
 
     return await idempotent(body, process)
@@ -119,19 +103,9 @@ async def fork_run(
     run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: ForkRequest | None = None
 ) -> JSONResponse:
     """Start a new run with the ideas of this one. Identical clips are not paid again."""
-    options = body or ForkRequest.model_validate({})
 
     async def process() -> RunStarted:
-        run = await fork.fork_run(
-            state.services,
-            run_id,
-            revision=options.revision,
-            project=options.project,
-            options=options.options,
-            edits=options.edits,
-            budget_usd=options.budget_usd,
-            context=idempotent.context,
-        )
+        run = await fork.fork_run(state.services, run_id, **dict(body or ()), context=idempotent.context)
         return RunStarted(run_id=run.id, status="pending")
 
     return await idempotent(body, process)

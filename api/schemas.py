@@ -130,8 +130,7 @@ class RetryRequest(RequestBody):
     """The options of a retry."""
 
     not_made: bool = Field(
-        False,
-        description="Declares that the orders of unknown outcome were not executed; they are placed again.",
+        False, description="Declares that the orders of unknown outcome were not executed; they are placed again."
     )
     prompts: dict[ClipNumber, Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
         default_factory=dict, max_length=24, description="New prompts for failed clips, by clip number."

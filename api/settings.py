@@ -15,13 +15,10 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.settings_types import (
-    FolderPublisher,
     Hosts,
-    ModelServer,
     NonEmptySecret,
     Secrets,
     SettingsError,
-    UploadPostPublisher,
     Url,
     Urls,
     VideoServer,
@@ -35,6 +32,8 @@ from providers.webhooks import Secret
 
 OPENAI_URL = "https://api.openai.com/v1"
 UPLOAD_POST_URL = "https://api.upload-post.com/api"
+#: Sent as the API key to servers that need none.
+NO_KEY = SecretStr("none")
 #: Prefixes of this service's environment variables: an unknown variable with such a name is an error.
 PREFIXES = ("MYLOWARE_", "VIDEO_", "UPLOAD_POST_", "REMOTION_")
 
@@ -121,19 +120,13 @@ class Settings(BaseSettings):
         """Return whether no publisher is configured."""
         return self.publish_folder is None and self.upload_post_api_key is None
 
-    @property
-    def models(self) -> ModelServer:
-        """Return the model server. Valid only when `models_missing` is false."""
-        key = self.openai_api_key or SecretStr("none")
-        return ModelServer(base_url=self.openai_base_url or OPENAI_URL, api_key=key, model=self.openai_model)
-
     def video(self, today: date) -> VideoServer:
         """Return the video server. Raises ProfileError for an unknown model or one past its shutdown date."""
         base_url, model = self.video_base_url or OPENAI_URL, self.video_model or "sora-2"
         profile = profile_for(load_profiles(self.video_profiles), base_url, model, today)
         return VideoServer(
             base_url=base_url,
-            api_key=self.video_api_key or self.openai_api_key or SecretStr("none"),
+            api_key=self.video_api_key or self.openai_api_key or NO_KEY,
             video=VideoModel(model, profile),
             webhook_secrets=self.video_secrets,
         )
@@ -154,15 +147,10 @@ class Settings(BaseSettings):
         secrets = parse_secrets("MYLOWARE_NOTIFY_SECRET", [self.notify_secret] if self.notify_secret else None)
         return secrets[0] if secrets else None
 
-    @property
-    def publisher(self) -> UploadPostPublisher | FolderPublisher:
-        """Return the publisher. Raises SettingsError when none is configured."""
-        if self.upload_post_api_key is not None:
-            url = self.upload_post_url or UPLOAD_POST_URL
-            return UploadPostPublisher(url=url, api_key=self.upload_post_api_key, user=self.upload_post_user)
-        if self.publish_folder is None:
-            raise SettingsError("No publisher is configured. Set UPLOAD_POST_API_KEY or MYLOWARE_PUBLISH_FOLDER.")
-        return FolderPublisher(folder=self.publish_folder)
+    def usd_of_tokens(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """Return the cost of a model call, in USD."""
+        million = self.usd_per_million_input_tokens * input_tokens + self.usd_per_million_output_tokens * output_tokens
+        return million / 1_000_000
 
     def projects(self) -> dict[str, Project]:
         """Return every project by name. Raises ProjectError naming the file and the field."""

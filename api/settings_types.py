@@ -1,12 +1,12 @@
-"""Field types of the settings, and the groups of settings that describe one vendor."""
+"""Field types of the settings."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from providers.video_profiles import VideoModel
@@ -52,45 +52,14 @@ Urls = Annotated[list[Url], NoDecode, CommaSeparated]
 Hosts = Annotated[list[Annotated[str, AfterValidator(_parse_host)]], NoDecode, CommaSeparated]
 
 
-class ModelServer(BaseModel):
-    """The server of the language model and of the moderation."""
-
-    model_config = ConfigDict(frozen=True)
-
-    base_url: str
-    api_key: SecretStr
-    model: str
-
-
-class VideoServer(BaseModel):
+@dataclass(frozen=True)
+class VideoServer:
     """The server of the video model, and the secrets of its webhooks."""
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     base_url: str
     api_key: SecretStr
     video: VideoModel
     webhook_secrets: tuple[Secret, ...]
-
-
-class UploadPostPublisher(BaseModel):
-    """Publish films through Upload-Post."""
-
-    model_config = ConfigDict(frozen=True)
-
-    publisher: Literal["upload_post"] = "upload_post"
-    url: str
-    api_key: SecretStr
-    user: str
-
-
-class FolderPublisher(BaseModel):
-    """Publish films by copying them to a folder."""
-
-    model_config = ConfigDict(frozen=True)
-
-    publisher: Literal["folder"] = "folder"
-    folder: Path
 
 
 def parse_secrets(name: str, values: list[SecretStr] | None) -> tuple[Secret, ...]:

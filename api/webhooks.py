@@ -79,12 +79,7 @@ async def record_sora_webhook(state: AppStateDep, webhook: VideoWebhook, run_id:
     if event.type not in VIDEO_EVENT_TYPES:
         return WebhookReceipt(status="ignored")
     is_new = await record_video_webhook(
-        state.services,
-        webhook.id,
-        task_id=event.video_id,
-        kind=event.type,
-        event_id=event.event_id,
-        run_id=run_id,
+        state.services, webhook.id, task_id=event.video_id, kind=event.type, event_id=event.event_id, run_id=run_id
     )
     return WebhookReceipt(status="accepted" if is_new else "duplicate")
 

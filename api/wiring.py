@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import httpx2
-from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
-from api.settings import Settings
-from api.settings_types import FolderPublisher, SettingsError, UploadPostPublisher, VideoServer
+from api.settings import NO_KEY, OPENAI_URL, UPLOAD_POST_URL, Settings
+from api.settings_types import SettingsError, VideoServer
 from chat.session import ChatServices
 from chat.turns import TurnRunner
 from graph.dependencies import Dependencies
@@ -69,8 +66,7 @@ class AppState:
     new_key: str | None
 
 
-@dataclass(frozen=True)
-class CheckedSettings:
+class CheckedSettings(NamedTuple):
     """The projects and the video server, read and checked before anything is opened."""
 
     projects: dict[str, Project]
@@ -111,6 +107,8 @@ async def open_app_state(
         await migrate(dsn)
     except DatabaseUnusable as error:
         raise SettingsError(f"DATABASE_URL: {error}") from error
+    folder = settings.data_dir.absolute()
+    (folder / "scratch").mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         locks = await stack.enter_async_context(Locks(dsn))
         pool = await stack.enter_async_context(
@@ -120,13 +118,20 @@ async def open_app_state(
         model_client = await stack.enter_async_context(httpx2.AsyncClient(**client_options or {}))
         db, queue = Database(pool), Queue()
         await stack.enter_async_context(queue.sending(pool))
-        artifacts = _open_artifacts(settings, db)
+        artifacts = Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
         ledger = _open_ledger(settings, checked, db, artifacts, client)
-        model = _chat_model(settings, model_client)
+        model_url, model_key = settings.openai_base_url or OPENAI_URL, _text(settings.openai_api_key or NO_KEY)
+        model = chat_model(
+            base_url=model_url,
+            api_key=model_key,
+            model=settings.openai_model,
+            http_async_client=model_client,
+            timeout=MODEL_TIMEOUT_SECONDS,
+        )
         deps = Dependencies(
             project=lambda name, options: checked.projects[name].with_options(options),
             model=model,
-            moderation=Moderation(settings.models.base_url, _text(settings.models.api_key), client),
+            moderation=Moderation(model_url, model_key, client),
             video=checked.video.video,
             ledger=ledger,
             feedback=RunFeedback(db),
@@ -142,15 +147,11 @@ async def open_app_state(
             run_graph=build_run_graph(deps),
             new_saver=lambda: Saver(pool),
             wakeups=queue,
-            scratch=_create_scratch_folder(settings),
+            scratch=folder / "scratch",
             notification_targets=await stack.enter_async_context(_notification_targets(settings)),
         )
         await deliveries.enable_endpoints(db)
-        await api_keys.sync_settings_keys(
-            db,
-            [_text(key) for key in settings.api_keys or []],
-            [_text(key) for key in settings.limited_api_keys or []],
-        )
+        await api_keys.sync_settings_keys(db, _texts(settings.api_keys), _texts(settings.limited_api_keys))
         yield AppState(
             services=services,
             dependencies=deps,
@@ -165,17 +166,6 @@ async def open_app_state(
         )
 
 
-def _open_artifacts(settings: Settings, db: Database) -> Artifacts:
-    folder = settings.data_dir.absolute()
-    return Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
-
-
-def _create_scratch_folder(settings: Settings) -> Path:
-    folder = settings.data_dir.absolute() / "scratch"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _open_ledger(
     settings: Settings, checked: CheckedSettings, db: Database, files: Files, client: httpx.AsyncClient
 ) -> Ledger:
@@ -185,22 +175,9 @@ def _open_ledger(
         "render": _renderer(settings, files, client),
         "publication": _publisher(settings, files, client),
     }
-    budgets = {
-        name: project.day_budget_usd for name, project in checked.projects.items() if project.day_budget_usd is not None
-    }
-    price = TokenPrice(settings.usd_per_million_input_tokens, settings.usd_per_million_output_tokens)
-    return Ledger(db, providers, Caps(day_usd=settings.day_cap_usd, project_day_usd=budgets), price)
-
-
-def _chat_model(settings: Settings, client: httpx2.AsyncClient) -> BaseChatModel:
-    server = settings.models
-    return chat_model(
-        base_url=server.base_url,
-        api_key=_text(server.api_key),
-        model=server.model,
-        http_async_client=client,
-        timeout=MODEL_TIMEOUT_SECONDS,
-    )
+    budgets = {p.name: p.day_budget_usd for p in checked.projects.values() if p.day_budget_usd is not None}
+    caps = Caps(day_usd=settings.day_cap_usd, project_day_usd=budgets)
+    return Ledger(db, providers, caps, settings.usd_of_tokens)
 
 
 def _renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
@@ -211,11 +188,12 @@ def _renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Pr
 
 
 def _publisher(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
-    match settings.publisher:
-        case UploadPostPublisher(url=url, api_key=api_key, user=user):
-            return UploadPost(url, _text(api_key), user, files, client)
-        case FolderPublisher(folder=folder):
-            return Folder(Path(folder).absolute(), files)
+    if key := settings.upload_post_api_key:
+        url = settings.upload_post_url or UPLOAD_POST_URL
+        return UploadPost(url, _text(key), settings.upload_post_user, files, client)
+    if settings.publish_folder:
+        return Folder(settings.publish_folder.absolute(), files)
+    raise SettingsError("No publisher is configured. Set UPLOAD_POST_API_KEY or MYLOWARE_PUBLISH_FOLDER.")
 
 
 @asynccontextmanager
@@ -226,24 +204,13 @@ async def _notification_targets(settings: Settings) -> AsyncIterator[Notificatio
         yield NotificationTargets()
         return
     async with notification_client() as client:
-        yield NotificationTargets(
-            NotificationSender(client, secret, settings.notify_private_hosts or ()),
-            urls=tuple(settings.notify_urls or ()),
-            escalation_urls=tuple(settings.notify_escalate_urls or ()),
-        )
-
-
-@dataclass(frozen=True)
-class TokenPrice:
-    """The price of tokens, in USD per million."""
-
-    input_usd: Decimal
-    output_usd: Decimal
-
-    def __call__(self, input_tokens: int, output_tokens: int) -> Decimal:
-        """Return the cost of a model call, in USD."""
-        return (self.input_usd * input_tokens + self.output_usd * output_tokens) / 1_000_000
+        sender = NotificationSender(client, secret, settings.notify_private_hosts or ())
+        yield NotificationTargets(sender, tuple(settings.notify_urls or ()), tuple(settings.notify_escalate_urls or ()))
 
 
 def _text(secret: SecretStr) -> str:
     return secret.get_secret_value()
+
+
+def _texts(secrets: Sequence[SecretStr] | None) -> list[str]:
+    return [_text(secret) for secret in secrets or ()]

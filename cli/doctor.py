@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import psutil
@@ -42,19 +43,35 @@ async def examine(*, as_json: bool) -> None:
         settings = read_settings()
     except SettingsError as error:
         exit_with_error(str(error))
+    checks = {
+        "database" if settings.database_url else "embedded database": _check_database,
+        "video": _check_video,
+        "projects": _check_projects,
+        "disk": _check_disk,
+    }
     report = Report(
         settings=_visible_settings(settings),
         sandbox=sandboxed_services(settings),
-        checks=[
-            await _check_database(settings), _check_video(settings), _check_projects(settings), _check_disk(settings)
-        ],
-    )  # fmt: skip
+        checks=[await _run_check(name, check, settings) for name, check in checks.items()],
+    )
     if as_json:
         stdout.print_json(report.model_dump_json())
     else:
         _print_report(report)
     if not all(check.ok for check in report.checks):
         raise typer.Exit(1)
+
+
+async def _run_check(name: str, check: Callable[[Settings], Awaitable[str]], settings: Settings) -> Check:
+    """Run a check, which returns what it found and raises an error with what is wrong."""
+    try:
+        return Check(check=name, ok=True, message=await check(settings))
+    except (ValueError, DatabaseUnusable) as error:
+        message = str(error)
+    except Exception as error:
+        # The driver's message is what a person needs; it contains no password.
+        message = f"not usable: {type(error).__name__}: {str(error).splitlines()[0]}"
+    return Check(check=name, ok=False, message=message)
 
 
 def _visible_settings(settings: Settings) -> dict[str, str | None]:
@@ -67,48 +84,36 @@ def _visible_settings(settings: Settings) -> dict[str, str | None]:
     return visible
 
 
-async def _check_database(settings: Settings) -> Check:
-    name = "database" if settings.database_url else "embedded database"
-    try:
-        async with with_local_services(settings, with_sandbox=False) as complete:
-            assert complete.database_url is not None  # noqa: S101 - set by with_local_services
-            await migrate(complete.database_url.get_secret_value())
-    except (SettingsError, DatabaseUnusable) as error:
-        return Check(check=name, ok=False, message=str(error))
-    except Exception as error:
-        # The driver's message is what a person needs; it contains no password.
-        message = f"not usable: {type(error).__name__}: {str(error).splitlines()[0]}"
-        return Check(check=name, ok=False, message=message)
-    return Check(check=name, ok=True, message="reachable, schema up to date")
+async def _check_database(settings: Settings) -> str:
+    async with with_local_services(settings, with_sandbox=False) as complete:
+        assert complete.database_url is not None  # noqa: S101 - set by with_local_services
+        await migrate(complete.database_url.get_secret_value())
+    return "reachable, schema up to date"
 
 
-def _check_video(settings: Settings) -> Check:
+async def _check_video(settings: Settings) -> str:
     if settings.video_missing:
-        return Check(check="video", ok=True, message="the sandbox generates the clips")
-    try:
-        server = check_settings(settings).video
-    except SettingsError as error:
-        return Check(check="video", ok=False, message=str(error))
+        return "the sandbox generates the clips"
+    server = check_settings(settings).video
     profile = server.video.profile
     shutdown = f", shut down on {profile.shutdown}" if profile.shutdown else ""
     updates = "webhooks and polling" if profile.webhooks and server.webhook_secrets else "polling only"
-    return Check(check="video", ok=True, message=f"{server.video.model} at {server.base_url}, {updates}{shutdown}")
+    return f"{server.video.model} at {server.base_url}, {updates}{shutdown}"
 
 
-def _check_projects(settings: Settings) -> Check:
-    try:
-        projects = settings.projects()
-    except ValueError as error:
-        return Check(check="projects", ok=False, message=str(error))
-    return Check(check="projects", ok=True, message=", ".join(sorted(projects)))
+async def _check_projects(settings: Settings) -> str:
+    return ", ".join(sorted(settings.projects()))
 
 
-def _check_disk(settings: Settings) -> Check:
+async def _check_disk(settings: Settings) -> str:
     folder = settings.data_dir.absolute()
     while not folder.exists():
         folder = folder.parent
     free_gib = psutil.disk_usage(str(folder)).free / 2**30
-    return Check(check="disk", ok=free_gib > MIN_FREE_GIB, message=f"{free_gib:.1f} GiB free for {settings.data_dir}")
+    message = f"{free_gib:.1f} GiB free for {settings.data_dir}"
+    if free_gib <= MIN_FREE_GIB:
+        raise ValueError(message)
+    return message
 
 
 def _print_report(report: Report) -> None:

@@ -202,10 +202,9 @@ class Sandbox:
     def _stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_TIMEOUT_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.kill()  # no effect on a process that has exited
+            self._process.wait()
         if self._lock is not None:
             self._lock.close()

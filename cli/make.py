@@ -18,7 +18,7 @@ from rich.status import Status
 from api.settings import Settings
 from cli.local_services import sandbox_notice, sandboxed_services
 from cli.output import exit_with_error, ideas_table, stderr, stdout
-from cli.runs import local_context
+from cli.runs import LOCAL_CONTEXT
 from cli.serve import listen_on_free_port, open_services, run_server, url_of
 from graph.decisions import DecisionInput, verdict_of
 from graph.review_content import IdeasContent, Review, ReviewContent, describe_clips
@@ -44,7 +44,7 @@ async def make(settings: Settings, brief: str, project: str, *, yes: bool, as_js
     listening = listen_on_free_port()
     reporter = ProgressReporter(as_json, sandbox_notice(settings))
     with reporter.status:
-        reporter.show("Starting the database" + (" and the sandbox" if sandboxed_services(settings) else ""))
+        reporter.status.update("Starting the database" + (" and the sandbox" if sandboxed_services(settings) else ""))
         async with (
             open_services(settings, webhooks_to=url_of(listening), with_worker=True) as state,
             # Providers send their webhooks here, as to any server.
@@ -68,15 +68,6 @@ class ProgressReporter:
         self.sandbox_notice = sandbox_notice
         self.status = Status("…", console=stderr)
 
-    def show(self, text: str) -> None:
-        """Replace the status line."""
-        self.status.update(text)
-
-    def report_start(self) -> None:
-        """Print the notice about the sandbox, if it is used."""
-        if self.sandbox_notice and not self.as_json:
-            stderr.print(self.sandbox_notice)
-
     def report_event(self, event: Event) -> None:
         """Print an event of the run."""
         if self.as_json:
@@ -84,7 +75,7 @@ class ProgressReporter:
             return
         text = _describe_event(event)
         if text and event.kind == "order.progress":
-            self.show(text)
+            self.status.update(text)
         elif text:
             stderr.print(f"[dim]{event.created_at:%H:%M:%S}[/] {text}")
 
@@ -104,8 +95,9 @@ class ProgressReporter:
 
 async def _drive_run(services: Services, reporter: ProgressReporter, brief: str, project: str, *, yes: bool) -> RunView:
     """Start a run, report its events and decide at its gates until it has ended."""
-    reporter.report_start()
-    run_id = (await start_run(services, project=project, brief=brief, context=local_context())).id
+    if reporter.sandbox_notice and not reporter.as_json:
+        stderr.print(reporter.sandbox_notice)
+    run_id = (await start_run(services, project=project, brief=brief, context=LOCAL_CONTEXT)).id
     last_seq = 0
     while True:
         run = await queries.get_run_view(services.db, run_id)
@@ -140,7 +132,7 @@ async def _decide(services: Services, run_id: UUID, review: Review, answer: str)
     is_approved = answer.strip().lower() in ("yes", "y")
     comment = "" if is_approved or answer.strip().lower() in ("no", "n") else answer
     decision = DecisionInput(verdict=verdict_of(is_approved, comment), comment=comment, digest=review.digest)
-    await decide(services, run_id, review.gate, decision, local_context())
+    await decide(services, run_id, review.gate, decision, LOCAL_CONTEXT)
 
 
 def _print_review(content: ReviewContent) -> None:

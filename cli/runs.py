@@ -32,12 +32,10 @@ runs = typer.Typer(help="List runs, decide at their gates, cancel and retry them
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunId = Annotated[UUID, typer.Argument(help="The id of the run.")]
 
+#: The operator makes every request of the command line.
+LOCAL_CONTEXT = RequestContext(LOCAL, "cli")
+
 _run_list = TypeAdapter(list[RunView])
-
-
-def local_context() -> RequestContext:
-    """Return the context of a command that the operator runs."""
-    return RequestContext(LOCAL, "cli")
 
 
 def _call(function: Callable[[Services], Awaitable[T]]) -> T:
@@ -84,23 +82,13 @@ def approve(
 ) -> None:
     """Decide at a gate."""
     decision = DecisionInput(verdict=verdict_of(not no, comment), comment=comment or "")
-
-    async def process(services: Services) -> RunView:
-        await decide(services, run_id, gate, decision, local_context())
-        return await queries.get_run_view(services.db, run_id)
-
-    _print_run(_call(process), as_json)
+    _change_run(run_id, as_json, lambda services: decide(services, run_id, gate, decision, LOCAL_CONTEXT))
 
 
 @runs.command("cancel")
 def cancel_command(run_id: RunId, as_json: AsJson = False) -> None:
     """End a run."""
-
-    async def process(services: Services) -> RunView:
-        await cancel.cancel_run(services, run_id, local_context())
-        return await queries.get_run_view(services.db, run_id)
-
-    _print_run(_call(process), as_json)
+    _change_run(run_id, as_json, lambda services: cancel.cancel_run(services, run_id, LOCAL_CONTEXT))
 
 
 @runs.command("retry")
@@ -112,12 +100,9 @@ def retry_command(
     as_json: AsJson = False,
 ) -> None:
     """Continue a failed run from its last checkpoint."""
-
-    async def process(services: Services) -> RunView:
-        await retry.retry_run(services, run_id, not_made=not_made, context=local_context())
-        return await queries.get_run_view(services.db, run_id)
-
-    _print_run(_call(process), as_json)
+    _change_run(
+        run_id, as_json, lambda services: retry.retry_run(services, run_id, not_made=not_made, context=LOCAL_CONTEXT)
+    )
 
 
 def verify_decisions() -> tuple[list[str], int]:
@@ -127,6 +112,16 @@ def verify_decisions() -> tuple[list[str], int]:
         return await decisions.verify_chain(services.db), await decisions.count_decisions(services.db)
 
     return _call(process)
+
+
+def _change_run(run_id: UUID, as_json: bool, change: Callable[[Services], Awaitable[object]]) -> None:
+    """Change a run and print it."""
+
+    async def process(services: Services) -> RunView:
+        await change(services)
+        return await queries.get_run_view(services.db, run_id)
+
+    _print_run(_call(process), as_json)
 
 
 def _print_run(run: RunView, as_json: bool) -> None:

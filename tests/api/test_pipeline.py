@@ -194,7 +194,7 @@ def test_a_completed_run_cannot_be_changed(completed: CompletedRun, app: App) ->
 
     assert (late.status_code, error["code"], error["details"]["open_gate"]) == (409, "gate_not_open", None)
     assert error["details"]["last_decision"]["gate"] == "publish"
-    assert error["details"]["last_decision"]["actor_id"].startswith("key_")
+    assert error["details"]["last_decision"]["actor"]["id"].startswith("key_")
     assert app.client.post(f"{url}/cancel").json()["error"]["code"] == "run_ended"
     assert app.client.post(f"{url}/retry").json()["error"]["code"] == "run_not_retryable"
     assert app.run(completed.run["run_id"]) == completed.run
