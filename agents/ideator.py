@@ -42,11 +42,7 @@ async def ideate(
     model: BaseChatModel, project: Project, brief: str, *, history: Sequence[PreviousReview] = (), comment: str = ""
 ) -> ModelAnswer[Ideas]:
     """Return as many ideas as the project has clips. Raises the errors of `ask_structured`."""
-    schema = create_model(
-        "Ideas",
-        __base__=Ideas,
-        __doc__=Ideas.__doc__,
-        ideas=(list[Idea], Field(min_length=project.clips, max_length=project.clips)),
-    )
+    count = Field(min_length=project.clips, max_length=project.clips)
+    schema = create_model("Ideas", __base__=Ideas, __doc__=Ideas.__doc__, ideas=(list[Idea], count))
     request = prompt("ideator", project=project, brief=brief, history=list(history), comment=comment)
     return await ask_structured(model, request, schema)

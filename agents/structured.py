@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages.ai import add_usage
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from prompts.templates import Prompt
@@ -34,17 +35,15 @@ async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) 
     json_schema = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
     bound = model.bind(response_format={"type": "json_schema", "json_schema": json_schema})
     messages: list[BaseMessage] = [SystemMessage(prompt.system), HumanMessage(prompt.request)]
-    input_tokens = output_tokens = 0
-    faults = ""
+    usage, faults = None, ""
     for _ in range(2):
         async with model_errors():
             answer = await bound.ainvoke(messages)
-        if answer.usage_metadata:
-            input_tokens += answer.usage_metadata["input_tokens"]
-            output_tokens += answer.usage_metadata["output_tokens"]
+        usage = add_usage(usage, answer.usage_metadata)
         check_complete(answer)
         try:
-            return ModelAnswer(schema.model_validate_json(str(answer.text)), input_tokens, output_tokens)
+            value = schema.model_validate_json(str(answer.text))
+            return ModelAnswer(value, usage["input_tokens"], usage["output_tokens"])
         except ValidationError as error:
             faults = describe_validation_error(error, limit=5)
         messages += [answer, HumanMessage(f"That answer is invalid: {faults}. Send a corrected answer.")]

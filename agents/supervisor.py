@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from agents.ideator import Idea
 from agents.structured import AnswerError, ask_structured, bounded_text, check_complete
 from prompts.project import Project
 from prompts.templates import prompt
-from prompts.validation import describe_validation_error
 from providers.chat_models import model_errors
 from providers.orders import ModelAnswer
 
-#: Limits of one turn of the chat: rounds of tool calls, calls per round, and characters of a result for the model.
+#: Limits of one turn of the chat: rounds of tool calls, and calls per round.
 MAX_TOOL_ROUNDS = 4
 MAX_CALLS_PER_ROUND = 8
-MAX_RESULT_CHARACTERS = 6_000
+TOO_MANY_STEPS = "This takes more steps than one answer may have: ask for less."
 
 
-class Screening(BaseModel):
+class Screening(BaseModel, extra="forbid"):
     """The judgement whether a brief can become a video of the project."""
-
-    model_config = ConfigDict(extra="forbid")
 
     fits: bool
     reason: Annotated[str, bounded_text(500, minimum=0)]
 
 
-class Route(BaseModel):
+class Route(BaseModel, extra="forbid"):
     """The step to which a reviewer's comment sends the work back."""
-
-    model_config = ConfigDict(extra="forbid")
 
     step: Literal["ideas", "clips", "caption", "render"]
     clips: list[int]
@@ -91,9 +86,6 @@ class AgentTool:
     args: type[BaseModel]
 
 
-ToolT = TypeVar("ToolT", bound=AgentTool)
-
-
 async def respond(
     model: BaseChatModel, tools: Sequence[AgentTool], messages: Sequence[AnyMessage], *, may_call_tools: bool = True
 ) -> AIMessage:
@@ -114,9 +106,7 @@ async def respond(
         # A refusal that was streamed leaves an empty message.
         raise AnswerError("model_refused", "The model gave no answer.")
     calls = answer.tool_calls[:MAX_CALLS_PER_ROUND] if may_call_tools else []
-    content = (
-        answer.content if answer.text or calls else "This takes more steps than one answer may have: ask for less."
-    )
+    content = answer.content if answer.text or calls else TOO_MANY_STEPS
     return AIMessage(content, id=answer.id, tool_calls=calls, usage_metadata=answer.usage_metadata)
 
 
@@ -126,19 +116,3 @@ def unanswered_calls(messages: Sequence[AnyMessage]) -> list[ToolCall]:
     answered = {message.tool_call_id for message in results if isinstance(message, ToolMessage)}
     last = messages[-1 - len(results)]
     return [call for call in last.tool_calls if call["id"] not in answered] if isinstance(last, AIMessage) else []
-
-
-async def run_tool_call(
-    call: ToolCall, tools: Sequence[ToolT], run: Callable[[ToolT, BaseModel], Awaitable[ToolResult]]
-) -> tuple[ToolMessage, ToolResult]:
-    """Execute a tool call with `run` and return its message and its result. A refusal becomes a sentence."""
-    tool = next((each for each in tools if each.name == call["name"]), None)
-    try:
-        if tool is None:
-            raise ToolError(f"there is no tool {call['name']!r}.")
-        result = await run(tool, tool.args.model_validate(call["args"]))
-    except ToolError as error:
-        result = ToolResult(f"The call failed: {error}")
-    except ValidationError as error:
-        result = ToolResult(f"The arguments are invalid: {describe_validation_error(error)}.")
-    return ToolMessage(result.text[:MAX_RESULT_CHARACTERS], tool_call_id=str(call["id"]), name=call["name"]), result

@@ -31,7 +31,7 @@ from api.wiring import AppState, open_app_state
 from chat.session import ChatGraph
 from graph.chat import ChatContext, ChatDependencies, build_chat_graph
 from graph.decisions import DecisionInput, RecordedDecision
-from graph.dependencies import Dependencies, RunSeed
+from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
 from graph.review_content import Review
 from graph.state import RunInput, RunState
@@ -182,8 +182,8 @@ class StudioRecords(RunRecords):
         super().__init__(services.db)
         self._services = services
 
-    async def load(self, run_id: str, project: str, brief: str) -> RunSeed:
-        """Create the run of a new thread and return its seed. Raises ProjectNotFound or InvalidRequest."""
+    async def load(self, run_id: str, project: str, brief: str) -> RunState:
+        """Create the run of a new thread and return its first channels. Raises ProjectNotFound or InvalidRequest."""
         context = RequestContext(STUDIO, "studio")
         await start_run(self._services, run_id=UUID(run_id), project=project, brief=brief, context=context)
         return await super().load(run_id, project, brief)

@@ -14,13 +14,16 @@ from langgraph.channels import UntrackedValue
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.runtime import Runtime
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from agents import supervisor as agent
-from agents.supervisor import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, AgentTool, ToolResult
+from agents.supervisor import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, AgentTool, ToolError, ToolResult
+from prompts.validation import describe_validation_error
 
 #: The number of messages that a thread keeps and the model is shown. The longest possible turn fits in it.
 MAX_MESSAGES = 2 + MAX_TOOL_ROUNDS * (1 + MAX_CALLS_PER_ROUND) + 2
+#: The number of characters of a tool's result that the model is shown.
+MAX_RESULT_CHARACTERS = 6_000
 #: The number of runs started in a session that its thread remembers.
 MAX_REMEMBERED_RUNS = 50
 #: Supersteps of the longest turn: every round with all its calls, the answer, trimming, and two to spare.
@@ -114,13 +117,9 @@ class ChatDependencies:
 
 async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:
     """Answer, or call tools. Raises as `respond` does."""
-    messages = state["messages"]
-    answer = await agent.respond(
-        deps.model,
-        _allowed_tools(deps, runtime),
-        recent_messages(messages),
-        may_call_tools=_count_tool_rounds(messages) < MAX_TOOL_ROUNDS,
-    )
+    messages, allowed_tools = recent_messages(state["messages"]), _allowed_tools(deps, runtime)
+    may_call_tools = _count_tool_rounds(state["messages"]) < MAX_TOOL_ROUNDS
+    answer = await agent.respond(deps.model, allowed_tools, messages, may_call_tools=may_call_tools)
     update: ChatState = {"messages": [answer]}
     if usage := answer.usage_metadata:
         await deps.record_usage(f"chat:{answer.id}", usage["input_tokens"], usage["output_tokens"])
@@ -130,18 +129,23 @@ async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: C
 
 
 async def tools(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:
-    """Execute the next tool call.
+    """Execute the next tool call. A refusal becomes a sentence.
 
     One call per superstep: its result is in the thread even when a later call of the turn fails.
     """
-    context, started = runtime.context or ChatContext(), state.get("started", [])
-    message, result = await agent.run_tool_call(
-        agent.unanswered_calls(state["messages"])[0],
-        _allowed_tools(deps, runtime),
-        lambda tool, args: tool.run(args, context, started),
-    )
+    call, started = agent.unanswered_calls(state["messages"])[0], state.get("started", [])
+    tool = next((tool for tool in _allowed_tools(deps, runtime) if tool.name == call["name"]), None)
+    try:
+        if tool is None:
+            raise ToolError(f"there is no tool {call['name']!r}.")
+        result = await tool.run(tool.args.model_validate(call["args"]), runtime.context or ChatContext(), started)
+    except ToolError as error:
+        result = ToolResult(f"The call failed: {error}")
+    except ValidationError as error:
+        result = ToolResult(f"The arguments are invalid: {describe_validation_error(error)}.")
+    text = result.text[:MAX_RESULT_CHARACTERS]
     return {
-        "messages": [message],
+        "messages": [ToolMessage(text, tool_call_id=str(call["id"]), name=call["name"])],
         "started": _merge(started, result.started)[-MAX_REMEMBERED_RUNS:],
         "run_ids": _merge(state.get("run_ids", []), result.run_ids),
         "pending": result.pending or state.get("pending"),

@@ -1,11 +1,10 @@
-"""The dependencies of the nodes: protocols for everything outside the graph."""
+"""The dependencies of the nodes: providers, and protocols for what the layers above the graph implement."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
@@ -13,10 +12,11 @@ from langchain_core.language_models import BaseChatModel
 from agents.ideator import PreviousReview
 from graph.decisions import Gate, RecordedDecision
 from graph.review_content import Review
-from graph.state import ForkSeed
+from graph.state import RunState
 from prompts.project import Project
-from providers.moderation import ModerationResult
+from providers.moderation import Moderation
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions
+from providers.video_profiles import VideoModel
 
 
 class Ledger(Protocol):
@@ -52,43 +52,20 @@ class RunFeedback(Protocol):
         """Return the reviews of this gate so far, oldest first, with the comment on each."""
 
 
-@dataclass(frozen=True)
-class RunSeed:
-    """Initial values of a run, in addition to its input: the options and, for a fork, the first channels."""
-
-    options: dict[str, int]
-    fork: ForkSeed | None = None
-
-
 class RunRecords(Protocol):
     """The records of runs and decisions outside the thread."""
 
-    async def load(self, run_id: str, project: str, brief: str) -> RunSeed:
-        """Return the seed of the run; Studio creates the record of the run first."""
+    async def load(self, run_id: str, project: str, brief: str) -> RunState:
+        """Return the first channels of the run, in addition to its input; Studio creates the record of the run first.
+
+        They are its id and options and, for a fork, the ideas and the clips that the source run already paid for.
+        """
 
     async def record_decision(self, run_id: str, review: Review, decision: RecordedDecision) -> int:
         """Record a decision that reached the gate unrecorded, and return its number.
 
         Only Studio records here. The product records decisions before it resumes the graph, and raises StepFailed.
         """
-
-
-class Moderation(Protocol):
-    """A moderation service."""
-
-    async def check(self, texts: list[str]) -> ModerationResult:
-        """Return whether any of these texts is flagged. Raises Unavailable when the service gives no result."""
-
-
-class Video(Protocol):
-    """The video model that clips are ordered from."""
-
-    @property
-    def model(self) -> str:
-        """Return the name of the model."""
-
-    def price(self, seconds: int, size: str) -> Decimal:
-        """Return the price of a clip in USD. Raises ProviderError for a clip that the model cannot generate."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +75,7 @@ class Dependencies:
     project: Callable[[str, dict[str, int]], Project]
     model: BaseChatModel
     moderation: Moderation
-    video: Video
+    video: VideoModel
     ledger: Ledger
     feedback: RunFeedback
     records: RunRecords

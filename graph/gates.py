@@ -6,17 +6,9 @@ from langgraph.types import interrupt
 
 from graph.decisions import Gate, GateDecision, RecordedDecision
 from graph.dependencies import Dependencies
-from graph.review_content import (
-    IdeasContent,
-    ReviewContent,
-    apply_edits,
-    changed_fields,
-    interrupt_payload,
-    open_review,
-)
+from graph.nodes.orders import end_run
+from graph.review_content import apply_edits, changed_fields, channels_of, interrupt_payload, open_review
 from graph.state import Route, RunState
-
-REJECTED = "A reviewer rejected it, so the run ended here."
 
 
 async def ideation_gate(state: RunState, *, deps: Dependencies) -> RunState:
@@ -36,7 +28,7 @@ async def _await_decision(gate: Gate, route_if_approved: Route, state: RunState,
     content = apply_edits(review.content, decision.edits)
     approved = content if decision.verdict == "approve" else review.content
     # The product records a decision before it resumes the run; only Studio resumes with an unrecorded one.
-    number = decision.number or await deps.records.record_decision(state["run"]["id"], review, decision)
+    number = decision.number or await deps.records.record_decision(state["run_id"], review, decision)
     decided = GateDecision(
         **decision.model_dump(exclude={"number", "edits"}),
         number=number,
@@ -46,28 +38,11 @@ async def _await_decision(gate: Gate, route_if_approved: Route, state: RunState,
     )
     route: dict[str, Route] = {"approve": route_if_approved, "revise": "supervisor", "reject": "end"}
     update: RunState = {
-        **_edited_channels(content, state),
+        **channels_of(content, state),
         "route": route[decision.verdict],
         "gate": gate,
         "decisions": {**state.get("decisions", {}), gate: decided.model_dump(mode="json")},
-        "revisions": {**state.get("revisions", {}), gate: review.revision},
     }
     if decision.verdict == "reject":
-        update["failure"] = {"code": "rejected", "message": decision.comment or REJECTED}
+        update.update(end_run("rejected", decision.comment or "A reviewer rejected it, so the run ended here."))
     return update
-
-
-def _edited_channels(content: ReviewContent, state: RunState) -> RunState:
-    """Return the channels that hold the edited content."""
-    if isinstance(content, IdeasContent):
-        ideas = [idea.model_dump() for idea in content.ideas]
-        return {"ideas": {**state["ideas"], "ideas": ideas, "make": content.make}}
-    overlays = {clip.clip: clip.overlay for clip in content.clips}
-    ideas = [
-        {**idea, "overlay": overlays.get(number, idea["overlay"])}
-        for number, idea in enumerate(state["ideas"]["ideas"], start=1)
-    ]
-    return {
-        "caption": {**state["caption"], "caption": content.caption, "hashtags": content.hashtags},
-        "ideas": {**state["ideas"], "ideas": ideas},
-    }

@@ -11,7 +11,7 @@ from agents.caption_writer import CaptionText, Hashtags
 from agents.ideator import Idea
 from agents.structured import bounded_text
 from graph.decisions import Gate
-from graph.state import RunState
+from graph.state import CaptionState, RunState
 from prompts.validation import describe_validation_error
 from providers.orders import digest_of
 
@@ -129,8 +129,12 @@ def parse_content(value: Any) -> ReviewContent:
 def open_review(gate: Gate, state: RunState) -> Review:
     """Return the review that the gate opens in this state."""
     content = content_at(gate, state)
-    revision = state.get("revisions", {}).get(gate, 0) + 1
-    return Review(gate=gate, revision=revision, digest=content.digest, content=content)
+    return Review(gate=gate, revision=next_revision(gate, state), digest=content.digest, content=content)
+
+
+def next_revision(gate: Gate, state: RunState) -> int:
+    """Return the revision of the next review of the gate: the number of decisions at it, plus one."""
+    return int(state.get("decisions", {}).get(gate, {}).get("revision", 0)) + 1
 
 
 def content_at(gate: Gate, state: RunState) -> ReviewContent:
@@ -149,6 +153,21 @@ def content_at(gate: Gate, state: RunState) -> ReviewContent:
         usd_per_clip=Decimal(ideas["usd_per_clip"]),
         **state["caption"],
     )
+
+
+def channels_of(content: ReviewContent, state: RunState) -> RunState:
+    """Return the channels that hold what can be edited at a gate, with this content."""
+    if isinstance(content, IdeasContent):
+        return {
+            "ideas": {**state["ideas"], "ideas": [idea.model_dump() for idea in content.ideas], "make": content.make}
+        }
+    overlays = {clip.clip: clip.overlay for clip in content.clips}
+    ideas = [
+        {**idea, "overlay": overlays.get(number, idea["overlay"])}
+        for number, idea in enumerate(state["ideas"]["ideas"], start=1)
+    ]
+    caption: CaptionState = {**state["caption"], "caption": content.caption, "hashtags": content.hashtags}
+    return {"caption": caption, "ideas": {**state["ideas"], "ideas": ideas}}
 
 
 def ideas_of(state: RunState) -> list[Idea]:

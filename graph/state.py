@@ -36,13 +36,6 @@ class RunInput(TypedDict):
     brief: str
 
 
-class RunFacts(TypedDict):
-    """Facts that the first step loads about the run. `id` is the thread id."""
-
-    id: str
-    options: dict[str, int]
-
-
 class ChangeRequest(TypedDict):
     """The part of the work that the supervisor selected, and the comment of the reviewer behind it.
 
@@ -82,14 +75,6 @@ class Clip(TypedDict):
     digest: str
 
 
-class ForkSeed(TypedDict):
-    """The channels that a fork starts with: the ideas, and the clips that the source run already paid for."""
-
-    ideas: IdeasState
-    clips: dict[str, Clip]
-    made: dict[str, dict[str, str]]
-
-
 class CaptionState(TypedDict):
     """The post that goes with the film."""
 
@@ -110,12 +95,12 @@ class RunState(TypedDict, total=False):
 
     project: str  # input
     brief: str  # input
-    run: RunFacts  # supervisor
+    run_id: str  # supervisor: the thread id
+    options: dict[str, int]  # supervisor
     route: Route  # every node that has more than one successor
     change: ChangeRequest  # supervisor; plan_clips when the offer changed
     ideas: IdeasState  # ideator, supervisor, plan_clips (new offer), the gates (edits)
     gate: Gate  # the gates: the one answered last
-    revisions: dict[str, int]  # the gates: number of answers by gate
     decisions: dict[str, dict[str, Any]]  # the gates: last `GateDecision` by gate
     shots: dict[str, dict[str, Any]]  # plan_clips: the `Order` of the newest take by number
     ordered: list[int]  # plan_clips: numbers of this round

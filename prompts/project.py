@@ -85,11 +85,6 @@ class Project(BaseModel, extra="forbid", frozen=True):
         """Return the length of the finished film in seconds."""
         return self.clips * self.clip_seconds - (self.clips - 1) * self.crossfade_seconds
 
-    @property
-    def chosen_subjects(self) -> list[str]:
-        """Return the subjects that get a clip."""
-        return self.subjects[: self.clips]
-
     def with_options(self, options: Mapping[str, Any]) -> Project:
         """Return the project with the options of a request. Raises OptionError for an undeclared or invalid one."""
         for name, value in options.items():

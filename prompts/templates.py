@@ -22,12 +22,8 @@ def _untagged(text: str) -> str:
     return text.replace("<", "‹").replace(">", "›")
 
 
-_environment = Environment(
-    loader=FileSystemLoader(FOLDER),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,  # noqa: S701 - these are prompts, not HTML; `untagged` protects their sections
+_environment = Environment(  # noqa: S701 - these are prompts, not HTML; `untagged` protects their sections
+    loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 _environment.filters["untagged"] = _untagged
 

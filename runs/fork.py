@@ -11,7 +11,7 @@ from agents.ideator import Idea
 from agents.shot_writer import shot_prompt, without_correlation_tag
 from graph.nodes.clips import clip_offer
 from graph.review_content import EditError, IdeasContent, apply_edits, parse_content
-from graph.state import Clip, ForkSeed, IdeasState
+from graph.state import Clip, IdeasState, RunState
 from prompts.project import Project
 from providers.video_profiles import VideoModel
 from runs.errors import InvalidRequest, RevisionNotFound
@@ -79,7 +79,7 @@ async def _ideas_at(db: Database, run_id: UUID, revision: int | None) -> IdeasCo
     return content
 
 
-def _seed(video: VideoModel, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> ForkSeed:
+def _seed(video: VideoModel, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> RunState:
     """Return the initial channels of the thread: the ideas, and the clips that can be reused."""
     reused = _reusable_orders(video, spec, content.ideas, orders)
     ideas: IdeasState = {

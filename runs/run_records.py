@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 from graph.decisions import RecordedDecision
-from graph.dependencies import RunSeed
 from graph.nodes.orders import StepFailed
 from graph.review_content import Review
-from graph.state import ForkSeed
+from graph.state import RunState
 from storage import runs as table
 from storage.database import Database
 
@@ -19,12 +18,12 @@ class RunRecords:
     def __init__(self, db: Database) -> None:
         self.db = db
 
-    async def load(self, run_id: str, project: str, brief: str) -> RunSeed:
-        """Return the seed of the run. Raises StepFailed if the run has no row."""
+    async def load(self, run_id: str, project: str, brief: str) -> RunState:
+        """Return the first channels of the run. Raises StepFailed if the run has no row."""
         row = await table.get_run(self.db, run_id)
         if row is None:
             raise StepFailed("run_not_found", f"Run {run_id} not found.")
-        return RunSeed(row.options, cast("ForkSeed", row.seed) if row.seed else None)
+        return cast("RunState", {"run_id": run_id, "options": dict(row.options), **(row.seed or {})})
 
     async def record_decision(self, run_id: str, review: Review, decision: RecordedDecision) -> int:
         """Return the number of the decision. Raises StepFailed for a decision that has not been recorded."""

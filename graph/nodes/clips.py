@@ -11,19 +11,13 @@ from pydantic import TypeAdapter
 
 from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag, without_correlation_tag
 from graph.decisions import GateDecision
-from graph.dependencies import Dependencies, Video
-from graph.nodes.orders import (
-    StepFailed,
-    await_orders,
-    decision_at,
-    order_failure,
-    project_of_run,
-    requested_retry,
-)
+from graph.dependencies import Dependencies
+from graph.nodes.orders import StepFailed, await_orders, decision_at, order_failure, project_of_run, requested_retry
 from graph.review_content import content_at, ideas_of
 from graph.state import Clip, Offer, RunState
 from providers.base import ProviderError
 from providers.orders import Approval, Order, OrderKey, OrderStatus, digest_of
+from providers.video_profiles import VideoModel
 
 #: Codes with which the ledger refuses an order. Another attempt would be refused again.
 LEDGER_REFUSALS = ("budget_exceeded", "not_approved", "cancelled")
@@ -35,7 +29,7 @@ OFFER_CHANGED = "The model, its clips or their price have changed since this was
 _ORDER = TypeAdapter(Order)
 
 
-def clip_offer(video: Video, seconds: int, size: str) -> Offer:
+def clip_offer(video: VideoModel, seconds: int, size: str) -> Offer:
     """Return the current offer for a clip of this length and size. Raises ProviderError if there is none."""
     return Offer(model=video.model, seconds=seconds, size=size, usd_per_clip=str(video.price(seconds, size)))
 
@@ -109,7 +103,7 @@ def _words_of(order: Order) -> str:
 
 def _order(number: int, words: str, approval: Approval | None, state: RunState) -> Order:
     """Return the order of the next take of a clip, as it was approved."""
-    run_id, ideas, last = state["run"]["id"], state["ideas"], _newest_orders(state).get(number)
+    run_id, ideas, last = state["run_id"], state["ideas"], _newest_orders(state).get(number)
     take = last.key.attempt + 1 if last else 1
     prompt = with_correlation_tag(words, f"{digest_of(run_id)[:8]}-{number}-{take}")
     request = {"model": ideas["model"], "prompt": prompt, "seconds": ideas["seconds"], "size": ideas["size"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agents import caption_writer
 from graph.dependencies import Dependencies
 from graph.nodes.orders import await_result, project_of_run
-from graph.review_content import ideas_of, used_ideas
+from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import RunState
 from providers.orders import Order, OrderKey
 from providers.renders.manifest import Manifest, ManifestClip
@@ -24,7 +24,7 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
             for number, idea in used_ideas(state)
         ],
     )
-    key = OrderKey(state["run"]["id"], "render", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
+    key = OrderKey(state["run_id"], "render", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
     await deps.ledger.place_once(Order(key, "render", manifest.model_dump()))
     return {"render_key": str(key)}
 
@@ -40,16 +40,11 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
     change = state["change"]
     if "caption" in state and change["target"] in ("clips", "render", "review"):
         return {}
-    is_change = change["target"] == "caption"
+    previous, comment = (state["caption"]["caption"], change["comment"]) if change["target"] == "caption" else ("", "")
     answer = await deps.ledger.cached_answer(
-        OrderKey(state["run"]["id"], "caption", state.get("revisions", {}).get("publish", 0) + 1),
+        OrderKey(state["run_id"], "caption", next_revision("publish", state)),
         lambda: caption_writer.write_caption(
-            deps.model,
-            state["brief"],
-            state["ideas"]["title"],
-            ideas_of(state),
-            previous=state["caption"]["caption"] if is_change else "",
-            comment=change["comment"] if is_change else "",
+            deps.model, state["brief"], state["ideas"]["title"], ideas_of(state), previous=previous, comment=comment
         ),
     )
     platforms = project_of_run(state, deps).platforms

@@ -13,7 +13,7 @@ from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
 from graph.nodes.clips import clip_offer
 from graph.nodes.orders import decision_at, end_run, project_of_run
-from graph.review_content import ideas_of, used_ideas
+from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import ChangeTarget, Clip, Route, RunState
 from providers.orders import OrderKey
 
@@ -63,12 +63,9 @@ async def _explicit_change(state: RunState, decision: GateDecision, deps: Depend
 
 async def _interpreted_change(state: RunState, decision: GateDecision, deps: Dependencies) -> RunState:
     """Return the update that the model reads from the comment on a film."""
-    answer = await deps.ledger.cached_answer(
-        OrderKey(state["run"]["id"], "route", decision.revision),
-        lambda: route_comment(deps.model, ideas_of(state), decision.comment),
-    )
-    numbers = [number for number, _ in used_ideas(state)]
-    clips = [number for number in answer["clips"] if number in numbers]
+    key = OrderKey(state["run_id"], "route", decision.revision)
+    answer = await deps.ledger.cached_answer(key, lambda: route_comment(deps.model, ideas_of(state), decision.comment))
+    clips = [number for number, _ in used_ideas(state) if number in answer["clips"]]
     if answer["step"] != "clips" or not clips:
         return _change("ideas" if answer["step"] == "clips" else answer["step"], decision.comment)
     # A model's reading of a comment buys nothing. Clips that the reviewer named by number are ordered at once;
@@ -87,18 +84,16 @@ async def _chosen_takes(state: RunState, takes: dict[int, int], deps: Dependenci
 
 async def _start(state: RunState, run_id: str, deps: Dependencies) -> RunState:
     """Load the run and screen its brief. A fork starts with the ideas of its source, at the ideation gate."""
-    seed = await deps.records.load(run_id, state["project"], state["brief"])
-    loaded: RunState = {"run": {"id": run_id, "options": seed.options}}
-    if seed.fork:
-        return {**loaded, **seed.fork, **_change("clips")}
+    loaded = await deps.records.load(run_id, state["project"], state["brief"])
+    if "ideas" in loaded:
+        return {**loaded, **_change("clips")}
     verdict = await deps.moderation.check([state["brief"]])
     if verdict.flagged:
         categories = ", ".join(verdict.categories)
         return {**loaded, **end_run("brief_refused", f"Moderation refused the brief: {categories}.")}
-    project = deps.project(state["project"], seed.options)
-    answer = await deps.ledger.cached_answer(
-        OrderKey(run_id, "screening"), lambda: screen_brief(deps.model, project, state["brief"])
-    )
+    project = deps.project(state["project"], loaded["options"])
+    key = OrderKey(run_id, "screening")
+    answer = await deps.ledger.cached_answer(key, lambda: screen_brief(deps.model, project, state["brief"]))
     if not answer["fits"]:
         reason = answer["reason"] or f"The brief does not fit the project {project.name}."
         return {**loaded, **end_run("brief_unfit", reason)}
@@ -107,8 +102,8 @@ async def _start(state: RunState, run_id: str, deps: Dependencies) -> RunState:
 
 async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
     """Write the ideas, or other ones after a comment, with the current offer for each clip."""
-    run_id, project = state["run"]["id"], project_of_run(state, deps)
-    revision = state.get("revisions", {}).get("ideation", 0) + 1
+    run_id, project = state["run_id"], project_of_run(state, deps)
+    revision = next_revision("ideation", state)
     history = await deps.feedback.review_history(run_id, "ideation") if revision > 1 else []
     comment = state["change"]["comment"]
     answer = await deps.ledger.cached_answer(

@@ -58,7 +58,7 @@ async def requested_retry(state: RunState, failed: Collection[OrderStatus], deps
     ended = [status.settled_at for status in failed if status.settled_at]
     if not ended or any(status.state == "unknown" for status in failed):
         return None
-    return await deps.feedback.retry_requested_since(state["run"]["id"], max(ended))
+    return await deps.feedback.retry_requested_since(state["run_id"], max(ended))
 
 
 def order_failure(subject: str, status: OrderStatus) -> StepFailed:
@@ -79,7 +79,7 @@ def end_run(code: str, message: str) -> RunState:
 
 def project_of_run(state: RunState, deps: Dependencies) -> Project:
     """Return the project of the run with its options."""
-    return deps.project(state["project"], state["run"]["options"])
+    return deps.project(state["project"], state["options"])
 
 
 def decision_at(gate: Gate, state: RunState) -> GateDecision:

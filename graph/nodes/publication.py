@@ -12,7 +12,7 @@ from providers.orders import Approval, Order, OrderKey
 async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
     """Order the publication of exactly what was approved."""
     last = state.get("publication_key")
-    key = OrderKey(state["run"]["id"], "publication", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
+    key = OrderKey(state["run_id"], "publication", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
     # The digest of what would be posted, not that in the decision: the ledger compares the two.
     approval = Approval(decision_at("publish", state).number, content_at("publish", state).digest)
     request = {"digest": state["film"]["digest"], "title": state["ideas"]["title"], **state["caption"]}

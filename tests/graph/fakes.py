@@ -19,11 +19,11 @@ from pydantic import Field
 
 from agents.ideator import PreviousReview
 from graph.decisions import Gate, RecordedDecision
-from graph.dependencies import Dependencies, RunSeed
+from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
 from graph.nodes.orders import StepFailed
 from graph.review_content import Review
-from graph.state import ForkSeed, Route, RunState
+from graph.state import Route, RunState
 from prompts.project import Project
 from providers.base import ProviderError, Unavailable
 from providers.moderation import ModerationResult
@@ -161,14 +161,14 @@ class FakeRunFeedback:
 class FakeRunRecords:
     """Records of one run. As Studio does, it records decisions if `next_number` is set; as the product, it refuses."""
 
-    seed: RunSeed = field(default_factory=lambda: RunSeed(options={}))
+    seed: RunState = field(default_factory=RunState)
     next_number: int | None = None
     loaded: list[tuple[str, str, str]] = field(default_factory=list)
     decisions: list[tuple[str, Review, RecordedDecision]] = field(default_factory=list)
 
-    async def load(self, run_id: str, project: str, brief: str) -> RunSeed:
+    async def load(self, run_id: str, project: str, brief: str) -> RunState:
         self.loaded.append((run_id, project, brief))
-        return self.seed
+        return {"run_id": run_id, "options": {}, **self.seed}
 
     async def record_decision(self, run_id: str, review: Review, decision: RecordedDecision) -> int:
         if self.next_number is None:
@@ -213,13 +213,13 @@ class RunHarness:
     """One run of the graph. Each method that continues it returns what it then waits for, or {} at its end."""
 
     def __init__(
-        self, project: Project = PROJECT, *, fork: ForkSeed | None = None, **queued: list[dict[str, Any]]
+        self, project: Project = PROJECT, *, fork: RunState | None = None, **queued: list[dict[str, Any]]
     ) -> None:
         self.id, self.project = str(uuid4()), project
         self.model = QueuedModel(queued=queued)
         self.ledger = FakeLedger()
         self.feedback = FakeRunFeedback()
-        self.records = FakeRunRecords(RunSeed(options={}, fork=fork))
+        self.records = FakeRunRecords(fork or RunState())
         self.moderation = FakeModeration()
         self.video = FakeVideo()
         deps = Dependencies(

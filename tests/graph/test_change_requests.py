@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from graph.nodes.orders import StepFailed
-from graph.state import Clip, ForkSeed, IdeasState
+from graph.state import Clip, IdeasState, RunState
 from providers.orders import OrderKey
 from tests.graph.fakes import PROJECT, RunHarness, idea
 
@@ -312,7 +312,7 @@ async def test_the_approved_offer_is_ordered_even_if_the_project_changed() -> No
     assert {clip["seconds"] for clip in render.request["clips"]} == {4}
 
 
-def fork_seed(*names: str, make: list[int]) -> ForkSeed:
+def fork_seed(*names: str, make: list[int]) -> RunState:
     """Return the seed of a fork with these ideas; clip 1 is already there."""
     clip = Clip(take=0, digest="a" * 64)
     ideas = IdeasState(
@@ -324,7 +324,7 @@ def fork_seed(*names: str, make: list[int]) -> ForkSeed:
         size="720x1280",
         usd_per_clip="0.40",
     )
-    return ForkSeed(ideas=ideas, clips={"1": clip}, made={"1": {"0": "other:clip:1:1"}})
+    return RunState(ideas=ideas, clips={"1": clip}, made={"1": {"0": "other:clip:1:1"}})
 
 
 async def test_a_fork_orders_only_missing_clips() -> None:

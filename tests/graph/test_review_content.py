@@ -30,7 +30,7 @@ STATE: Any = {
     "caption": {"caption": "Rain.", "hashtags": ["#rain"], "platforms": ["tiktok"]},
     "clips": {"1": {"take": 1}, "2": {"take": 2}},
     "made": {"1": {"1": "run:clip:1:1"}, "2": {"1": "run:clip:2:1", "2": "run:clip:2:2"}},
-    "revisions": {"publish": 2},
+    "decisions": {"publish": {"revision": 2}},
 }
 
 
