@@ -21,7 +21,7 @@ from runs.queries import get_run, open_review_of
 from runs.services import Services
 from storage import confirmations as table
 from storage.actors import Actor, RequestContext
-from storage.confirmations import DIGITS, LETTERS, PendingConfirmationRow
+from storage.confirmations import DIGITS, LETTERS, NewConfirmation, PendingConfirmationRow
 from storage.database import Database
 from storage.decisions import DecisionRow
 
@@ -112,10 +112,16 @@ async def create_pending(
         )
     if verdict == "revise" and not comment:
         raise InvalidRequest("Describe the requested changes in `comment`.", field="comment")
-    reviewed = review.model_dump(include={"gate", "revision", "digest"})
-    row = await table.create(
-        db, run_id, **reviewed, verdict=verdict, comment=comment or None, context=context, session_id=session_id
+    new = NewConfirmation(
+        actor_id=context.actor.id,
+        session_id=session_id,
+        channel=context.channel,
+        run_id=run_id,
+        **review.model_dump(include={"gate", "revision", "digest"}),
+        verdict=verdict,
+        comment=comment or None,
     )
+    row = await table.create(db, new)
     if row is None:
         raise InvalidRequest("Too many decisions were prepared in this session within a day: decide in the console.")
     usd = _cost_usd(verdict, review, comment)

@@ -74,18 +74,14 @@ async def check_admission(conn: Connection, caps: Caps, orders: Sequence[Order])
 async def _is_approved(conn: Connection, order: Order) -> bool:
     if order.approval is None:
         return False
-    values = {**vars(order.approval), "run_id": order.run_id}
-    return await fetch_one(conn, APPROVED, values) is not None
+    return await fetch_one(conn, APPROVED, {**vars(order.approval), "run_id": order.run_id}) is not None
 
 
 def _check_caps(caps: Caps, row: Mapping[str, Any], total: Decimal) -> dict[str, str] | None:
+    project_cap = caps.project_day_usd.get(row["project"])
     for name, committed, cap in (
         ("the run's cap", row["run"], row["run_cap"]),
-        (
-            f"the day's cap of project {row['project']} (UTC)",
-            row["project_day"],
-            caps.project_day_usd.get(row["project"]),
-        ),
+        (f"the day's cap of project {row['project']} (UTC)", row["project_day"], project_cap),
         ("the day's cap (UTC)", row["day"], caps.day_usd),
     ):
         if cap is not None and committed + total > cap:

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import LiteralString
 
 from storage.actors import Actor
 from storage.database import Database
@@ -18,6 +19,7 @@ from unnest(%(digests)s::text[]) as digest order by digest
 on conflict (digest) do update set origin = 'settings', name = excluded.name, can_approve = excluded.can_approve
     where api_keys.origin <> 'settings' or api_keys.can_approve <> excluded.can_approve
 """
+KEYS: LiteralString = "select id, name, can_approve from api_keys"
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,8 @@ async def sync_settings_keys(db: Database, keys: Sequence[str], limited: Sequenc
     digests = sorted({_digest(key) for key in (*keys, *limited)})
     async with db.transaction() as connection:
         await connection.execute(SYNC, {"digests": digests, "limited": [_digest(key) for key in limited]})
-        await connection.execute(
-            "delete from api_keys where origin = 'settings' and digest <> all(%s::text[])", (digests,)
-        )
+        removed = "delete from api_keys where origin = 'settings' and digest <> all(%s::text[])"
+        await connection.execute(removed, (digests,))
 
 
 async def generate_first_key(db: Database) -> str | None:
@@ -64,14 +65,12 @@ async def generate_first_key(db: Database) -> str | None:
 
 async def find_key(db: Database, key: str) -> ApiKeyRow | None:
     """Return the row of this key, or None. The duration reveals nothing about how close a wrong key is."""
-    return await db.fetch_one(
-        "select id, name, can_approve from api_keys where digest = %s", (_digest(key),), row=ApiKeyRow
-    )
+    return await db.fetch_one(KEYS + " where digest = %s", (_digest(key),), row=ApiKeyRow)
 
 
 async def get_key(db: Database, key_id: str) -> ApiKeyRow | None:
     """Return the row of the key with this public id, or None."""
-    return await db.fetch_one("select id, name, can_approve from api_keys where id = %s", (key_id,), row=ApiKeyRow)
+    return await db.fetch_one(KEYS + " where id = %s", (key_id,), row=ApiKeyRow)
 
 
 def _digest(key: str) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
-from psycopg.types.json import Jsonb
 
 from providers.base import ArtifactChanged, ArtifactMissing, Files, Unavailable
 from storage.database import Database
@@ -76,11 +75,8 @@ class Artifacts(Files):
             await obstore.put_async(self._store, _key(digest), path)
         if self._folder is not None:
             await asyncio.to_thread(_sync, self._folder / _key(digest))
-        await self._db.execute(
-            "insert into artifacts (digest, kind, media_type, size_bytes, facts) values (%s, %s, %s, %s, %s) "
-            "on conflict (digest) do nothing",
-            (digest, kind, media_type, path.stat().st_size, Jsonb(dict(facts))),
-        )
+        values = {"digest": digest, "kind": kind, "media_type": media_type, "facts": dict(facts)}
+        await self._db.insert("artifacts", {**values, "size_bytes": path.stat().st_size})
         return digest
 
     async def local_path(self, digest: str) -> Path:

@@ -20,12 +20,10 @@ class ChatSessionRow:
 
 async def claim_session(db: Database, session_id: str, actor_id: str) -> bool:
     """Return whether the session belongs to this actor. A new session belongs to the first actor that names it."""
-    await db.execute(
-        "insert into chat_sessions (id, actor_id) values (%s, %s) on conflict (id) do nothing", (session_id, actor_id)
-    )
+    await db.insert("chat_sessions", {"id": session_id, "actor_id": actor_id})
     # A separate statement: the one above does not see a row that was inserted concurrently.
-    row = await db.fetch_one("select actor_id from chat_sessions where id = %s", (session_id,))
-    return row is not None and row["actor_id"] == actor_id
+    [row] = await db.fetch_all("select * from chat_sessions where id = %s", (session_id,), row=ChatSessionRow)
+    return row.actor_id == actor_id
 
 
 def thread_id_of(session_id: str) -> str:
@@ -35,6 +33,5 @@ def thread_id_of(session_id: str) -> str:
 
 async def list_newest(db: Database, *, limit: int) -> list[ChatSessionRow]:
     """Return sessions, newest first."""
-    return await db.fetch_all(
-        "select * from chat_sessions order by created_at desc limit %s", (limit,), row=ChatSessionRow
-    )
+    newest = "select * from chat_sessions order by created_at desc limit %s"
+    return await db.fetch_all(newest, (limit,), row=ChatSessionRow)

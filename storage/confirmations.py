@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from storage.actors import RequestContext
-from storage.database import Database
+from storage.database import Database, from_now
 
 VALIDITY = timedelta(minutes=30)
 RETENTION = timedelta(days=1)
@@ -19,12 +18,11 @@ LETTERS, DIGITS = "ACDEFGHJKMNPQRTUVWXY", "2346789"
 
 
 @dataclass(frozen=True)
-class PendingConfirmationRow:
-    """A row of `pending_confirmations`. `session_id` is empty for MCP."""
+class NewConfirmation:
+    """A decision to confirm. `session_id` is empty for MCP."""
 
     actor_id: str
     session_id: str
-    code: str
     channel: str
     run_id: UUID
     gate: str
@@ -32,6 +30,13 @@ class PendingConfirmationRow:
     digest: str
     verdict: str
     comment: str | None
+
+
+@dataclass(frozen=True)
+class PendingConfirmationRow(NewConfirmation):
+    """A row of `pending_confirmations`."""
+
+    code: str
     created_at: datetime
     expires_at: datetime
     used_at: datetime | None
@@ -46,51 +51,20 @@ where actor_id = %(actor_id)s and session_id = %(session_id)s and channel = %(ch
 order by expires_at desc limit 1
 """
 
-INSERT = """
-insert into pending_confirmations (actor_id, session_id, code, channel, run_id, gate, revision, digest, verdict,
-                                   comment, expires_at)
-values (%(actor_id)s, %(session_id)s, %(code)s, %(channel)s, %(run_id)s, %(gate)s, %(revision)s, %(digest)s,
-        %(verdict)s, %(comment)s, now() + %(validity)s)
-on conflict do nothing
-returning *
-"""
 
-
-async def create(
-    db: Database,
-    run_id: UUID,
-    *,
-    gate: str,
-    revision: int,
-    digest: str,
-    verdict: str,
-    comment: str | None,
-    context: RequestContext,
-    session_id: str = "",
-) -> PendingConfirmationRow | None:
+async def create(db: Database, new: NewConfirmation) -> PendingConfirmationRow | None:
     """Create a pending confirmation, or return the valid one of the same decision.
 
     Return None when nearly every code of the conversation is in use.
     """
-    values = {
-        "run_id": run_id,
-        "gate": gate,
-        "revision": revision,
-        "digest": digest,
-        "verdict": verdict,
-        "comment": comment,
-        "actor_id": context.actor.id,
-        "session_id": session_id,
-        "channel": context.channel,
-        "validity": VALIDITY,
-    }
-    if same := await db.fetch_one(FIND_SAME, values, row=PendingConfirmationRow):
+    if same := await db.fetch_one(FIND_SAME, vars(new), row=PendingConfirmationRow):
         return same
     await db.execute("delete from pending_confirmations where expires_at < now() - %s", (RETENTION,))
     for _ in range(MAX_CODE_ATTEMPTS):
         # A used or expired code is not given out again before its row is deleted.
-        if row := await db.fetch_one(INSERT, {**values, "code": _generate_code()}, row=PendingConfirmationRow):
-            return row
+        values = {**vars(new), "code": _generate_code(), "expires_at": from_now(VALIDITY)}
+        if row := await db.insert("pending_confirmations", values):
+            return PendingConfirmationRow(**row)
     return None
 
 

@@ -135,6 +135,11 @@ class Database:
         hit("commit.after")
         return affected
 
+    async def insert(self, table: LiteralString, values: Mapping[str, object]) -> DictRow | None:
+        """Insert a row in a transaction of its own. See `insert`."""
+        async with self.transaction() as connection:
+            return await insert(connection, table, values)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Yield a connection whose statements are committed together, or rolled back if the block raises."""

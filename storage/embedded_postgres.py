@@ -17,18 +17,13 @@ from pathlib import Path
 from typing import IO
 
 import psutil
-import psycopg
+from psycopg.pq import PGconn, Ping
 
 from storage.postgres_binaries import EmbeddedPostgresError, program_path, unprivileged_user
 
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
 
-SETTINGS = {
-    "listen_addresses": "",
-    "max_connections": "200",
-    "timezone": "UTC",
-    "unix_socket_permissions": "0700",
-}
+SETTINGS = ("listen_addresses=", "max_connections=200", "timezone=UTC", "unix_socket_permissions=0700")
 # Run by root, the server refers to its data folder by this name: `nobody` may lack access to the folders above.
 WORKING_DIRECTORY = Path("/proc/self/cwd")
 POLL_INTERVAL_SECONDS = 0.02
@@ -167,7 +162,7 @@ class EmbeddedPostgres:
         if log_path.exists() and log_path.stat().st_size > MAX_LOG_BYTES:
             log_path.replace(self.folder / "postgres.log.old")
         command = [self._program("postgres"), "-D", str(self._server_path(self.data)), "-k", str(self.socket)]
-        command += [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        command += [part for setting in SETTINGS for part in ("-c", setting)]
         with (self.folder / "server.lock").open("ab") as lock, log_path.open("ab") as log:
             fcntl.flock(lock, fcntl.LOCK_EX)
             # In its own session, out of reach of Ctrl-C in the terminal.
@@ -185,11 +180,7 @@ class EmbeddedPostgres:
 
     def _accepts_connections(self) -> bool:
         """Return whether the server accepts connections, which it does after crash recovery only."""
-        try:
-            psycopg.connect(self.dsn, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            return False
-        return True
+        return PGconn.ping(f"{self.dsn}&connect_timeout=2".encode()) == Ping.OK
 
     def _shut_down(self) -> None:
         for signal_, seconds in SHUTDOWN_SIGNALS:

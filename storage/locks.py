@@ -9,7 +9,6 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
@@ -59,10 +58,7 @@ select count(*) filter (where pg_terminate_backend(pid)) as terminated from sess
 """
 
 # Lets the server notice soon when the client's machine is gone.
-KEEPALIVES = """
-select set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
-       set_config('tcp_keepalives_count', '3', false)
-"""
+KEEPALIVES = "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
 
 
 class LockBusy(Exception):
@@ -71,13 +67,6 @@ class LockBusy(Exception):
 
 class LockLost(Exception):
     """The session that held the lock is lost and another process may hold it, so the work was cancelled."""
-
-
-@dataclass
-class _Holder:
-    task: asyncio.Task[Any]
-    cancelling: int
-    lost: bool = False
 
 
 class Locks:
@@ -95,7 +84,7 @@ class Locks:
         self.worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._connection: AsyncConnection[DictRow] | None = None
         self._statement_lock = asyncio.Lock()
-        self._holders: dict[str, _Holder] = {}
+        self._holders: dict[str, asyncio.Timeout] = {}
         self._statements: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Locks:
@@ -119,29 +108,26 @@ class Locks:
 
         Raises LockBusy at once when it is held, also by this process; LockLost when the session is lost or missing.
         """
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101
         if name in self._holders:
             raise LockBusy(name)
-        holder = self._holders[name] = _Holder(task, task.cancelling())
+        # The timeout has no deadline until the session is lost. It cancels the block then, and distinguishes that from
+        # a cancellation by the caller.
+        holder = self._holders[name] = asyncio.timeout(None)
         try:
-            if not await self._try(name):
-                raise LockBusy(name)
-            try:
-                yield
-            finally:
-                if not holder.lost:
-                    await self._unlock(name)
-        except asyncio.CancelledError:
-            # Distinguish this class's cancellation from the caller's, as asyncio.timeout does.
-            if holder.lost and task.cancelling() - 1 <= holder.cancelling:
-                raise LockLost(name) from None
-            raise
+            async with holder:
+                if not await self._try(name):
+                    raise LockBusy(name)
+                try:
+                    yield
+                finally:
+                    if holder.when() is None:
+                        await self._unlock(name)
+        except TimeoutError:
+            if not holder.expired():
+                raise
         finally:
             del self._holders[name]
-            if holder.lost:
-                task.uncancel()
-        if holder.lost:
+        if holder.when() is not None:
             raise LockLost(name)
 
     async def held(self, names: Collection[str]) -> set[str]:
@@ -169,7 +155,9 @@ class Locks:
 
     async def _query(self, sql: LiteralString, params: Params) -> list[DictRow]:
         """Run one statement. It finishes even if the caller is cancelled, because others use the session too."""
-        statement = self._start(sql, params)
+        statement = asyncio.create_task(self._execute(sql, params))
+        self._statements.add(statement)
+        statement.add_done_callback(self._statements.discard)
         try:
             return await asyncio.shield(statement)
         except asyncio.CancelledError:
@@ -185,18 +173,12 @@ class Locks:
             cursor = await self._connection.execute(sql, params)
             return await cursor.fetchall() if cursor.description else []
 
-    def _start(self, sql: LiteralString, params: Params) -> asyncio.Task[list[DictRow]]:
-        task = asyncio.create_task(self._execute(sql, params))
-        self._statements.add(task)
-        task.add_done_callback(self._statements.discard)
-        return task
-
     async def _run_heartbeat(self) -> None:
         try:
             while True:
                 await self._beat()
         finally:  # without a heartbeat this process may be disconnected and must not go on holding
-            await self._drop_session("the locks are closed")
+            await self._drop_session()
 
     async def _beat(self) -> None:
         if self._connection is None:
@@ -207,19 +189,17 @@ class Locks:
                 log.warning("The session of the locks cannot connect: %s", error)
         elif not await self._succeeds(HEARTBEAT):
             log.warning("The session of the locks is lost.")
-            await self._drop_session("lock lost")
+            await self._drop_session()
             return
         await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
     async def _succeeds(self, sql: LiteralString) -> bool:
-        statement = self._start(sql, {"id": self.worker_id})
-        await asyncio.wait({statement}, timeout=RESPONSE_TIMEOUT_SECONDS)
-        if not statement.done() or statement.cancelled():
+        try:
+            async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
+                await self._query(sql, {"id": self.worker_id})
+        except (TimeoutError, psycopg.Error):
             return False
-        error = statement.exception()
-        if error is not None and not isinstance(error, psycopg.Error):
-            raise error
-        return error is None
+        return True
 
     async def _connect(self) -> None:
         connection = await AsyncConnection.connect(
@@ -234,12 +214,11 @@ class Locks:
             raise
         self._connection = connection
 
-    async def _drop_session(self, reason: str) -> None:
+    async def _drop_session(self) -> None:
         """Cancel all holders first, because every moment counts, then close the session."""
         for holder in self._holders.values():
-            if not holder.lost:
-                holder.lost = True
-                holder.task.cancel(reason)
+            if holder.when() is None:
+                holder.reschedule(0)
         connection, self._connection = self._connection, None
         pending = set(self._statements)
         for statement in pending:

@@ -51,8 +51,7 @@ class ModelCalls(Orders):
         """Record the tokens of a chat message, which belongs to no run."""
         usd = self.usd_of_tokens(input_tokens, output_tokens)
         order = _new_model_order(key) | {"spent_usd": usd, "state": "settled", "settled_at": from_now()}
-        async with self.db.transaction() as conn:
-            await insert(conn, "orders", order)
+        await self.db.insert("orders", order)
 
     async def _reserve_answer(self, key: str, run_id: str) -> None:
         async with self.db.transaction() as conn:

@@ -61,7 +61,7 @@ def copy_readable_by_all(packages: Path, cache: Path) -> Path:
     for path in (cache, partial, *partial.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755)
-    with contextlib.suppress(FileExistsError, OSError):  # another process was faster
+    with contextlib.suppress(OSError):  # another process was faster
         partial.rename(copy)
     shutil.rmtree(partial, ignore_errors=True)
     return copy

@@ -34,9 +34,8 @@ async def admit(db: Database, client: str, *, limit: int = 60, seconds: float = 
     params = {"client": client, "limit": limit, "seconds": seconds}
     if await db.execute(ADMIT, params) == 1:
         return 0
-    row = await db.fetch_one(WAIT, params)
-    left = row["seconds"] if row else None
-    return max(1, math.ceil(left or 0))
+    [row] = await db.fetch_all(WAIT, params)
+    return max(1, math.ceil(row["seconds"] or 0))
 
 
 async def forget_idle(db: Database, *, seconds: float = 60) -> int:

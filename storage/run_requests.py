@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import LiteralString
+from collections.abc import Mapping
+from typing import Any, LiteralString
 from uuid import UUID
 
 from providers.orders import RetryOptions
@@ -29,21 +30,16 @@ returning id
 
 async def cancel_run(db: Database, run_id: UUID, context: RequestContext) -> bool:
     """End a run as cancelled. Return False if it had ended, or the request is a repeated one."""
-    return await _update_by_request(db, CANCEL, "cancel", run_id, context)
+    return await _update_by_request(db, CANCEL, "cancel", run_id, context, {})
 
 
 async def retry_run(db: Database, run_id: UUID, context: RequestContext, options: RetryOptions | None = None) -> bool:
     """Resume a failed run. Return False if it cannot be resumed, or the request is a repeated one."""
-    return await _update_by_request(db, RETRY, "retry", run_id, context, options)
+    return await _update_by_request(db, RETRY, "retry", run_id, context, options or {})
 
 
 async def _update_by_request(
-    db: Database,
-    update: LiteralString,
-    action: str,
-    run_id: UUID,
-    context: RequestContext,
-    options: RetryOptions | None = None,
+    db: Database, update: LiteralString, action: str, run_id: UUID, context: RequestContext, options: Mapping[str, Any]
 ) -> bool:
     async with db.transaction() as conn:
         if not await fetch_one(conn, update, {"id": run_id, "wake_in": WAKEUP_TIMEOUT}):
@@ -53,6 +49,6 @@ async def _update_by_request(
             source=context.channel,
             kind=f"{action}.requested",
             run_id=run_id,
+            payload={"actor": context.actor.as_json(), **options},
             external_id=context.event_id(f"{action}:{run_id}"),
-            payload={"actor": context.actor.as_json(), **(options or {})},
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
@@ -50,34 +50,7 @@ class ReadOnlyError(PermissionError):
 class ReadOnlySaver(AsyncPostgresSaver):
     """A checkpointer that refuses every write. Its connections should be read-only too."""
 
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> NoReturn:
-        """Raise ReadOnlyError."""
+    async def _refuse(self, *_args: object, **_options: object) -> NoReturn:
         raise ReadOnlyError
 
-    async def aput_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> NoReturn:
-        """Raise ReadOnlyError."""
-        raise ReadOnlyError
-
-    async def adelete_thread(self, thread_id: str) -> NoReturn:
-        """Raise ReadOnlyError."""
-        raise ReadOnlyError
-
-    async def adelete_for_runs(self, run_ids: Iterable[str]) -> NoReturn:
-        """Raise ReadOnlyError."""
-        raise ReadOnlyError
-
-    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> NoReturn:
-        """Raise ReadOnlyError."""
-        raise ReadOnlyError
-
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> NoReturn:
-        """Raise ReadOnlyError."""
-        raise ReadOnlyError
+    aput = aput_writes = adelete_thread = adelete_for_runs = acopy_thread = aprune = _refuse
