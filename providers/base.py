@@ -34,22 +34,22 @@ class NotSent(Unavailable):
 
 
 class Refused(ProviderError):
-    """The provider refused the order permanently. Nothing is charged."""
+    """The order is refused permanently. Nothing is charged."""
 
 
 class OutcomeUnknown(ProviderError):
     """The order may have reached the provider. Look it up before placing it again."""
 
 
-class ArtifactMissing(ProviderError):
-    """A stored file does not exist."""
+class ArtifactMissing(Refused):
+    """A stored file does not exist: an order that needs it is refused."""
 
     def __init__(self, digest: str) -> None:
         super().__init__("artifact_missing", f"The file {digest[:12]}… is not in the store.")
 
 
-class ArtifactChanged(ProviderError):
-    """A stored file does not match its digest."""
+class ArtifactChanged(Refused):
+    """A stored file does not match its digest: an order that needs it is refused."""
 
     def __init__(self, digest: str) -> None:
         super().__init__("artifact_changed", f"The file {digest[:12]}… was changed after it was stored.")

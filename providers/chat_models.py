@@ -27,8 +27,6 @@ def chat_model(
     http_async_client: httpx2.AsyncClient,
     timeout: float,
     max_retries: int = 2,
-    temperature: float | None = None,
-    max_tokens: int | None = None,
 ) -> ChatOpenAI:
     """Return a chat model at `base_url`, independent of environment variables. `timeout` is seconds per call.
 
@@ -42,8 +40,6 @@ def chat_model(
         http_async_client=http_async_client,
         timeout=timeout,
         max_retries=max_retries,
-        temperature=temperature,
-        max_completion_tokens=max_tokens,
         use_responses_api=None if urlsplit(base_url).hostname == OPENAI_HOST else False,
         stream_usage=True,  # by default off at other base URLs; token usage cannot be recorded without it
         stream_chunk_timeout=timeout,

@@ -7,9 +7,9 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 import httpx
@@ -42,6 +42,38 @@ def is_error_code(value: object) -> bool:
     return isinstance(value, str) and _ERROR_CODE.fullmatch(value) is not None
 
 
+def is_plain_text(value: object, max_length: int = 4096) -> TypeGuard[str]:
+    """Return whether the value can be stored and displayed: 1 to 4096 printable characters, no lone surrogates."""
+    return isinstance(value, str) and 1 <= len(value) <= max_length and value.isprintable()
+
+
+def parse_number(value: object) -> float | None:
+    """Return a number given as a number or as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < 1e12 else None  # neither infinity nor NaN
+
+
+def parse_progress(done: object, total: object = 1) -> float | None:
+    """Return `done` as a share (0..1) of `total`; None unless both are numbers."""
+    number, whole = parse_number(done), parse_number(total)
+    return min(max(number / whole, 0.0), 1.0) if number is not None and whole else None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a call, in seconds: for an order, for a file, and without data; and the bytes of a file."""
+
+    submit_seconds: float = 30.0
+    download_seconds: float = 300.0
+    idle_seconds: float = 30.0
+    file_bytes: int = 64 * 1024 * 1024
+
+
 @dataclass(frozen=True)
 class ApiResponse:
     """A complete HTTP response."""
@@ -59,43 +91,38 @@ class ApiResponse:
         return parsed if isinstance(parsed, dict) else {}
 
 
+@dataclass
 class ApiClient:
     """A client of the service at `base_url`. Error messages refer to the service as `service_name`."""
 
-    def __init__(self, client: httpx.AsyncClient, base_url: str, authorization: str, service_name: str) -> None:
-        self._client = client
-        self.base_url = base_url.rstrip("/")
-        self._headers = {"authorization": authorization}
-        self._secret = authorization.partition(" ")[2]
-        self.service_name = service_name
+    client: httpx.AsyncClient
+    base_url: str
+    #: The value of the header: a scheme and the API key.
+    authorization: str = field(repr=False)
+    service_name: str
+    limits: Limits = field(default_factory=Limits)
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> ApiResponse:
-        """Send a GET request and return the response. Any status except 429 is returned.
+    def __post_init__(self) -> None:
+        self.base_url = self.base_url.rstrip("/")
+
+    async def query(self, method: str, path: str, **content: Any) -> ApiResponse:
+        """Send a request that changes nothing and return the response. Any status except 429 is returned.
 
         Raises Unavailable when there is no response or the rate limit is exceeded.
         """
-        return await self._query("GET", path, params=params)
+        try:
+            response = await self._send(method, path, QUERY_TIMEOUT_SECONDS, **content)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise Unavailable("unreachable", f"{self.service_name} did not respond.") from error
+        return self._check_rate_limit(response)
 
-    async def post(self, path: str, **content: Any) -> ApiResponse:
-        """Send a POST request that changes nothing and return the response. Raises as `get` does."""
-        return await self._query("POST", path, **content)
-
-    async def submit(
-        self,
-        path: str,
-        *,
-        refusal_code: str,
-        timeout_seconds: float,
-        headers: Mapping[str, str] | None = None,
-        **content: Any,
-    ) -> ApiResponse:
+    async def submit(self, path: str, *, refusal_code: str, **content: Any) -> ApiResponse:
         """Send a POST request that places an order, once, and return the 2xx response.
 
-        `timeout_seconds` limits the whole call. Raises NotSent, Refused (with the service's error code, or
-        `refusal_code` without one) or OutcomeUnknown.
+        Raises NotSent, Refused (with the service's error code, or `refusal_code` without one) or OutcomeUnknown.
         """
         try:
-            response = await self._send("POST", path, timeout_seconds=timeout_seconds, headers=headers, **content)
+            response = await self._send("POST", path, self.limits.submit_seconds, **content)
         except _NOT_SENT_ERRORS as error:
             raise NotSent("unreachable", f"{self.service_name} cannot be reached.") from error
         except (httpx.HTTPError, TimeoutError) as error:
@@ -104,37 +131,28 @@ class ApiClient:
             raise self._submit_error(response, refusal_code)
         return response
 
-    async def download(
-        self,
-        path: str,
-        params: Mapping[str, str],
-        *,
-        to: Path,
-        max_bytes: int,
-        timeout_seconds: float,
-        idle_seconds: float,
-    ) -> ApiResponse:
+    async def download(self, path: str, to: Path, params: Mapping[str, str] | None = None) -> ApiResponse:
         """Stream a file to the path `to`.
 
         With status 200 the file is complete and the body of the response empty; a response with any other status is
-        returned with its body. The transfer takes at most `timeout_seconds`, without pauses over `idle_seconds`.
+        returned with its body.
 
         Raises FileTooLarge, and Unavailable for an incomplete or slow transfer and for a page instead of a file.
         """
         try:
             async with (
-                asyncio.timeout(timeout_seconds),
-                self._stream("GET", path, idle_seconds, params=params) as response,
+                asyncio.timeout(self.limits.download_seconds),
+                self._stream("GET", path, self.limits.idle_seconds, params=params) as response,
             ):
                 if response.status_code != 200:
                     return self._check_rate_limit(await _read_response(response))
                 media_type = response.headers.get("content-type", "").lower()
                 if media_type.startswith("text/") or "json" in media_type or "html" in media_type:
                     raise Unavailable("not_a_file", f"{self.service_name} sent a page instead of a file.")
-                await self._write_file(response, to, max_bytes)
+                await self._write_file(response, to)
                 return ApiResponse(200, response.headers, b"")
         except (httpx.HTTPError, TimeoutError) as error:
-            raise self._download_incomplete() from error
+            raise Unavailable("download_incomplete", f"{self.service_name} did not send the whole file.") from error
         except OSError as error:
             raise Unavailable("disk_unwritable", "The download folder cannot be written.") from error
 
@@ -154,7 +172,8 @@ class ApiClient:
         if not isinstance(message, str):
             return ""
         line = "".join(letter if letter.isprintable() else " " for letter in message[:2000])
-        return (line.replace(self._secret, "[key]") if self._secret else line).strip()[:300]
+        key = self.authorization.partition(" ")[2]
+        return (line.replace(key, "[key]") if key else line).strip()[:300]
 
     def outcome_unknown(self, reason: str) -> OutcomeUnknown:
         """Return the error for an order that may have been placed."""
@@ -195,46 +214,32 @@ class ApiClient:
             raise Unavailable("rate_limited", self._rate_limit_message(response))
         return response
 
-    def _download_incomplete(self) -> Unavailable:
-        return Unavailable("download_incomplete", f"{self.service_name} did not send the whole file.")
-
-    async def _query(self, method: str, path: str, **content: Any) -> ApiResponse:
-        try:
-            response = await self._send(method, path, timeout_seconds=QUERY_TIMEOUT_SECONDS, **content)
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise Unavailable("unreachable", f"{self.service_name} did not respond.") from error
-        return self._check_rate_limit(response)
-
-    async def _send(self, method: str, path: str, *, timeout_seconds: float, **content: Any) -> ApiResponse:
-        async with asyncio.timeout(timeout_seconds), self._stream(method, path, timeout_seconds, **content) as response:
+    async def _send(self, method: str, path: str, limit_seconds: float, **content: Any) -> ApiResponse:
+        async with asyncio.timeout(limit_seconds), self._stream(method, path, limit_seconds, **content) as response:
             return await _read_response(response)
 
     def _stream(
         self, method: str, path: str, idle_seconds: float, *, headers: Mapping[str, str] | None = None, **content: Any
     ) -> AbstractAsyncContextManager[httpx.Response]:
-        return self._client.stream(
-            method,
-            self.base_url + path,
-            headers={**self._headers, "accept-encoding": "identity", **(headers or {})},
-            timeout=httpx.Timeout(idle_seconds, connect=min(idle_seconds, CONNECT_TIMEOUT_SECONDS)),
-            follow_redirects=False,
-            **content,
-        )
+        headers = {"authorization": self.authorization, "accept-encoding": "identity", **(headers or {})}
+        timeout = httpx.Timeout(idle_seconds, connect=min(idle_seconds, CONNECT_TIMEOUT_SECONDS))
+        url = self.base_url + path
+        return self.client.stream(method, url, headers=headers, timeout=timeout, follow_redirects=False, **content)
 
-    async def _write_file(self, response: httpx.Response, to: Path, max_bytes: int) -> None:
+    async def _write_file(self, response: httpx.Response, to: Path) -> None:
         """Write the body to `to`, completely or not at all."""
         try:
             with await asyncio.to_thread(to.open, "wb") as file:
                 async for chunk in response.aiter_bytes():
-                    if file.tell() + len(chunk) > max_bytes:
-                        raise FileTooLarge(self.service_name, max_bytes)
+                    if file.tell() + len(chunk) > self.limits.file_bytes:
+                        raise FileTooLarge(self.service_name, self.limits.file_bytes)
                     file.write(chunk)
                 received = file.tell()
             announced = response.headers.get("content-length")
             # The length of an encoded file counts the encoded bytes. The request forbids encodings, but some
             # proxies apply one anyway.
             if announced not in (None, str(received)) and "content-encoding" not in response.headers:
-                raise self._download_incomplete()
+                raise httpx.RemoteProtocolError("The file has another length than announced.")
         except BaseException:
             to.unlink(missing_ok=True)
             raise

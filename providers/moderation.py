@@ -50,7 +50,7 @@ class Moderation:
         inputs = list(filter(str.strip, texts))
         if not inputs:
             return ModerationResult(False, [])
-        response = await self._api.post("/moderations", json={"model": self._model, "input": inputs})
+        response = await self._api.query("POST", "/moderations", json={"model": self._model, "input": inputs})
         try:
             results = _Results.model_validate(response.json()).results
         except ValidationError as error:

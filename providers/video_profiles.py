@@ -30,11 +30,7 @@ Usd = Annotated[Decimal, Field(ge=0, le=1000)]
 #: The final statuses of all servers that implement this contract. Any other status means that the job is running.
 FINAL_STATUSES: dict[str, JobState] = {
     "completed": "completed",
-    "failed": "failed",
-    "cancelled": "failed",
-    "canceled": "failed",
-    "expired": "failed",
-    "deleted": "failed",
+    **dict.fromkeys(("failed", "cancelled", "canceled", "expired", "deleted"), "failed"),
 }
 
 
@@ -92,16 +88,12 @@ class Profile(BaseModel):
 
     def check(self, seconds: int, size: str) -> None:
         """Raise ProfileError for an unsupported length or size."""
+        model, lengths, sizes = self.models[0], ", ".join(map(str, self.seconds)), ", ".join(self.sizes)
         if seconds not in self.seconds:
-            allowed = ", ".join(map(str, self.seconds))
-            raise ProfileError(
-                "video_seconds_unsupported", f"{self.models[0]} generates clips of {allowed} seconds, not {seconds}."
-            )
+            message = f"{model} generates clips of {lengths} seconds, not {seconds}."
+            raise ProfileError("video_seconds_unsupported", message)
         if size not in self.sizes:
-            raise ProfileError(
-                "video_size_unsupported",
-                f"{self.models[0]} generates clips of {', '.join(self.sizes)}, not {size}.",
-            )
+            raise ProfileError("video_size_unsupported", f"{model} generates clips of {sizes}, not {size}.")
 
     def job_state(self, status: object) -> JobState:
         """Return the state of a job with this status of the server."""
@@ -143,10 +135,8 @@ def profile_for(profiles: Sequence[Profile], base_url: str, model: str, today: d
     """
     host, hosts = urlsplit(base_url).hostname, _host_names(base_url)
     known = [profile for profile in profiles if model in profile.models]
-    matching = [
-        *(profile for profile in known if not hosts.isdisjoint(profile.hosts)),
-        *(profile for profile in known if "*" in profile.hosts),
-    ]
+    named = [profile for profile in known if not hosts.isdisjoint(profile.hosts)]
+    matching = named or [profile for profile in known if "*" in profile.hosts]
     if not matching:
         raise ProfileError(
             "video_model_unknown",

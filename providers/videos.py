@@ -17,14 +17,11 @@ from urllib.parse import quote
 import httpx
 
 from providers.base import Failed, Json, NotFound, Pending, PollResult, Progress, ProviderError, Succeeded, Unavailable
-from providers.http import ApiClient, ApiResponse, endpoint_label
+from providers.http import ApiClient, ApiResponse, Limits, endpoint_label, is_plain_text, parse_number, parse_progress
 from providers.video_profiles import Profile
 
 SERVICE_NAME = "The video service"
-SUBMIT_TIMEOUT_SECONDS = 120.0
-DOWNLOAD_TIMEOUT_SECONDS = 300.0
-IDLE_TIMEOUT_SECONDS = 30.0
-MAX_CLIP_BYTES = 64 * 1024 * 1024
+LIMITS = Limits(submit_seconds=120.0)
 #: The largest difference between the server's clock and ours.
 MAX_CLOCK_SKEW = timedelta(seconds=60)
 MAX_LIST_PAGES = 20
@@ -46,21 +43,13 @@ class Videos:
         profile: Profile,
         client: httpx.AsyncClient,
         accept: AcceptClip,
-        *,
-        max_bytes: int = MAX_CLIP_BYTES,
-        download_seconds: float = DOWNLOAD_TIMEOUT_SECONDS,
-        idle_seconds: float = IDLE_TIMEOUT_SECONDS,
-        submit_seconds: float = SUBMIT_TIMEOUT_SECONDS,
+        limits: Limits = LIMITS,
     ) -> None:
         self.name = f"videos:{endpoint_label(base_url)}"
         self.lookup_window = timedelta(seconds=profile.lookup_window_seconds)
         self._profile = profile
-        self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME)
+        self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME, limits)
         self._accept = accept
-        self._max_bytes = max_bytes
-        self._download_seconds = download_seconds
-        self._idle_seconds = idle_seconds
-        self._submit_seconds = submit_seconds
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place one order and return the server's id of the video. The contract has no field for `key`.
@@ -68,16 +57,11 @@ class Videos:
         Raises NotSent, Refused or OutcomeUnknown.
         """
         fields = {name: str(request[name]) for name in ("model", "prompt", "seconds", "size")}
-        content: dict[str, Any] = (
-            {"json": fields}
-            if self._profile.encoding == "json"
-            else {"files": {name: (None, value) for name, value in fields.items()}}
-        )
-        response = await self._api.submit(
-            "/videos", refusal_code="video_refused", timeout_seconds=self._submit_seconds, **content
-        )
+        form = {name: (None, value) for name, value in fields.items()}
+        content: dict[str, Any] = {"json": fields} if self._profile.encoding == "json" else {"files": form}
+        response = await self._api.submit("/videos", refusal_code="video_refused", **content)
         video_id = response.json().get("id")
-        if not isinstance(video_id, str) or not 1 <= len(video_id) <= 4096 or not video_id.isprintable():
+        if not is_plain_text(video_id):
             raise self._api.outcome_unknown("its response contains no video id")
         return video_id
 
@@ -102,7 +86,7 @@ class Videos:
     async def _list_page(self, after: str | None) -> tuple[list[Json], str | None]:
         """Return a page of the list, newest first, and the id after which the next page starts, None without one."""
         params = {"limit": "100", "order": "desc"} | ({"after": after} if after else {})
-        response = await self._api.get("/videos", params)
+        response = await self._api.query("GET", "/videos", params=params)
         page = response.json()
         entries = page.get("data")
         if response.status != 200 or not isinstance(entries, list):
@@ -122,7 +106,7 @@ class Videos:
         The facts are those of the validated clip, with `model` and `provider_seconds` as the server reports them.
         A completed video is charged for, even if it cannot be downloaded or used. Raises Unavailable.
         """
-        response = await self._api.get(_video_path(task_id))
+        response = await self._api.query("GET", _video_path(task_id))
         video = response.json()
         # Some servers return a failed job with an HTTP error status.
         if self._profile.job_state(video.get("status")) == "failed":
@@ -132,20 +116,14 @@ class Videos:
         if response.status != 200 or not isinstance(video.get("status"), str):
             raise self._api.unexpected_response(response)
         if self._profile.job_state(video["status"]) == "running":
-            return Pending(_parse_progress(video.get("progress")))
+            return Pending(parse_progress(video.get("progress"), 100))
         return await self._download_clip(task_id, video, request, into)
 
     async def _download_clip(self, task_id: str, video: Json, request: Json, into: Path) -> Failed | Succeeded:
         received = into / "received.mp4"
         try:
-            response = await self._api.download(
-                f"{_video_path(task_id)}/content",
-                self._profile.content_query,
-                to=received,
-                max_bytes=self._max_bytes,
-                timeout_seconds=self._download_seconds,
-                idle_seconds=self._idle_seconds,
-            )
+            path = f"{_video_path(task_id)}/content"
+            response = await self._api.download(path, received, self._profile.content_query)
             if response.status != 200:
                 return self._download_failed(response)
             width, _, height = str(request["size"]).partition("x")
@@ -156,11 +134,8 @@ class Videos:
             raise
         except ProviderError as error:  # the file is too large, or not a usable clip
             return Failed(error.code, error.message, charged=True)
-        reported = {
-            "model": video.get("model") or request["model"],
-            "provider_seconds": _parse_number(video.get("seconds")),
-        }
-        return replace(clip, facts={**clip.facts, **reported})
+        model, seconds = video.get("model") or request["model"], parse_number(video.get("seconds"))
+        return replace(clip, facts={**clip.facts, "model": model, "provider_seconds": seconds})
 
     def _download_failed(self, response: ApiResponse) -> Failed:
         """Return the permanent reason why a completed video has no file. Raises Unavailable for a temporary one."""
@@ -189,7 +164,7 @@ def _video_path(video_id: str) -> str:
 
 def _created_at(video: Json) -> float:
     """Return the Unix time of creation; NaN, which compares as neither older nor newer, if it is not reported."""
-    created_at = _parse_number(video.get("created_at"))
+    created_at = parse_number(video.get("created_at"))
     return math.nan if created_at is None else created_at
 
 
@@ -200,21 +175,5 @@ def _matches(video: Json, request: Json, earliest: float) -> bool:
         and _created_at(video) >= earliest
         and video.get("prompt") == request["prompt"]
         and all(video.get(name) in (None, request[name]) for name in ("model", "size"))
-        and _parse_number(video.get("seconds")) in (None, float(request["seconds"]))
+        and parse_number(video.get("seconds")) in (None, float(request["seconds"]))
     )
-
-
-def _parse_number(value: object) -> float | None:
-    """Return a number given as a number or as text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if abs(number) < 1e12 else None  # neither infinity nor NaN
-
-
-def _parse_progress(percent: object) -> float | None:
-    number = _parse_number(percent)
-    return None if number is None else min(max(number / 100, 0.0), 1.0)

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from standardwebhooks import Webhook
 
 from providers.base import ProviderError
+from providers.http import is_plain_text
 
 TOLERANCE_SECONDS = 300
 MAX_HEADER_BYTES = 8192
@@ -65,12 +66,10 @@ class VideoEvent:
 
 @dataclass(frozen=True)
 class RenderEvent:
-    """The end of the render `render_id`, with the URL of the film or the error."""
+    """The end of the render `render_id`."""
 
     render_id: str
     status: Literal["completed", "failed"]
-    output_url: str | None = None
-    error: str | None = None
 
 
 def parse_secret(text: str) -> Secret:
@@ -156,43 +155,34 @@ def verify_lambda(header: str | None, body: bytes, secrets: Sequence[Secret]) ->
 def read_video_event(body: bytes) -> VideoEvent:
     """Return the event in a verified `video.*` webhook. Raises InvalidEvent."""
     event = _parse_object(body)
-    data = event.get("data")
+    data, event_id = event.get("data"), event.get("id")
     if not isinstance(data, dict):
         raise InvalidEvent("`data` is missing")
-    event_id = event.get("id")
-    return VideoEvent(
-        type=_read_text(event, "type"),
-        video_id=_read_text(data, "id"),
-        event_id=event_id if isinstance(event_id, str) else None,
-    )
+    known_id = event_id if isinstance(event_id, str) else None
+    return VideoEvent(_read_text(event, "type"), _read_text(data, "id"), known_id)
 
 
 def read_render_event(body: bytes) -> RenderEvent:
-    """Return the event in a verified render webhook, of the render service or Remotion Lambda. Raises InvalidEvent."""
+    """Return the event in a verified render webhook, of the render service or Remotion Lambda. Raises InvalidEvent.
+
+    Remotion Lambda has names of its own: `renderId`; `type`, which is success, error or timeout; and `outputUrl`.
+    """
     event = _parse_object(body)
-    if "renderId" in event:
-        return _read_lambda_event(event)
-    render_id = _read_text(event, "render_id")
-    match event.get("status"):
-        case "completed":
-            return RenderEvent(render_id, "completed", output_url=_read_text(event, "output_url"))
-        case "failed":
-            error = event.get("error")
-            return RenderEvent(render_id, "failed", error=error if isinstance(error, str) else None)
-        case _:
-            raise InvalidEvent("`status` is neither completed nor failed")
-
-
-def _read_lambda_event(event: dict[str, Any]) -> RenderEvent:
-    """Return the event of Remotion Lambda: `type` is success, error or timeout; a success has an `outputUrl`."""
-    render_id = _read_text(event, "renderId")
-    match event.get("type"):
-        case "success":
-            return RenderEvent(render_id, "completed", output_url=_read_text(event, "outputUrl"))
-        case "error" | "timeout" as event_type:
-            return RenderEvent(render_id, "failed", error=event_type)
-        case _:
+    render_id = _read_text(event, "renderId" if "renderId" in event else "render_id")
+    match event:
+        case {"renderId": _, "type": "success"}:
+            _read_text(event, "outputUrl")
+            return RenderEvent(render_id, "completed")
+        case {"renderId": _, "type": "error" | "timeout"}:
+            return RenderEvent(render_id, "failed")
+        case {"renderId": _}:
             raise InvalidEvent("`type` is neither success, error nor timeout")
+        case {"status": "completed"}:
+            _read_text(event, "output_url")
+            return RenderEvent(render_id, "completed")
+        case {"status": "failed"}:
+            return RenderEvent(render_id, "failed")
+    raise InvalidEvent("`status` is neither completed nor failed")
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:
@@ -206,8 +196,7 @@ def _parse_object(body: bytes) -> dict[str, Any]:
 
 
 def _read_text(fields: Mapping[str, Any], name: str) -> str:
-    """Return a text that can be stored and displayed: 1 to 4096 printable characters, no lone surrogates."""
     value = fields.get(name)
-    if not isinstance(value, str) or not 1 <= len(value) <= 4096 or not value.isprintable():
+    if not is_plain_text(value):
         raise InvalidEvent(f"`{name}` is missing or not a plain text")
     return value

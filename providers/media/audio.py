@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.codec.context import CodecContext
 from av.container.input import InputContainer
 from av.error import FFmpegError
@@ -23,7 +23,7 @@ from providers.media.loudness import (
     measure_true_peak,
     normalise_loudness,
 )
-from providers.media.probe import open_mp4, select_video_stream, start_seconds
+from providers.media.probe import create_resampler, open_mp4, resample, select_video_stream, start_seconds
 
 #: Samples in an AAC packet; also the encoder delay: how many it puts before the first sample of its input.
 AAC_FRAME_SAMPLES = 1024
@@ -52,30 +52,20 @@ def decode_audio(path: Path, seconds: float) -> AudioSamples:
     return audio
 
 
-def _decode_into(audio: AudioSamples, container: InputContainer) -> None:
-    video_start = start_seconds(select_video_stream(container))
-    resampler = AudioResampler("fltp", "stereo", SAMPLE_RATE)
-    position: int | None = None
-    for frame in container.decode(container.streams.audio[0]):
-        if position is None:
-            position = round((float(frame.time or 0.0) - video_start) * SAMPLE_RATE)
-        for part in resampler.resample(frame):
-            position = _copy_samples(audio, part, position)
-        if position >= audio.shape[1]:
-            break
-    if position is None:
+def _decode_into(target: AudioSamples, container: InputContainer) -> None:
+    frames, resampler = container.decode(container.streams.audio[0]), create_resampler()
+    first = next(frames, None)
+    if first is None:
         return
-    for part in resampler.resample(None):
-        position = _copy_samples(audio, part, position)
-
-
-def _copy_samples(target: AudioSamples, part: AudioFrame, position: int) -> int:
-    """Copy the part to its position, clipped to the target, and return the position after it."""
-    samples = part.to_ndarray().astype(np.float32)
-    skip = max(0, -position)
-    section = target[:, position + skip : position + samples.shape[1]]
-    section[...] = samples[:, skip : skip + section.shape[1]]
-    return position + part.samples
+    position = round((float(first.time or 0.0) - start_seconds(select_video_stream(container))) * SAMPLE_RATE)
+    for frame in chain([first], frames, [None]):
+        for part in resample(resampler, frame):
+            samples = part[:, max(0, -position) :]  # without those before the first video frame
+            section = target[:, max(0, position) :][:, : samples.shape[1]]
+            section[...] = samples[:, : section.shape[1]]
+            position += part.shape[1]
+        if position >= target.shape[1]:
+            return
 
 
 def encode_aac(audio: AudioSamples, bitrate: int = AAC_BITRATE) -> list[bytes]:
@@ -92,10 +82,8 @@ def encode_aac(audio: AudioSamples, bitrate: int = AAC_BITRATE) -> list[bytes]:
     frame.pts = 0
     fifo = AudioFifo()
     fifo.write(frame)
-    packets: list[bytes] = []
-    for part in fifo.read_many(AAC_FRAME_SAMPLES, partial=True):
-        packets += [bytes(packet) for packet in encoder.encode(part)]
-    return packets + [bytes(packet) for packet in encoder.encode(None)]
+    parts = [*fifo.read_many(AAC_FRAME_SAMPLES, partial=True), None]
+    return [bytes(packet) for part in parts for packet in encoder.encode(part)]
 
 
 def decode_aac(packets: list[bytes]) -> AudioSamples:

@@ -34,7 +34,7 @@ async def accept_clip(
     with create_work_folder(into) as folder:
         try:
             facts = await run_in_subprocess(
-                "providers.media.clip_intake", request, work_dir=Path(folder), limit_seconds=limit_seconds
+                "providers.media.clip_intake", request, work_dir=folder, limit_seconds=limit_seconds
             )
         except TimeoutError as error:
             raise InvalidClip("clip_too_large", "The clip takes too long to decode.") from error
@@ -45,7 +45,7 @@ async def accept_clip(
         if facts["how"] == "kept":
             return Succeeded(path, facts=dict(facts))
         file = into / f"{path.stem}-{facts['how']}.mp4"
-        os.replace(Path(folder, "clip.mp4"), file)
+        os.replace(folder / "clip.mp4", file)
         return Succeeded(file, path, dict(facts))
 
 

@@ -22,16 +22,13 @@ _LOOKAHEAD_SAMPLES = SAMPLE_RATE // 100
 def measure_loudness(audio: AudioSamples) -> float:
     """Return the gated integrated loudness in LUFS of 48 kHz stereo audio; -120 for silence."""
     size, step = SAMPLE_RATE * 2 // 5, SAMPLE_RATE // 10
-    energy = np.concatenate([np.square(block).sum(axis=0) for block in _apply_k_weighting(audio)] or [np.zeros(0)])
-    if energy.size < size:
-        energy = np.pad(energy, (0, size - energy.size))
-    total = np.concatenate([[0.0], np.cumsum(energy)])
-    starts = np.arange(0, energy.size - size + 1, step)
-    power = np.maximum((total[starts + size] - total[starts]) / size, 0.0)
-    above_gate = power[power > _lufs_to_power(-70.0)]
+    energy = np.concatenate([np.zeros(0), *(np.square(block).sum(axis=0) for block in _apply_k_weighting(audio))])
+    energy = np.pad(energy, (0, max(0, size - energy.size)))
+    power = np.maximum(_moving_average(energy, size)[::step], 0.0)
+    above_gate = power[power > 10 ** ((-70.0 + 0.691) / 10)]
     if not above_gate.size:
         return _FLOOR_LUFS
-    return _power_to_lufs(float(above_gate[above_gate > above_gate.mean() / 10].mean()))
+    return float(-0.691 + 10 * np.log10(above_gate[above_gate > above_gate.mean() / 10].mean()))
 
 
 def measure_true_peak(audio: AudioSamples) -> float:
@@ -68,13 +65,18 @@ def _limiter_gains(peaks: NDArray[np.float32], ceiling: float) -> NDArray[np.flo
     It is the lowest gain needed within the look-ahead, averaged over the same window: never above the gain
     that any sample needs, and smooth.
     """
-    needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9)).astype(np.float32)
-    lowest = _sliding_minimum(needed, 2 * _LOOKAHEAD_SAMPLES + 1)
-    padded = np.pad(lowest.astype(np.float64), _LOOKAHEAD_SAMPLES, mode="edge")
-    total = np.concatenate([[0.0], np.cumsum(padded)])
     width = 2 * _LOOKAHEAD_SAMPLES + 1
-    gains: NDArray[np.float32] = ((total[width:] - total[:-width]) / width).astype(np.float32)
+    needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9)).astype(np.float32)
+    lowest = np.pad(_sliding_minimum(needed, width).astype(np.float64), _LOOKAHEAD_SAMPLES, mode="edge")
+    gains: NDArray[np.float32] = _moving_average(lowest, width).astype(np.float32)
     return gains
+
+
+def _moving_average(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return the average of every `width` consecutive values."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    averages: NDArray[np.float64] = (total[width:] - total[:-width]) / width
+    return averages
 
 
 def _sliding_minimum(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -91,36 +93,34 @@ def _sliding_minimum(values: NDArray[np.float32], width: int) -> NDArray[np.floa
 
 def _apply_k_weighting(audio: AudioSamples) -> Iterator[NDArray[np.float64]]:
     """Yield the audio block by block, filtered by the two K-weighting filters of the standard at 48 kHz."""
-    block = _FFT_SAMPLES - 2 * _FILTER_SETTLE_SAMPLES
     z = np.exp(-2j * np.pi * np.fft.rfftfreq(_FFT_SAMPLES))
     shelf = (1.53512485958697 - 2.69169618940638 * z + 1.19839281085285 * z**2) / (
         1 - 1.69065929318241 * z + 0.73248077421585 * z**2
     )
     response = shelf * (1 - 2 * z + z**2) / (1 - 1.99004745483398 * z + 0.99007225036621 * z**2)
-    for start in range(0, audio.shape[1], block):
-        before = min(start, _FILTER_SETTLE_SAMPLES)
-        part = audio[:, start - before : start + block]
-        yield np.fft.irfft(np.fft.rfft(part, _FFT_SAMPLES) * response, _FFT_SAMPLES)[:, before : part.shape[1]]
+    # No samples after the block: the zeros in their place keep the end of the response out of its start.
+    for spectrum, block in _transform_blocks(audio, margin=_FILTER_SETTLE_SAMPLES, after=0):
+        yield np.fft.irfft(spectrum * response, _FFT_SAMPLES)[:, block]
 
 
 def _oversampled_peaks(audio: AudioSamples) -> NDArray[np.float32]:
     """Return per sample the highest value of both channels up to the next sample, with four times oversampling."""
-    peaks = np.zeros(audio.shape[1], np.float32)
-    margin = 512
-    for start in range(0, audio.shape[1], _FFT_SAMPLES - 2 * margin):
-        before = min(start, margin)
-        part = audio[:, start - before : start + _FFT_SAMPLES - margin]
-        spectrum = np.fft.rfft(part, _FFT_SAMPLES)
+    peaks = [np.zeros(0, np.float32)]
+    for spectrum, block in _transform_blocks(audio, margin=512, after=512):
         oversampled = np.abs(np.fft.irfft(spectrum, 4 * _FFT_SAMPLES)).max(axis=0) * 4
-        highest = oversampled.reshape(_FFT_SAMPLES, 4).max(axis=1)[before : part.shape[1]]
-        keep = min(highest.size, _FFT_SAMPLES - 2 * margin)
-        peaks[start : start + keep] = highest[:keep]
-    return peaks
+        peaks.append(oversampled.reshape(_FFT_SAMPLES, 4).max(axis=1)[block])
+    return np.concatenate(peaks)
 
 
-def _lufs_to_power(lufs: float) -> float:
-    return float(10 ** ((lufs + 0.691) / 10))
+def _transform_blocks(
+    audio: AudioSamples, *, margin: int, after: int
+) -> Iterator[tuple[NDArray[np.complex128], slice]]:
+    """Yield the spectra of overlapping parts of the audio, and the slice of each part that belongs to its block.
 
-
-def _power_to_lufs(power: float) -> float:
-    return float(-0.691 + 10 * np.log10(max(power, 1e-12)))
+    A part has up to `margin` samples before its block and `after` samples, at most `margin`, after it.
+    """
+    size = _FFT_SAMPLES - 2 * margin
+    for start in range(0, audio.shape[1], size):
+        before = min(start, margin)
+        part = audio[:, start - before : start + size + after]
+        yield np.fft.rfft(part, _FFT_SAMPLES), slice(before, before + min(size, audio.shape[1] - start))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
+from typing import BinaryIO
 
 from providers.media.errors import InvalidClip
 
@@ -20,11 +22,12 @@ MAX_INDEX_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Box:
-    """One box: its four-letter kind, and its offset and size in bytes, header included."""
+    """One box: its four-letter kind, its offset, its size in bytes, header included, and the size of its header."""
 
     kind: str
     start: int
     size: int
+    header_size: int
 
     @property
     def end(self) -> int:
@@ -60,25 +63,11 @@ def list_boxes(path: Path) -> list[Box]:
 
     Raises InvalidClip when there are more than `MAX_BOXES`.
     """
-    size = path.stat().st_size
-    boxes: list[Box] = []
-    position = 0
     with path.open("rb") as file:
-        while position + 8 <= size:
-            file.seek(position)
-            header = file.read(16)
-            length, name = struct.unpack(">I4s", header[:8])
-            kind = name.decode("latin-1")
-            if length == 1 and len(header) == 16:
-                length = struct.unpack(">Q", header[8:])[0]
-            elif length == 0:
-                length = size - position
-            if kind not in TOP_LEVEL_KINDS or length < 8:
-                break
-            if len(boxes) == MAX_BOXES:
-                raise InvalidClip("clip_too_large", f"The clip has more than {MAX_BOXES} MP4 boxes.")
-            boxes.append(Box(kind, position, length))
-            position += length
+        found = takewhile(lambda box: box.kind in TOP_LEVEL_KINDS, _iterate_boxes(file, 0, path.stat().st_size))
+        boxes = list(islice(found, MAX_BOXES + 1))
+    if len(boxes) > MAX_BOXES:
+        raise InvalidClip("clip_too_large", f"The clip has more than {MAX_BOXES} MP4 boxes.")
     return boxes
 
 
@@ -92,14 +81,17 @@ def read_layout(path: Path) -> Mp4Layout:
         raise InvalidClip("clip_empty", "The clip is an empty file.")
     boxes = list_boxes(path)
     _check_boxes(boxes, size)
-    movie = _read_content(path, next(box for box in boxes if box.kind == "moov"))
-    return Mp4Layout(
-        box_kinds=tuple(box.kind for box in boxes),
-        major_brand=_read_content(path, boxes[0])[:4].decode("latin-1"),
-        trailing_bytes=size - boxes[-1].end,
-        edit_list_count=sum(1 for _ in _find_boxes(movie, "trak", "edts", "elst")),
-        declared_seconds=next((_parse_duration(header) for header in _find_boxes(movie, "mvhd")), None),
-    )
+    movie = next(box for box in boxes if box.kind == "moov")
+    if movie.size > MAX_INDEX_BYTES:
+        raise InvalidClip("clip_too_large", f"The clip's index is larger than {MAX_INDEX_BYTES // 2**20} MiB.")
+    with path.open("rb") as file:
+        return Mp4Layout(
+            box_kinds=tuple(box.kind for box in boxes),
+            major_brand=_read_content(file, boxes[0], 4).decode("latin-1"),
+            trailing_bytes=size - boxes[-1].end,
+            edit_list_count=sum(1 for _ in _find_boxes(file, movie, "trak", "edts", "elst")),
+            declared_seconds=next((_read_duration(file, header) for header in _find_boxes(file, movie, "mvhd")), None),
+        )
 
 
 def _check_boxes(boxes: list[Box], size: int) -> None:
@@ -114,37 +106,42 @@ def _check_boxes(boxes: list[Box], size: int) -> None:
     raise InvalidClip("clip_truncated", "The clip is truncated: its index or its content is missing.")
 
 
-def _read_content(path: Path, box: Box) -> bytes:
-    """Return the bytes of a box without its header."""
-    if box.size > MAX_INDEX_BYTES:
-        raise InvalidClip("clip_too_large", f"The clip's index is larger than {MAX_INDEX_BYTES // 2**20} MiB.")
-    with path.open("rb") as file:
-        file.seek(box.start)
-        data = file.read(box.size)
-    return data[16:] if data[:4] == b"\0\0\0\1" else data[8:]
-
-
-def _find_boxes(data: bytes, kind: str, *nested_kinds: str) -> Iterator[bytes]:
-    """Yield the contents of all boxes at this path of kinds below `data`."""
-    position = 0
-    while position + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        if length < 8:
+def _iterate_boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
+    """Yield the boxes between two offsets of the file, up to the first bytes that are not a box."""
+    while start + 8 <= end:
+        file.seek(start)
+        header = file.read(16)
+        size, kind = struct.unpack_from(">I4s", header)
+        header_size = 8
+        if size == 1 and len(header) == 16:  # a size of 64 bits follows
+            size, header_size = struct.unpack(">Q", header[8:])[0], 16
+        elif size == 0:  # the box extends to the end
+            size = end - start
+        if size < 8:
             return
-        if name == kind.encode():
-            content = data[position + 8 : position + length]
-            if nested_kinds:
-                yield from _find_boxes(content, *nested_kinds)
-            else:
-                yield content
-        position += length
+        yield Box(kind.decode("latin-1"), start, size, header_size)
+        start += size
 
 
-def _parse_duration(header: bytes) -> float | None:
-    """Return the duration in seconds of an `mvhd` box."""
-    layout = ">QQIQ" if header[:1] == b"\1" else ">IIII"
+def _find_boxes(file: BinaryIO, parent: Box, kind: str, *nested_kinds: str) -> Iterator[Box]:
+    """Yield all boxes at this path of kinds below `parent`, of at most `MAX_BOXES` boxes in each."""
+    for box in islice(_iterate_boxes(file, parent.start + parent.header_size, parent.end), MAX_BOXES):
+        if box.kind == kind and box.end <= parent.end:
+            yield from _find_boxes(file, box, *nested_kinds) if nested_kinds else [box]
+
+
+def _read_content(file: BinaryIO, box: Box, size: int) -> bytes:
+    """Return up to `size` bytes that follow the header of the box."""
+    file.seek(box.start + box.header_size)
+    return file.read(size)
+
+
+def _read_duration(file: BinaryIO, header: Box) -> float | None:
+    """Return the duration in seconds in a movie header (`mvhd`)."""
+    content = _read_content(file, header, 32)
+    layout = ">QQIQ" if content[:1] == b"\1" else ">IIII"
     try:
-        _, _, timescale, duration = struct.unpack_from(layout, header, 4)
+        _, _, timescale, duration = struct.unpack_from(layout, content, 4)
     except struct.error:
         return None
     return duration / timescale if timescale else None

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from providers.base import Json, Progress, ProviderError
@@ -27,9 +28,11 @@ class SubprocessDied(Exception):
         self.signal = -exit_code if exit_code < 0 else None
 
 
-def create_work_folder(into: Path) -> tempfile.TemporaryDirectory[str]:
-    """Return a context manager that creates a folder for a subprocess inside `into` and removes it."""
-    return tempfile.TemporaryDirectory(prefix=".media-", dir=into.resolve(), ignore_cleanup_errors=True)
+@contextlib.contextmanager
+def create_work_folder(into: Path) -> Iterator[Path]:
+    """Create a folder for a subprocess inside `into`, and remove it at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix=".media-", dir=into.resolve(), ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 async def run_in_subprocess(

@@ -10,18 +10,8 @@ import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from providers.base import (
-    ArtifactChanged,
-    ArtifactMissing,
-    Failed,
-    Files,
-    Json,
-    Progress,
-    Refused,
-    Succeeded,
-    Unavailable,
-)
-from providers.publications.post import Post, id_of, read_post
+from providers.base import Failed, Files, Json, Progress, Refused, Succeeded, Unavailable
+from providers.publications.post import Post, id_of
 
 DISCLOSURE = "This video was made with AI."
 
@@ -41,10 +31,7 @@ class Folder:
 
         Raises Refused when the stored film is missing or was changed.
         """
-        try:
-            await self._files.local_path(read_post(request).digest)
-        except (ArtifactMissing, ArtifactChanged) as error:
-            raise Refused(error.code, error.message) from error
+        await self._files.local_path(Post.model_validate(request).digest)
         return id_of(request, key)
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
@@ -60,7 +47,7 @@ class Folder:
 
         Raises Unavailable when the folder cannot be written.
         """
-        post = read_post(request)
+        post = Post.model_validate(request)
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", task_id):
             return Failed("publication_lost", "The task id is not one of a publication in a folder.")
         folder = self._root / task_id
@@ -68,7 +55,7 @@ class Folder:
             if not folder.is_dir():
                 film = await self._files.local_path(post.digest)
                 await asyncio.to_thread(_write_publication, film, post, folder)
-        except (ArtifactMissing, ArtifactChanged) as error:
+        except Refused as error:
             return Failed(error.code, error.message)
         except OSError as error:
             raise Unavailable("folder_unwritable", "The folder for publications cannot be written.") from error
@@ -77,20 +64,12 @@ class Folder:
 
 def _write_publication(film: Path, post: Post, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent, ignore_cleanup_errors=True) as name:
+        draft = Path(name)
         draft.chmod(0o755)
         shutil.copyfile(film, draft / "film.mp4")
         (draft / "caption.txt").write_text(f"{post.text}\n\n{DISCLOSURE}\n", encoding="utf-8")
-        description = {
-            "title": post.title,
-            "caption": post.caption,
-            "hashtags": post.hashtags,
-            "platforms": post.platforms,
-            "digest": post.digest,
-            "ai_generated": True,
-            "disclosure": DISCLOSURE,
-        }
+        description = {**post.model_dump(), "ai_generated": True, "disclosure": DISCLOSURE}
         text = json.dumps(description, ensure_ascii=False, indent=2)
         (draft / "post.json").write_text(f"{text}\n", encoding="utf-8")
         try:
@@ -99,5 +78,3 @@ def _write_publication(film: Path, post: Post, folder: Path) -> None:
             # A concurrent call may have written the same publication.
             if not folder.is_dir():
                 raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -13,25 +13,12 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from providers.base import (
-    ArtifactChanged,
-    ArtifactMissing,
-    Failed,
-    Files,
-    Json,
-    NotSent,
-    Pending,
-    PollResult,
-    Progress,
-    Refused,
-    Succeeded,
-    Unavailable,
-)
-from providers.http import ApiClient, ApiResponse, endpoint_label
-from providers.publications.post import Post, id_of, read_post
+from providers.base import Failed, Files, Json, NotSent, Pending, PollResult, Progress, Refused, Succeeded, Unavailable
+from providers.http import ApiClient, ApiResponse, Limits, endpoint_label, is_plain_text, parse_progress
+from providers.publications.post import Post, id_of
 
 SERVICE_NAME = "Upload-Post"
-UPLOAD_TIMEOUT_SECONDS = 600.0
+LIMITS = Limits(submit_seconds=600.0)
 
 #: The form fields that label a film as made by AI, for every platform that has such a label.
 AI_LABELS = (
@@ -50,7 +37,7 @@ class UploadPost:
     """
 
     #: Longer than the longest upload: until then it may still be running.
-    lookup_window = timedelta(seconds=UPLOAD_TIMEOUT_SECONDS + 120)
+    lookup_window = timedelta(seconds=LIMITS.submit_seconds + 120)
 
     def __init__(
         self,
@@ -59,27 +46,24 @@ class UploadPost:
         profile_user: str,
         files: Files,
         client: httpx.AsyncClient,
-        *,
-        upload_seconds: float = UPLOAD_TIMEOUT_SECONDS,
+        limits: Limits = LIMITS,
     ) -> None:
         self.name = f"upload_post:{endpoint_label(base_url)}:{profile_user}"
-        self._api = ApiClient(client, base_url, f"Apikey {api_key}", SERVICE_NAME)
+        self._api = ApiClient(client, base_url, f"Apikey {api_key}", SERVICE_NAME, limits)
         self._user = profile_user
         self._files = files
-        self._upload_seconds = upload_seconds
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Upload the film, once, and return the request id under which its status is reported.
 
         Raises NotSent, Refused (also when the stored film is missing or was changed) or OutcomeUnknown.
         """
-        post = read_post(request)
+        post = Post.model_validate(request)
         request_id = id_of(request, key)
         with await self._open_film(post.digest) as film:
             response = await self._api.submit(
                 "/upload",
                 refusal_code="publication_refused",
-                timeout_seconds=self._upload_seconds,
                 headers={"idempotency-key": request_id, "x-request-id": request_id},
                 data=self._form_fields(post, request_id),
                 files={"video": ("film.mp4", film, "video/mp4")},
@@ -106,13 +90,12 @@ class UploadPost:
             # Not a failure: if the film is public after all, publishing it again would publish it twice.
             raise Unavailable("publication_not_found", f"{SERVICE_NAME} does not know this publication.")
         if status["status"] not in ("completed", "failed"):
-            return Pending(_progress(status.get("completed"), status.get("total")))
+            return Pending(parse_progress(status.get("completed"), status.get("total")))
         results = {each["platform"]: each for each in _objects(status.get("results")) if "platform" in each}
         if status["status"] == "completed" and not results:
-            raise Unavailable(
-                "unexpected_response", f"{SERVICE_NAME} reports a completed publication without platforms."
-            )
-        return await self._finish(task_id, results, read_post(request).platforms)
+            message = f"{SERVICE_NAME} reports a completed publication without platforms."
+            raise Unavailable("unexpected_response", message)
+        return await self._finish(task_id, results, Post.model_validate(request).platforms)
 
     async def _finish(self, task_id: str, results: dict[str, Json], requested: tuple[str, ...]) -> Failed | Succeeded:
         """Return the final result, with the links from the history."""
@@ -133,22 +116,14 @@ class UploadPost:
         try:
             film = await self._files.local_path(digest)
             return await asyncio.to_thread(film.open, "rb")
-        except (ArtifactMissing, ArtifactChanged) as error:
-            raise Refused(error.code, error.message) from error
         except (OSError, Unavailable) as error:
             raise NotSent("artifact_unreadable", "The film cannot be read from the store.") from error
 
     def _form_fields(self, post: Post, request_id: str) -> dict[str, Any]:
-        return {
-            "user": self._user,
-            "platform[]": list(post.platforms),
-            "title": post.text,
-            **({"youtube_title": post.title[:100]} if post.title else {}),
-            "async_upload": "true",
-            "request_id": request_id,
-            "disable_inbox_fallback": "true",
-            **dict.fromkeys(AI_LABELS, "true"),
-        }
+        title = {"youtube_title": post.title[:100]} if post.title else {}
+        switches = dict.fromkeys(("async_upload", "disable_inbox_fallback", *AI_LABELS), "true")
+        texts = {"user": self._user, "title": post.text, "request_id": request_id, **title}
+        return {**texts, **switches, "platform[]": list(post.platforms)}
 
     def _accepted_id(self, response: ApiResponse, request_id: str) -> str:
         """Return the id of an accepted upload. Raises Refused or OutcomeUnknown."""
@@ -160,11 +135,10 @@ class UploadPost:
             raise Refused(code, f"{SERVICE_NAME} refused the order: {message or 'no reason given'}")
         # The status of an upload that is treated as a repetition is reported under the id of the earlier upload.
         accepted = body.get("request_id")
-        is_valid = isinstance(accepted, str) and 1 <= len(accepted) <= 255 and accepted.isprintable()
-        return str(accepted) if is_valid else request_id
+        return accepted if is_plain_text(accepted, 255) else request_id
 
     async def _get_status(self, request_id: str) -> dict[str, Any] | None:
-        response = await self._api.get("/uploadposts/status", {"request_id": request_id})
+        response = await self._api.query("GET", "/uploadposts/status", params={"request_id": request_id})
         body = response.json()
         if response.status == 404 or body.get("status") == "not_found":
             return None
@@ -174,7 +148,8 @@ class UploadPost:
 
     async def _get_history(self, request_id: str) -> dict[str, Json]:
         """Return the history entries of this upload by platform."""
-        response = await self._api.get("/uploadposts/history", {"request_id": request_id, "limit": "50"})
+        params = {"request_id": request_id, "limit": "50"}
+        response = await self._api.query("GET", "/uploadposts/history", params=params)
         if response.status != 200:
             raise self._api.unexpected_response(response)
         return {
@@ -196,9 +171,3 @@ def _link(result: Json, entry: Json) -> dict[str, Any]:
 
 def _objects(value: object) -> list[Json]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _progress(completed: object, total: object) -> float | None:
-    if isinstance(completed, int) and isinstance(total, int) and 0 <= completed <= total and total > 0:
-        return completed / total
-    return None

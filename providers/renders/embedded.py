@@ -9,7 +9,6 @@ from providers.base import Failed, Files, Json, PollResult, Progress, ProviderEr
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 from providers.media.timeline import parse_manifest
 from providers.orders import digest_of
-from providers.renders.manifest import Manifest
 from providers.renders.results import accept_film
 
 
@@ -46,24 +45,19 @@ class EmbeddedRenders:
             manifest = parse_manifest(request)
             clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]
             with create_work_folder(into) as folder:
-                result = await self._render(manifest, clips, Path(folder), progress)
-                return accept_film(result, Path(folder, "film.mp4"), into / f"{task_id}.mp4", renderer=self.name)
-        except Unavailable:
-            raise
-        except ProviderError as error:  # an invalid manifest, or a clip that is corrupt or no longer stored
-            return Failed(error.code, error.message)
-
-    async def _render(self, manifest: Manifest, clips: list[str], work_dir: Path, progress: Progress) -> Json:
-        """Render `film.mp4` in the folder `work_dir` and return its `RenderResult`."""
-        try:
-            return await run_in_subprocess(
-                "providers.media.film",
-                {"manifest": manifest.model_dump(mode="json"), "clips": clips},
-                work_dir=work_dir,
-                limit_seconds=self._limit_seconds or 120 + 15 * manifest.seconds,
-                progress=progress,
-            )
+                result = await run_in_subprocess(
+                    "providers.media.film",
+                    {"manifest": request, "clips": clips},
+                    work_dir=folder,
+                    limit_seconds=self._limit_seconds or 120 + 15 * manifest.seconds,
+                    progress=progress,
+                )
+                return accept_film(result, folder / "film.mp4", into / f"{task_id}.mp4", renderer=self.name)
         except TimeoutError as error:
             raise Unavailable("render_timeout", "The render took too long; it will be retried.") from error
         except SubprocessDied as error:
             raise Unavailable("render_crashed", "The render was interrupted; it will be retried.") from error
+        except Unavailable:
+            raise
+        except ProviderError as error:  # an invalid manifest, or a clip that is corrupt or no longer stored
+            return Failed(error.code, error.message)

@@ -19,10 +19,9 @@ from providers.base import (
     Progress,
     ProviderError,
     Refused,
-    Succeeded,
     Unavailable,
 )
-from providers.http import ApiClient, ApiResponse
+from providers.http import ApiClient, Limits, parse_progress
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.overlay import strip_missing_glyphs
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
@@ -32,9 +31,7 @@ from providers.renders.manifest import Manifest
 from providers.renders.results import accept_film
 
 SERVICE_NAME = "The render service"
-SUBMIT_TIMEOUT_SECONDS = 30.0
-DOWNLOAD_TIMEOUT_SECONDS = 300.0
-IDLE_TIMEOUT_SECONDS = 30.0
+LIMITS = Limits(submit_seconds=30.0, file_bytes=MAX_FILM_BYTES)
 
 
 class RemotionRenders:
@@ -46,10 +43,10 @@ class RemotionRenders:
 
     name = "remotion"
     #: The service stores an order before it responds.
-    lookup_window = timedelta(seconds=2 * SUBMIT_TIMEOUT_SECONDS)
+    lookup_window = timedelta(seconds=2 * LIMITS.submit_seconds)
 
     def __init__(self, base_url: str, client: httpx.AsyncClient, *, service_key: str | None = None) -> None:
-        self._api = ApiClient(client, base_url, f"Bearer {service_key}" if service_key else "", SERVICE_NAME)
+        self._api = ApiClient(client, base_url, f"Bearer {service_key}" if service_key else "", SERVICE_NAME, LIMITS)
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place the order and return its id: the same for the same manifest and key.
@@ -63,7 +60,7 @@ class RemotionRenders:
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the id that `submit` returns, if the service knows it. Raises Unavailable."""
         render_id = _render_id(request, key)
-        response = await self._api.get(f"/renders/{render_id}")
+        response = await self._api.query("GET", f"/renders/{render_id}")
         if response.status == 404:
             return []
         if response.status != 200:
@@ -79,7 +76,7 @@ class RemotionRenders:
 
         The facts are those of an embedded render. Raises Unavailable.
         """
-        response = await self._api.get(f"/renders/{task_id}")
+        response = await self._api.query("GET", f"/renders/{task_id}")
         render = response.json()
         if response.status == 404 or render.get("state") == "lost":
             return await self._place_again(task_id, request)
@@ -87,19 +84,19 @@ class RemotionRenders:
             raise self._api.unexpected_response(response)
         match render.get("state"):
             case "queued" | "rendering" | "encoding" | "checking":
-                return Pending(_clamp(render.get("progress")))
+                return Pending(parse_progress(render.get("progress")))
             case "failed" | "cancelled" as state:
                 code, message = self._api.error_details(render, f"render_{state}")
                 return Failed(code, message or f"{SERVICE_NAME} reports the render as {state}.")
             case "done":
-                return await self._download_film(response, task_id, Manifest.model_validate(request), into, progress)
+                output = render.get("output")
+                digest = output.get("sha256") if isinstance(output, dict) else None
+                return await self._download_film(task_id, digest, request, into, progress)
         raise self._api.unexpected_response(response)
 
     async def _place(self, render_id: str, request: Json) -> None:
         order = _build_order(render_id, parse_manifest(request))
-        await self._api.submit(
-            "/renders", refusal_code="render_refused", timeout_seconds=SUBMIT_TIMEOUT_SECONDS, json=order
-        )
+        await self._api.submit("/renders", refusal_code="render_refused", json=order)
 
     async def _place_again(self, render_id: str, request: Json) -> Pending | Failed:
         """Place a render that the service has lost: the same id is the same render."""
@@ -113,46 +110,32 @@ class RemotionRenders:
         return Pending(0.0)
 
     async def _download_film(
-        self, response: ApiResponse, task_id: str, manifest: Manifest, into: Path, progress: Progress
-    ) -> Failed | Succeeded:
-        output = response.json().get("output")
-        digest = output.get("sha256") if isinstance(output, dict) else None
+        self, task_id: str, digest: object, request: Json, into: Path, progress: Progress
+    ) -> PollResult:
+        """Download the film with this sha256 and master it."""
         with create_work_folder(into) as folder:
+            rendered = folder / "rendered.mp4"
             try:
-                await self._download(task_id, digest, Path(folder, "rendered.mp4"))
-                result = await self._master(manifest, Path(folder), progress)
+                response = await self._api.download(f"/renders/{task_id}/file", rendered)
+                if response.status != 200:
+                    raise self._api.unexpected_response(response)
+                if _sha256(rendered) != digest:
+                    raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
+                result = await run_in_subprocess(
+                    "providers.renders.mastering",
+                    {"manifest": request},
+                    work_dir=folder,
+                    limit_seconds=60 + 5 * Manifest.model_validate(request).seconds,
+                    progress=progress,
+                )
+            except (TimeoutError, SubprocessDied) as error:
+                message = "The mastering was interrupted; it will be retried."
+                raise Unavailable("mastering_interrupted", message) from error
             except Unavailable:
                 raise
             except ProviderError as error:  # the file is too large, or its audio cannot be decoded
                 return Failed(error.code, error.message)
-            return accept_film(result, Path(folder, "film.mp4"), into / f"{task_id}.mp4", renderer=self.name)
-
-    async def _download(self, task_id: str, digest: object, to: Path) -> None:
-        download = await self._api.download(
-            f"/renders/{task_id}/file",
-            {},
-            to=to,
-            max_bytes=MAX_FILM_BYTES,
-            timeout_seconds=DOWNLOAD_TIMEOUT_SECONDS,
-            idle_seconds=IDLE_TIMEOUT_SECONDS,
-        )
-        if download.status != 200:
-            raise self._api.unexpected_response(download)
-        if _sha256(to) != digest:
-            raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
-
-    async def _master(self, manifest: Manifest, work_dir: Path, progress: Progress) -> Json:
-        """Write `rendered.mp4` with mastered audio to `film.mp4`, both in `work_dir`, and return its `RenderResult`."""
-        try:
-            return await run_in_subprocess(
-                "providers.renders.mastering",
-                {"manifest": manifest.model_dump(mode="json")},
-                work_dir=work_dir,
-                limit_seconds=60 + 5 * manifest.seconds,
-                progress=progress,
-            )
-        except (TimeoutError, SubprocessDied) as error:
-            raise Unavailable("mastering_interrupted", "The mastering was interrupted; it will be retried.") from error
+            return accept_film(result, folder / "film.mp4", into / f"{task_id}.mp4", renderer=self.name)
 
 
 def _render_id(request: Json, key: str) -> str:
@@ -179,10 +162,6 @@ def _build_order(render_id: str, manifest: Manifest) -> dict[str, Any]:
             "clips": [{**clip, "overlay": strip_missing_glyphs(clip["overlay"])} for clip in plain["clips"]],
         },
     }
-
-
-def _clamp(share: object) -> float | None:
-    return min(max(float(share), 0.0), 1.0) if isinstance(share, int | float) else None
 
 
 def _sha256(path: Path) -> str:

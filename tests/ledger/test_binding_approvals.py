@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from providers.http import Limits
 from providers.orders import Approval, Order, OrderKey
 from providers.publications.upload_post import UploadPost
 from runs.reconcile import reconcile_order
@@ -124,7 +125,7 @@ async def test_upload_without_an_answer_is_not_repeated(services: Services, sand
     """An upload that was accepted and not answered is found by its id, and never sent again."""
     sandbox.fault("upload_accept_then_timeout", seconds=2.0)
     async with httpx.AsyncClient() as client:
-        digest, order = await approved_publication(services, sandbox, client, upload_seconds=0.5)
+        digest, order = await approved_publication(services, sandbox, client, limits=Limits(submit_seconds=0.5))
 
         await services.ledger.place_once(order)
         for _ in range(3):

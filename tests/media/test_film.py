@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from providers.media import film
+from providers.media.audio import decode_audio
 from providers.media.conformance import FilmSpec, check_film, failed_errors
 from providers.media.overlay import draw_caption
 from providers.media.timeline import InvalidManifest, build_timeline
@@ -94,6 +95,14 @@ def test_audio_crossfades_have_equal_power(clip):
 
     rms = [float(np.sqrt((mix[:, at - 800 : at + 800] ** 2).mean())) for at in (40_000, 72_000, 110_000)]
     assert rms == pytest.approx([0.0707, 0.05, 0.0], abs=0.003)
+
+
+def test_audio_that_starts_before_the_video_is_cut(clip):
+    """A fifth of a second of audio before the first frame is not part of the film."""
+    audio = decode_audio(clip(frame_times=tuple(range(6, 36)), seconds=1.2), 1.0)
+
+    rms = [float(np.sqrt((part**2).mean())) for part in np.split(audio, 4, axis=1)]
+    assert rms == pytest.approx([0.0707] * 4, abs=0.003)
 
 
 def test_a_caption_is_visible_on_its_clip_and_hidden_in_the_middle_of_a_crossfade(clip, tmp_path):

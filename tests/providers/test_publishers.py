@@ -157,7 +157,7 @@ class BrokenFileStore:
 
 @pytest.mark.parametrize(
     ("error", "expected", "code"),
-    [(ArtifactChanged("ab" * 32), Refused, "artifact_changed"), (None, NotSent, "artifact_unreadable")],
+    [(ArtifactChanged("ab" * 32), ArtifactChanged, "artifact_changed"), (None, NotSent, "artifact_unreadable")],
 )
 async def test_a_changed_or_unreadable_film_is_not_uploaded(
     error: Exception | None, expected: type[ProviderError], code: str

@@ -22,6 +22,7 @@ from providers.base import (
     Succeeded,
     Unavailable,
 )
+from providers.http import Limits
 from providers.video_profiles import Profile
 from providers.videos import Videos
 from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client
@@ -54,7 +55,7 @@ def create_provider(respond: Respond, **profile: Any) -> tuple[Videos, list[http
 
 def provider_at(base_url: str, client: httpx.AsyncClient, **options: Any) -> Videos:
     """Return a provider of a real server."""
-    return Videos(base_url, KEY, build_profile(), client, accept, **options)
+    return Videos(base_url, KEY, build_profile(), client, accept, Limits(**options))
 
 
 # ---- submit
@@ -491,7 +492,7 @@ async def test_a_file_over_the_size_limit_fails(tmp_path: Path) -> None:
     """A file over the limit is not kept, whatever length it announces."""
     transport = httpx.MockTransport(completed_video(respond_with(200, MP4, headers={"content-type": "video/mp4"})))
     provider = Videos(
-        "http://m/v1", KEY, build_profile(), httpx.AsyncClient(transport=transport), accept, max_bytes=1000
+        "http://m/v1", KEY, build_profile(), httpx.AsyncClient(transport=transport), accept, Limits(file_bytes=1000)
     )
     result = await poll(provider, tmp_path)
 
