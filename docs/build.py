@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -93,17 +94,17 @@ def env_example() -> str:
     ]
     for name, description, example in described():
         parts += (
-            ["", f"# ---- {description} ----"] if name == "#" else ["", f"# {description}", f"#{name}={example or _default(name)}"]
+            ["", f"# ---- {description} ----"]
+            if name == "#"
+            else ["", f"# {description}", f"#{name}={example or _default(name)}"]
         )
     return "\n".join(parts) + "\n"
 
 
 def diagram() -> str:
     """Return the diagram of the run graph, drawn from the graph."""
-    nothing: Any = None
-    deps = Dependencies(
-        project=nothing, model=nothing, moderation=nothing, video=nothing, ledger=nothing, feedback=nothing
-    )
+    nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(Dependencies))  # the graph is only drawn
+    deps = Dependencies(**nothing)
     drawn = build_run_graph(deps).compile().get_graph().draw_mermaid()
     return f"```mermaid\n{drawn.strip()}\n```"
 

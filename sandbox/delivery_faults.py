@@ -37,7 +37,7 @@ def plan_messages(store: Store, faults: FaultQueue, video_id: str, event_type: s
         messages += [replace(genuine, delay=genuine.delay + GAP_SECONDS)] * int(duplicate["copies"])
     if faults.trigger("webhook_drop"):
         messages = []
-    if faults.get_active("webhook_weather"):
+    if faults.get_active("webhook_random_faults"):
         messages = _apply_random_faults(store, faults, messages)
     return before + messages + _plan_after(faults, genuine)
 
@@ -66,7 +66,7 @@ def _plan_after(faults: FaultQueue, genuine: PlannedMessage) -> list[PlannedMess
 
 def _apply_random_faults(store: Store, faults: FaultQueue, messages: list[PlannedMessage]) -> list[PlannedMessage]:
     """Drop, duplicate and delay messages at random; the result depends only on the seed and the event count."""
-    params = faults.get_active("webhook_weather") or {}
+    params = faults.get_active("webhook_random_faults") or {}
     event_count = int(store.get_setting("random_fault_events", "0")) + 1
     store.set_setting("random_fault_events", str(event_count))
     rng = random.Random(f"{params['seed']}:{event_count}")  # noqa: S311 - not a secret

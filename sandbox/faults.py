@@ -18,7 +18,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     # videos: the job
     "fail": {"code": "moderation_blocked"},
     "slow": {"seconds": 8.0},
-    "lose_video": {},
+    "video_not_found": {},
     # videos: content
     "content_slow": {"seconds": 5.0},
     "content_truncated": {},
@@ -38,7 +38,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "webhook_unknown_type": {},
     "webhook_unknown_video": {},
     "webhook_before_response": {"seconds": 20.0},
-    "webhook_weather": {"drop": 0.0, "duplicate": 0.0, "delay_max": 0.0, "seed": 1},
+    "webhook_random_faults": {"drop": 0.0, "duplicate": 0.0, "delay_max": 0.0, "seed": 1},
     # publishing
     "upload_accept_then_timeout": {"seconds": 60.0},
     "upload_429": {"retry_after": 1},
@@ -61,7 +61,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 #: Faults that stay active until they are cleared, regardless of `times`.
-PERSISTENT_FAULTS = {"shutdown", "profile", "webhook_weather"}
+PERSISTENT_FAULTS = {"shutdown", "profile", "webhook_random_faults"}
 PROFILES = ("openai", "vllm", "sglang", "litellm", "openrouter")
 
 

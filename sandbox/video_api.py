@@ -96,7 +96,7 @@ class VideoApi:
     async def retrieve(self, video_id: str) -> Response:
         """Return the current state of a video."""
         video = self._find(video_id)
-        if self._faults.trigger("lose_video"):
+        if self._faults.trigger("video_not_found"):
             self._videos.mark_lost(video)
             raise _video_not_found(video_id)
         return retrieve_response(video, self._faults.profile)

@@ -40,7 +40,7 @@ PROVIDER_FAULTS: tuple[dict[str, Any], ...] = (
     {"fault": "llm_500_html"},
 )
 #: Share of lost and of duplicated webhooks, and the longest delay in seconds.
-WEBHOOK_FAULTS = {"fault": "webhook_weather", "drop": 0.15, "duplicate": 0.3, "delay_max": 3.0}
+WEBHOOK_FAULTS = {"fault": "webhook_random_faults", "drop": 0.15, "duplicate": 0.3, "delay_max": 3.0}
 FAILPOINTS: dict[Role, tuple[str, ...]] = {
     "worker": tuple(
         f"{operation}.{moment}"

@@ -265,7 +265,7 @@ async def test_injected_job_faults_fail_and_delay_videos(client: SandboxClient) 
 async def test_a_lost_video_stays_lost(client: SandboxClient) -> None:
     """A lost video is not found in any later request and is not listed."""
     video = await client.create_video("Lost")
-    await client.inject_fault("lose_video")
+    await client.inject_fault("video_not_found")
     answers = [(await client.get(f"/v1/videos/{video['id']}")).status_code for _ in range(2)]
     listed = (await client.get("/v1/videos")).json()["data"]
 

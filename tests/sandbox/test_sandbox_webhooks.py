@@ -217,17 +217,17 @@ async def test_random_delivery_faults_stay_active_until_cleared(
     client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
 ) -> None:
     """Events are duplicated or dropped as configured until the fault is cleared."""
-    await client.inject_fault("webhook_weather", drop=0.0, duplicate=1.0, delay_max=0.2, seed=3)
+    await client.inject_fault("webhook_random_faults", drop=0.0, duplicate=1.0, delay_max=0.2, seed=3)
     await client.create_and_wait("Duplicated")
     await receiver.wait_for(lambda received: len(received) >= 2)
-    await client.inject_fault("webhook_weather", drop=1.0, seed=3)
+    await client.inject_fault("webhook_random_faults", drop=1.0, seed=3)
     await client.create_and_wait("Dropped")
     active = (await client.get("/sandbox/faults")).json()["faults"]
-    await client.delete("/sandbox/faults", params={"fault": "webhook_weather"})
+    await client.delete("/sandbox/faults", params={"fault": "webhook_random_faults"})
     single = await client.create_and_wait("After clearing")
     received = await receiver.wait_for(lambda received: len(received) >= 3)
 
-    assert [one["fault"] for one in active] == ["webhook_weather"]
+    assert [one["fault"] for one in active] == ["webhook_random_faults"]
     assert received[0].headers["webhook-id"] == received[1].headers["webhook-id"]
     assert received[2].event["data"]["id"] == single["id"]
     assert len(received) == 3
