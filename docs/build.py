@@ -90,7 +90,7 @@ def env_example() -> str:
     """Return `.env.example`: every setting, commented out."""
     parts = [
         "# Copy this file to .env and uncomment what you need. Everything works without it:",
-        "# an embedded database starts, and the sandbox plays every vendor.",
+        "# an embedded database starts, and the sandbox simulates every vendor.",
     ]
     for name, description, example in described():
         parts += (
