@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from runs.history_entries import EventDescriber, HistoryEntry, describe_model_charge
+from runs.history_entries import HistoryEntry, describe_event, describe_model_charge
 from runs.queries import get_run
 from storage import decisions, deliveries, events
 from storage.database import Database
@@ -61,15 +61,13 @@ async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
     """Return the history of the run in the order in which it was committed. Raises RunNotFound."""
     run = await get_run(db, run_id)
     orders = await ledger.list_for_run(run_id)
-    describer = EventDescriber(
-        {row.number: row for row in await decisions.list_decisions(db, run_id)},
-        {order.key: order for order in orders},
-    )
+    decisions_by_number = {row.number: row for row in await decisions.list_decisions(db, run_id)}
+    orders_by_key = {order.key: order for order in orders}
     described = [
         entry
         for event in await _list_all_events(db, run_id)
         if event.kind not in PROGRESS_EVENTS
-        for entry in describer.describe(event)
+        for entry in describe_event(event, decisions_by_number, orders_by_key)
     ]
     # Model calls have no events: their charges are placed between the events by time.
     charges = [describe_model_charge(order) for order in orders if order.kind == "model" and order.spent_usd]
