@@ -194,10 +194,10 @@ class StudioRecords(RunRecords):
         Raises as `decide` does.
         """
         key = digest_of([review.model_dump(mode="json"), decision.model_dump(mode="json")])
-        if not await decisions.find_by_idempotency_key(self.db, UUID(run_id), STUDIO.id, key):
+        context = RequestContext(STUDIO, "studio", key)
+        if not await decisions.find_recorded(self.db, UUID(run_id), context):
             await self._open_review(UUID(run_id), review)
         request = DecisionInput.model_validate(decision.model_dump(exclude={"number"}))
-        context = RequestContext(STUDIO, "studio", key)
         return (await decide(self._services, UUID(run_id), review.gate, request, context)).number
 
     async def _open_review(self, run_id: UUID, review: Review) -> None:

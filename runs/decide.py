@@ -52,10 +52,8 @@ async def decide(
     if not context.actor.can_approve:
         raise ApprovalNotPermitted("API key lacks approval permission. Use a key from MYLOWARE_API_KEYS.")
     run = await get_run(services.db, run_id)
-    if key := context.idempotency_key:
-        known = await decisions.find_by_idempotency_key(services.db, run_id, context.actor.id, key)
-        if known:
-            return known
+    if known := await decisions.find_recorded(services.db, run_id, context):
+        return known
     review = await require_open_review(services.db, run, gate)
     if decision.digest not in (None, review.digest):
         raise StaleReview(

@@ -56,9 +56,7 @@ class Artifacts(Files):
             # A film can take longer than the default of 30 seconds per request. Callers try again later by
             # themselves, so many retries here are of little use.
             self._store = from_url(
-                store,
-                client_options={"timeout": "10m", "connect_timeout": "10s"},
-                retry_config={"max_retries": 3},
+                store, client_options={"timeout": "10m", "connect_timeout": "10s"}, retry_config={"max_retries": 3}
             )
         else:
             self._folder = Path(str(store).removeprefix("file://")).expanduser().resolve()
@@ -85,28 +83,16 @@ class Artifacts(Files):
         Raises Unavailable, too, when the store cannot be reached.
         """
         key = _key(digest)
-        if self._folder is None:
-            cached = self._cache / key
-            if not await _has_digest(cached, digest):
-                await self._download(digest, cached)
-            return cached
-        path = self._folder / key
-        if not path.is_file():
-            raise ArtifactMissing(digest)
+        path = (self._folder or self._cache) / key
         if not await _has_digest(path, digest):
-            raise ArtifactChanged(digest)
+            if self._folder is not None:
+                raise ArtifactChanged(digest) if path.exists() else ArtifactMissing(digest)
+            await self._download(digest, path)
         return path
 
     async def find(self, digest: str) -> Artifact | None:
         """Return the row of the file, or None."""
         return await self._db.fetch_one("select * from artifacts where digest = %s", (digest,), row=Artifact)
-
-    async def size(self, digest: str) -> int:
-        """Return the size of the file in bytes. Raises ArtifactMissing."""
-        row = await self.find(digest)
-        if row is None:
-            raise ArtifactMissing(digest)
-        return row.size_bytes
 
     async def stream(self, digest: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Return the bytes from `start` to `end` (exclusive, default: the last byte) in chunks, unverified.
@@ -123,10 +109,9 @@ class Artifacts(Files):
     async def _download(self, digest: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         actual = hashlib.sha256()
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".fetching-")
-        partial = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file, _map_store_errors(digest):
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
+            partial = Path(folder) / digest
+            with partial.open("wb") as file, _map_store_errors(digest):
                 found = await obstore.get_async(self._store, _key(digest))
                 async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
                     await asyncio.to_thread(file.write, chunk)
@@ -134,8 +119,6 @@ class Artifacts(Files):
             if actual.hexdigest() != digest:
                 raise ArtifactChanged(digest)
             partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _key(digest: str) -> str:

@@ -70,11 +70,8 @@ async def create(db: Database, new: NewConfirmation) -> PendingConfirmationRow |
 
 async def find(db: Database, *, actor_id: str, session_id: str, code: str) -> PendingConfirmationRow | None:
     """Return the confirmation with this code of this actor in this conversation, also if used or expired."""
-    return await db.fetch_one(
-        "select * from pending_confirmations where actor_id = %s and session_id = %s and code = %s",
-        (actor_id, session_id, code),
-        row=PendingConfirmationRow,
-    )
+    query = "select * from pending_confirmations where actor_id = %s and session_id = %s and code = %s"
+    return await db.fetch_one(query, (actor_id, session_id, code), row=PendingConfirmationRow)
 
 
 async def list_codes(db: Database, actor_id: str) -> set[str]:

@@ -79,25 +79,25 @@ def open_pool(
 
 
 async def fetch_all(
-    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[T] | None = None
+    conn: Connection, sql: LiteralString, params: Params = (), *, row: type[T] | None = None
 ) -> list[T]:
     """Return all rows, as instances of the dataclass `row` if given, else as dicts."""
     return await (await _cursor(conn, row).execute(sql, params or None)).fetchall()
 
 
 async def fetch_one(
-    conn: AsyncConnection[Any], sql: LiteralString, params: Params = (), *, row: type[T] | None = None
+    conn: Connection, sql: LiteralString, params: Params = (), *, row: type[T] | None = None
 ) -> T | None:
     """Return the first row, as an instance of the dataclass `row` if given, else as a dict; None if there is none."""
     return await (await _cursor(conn, row).execute(sql, params or None)).fetchone()
 
 
-def _cursor(conn: AsyncConnection[Any], row: type[T] | None) -> AsyncCursor[T]:
+def _cursor(conn: Connection, row: type[T] | None) -> AsyncCursor[T]:
     row_factory: Any = class_row(row) if row else dict_row
     return conn.cursor(row_factory=row_factory)
 
 
-async def insert(conn: AsyncConnection[DictRow], table: LiteralString, values: Mapping[str, object]) -> DictRow | None:
+async def insert(conn: Connection, table: LiteralString, values: Mapping[str, object]) -> DictRow | None:
     """Insert a row and return it; return None if there is one with the same key. A value may be an SQL expression."""
     expressions = [value if isinstance(value, Composable) else Placeholder(name) for name, value in values.items()]
     statement = SQL("insert into {} ({}) values ({}) on conflict do nothing returning *").format(

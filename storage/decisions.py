@@ -98,10 +98,9 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
     """
     async with db.transaction() as conn:
         run = await fetch_one(conn, "select review from runs where id = %s for update", (run_id,))
-        if context.idempotency_key:
-            values = (run_id, context.actor.id, context.idempotency_key)
-            if known := await fetch_one(conn, BY_IDEMPOTENCY_KEY, values, row=DecisionRow):
-                return known
+        request = (run_id, context.actor.id, context.idempotency_key)
+        if known := await fetch_one(conn, BY_IDEMPOTENCY_KEY, request, row=DecisionRow):
+            return known
         review = run and run["review"]
         expected = (new.gate, new.revision, new.seen_digest)
         if not review or (review["gate"], review["revision"], review["digest"]) != expected:
@@ -118,11 +117,9 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
     return row
 
 
-async def find_by_idempotency_key(
-    db: Database, run_id: UUID, actor_id: str, idempotency_key: str
-) -> DecisionRow | None:
-    """Return the decision of this actor about this run with this idempotency key, or None."""
-    return await db.fetch_one(BY_IDEMPOTENCY_KEY, (run_id, actor_id, idempotency_key), row=DecisionRow)
+async def find_recorded(db: Database, run_id: UUID, context: RequestContext) -> DecisionRow | None:
+    """Return the decision about this run that a request of this actor with this idempotency key recorded, or None."""
+    return await db.fetch_one(BY_IDEMPOTENCY_KEY, (run_id, context.actor.id, context.idempotency_key), row=DecisionRow)
 
 
 async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow:

@@ -120,8 +120,5 @@ async def enable_endpoints(db: Database) -> None:
 
 async def list_deliveries(db: Database, run_id: UUID | str) -> list[DeliveryRow]:
     """Return the notifications about a run, oldest first."""
-    return await db.fetch_all(
-        "select deliveries.* from deliveries join events on events.id = event where run_id = %s order by event, url",
-        (run_id,),
-        row=DeliveryRow,
-    )
+    query = "select d.* from deliveries as d join events on events.id = d.event where run_id = %s order by event, url"
+    return await db.fetch_all(query, (run_id,), row=DeliveryRow)

@@ -113,7 +113,6 @@ class EmbeddedPostgres:
     def _create_socket_folder(self) -> None:
         with contextlib.suppress(FileExistsError):
             self.socket.mkdir(mode=0o700)
-            self._change_owner(self.socket)
         found = self.socket.lstat()
         # Every user can create folders in /tmp, and the owner of this one could impersonate the server.
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), self._user.get("user")}:

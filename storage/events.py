@@ -64,6 +64,9 @@ async def record_link_created(
     db: Database, run_id: UUID, context: RequestContext, nonce: str, payload: Mapping[str, Any]
 ) -> None:
     """Record that a reviewer's link was created. The link itself is not stored."""
-    source, id_, payload = context.channel, f"link:{nonce}", {"actor": context.actor.as_json(), **payload}
+    source, event_id = context.channel, f"link:{nonce}"
+    payload = {"actor": context.actor.as_json(), **payload}
     async with db.transaction() as conn:
-        await record_event(conn, source=source, kind="link.created", run_id=run_id, payload=payload, external_id=id_)
+        await record_event(
+            conn, source=source, kind="link.created", run_id=run_id, payload=payload, external_id=event_id
+        )

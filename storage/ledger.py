@@ -54,11 +54,7 @@ class Ledger(ModelCalls):
     """Orders, and the only way to place them. `providers` maps kinds of orders to providers."""
 
     def __init__(
-        self,
-        db: Database,
-        providers: Mapping[str, Provider],
-        caps: Caps,
-        usd_of_tokens: Callable[[int, int], Decimal] = lambda _input, _output: Decimal(0),
+        self, db: Database, providers: Mapping[str, Provider], caps: Caps, usd_of_tokens: Callable[[int, int], Decimal]
     ) -> None:
         super().__init__(db, usd_of_tokens)
         self.providers = providers
@@ -81,24 +77,18 @@ class Ledger(ModelCalls):
                 await self._insert(conn, order, refused)
 
     async def _insert(self, conn: Connection, order: Order, refused: dict[str, str] | None) -> None:
-        values: dict[str, object] = {
-            **{name: getattr(order, name) for name in ("run_id", "kind", "clip", "take", "request", "amount_usd")},
-            "key": str(order.key),
-            "provider": self.providers[order.kind].name,
-        }
+        key, provider = str(order.key), self.providers[order.kind].name
+        names = ("run_id", "kind", "clip", "take", "request", "amount_usd")
+        values = {"key": key, "provider": provider, **{name: getattr(order, name) for name in names}}
         if refused:
             kind, payload = "order.refused", refused
             values |= {"state": "failed", "result": refused, "settled_at": from_now()}
         else:
             kind, payload = "order.reserved", {"usd": str(order.amount_usd)}
-            values |= {
-                "decision": order.approval and order.approval.decision,
-                "next_poll_at": from_now(FIRST_POLL_DELAY),
-            }
+            decision = order.approval.decision if order.approval else None
+            values |= {"decision": decision, "next_poll_at": from_now(FIRST_POLL_DELAY)}
         await insert(conn, "orders", values)
-        await record_event(
-            conn, source="ledger", kind=kind, run_id=order.run_id, payload=payload, subject=str(order.key)
-        )
+        await record_event(conn, source="ledger", kind=kind, run_id=order.run_id, payload=payload, subject=key)
 
     async def place(self, key: str) -> None:
         """Submit a reserved order that was not submitted before, and record the outcome."""

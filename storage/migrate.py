@@ -14,9 +14,9 @@ from typing import Any
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection, OperationalError, ProgrammingError
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 
-from storage.database import fetch_one
+from storage.database import Connection, fetch_all, fetch_one
 
 MIGRATIONS, OWNER = Path(__file__).parent / "migrations", "myloware"
 MIGRATION_LOCK = 0x6D796C6F  # a 64-bit advisory lock; those of `locks.py` are hashes
@@ -51,7 +51,7 @@ async def is_migrated(dsn: str) -> bool:
         return {f"{OWNER}/{path.name}" for path in MIGRATIONS.glob("*.sql")} <= await _applied(connection)
 
 
-async def _connect(dsn: str) -> AsyncConnection[DictRow]:
+async def _connect(dsn: str) -> Connection:
     try:
         return await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row, connect_timeout=10)
     except OperationalError as error:
@@ -61,12 +61,11 @@ async def _connect(dsn: str) -> AsyncConnection[DictRow]:
         raise DatabaseUnusable("That is not the address of a Postgres database.") from error
 
 
-async def _applied(connection: AsyncConnection[DictRow]) -> set[str]:
+async def _applied(connection: Connection) -> set[str]:
     """Return the names in `schema_history`. Raises DatabaseUnusable for a database of version 0.1."""
     if await _value(connection, "select to_regclass('schema_history') is null"):
         return set()
-    rows = await (await connection.execute("select name from schema_history")).fetchall()
-    names = {row["name"] for row in rows}
+    names = {row["name"] for row in await fetch_all(connection, "select name from schema_history")}
     if VERSION_0_1 in names:
         raise DatabaseUnusable(
             "The database was created by MyloWare 0.1, which this version cannot read. "
@@ -75,20 +74,19 @@ async def _applied(connection: AsyncConnection[DictRow]) -> set[str]:
     return names
 
 
-async def _migrate_langgraph(connection: AsyncConnection[DictRow]) -> list[str]:
-    before = await _langgraph_version(connection)
-    await AsyncPostgresSaver(connection).setup()
-    after = await _langgraph_version(connection)
-    return [f"langgraph/{version}" for version in range(before + 1, after + 1)]
+async def _migrate_langgraph(connection: Connection) -> list[str]:
+    saver, before = AsyncPostgresSaver(connection), await _langgraph_version(connection)
+    await saver.setup()
+    return [f"langgraph/{version}" for version in range(before + 1, len(saver.MIGRATIONS))]
 
 
-async def _langgraph_version(connection: AsyncConnection[DictRow]) -> int:
+async def _langgraph_version(connection: Connection) -> int:
     if await _value(connection, "select to_regclass('checkpoint_migrations') is null"):
         return -1
     return int(await _value(connection, "select coalesce(max(v), -1) from checkpoint_migrations"))
 
 
-async def _migrate_procrastinate(connection: AsyncConnection[DictRow]) -> list[str]:
+async def _migrate_procrastinate(connection: Connection) -> list[str]:
     files = _read_files((importlib.resources.files("procrastinate.sql") / "migrations").iterdir())
     if not await _value(connection, "select to_regclass('procrastinate_jobs') is null"):
         return await _apply(connection, "procrastinate", files)
@@ -103,7 +101,7 @@ def _read_files(folder: Iterable[Any]) -> dict[str, bytes]:
 
 
 async def _apply(
-    connection: AsyncConnection[DictRow], owner: str, files: dict[str, bytes], *, replaces: Iterable[str] = ()
+    connection: Connection, owner: str, files: dict[str, bytes], *, replaces: Iterable[str] = ()
 ) -> list[str]:
     """Apply the new files in the order of their names, each in one transaction with its entry in the history."""
     await connection.execute(
@@ -120,6 +118,6 @@ async def _apply(
     return [f"{owner}/{file}" for file in new]
 
 
-async def _value(connection: AsyncConnection[DictRow], sql: Any, *params: object) -> Any:
+async def _value(connection: Connection, sql: Any, *params: object) -> Any:
     row = await fetch_one(connection, sql, params)
     return None if row is None else next(iter(row.values()))

@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from providers.orders import OrderState, OrderStatus
-from storage.database import Database, fetch_one
+from storage.database import Database, fetch_all, fetch_one
 from storage.events import record_event
 
 
@@ -104,9 +104,8 @@ class Orders:
 
     async def find_by_task(self, provider: str, task_id: str) -> OrderRow | None:
         """Return the order that the provider knows as `task_id`, or None."""
-        return await self.db.fetch_one(
-            "select * from orders where provider = %s and task_id = %s", (provider, task_id), row=OrderRow
-        )
+        by_task = "select * from orders where provider = %s and task_id = %s"
+        return await self.db.fetch_one(by_task, (provider, task_id), row=OrderRow)
 
     async def poll_now(self, key: str) -> None:
         """Make an open order due for a poll."""
@@ -127,9 +126,7 @@ class Orders:
     async def report_duplicates(self, key: str, task_ids: Sequence[str]) -> None:
         """Record, once per task, that the provider fulfilled an order more than once and charges for it."""
         async with self.db.transaction() as conn:
-            row = await fetch_one(conn, "select run_id, provider from orders where key = %s", (key,))
-            if row is None:
-                return
+            [row] = await fetch_all(conn, "select run_id, provider from orders where key = %s", (key,))
             for task_id in task_ids:
                 await record_event(
                     conn, source="ledger", kind="charge.duplicate", run_id=row["run_id"], payload={"task_id": task_id},
@@ -148,9 +145,8 @@ class Orders:
 
     async def list_for_run(self, run_id: UUID | str) -> list[OrderRow]:
         """Return the orders of a run, oldest first."""
-        return await self.db.fetch_all(
-            "select * from orders where run_id = %s order by created_at, key", (run_id,), row=OrderRow
-        )
+        of_run = "select * from orders where run_id = %s order by created_at, key"
+        return await self.db.fetch_all(of_run, (run_id,), row=OrderRow)
 
     async def claim_due(self, *, limit: int = 100, put_off: timedelta = timedelta(seconds=5)) -> list[str]:
         """Return the keys of orders to poll now, and postpone their next poll by `put_off`."""

@@ -90,12 +90,7 @@ async def reschedule(conn: Connection, due: DeadlineRow, after: timedelta | None
 async def record_reminder(conn: Connection, due: DeadlineRow, kind: str) -> None:
     """Record that a review is overdue, once per due time. `kind` is review.reminded or review.escalated."""
     times = due.times_due + 1
-    payload = {name: getattr(due, name) for name in ("gate", "revision", "digest")}
-    await record_event(
-        conn,
-        source="deadline",
-        kind=kind,
-        run_id=due.run_id,
-        payload={**payload, "due_at": due.due_at.isoformat(), "times": times},
-        external_id=f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{times}",
-    )
+    review = {name: getattr(due, name) for name in ("gate", "revision", "digest")}
+    payload = {**review, "due_at": due.due_at.isoformat(), "times": times}
+    event_id = f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{times}"
+    await record_event(conn, source="deadline", kind=kind, run_id=due.run_id, payload=payload, external_id=event_id)

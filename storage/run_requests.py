@@ -44,11 +44,8 @@ async def _update_by_request(
     async with db.transaction() as conn:
         if not await fetch_one(conn, update, {"id": run_id, "wake_in": WAKEUP_TIMEOUT}):
             return False
+        payload = {"actor": context.actor.as_json(), **options}
+        event_id, kind = context.event_id(f"{action}:{run_id}"), f"{action}.requested"
         return await record_event(
-            conn,
-            source=context.channel,
-            kind=f"{action}.requested",
-            run_id=run_id,
-            payload={"actor": context.actor.as_json(), **options},
-            external_id=context.event_id(f"{action}:{run_id}"),
+            conn, source=context.channel, kind=kind, run_id=run_id, payload=payload, external_id=event_id
         )

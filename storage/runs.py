@@ -183,18 +183,14 @@ async def record_step(db: Database, run_id: UUID | str, step: str) -> None:
 
 async def claim(db: Database, run_id: UUID | str) -> RunRow | None:
     """Register this process as the driver of a run, after taking its lock; no other can write its thread."""
-    return await db.fetch_one(
-        "update runs set driver = current_setting('application_name') where id = %s returning *",
-        (run_id,),
-        row=RunRow,
-    )
+    update = "update runs set driver = current_setting('application_name') where id = %s returning *"
+    return await db.fetch_one(update, (run_id,), row=RunRow)
 
 
 async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
     """Clear the wake-up time of a run that has ended; a run that is being retried keeps its own."""
-    await db.execute(
-        "update runs set next_wakeup_at = null where id = %s and status in ('completed', 'failed')", (run_id,)
-    )
+    update = "update runs set next_wakeup_at = null where id = %s and status in ('completed', 'failed')"
+    await db.execute(update, (run_id,))
 
 
 # `skip locked` gives concurrent sweepers different rows; the new time keeps a row from being claimed again soon.

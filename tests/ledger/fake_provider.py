@@ -180,7 +180,7 @@ async def open_services(
     folder.mkdir(parents=True, exist_ok=True)
     async with Locks(dsn) as locks, open_pool(dsn, max_size=8, name=locks.worker_id) as pool:
         db = Database(pool)
-        ledger = Ledger(db, fake_providers.all(), caps)
+        ledger = Ledger(db, fake_providers.all(), caps, usd_of_tokens=lambda _input, _output: Decimal(0))
         deps = Dependencies(
             project=lambda name, options: project.with_options(options),
             model=model or QueuedModel(),
