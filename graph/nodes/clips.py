@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -15,7 +15,7 @@ from graph.dependencies import Dependencies
 from graph.nodes.orders import StepFailed, await_orders, decision_at, order_failure, project_of_run, requested_retry
 from graph.review_content import content_at, ideas_of
 from graph.state import Clip, Offer, RunState
-from providers.base import ProviderError
+from providers.base import Json, ProviderError
 from providers.orders import Approval, Order, OrderKey, OrderStatus, digest_of
 from providers.video_profiles import VideoModel
 
@@ -75,19 +75,16 @@ def _plan_round(state: RunState, deps: Dependencies) -> dict[int, Order]:
     decision = decision_at("publish" if remade else "ideation", state)
     # The digest of what would be ordered, not that in the decision: the ledger compares the two.
     digest = decision.approved_digest if remade else content_at("ideation", state).digest
-    return {
-        n: _order(
-            n, _words(n, decision, state, deps), Approval(decision.number, digest or "", n if remade else None), state
-        )
-        for n in remade or state["ideas"]["make"]
-    }
+    numbers = remade or state["ideas"]["make"]
+    approvals = {n: Approval(decision.number, digest or "", n if remade else None) for n in numbers}
+    return {n: _order(n, _choose_words(n, decision, state, deps), approvals[n], state) for n in numbers}
 
 
 def _newest_orders(state: RunState) -> dict[int, Order]:
     return {int(number): _ORDER.validate_python(order) for number, order in state.get("shots", {}).items()}
 
 
-def _words(number: int, decision: GateDecision, state: RunState, deps: Dependencies) -> str:
+def _choose_words(number: int, decision: GateDecision, state: RunState, deps: Dependencies) -> str:
     """Return the prompt of a clip without its tag: one kept for a new offer, or one from its idea and note."""
     kept, change = state.get("reoffered_prompts", {}).get(str(number)), state["change"]
     if kept is not None and "ideas" not in decision.edited:
@@ -122,7 +119,7 @@ def _current_offer(state: RunState, deps: Dependencies) -> Offer:
         return clip_offer(deps.video, project.clip_seconds, project.clip_size)
 
 
-async def order_clip(order: dict[str, Any], *, deps: Dependencies) -> RunState:
+async def order_clip(order: Json, *, deps: Dependencies) -> RunState:
     """Order one clip."""
     await deps.ledger.place_once(_ORDER.validate_python(order))
     return {}
@@ -136,31 +133,40 @@ async def await_clips(state: RunState, *, deps: Dependencies) -> RunState:
     stays in the film in an earlier take if it has one. One failed clip never affects the others.
     """
     clips, made, failed = dict(state.get("clips", {})), dict(state.get("made", {})), dict[int, OrderStatus]()
-    keys = {number: order.key for number, order in _newest_orders(state).items() if number in state["ordered"]}
-    statuses = await await_orders([str(key) for key in keys.values()], "clips", deps)
-    for number, key in keys.items():
-        status, take = statuses[str(key)], str(key.attempt)
+    orders = _newest_orders(state)
+    statuses = await await_orders([str(orders[number].key) for number in state["ordered"]], "clips", deps)
+    for number in state["ordered"]:
+        key, text = orders[number].key, str(number)
+        status = statuses[str(key)]
         if status.state == "settled":
-            clips[str(number)] = Clip(take=key.attempt, digest=status.result["digest"])
-            made[str(number)] = {**made.get(str(number), {}), take: status.key}
+            clips[text] = Clip(take=key.attempt, digest=status.result["digest"])
+            made[text] = {**made.get(text, {}), str(key.attempt): status.key}
         else:
             failed[number] = status
-    update: RunState = {"clips": clips, "made": made, "failed_shots": list(failed)}
-    if retry := await requested_retry(state, failed.values(), deps):
-        dropped = set(retry["drop"]) & set(failed)
-        update["dropped"] = sorted({*state.get("dropped", []), *(n for n in dropped if str(n) not in clips)})
-        update["failed_shots"] = [number for number in failed if number not in dropped]
-        update["prompts"] = {**state.get("prompts", {}), **retry["prompts"]}
-    else:
-        for number, status in failed.items():
-            if not _gets_another_take(status, keys[number], state, deps):
-                raise order_failure(f"Clip {number}", status)
+    update: RunState = {"clips": clips, "made": made, **await _plan_retakes(failed, clips, state, deps)}
     return {**update, "route": "rewrite_shots" if update["failed_shots"] else "order_render"}
 
 
-def _gets_another_take(status: OrderStatus, key: OrderKey, state: RunState, deps: Dependencies) -> bool:
+async def _plan_retakes(
+    failed: Mapping[int, OrderStatus], clips: Collection[str], state: RunState, deps: Dependencies
+) -> RunState:
+    """Return which failed clips get another take, and what a retry changes. Raises StepFailed if a clip gets none."""
+    if retry := await requested_retry(state, failed.values(), deps):
+        dropped = set(retry["drop"]) & set(failed)
+        return {
+            "dropped": sorted({*state.get("dropped", []), *(n for n in dropped if str(n) not in clips)}),
+            "failed_shots": [number for number in failed if number not in dropped],
+            "prompts": {**state.get("prompts", {}), **retry["prompts"]},
+        }
+    for number, status in failed.items():
+        if not _gets_another_take(status, state, deps):
+            raise order_failure(f"Clip {number}", status)
+    return {"failed_shots": list(failed)}
+
+
+def _gets_another_take(status: OrderStatus, state: RunState, deps: Dependencies) -> bool:
     """Return whether a failed clip gets another take without a person."""
-    code = status.result.get("code")
+    code, key = status.result.get("code"), OrderKey.parse(status.key)
     if status.state == "unknown" or code in LEDGER_REFUSALS or status.result.get("charged"):
         return False
     if code in MODERATION_REFUSALS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agents import caption_writer
 from graph.dependencies import Dependencies
-from graph.nodes.orders import await_result, project_of_run
+from graph.nodes.orders import await_settled, project_of_run
 from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import RunState
 from providers.orders import Order, OrderKey
@@ -31,8 +31,8 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
 
 async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
     """Wait until the film is rendered or the render has failed."""
-    film = await await_result(state["render_key"], state, deps)
-    return {"route": "order_render"} if film is None else {"route": "write_caption", "film": film}
+    render = await await_settled(state["render_key"], state, deps)
+    return {"route": "write_caption", "film": render.result} if render else {"route": "order_render"}
 
 
 async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:

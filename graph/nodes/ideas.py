@@ -102,8 +102,7 @@ async def _start(state: RunState, run_id: str, deps: Dependencies) -> RunState:
 
 async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
     """Write the ideas, or other ones after a comment, with the current offer for each clip."""
-    run_id, project = state["run_id"], project_of_run(state, deps)
-    revision = next_revision("ideation", state)
+    run_id, project, revision = state["run_id"], project_of_run(state, deps), next_revision("ideation", state)
     history = await deps.feedback.review_history(run_id, "ideation") if revision > 1 else []
     comment = state["change"]["comment"]
     answer = await deps.ledger.cached_answer(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from langgraph.types import interrupt
 
@@ -36,15 +35,15 @@ async def await_orders(keys: list[str], subject: str, deps: Dependencies) -> dic
         interrupt({"waiting_for": subject, "orders": open_keys, "hint": "resumed automatically"})
 
 
-async def await_result(key: str, state: RunState, deps: Dependencies) -> dict[str, Any] | None:
-    """Return the result of a render or publication once it is settled, or None if a retry was requested.
+async def await_settled(key: str, state: RunState, deps: Dependencies) -> OrderStatus | None:
+    """Return the status of a render or publication once it is settled, or None if it failed and is to be retried.
 
-    Raises StepFailed if the order has failed.
+    Raises StepFailed if it failed and no retry was requested.
     """
     kind = OrderKey.parse(key).kind
     status = (await await_orders([key], kind, deps))[key]
     if status.state == "settled":
-        return status.result
+        return status
     if not await requested_retry(state, [status], deps):
         raise order_failure(f"The {'film' if kind == 'render' else kind}", status)
     return None

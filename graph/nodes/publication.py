@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graph.dependencies import Dependencies
-from graph.nodes.orders import await_result, decision_at
+from graph.nodes.orders import await_settled, decision_at
 from graph.review_content import content_at
 from graph.state import RunState
 from providers.orders import Approval, Order, OrderKey
@@ -22,5 +22,5 @@ async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
 
 async def await_publication(state: RunState, *, deps: Dependencies) -> RunState:
     """Wait until the publication is settled or has failed."""
-    result = await await_result(state["publication_key"], state, deps)
-    return {"route": "order_publication"} if result is None else {"route": "end", "publication": result}
+    order = await await_settled(state["publication_key"], state, deps)
+    return {"route": "end", "publication": order.result} if order else {"route": "order_publication"}
