@@ -73,7 +73,7 @@ RenderWebhook = Annotated[VerifiedWebhook[RenderEvent], Depends(verify_render_we
 
 
 @router.post("/sora", openapi_extra=BODY)
-async def record_sora_webhook(state: AppStateDep, webhook: VideoWebhook, run_id: RunIdHint = None) -> WebhookReceipt:
+async def receive_video_webhook(state: AppStateDep, webhook: VideoWebhook, run_id: RunIdHint = None) -> WebhookReceipt:
     """Record that a video has completed or failed. Signed by Standard Webhooks."""
     event = webhook.event
     if event.type not in VIDEO_EVENT_TYPES:
@@ -85,7 +85,7 @@ async def record_sora_webhook(state: AppStateDep, webhook: VideoWebhook, run_id:
 
 
 @router.post("/remotion", responses=responses(409), openapi_extra=BODY)
-async def record_remotion_webhook(state: AppStateDep, webhook: RenderWebhook, run_id: UUID) -> WebhookReceipt:
+async def receive_render_webhook(state: AppStateDep, webhook: RenderWebhook, run_id: UUID) -> WebhookReceipt:
     """Record that a render has completed or failed. Signed by Standard Webhooks or by Remotion Lambda."""
     event = webhook.event
     is_new = await record_render_webhook(state.services, webhook.id, run_id, task_id=event.render_id, kind=event.status)

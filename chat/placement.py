@@ -79,8 +79,8 @@ def _place_without_history(
     known: Sequence[AnyMessage], history: Sequence[AnyMessage], digest: str, *, last: int, is_repeat: bool
 ) -> Placement:
     """Place the first message, sent again; or a message of a client that never sends more than one."""
-    people = _human_messages(known)
-    is_first = bool(people) and people[0].additional_kwargs == {NUMBER: 1, DIGEST: digest}
+    messages = _human_messages(known)
+    is_first = bool(messages) and messages[0].additional_kwargs == {NUMBER: 1, DIGEST: digest}
     number = 1 if is_first else last if is_repeat else last + 1
     return Placement(number, _messages_from(known, number), [] if known else list(history))
 

@@ -115,25 +115,21 @@ class Provider(Protocol):
 
         Raises NotSent, Refused or OutcomeUnknown; nothing else.
         """
-        ...
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the ids of matching orders that were placed at or after `since`, oldest first.
 
         Raises Unavailable when the provider cannot be queried.
         """
-        ...
 
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return where a person can look up an order of unknown outcome: a URL, or a few words."""
-        ...
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """Return the status of the order. A finished result is downloaded to the folder `into` and validated.
 
         Raises Unavailable when the status cannot be determined now.
         """
-        ...
 
 
 class Files(Protocol):
@@ -144,4 +140,3 @@ class Files(Protocol):
 
         Raises ArtifactMissing or ArtifactChanged.
         """
-        ...

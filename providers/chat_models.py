@@ -13,7 +13,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from providers.base import ProviderError, Refused, Unavailable
-from providers.http import is_error_code
+from providers.values import is_error_code
 
 OPENAI_HOST = "api.openai.com"
 _RETRYABLE_STATUSES = (408, 409, 425, 429)
@@ -76,5 +76,5 @@ def _convert_api_error(error: Exception) -> ProviderError:
     if status in _RETRYABLE_STATUSES or status >= 500:
         code = "model_rate_limited" if status == 429 else "model_unavailable"
         return Unavailable(code, f"The language model did not respond (HTTP {status}).")
-    code = str(error.code) if is_error_code(error.code) else "model_refused"
+    code = error.code if is_error_code(error.code) else "model_refused"
     return Refused(code, f"The language model refused the request (HTTP {status}).")

@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable
+from providers.values import is_error_code
 
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_SECONDS = 10.0
 QUERY_TIMEOUT_SECONDS = 30.0
 
 _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-_ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class FileTooLarge(ProviderError):
@@ -35,33 +35,6 @@ def endpoint_label(url: str) -> str:
     """Return host, port and path of a URL, without scheme, credentials and query, for the name of a provider."""
     parts = urlsplit(url)
     return f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
-
-
-def is_error_code(value: object) -> bool:
-    """Return whether the value can be used as an error code: snake_case, at most 64 characters."""
-    return isinstance(value, str) and _ERROR_CODE.fullmatch(value) is not None
-
-
-def is_plain_text(value: object, max_length: int = 4096) -> TypeGuard[str]:
-    """Return whether the value can be stored and displayed: 1 to 4096 printable characters, no lone surrogates."""
-    return isinstance(value, str) and 1 <= len(value) <= max_length and value.isprintable()
-
-
-def parse_number(value: object) -> float | None:
-    """Return a number given as a number or as text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if abs(number) < 1e12 else None  # neither infinity nor NaN
-
-
-def parse_progress(done: object, total: object = 1) -> float | None:
-    """Return `done` as a share (0..1) of `total`; None unless both are numbers."""
-    number, whole = parse_number(done), parse_number(total)
-    return min(max(number / whole, 0.0), 1.0) if number is not None and whole else None
 
 
 @dataclass(frozen=True)
@@ -165,7 +138,7 @@ class ApiClient:
         if not isinstance(error, dict):
             error = {"message": error or body.get("message") or body.get("detail")}
         code = error.get("code")
-        return str(code) if is_error_code(code) else default_code, self.sanitize(error.get("message"))
+        return code if is_error_code(code) else default_code, self.sanitize(error.get("message"))
 
     def sanitize(self, message: object) -> str:
         """Return a message of the service as one line of at most 300 characters, without the API key."""

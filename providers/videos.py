@@ -17,7 +17,8 @@ from urllib.parse import quote
 import httpx
 
 from providers.base import Failed, Json, NotFound, Pending, PollResult, Progress, ProviderError, Succeeded, Unavailable
-from providers.http import ApiClient, ApiResponse, Limits, endpoint_label, is_plain_text, parse_number, parse_progress
+from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
+from providers.values import is_plain_text, parse_number, parse_progress
 from providers.video_profiles import Profile
 
 SERVICE_NAME = "The video service"

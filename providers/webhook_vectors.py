@@ -20,15 +20,11 @@ def check_vectors(path: Path) -> Iterator[tuple[str, bool, str]]:
     for vector in vectors["official_vectors"]:
         at = datetime.fromtimestamp(vector["timestamp"], UTC)
         body = vector["body"].encode()
-        signature = sign(parse_secret(vector["secret"]), id=vector["id"], at=at, body=body)["webhook-signature"]
-        headers = {
-            "webhook-id": vector["id"],
-            "webhook-timestamp": str(vector["timestamp"]),
-            "webhook-signature": vector["signature"],
-        }
+        signed = sign(parse_secret(vector["secret"]), id=vector["id"], at=at, body=body)
+        headers = {**signed, "webhook-signature": vector["signature"]}
         outcome = _verify([vector["secret"]], headers, body, at)
         # The body of an official vector is not an event; only its signature is tested.
-        passed = signature == vector["signature"] and outcome == "accept_signature_reject_payload"
+        passed = signed == headers and outcome == "accept_signature_reject_payload"
         yield f"official {vector['id']}", passed, outcome
     for vector in vectors["vectors"]:
         now = datetime.fromtimestamp(vector["now"], UTC)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from standardwebhooks import Webhook
 
 from providers.base import ProviderError
-from providers.http import is_plain_text
+from providers.values import is_plain_text
 
 TOLERANCE_SECONDS = 300
 MAX_HEADER_BYTES = 8192

@@ -94,19 +94,19 @@ async def _in_film(services: Services, run: RunRow) -> set[int]:
 
 async def _settle_unknown_orders(services: Services, run_id: UUID, context: RequestContext, *, not_made: bool) -> None:
     """Look up the orders of unknown outcome again, and fail those that the caller declares not made."""
-    lost = await _lost_orders(services, run_id)
-    if lost and not not_made:
+    unknown = await _unknown_orders(services, run_id)
+    if unknown and not not_made:
         raise OutcomeUnknown(
             "The outcome of an order is unknown. Check with the provider; if it was not made, retry with"
             " `not_made`, which places it again.",
-            orders=[describe_unknown_order(services.ledger, order) for order, _ in lost],
+            orders=[describe_unknown_order(services.ledger, order) for order, _ in unknown],
         )
-    if not all(was_polled or is_overdue(order) for order, was_polled in lost):
+    if not all(was_polled or is_overdue(order) for order, was_polled in unknown):
         raise Unavailable("provider_unavailable", "Provider unavailable; the order cannot be looked up. Retry later.")
-    await services.ledger.declare_not_made(run_id, [order.key for order, _ in lost], context)
+    await services.ledger.declare_not_made(run_id, [order.key for order, _ in unknown], context)
 
 
-async def _lost_orders(services: Services, run_id: UUID) -> list[tuple[OrderRow, bool]]:
+async def _unknown_orders(services: Services, run_id: UUID) -> list[tuple[OrderRow, bool]]:
     """Look up the orders of unknown outcome; return those still unknown, and whether their provider answered."""
     was_polled = {}
     for order in await services.ledger.list_for_run(run_id):

@@ -54,7 +54,7 @@ async def _record(
         is_new = await events.record_event(
             conn,
             source=source,
-            external_id=webhook_id,
+            dedup_key=webhook_id,
             kind="webhook.received",
             run_id=run_id,
             subject=task_id,

@@ -239,8 +239,8 @@ def _format_named(fields: Mapping[str, Any]) -> str:
 
 
 def _format_fields(fields: Mapping[str, Any], *, max_fields: int, max_length: int) -> str:
-    shown = list(fields.items())[:max_fields]
-    return ", ".join(f"{_humanize(name)}: {_format_field(value, max_length)}" for name, value in shown)
+    items = list(fields.items())[:max_fields]
+    return ", ".join(f"{_humanize(name)}: {_format_field(value, max_length)}" for name, value in items)
 
 
 def _format_field(value: Any, max_length: int) -> str:

@@ -53,7 +53,7 @@ class RequestContext:
         return {f"actor_{name}": value for name, value in self.actor.as_json().items()} | {"channel": self.channel}
 
     def event_id(self, action: str) -> str:
-        """Return the `external_id` of the event that this request records; repeated requests share it."""
+        """Return the `dedup_key` of the event that this request records; repeated requests share it."""
         return f"{action}:{self.actor.id}:{self.idempotency_key or uuid4()}"
 
 

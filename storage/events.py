@@ -28,9 +28,9 @@ class Event:
 # a reader has seen this one. A repeated event draws a number and leaves it unused.
 RECORD = """
 with numbered as (update runs set last_seq = last_seq + 1 where id = %s returning last_seq)
-insert into events (run_id, seq, source, external_id, kind, subject, payload)
+insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
 values (%s, (select last_seq from numbered), %s, %s, %s, %s, %s)
-on conflict (source, external_id) do nothing
+on conflict (source, dedup_key) do nothing
 """
 OF_RUN: LiteralString = "select seq, kind, source, subject, payload, created_at from events where run_id = %s"
 
@@ -43,10 +43,10 @@ async def record_event(
     run_id: UUID | str | None,
     payload: Mapping[str, Any],
     subject: str | None = None,
-    external_id: str | None = None,
+    dedup_key: str | None = None,
 ) -> bool:
-    """Record an event in the caller's transaction. Return False if `source` has already sent `external_id`."""
-    values = (run_id, run_id, source, external_id or str(uuid4()), kind, subject, dict(payload))
+    """Record an event in the caller's transaction. Return False if `source` has already sent `dedup_key`."""
+    values = (run_id, run_id, source, dedup_key or str(uuid4()), kind, subject, dict(payload))
     return (await conn.execute(RECORD, values)).rowcount == 1
 
 
@@ -67,6 +67,4 @@ async def record_link_created(
     source, event_id = context.channel, f"link:{nonce}"
     payload = {"actor": context.actor.as_json(), **payload}
     async with db.transaction() as conn:
-        await record_event(
-            conn, source=source, kind="link.created", run_id=run_id, payload=payload, external_id=event_id
-        )
+        await record_event(conn, source=source, kind="link.created", run_id=run_id, payload=payload, dedup_key=event_id)

@@ -103,7 +103,7 @@ class Ledger(ModelCalls):
         if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
             # The process was frozen after its claim and cannot know what others did with the order since.
             error = NotSent("frozen", "The process was suspended before the call; the order is placed again.")
-            await self._record_not_sent(claimed, error)
+            await self._schedule_retry(claimed, error)
         else:
             await self._submit(claimed)
 
@@ -111,7 +111,7 @@ class Ledger(ModelCalls):
         try:
             task_id = await self.providers[order.kind].submit(order.request, key=order.key)
         except NotSent as error:
-            await self._record_not_sent(order, error)
+            await self._schedule_retry(order, error)
         except Refused as error:
             await self.fail(order.key, error.code, error.message)
         except OutcomeUnknown as error:
@@ -124,7 +124,8 @@ class Ledger(ModelCalls):
                 # A person has declared that it was not generated, but it was, and is charged.
                 await self.report_duplicates(order.key, [task_id])
 
-    async def _record_not_sent(self, order: OrderRow, error: NotSent) -> None:
+    async def _schedule_retry(self, order: OrderRow, error: NotSent) -> None:
+        """Schedule another attempt to place an order that was not sent, with backoff; fail it after the last one."""
         if order.poll_count + 1 >= MAX_SUBMIT_ATTEMPTS:
             await self.fail(order.key, error.code, error.message)
             return

@@ -130,7 +130,7 @@ class Orders:
             for task_id in task_ids:
                 await record_event(
                     conn, source="ledger", kind="charge.duplicate", run_id=row["run_id"], payload={"task_id": task_id},
-                    subject=key, external_id=f"duplicate:{row['provider']}:{task_id}",
+                    subject=key, dedup_key=f"duplicate:{row['provider']}:{task_id}",
                 )  # fmt: skip
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
@@ -148,12 +148,12 @@ class Orders:
         of_run = "select * from orders where run_id = %s order by created_at, key"
         return await self.db.fetch_all(of_run, (run_id,), row=OrderRow)
 
-    async def claim_due(self, *, limit: int = 100, put_off: timedelta = timedelta(seconds=5)) -> list[str]:
-        """Return the keys of orders to poll now, and postpone their next poll by `put_off`."""
+    async def claim_due(self, *, limit: int = 100, postpone_by: timedelta = timedelta(seconds=5)) -> list[str]:
+        """Return the keys of orders to poll now, and postpone their next poll by `postpone_by`."""
         rows = await self.db.fetch_all(
             "update orders set next_poll_at = now() + %s where key in (select key from orders"
             " where next_poll_at <= now() and kind <> 'model' order by next_poll_at limit %s for update skip locked)"
             " returning key",
-            (put_off, limit),
+            (postpone_by, limit),
         )
         return [str(row["key"]) for row in rows]

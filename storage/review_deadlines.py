@@ -93,4 +93,4 @@ async def record_reminder(conn: Connection, due: DeadlineRow, kind: str) -> None
     review = {name: getattr(due, name) for name in ("gate", "revision", "digest")}
     payload = {**review, "due_at": due.due_at.isoformat(), "times": times}
     event_id = f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{times}"
-    await record_event(conn, source="deadline", kind=kind, run_id=due.run_id, payload=payload, external_id=event_id)
+    await record_event(conn, source="deadline", kind=kind, run_id=due.run_id, payload=payload, dedup_key=event_id)

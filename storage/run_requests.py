@@ -47,5 +47,5 @@ async def _update_by_request(
         payload = {"actor": context.actor.as_json(), **options}
         event_id, kind = context.event_id(f"{action}:{run_id}"), f"{action}.requested"
         return await record_event(
-            conn, source=context.channel, kind=kind, run_id=run_id, payload=payload, external_id=event_id
+            conn, source=context.channel, kind=kind, run_id=run_id, payload=payload, dedup_key=event_id
         )

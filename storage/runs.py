@@ -195,13 +195,13 @@ async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
 
 # `skip locked` gives concurrent sweepers different rows; the new time keeps a row from being claimed again soon.
 CLAIM_DUE = """
-update runs set next_wakeup_at = now() + %(put_off)s
+update runs set next_wakeup_at = now() + %(postpone_by)s
 where id in (select id from runs where next_wakeup_at <= now() order by next_wakeup_at limit %(limit)s
              for update skip locked)
 returning id
 """
 
 
-async def claim_due(db: Database, *, limit: int = 100, put_off: timedelta = timedelta(seconds=1.5)) -> list[str]:
-    """Return the ids of runs to wake now, and postpone their next wake-up by `put_off`."""
-    return [str(row["id"]) for row in await db.fetch_all(CLAIM_DUE, {"limit": limit, "put_off": put_off})]
+async def claim_due(db: Database, *, limit: int = 100, postpone_by: timedelta = timedelta(seconds=1.5)) -> list[str]:
+    """Return the ids of runs to wake now, and postpone their next wake-up by `postpone_by`."""
+    return [str(row["id"]) for row in await db.fetch_all(CLAIM_DUE, {"limit": limit, "postpone_by": postpone_by})]

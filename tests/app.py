@@ -71,9 +71,9 @@ FOUR_PROJECT = TINY_PROJECT.replace(
 class SandboxClient:
     """A running `python -m sandbox` and its admin API."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, port: str = "0") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--state", str(state), "--parent-watch"],
+            [sys.executable, "-m", "sandbox", "--state", str(state), "--port", port, "--parent-watch"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -207,10 +207,10 @@ class App:
     def until(self, run_id: str, status: str, *, seconds: float = 60, revision: int | None = None) -> dict[str, Any]:
         """Wait for a status (and revision) and return the run. Fails as soon as the run has ended otherwise."""
 
-        def reached(run: dict[str, Any]) -> bool:
+        def matches(run: dict[str, Any]) -> bool:
             return run["status"] == status and revision in (None, run["revision"])
 
-        return self.until_true(run_id, reached, seconds=seconds, status=status)
+        return self.until_true(run_id, matches, seconds=seconds, status=status)
 
     def until_true(
         self, run_id: str, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 60, status: str = ""

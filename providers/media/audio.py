@@ -118,13 +118,13 @@ def master_audio(audio: AudioSamples, *, lufs: float, ceiling_dbtp: float = -1.0
         normalised = normalise_loudness(audio, lufs=target_lufs, ceiling_dbtp=ceiling_dbtp - headroom_db)
         packets = encode_aac(normalised, bitrate)
         decoded = decode_aac(packets)
-        reached, excess_db = measure_loudness(decoded), measure_true_peak(decoded) - ceiling_dbtp
-        is_near = abs(reached - lufs) < _LOUDNESS_TOLERANCE_LU
-        if reached <= SILENCE_LUFS or (excess_db <= 0 and is_near):
+        loudness, excess_db = measure_loudness(decoded), measure_true_peak(decoded) - ceiling_dbtp
+        is_near = abs(loudness - lufs) < _LOUDNESS_TOLERANCE_LU
+        if loudness <= SILENCE_LUFS or (excess_db <= 0 and is_near):
             break
-        target_lufs += 0 if is_near else lufs - reached
+        target_lufs += 0 if is_near else lufs - loudness
         if excess_db > 0:
             headroom_db += excess_db + 0.1
             # The encoder occasionally creates a peak several decibels above its input; it does not at another bitrate.
             bitrate += 32_000
-    return packets, reached
+    return packets, loudness

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -12,14 +12,14 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from providers.base import Json
-from providers.media import subprocess_worker
 from providers.media.audio import create_silence, decode_audio, master_audio
 from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, check_film, failed_errors
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, write_mp4
-from providers.media.overlay import draw_caption, strip_missing_glyphs
+from providers.media.overlay import draw_overlay, strip_missing_glyphs
+from providers.media.subprocess_worker import ReportProgress, serve_request
 from providers.media.timeline import ClipSpan, build_timeline
-from providers.media.video_frames import FrameFormat, blend_frames, create_frame, draw_overlay, read_frames
+from providers.media.video_frames import FrameFormat, apply_overlay, blend_frames, create_frame, read_frames
 from providers.renders.manifest import Manifest
 
 METADATA_COMMENT = "AI-generated content. Made with MyloWare."
@@ -36,7 +36,7 @@ class RenderResult(TypedDict):
 
 
 def render_film(
-    manifest: Manifest, clips: Sequence[Path], target: Path, progress: Callable[[float], None] = lambda _: None
+    manifest: Manifest, clips: Sequence[Path], target: Path, progress: ReportProgress = lambda _: None
 ) -> float:
     """Render the film to `target` (an MP4) and return its loudness in LUFS.
 
@@ -79,30 +79,23 @@ def _fade_in(audio: AudioSamples, seconds: float) -> None:
 
 
 def _compose_frames(
-    manifest: Manifest,
-    spans: list[ClipSpan],
-    clips: Sequence[Path],
-    frame_format: FrameFormat,
-    progress: Callable[[float], None],
+    manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path], frame_format: FrameFormat, report: ReportProgress
 ) -> Iterator[VideoFrame]:
     """Yield the frames of the film; at most two clips are open at a time."""
-    captions = [draw_caption(clip.overlay, manifest.width, manifest.height) for clip in manifest.clips]
+    captions = [draw_overlay(clip.overlay, manifest.width, manifest.height) for clip in manifest.clips]
     streams: dict[int, Iterator[VideoFrame]] = {}
     for frame in range(spans[-1].end_frame):
         visible = [number for number, span in enumerate(spans) if span.first_frame <= frame < span.end_frame]
-        for number in visible:
-            if number not in streams:
-                streams[number] = read_frames(clips[number], spans[number].frames, frame_format)
-        streams = {number: streams[number] for number in visible}
+        streams = {n: streams.get(n) or read_frames(clips[n], spans[n].frames, frame_format) for n in visible}
         canvas = create_frame(manifest.width, manifest.height)
         bottom, *top = [next(streams[number]) for number in visible]
         blend_frames(canvas, bottom, top[0] if top else None, spans[visible[-1]].crossfade_weight(frame))
         for number in visible:
             caption, opacity = captions[number], spans[number].caption_opacity(frame)
             if caption is not None and opacity > 0:
-                draw_overlay(canvas, caption, opacity)
+                apply_overlay(canvas, caption, opacity)
         yield canvas
-        progress((frame + 1) / spans[-1].end_frame)
+        report((frame + 1) / spans[-1].end_frame)
 
 
 def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> RenderResult:
@@ -111,15 +104,13 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Rend
     The facts are seconds, width, height, fps, codec, lufs (None for silence), size_bytes, and warnings: the failed
     rules that do not reject the film.
     """
-    width, height, fps = manifest.width, manifest.height, manifest.fps
-    results = check_film(film, FilmSpec(manifest.seconds, width, height, fps, manifest.loudness_lufs))
+    spec = FilmSpec(manifest.seconds, manifest.width, manifest.height, manifest.fps, manifest.loudness_lufs)
+    results = check_film(film, spec)
     if missing := sorted(set(text) - set(strip_missing_glyphs(text))):
         results.append(RuleResult("overlay", False, f"left out {''.join(missing)}", "warning"))
     facts = {
-        "seconds": round(build_timeline(manifest)[-1].end_frame / fps, 3),
-        "width": width,
-        "height": height,
-        "fps": fps,
+        "seconds": round(build_timeline(manifest)[-1].end_frame / manifest.fps, 3),
+        **manifest.model_dump(include={"width", "height", "fps"}),
         "codec": "h264",
         "lufs": round(lufs, 2) if lufs > SILENCE_LUFS else None,
         "size_bytes": film.stat().st_size,
@@ -128,7 +119,7 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Rend
     return {"errors": list(map(str, failed_errors(results))), "facts": facts}
 
 
-def _handle_request(request: Json, report_progress: subprocess_worker.ReportProgress) -> RenderResult:
+def _handle_request(request: Json, report_progress: ReportProgress) -> RenderResult:
     """Render `film.mp4` in the work folder and check it."""
     manifest, film = Manifest.model_validate(request["manifest"]), Path(request["work_dir"], "film.mp4")
     clips = [Path(clip) for clip in request["clips"]]
@@ -137,4 +128,4 @@ def _handle_request(request: Json, report_progress: subprocess_worker.ReportProg
 
 
 if __name__ == "__main__":
-    subprocess_worker.serve_request(_handle_request)
+    serve_request(_handle_request)

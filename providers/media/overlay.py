@@ -20,7 +20,7 @@ OUTLINE_RATIO = 0.085  # of the font size
 
 
 @dataclass(frozen=True)
-class CaptionOverlay:
+class Overlay:
     """A caption as planes for a yuv420p frame: its rectangle in pixels, its opacity (0..255) and its luma.
 
     Left, top, right and bottom are even; the text has no chroma.
@@ -34,7 +34,7 @@ class CaptionOverlay:
     luma: NDArray[np.uint8]
 
 
-def draw_caption(text: str, width: int, height: int) -> CaptionOverlay | None:
+def draw_overlay(text: str, width: int, height: int) -> Overlay | None:
     """Return the caption drawn for a frame of this size in pixels; None when there is nothing to draw.
 
     The caption has at most two lines, shrunk until they fit. Characters without a glyph are omitted.
@@ -68,7 +68,7 @@ def draw_caption(text: str, width: int, height: int) -> CaptionOverlay | None:
     fill, edge, shade = (np.asarray(image.crop(rectangle), np.float32) / 255 for image in (white, dark, blurred))
     alpha = 1 - (1 - edge) * (1 - 0.55 * shade)
     luma = np.clip(16 + 219 * fill / np.maximum(alpha, 1e-3), 16, 235)
-    return CaptionOverlay(x0, y0, x1, y1, np.round(alpha * 255).astype(np.uint8), luma.astype(np.uint8))
+    return Overlay(x0, y0, x1, y1, np.round(alpha * 255).astype(np.uint8), luma.astype(np.uint8))
 
 
 def strip_missing_glyphs(text: str) -> str:

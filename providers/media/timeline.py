@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pydantic import ValidationError
 
@@ -70,18 +71,13 @@ def build_timeline(manifest: Manifest) -> list[ClipSpan]:
         raise InvalidManifest(f"A film must last {limits}, not {manifest.seconds:.1f}.")
     if manifest.width % 2 or manifest.height % 2:
         raise InvalidManifest("The width and height of a film must be even.")
-    starts: list[int] = []
-    ends: list[int] = []
-    start = 0.0
+    bounds, start = [], 0.0
     for clip in manifest.clips:
-        starts.append(round(start * manifest.fps))
-        ends.append(round((start + clip.seconds) * manifest.fps))
+        bounds.append((round(start * manifest.fps), round((start + clip.seconds) * manifest.fps)))
         start += clip.seconds - manifest.crossfade_seconds
-    overlaps = [end - next_start for end, next_start in zip(ends, starts[1:], strict=False)]
-    spans = [
-        ClipSpan(first, end, fade_in, fade_out)
-        for first, end, fade_in, fade_out in zip(starts, ends, [0, *overlaps], [*overlaps, 0], strict=True)
-    ]
+    overlaps = [end - next_first for (_, end), (next_first, _) in pairwise(bounds)]
+    fades = zip([0, *overlaps], [*overlaps, 0], strict=True)
+    spans = [ClipSpan(*frames, *fade) for frames, fade in zip(bounds, fades, strict=True)]
     for number, span in enumerate(spans, start=1):
         if span.frames < max(1, span.fade_in_frames + span.fade_out_frames):
             raise InvalidManifest(f"Clip {number} is shorter than its crossfades.")

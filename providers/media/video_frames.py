@@ -16,15 +16,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from providers.media.errors import InvalidClip
-from providers.media.overlay import CaptionOverlay
+from providers.media.overlay import Overlay
 from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream
 
-_ROTATION_FILTERS = {
-    90: ["transpose=cclock"],
-    -90: ["transpose=clock"],
-    180: ["hflip", "vflip"],
-    -180: ["hflip", "vflip"],
-}
+_ROTATION_FILTERS = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ def _build_filter_graph(stream: VideoStream, first_frame: VideoFrame, frame_form
     # Players treat untagged HD video as BT.709; the scale filter would treat it as BT.601.
     matrix = "bt709" if first_frame.colorspace in (BT709, UNSPECIFIED) else "auto"
     width, height = frame_format.width, frame_format.height
-    filters = ["setpts=PTS-STARTPTS", f"fps={frame_format.fps}", *_ROTATION_FILTERS.get(first_frame.rotation, [])]
+    filters = ["setpts=PTS-STARTPTS", f"fps={frame_format.fps}", *_ROTATION_FILTERS.get(first_frame.rotation % 360, [])]
     if stream.sample_aspect_ratio not in (None, 0, 1):
         filters += ["scale=iw*sar:ih", "setsar=1"]
     filters += [
@@ -117,9 +112,7 @@ def view_planes(frame: VideoFrame) -> list[NDArray[np.uint8]]:
     ]
 
 
-def blend_frames(
-    target: VideoFrame, bottom: VideoFrame, top: VideoFrame | None = None, top_weight: float = 0.0
-) -> None:
+def blend_frames(target: VideoFrame, bottom: VideoFrame, top: VideoFrame | None, top_weight: float) -> None:
     """Write `bottom` to the target, mixed with `top` at this weight (0..1)."""
     weight = round(top_weight * 256)
     for number, (target_plane, bottom_plane) in enumerate(zip(view_planes(target), view_planes(bottom), strict=True)):
@@ -131,7 +124,7 @@ def blend_frames(
             target_plane[...] = mixed >> 8
 
 
-def draw_overlay(frame: VideoFrame, overlay: CaptionOverlay, opacity: float) -> None:
+def apply_overlay(frame: VideoFrame, overlay: Overlay, opacity: float) -> None:
     """Draw the caption overlay on the frame with this opacity (0..1)."""
     luma, *chroma_planes = view_planes(frame)
     alpha = overlay.alpha.astype(np.uint16) * np.uint16(round(opacity * 256)) >> 8

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 import httpx
 
 from providers.base import Failed, Files, Json, NotSent, Pending, PollResult, Progress, Refused, Succeeded, Unavailable
-from providers.http import ApiClient, ApiResponse, Limits, endpoint_label, is_plain_text, parse_progress
+from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
 from providers.publications.post import Post, id_of
+from providers.values import is_plain_text, parse_progress
 
 SERVICE_NAME = "Upload-Post"
 LIMITS = Limits(submit_seconds=600.0)

@@ -21,7 +21,7 @@ from providers.base import (
     Refused,
     Unavailable,
 )
-from providers.http import ApiClient, Limits, parse_progress
+from providers.http import ApiClient, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.overlay import strip_missing_glyphs
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
@@ -29,6 +29,7 @@ from providers.media.timeline import parse_manifest
 from providers.orders import OrderKey, digest_of
 from providers.renders.manifest import Manifest
 from providers.renders.results import accept_film
+from providers.values import parse_progress
 
 SERVICE_NAME = "The render service"
 LIMITS = Limits(submit_seconds=30.0, file_bytes=MAX_FILM_BYTES)
@@ -61,11 +62,9 @@ class RemotionRenders:
         """Return the id that `submit` returns, if the service knows it. Raises Unavailable."""
         render_id = _render_id(request, key)
         response = await self._api.query("GET", f"/renders/{render_id}")
-        if response.status == 404:
-            return []
-        if response.status != 200:
+        if response.status not in (200, 404):
             raise self._api.unexpected_response(response)
-        return [render_id]
+        return [render_id] if response.status == 200 else []
 
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return the URL of the render, under the id that was chosen before the call."""
@@ -82,15 +81,13 @@ class RemotionRenders:
             return await self._place_again(task_id, request)
         if response.status != 200:
             raise self._api.unexpected_response(response)
-        match render.get("state"):
-            case "queued" | "rendering" | "encoding" | "checking":
+        match render:
+            case {"state": "queued" | "rendering" | "encoding" | "checking"}:
                 return Pending(parse_progress(render.get("progress")))
-            case "failed" | "cancelled" as state:
+            case {"state": "failed" | "cancelled" as state}:
                 code, message = self._api.error_details(render, f"render_{state}")
                 return Failed(code, message or f"{SERVICE_NAME} reports the render as {state}.")
-            case "done":
-                output = render.get("output")
-                digest = output.get("sha256") if isinstance(output, dict) else None
+            case {"state": "done", "output": {"sha256": digest}}:
                 return await self._download_film(task_id, digest, request, into, progress)
         raise self._api.unexpected_response(response)
 
@@ -151,16 +148,14 @@ def _build_order(render_id: str, manifest: Manifest) -> dict[str, Any]:
     """Return the body of the request to the service. Its texts are those that the embedded renderer would draw."""
     parts = render_id.split("_")
     plain = manifest.model_dump(mode="json", exclude={"composition", "title", "props"})
+    plain["clips"] = [{**clip, "overlay": strip_missing_glyphs(clip["overlay"])} for clip in plain["clips"]]
     props = {**manifest.props, **({"title": manifest.title} if manifest.title else {})}
     return {
         "render_id": render_id,
         "run_id": parts[1] if len(parts) == 3 else None,
         "composition": manifest.composition,
         "props": {name: strip_missing_glyphs(text) for name, text in props.items()},
-        "manifest": {
-            **plain,
-            "clips": [{**clip, "overlay": strip_missing_glyphs(clip["overlay"])} for clip in plain["clips"]],
-        },
+        "manifest": plain,
     }
 
 

@@ -46,14 +46,14 @@ create index runs_due on runs (next_wakeup_at) where next_wakeup_at is not null;
 create table events (
     id           bigint generated always as identity primary key,
     source       text not null,                   -- api, cli, sora, remotion, ledger, advance, …
-    external_id  text not null,                   -- the source's id of the event: a repeated event is one row
+    dedup_key  text not null,                   -- the source's id of the event: a repeated event is one row
     run_id       uuid references runs (id),
     seq          bigint,
     kind         text not null,                   -- run.started, decision.recorded, webhook.received, …
     subject      text,                            -- a provider's task id or an order's key
     payload      jsonb not null default '{}',
     created_at   timestamptz not null default now(),
-    unique (source, external_id),
+    unique (source, dedup_key),
     unique (run_id, seq)
 );
 create index events_subject on events (source, subject) where subject is not null;

@@ -67,7 +67,7 @@ def test_captured_events_are_accepted(quiet_app: App, body: bytes) -> None:
     again = deliver(quiet_app, body, headers)
     assert (again.status_code, again.json()) == (200, {"status": "duplicate"})
     assert count_recorded(quiet_app) == before + 1
-    event = quiet_app.rows("select * from events where external_id = %s", headers["webhook-id"])[0]
+    event = quiet_app.rows("select * from events where dedup_key = %s", headers["webhook-id"])[0]
     assert (event["source"], event["subject"], event["run_id"]) == ("sora", "video_abc123", None)
 
 
@@ -78,7 +78,7 @@ def test_the_run_id_parameter_is_a_hint(quiet_app: App) -> None:
         headers = signed(quiet_app, COMPLETED)
         answer = deliver(quiet_app, COMPLETED, headers, f"/v1/webhooks/sora?run_id={hint}")
         assert answer.json() == {"status": "accepted"}
-        event = quiet_app.rows("select run_id::text from events where external_id = %s", headers["webhook-id"])[0]
+        event = quiet_app.rows("select run_id::text from events where dedup_key = %s", headers["webhook-id"])[0]
         assert event["run_id"] == recorded
     assert quiet_app.run(run_id)["status"] == "pending"
 

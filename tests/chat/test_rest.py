@@ -29,13 +29,13 @@ def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient) -> None:
     assert run["project"] == "calm"
     assert run["brief"] in suggested["response"]
 
-    prepared = say(app, "Approve it", session)
-    pending = prepared["pending_decision"]
+    answer = say(app, "Approve it", session)
+    pending = answer["pending_decision"]
     assert pending["gate"] == "ideation"
     assert (pending["revision"], pending["digest"]) == (run["review"]["revision"], run["review"]["digest"])
     assert pending["estimated_usd"] == float(run["review"]["content"]["estimated_usd"]) > 0
     assert set(pending) >= {"what", "code", "expires_at"}
-    assert pending["code"] in prepared["response"]
+    assert pending["code"] in answer["response"]
     assert decisions(app, run_id) == []
     assert sandbox.charges(run_id) == []
 
@@ -61,8 +61,8 @@ def test_changes_and_a_rejection_are_confirmed_by_code_too(app: App, sandbox: Sa
     """The comment is recorded unchanged, the next review is a new revision, and a rejection ends the run."""
     run_id = start_at_gate(app)
     session = say(app, f"How is run {run_id}?")["session_id"]
-    prepared = say(app, "Ask for changes: more rain, please", session)
-    say(app, f"revise {prepared['pending_decision']['code']}", session)
+    answer = say(app, "Ask for changes: more rain, please", session)
+    say(app, f"revise {answer['pending_decision']['code']}", session)
     app.until(run_id, "awaiting_ideation_approval", revision=2)
     say(app, confirmation(say(app, "Reject it", session)["response"]), session)
     app.until_true(run_id, lambda run: run["status"] == "failed")
@@ -222,14 +222,14 @@ def test_a_key_without_permission_cannot_decide(app: App, sandbox: SandboxClient
     started = say(app, "Make a video about moss for project tiny", key=LIM)
     (run_id,) = started["run_ids"]
     run = app.until(run_id, "awaiting_ideation_approval")
-    prepared = say(app, "Approve it", started["session_id"], key=LIM)
+    answer = say(app, "Approve it", started["session_id"], key=LIM)
     headers = {"X-API-Key": LIM}
     body = {"gate": "ideation", "approved": True, "digest": run["review"]["digest"]}
     by_rest = app.client.post(f"/v1/runs/{run_id}/approve", json=body, headers=headers)
     by_code = post(app, "approve K7Q2", started["session_id"], key=LIM)
 
-    assert prepared["pending_decision"] is None
-    assert "lacks approval permission" in prepared["response"]
+    assert answer["pending_decision"] is None
+    assert "lacks approval permission" in answer["response"]
     for refused in (by_rest, by_code):
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "approval_not_permitted")
     assert decisions(app, run_id) == []

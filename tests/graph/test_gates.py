@@ -112,12 +112,12 @@ async def test_edits_that_do_not_fit_keep_the_gate_open() -> None:
 async def test_the_approved_digest_is_that_of_the_approved_content(verdict: str) -> None:
     """An approval covers the edited content, a request for changes the content as presented, a rejection nothing."""
     run = RunHarness()
-    shown = (await run.run_to_publish_gate())["digest"]
+    presented = (await run.run_to_publish_gate())["digest"]
     await run.answer({"verdict": verdict, "edits": {"caption": "Sun."}, "number": 2})
     edited = content_at("publish", await run.state()).digest
 
-    digests = {"approve": edited, "revise": shown, "reject": None}
-    assert shown != edited
+    digests = {"approve": edited, "revise": presented, "reject": None}
+    assert presented != edited
     assert (await run.state())["decisions"]["publish"]["approved_digest"] == digests[verdict]
 
 

@@ -11,7 +11,7 @@ import pytest
 from providers.media import film
 from providers.media.audio import decode_audio
 from providers.media.conformance import FilmSpec, check_film, failed_errors
-from providers.media.overlay import draw_caption
+from providers.media.overlay import draw_overlay
 from providers.media.timeline import InvalidManifest, build_timeline
 from providers.media.video_frames import view_planes
 from providers.renders.manifest import Manifest, ManifestClip
@@ -110,7 +110,7 @@ def test_a_caption_is_visible_on_its_clip_and_hidden_in_the_middle_of_a_crossfad
     flat = clip(luma=100, is_moving=False, seconds=2.0)
     film.render_film(build_manifest(2, 2, overlay="Read me"), [flat, flat], tmp_path / "film.mp4")
 
-    caption = draw_caption("Read me", **SIZE)
+    caption = draw_overlay("Read me", **SIZE)
     areas = [
         luma[caption.top : caption.bottom, caption.left : caption.right] for luma in read_luma(tmp_path / "film.mp4")
     ]

@@ -61,11 +61,11 @@ SIGNALS = {
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_mastered_audio_has_the_target_loudness_without_clipping(signal):
     """Every signal reaches -14 LUFS within 1 LU, and after encoding no peak is above -1 dBTP."""
-    packets, reached = master_audio(SIGNALS[signal](), lufs=-14.0)
+    packets, loudness = master_audio(SIGNALS[signal](), lufs=-14.0)
 
     decoded = decode_aac(packets)
     assert measure_loudness(decoded) == pytest.approx(-14, abs=1)
-    assert measure_loudness(decoded) == pytest.approx(reached)
+    assert measure_loudness(decoded) == pytest.approx(loudness)
     assert measure_true_peak(decoded) <= -1
 
 
@@ -91,7 +91,7 @@ def test_a_peak_added_by_the_encoder_is_removed() -> None:
     fade = np.linspace(0, np.pi / 2, 480, dtype=np.float32)
     audio[:, :480] *= np.sin(fade)
     audio[:, -480:] *= np.cos(fade)
-    packets, reached = master_audio(audio, lufs=-14.0)
+    packets, loudness = master_audio(audio, lufs=-14.0)
 
     assert measure_true_peak(decode_aac(packets)) <= -1
-    assert reached == pytest.approx(-14, abs=0.5)
+    assert loudness == pytest.approx(-14, abs=0.5)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from providers.media.overlay import draw_caption, strip_missing_glyphs
-from providers.media.video_frames import create_frame, draw_overlay, view_planes
+from providers.media.overlay import draw_overlay, strip_missing_glyphs
+from providers.media.video_frames import apply_overlay, create_frame, view_planes
 
 
 def draw_on_grey(text: str, width: int, height: int):
@@ -14,7 +14,7 @@ def draw_on_grey(text: str, width: int, height: int):
     frame = create_frame(width, height)
     for plane, value in zip(view_planes(frame), (100, 128, 128), strict=True):
         plane[...] = value
-    draw_overlay(frame, draw_caption(text, width, height), 1.0)
+    apply_overlay(frame, draw_overlay(text, width, height), 1.0)
     luma = view_planes(frame)[0]
     rows, columns = np.nonzero(luma != 100)
     return (columns.min(), rows.min(), columns.max(), rows.max()), luma
@@ -66,7 +66,7 @@ def test_a_caption_has_at_most_two_lines():
 @pytest.mark.parametrize("text", ["", "   ", "🎉🎉", "日本"])
 def test_a_text_without_glyphs_has_no_caption(text):
     """Characters without a glyph are omitted, not drawn as boxes."""
-    assert draw_caption(text, 1080, 1920) is None
+    assert draw_overlay(text, 1080, 1920) is None
 
 
 def test_only_characters_without_a_glyph_are_omitted():

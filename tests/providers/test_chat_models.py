@@ -129,12 +129,12 @@ async def test_an_interrupted_stream_is_unavailable(content: Any) -> None:
     headers = {"content-type": "text/event-stream"}
     chat = create_model(lambda request: httpx2.Response(200, headers=headers, **body))
 
-    async def collect() -> list[str]:
+    async def read_stream() -> list[str]:
         async with model_errors():
             return [chunk.text async for chunk in chat.astream("Is it?")]
 
     with pytest.raises(Unavailable):
-        await collect()
+        await read_stream()
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_long_error_is_cut(manual_app: ManualApp, receiver: Receiver) -> None:
     run_id = manual_app.start_review()["run_id"]
     error = json.dumps({"code": "odd", "message": "ä" * 50_000})
     manual_app.app.rows(
-        "insert into events (source, external_id, run_id, seq, kind, payload)"
+        "insert into events (source, dedup_key, run_id, seq, kind, payload)"
         " values ('advance', gen_random_uuid()::text, %s, 9999, 'run.failed', %s) returning 1",
         run_id,
         error,
@@ -122,7 +122,7 @@ def test_event_that_was_rolled_back_is_not_notified(manual_app: ManualApp, recei
     async def roll_back() -> None:
         async with manual_app.services.db.transaction() as conn:
             await conn.execute(
-                "insert into events (source, external_id, run_id, seq, kind)"
+                "insert into events (source, dedup_key, run_id, seq, kind)"
                 " values ('advance', 'x', %s, 9998, 'run.completed')",
                 (run_id,),
             )
