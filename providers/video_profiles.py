@@ -4,8 +4,6 @@ The built-in profiles and server kinds are in `video_profiles.toml`, which also 
 your own.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,16 +132,14 @@ def profile_for(profiles: Sequence[Profile], base_url: str, model: str, today: d
     Raises ProfileError for an unknown model and for one that was shut down.
     """
     host, hosts = urlsplit(base_url).hostname, _host_names(base_url)
-    known = [profile for profile in profiles if model in profile.models]
-    named = [profile for profile in known if not hosts.isdisjoint(profile.hosts)]
-    matching = named or [profile for profile in known if "*" in profile.hosts]
-    if not matching:
+    known = [each for each in profiles if model in each.models and not {*hosts, "*"}.isdisjoint(each.hosts)]
+    profile = min(known, key=lambda each: hosts.isdisjoint(each.hosts), default=None)
+    if profile is None:
         raise ProfileError(
             "video_model_unknown",
             f"Nothing is known about the video model {model} at {host}. Add a [[profiles]] entry with "
             "its hosts, models, sizes, seconds and usd_per_second to your video profiles file.",
         )
-    profile = matching[0]
     if profile.shutdown and today >= profile.shutdown:
         raise ProfileError(
             "video_model_shut_down",

@@ -1,7 +1,5 @@
 """Validate a delivered file and convert it to a clip: the subprocess of `clips.accept_clip`."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -64,7 +62,7 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
         raise InvalidClip("clip_corrupt", f"Only {frames} of the clip's {info.frame_count} frames can be decoded.")
     if not seconds - MAX_MISSING_SECONDS <= decoded.seconds <= seconds + MAX_EXCESS_SECONDS:
         raise InvalidClip("clip_wrong_length", f"The clip lasts {decoded.seconds:.2f} s instead of {seconds:g} s.")
-    lufs = measure_loudness(np.concatenate(decoded.audio_parts, axis=1)) if decoded.audio_parts else SILENCE_LUFS
+    lufs = measure_loudness(np.concatenate([create_silence(0), *decoded.audio_parts], axis=1))
     how: Literal["kept", "remuxed", "re-encoded"] = "kept"
     if not _video_conforms(info, decoded, seconds, width, height) or not _audio_conforms(info):
         how, frames = "re-encoded", round(min(decoded.seconds, seconds) * FPS)

@@ -1,7 +1,5 @@
 """Render a film from a manifest and its clips."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
@@ -88,12 +86,11 @@ def _compose_frames(
         visible = [number for number, span in enumerate(spans) if span.first_frame <= frame < span.end_frame]
         streams = {n: streams.get(n) or read_frames(clips[n], spans[n].frames, frame_format) for n in visible}
         canvas = create_frame(manifest.width, manifest.height)
-        bottom, *top = [next(streams[number]) for number in visible]
+        bottom, *top = map(next, streams.values())
         blend_frames(canvas, bottom, top[0] if top else None, spans[visible[-1]].crossfade_weight(frame))
         for number in visible:
-            caption, opacity = captions[number], spans[number].caption_opacity(frame)
-            if caption is not None and opacity > 0:
-                apply_overlay(canvas, caption, opacity)
+            if caption := captions[number]:
+                apply_overlay(canvas, caption, spans[number].caption_opacity(frame))
         yield canvas
         report((frame + 1) / spans[-1].end_frame)
 
