@@ -1,7 +1,5 @@
 """Entries of a run's history, built from its events, decisions and orders."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -103,7 +101,11 @@ def _describe_order(event: Event, order: OrderRow, decisions: Mapping[int, Decis
             kind, details["error"] = "order", event.payload
         case "charge.duplicate":
             kind, details = "charge", event.payload | {"order": order.key}
-    entry = _entry(event, kind, actor, _order_text(event, order), details)
+    return _with_charge(event, order, _entry(event, kind, actor, _order_text(event, order), details))
+
+
+def _with_charge(event: Event, order: OrderRow, entry: HistoryEntry) -> list[HistoryEntry]:
+    """Return the entry, with the charge or the released amount of an order that the event ends."""
     is_final = event.kind in ("order.settled", "order.failed", "order.refused")
     if is_final and order.spent_usd:
         return [entry, _charge(event.created_at, order, order.provider)]
