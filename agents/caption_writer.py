@@ -1,7 +1,5 @@
 """The caption writer: the text that is posted with a film."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Annotated

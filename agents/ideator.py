@@ -1,7 +1,5 @@
 """The ideator: from a brief to the ideas of a film."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
 

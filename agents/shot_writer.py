@@ -1,7 +1,5 @@
 """The shot writer: from an approved idea to the prompt of a clip."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from langchain_core.language_models import BaseChatModel

@@ -1,7 +1,5 @@
 """Structured output of a language model: validated, repaired once, and never taken from a truncated answer."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel

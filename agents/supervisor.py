@@ -1,7 +1,5 @@
 """The supervisor: screens briefs, routes comments on a film, and answers in the chat with tools."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile

@@ -1,7 +1,5 @@
 """The FastAPI application: REST API, OpenAI-compatible chat endpoints, MCP endpoint and review pages."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 

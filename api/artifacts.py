@@ -1,7 +1,5 @@
 """`GET /v1/artifacts/{digest}`: stored files, whole or in part."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any
 

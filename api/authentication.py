@@ -1,7 +1,5 @@
 """Authentication of API keys, and the rate limit."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from fastapi import Depends, Request, Security

@@ -1,7 +1,5 @@
 """`POST /v1/chat/supervisor`: chat with the supervisor."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Error responses. Every error has one shape: `{"error": {"code", "message", "details"}}`."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """`GET /v1/runs/{run_id}/events`: the events of a run, as JSON or as a stream."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`GET /health`."""
 
-from __future__ import annotations
-
 from importlib.metadata import version
 
 from fastapi import APIRouter

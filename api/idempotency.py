@@ -1,7 +1,5 @@
 """The `Idempotency-Key` header: a repeated request gets the stored response and has no second effect."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress

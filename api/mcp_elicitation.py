@@ -3,8 +3,6 @@
 An agent prepares a decision and never makes it: the person writes the code that the question contains.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal

@@ -1,7 +1,5 @@
 """`/mcp`: the tools for agents, by the Model Context Protocol over Streamable HTTP."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any

@@ -3,8 +3,6 @@
 An agent reads, starts runs and prepares decisions; the person decides, by the forms of `api/mcp_elicitation.py`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace

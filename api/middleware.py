@@ -1,7 +1,5 @@
 """ASGI middleware: the request id, and the limit of the request body."""
 
-from __future__ import annotations
-
 import re
 from uuid import uuid4
 

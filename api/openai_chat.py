@@ -4,8 +4,6 @@ A conversation of the client is one session, identified by a header that the cli
 history in the request is all that is known, and the supervisor has only read-only tools.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine

@@ -1,7 +1,5 @@
 """The JSON of OpenAI's chat completions: requests, answers, chunks and errors."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """`/review/{token}`: the page that a reviewer's link opens, also as JSON, and the decision on it."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl

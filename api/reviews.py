@@ -1,7 +1,5 @@
 """The reviews and the history of a run, and the creation of reviewers' links."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from uuid import UUID
 

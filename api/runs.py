@@ -1,7 +1,5 @@
 """`/v1/runs`: start, list, decide, cancel, retry and fork runs."""
 
-from __future__ import annotations
-
 import base64
 from datetime import datetime
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Request and response models, named as in the API reference."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID

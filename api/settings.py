@@ -1,7 +1,5 @@
 """The settings, read from the environment and from `.env`. Only `api/wiring.py` and the CLI use them."""
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Field types of the settings."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Annotated

@@ -6,8 +6,6 @@ step of a thread creates the row of its run, a gate records the decision that re
 order polls its provider.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import os

@@ -4,8 +4,6 @@
 the database.
 """
 
-from __future__ import annotations
-
 import hmac
 import os
 from collections.abc import AsyncIterator

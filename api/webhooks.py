@@ -1,7 +1,5 @@
 """`/v1/webhooks`: events of the providers, verified, committed and acknowledged. The order is then polled."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar

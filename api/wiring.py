@@ -1,7 +1,5 @@
 """Create the collaborators from the settings. Only this module names concrete providers."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass

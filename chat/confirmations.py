@@ -1,7 +1,5 @@
 """Prepare a decision, and confirm it by its code. A model can prepare; only the person's own message confirms."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Place a message in its thread: a new message, a repeated one, or one that replaces another."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Chat sessions: run one turn of a conversation with the supervisor."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

@@ -1,7 +1,5 @@
 """Side requests of chat clients: titles, tags, follow-up questions and searches. The model answers without tools."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator, Sequence
 

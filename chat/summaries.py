@@ -1,7 +1,5 @@
 """Summaries of projects, runs, reviews and costs for language models: short JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 from uuid import UUID

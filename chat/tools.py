@@ -3,8 +3,6 @@
 `tool_table` is the one table: the chat graph runs its tools, and `api/mcp_tools.py` serves the read-only ones.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass

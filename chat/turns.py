@@ -1,12 +1,10 @@
 """Chat turns: their input and output, and a runner that streams them to a client."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 from chat.confirmations import PendingConfirmation
 from providers.base import Unavailable
@@ -68,7 +66,7 @@ class TurnRunner:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> TurnRunner:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -79,7 +77,7 @@ class TurnRunner:
             if late:
                 await asyncio.wait(late)
 
-    def start(self, turn: AsyncIterator[StreamEvent | TurnResult]) -> TurnStream:
+    def start(self, turn: AsyncIterator[StreamEvent | TurnResult]) -> "TurnStream":
         """Start a turn in its own task, and return the stream of its events."""
         stream = TurnStream()
         task = asyncio.create_task(self._run(turn, stream), name="turn")
@@ -87,7 +85,7 @@ class TurnRunner:
         task.add_done_callback(self._tasks.discard)
         return stream
 
-    async def _run(self, turn: AsyncIterator[StreamEvent | TurnResult], stream: TurnStream) -> None:
+    async def _run(self, turn: AsyncIterator[StreamEvent | TurnResult], stream: "TurnStream") -> None:
         limit = asyncio.timeout(self.MAX_TURN_SECONDS)
         try:
             async with limit:

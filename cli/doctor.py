@@ -1,7 +1,5 @@
 """`myloware doctor`: show the settings and check the database, the video provider, the projects and the disk."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """Local services for everything that is not configured: an embedded database, and the sandbox for every vendor."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import fcntl
@@ -96,7 +94,7 @@ def sandbox_notice(settings: Settings) -> str | None:
     return f"[yellow]SANDBOX[/] replaces {', '.join(services)}: nothing is charged or posted." if services else None
 
 
-def _sandbox_settings(settings: Settings, sandbox: Sandbox) -> dict[str, Any]:
+def _sandbox_settings(settings: Settings, sandbox: "Sandbox") -> dict[str, Any]:
     changes: dict[str, Any] = {}
     key = SecretStr("sandbox")
     if settings.models_missing:

@@ -1,7 +1,5 @@
 """`myloware`: the command line. Each command is implemented in the module of its name."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

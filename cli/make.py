@@ -1,7 +1,5 @@
 """`myloware make`: make a video in one terminal, with live progress and prompts at the gates."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

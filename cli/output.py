@@ -1,7 +1,5 @@
 """Terminal output: the consoles, tables, and the exit with an error message."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NoReturn
 

@@ -1,7 +1,5 @@
 """`myloware runs`: list runs, decide at their gates, cancel and retry them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar

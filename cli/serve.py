@@ -1,7 +1,5 @@
 """Run the API server, the worker and the sandbox."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import socket

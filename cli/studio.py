@@ -1,7 +1,5 @@
 """Lists the product's threads in LangGraph Studio: `make studio THREADS=product` runs this next to Studio's server."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import secrets

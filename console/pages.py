@@ -1,7 +1,5 @@
 """The pages of a reviewer's link: plain HTML that works without scripts."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Generate the marked parts of README.md, and .env.example, from the code. Run it with `make docs`."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator

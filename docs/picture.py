@@ -1,7 +1,5 @@
 """Create the pictures of the README from a real run: `docs/demo.svg` and `docs/film.jpg`."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

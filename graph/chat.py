@@ -1,7 +1,5 @@
 """The chat graph: a conversation with the supervisor, kept as a LangGraph thread."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial

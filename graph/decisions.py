@@ -1,7 +1,5 @@
 """Decisions at a gate: as a request states them, as the graph receives them, and as its state keeps them."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import BaseModel, field_validator, model_validator

@@ -1,7 +1,5 @@
 """The dependencies of the nodes: providers, and protocols for what the layers above the graph implement."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The two gates: each interrupts the run until a decision about its review arrives."""
 
-from __future__ import annotations
-
 from langgraph.types import interrupt
 
 from graph.decisions import Gate, GateDecision, RecordedDecision

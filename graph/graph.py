@@ -3,8 +3,6 @@
 A node with several successors writes the channel `route`; the router only reads it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any

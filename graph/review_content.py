@@ -1,7 +1,5 @@
 """The content of a review, the digest that a decision is bound to, and the effect of edits."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, TypeVar
 

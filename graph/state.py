@@ -3,8 +3,6 @@
 Node names and channel names are written into checkpoints: a rename is a migration.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12

@@ -1,7 +1,5 @@
 """The public status and step of a run, by the node its thread is at."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 Status = Literal[

@@ -1,7 +1,5 @@
 """Projects: Markdown files with the production spec in the front matter and the creative direction in the body."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -85,7 +83,7 @@ class Project(BaseModel, extra="forbid", frozen=True):
         """Return the length of the finished film in seconds."""
         return self.clips * self.clip_seconds - (self.clips - 1) * self.crossfade_seconds
 
-    def with_options(self, options: Mapping[str, Any]) -> Project:
+    def with_options(self, options: Mapping[str, Any]) -> "Project":
         """Return the project with the options of a request. Raises OptionError for an undeclared or invalid one."""
         for name, value in options.items():
             bounds = self.options.get(name)

@@ -1,7 +1,5 @@
 """Prompt templates: Markdown files with the blocks `system` and `request`; a missing variable is an error."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Format validation errors as one sentence."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Protocol
 

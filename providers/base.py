@@ -4,8 +4,6 @@ An order is a JSON request under an idempotency key. A provider implements three
 the order, `lookup` searches for an order that may have been placed, `poll` returns its progress or its result.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Chat models behind the chat completions API, and their errors as provider errors."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

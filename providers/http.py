@@ -1,7 +1,5 @@
 """HTTP client of providers: bounded time and size, one error type per outcome."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

@@ -1,7 +1,5 @@
 """Moderation of texts by an external service, which either gives a result for every text or is unavailable."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

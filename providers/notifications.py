@@ -1,7 +1,5 @@
 """Notifications as Standard Webhooks, sent to public addresses only unless a host is allowed by name."""
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import re

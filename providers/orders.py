@@ -1,7 +1,5 @@
 """Orders: calls that may cost money, described before they are sent."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -38,7 +36,7 @@ class OrderKey:
         return f"{self.run_id}:{self.kind}:{self.number}:{self.attempt}"
 
     @classmethod
-    def parse(cls, text: str) -> OrderKey:
+    def parse(cls, text: str) -> "OrderKey":
         """Return the key written as `text`. Raises ValueError."""
         parts = text.rsplit(":", 3)
         if len(parts) != 4:

@@ -1,7 +1,5 @@
 """Check and convert values that a service sends."""
 
-from __future__ import annotations
-
 import re
 from typing import TypeGuard
 

@@ -4,8 +4,6 @@ The contract is `POST /videos`, `GET /videos`, `GET /videos/{id}` and `GET /vide
 describes what a server and model support.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace

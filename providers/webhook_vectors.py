@@ -1,7 +1,5 @@
 """Acceptance vectors for webhook signatures: run a file of them through the verifier."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterator, Mapping

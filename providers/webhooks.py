@@ -4,8 +4,6 @@ The contract is Standard Webhooks 1.0.0. The `standardwebhooks` library computes
 and signatures compared here: the library accepts extra text around a signature and uses its own clock.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hashlib

@@ -4,8 +4,6 @@
 needed has no effect.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from dataclasses import dataclass

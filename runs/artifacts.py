@@ -1,7 +1,5 @@
 """The artifacts of a run as the API shows them: small JSON with ids, digests and links."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """Cancel a run."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 from graph.status import TERMINAL_STATUSES

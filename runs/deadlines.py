@@ -1,7 +1,5 @@
 """Process overdue reviews: remind, escalate or reject."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import cast
 

@@ -1,7 +1,5 @@
 """Decide at a gate: one review, one decision, bound to the content that the reviewer saw."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Any

@@ -1,7 +1,5 @@
 """The errors of requests about runs. Each has a stable code and a sentence for the caller."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

@@ -1,7 +1,5 @@
 """Fork a run: a new run that starts with the ideas of another and pays only for the differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any

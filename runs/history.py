@@ -1,7 +1,5 @@
 """The history of a run: every revision, decision, take, charge and post in order, with actor and time."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Links to stored files that work without an API key for a limited time, for viewers in a chat."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import time

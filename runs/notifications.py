@@ -1,7 +1,5 @@
 """Notifications about runs: which events cause one, its body, and its delivery."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

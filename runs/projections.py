@@ -1,7 +1,5 @@
 """Save the progress of a thread in the row of its run."""
 
-from __future__ import annotations
-
 import logging
 from datetime import timedelta
 from typing import Any

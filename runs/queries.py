@@ -1,7 +1,5 @@
 """Read runs: one, or a page of them."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from decimal import Decimal
 from typing import Any

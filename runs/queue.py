@@ -1,7 +1,5 @@
 """Wake-ups as Procrastinate jobs in the same Postgres."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncIterator

@@ -3,8 +3,6 @@
 Any process may call this at any time, any number of times.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import shutil

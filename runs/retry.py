@@ -1,7 +1,5 @@
 """Retry a failed run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """Reviewer's links: a link opens one review without an API key for a limited time, and decides it once."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -1,7 +1,5 @@
 """The reviews of a run: content, changes since the previous revision, deadline and decision."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """The run graph's view of retries and earlier reviews."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from agents.ideator import PreviousReview

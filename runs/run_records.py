@@ -1,7 +1,5 @@
 """The records of runs and decisions, as the run graph uses them."""
 
-from __future__ import annotations
-
 from typing import cast
 
 from graph.decisions import RecordedDecision

@@ -1,7 +1,5 @@
 """The collaborators that runs need, created once per process and passed to the functions of this package."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

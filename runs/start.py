@@ -1,7 +1,5 @@
 """Start a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal

@@ -1,7 +1,5 @@
 """Find work without a wake-up: lost wake-ups and webhooks, and the runs and orders of processes that died."""
 
-from __future__ import annotations
-
 from runs import deadlines, notifications
 from runs.services import Services
 from storage import runs as table

@@ -1,7 +1,5 @@
 """Record webhook events of providers. An event only triggers a poll; its content is never trusted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from uuid import UUID
 

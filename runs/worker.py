@@ -1,7 +1,5 @@
 """The worker: executes queued wake-ups, and sweeps for lost ones."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os

@@ -1,7 +1,5 @@
 """Actors: the API keys, links and processes that send requests."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 from uuid import uuid4

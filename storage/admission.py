@@ -1,7 +1,5 @@
 """Admission of orders: each needs the decision that approved it, and room under every cap."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal

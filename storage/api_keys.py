@@ -1,7 +1,5 @@
 """API keys. Only the digest of a key is stored."""
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Artifacts: stored files named by their digest, in a folder or an object store, with a row each."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import hashlib

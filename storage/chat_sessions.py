@@ -1,7 +1,5 @@
 """Chat sessions: the actor of each, and its LangGraph thread."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import NAMESPACE_URL, uuid5

@@ -1,7 +1,5 @@
 """Pending confirmations: decisions that a person has to confirm with a code within half an hour."""
 
-from __future__ import annotations
-
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """The connection pool and the statements that run on it."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta

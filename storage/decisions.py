@@ -1,7 +1,5 @@
 """Decisions, append-only: one per review, each row chained to the previous one by its hash."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any

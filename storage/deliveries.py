@@ -1,7 +1,5 @@
 """The outbox of events to announce, and the deliveries of notifications about them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString

@@ -1,7 +1,5 @@
 """A Postgres server from a wheel, shared by all processes that use one data folder."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib
@@ -14,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import psutil
 from psycopg.pq import PGconn, Ping
@@ -62,7 +60,7 @@ class EmbeddedPostgres:
         self._user = unprivileged_user()
         self._users: IO[bytes] | None = None
 
-    def __enter__(self) -> EmbeddedPostgres:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

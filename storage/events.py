@@ -1,7 +1,5 @@
 """Events, append-only: what happened in each run, and the webhooks received for it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime

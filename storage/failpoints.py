@@ -3,8 +3,6 @@
 A crash test sets `hook` in a process of its own and stops the process at a chosen point. The product never sets it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 hook: Callable[[str], None] | None = None

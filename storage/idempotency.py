@@ -1,7 +1,5 @@
 """Responses to requests with an Idempotency-Key."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, LiteralString
 

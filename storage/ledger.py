@@ -1,7 +1,5 @@
 """The ledger: the only place that spends. An order is a row before it is a call, and is called once."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta

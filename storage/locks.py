@@ -1,7 +1,5 @@
 """Locks of runs: Postgres advisory locks, held by one session per process."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging
@@ -9,7 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Collection
-from typing import Any, LiteralString
+from typing import Any, LiteralString, Self
 
 import psycopg
 from psycopg import AsyncConnection
@@ -87,7 +85,7 @@ class Locks:
         self._holders: dict[str, asyncio.Timeout] = {}
         self._statements: set[asyncio.Task[Any]] = set()
 
-    async def __aenter__(self) -> Locks:
+    async def __aenter__(self) -> Self:
         """Connect. Raises psycopg.OperationalError when the database cannot be reached."""
         await self._connect()
         self._heartbeat = asyncio.create_task(self._run_heartbeat(), name="locks")

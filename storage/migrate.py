@@ -3,8 +3,6 @@
 The table `schema_history` contains the applied files of the latter two.
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib.resources
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Model calls: their answers are stored per order key, and their tokens are costs of the run."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any

@@ -1,7 +1,5 @@
 """Orders: their states and costs, and when to poll them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

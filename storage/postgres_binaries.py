@@ -1,7 +1,5 @@
 """The binaries of the embedded Postgres server, and the user that runs them."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.util

@@ -1,7 +1,5 @@
 """Rate limits, counted in the database for all processes together."""
 
-from __future__ import annotations
-
 import math
 
 from storage.database import Database

@@ -1,7 +1,5 @@
 """Deadlines of reviews: when an open review is due, and what happens then."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import LiteralString

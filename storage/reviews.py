@@ -1,7 +1,5 @@
 """Reviews that gates opened, read from the events of a run."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any

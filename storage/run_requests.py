@@ -1,7 +1,5 @@
 """Requests to cancel or retry a run, applied to its row and recorded as an event."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, LiteralString
 from uuid import UUID

@@ -1,7 +1,5 @@
 """Runs: the request of each, and the projection of its progress."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

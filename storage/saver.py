@@ -1,7 +1,5 @@
 """Checkpointers: LangGraph's own with failpoints, and a read-only one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NoReturn
 

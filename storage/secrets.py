@@ -1,7 +1,5 @@
 """Signing secrets, generated once per database."""
 
-from __future__ import annotations
-
 from secrets import token_bytes
 
 from storage.database import Database

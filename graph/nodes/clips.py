@@ -1,7 +1,5 @@
 """From approved ideas to clips: reserved together, ordered one by one, awaited, and taken again after a failure."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from decimal import Decimal

@@ -1,7 +1,5 @@
 """From clips to a film and its caption."""
 
-from __future__ import annotations
-
 from agents import caption_writer
 from graph.dependencies import Dependencies
 from graph.nodes.orders import await_settled, project_of_run

@@ -1,7 +1,5 @@
 """From a brief, or a reviewer's comment, to ideas: the supervisor and the ideator."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Helpers of the nodes: waits for orders, failures, and typed access to the state."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from langgraph.types import interrupt

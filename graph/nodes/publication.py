@@ -1,7 +1,5 @@
 """From an approved film to a publication."""
 
-from __future__ import annotations
-
 from graph.dependencies import Dependencies
 from graph.nodes.orders import await_settled, decision_at
 from graph.review_content import content_at

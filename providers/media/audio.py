@@ -1,7 +1,5 @@
 """Decode a clip's audio to samples, encode samples as AAC, and master audio to a loudness."""
 
-from __future__ import annotations
-
 from itertools import chain
 from pathlib import Path
 

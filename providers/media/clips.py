@@ -1,7 +1,5 @@
 """Validate delivered clips and convert them for use in a film."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

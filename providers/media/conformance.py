@@ -1,7 +1,5 @@
 """Check a finished film against the delivery rules."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Errors about delivered clips."""
 
-from __future__ import annotations
-
 from providers.base import ProviderError
 
 

@@ -1,7 +1,5 @@
 """Detect black and frozen frames, like ffmpeg's blackdetect and freezedetect."""
 
-from __future__ import annotations
-
 import numpy as np
 from av.video.frame import VideoFrame
 

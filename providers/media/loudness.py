@@ -1,7 +1,5 @@
 """Measure and normalise the loudness of audio (ITU-R BS.1770-4)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Read the box structure of an MP4 file without decoding it (ISO/IEC 14496-12)."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass

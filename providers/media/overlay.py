@@ -1,7 +1,5 @@
 """Draw a caption overlay: white text with a dark outline, inside the area that no platform covers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read a clip's stream information within limits, and decode a clip completely."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction

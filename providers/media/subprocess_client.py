@@ -1,7 +1,5 @@
 """Run media work in an isolated subprocess and wait for its result."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """The worker side of a media subprocess: resource limits, one request, and exit with the parent process."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Compute the span of film frames that each clip of a manifest covers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """Decode a clip to scaled video frames, blend frames, and draw caption overlays on them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, repeat

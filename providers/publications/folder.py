@@ -1,7 +1,5 @@
 """A publisher without a service: it writes the film and its texts to a folder on this machine."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

@@ -1,7 +1,5 @@
 """A publication: a stored film with its title, caption and hashtags, labelled as made by AI."""
 
-from __future__ import annotations
-
 import uuid
 from typing import Annotated
 

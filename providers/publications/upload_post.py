@@ -4,8 +4,6 @@ Contract: docs.upload-post.com as of October 2026. The client chooses the reques
 unknown outcome is looked up by it; the idempotency key deduplicates repeated calls.
 """
 
-from __future__ import annotations
-
 import asyncio
 from datetime import datetime, timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Render films on this machine, in a subprocess: no service to install, no cost."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The render manifest: the data that describes a film, the same for every renderer."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel, ConfigDict, Field
 
 

@@ -1,7 +1,5 @@
 """Master the audio of a film that a service rendered, and check the film: the work of a subprocess."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from providers.base import Json

@@ -1,7 +1,5 @@
 """Films rendered by the Remotion service (the folder `remotion/`), then mastered and checked here."""
 
-from __future__ import annotations
-
 import hashlib
 from datetime import datetime, timedelta
 from pathlib import Path

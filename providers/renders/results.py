@@ -1,7 +1,5 @@
 """The result of a render, the same for every renderer."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

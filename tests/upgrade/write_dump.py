@@ -42,39 +42,39 @@ def main() -> None:
         (folder / "facts.json").write_text(json.dumps(facts))
         target = HERE / f"{version('myloware')}.tar.gz"
         with tarfile.open(target, "w:gz") as archive:
-            for part in ("facts.json", "database.sql", "data/artifacts", "sandbox"):
+            for part in ("facts.json", "database.sql", "data/artifacts", "sandbox/state.sqlite3", "sandbox/videos"):
                 archive.add(folder / part, part)
     print(f"{target.name}: {target.stat().st_size / 2**20:.1f} MiB")
 
 
 def _create_runs(dsn: str, folder: Path, sandbox: SandboxClient) -> None:
     with _app(dsn, folder, sandbox) as app:
-        app.complete(app.start("A completed run"))
+        completed = app.start("A completed run")
+        app.complete(completed)
+        app.client.post(f"/v1/runs/{completed}/fork").raise_for_status()
         app.until(app.start("Waits at the ideation gate"), "awaiting_ideation_approval")
-        _until_publish(app, app.start("Waits at the publish gate"))
-        _revised(app, app.start("Was revised and waits again", project="pair"))
+        _revised(app, app.start("Was revised and waits at the publish gate"))
         rejected = app.start("Was rejected")
         app.until(rejected, "awaiting_ideation_approval")
         app.decide(rejected, "ideation", approved=False)
         cancelled = app.start("Was cancelled")
         app.client.post(f"/v1/runs/{cancelled}/cancel").raise_for_status()
-        app.client.post(f"/v1/runs/{_until_publish(app, app.start('Was forked'))}/fork").raise_for_status()
         app.client.post("/v1/chat/supervisor", json={"message": "Which projects are there?"}).raise_for_status()
         _failed(app, sandbox, "Failed, and can be retried", "fail", code="generation_failed")
         _failed(app, sandbox, "Has an order of unknown outcome", "create_500")
-    with _app(dsn, folder, sandbox, with_worker=False) as app:
-        gate = next(run for run in app.client.get("/v1/runs").json()["runs"] if run["brief"] == "Was forked")
-        app.decide(gate["run_id"], "publish")  # recorded, and not acted on: the run is `running`
-        app.start("Was started, and nothing more")
-    with _app(dsn, folder, sandbox) as app:
+        approved = app.start("Was approved, and nothing more")
+        app.until(approved, "awaiting_ideation_approval")
         slow = app.start("Waits for its clips #slow")
         app.until(slow, "awaiting_ideation_approval")
-        app.decide(slow, "ideation")
         rendering = app.start("Waits for its render", project="four")
         app.until(rendering, "awaiting_ideation_approval")
         app.decide(rendering, "ideation")
+        app.until_true(rendering, lambda run: len(sandbox.charges(rendering)) == 4)
+        app.decide(slow, "ideation")
         app.until(rendering, "awaiting_render")
     with _app(dsn, folder, sandbox, with_worker=False) as app:
+        app.decide(approved, "ideation")
+        app.start("Was started, and nothing more")
         runs = app.client.get("/v1/runs", params={"limit": 100}).json()["runs"]
         print(json.dumps({run["brief"]: run["status"] for run in runs}, indent=2))
 
@@ -88,7 +88,7 @@ def _until_publish(app: App, run_id: str) -> str:
 
 def _revised(app: App, run_id: str) -> None:
     _until_publish(app, run_id)
-    app.decide(run_id, "publish", approved=False, decision="revise", clips=[{"clip": 1, "comment": "darker"}])
+    app.decide(run_id, "publish", approved=False, decision="revise", edits={"caption": "Rain, and nothing else."})
     app.until(run_id, "awaiting_publish_approval", revision=2)
 
 
