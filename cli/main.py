@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,17 +74,14 @@ def worker_command() -> None:
     _run(serve.work(checked_settings()))
 
 
-@app.command("sandbox", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def sandbox_command(
-    context: typer.Context,
-    host: Host = "127.0.0.1",
-    port: Port = 8900,
-    state: Annotated[Path, typer.Option(help="The folder of the sandbox's state.")] = Path(".myloware/sandbox"),
-    webhook_url: Annotated[str | None, typer.Option(help="The URL that receives its webhooks.")] = None,
-    webhook_secret: Annotated[str | None, typer.Option(help="The secret that signs them (whsec_…).")] = None,
-) -> None:
-    """Run only the sandbox, which replaces the model server, the video provider and Upload-Post."""
-    serve.run_sandbox(host, port, state, webhook_url, webhook_secret)
+@app.command("sandbox", add_help_option=False, context_settings={"ignore_unknown_options": True})
+def sandbox_command(arguments: Annotated[list[str] | None, typer.Argument(metavar="[OPTIONS]")] = None) -> None:
+    """Run only the sandbox, which replaces the model server, the video provider and Upload-Post.
+
+    The options are those of `python -m sandbox`; by default it listens on port 8900 and stores in .myloware/sandbox.
+    """
+    defaults = ["--port", "8900", "--state", ".myloware/sandbox"]
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "sandbox", *defaults, *(arguments or [])]))  # noqa: S603
 
 
 @app.command("mcp")
@@ -92,12 +91,11 @@ def mcp_command(
     """Print the settings for MCP clients."""
     chosen = url or checked_settings().public_url or "http://127.0.0.1:8000"
     entry = client_settings(chosen)
-    typer.echo("Clients with mcpServers in their settings (Cursor and many others):\n")
-    typer.echo(json.dumps({"mcpServers": {"myloware": entry}}, indent=2))
-    typer.echo("\nVS Code, in .vscode/mcp.json:\n")
-    typer.echo(json.dumps({"servers": {"myloware": entry}}, indent=2))
+    settings = {"Clients with mcpServers in their settings (Cursor and others)": "mcpServers", "VS Code": "servers"}
+    for client, key in settings.items():
+        typer.echo(f"{client}:\n\n{json.dumps({key: {'myloware': entry}}, indent=2)}\n")
     typer.echo(
-        "\nReplace your-api-key with your API key. A key of MYLOWARE_LIMITED_API_KEYS can do everything except decide."
+        "Replace your-api-key with your API key. A key of MYLOWARE_LIMITED_API_KEYS can do everything except decide."
         "\nDecisions are shown as a form; clients without forms show the URLs at which you decide."
     )
 

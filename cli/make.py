@@ -15,11 +15,11 @@ from rich.status import Status
 
 from api.settings import Settings
 from cli.local_services import sandbox_notice, sandboxed_services
-from cli.output import exit_with_error, ideas_table, stderr, stdout
+from cli.output import exit_with_error, print_review, stderr, stdout
 from cli.runs import LOCAL_CONTEXT
 from cli.serve import listen_on_free_port, open_services, run_server, url_of
 from graph.decisions import DecisionInput, verdict_of
-from graph.review_content import IdeasContent, Review, ReviewContent, describe_clips
+from graph.review_content import Review, ReviewContent
 from graph.status import TERMINAL_STATUSES
 from providers.orders import OrderKey
 from runs import queries
@@ -115,7 +115,7 @@ async def _ask(content: ReviewContent, reporter: ProgressReporter, *, yes: bool)
     if reporter.as_json:
         return "yes"
     reporter.status.stop()
-    _print_review(content)
+    print_review(stderr, content)
     if yes:
         answer = "yes"
         stderr.print("approved because of [bold]--yes[/]")
@@ -131,16 +131,6 @@ async def _decide(services: Services, run_id: UUID, review: Review, answer: str)
     comment = "" if is_approved or answer.strip().lower() in ("no", "n") else answer
     decision = DecisionInput(verdict=verdict_of(is_approved, comment), comment=comment, digest=review.digest)
     await decide(services, run_id, review.gate, decision, LOCAL_CONTEXT)
-
-
-def _print_review(content: ReviewContent) -> None:
-    if isinstance(content, IdeasContent):
-        stderr.print(ideas_table(content))
-        price = f"{len(content.make)} clips for [bold]{content.estimated_usd} USD[/]."
-        stderr.print(f"{price} {describe_clips(content)}", soft_wrap=True)
-        return
-    stderr.print(f"[bold]{content.title}[/], {content.film.seconds:.2f} s, for {', '.join(content.platforms)}:")
-    stderr.print(f"  {content.caption}\n  {' '.join(content.hashtags)}")
 
 
 def _describe_event(event: Event) -> str | None:

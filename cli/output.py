@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from graph.review_content import IdeasContent
+from graph.review_content import IdeasContent, ReviewContent, describe_clips
 from runs.queries import RunView
 
 MAX_BRIEF_CHARACTERS = 40
@@ -22,8 +22,20 @@ def exit_with_error(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def ideas_table(content: IdeasContent) -> Table:
-    """Return a table of the ideas of a review."""
+def print_review(console: Console, content: ReviewContent) -> None:
+    """Print the content of a review: the ideas with their price, or the film with its post."""
+    if isinstance(content, IdeasContent):
+        console.print(_ideas_table(content))
+        price = f"{len(content.make)} clips for [bold]{content.estimated_usd} USD[/]."
+        console.print(f"{price} {describe_clips(content)}", soft_wrap=True)
+        return
+    console.print(f"[bold]{content.title}[/], {content.film.seconds:.2f} s, for {', '.join(content.platforms)}:")
+    console.print(f"  {content.caption}\n  {' '.join(content.hashtags)}")
+    for clip in content.clips:
+        console.print(f"  clip {clip.clip}, take {clip.take} of {clip.takes}: {clip.overlay}", markup=False)
+
+
+def _ideas_table(content: IdeasContent) -> Table:
     table = Table(title=content.title, title_justify="left", show_lines=True, expand=False)
     table.add_column("#", justify="right")
     table.add_column("Idea", ratio=1)

@@ -11,9 +11,8 @@ from pydantic import TypeAdapter
 from api.settings_types import SettingsError
 from api.wiring import open_app_state
 from cli.local_services import checked_settings, with_local_services
-from cli.output import exit_with_error, ideas_table, runs_table, stdout
+from cli.output import exit_with_error, print_review, runs_table, stdout
 from graph.decisions import DecisionInput, Gate, verdict_of
-from graph.review_content import IdeasContent, describe_clips
 from graph.status import Status
 from runs import cancel, queries, retry
 from runs.decide import decide
@@ -130,12 +129,6 @@ def _print_run(run: RunView, as_json: bool) -> None:
     if run.error:
         stdout.print(f"[red]{run.error.code}[/]: {run.error.message}", soft_wrap=True)
     if review := run.review:
-        content = review.content
         stdout.print(f"The {review.gate} gate is open, revision {review.revision}:")
-        if isinstance(content, IdeasContent):
-            stdout.print(ideas_table(content))
-            price = f"{len(content.make)} clips for {content.estimated_usd} USD."
-            stdout.print(f"{price} {describe_clips(content)}", soft_wrap=True)
-        else:
-            stdout.print_json(content.model_dump_json())
+        print_review(stdout, review.content)
         stdout.print(f"Decide: myloware runs approve {run.run_id} {review.gate}", soft_wrap=True)

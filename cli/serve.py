@@ -3,11 +3,8 @@
 import asyncio
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from pathlib import Path
-from subprocess import call
 from typing import Any
 
 import uvicorn
@@ -72,16 +69,6 @@ async def work(settings: Settings) -> None:
     async with open_services(settings, webhooks_to=None, with_worker=True):
         stdout.print("The worker is running. Stop it with Ctrl-C.")
         await _wait_for_signal()
-
-
-def run_sandbox(host: str, port: int, state: Path, webhook_url: str | None, webhook_secret: str | None) -> None:
-    """Run the sandbox as a subprocess, and exit with its status."""
-    command = [sys.executable, "-m", "sandbox", "--host", host, "--port", str(port), "--state", str(state)]
-    if webhook_url:
-        command += ["--webhook-url", webhook_url]
-    if webhook_secret:
-        command += ["--webhook-secret", webhook_secret]
-    raise SystemExit(call(command))  # noqa: S603 - the program of this package
 
 
 def openapi_description() -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Decide at a gate: one review, one decision, bound to the content that the reviewer saw."""
 
 from collections.abc import Collection, Sequence
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -65,8 +64,9 @@ async def decide(
     approved = _approved_content(review.content, decision)
     if isinstance(approved, IdeasContent) and decision.verdict == "approve":
         _check_film_length(services, run, approved)
-    if decision.clips:
-        await _check_cap(services.db, run, approved.usd_per_clip * len(decision.clips))
+    if decision.clips and not (price := await quote(services.db, run_id, [note.clip for note in decision.clips])).fits:
+        message = f"This would cost {price.usd:.2f} USD; {price.cap_left_usd:.2f} USD remain under the run's cap."
+        raise BudgetExceeded(message, usd=price.usd, cap_left_usd=price.cap_left_usd)
     row = await decisions.record_decision(services.db, run_id, _new_decision(review, decision, approved), context)
     if row is None:
         raise await _gate_not_open(services.db, await get_run(services.db, run_id), gate)
@@ -79,7 +79,8 @@ async def quote(db: Database, run_id: UUID, clips: Collection[int]) -> Quote:
     run = await get_run(db, run_id)
     content = (await require_open_review(db, run, "publish")).content
     _check_clip_numbers(content, clips)
-    usd, left = content.usd_per_clip * len(set(clips)), await _cap_left(db, run)
+    costs = await run_costs(db, run.id)
+    usd, left = content.usd_per_clip * len(set(clips)), run.cap_usd - costs.reserved_usd - costs.spent_usd
     return Quote(usd=float(usd), cap_left_usd=float(left), fits=usd <= left)
 
 
@@ -156,32 +157,12 @@ def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -
         )
 
 
-async def _check_cap(db: Database, run: RunRow, usd: Decimal) -> None:
-    left = await _cap_left(db, run)
-    if usd > left:
-        raise BudgetExceeded(
-            f"This would cost {usd:.2f} USD; {left:.2f} USD remain under the run's cap.",
-            usd=float(usd),
-            cap_left_usd=float(left),
-        )
-
-
-async def _cap_left(db: Database, run: RunRow) -> Decimal:
-    costs = await run_costs(db, run.id)
-    return run.cap_usd - costs.reserved_usd - costs.spent_usd
-
-
 def _new_decision(review: Review, decision: DecisionInput, approved: ReviewContent) -> NewDecision:
+    content = decision.model_dump(mode="json", include={"verdict", "comment", "edits", "clips", "takes"})
+    approved_digest = None if decision.verdict == "reject" else approved.digest
+    columns: dict[str, Any] = {name: value or None for name, value in content.items()}
     return NewDecision(
-        gate=review.gate,
-        revision=review.revision,
-        verdict=decision.verdict,
-        seen_digest=review.digest,
-        approved_digest=None if decision.verdict == "reject" else approved.digest,
-        comment=decision.comment or None,
-        edits=decision.edits,
-        clips=[note.model_dump() for note in decision.clips] or None,
-        takes={str(number): take for number, take in decision.takes.items()} or None,
+        review.gate, review.revision, seen_digest=review.digest, approved_digest=approved_digest, **columns
     )
 
 

@@ -62,7 +62,7 @@ def test_health_needs_no_key(anonymous: httpx.Client) -> None:
     """The response is that of the API reference."""
     answer = anonymous.get("/health")
 
-    assert (answer.status_code, answer.json()) == (200, {"status": "healthy", "version": "0.1.0"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "healthy", "version": "0.2.0"})
 
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
