@@ -74,11 +74,12 @@ def worker_command() -> None:
     _run(serve.work(checked_settings()))
 
 
-@app.command("sandbox", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@app.command("sandbox", context_settings={"ignore_unknown_options": True})
 def sandbox_command(arguments: Annotated[list[str] | None, typer.Argument(metavar="[OPTIONS]")] = None) -> None:
     """Run only the sandbox, which replaces the model server, the video provider and Upload-Post.
 
-    The options are those of `python -m sandbox`; by default it listens on port 8900 and stores in .myloware/sandbox.
+    Options: --host and --port to listen on (127.0.0.1:8900), --state for the folder of its data (.myloware/sandbox),
+    --webhook-url and --webhook-secret for its webhooks. `python -m sandbox --help` explains them.
     """
     defaults = ["--port", "8900", "--state", ".myloware/sandbox"]
     raise typer.Exit(subprocess.call([sys.executable, "-m", "sandbox", *defaults, *(arguments or [])]))  # noqa: S603
