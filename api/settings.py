@@ -177,6 +177,16 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+def sandbox_settings(url: str) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
+    """Return the settings that make the sandbox at `url` the provider of models, of video and of publishing."""
+    key = SecretStr("sandbox")
+    return (
+        {"openai_base_url": f"{url}/v1", "openai_api_key": key, "openai_model": "sandbox-rules"},
+        {"video_base_url": f"{url}/v1", "video_api_key": key, "video_model": "sandbox-video"},
+        {"upload_post_url": f"{url}/api", "upload_post_api_key": key},
+    )
+
+
 def _describe(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
     if fault["type"] == "extra_forbidden":

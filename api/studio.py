@@ -23,7 +23,7 @@ from langgraph_sdk.runtime import ServerRuntime
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from api.settings import Settings, read_settings
+from api.settings import Settings, read_settings, sandbox_settings
 from api.settings_types import SettingsError
 from api.wiring import AppState, open_app_state
 from chat.session import ChatGraph
@@ -125,20 +125,9 @@ def studio_settings(configured: Settings, *, sandbox: str, folder: Path, dsn: st
         if value is not None and not f"{value}/".startswith(f"{sandbox}/"):
             name = Settings.model_fields[field].alias
             raise SettingsError(f"{name}: Studio accepts no provider but the sandbox at {sandbox}. Unset it.")
-    key = SecretStr("sandbox")
-    changes: dict[str, Any] = {
-        "data_dir": folder,
-        "database_url": SecretStr(dsn),
-        "openai_base_url": f"{sandbox}/v1",
-        "openai_api_key": key,
-        "openai_model": "sandbox-rules",
-        "video_base_url": f"{sandbox}/v1",
-        "video_api_key": key,
-        "video_model": "sandbox-video",
-        "upload_post_url": f"{sandbox}/api",
-        "upload_post_api_key": key,
-    }
-    return configured.model_copy(update=changes)
+    models, video, publisher = sandbox_settings(sandbox)
+    storage = {"data_dir": folder, "database_url": SecretStr(dsn)}
+    return configured.model_copy(update=storage | models | video | publisher)
 
 
 def sandbox_only(url: str) -> dict[str, Any]:

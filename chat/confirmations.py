@@ -13,12 +13,12 @@ from agents.structured import clean_text
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.nodes.ideas import clip_numbers_in
 from graph.review_content import FilmContent, IdeasContent, Review, describe_clips
-from runs.decide import decide
-from runs.errors import ApprovalNotPermitted, ConfirmationNotFound, GateNotOpen, InvalidRequest
-from runs.queries import get_run, open_review_of
+from runs.decide import check_approval_right, decide
+from runs.errors import ConfirmationNotFound, InvalidRequest
+from runs.queries import get_run, no_open_review, open_review_of
 from runs.services import Services
 from storage import confirmations as table
-from storage.actors import Actor, RequestContext
+from storage.actors import RequestContext
 from storage.confirmations import DIGITS, LETTERS, NewConfirmation, PendingConfirmationRow
 from storage.database import Database
 from storage.decisions import DecisionRow
@@ -96,13 +96,11 @@ async def create_pending(
     Prepared again while the code is valid, it is the same one. Raises ApprovalNotPermitted, RunNotFound, GateNotOpen
     or InvalidRequest.
     """
-    _check_right(context.actor)
+    check_approval_right(context.actor)
     run = await get_run(db, run_id)
     review = open_review_of(run)
     if review is None:
-        raise GateNotOpen(
-            f"The run has no open review: its status is {run.status}.", open_gate=None, last_decision=None
-        )
+        raise no_open_review(run.status)
     comment = clean_text(comment or "")
     if len(comment) > MAX_COMMENT_CHARACTERS:
         raise InvalidRequest(
@@ -144,7 +142,7 @@ async def confirm(
     Raises ApprovalNotPermitted; ConfirmationNotFound for an unknown or expired code and for one of another actor,
     session or channel; StaleReview when the review has changed; and as `decide` does.
     """
-    _check_right(context.actor)
+    check_approval_right(context.actor)
     code = command.code
     row = await table.find(services.db, actor_id=context.actor.id, session_id=session_id, code=code)
     if row is None or row.channel != context.channel:
@@ -194,11 +192,6 @@ def quote_text(text: str, limit: int = 80) -> str:
     """Return a text of another person for use in a question: quoted, on one line, shortened, without codes."""
     line = redact_codes(" ".join(text.split())).replace("“", "'").replace("”", "'")
     return f"“{line[:limit]}{'…' if len(line) > limit else ''}”"
-
-
-def _check_right(actor: Actor) -> None:
-    if not actor.can_approve:
-        raise ApprovalNotPermitted("API key lacks approval permission. Use a key from MYLOWARE_API_KEYS.")
 
 
 def _cost_usd(verdict: Verdict, review: Review, comment: str) -> Decimal:

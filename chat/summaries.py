@@ -9,7 +9,6 @@ from pydantic import AfterValidator, AliasPath, BaseModel, ConfigDict, Field
 from graph.review_content import Review, ReviewContent
 from prompts.project import Project
 from runs import queries
-from runs.errors import GateNotOpen
 from runs.media_links import links_of_run
 from runs.queries import RunCost, RunFailure, RunView
 from runs.services import Services
@@ -129,8 +128,7 @@ async def summarize_review(db: Database, run_id: UUID) -> ReviewDetails:
     """Return the open review of a run. Raises RunNotFound or GateNotOpen."""
     run = await queries.get_run_view(db, run_id)
     if run.review is None:
-        message = f"The run has no open review: its status is {run.status}."
-        raise GateNotOpen(message, open_gate=None, last_decision=None)
+        raise queries.no_open_review(run.status)
     return _summarize_review(ReviewDetails, run, run.review)
 
 

@@ -17,13 +17,12 @@ from typing import IO, Any
 import httpx
 from pydantic import SecretStr
 
-from api.settings import Settings, read_settings
+from api.settings import Settings, read_settings, sandbox_settings
 from api.settings_types import SettingsError
 from api.wiring import check_settings
 from cli.output import exit_with_error
 from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 
-SANDBOX_MODEL, SANDBOX_VIDEO = "sandbox-rules", "sandbox-video"
 START_TIMEOUT_SECONDS = 30.0
 HEALTH_INTERVAL_SECONDS = 0.1
 WATCH_INTERVAL_SECONDS = 0.5
@@ -95,15 +94,15 @@ def sandbox_notice(settings: Settings) -> str | None:
 
 
 def _sandbox_settings(settings: Settings, sandbox: "Sandbox") -> dict[str, Any]:
+    models, video, publisher = sandbox_settings(sandbox.url)
     changes: dict[str, Any] = {}
-    key = SecretStr("sandbox")
     if settings.models_missing:
-        changes |= {"openai_base_url": f"{sandbox.url}/v1", "openai_api_key": key, "openai_model": SANDBOX_MODEL}
+        changes |= models
     if settings.video_missing:
-        changes |= {"video_base_url": f"{sandbox.url}/v1", "video_api_key": key, "video_model": SANDBOX_VIDEO}
-        changes["video_webhook_secrets"] = [*(settings.video_webhook_secrets or []), SecretStr(sandbox.secret)]
+        secrets = [*(settings.video_webhook_secrets or []), SecretStr(sandbox.secret)]
+        changes |= video | {"video_webhook_secrets": secrets}
     if settings.publisher_missing:
-        changes |= {"upload_post_url": f"{sandbox.url}/api", "upload_post_api_key": key}
+        changes |= publisher
     return changes
 
 

@@ -12,6 +12,8 @@ from prompts.validation import describe_validation_error
 
 FOLDER = Path(__file__).parent / "projects"
 
+MIN_FILM_SECONDS, MAX_FILM_SECONDS = 3, 180
+
 #: Names that `options` of a request can contain, if the project file declares bounds for them.
 OPTIONS = ("clips", "clip_seconds")
 
@@ -74,14 +76,19 @@ class Project(BaseModel, extra="forbid", frozen=True):
             raise ValueError(f"subjects: {len(self.subjects)} subjects are too few for {self.clips} clips")
         if unknown := sorted(set(self.options) - set(OPTIONS)):
             raise ValueError(f"options: {', '.join(unknown)} cannot be an option, only {', '.join(OPTIONS)}")
-        if not 3 <= self.film_seconds <= 180:
-            raise ValueError(f"the film would be {self.film_seconds:g} s long, and must be 3 to 180 s")
+        if not MIN_FILM_SECONDS <= self.film_seconds <= MAX_FILM_SECONDS:
+            bounds = f"{MIN_FILM_SECONDS} to {MAX_FILM_SECONDS} s"
+            raise ValueError(f"the film would be {self.film_seconds:g} s long, and must be {bounds}")
         return self
 
     @property
     def film_seconds(self) -> float:
         """Return the length of the finished film in seconds."""
-        return self.clips * self.clip_seconds - (self.clips - 1) * self.crossfade_seconds
+        return self.film_seconds_of(self.clips)
+
+    def film_seconds_of(self, clips: int) -> float:
+        """Return the length in seconds of a film of this many clips."""
+        return clips * self.clip_seconds - max(0, clips - 1) * self.crossfade_seconds
 
     def with_options(self, options: Mapping[str, Any]) -> "Project":
         """Return the project with the options of a request. Raises OptionError for an undeclared or invalid one."""

@@ -9,19 +9,19 @@ from pydantic import BaseModel
 from agents.structured import clean_text
 from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, apply_edits
+from prompts.project import MIN_FILM_SECONDS
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
 from runs.services import Services
 from runs.start import resolve_project
 from storage import decisions
-from storage.actors import RequestContext
+from storage.actors import Actor, RequestContext
 from storage.database import Database
 from storage.decisions import DecisionRow, NewDecision
 from storage.orders import run_costs
 from storage.runs import RunRow
 
 MAX_COMMENT_CHARACTERS = 4_000
-MIN_FILM_SECONDS = 3
 
 
 class Quote(BaseModel):
@@ -46,8 +46,7 @@ async def decide(
     Raises ApprovalNotPermitted, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound or
     InvalidRequest.
     """
-    if not context.actor.can_approve:
-        raise ApprovalNotPermitted("API key lacks approval permission. Use a key from MYLOWARE_API_KEYS.")
+    check_approval_right(context.actor)
     run = await get_run(services.db, run_id)
     if known := await decisions.find_recorded(services.db, run_id, context):
         return known
@@ -72,6 +71,12 @@ async def decide(
         raise await _gate_not_open(services.db, await get_run(services.db, run_id), gate)
     services.wakeups.advance(str(run_id))
     return row
+
+
+def check_approval_right(actor: Actor) -> None:
+    """Raise ApprovalNotPermitted unless the actor may approve."""
+    if not actor.can_approve:
+        raise ApprovalNotPermitted("API key lacks approval permission. Use a key from MYLOWARE_API_KEYS.")
 
 
 async def quote(db: Database, run_id: UUID, clips: Collection[int]) -> Quote:
@@ -150,7 +155,7 @@ def _check_takes(content: FilmContent, decision: DecisionInput) -> None:
 
 def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -> None:
     project = resolve_project(services.projects, services.video, run.project, run.options)
-    seconds = len(content.ideas) * content.seconds - (len(content.ideas) - 1) * project.crossfade_seconds
+    seconds = project.film_seconds_of(len(content.ideas))
     if seconds < MIN_FILM_SECONDS:
         raise InvalidRequest(
             f"The film would be {seconds:g} s long; the minimum is {MIN_FILM_SECONDS} s.", field="edits"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from graph.review_content import Review
 from graph.status import Status
-from runs.errors import InvalidRequest, RunNotFound
+from runs.errors import GateNotOpen, InvalidRequest, RunNotFound
 from storage import runs as table
 from storage.database import Database
 from storage.runs import RunRow, RunWithCosts
@@ -94,6 +94,11 @@ async def list_runs(
 def open_review_of(row: RunRow) -> Review | None:
     """Return the review that the run has open, or None."""
     return Review.model_validate(row.review) if row.review else None
+
+
+def no_open_review(status: str) -> GateNotOpen:
+    """Return the error of a request that needs an open review, at whichever gate."""
+    return GateNotOpen(f"The run has no open review: its status is {status}.", open_gate=None, last_decision=None)
 
 
 def _not_found(run_id: UUID) -> RunNotFound:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from agents.structured import clean_text
+from prompts.project import MIN_FILM_SECONDS
 from providers.base import Unavailable
 from providers.orders import RetryOptions
 from runs.artifacts import describe_unknown_order
-from runs.decide import MIN_FILM_SECONDS
 from runs.errors import ApprovalNotPermitted, InvalidRequest, NotRetryable, OutcomeUnknown
 from runs.queries import get_run
 from runs.reconcile import check_order, is_overdue
@@ -79,7 +79,7 @@ async def _check_film_length(services: Services, run: RunRow, clips: set[int], d
     if not drop:
         return
     count = len(clips) - len(drop - await _in_film(services, run))
-    if count * project.clip_seconds - max(0, count - 1) * project.crossfade_seconds < MIN_FILM_SECONDS:
+    if project.film_seconds_of(count) < MIN_FILM_SECONDS:
         raise InvalidRequest(f"Without these clips the film would be shorter than {MIN_FILM_SECONDS} s.", field="drop")
 
 

@@ -1,4 +1,4 @@
-"""Locks of runs: Postgres advisory locks, held by one session per process."""
+"""Locks by name, of runs, orders and chat sessions: Postgres advisory locks, held by one session per process."""
 
 import asyncio
 import contextlib
