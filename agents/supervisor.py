@@ -87,7 +87,7 @@ class AgentTool:
 async def respond(
     model: BaseChatModel, tools: Sequence[AgentTool], messages: Sequence[AnyMessage], *, may_call_tools: bool = True
 ) -> AIMessage:
-    """Return the supervisor's next message: text, or at most MAX_CALLS_PER_ROUND tool calls.
+    """Return the next message of the chat agent, the supervisor: text, or at most MAX_CALLS_PER_ROUND tool calls.
 
     Raises AnswerError for an answer that was cut off, because half a tool call must never be executed, and for an
     empty one; and as `model_errors` does.

@@ -88,7 +88,7 @@ class ApiClient:
         return self._check_rate_limit(response)
 
     async def submit(self, path: str, *, refusal_code: str, **content: Any) -> ApiResponse:
-        """Send a POST request that places an order, once, and return the 2xx response.
+        """Send a POST request that places an order, once, and return the 2xx response. Only the ledger sends it again.
 
         Raises NotSent, Refused (with the service's error code, or `refusal_code` without one) or OutcomeUnknown.
         """

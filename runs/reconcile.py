@@ -103,7 +103,7 @@ async def _wait(ledger: Ledger, order: OrderRow, pause: timedelta, *, is_too_lat
 
 
 async def _lookup(ledger: Ledger, order: OrderRow) -> bool:
-    """Look up an order after a create call without a known outcome. It is never placed again."""
+    """Look up a lost order: one whose create call has no known outcome. It is never placed again."""
     provider, key, called_at = ledger.providers[order.kind], order.key, order.called_at
     assert called_at is not None  # noqa: S101 - only orders that were placed get here
     try:

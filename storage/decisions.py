@@ -88,7 +88,7 @@ def hash_of(row: DecisionRow) -> str:
 
 
 async def record_decision(db: Database, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow | None:
-    """Record a decision and close the gate.
+    """Record a decision, such as an approval, and close the gate.
 
     A decision already recorded for the same idempotency key is returned instead. The run's row is locked until the
     commit, so one of several concurrent decisions is recorded. Return None if the review is not open, or shows other

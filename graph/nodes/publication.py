@@ -8,7 +8,7 @@ from providers.orders import Approval, Order, OrderKey
 
 
 async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
-    """Order the publication of exactly what was approved."""
+    """Order the publication of exactly what was approved. The ledger sends an order once: nothing is posted twice."""
     last = state.get("publication_key")
     key = OrderKey(state["run_id"], "publication", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
     # The digest of what would be posted, not that in the decision: the ledger compares the two.
