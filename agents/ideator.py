@@ -11,6 +11,8 @@ from prompts.project import Project
 from prompts.templates import prompt
 from providers.orders import ModelAnswer
 
+OverlayText = Annotated[str, bounded_text(60, minimum=0)]
+
 
 class Idea(BaseModel, extra="forbid"):
     """The content of one clip."""
@@ -18,7 +20,7 @@ class Idea(BaseModel, extra="forbid"):
     title: Annotated[str, bounded_text(60)]
     scene: Annotated[str, bounded_text(600)]
     sound: Annotated[str, bounded_text(200)]
-    overlay: Annotated[str, bounded_text(60, minimum=0)]
+    overlay: OverlayText
 
 
 class Ideas(BaseModel, extra="forbid"):

@@ -1,4 +1,4 @@
-"""The supervisor: screens briefs, routes comments on a film, and answers in the chat with tools."""
+"""The supervisor: screens briefs, reads comments on a film, and answers in the chat with tools."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from agents.ideator import Idea
+from agents.ideator import Idea, OverlayText
 from agents.structured import AnswerError, ask_structured, bounded_text, check_complete
 from prompts.project import Project
 from prompts.templates import prompt
@@ -31,12 +31,23 @@ class Screening(BaseModel, extra="forbid"):
     reason: Annotated[str, bounded_text(500, minimum=0)]
 
 
-class Route(BaseModel, extra="forbid"):
-    """The step to which a reviewer's comment sends the work back."""
+class RequestedChange(BaseModel, extra="forbid"):
+    """One change that a comment on a film requests.
 
-    step: Literal["ideas", "clips", "caption", "render"]
+    `step` makes the change to these `clips`; `overlay` is their new text. `reason` tells why it is impossible.
+    """
+
+    text: Annotated[str, bounded_text(300)]
+    step: Literal["ideas", "clips", "overlay", "caption", "keep", "impossible"]
     clips: list[int]
-    instruction: Annotated[str, bounded_text(1000, minimum=0)]
+    overlay: OverlayText
+    reason: Annotated[str, bounded_text(300, minimum=0)]
+
+
+class RequestedChanges(BaseModel, extra="forbid"):
+    """All changes that a comment on a film requests, in its order."""
+
+    changes: list[RequestedChange] = Field(min_length=1, max_length=20)
 
 
 async def screen_brief(model: BaseChatModel, project: Project, brief: str) -> ModelAnswer[Screening]:
@@ -44,9 +55,9 @@ async def screen_brief(model: BaseChatModel, project: Project, brief: str) -> Mo
     return await ask_structured(model, prompt("screening", project=project, brief=brief), Screening)
 
 
-async def route_comment(model: BaseChatModel, ideas: Sequence[Idea], comment: str) -> ModelAnswer[Route]:
-    """Return the one step that the comment on a finished film concerns. Raises as `ask_structured` does."""
-    return await ask_structured(model, prompt("router", ideas=ideas, comment=comment), Route)
+async def read_comment(model: BaseChatModel, ideas: Sequence[Idea], comment: str) -> ModelAnswer[RequestedChanges]:
+    """Return the changes that the comment on a finished film requests. Raises as `ask_structured` does."""
+    return await ask_structured(model, prompt("requested_changes", ideas=ideas, comment=comment), RequestedChanges)
 
 
 class ToolError(Exception):

@@ -17,6 +17,7 @@ from api.wiring import AppState
 from console import pages
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent, ReviewContent
+from graph.state import ChangeResult
 from prompts.validation import describe_validation_error
 from runs import review_links
 from runs.errors import InvalidRequest, RunError
@@ -39,6 +40,7 @@ class LinkReview(BaseModel):
     revision: int
     digest: str
     content: ReviewContent
+    requested: list[ChangeResult]
     opened_at: datetime
     due_at: datetime | None
     on_due: str | None

@@ -11,8 +11,7 @@ from typing_extensions import TypedDict  # pydantic accepts the one of `typing` 
 
 from agents.structured import clean_text
 from graph.decisions import DecisionInput, Gate, Verdict
-from graph.nodes.ideas import clip_numbers_in
-from graph.review_content import FilmContent, IdeasContent, Review, describe_clips
+from graph.review_content import IdeasContent, Review, describe_clips
 from runs.decide import check_approval_right, decide
 from runs.errors import ConfirmationNotFound, InvalidRequest
 from runs.queries import get_run, no_open_review, open_review_of
@@ -120,7 +119,7 @@ async def create_pending(
     row = await table.create(db, new)
     if row is None:
         raise InvalidRequest("Too many decisions were prepared in this session within a day: decide in the console.")
-    usd = _cost_usd(verdict, review, comment)
+    usd = _cost_usd(verdict, review)
     return {
         "run_id": str(row.run_id),
         "gate": row.gate,
@@ -194,13 +193,10 @@ def quote_text(text: str, limit: int = 80) -> str:
     return f"“{line[:limit]}{'…' if len(line) > limit else ''}”"
 
 
-def _cost_usd(verdict: Verdict, review: Review, comment: str) -> Decimal:
-    """Return the highest possible cost: of the ideas, or of the clips that a comment on the film names."""
-    content = review.content
-    if verdict == "approve" and isinstance(content, IdeasContent):
-        return content.estimated_usd
-    if verdict == "revise" and isinstance(content, FilmContent):
-        return len(clip_numbers_in(comment) & {clip.clip for clip in content.clips}) * content.usd_per_clip
+def _cost_usd(verdict: Verdict, review: Review) -> Decimal:
+    """Return the cost of the decision. A comment orders nothing."""
+    if verdict == "approve" and isinstance(review.content, IdeasContent):
+        return review.content.estimated_usd
     return Decimal(0)
 
 
@@ -210,7 +206,7 @@ def _describe_decision(verdict: Verdict, review: Review, comment: str, usd: Deci
     title = quote_text(content.title)
     quoted_comment = quote_text(comment, MAX_COMMENT_CHARACTERS)
     if verdict == "revise":
-        return f"Request changes to {title}, for up to {usd} USD: {quoted_comment}"
+        return f"Request changes to {title}, which costs nothing before a price is approved: {quoted_comment}"
     if verdict == "reject":
         action = f"End the run of {title} permanently."
     elif isinstance(content, IdeasContent):

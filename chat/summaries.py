@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AliasPath, BaseModel, ConfigDict, Field
 
 from graph.review_content import Review, ReviewContent
+from graph.state import ChangeResult
 from prompts.project import Project
 from runs import queries
 from runs.media_links import links_of_run
@@ -80,6 +81,7 @@ class ReviewDetails(OpenReviewSummary):
     """An open review with its content."""
 
     content: ReviewContent
+    requested: list[ChangeResult]
 
 
 class RunCostSummary(RunFields, RunCost):

@@ -19,11 +19,11 @@ from graph.state import Route, RunInput, RunState
 SUCCESSORS: dict[Callable[..., Any], list[str]] = {
     ideas.supervisor: [
         "ideator",  # the brief fits the project, or other ideas were requested
-        "ideation_gate",  # the price of clips comes first: of a fork, or of a choice by the model
-        "plan_clips",  # the reviewer named clips to generate again
+        "ideation_gate",  # the price of clips comes first: of a fork, or of clips that a comment asks for again
+        "plan_clips",  # the request itself lists clips to generate again
         "write_caption",  # another caption was requested
         "order_render",  # another cut, other takes or other overlays were requested
-        "publish_gate",  # the texts of the post were edited: nothing has to be generated
+        "publish_gate",  # the texts of the post were edited, or nothing that was requested is possible
         "end",  # moderation or the screening refused the brief
     ],
     ideas.ideator: [

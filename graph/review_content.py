@@ -9,7 +9,7 @@ from agents.caption_writer import CaptionText, Hashtags
 from agents.ideator import Idea
 from agents.structured import bounded_text
 from graph.decisions import Gate
-from graph.state import CaptionState, RunState
+from graph.state import CaptionState, ChangeResult, RunState
 from prompts.validation import describe_validation_error
 from providers.orders import digest_of
 
@@ -98,12 +98,16 @@ ReviewContent = Annotated[IdeasContent | FilmContent, Field(discriminator="gate"
 
 
 class Review(BaseModel, frozen=True):
-    """A review: the content that a gate presents under a revision number, counted per gate from 1."""
+    """A review: the content that a gate presents under a revision number, counted per gate from 1.
+
+    `requested` is what the last comment requested. It is not part of the content that a decision is bound to.
+    """
 
     gate: Gate
     revision: int
     digest: str
     content: ReviewContent
+    requested: list[ChangeResult] = []
 
 
 class FilmEdits(BaseModel, extra="forbid"):
@@ -127,7 +131,8 @@ def parse_content(value: Any) -> ReviewContent:
 def open_review(gate: Gate, state: RunState) -> Review:
     """Return the review that the gate opens in this state."""
     content = content_at(gate, state)
-    return Review(gate=gate, revision=next_revision(gate, state), digest=content.digest, content=content)
+    revision, requested = next_revision(gate, state), state.get("requested", [])
+    return Review(gate=gate, revision=revision, digest=content.digest, content=content, requested=requested)
 
 
 def next_revision(gate: Gate, state: RunState) -> int:

@@ -25,6 +25,9 @@ Route = Literal[
     "end",
 ]
 ChangeTarget = Literal["ideas", "clips", "caption", "render", "review"]
+#: What makes one requested change; nothing has to be done to keep something.
+ChangeStep = Literal["ideas", "clips", "overlay", "caption", "keep", "impossible"]
+ChangeOutcome = Literal["done", "not_done", "not_possible"]
 
 
 class RunInput(TypedDict):
@@ -38,11 +41,24 @@ class ChangeRequest(TypedDict):
     """The part of the work that the supervisor selected, and the comment of the reviewer behind it.
 
     `clips` are to be generated again. The target `review` goes back to the gate, where nothing has to be generated.
+    `notes` are what the comment says about clips, by number, and `caption` what it says about the caption.
     """
 
     target: ChangeTarget
     clips: list[int]
     comment: str
+    notes: NotRequired[dict[str, str]]
+    caption: NotRequired[str]
+
+
+class ChangeResult(TypedDict):
+    """A requested change in the words of the reviewer, the step that makes it, and its outcome so far."""
+
+    text: str
+    step: ChangeStep
+    clips: list[int]
+    outcome: ChangeOutcome
+    reason: str
 
 
 class Offer(TypedDict):
@@ -97,6 +113,7 @@ class RunState(TypedDict, total=False):
     options: dict[str, int]  # supervisor
     route: Route  # every node that has more than one successor
     change: ChangeRequest  # supervisor; plan_clips when the offer changed
+    requested: list[ChangeResult]  # supervisor; the nodes that make the changes mark them as done
     ideas: IdeasState  # ideator, supervisor, plan_clips (new offer), the gates (edits)
     gate: Gate  # the gates: the one answered last
     decisions: dict[str, dict[str, Any]]  # the gates: last `GateDecision` by gate

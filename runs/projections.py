@@ -4,6 +4,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+from graph.review_content import Review
 from graph.state import RunState
 from graph.status import STATUS_OF_WAITING_NODE, STEP_OF_NODE
 from providers.base import Unavailable
@@ -23,7 +24,7 @@ WAKEUP_INTERVAL = timedelta(seconds=30)
 async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, payload: dict[str, Any]) -> bool:
     """Save that the run waits in `node` with this interrupt payload. Return False if that is outdated."""
     status = STATUS_OF_WAITING_NODE[node]
-    review = {key: payload[key] for key in ("gate", "revision", "digest", "content")} if "gate" in payload else None
+    review = {key: payload[key] for key in Review.model_fields if key in payload} if "gate" in payload else None
     event: tuple[str, dict[str, Any]] | None = None
     if review and (run.review is None or run.review["revision"] != review["revision"]):
         event = ("review.opened", review)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from graph.decisions import Gate
 from graph.review_content import ReviewContent, parse_content
+from graph.state import ChangeResult
 from prompts.project import Deadline, Project
 from providers.orders import digest_of
 from runs.queries import get_run, open_review_of
@@ -46,6 +47,7 @@ class ReviewView(BaseModel):
     revision: int
     digest: str
     content: ReviewContent
+    requested: list[ChangeResult]
     opened_at: datetime
     due_at: datetime | None
     on_due: str | None
@@ -64,20 +66,15 @@ async def list_reviews(services: Services, run_id: UUID) -> list[ReviewView]:
     for row in await reviews.list_reviews(services.db, run_id):
         content = parse_content(row.content)
         due_at, on_due = _due(row, deadline_of(services.projects, run.project, content.gate))
-        views.append(
-            ReviewView(
-                gate=content.gate,
-                revision=row.revision,
-                digest=row.digest,
-                content=content,
-                opened_at=row.opened_at,
-                due_at=due_at,
-                on_due=on_due,
-                open=opened is not None and (opened.gate, opened.revision) == (row.gate, row.revision),
-                decision=decided.get((row.gate, row.revision)),
-                changes=diff_values(previous[row.gate], row.content) if row.gate in previous else [],
-            )
-        )
+        calculated = {
+            "content": content,
+            "due_at": due_at,
+            "on_due": on_due,
+            "open": opened is not None and (opened.gate, opened.revision) == (row.gate, row.revision),
+            "decision": decided.get((row.gate, row.revision)),
+            "changes": diff_values(previous[row.gate], row.content) if row.gate in previous else [],
+        }
+        views.append(ReviewView.model_validate(vars(row) | calculated))
         previous[row.gate] = row.content
     return views
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sandbox.comment_reader import read_comment
 from sandbox.idea_generator import generate_ideas
 from sandbox.moderation_api import FLAGGED_PATTERNS
 from sandbox.schema_values import fill_schema
@@ -11,10 +12,6 @@ from sandbox.text import FAULT_WORDS, capitalize, extract_keywords, extract_sect
 
 Schema = Mapping[str, Any]
 
-NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
-ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6}
-CAPTION_WORDS = r"\b(captions?|hashtags?|tags?|titles?)\b"
-RENDER_WORDS = r"\b(overlays?|transitions?|render|rendered|louder|quieter|volume|music|crossfades?|fonts?|cut|cuts)\b"
 MAX_CAPTION_LENGTH = 150
 
 
@@ -45,39 +42,6 @@ def _is_nonsense(brief: str) -> bool:
 def _is_pronounceable(word: str) -> bool:
     vowels = sum(letter in "aeiouy" for letter in word)
     return vowels / len(word) >= 0.2 and not re.search(r"[bcdfghjklmnpqrstvwxz]{5}|asdf|qwer|(.)\1\1", word)
-
-
-def _route_comment(request: str, schema: Schema) -> dict[str, Any]:
-    comment = extract_section(request, "comment")
-    lower = comment.lower()
-    clips = _find_clip_numbers(lower, request)
-    if clips:
-        step, task = "clips", f"Make clip{'s' if len(clips) > 1 else ''} {', '.join(map(str, clips))} again"
-    elif re.search(CAPTION_WORDS, lower):
-        step, task = "caption", "Write the caption again"
-    elif re.search(RENDER_WORDS, lower):
-        step, task = "render", "Put the film together again"
-    else:
-        step, task = "ideas", "Find other ideas"
-    return {"step": step, "clips": clips, "instruction": f"{task}: {shorten(comment, 200)}"}
-
-
-def _find_clip_numbers(comment: str, request: str) -> list[int]:
-    """Return the numbers of the existing clips that a comment names, ascending."""
-    found = _parse_clip_numbers(comment)
-    size = re.search(r"\bhas (\d+) clips?\b", request)
-    last = int(size[1]) if size else None
-    if last is not None and re.search(r"\blast clip\b", comment):
-        found.add(last)
-    return sorted(n for n in found if n >= 1 and (last is None or n <= last))
-
-
-def _parse_clip_numbers(comment: str) -> set[int]:
-    word = "|".join(NUMBERS)
-    found = {n for ordinal, n in ORDINALS.items() if re.search(rf"\b{ordinal} clip\b", comment)}
-    for run in re.findall(rf"\bclips?(?: number| no\.?|s)? ?((?:(?:#?\d+|{word})(?:,? and |, ?| & |-)?)+)", comment):
-        found |= {int(n) if n.isdigit() else NUMBERS[n] for n in re.findall(rf"\d+|\b(?:{word})\b", run)}
-    return found
 
 
 def _write_caption(request: str, schema: Schema) -> dict[str, Any]:
@@ -126,7 +90,7 @@ def _rewrite_prompt(request: str, schema: Schema) -> dict[str, Any]:
 RULES: dict[str, Callable[[str, Schema], dict[str, Any]]] = {
     "Screening": _screen_brief,
     "Ideas": generate_ideas,
-    "Route": _route_comment,
+    "RequestedChanges": read_comment,
     "Caption": _write_caption,
     "Shot": _rewrite_prompt,
 }

@@ -21,15 +21,14 @@ class Caps:
 # Serialises reservations, so that the room under a cap is used once.
 CAPS_LOCK = "select pg_advisory_xact_lock(hashtextextended('caps', 0))"
 
-# An approval is valid for the approved content only, or for the clip that the decision requested to generate again,
-# given by its number in the list or in the comment.
-APPROVED = r"""
+# An approval is valid for the approved content only, or for a clip that the decision lists to generate again. No
+# comment approves anything.
+APPROVED = """
 select 1 from decisions
 where number = %(decision)s and run_id = %(run_id)s and (
     (verdict = 'approve' and approved_digest = %(digest)s)
     or (verdict = 'revise' and approved_digest = %(digest)s and %(clip)s::int is not null
-        and (clips @> jsonb_build_array(jsonb_build_object('clip', %(clip)s::int))
-             or comment ~ concat('\m', %(clip)s::int, '\M'))))
+        and clips @> jsonb_build_array(jsonb_build_object('clip', %(clip)s::int))))
 """
 
 CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}

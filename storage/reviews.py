@@ -20,6 +20,7 @@ class ReviewRow:
     revision: int
     digest: str
     content: dict[str, Any]
+    requested: list[dict[str, Any]]
     opened_at: datetime
     due_at: datetime | None
     on_due: str | None
@@ -30,10 +31,11 @@ class ReviewRow:
 OPENED = """
 with opened as (
     select payload ->> 'gate' as gate, (payload ->> 'revision')::int as revision, payload ->> 'digest' as digest,
-           payload -> 'content' as content, created_at as opened_at, seq, id,
+           payload -> 'content' as content, coalesce(payload -> 'requested', '[]') as requested,
+           created_at as opened_at, seq, id,
            row_number() over (partition by payload ->> 'gate', payload ->> 'revision' order by seq desc) as newest
     from events where run_id = %(run_id)s and kind = 'review.opened')
-select opened.gate, opened.revision, digest, content, opened_at, due_at, on_due,
+select opened.gate, opened.revision, digest, content, requested, opened_at, due_at, on_due,
        exists (select from outbox where event = opened.id) as just_opened
 from opened left join review_deadlines as d
     on d.run_id = %(run_id)s and d.gate = opened.gate and d.revision = opened.revision

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag, without_correlation_tag
 from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
+from graph.nodes.changes import mark_done
 from graph.nodes.orders import StepFailed, await_orders, decision_at, order_failure, project_of_run, requested_retry
 from graph.review_content import content_at, ideas_of
 from graph.state import Clip, Offer, RunState
@@ -88,7 +89,9 @@ def _choose_words(number: int, decision: GateDecision, state: RunState, deps: De
     if kept is not None and "ideas" not in decision.edited:
         return kept
     notes = {note.clip: note.comment for note in decision.clips}
-    note = notes.get(number) or (change["comment"] if change["target"] == "clips" else "")
+    note = notes.get(number) or change.get("notes", {}).get(str(number))
+    if not note:
+        note = change["comment"] if change["target"] == "clips" else ""
     return shot_prompt(project_of_run(state, deps), ideas_of(state)[number - 1], note)
 
 
@@ -142,7 +145,12 @@ async def await_clips(state: RunState, *, deps: Dependencies) -> RunState:
         else:
             failed[number] = status
     update: RunState = {"clips": clips, "made": made, **await _plan_retakes(failed, clips, state, deps)}
-    return {**update, "route": "rewrite_shots" if update["failed_shots"] else "order_render"}
+    newest = {n for n, order in orders.items() if str(n) in clips and clips[str(n)]["take"] == order.key.attempt}
+    return {
+        **update,
+        **mark_done(state, "clips", newest),
+        "route": "rewrite_shots" if update["failed_shots"] else "order_render",
+    }
 
 
 async def _plan_retakes(

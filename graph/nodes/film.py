@@ -2,6 +2,7 @@
 
 from agents import caption_writer
 from graph.dependencies import Dependencies
+from graph.nodes.changes import mark_done
 from graph.nodes.orders import await_settled, project_of_run
 from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import RunState
@@ -24,7 +25,7 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
     )
     key = OrderKey(state["run_id"], "render", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
     await deps.ledger.place_once(Order(key, "render", manifest.model_dump()))
-    return {"render_key": str(key)}
+    return {"render_key": str(key), **mark_done(state, "overlay")}
 
 
 async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
@@ -36,9 +37,10 @@ async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
 async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
     """Write what is posted with the film, unless there is a caption and no request to change it."""
     change = state["change"]
-    if "caption" in state and change["target"] in ("clips", "render", "review"):
+    comment = change.get("caption") or (change["comment"] if change["target"] == "caption" else "")
+    if "caption" in state and change["target"] != "ideas" and not comment:
         return {}
-    previous, comment = (state["caption"]["caption"], change["comment"]) if change["target"] == "caption" else ("", "")
+    previous = state["caption"]["caption"] if comment and "caption" in state else ""
     answer = await deps.ledger.cached_answer(
         OrderKey(state["run_id"], "caption", next_revision("publish", state)),
         lambda: caption_writer.write_caption(
@@ -46,4 +48,7 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
         ),
     )
     platforms = project_of_run(state, deps).platforms
-    return {"caption": {"caption": answer["caption"], "hashtags": answer["hashtags"], "platforms": platforms}}
+    return {
+        "caption": {"caption": answer["caption"], "hashtags": answer["hashtags"], "platforms": platforms},
+        **mark_done(state, "caption"),
+    }

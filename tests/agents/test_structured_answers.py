@@ -15,7 +15,7 @@ from agents.caption_writer import Caption, write_caption
 from agents.ideator import Idea, ideate
 from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag, without_correlation_tag
 from agents.structured import AnswerError, ask_structured, check_complete, clean_text
-from agents.supervisor import route_comment, screen_brief
+from agents.supervisor import read_comment, screen_brief
 from prompts.project import FOLDER, read_project
 from prompts.templates import Prompt
 from providers.base import ProviderError, Refused, Unavailable
@@ -161,8 +161,8 @@ async def test_the_other_agents_return_their_types(model: BaseChatModel) -> None
     """They return a screening, a route and a caption."""
     assert (await screen_brief(model, SHORTS, "Rain on a roof")).value.fits
     assert not (await screen_brief(model, SHORTS, "Something #unfit")).value.fits
-    routed = (await route_comment(model, [IDEA, IDEA], "Clip 2 again, please")).value
-    assert (routed.step, routed.clips) == ("clips", [2])
+    [change] = (await read_comment(model, [IDEA, IDEA], "Clip 2 again, please")).value.changes
+    assert (change.step, change.clips) == ("clips", [2])
     first = (await write_caption(model, "Rain", "Rain", [IDEA])).value
     second = (await write_caption(model, "Rain", "Rain", [IDEA], previous=first.caption, comment="Another one")).value
     assert "#ai" in first.hashtags

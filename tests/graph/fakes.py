@@ -45,12 +45,17 @@ def idea(name: str) -> dict[str, str]:
     return {"title": name, "scene": f"{name} in the rain.", "sound": "Rain.", "overlay": name}
 
 
+def requested(step: str, *clips: int, overlay: str = "", reason: str = "", text: str = "This") -> dict[str, Any]:
+    """Return a requested change as a model reads it from a comment."""
+    return {"text": text, "step": step, "clips": list(clips), "overlay": overlay, "reason": reason}
+
+
 ANSWERS: dict[str, dict[str, Any]] = {
     "Screening": {"fits": True, "reason": ""},
     "Ideas": {"title": "Rain", "ideas": [idea("Leaf"), idea("Roof"), idea("Sea")]},
     "Caption": {"caption": "Rain.", "hashtags": ["#rain"]},
     "Shot": {"prompt": "A leaf in gentle rain."},
-    "Route": {"step": "ideas", "clips": [], "instruction": ""},
+    "RequestedChanges": {"changes": [requested("ideas")]},
 }
 
 

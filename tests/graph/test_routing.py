@@ -7,10 +7,10 @@ from langgraph.graph import END
 from langgraph.types import Send
 
 from graph import graph
-from graph.nodes.ideas import NODE_OF_TARGET, clip_numbers_in
+from graph.nodes.changes import NODE_OF_TARGET
 from graph.state import ChangeTarget, Route
 from graph.status import STATUS_OF_WAITING_NODE, STEP_OF_NODE
-from tests.graph.fakes import PROJECT, RunHarness
+from tests.graph.fakes import PROJECT, RunHarness, requested
 
 
 @pytest.mark.parametrize("route", get_args(Route))
@@ -23,18 +23,20 @@ def test_the_router_only_reads_the_route(route: Route) -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "comment", "route"),
+    ("changes", "comment", "route"),
     [
-        ({"step": "ideas", "clips": []}, "Something else", "ideator"),
-        ({"step": "clips", "clips": [2]}, "clip 2 again", "plan_clips"),
-        ({"step": "clips", "clips": [2]}, "the blurry one", "ideation_gate"),
-        ({"step": "caption", "clips": []}, "Shorter", "write_caption"),
-        ({"step": "render", "clips": []}, "Softer cuts", "order_render"),
+        ([requested("ideas"), requested("clips", 1)], "Something else", "ideator"),
+        ([requested("clips", 2)], "clip 2 again", "ideation_gate"),
+        ([requested("clips", 2), requested("overlay", 1, overlay="Rain")], "the blurry one", "ideation_gate"),
+        ([requested("caption"), requested("keep", 1)], "Shorter", "write_caption"),
+        ([requested("overlay", 1, overlay="Rain"), requested("caption")], "Another text", "order_render"),
+        ([requested("impossible", reason="The project determines this.")], "Softer cuts", "publish_gate"),
+        ([requested("keep", 1)], "Keep it", "publish_gate"),
     ],
 )
-async def test_routes_of_the_supervisor(read: dict[str, Any], comment: str, route: Route) -> None:
-    """A comment leads to the step that it concerns; clips that the reviewer did not name are priced first."""
-    run = RunHarness(Route=[{**read, "instruction": ""}])
+async def test_routes_of_the_supervisor(changes: list[dict[str, Any]], comment: str, route: Route) -> None:
+    """A comment leads to the step that it concerns, and clips to their price first, named by number or not."""
+    run = RunHarness(RequestedChanges=[{"changes": changes}])
     await run.run_to_publish_gate()
     run.routes.clear()
     await run.answer({"verdict": "revise", "comment": comment, "number": 2})
@@ -165,21 +167,3 @@ def test_the_input_is_a_project_and_a_brief() -> None:
     schema = RunHarness().graph.get_input_jsonschema()
 
     assert sorted(schema["properties"]) == sorted(schema["required"]) == ["brief", "project"]
-
-
-@pytest.mark.parametrize(
-    ("comment", "named"),
-    [
-        ("clip 2 again, please", {2}),
-        ("Clips 1, 3 and 12 are too dark", {1, 3, 12}),
-        ("clip #4 & clip no. 5", {4, 5}),
-        ("2", {2}),
-        ("1, 2 and 3.", {1, 2, 3}),
-        ("2 seconds longer", set()),
-        ("make 3 of them brighter", set()),
-        ("eclipse 2", set()),
-    ],
-)
-def test_a_comment_names_clips_by_their_numbers(comment: str, named: set[int]) -> None:
-    """Other numbers in a comment buy nothing."""
-    assert clip_numbers_in(comment) == named

@@ -7,7 +7,7 @@ import pytest
 from graph.nodes.orders import StepFailed
 from providers.base import Unavailable
 from providers.orders import OrderKey
-from tests.graph.fakes import RunHarness, idea
+from tests.graph.fakes import RunHarness, idea, requested
 
 APPROVE = {"verdict": "approve", "number": 1}
 
@@ -21,6 +21,11 @@ def take_of(key: OrderKey | str) -> str:
 def takes_of(run: RunHarness, kind: str = "clip") -> list[str]:
     """Return all orders of a kind as "number:attempt"."""
     return [take_of(order.key) for order in run.ledger.orders_of(kind)]
+
+
+def outcomes(review: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return text and outcome of each change that the last comment requested."""
+    return [(change["text"], change["outcome"]) for change in review["requested"]]
 
 
 async def test_from_brief_to_publication() -> None:
@@ -137,33 +142,83 @@ async def test_one_clip_is_generated_again_by_its_number() -> None:
     assert digests[1] == (await run.state())["clips"]["2"]["digest"] != digests[0]
 
 
-@pytest.mark.parametrize("comment", ["clip 2 again, please", "2"])
-async def test_a_comment_that_names_a_clip_orders_it_at_once(comment: str) -> None:
-    """The model's reading of a comment buys only clips that the reviewer named by number."""
-    run = RunHarness(Route=[{"step": "clips", "clips": [2], "instruction": ""}])
+@pytest.mark.parametrize("comment", ["the blurry ones once more", "clips 1 and 3 again, please", "1, 3"])
+async def test_clips_that_a_comment_names_are_priced_first(comment: str) -> None:
+    """Words buy nothing: the ideation gate opens for those clips alone, and what the comment says of them is kept."""
+    run = RunHarness(RequestedChanges=[{"changes": [requested("clips", 1, 3, text="the blurry ones")]}])
     await run.run_to_publish_gate()
-    waiting = await run.answer({"verdict": "revise", "comment": comment, "number": 9})
-
-    assert [take_of(key) for key in waiting["orders"]] == ["2:2"]
-
-
-async def test_clips_that_only_the_model_named_are_priced_first() -> None:
-    """Nothing is bought on a model's reading of a comment: the ideation gate opens for those clips alone."""
-    run = RunHarness(Route=[{"step": "clips", "clips": [1, 3], "instruction": ""}])
-    await run.run_to_publish_gate()
-    again = await run.answer({"verdict": "revise", "comment": "the blurry ones once more", "number": 2})
+    again = await run.answer({"verdict": "revise", "comment": comment, "number": 2})
 
     assert (again["gate"], again["revision"]) == ("ideation", 2)
     assert (again["content"]["make"], again["content"]["estimated_usd"]) == ([1, 3], "0.80")
+    assert again["content"]["notice"] == "Redo clips 1 and 3: 0.80 USD."
+    assert outcomes(again) == [("the blurry ones", "not_done")]
     assert sorted(takes_of(run)) == ["1:1", "2:1", "3:1"]
     waiting = await run.answer({"verdict": "approve", "number": 3})
     assert sorted(take_of(key) for key in waiting["orders"]) == ["1:2", "3:2"]
+    assert all("the blurry ones" in run.ledger.orders[key].request["prompt"] for key in waiting["orders"])
+    await run.settle_orders()
+    assert outcomes(await run.settle_orders()) == [("the blurry ones", "done")]
+
+
+async def test_a_price_that_is_not_accepted_leads_back_to_the_film() -> None:
+    """A comment at the ideation gate is read as one on the film, as long as there is a film of these ideas."""
+    run = RunHarness(
+        RequestedChanges=[
+            {"changes": [requested("clips", 1), requested("overlay", 3, overlay="Storm", text="the typo")]},
+            {"changes": [requested("keep", 1, text="no, keep it")]},
+        ]
+    )
+    await run.run_to_publish_gate()
+    offered = await run.answer({"verdict": "revise", "comment": "clip 1 again, and the typo", "number": 2})
+    assert offered["gate"] == "ideation"
+    waiting = await run.answer({"verdict": "revise", "comment": "no, keep it", "number": 3})
+
+    assert waiting["waiting_for"] == "render"  # the text over clip 3 is a new one
+    again = await run.settle_orders()
+    assert (again["gate"], outcomes(again)) == ("publish", [("no, keep it", "done")])
+    assert again["content"]["clips"][2]["overlay"] == "Storm"
+    assert len(run.ledger.orders_of("clip")) == 3
+
+
+async def test_a_comment_with_several_changes_is_answered_change_by_change() -> None:
+    """A text is changed, another platform is not possible, and nothing is bought."""
+    reason = "The project determines the platforms."
+    run = RunHarness(
+        RequestedChanges=[
+            {
+                "changes": [
+                    requested("overlay", 2, overlay="Slowly", text="the text over clip 2"),
+                    requested("caption", text="a shorter caption"),
+                    requested("impossible", text="post it to instagram too", reason=reason),
+                ]
+            }
+        ],
+        Caption=[{"caption": "Rain.", "hashtags": ["#rain"]}, {"caption": "Drops.", "hashtags": ["#drops"]}],
+    )
+    await run.run_to_publish_gate()
+    await run.answer({"verdict": "revise", "comment": "Text over clip 2 …", "number": 2})
+    again = await run.settle_orders()
+
+    assert (again["gate"], again["content"]["clips"][1]["overlay"], again["content"]["caption"]) == (
+        "publish",
+        "Slowly",
+        "Drops.",
+    )
+    assert outcomes(again) == [
+        ("the text over clip 2", "done"),
+        ("a shorter caption", "done"),
+        ("post it to instagram too", "not_possible"),
+    ]
+    assert again["requested"][2]["reason"] == reason
+    assert "a shorter caption" in run.model.requests[-1][1]
+    assert [len(run.ledger.orders_of(kind)) for kind in ("clip", "render")] == [3, 2]
 
 
 async def test_another_caption_generates_nothing_else() -> None:
     """The caption writer receives the comment and the last caption; clips and film stay."""
     run = RunHarness(
-        Route=[{"step": "caption", "clips": [], "instruction": ""}],
+        RequestedChanges=[{"changes": [requested("caption")]}],
         Caption=[{"caption": "Rain.", "hashtags": ["#rain"]}, {"caption": "Drops.", "hashtags": ["#drops"]}],
     )
     first = await run.run_to_publish_gate()
@@ -175,21 +230,9 @@ async def test_another_caption_generates_nothing_else() -> None:
     assert [len(run.ledger.orders_of(kind)) for kind in ("clip", "render", "publication")] == [3, 1, 0]
 
 
-async def test_another_cut_of_the_same_clips() -> None:
-    """It is a new render, and no new clip."""
-    run = RunHarness(Route=[{"step": "render", "clips": [], "instruction": ""}])
-    await run.run_to_publish_gate()
-    waiting = await run.answer({"verdict": "revise", "comment": "Softer cuts", "number": 2})
-    assert waiting["waiting_for"] == "render"
-    again = await run.settle_orders()
-
-    assert (again["gate"], again["revision"]) == ("publish", 2)
-    assert [len(run.ledger.orders_of(kind)) for kind in ("clip", "render")] == [3, 2]
-
-
 async def test_other_ideas_after_the_film_order_all_clips_again_once_approved() -> None:
     """The run goes from the publish gate back to the ideation gate, and only then to new takes."""
-    run = RunHarness(Route=[{"step": "ideas", "clips": [], "instruction": ""}])
+    run = RunHarness(RequestedChanges=[{"changes": [requested("ideas")]}])
     await run.run_to_publish_gate()
     again = await run.answer({"verdict": "revise", "comment": "Something else entirely", "number": 2})
 
@@ -201,14 +244,16 @@ async def test_other_ideas_after_the_film_order_all_clips_again_once_approved() 
     assert (await run.settle_orders())["gate"] == "publish"
 
 
+@pytest.mark.parametrize("step", ["clips", "overlay"])
 @pytest.mark.parametrize("clips", [[0], [9], []])
-async def test_clips_that_the_film_does_not_have_are_not_ordered(clips: list[int]) -> None:
-    """A model that selects clips, but none that exist, sends the work to the ideas."""
-    run = RunHarness(Route=[{"step": "clips", "clips": clips, "instruction": ""}])
+async def test_clips_that_the_film_does_not_have_are_not_possible(clips: list[int], step: str) -> None:
+    """The reviewer is told which clips the film has."""
+    run = RunHarness(RequestedChanges=[{"changes": [requested(step, *clips)]}])
     await run.run_to_publish_gate()
     again = await run.answer({"verdict": "revise", "comment": "0 or 9 again", "number": 2})
 
-    assert again["gate"] == "ideation"
+    assert (again["gate"], outcomes(again)) == ("publish", [("This", "not_possible")])
+    assert again["requested"][0]["reason"] == "Name a clip of the film by its number: 1, 2, 3."
     assert len(run.ledger.orders_of("clip")) == 3
 
 

@@ -220,28 +220,41 @@ async def new_run(db: Database, *, cap: str = "100", project: str = "trio") -> s
 
 
 async def approval(
-    db: Database, run_id: str, gate: str = "ideation", *, clips: Sequence[int] = (), revision: int = 1
+    db: Database,
+    run_id: str,
+    gate: str = "ideation",
+    *,
+    clips: Sequence[int] = (),
+    comment: str | None = None,
+    revision: int = 1,
 ) -> Approval:
-    """Record the approval of a review; with `clips`, a request to generate those again."""
+    """Record the approval of a review; with `clips` or a comment, a request for changes."""
     content = {"ideas": [run_id, gate, revision]}
     digest = digest_of(content)
     review = {"gate": gate, "revision": revision, "digest": digest, "content": content}
     await db.execute("update runs set review = %s, status = 'running' where id = %s", (Jsonb(review), run_id))
-    row = await record_decision(db, run_id, gate, revision, digest, clips)
+    row = await record_decision(db, run_id, gate, revision, digest, clips, comment=comment)
     return Approval(row.number, digest, clips[0] if clips else None)
 
 
 async def record_decision(
-    db: Database, run_id: str, gate: str, revision: int, digest: str, clips: Sequence[int] = ()
+    db: Database,
+    run_id: str,
+    gate: str,
+    revision: int,
+    digest: str,
+    clips: Sequence[int] = (),
+    *,
+    comment: str | None = None,
 ) -> DecisionRow:
     """Record a decision about the open review."""
     new = NewDecision(
         gate=gate,
         revision=revision,
-        verdict="revise" if clips else "approve",
+        verdict="revise" if clips or comment else "approve",
         seen_digest=digest,
         approved_digest=digest,
-        comment=None,
+        comment=comment,
         edits=None,
         clips=[{"clip": number, "comment": ""} for number in clips] or None,
         takes=None,

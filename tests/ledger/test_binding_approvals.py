@@ -32,7 +32,9 @@ from tests.ledger.fake_provider import (
 )
 
 
-@pytest.mark.parametrize("fault", ["no approval", "another digest", "no such decision", "another run", "another clip"])
+@pytest.mark.parametrize(
+    "fault", ["no approval", "another digest", "no such decision", "another run", "another clip", "a comment"]
+)
 async def test_order_without_its_approval_is_refused(
     services: Services, fake_providers: FakeProviders, fault: str
 ) -> None:
@@ -45,6 +47,7 @@ async def test_order_without_its_approval_is_refused(
         "no such decision": replace(approved, decision=approved.decision + 100),
         "another run": await approval(services.db, other),
         "another clip": replace(await approval(services.db, run, "publish", clips=[2]), clip=1),
+        "a comment": replace(await approval(services.db, run, "publish", comment="Clip 1 again", revision=2), clip=1),
     }
     order = new_order(run, approvals[fault])
 

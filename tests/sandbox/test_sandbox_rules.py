@@ -90,27 +90,34 @@ def test_fault_words_of_a_brief_are_copied_to_the_first_scene_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("comment", "step", "clips"),
+    ("comment", "changes"),
     [
-        ("Clip 3 is too dark", "clips", [3]),
-        ("Please redo clips 2 and 4", "clips", [2, 4]),
-        ("clips 1, 2, and 3 again", "clips", [1, 2, 3]),
-        ("The second clip shakes", "clips", [2]),
-        ("Make clip two brighter", "clips", [2]),
-        ("The last clip, please", "clips", [4]),
-        ("Clip 9 is bad", "ideas", []),
-        ("Better hashtags", "caption", []),
-        ("The music should be louder", "render", []),
-        ("Softer transitions", "render", []),
-        ("I would rather see dogs", "ideas", []),
+        ("Clip 3 is too dark", [("clips", [3])]),
+        ("Please redo clips 2 and 4", [("clips", [2, 4])]),
+        ("clips 1, 2, and 3 again", [("clips", [1, 2, 3])]),
+        ("The second clip shakes", [("clips", [2])]),
+        ("Make clip two brighter and keep clip 1", [("clips", [2]), ("keep", [])]),
+        ("The last clip, please", [("clips", [4])]),
+        ("Clip 9 is bad", [("ideas", [])]),
+        ("Better hashtags", [("caption", [])]),
+        ("The music should be louder", [("impossible", [])]),
+        ("Softer transitions. Better hashtags!", [("impossible", []), ("caption", [])]),
+        ("I would rather see dogs", [("ideas", [])]),
+        (
+            "Keep clips 1, 2 and 3 exactly as they are. The text over clip 3 has a typo",
+            [("keep", []), ("impossible", [])],
+        ),
+        ("Text over clip 2 should be 'Fog' and post it to instagram too", [("overlay", [2]), ("impossible", [])]),
     ],
 )
-def test_a_comment_is_routed_to_the_step_it_concerns(comment: str, step: str, clips: list[int]) -> None:
-    """The route contains the numbers of existing clips and an instruction with the comment."""
-    found = answer_schema("Route", {}, f"The film has 4 clips:\n1. A\n<comment>\n{comment}\n</comment>")
+def test_a_comment_is_read_change_by_change(comment: str, changes: list[tuple[str, list[int]]]) -> None:
+    """Each change has the step that makes it, the numbers of existing clips and its sentence."""
+    request = f"The film has 4 clips:\n1. A\n<comment>\n{comment}\n</comment>"
+    found = answer_schema("RequestedChanges", {}, request)["changes"]
 
-    assert (found["step"], found["clips"]) == (step, clips)
-    assert comment in found["instruction"]
+    assert [(each["step"], each["clips"]) for each in found] == changes
+    assert all(each["text"] in comment for each in found)
+    assert [each["overlay"] for each in found if each["step"] == "overlay"] in ([], ["Fog"])
 
 
 def test_a_caption_names_the_brief_and_the_use_of_ai() -> None:

@@ -1,0 +1,63 @@
+"""Rules that read the changes which a comment on a film requests, sentence by sentence."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.text import extract_section, shorten
+
+NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6}
+CAPTION_WORDS = r"\b(captions?|hashtags?|tags?|titles?)\b"
+PROJECT_WORDS = (
+    r"\b(transitions?|render|rendered|louder|quieter|volume|music|crossfades?|fonts?|cut|cuts|longer|shorter film)\b"
+    r"|\b(post|publish|upload)\b.*\b(instagram|youtube|tiktok|facebook|linkedin|x)\b"
+)
+OVERLAY_WORDS = r"\b(overlays?|typo|spelling|text over|text on|words over|words on)\b"
+KEEP_WORDS = r"\b(keep|leave|stay|stays|unchanged|as (they are|it is)|perfect|i like|love|great)\b"
+REDO_WORDS = r"\b(again|redo|remake|but|instead|too|not|brighter|darker)\b"
+QUOTED = r"[“\"'‘]([^”\"’]{1,60}?)[”\"'’](?!\w)"
+#: A sentence ends at its mark, and before another verb that follows an "and".
+SENTENCE_END = r"(?<=[.!?;])\s+|\n+|,? and (?=(?:post|publish|upload|use|change|add|make|keep|leave|redo)\b)"
+
+
+def read_comment(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the requested changes in a comment on a film of as many clips as the request states."""
+    comment = extract_section(request, "comment")
+    size = re.search(r"\bhas (\d+) clips?\b", request)
+    last = int(size[1]) if size else None
+    sentences = [part.strip() for part in re.split(SENTENCE_END, comment) if part and re.search(r"\w", part)]
+    return {"changes": [_read_sentence(sentence, last) for sentence in sentences or [comment or "…"]][:20]}
+
+
+def _read_sentence(sentence: str, last: int | None) -> dict[str, Any]:
+    lower, change = sentence.lower(), {"clips": [], "overlay": "", "reason": "", "text": shorten(sentence, 300)}
+    clips = _find_clip_numbers(lower, last)
+    if re.search(OVERLAY_WORDS, lower) and clips:
+        quoted = re.findall(QUOTED, sentence)
+        if not quoted:
+            return {**change, "step": "impossible", "reason": "The comment does not quote the new text."}
+        return {**change, "step": "overlay", "clips": clips, "overlay": quoted[-1]}
+    if re.search(KEEP_WORDS, lower) and not re.search(REDO_WORDS, lower):
+        return {**change, "step": "keep"}
+    if clips:
+        return {**change, "step": "clips", "clips": clips}
+    if re.search(PROJECT_WORDS, lower):
+        return {**change, "step": "impossible", "reason": "The project determines this."}
+    return {**change, "step": "caption" if re.search(CAPTION_WORDS, lower) else "ideas"}
+
+
+def _find_clip_numbers(comment: str, last: int | None) -> list[int]:
+    """Return the numbers of the existing clips that a comment names, ascending."""
+    found = _parse_clip_numbers(comment)
+    if last is not None and re.search(r"\blast clip\b", comment):
+        found.add(last)
+    return sorted(n for n in found if n >= 1 and (last is None or n <= last))
+
+
+def _parse_clip_numbers(comment: str) -> set[int]:
+    word = "|".join(NUMBERS)
+    found = {n for ordinal, n in ORDINALS.items() if re.search(rf"\b{ordinal} clip\b", comment)}
+    for run in re.findall(rf"\bclips?(?: number| no\.?|s)? ?((?:(?:#?\d+|{word})(?:,? and |, ?| & |-)?)+)", comment):
+        found |= {int(n) if n.isdigit() else NUMBERS[n] for n in re.findall(rf"\d+|\b(?:{word})\b", run)}
+    return found
