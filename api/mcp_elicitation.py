@@ -132,10 +132,13 @@ async def elicit_changes(
 async def elicit_budget(
     project: str, budget_usd: float | None, ctx: Ctx
 ) -> Elicit[Amount] | ElicitationUnsupported | None:
-    """Return the question whether the project's budget may be exceeded; None when it is not."""
-    spec = mcp_caller(ctx).services.projects.get(project)
+    """Return the question whether the project's budget may be exceeded; None when it is not, or may not be."""
+    caller = mcp_caller(ctx)
+    spec = caller.services.projects.get(project)
     if spec is None or budget_usd is None or Decimal(str(budget_usd)) <= spec.budget_usd:
         return None
+    if not caller.context.actor.can_approve:
+        return None  # the run is refused: nothing is put to the person
     if not can_elicit(ctx):
         return ElicitationUnsupported()
     question = f"The budget of a {project} run is {spec.budget_usd} USD. To allow {budget_usd} USD, write the amount."

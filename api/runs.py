@@ -29,7 +29,7 @@ from runs.queries import RunView
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(400, 401, 413, 422, 429))
 
 
-@router.post("/start", response_model=RunStarted, responses=responses(404, 409))
+@router.post("/start", response_model=RunStarted, responses=responses(403, 404, 409))
 async def start_run(body: StartRunRequest, state: AppStateDep, idempotent: IdempotentDep) -> JSONResponse:
     """Start a video production from a brief."""
 
@@ -96,7 +96,7 @@ async def retry_run(
     return await idempotent(body, process)
 
 
-@router.post("/{run_id:uuid}/fork", response_model=RunStarted, responses=responses(404, 409))
+@router.post("/{run_id:uuid}/fork", response_model=RunStarted, responses=responses(403, 404, 409))
 async def fork_run(
     run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: ForkRequest | None = None
 ) -> JSONResponse:

@@ -57,7 +57,9 @@ class StartRunRequest(RequestBody):
 
     project: ProjectName = Field(examples=["aismr"])
     brief: Text = Field(min_length=1, max_length=10_000, examples=["Create a relaxing rain video"])
-    budget_usd: BudgetUsd | None = Field(None, description="Hard cap of this run.")
+    budget_usd: BudgetUsd | None = Field(
+        None, description="Hard cap of this run. Above the project's it requires approval permission."
+    )
     metadata: dict[Name, MetadataText] = Field(
         default_factory=dict, max_length=20, description="Returned with the run."
     )

@@ -15,7 +15,7 @@ from providers.video_profiles import VideoModel
 from runs.errors import InvalidRequest, RevisionNotFound
 from runs.queries import get_run
 from runs.services import Services
-from runs.start import resolve_project, run_id_for
+from runs.start import resolve_project, run_cap, run_id_for
 from storage import decisions
 from storage import runs as table
 from storage.actors import RequestContext
@@ -38,7 +38,7 @@ async def fork_run(
     """Create a run that opens the ideation gate with the ideas of a revision of this run, by default the last one.
 
     `project` gives the ideas another style, `edits` replaces them. A clip whose order would have the same content is
-    reused without cost. Raises RunNotFound, RevisionNotFound, ProjectNotFound or InvalidRequest.
+    reused without cost. Raises RunNotFound, RevisionNotFound, ProjectNotFound, InvalidRequest or ApprovalNotPermitted.
     """
     source = await get_run(services.db, run_id)
     content = await _ideas_at(services.db, run_id, revision)
@@ -57,7 +57,7 @@ async def fork_run(
         brief=source.brief,
         options=merged_options,
         metadata=source.metadata,
-        cap_usd=spec.budget_usd if budget_usd is None else budget_usd,
+        cap_usd=run_cap(spec, budget_usd, context.actor),
         forked_from=run_id,
         seed=_seed(services.video, spec, edited, await services.ledger.list_for_run(run_id)),
     )

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4, uuid5
 from agents.structured import clean_text
 from prompts.project import OptionError, Project
 from providers.video_profiles import ProfileError, VideoModel
-from runs.errors import InvalidRequest, ProjectNotFound
+from runs.errors import ApprovalNotPermitted, InvalidRequest, ProjectNotFound
 from runs.queries import get_run
 from runs.services import Services
 from storage import runs as table
-from storage.actors import RequestContext
+from storage.actors import Actor, RequestContext
 from storage.runs import NewRun, RunRow
 
 NAMESPACE = UUID("b6b3a2a8-6b0b-4b52-8f4e-1d5a4c1c9d3e")
@@ -33,7 +33,7 @@ async def start_run(
     """Create a run, or return the run that the same actor started with the same idempotency key.
 
     `budget_usd` caps the run instead of the project's own budget. `run_id` is set only for a run that already has a
-    thread, in Studio. Raises ProjectNotFound or InvalidRequest.
+    thread, in Studio. Raises ProjectNotFound, InvalidRequest or ApprovalNotPermitted.
     """
     spec = resolve_project(services.projects, services.video, project, options or {})
     brief = clean_text(brief)
@@ -48,11 +48,24 @@ async def start_run(
         brief=brief,
         options=dict(options or {}),
         metadata=dict(metadata or {}),
-        cap_usd=spec.budget_usd if budget_usd is None else budget_usd,
+        cap_usd=run_cap(spec, budget_usd, context.actor),
     )
     await table.create_run(services.db, new, context)
     services.wakeups.advance(str(run_id))
     return await get_run(services.db, run_id)
+
+
+def run_cap(spec: Project, budget_usd: Decimal | None, actor: Actor) -> Decimal:
+    """Return the cap of a new run: the requested budget, or that of the project.
+
+    Raises ApprovalNotPermitted for a budget above the project's, unless the actor may approve.
+    """
+    if budget_usd is not None and budget_usd > spec.budget_usd and not actor.can_approve:
+        raise ApprovalNotPermitted(
+            "API key lacks approval permission, which a budget above the project's requires:"
+            f" at most {spec.budget_usd:.2f} USD."
+        )
+    return spec.budget_usd if budget_usd is None else budget_usd
 
 
 def run_id_for(context: RequestContext, action: Literal["start", "fork"] = "start") -> UUID:
