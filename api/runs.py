@@ -114,7 +114,7 @@ async def quote_clips(
     run_id: UUID, state: AppStateDep, _caller: CallerDep, clips: Annotated[list[ClipNumber], Query(max_length=24)]
 ) -> Quote:
     """Return the price of generating these clips again. Nothing is decided."""
-    return await decide.quote(state.services.db, run_id, clips)
+    return await decide.quote(state.services, run_id, clips)
 
 
 def _cursor_after(run: RunView) -> str:

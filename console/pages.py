@@ -49,6 +49,7 @@ ERROR_HEADINGS = {
     "link_used": "This link was used already",
     "link_closed": "There is nothing left to decide here",
     "stale_review": "There is a newer revision",
+    "budget_exceeded": "This costs more than may be spent",
     "rate_limited": "Too many requests",
 }
 

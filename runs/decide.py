@@ -1,6 +1,7 @@
 """Decide at a gate: one review, one decision, bound to the content that the reviewer saw."""
 
 from collections.abc import Collection, Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -18,14 +19,14 @@ from storage import decisions
 from storage.actors import Actor, RequestContext
 from storage.database import Database
 from storage.decisions import DecisionRow, NewDecision
-from storage.orders import run_costs
+from storage.ledger import Ledger
 from storage.runs import RunRow
 
 MAX_COMMENT_CHARACTERS = 4_000
 
 
 class Quote(BaseModel):
-    """The cost of an order, in USD, and whether it fits the amount that remains under the run's cap."""
+    """The cost of an order, in USD, and whether it fits what is left under every cap."""
 
     usd: float
     cap_left_usd: float
@@ -63,9 +64,7 @@ async def decide(
     approved = _approved_content(review.content, decision)
     if isinstance(approved, IdeasContent) and decision.verdict == "approve":
         _check_film_length(services, run, approved)
-    if decision.clips and not (price := await quote(services.db, run_id, [note.clip for note in decision.clips])).fits:
-        message = f"This would cost {price.usd:.2f} USD; {price.cap_left_usd:.2f} USD remain under the run's cap."
-        raise BudgetExceeded(message, usd=price.usd, cap_left_usd=price.cap_left_usd)
+    await _check_price(services.ledger, run_id, _price_usd(approved, decision))
     row = await decisions.record_decision(services.db, run_id, _new_decision(review, decision, approved), context)
     if row is None:
         raise await _gate_not_open(services.db, await get_run(services.db, run_id), gate)
@@ -79,14 +78,13 @@ def check_approval_right(actor: Actor) -> None:
         raise ApprovalNotPermitted("API key lacks approval permission. Use a key from MYLOWARE_API_KEYS.")
 
 
-async def quote(db: Database, run_id: UUID, clips: Collection[int]) -> Quote:
+async def quote(services: Services, run_id: UUID, clips: Collection[int]) -> Quote:
     """Return the cost of generating these clips again. Raises RunNotFound, GateNotOpen or InvalidRequest."""
-    run = await get_run(db, run_id)
-    content = (await require_open_review(db, run, "publish")).content
+    run = await get_run(services.db, run_id)
+    content = (await require_open_review(services.db, run, "publish")).content
     _check_clip_numbers(content, clips)
-    costs = await run_costs(db, run.id)
-    usd, left = content.usd_per_clip * len(set(clips)), run.cap_usd - costs.reserved_usd - costs.spent_usd
-    return Quote(usd=float(usd), cap_left_usd=float(left), fits=usd <= left)
+    usd, cap = content.usd_per_clip * len(set(clips)), await services.ledger.tightest_cap(run_id)
+    return Quote(usd=float(usd), cap_left_usd=float(cap.left_usd), fits=usd <= cap.left_usd)
 
 
 async def require_open_review(db: Database, run: RunRow, gate: Gate) -> Review:
@@ -151,6 +149,24 @@ def _check_takes(content: FilmContent, decision: DecisionInput) -> None:
     for number, take in decision.takes.items():
         if take not in takes.get(number, []):
             raise InvalidRequest(f"Clip {number} has no take {take}.", field="takes")
+
+
+def _price_usd(approved: ReviewContent, decision: DecisionInput) -> Decimal:
+    """Return what the decision lets be ordered, in USD: the approved offer, or other takes of clips."""
+    if decision.verdict == "approve" and isinstance(approved, IdeasContent):
+        return approved.estimated_usd
+    return approved.usd_per_clip * len({note.clip for note in decision.clips})
+
+
+async def _check_price(ledger: Ledger, run_id: UUID, usd: Decimal) -> None:
+    """Raise BudgetExceeded if the ledger would refuse to reserve this amount: the gate stays open."""
+    if not usd:
+        return
+    cap = await ledger.tightest_cap(run_id)
+    if usd > cap.left_usd:
+        amounts = {"usd": usd, "cap_left_usd": cap.left_usd, "cap_usd": cap.cap_usd, "committed_usd": cap.committed_usd}
+        details = {name: round(float(amount), 4) for name, amount in amounts.items()}
+        raise BudgetExceeded(f"{cap.describe_excess(usd)} The gate stays open.", cap=cap.name, **details)
 
 
 def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -> None:

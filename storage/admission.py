@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from uuid import UUID
 
 from providers.orders import Order
-from storage.database import Connection, fetch_one
+from storage.database import Connection, fetch_all, fetch_one
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,27 @@ class Caps:
     day_usd: Decimal
     #: By project name, per day.
     project_day_usd: Mapping[str, Decimal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CapRoom:
+    """A cap, and what is spent or reserved of it, in USD."""
+
+    name: str
+    cap_usd: Decimal
+    committed_usd: Decimal
+
+    @property
+    def left_usd(self) -> Decimal:
+        """Return what may still be reserved."""
+        return max(self.cap_usd - self.committed_usd, Decimal(0))
+
+    def describe_excess(self, usd: Decimal) -> str:
+        """Return the sentence that refuses this amount."""
+        return (
+            f"{usd:.2f} USD more would exceed {self.name} of {self.cap_usd:.2f} USD: "
+            f"{self.committed_usd:.2f} USD are already spent or reserved."
+        )
 
 
 # Serialises reservations, so that the room under a cap is used once.
@@ -64,8 +85,10 @@ async def check_admission(conn: Connection, caps: Caps, orders: Sequence[Order])
         if order.kind != "render" and not await _is_approved(conn, order):
             return {"code": "not_approved", "message": f"No decision approves this {order.kind}; it is not ordered."}
     total = sum((order.amount_usd for order in orders), Decimal(0))
-    row = await fetch_one(conn, COMMITTED, {"run_id": run_id})
-    return _check_caps(caps, row, total) if row and total else None
+    cap = await tightest_cap(conn, caps, run_id)
+    if total and total > cap.left_usd:
+        return {"code": "budget_exceeded", "message": cap.describe_excess(total)}
+    return None
 
 
 async def _is_approved(conn: Connection, order: Order) -> bool:
@@ -74,20 +97,16 @@ async def _is_approved(conn: Connection, order: Order) -> bool:
     return await fetch_one(conn, APPROVED, {**vars(order.approval), "run_id": order.run_id}) is not None
 
 
-def _check_caps(caps: Caps, row: Mapping[str, Any], total: Decimal) -> dict[str, str] | None:
-    project_cap = caps.project_day_usd.get(row["project"])
-    for name, committed, cap in (
-        ("the run's cap", row["run"], row["run_cap"]),
-        (f"the day's cap of project {row['project']} (UTC)", row["project_day"], project_cap),
-        ("the day's cap (UTC)", row["day"], caps.day_usd),
-    ):
-        if cap is not None and committed + total > cap:
-            message = (
-                f"{total:.2f} USD more would exceed {name} of {cap:.2f} USD: "
-                f"{committed:.2f} USD are already spent or reserved."
-            )
-            return {"code": "budget_exceeded", "message": message}
-    return None
+async def tightest_cap(conn: Connection, caps: Caps, run_id: UUID | str) -> CapRoom:
+    """Return the cap that leaves this run the least: its own, that of its project's day, or that of the day."""
+    [row] = await fetch_all(conn, COMMITTED, {"run_id": run_id})
+    rooms = [
+        CapRoom("the run's cap", row["run_cap"], row["run"]),
+        CapRoom("the day's cap (UTC)", caps.day_usd, row["day"]),
+    ]
+    if (project_cap := caps.project_day_usd.get(row["project"])) is not None:
+        rooms.append(CapRoom(f"the day's cap of project {row['project']} (UTC)", project_cap, row["project_day"]))
+    return min(rooms, key=lambda room: room.left_usd)
 
 
 async def is_cancelled(conn: Connection, run_id: str) -> bool:

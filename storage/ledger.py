@@ -10,7 +10,7 @@ from uuid import UUID
 from providers.base import NotSent, OutcomeUnknown, Provider, Refused
 from providers.orders import Order
 from storage.actors import RequestContext
-from storage.admission import CANCELLED_FIRST, CAPS_LOCK, Caps, check_admission
+from storage.admission import CANCELLED_FIRST, CAPS_LOCK, CapRoom, Caps, check_admission, tightest_cap
 from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert
 from storage.events import record_event
 from storage.failpoints import hit
@@ -73,6 +73,11 @@ class Ledger(ModelCalls):
             refused = await check_admission(conn, self.caps, new) if new else None
             for order in new:
                 await self._insert(conn, order, refused)
+
+    async def tightest_cap(self, run_id: UUID | str) -> CapRoom:
+        """Return the cap that leaves this run the least, as the admission of its next orders applies it."""
+        async with self.db.transaction() as conn:
+            return await tightest_cap(conn, self.caps, run_id)
 
     async def _insert(self, conn: Connection, order: Order, refused: dict[str, str] | None) -> None:
         key, provider = str(order.key), self.providers[order.kind].name

@@ -205,7 +205,13 @@ def test_a_change_request_over_the_cap_is_refused(app: App) -> None:
     answer = app.client.post(f"/v1/runs/{run_id}/approve", json=body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "budget_exceeded")
-    assert answer.json()["error"]["details"] == {"usd": 0.3, "cap_left_usd": 0.05}
+    assert answer.json()["error"]["details"] == {
+        "cap": "the run's cap",
+        "usd": 0.3,
+        "cap_left_usd": 0.05,
+        "cap_usd": 0.35,
+        "committed_usd": 0.3,
+    }
     assert len(app.sandbox.charges(run_id)) == 1
     assert app.run(run_id)["status"] == PUBLISH
 
