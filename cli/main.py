@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Coroutine
@@ -18,6 +19,7 @@ from cli.local_services import checked_settings
 from cli.output import exit_with_error
 from cli.runs import runs, verify_decisions
 from providers.webhook_vectors import check_vectors
+from storage.decisions import GENESIS
 
 app = typer.Typer(
     name="myloware",
@@ -114,14 +116,22 @@ def openapi_command() -> None:
 
 
 @audit.command("verify")
-def audit_verify() -> None:
-    """Verify that no decision was changed, removed or reordered."""
-    faults, count = verify_decisions()
+def audit_verify(
+    head: Annotated[str, typer.Option(help="A head that was printed before and kept elsewhere.")] = GENESIS,
+) -> None:
+    """Verify that no decision was changed, removed or reordered, and print the head of their hash chain.
+
+    Keep the head outside the database: --head then shows whether a decision of that time was removed with every trace.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", head):
+        exit_with_error("--head must have 64 hexadecimal digits, as `myloware audit verify` prints them.")
+    faults, count, new_head = verify_decisions(head)
     for fault in faults:
         typer.echo(fault)
     typer.echo(f"{count} decisions, {len(faults)} faults")
     if faults:
         raise typer.Exit(1)
+    typer.echo(f"head {new_head}")
 
 
 @webhooks.command("check")

@@ -102,11 +102,16 @@ def retry_command(
     )
 
 
-def verify_decisions() -> tuple[list[str], int]:
-    """Return the faults in the hash chain of decisions, and the number of decisions."""
+def verify_decisions(head: str) -> tuple[list[str], int, str]:
+    """Return the faults in the hash chain of decisions, compared with an earlier head, their number, and the head."""
 
-    async def process(services: Services) -> tuple[list[str], int]:
-        return await decisions.verify_chain(services.db), await decisions.count_decisions(services.db)
+    async def process(services: Services) -> tuple[list[str], int, str]:
+        db = services.db
+        return (
+            await decisions.verify_chain(db, head),
+            await decisions.count_decisions(db),
+            await decisions.chain_head(db),
+        )
 
     return _call(process)
 

@@ -1,5 +1,6 @@
 """Decisions, append-only: one per review, each row chained to the previous one by its hash."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -75,6 +76,16 @@ class ReviewComment:
 INSERT = "insert into decisions select * from jsonb_populate_record(null::decisions, %s) returning *"
 LAST = "select number, hash from decisions order by number desc limit 1"
 BY_IDEMPOTENCY_KEY = "select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s"
+
+# Orders that need a decision, were not refused by the ledger, and have none that approves such an order of their run.
+UNAPPROVED = """
+select orders.key, orders.decision, decisions.number is null as is_missing
+from orders left join decisions on decisions.number = orders.decision
+where orders.kind in ('clip', 'publication') and (orders.state <> 'failed' or orders.called_at is not null)
+  and (decisions.run_id is distinct from orders.run_id or (orders.kind, gate, verdict) not in (
+      ('clip', 'ideation', 'approve'), ('clip', 'publish', 'revise'), ('publication', 'publish', 'approve')))
+order by orders.created_at, orders.key
+"""
 
 # Serialises the appends to the chain.
 CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
@@ -159,13 +170,40 @@ async def list_review_comments(db: Database, run_id: UUID | str, gate: str) -> l
     )
 
 
-async def verify_chain(db: Database) -> list[str]:
+async def chain_head(db: Database) -> str:
+    """Return the hash of the newest decision, which commits to every decision before it."""
+    row = await db.fetch_one(LAST)
+    return str(row["hash"]) if row else GENESIS
+
+
+async def verify_chain(db: Database, head: str = GENESIS) -> list[str]:
     """Return one sentence per fault of the chain; empty if no row was changed, removed, added or moved.
 
-    The events of each run contain the hashes of its decisions too, so a chain that was cut off at its end is found.
+    The events of each run contain the hashes of its decisions, and orders are placed under the decision that approved
+    them, so a chain that was cut off at its end is found. `head` is a head of the chain that was kept elsewhere: it
+    finds a removed decision of which the database has no trace left.
     """
-    faults, previous, expected = [], GENESIS, 1
+    # Read before the decisions: a decision that is recorded between the two statements is not missing.
+    recorded = await db.fetch_all(
+        "select (payload ->> 'number')::bigint as number, payload ->> 'hash' as hash from events"
+        " where kind = 'decision.recorded' order by number"
+    )
+    unapproved = await db.fetch_all(UNAPPROVED)
     rows = await db.fetch_all("select * from decisions order by number", row=DecisionRow)
+    faults, hashes = _chain_faults(rows), {row.number: row.hash for row in rows}
+    for event in recorded:
+        if event["number"] not in hashes:
+            faults.append(f"Decision {event['number']} is in its run's events, but is missing.")
+        elif hashes[event["number"]] != event["hash"]:
+            faults.append(f"Decision {event['number']} differs from its run's events.")
+    faults += [f"Order {order['key']} was placed under {_named(order)}." for order in unapproved]
+    if head not in (GENESIS, *hashes.values()):
+        faults.append(f"No decision has the hash {head}: decisions were changed or removed since it was the head.")
+    return faults
+
+
+def _chain_faults(rows: list[DecisionRow]) -> list[str]:
+    faults, previous, expected = [], GENESIS, 1
     for row in rows:
         if row.number != expected:
             faults.append(f"Decision {expected} is missing before decision {row.number}.")
@@ -174,14 +212,10 @@ async def verify_chain(db: Database) -> list[str]:
         if row.hash != hash_of(row):
             faults.append(f"Decision {row.number} was changed after it was recorded.")
         previous, expected = row.hash, row.number + 1
-    hashes = {row.number: row.hash for row in rows}
-    recorded = await db.fetch_all(
-        "select (payload ->> 'number')::bigint as number, payload ->> 'hash' as hash from events"
-        " where kind = 'decision.recorded' order by number"
-    )
-    for event in recorded:
-        if event["number"] not in hashes:
-            faults.append(f"Decision {event['number']} is in its run's events, but is missing.")
-        elif hashes[event["number"]] != event["hash"]:
-            faults.append(f"Decision {event['number']} differs from its run's events.")
     return faults
+
+
+def _named(order: Mapping[str, Any]) -> str:
+    if order["decision"] is None:
+        return "no decision"
+    return f"decision {order['decision']}, which {'is missing' if order['is_missing'] else 'does not approve it'}"

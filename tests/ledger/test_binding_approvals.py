@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,8 +177,70 @@ async def test_tampering_is_found(services: Services, change: str) -> None:
     assert await decisions.verify_chain(services.db) != []
 
 
+#: What removes the newest decision so that neither the chain nor the events of its run miss it.
+TRACELESS = (
+    "set local session_replication_role = replica",  # as a superuser can: the foreign key of orders is not checked
+    "delete from events where kind = 'decision.recorded' and payload ->> 'number' = '5'",
+    "delete from decisions where number = 5",
+)
+
+
+async def remove_newest(db: Database, *further: str) -> None:
+    async with db.transaction() as connection:
+        for statement in (*TRACELESS, *further):
+            await connection.execute(statement)  # type: ignore[arg-type]  # not a literal
+
+
+@pytest.mark.parametrize(
+    ("further", "fault"),
+    [
+        ("select 1", "was placed under decision 5, which is missing."),
+        ("update orders set decision = null", "was placed under no decision."),
+        ("update orders set decision = 4", "was placed under decision 4, which does not approve it."),
+        ("update orders set decision = 3", "was placed under decision 3, which does not approve it."),
+    ],
+)
+async def test_an_order_without_its_decision_is_found(services: Services, further: str, fault: str) -> None:
+    """A removed newest decision is missed by the order that it approved, whatever else the order names."""
+    await record_decisions(services.db, 3)
+    run = await new_run(services.db)
+    await approval(services.db, run)
+    order = new_order(run, await approval(services.db, run, "publish"), kind="publication")
+    await services.ledger.place_once(order)
+    assert await decisions.verify_chain(services.db) == []
+
+    await remove_newest(services.db, further)
+
+    assert await decisions.verify_chain(services.db) == [f"Order {order.key} {fault}"]
+
+
+async def test_a_refused_order_needs_no_decision(services: Services, fake_providers: FakeProviders) -> None:
+    """What the ledger refused was never placed."""
+    await services.ledger.place_once(new_order(await new_run(services.db), None))
+
+    assert await decisions.verify_chain(services.db) == []
+
+
+async def test_a_head_that_was_kept_finds_what_left_no_trace(services: Services) -> None:
+    """The newest decision approved no order, and its event was removed with it."""
+    assert await decisions.chain_head(services.db) == decisions.GENESIS
+    await record_decisions(services.db, 4)
+    earlier = await decisions.chain_head(services.db)
+    await record_decisions(services.db, 1)
+    head = await decisions.chain_head(services.db)
+    assert await decisions.verify_chain(services.db, head) == []
+
+    await remove_newest(services.db)
+
+    assert await decisions.verify_chain(services.db) == []
+    assert await decisions.verify_chain(services.db, earlier) == []
+    assert await decisions.verify_chain(services.db, head) == [
+        f"No decision has the hash {head}: decisions were changed or removed since it was the head."
+    ]
+
+
 def test_audit_verify(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`myloware audit verify` reports a changed decision, and fails."""
+    """`myloware audit verify` prints the head of the chain, compares it with an earlier one, and reports a change."""
 
     async def prepare(statement: str | None) -> None:
         async with open_services(database_url, FakeProviders(), tmp_path) as services:
@@ -190,9 +253,16 @@ def test_audit_verify(database_url: str, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("MYLOWARE_DATA_DIR", str(tmp_path))
     asyncio.run(prepare(None))
     intact = CliRunner().invoke(app, ["audit", "verify"])
+    head = intact.stdout.split()[-1]
+    kept = CliRunner().invoke(app, ["audit", "verify", "--head", head])
+    foreign = CliRunner().invoke(app, ["audit", "verify", "--head", "1" * 64])
+    invalid = CliRunner().invoke(app, ["audit", "verify", "--head", "newest"])
     asyncio.run(prepare("update decisions set actor_id = 'ben' where number = 2"))
     changed = CliRunner().invoke(app, ["audit", "verify"])
 
-    assert (intact.exit_code, intact.stdout.strip()) == (0, "3 decisions, 0 faults")
+    assert (intact.exit_code, intact.stdout) == (0, f"3 decisions, 0 faults\nhead {head}\n")
+    assert re.fullmatch("[0-9a-f]{64}", head)
+    assert (kept.exit_code, foreign.exit_code, invalid.exit_code) == (0, 1, 1)
+    assert f"No decision has the hash {'1' * 64}" in foreign.stdout
     assert changed.exit_code == 1
     assert "Decision 2 was changed after it was recorded." in changed.stdout
