@@ -3,14 +3,13 @@
 from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
-from langchain_core.messages.ai import add_usage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from prompts.templates import Prompt
 from prompts.validation import describe_validation_error
 from providers.base import ProviderError
-from providers.chat_models import model_errors
+from providers.chat_models import model_errors, tokens_of
 from providers.orders import ModelAnswer
 
 
@@ -32,16 +31,17 @@ async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) 
     """
     json_schema = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
     bound = model.bind(response_format={"type": "json_schema", "json_schema": json_schema})
-    messages: list[BaseMessage] = [SystemMessage(prompt.system), HumanMessage(prompt.request)]
-    usage, faults = None, ""
+    messages: list[AnyMessage] = [SystemMessage(prompt.system), HumanMessage(prompt.request)]
+    tokens, faults = (0, 0), ""
     for _ in range(2):
         async with model_errors():
             answer = await bound.ainvoke(messages)
-        usage = add_usage(usage, answer.usage_metadata)
+        used = tokens_of(answer, messages)
+        tokens = (tokens[0] + used[0], tokens[1] + used[1])
         check_complete(answer)
         try:
             value = schema.model_validate_json(str(answer.text))
-            return ModelAnswer(value, usage["input_tokens"], usage["output_tokens"])
+            return ModelAnswer(value, *tokens)
         except ValidationError as error:
             faults = describe_validation_error(error, limit=5)
         messages += [answer, HumanMessage(f"That answer is invalid: {faults}. Send a corrected answer.")]

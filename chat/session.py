@@ -45,7 +45,7 @@ class ChatServices:
     @cached_property
     def graph(self) -> ChatGraph:
         """Return the compiled graph, without a checkpointer."""
-        deps = ChatDependencies(self.model, tool_table(self.services), self.services.ledger.record_usage)
+        deps = ChatDependencies(self.model, tool_table(self.services), self.services.ledger.chat_call)
         return build_chat_graph(deps).compile(name="chat").with_config(recursion_limit=RECURSION_LIMIT)
 
     async def open_thread(self, session_id: str) -> tuple[ChatGraph, RunnableConfig, ChatState]:

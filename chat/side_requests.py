@@ -9,7 +9,7 @@ from agents.structured import check_complete, clean_text
 from chat.confirmations import code_redactor
 from chat.session import ChatServices
 from chat.turns import StreamEvent, TurnResult
-from providers.chat_models import model_errors
+from providers.chat_models import estimate_tokens, model_errors, tokens_of
 from runs.errors import InvalidRequest
 
 #: The openings of the clients' side requests. Open WebUI puts "### Task:" before a person's message, too, when a file
@@ -41,12 +41,12 @@ async def answer_side_request(
     ]
     if not any(isinstance(message, HumanMessage) for message in prompt):
         raise InvalidRequest("The last message is empty.")
-    async with model_errors():
-        answer = await chat.model.ainvoke(prompt)
+    async with chat.services.ledger.chat_call(estimate_tokens(prompt)) as record:
+        async with model_errors():
+            answer = await chat.model.ainvoke(prompt)
+        tokens = tokens_of(answer, prompt)
+        await record(*tokens)
     check_complete(answer)
-    usage = answer.usage_metadata
-    tokens = (usage["input_tokens"], usage["output_tokens"]) if usage else (0, 0)
-    await chat.services.ledger.record_usage(f"chat:{answer.id}", *tokens)
     text = str(answer.text)
     yield StreamEvent("token", text)
     yield TurnResult(None, text, tokens=tokens)

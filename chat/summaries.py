@@ -14,7 +14,7 @@ from runs.media_links import links_of_run
 from runs.queries import RunCost, RunFailure, RunView
 from runs.services import Services
 from storage.database import Database
-from storage.orders import day_costs
+from storage.spending import day_costs
 
 REVIEW_STATUSES = ("awaiting_ideation_approval", "awaiting_publish_approval")
 MAX_BRIEF_CHARACTERS = 300

@@ -119,7 +119,7 @@ def openapi_command() -> None:
 def audit_verify(
     head: Annotated[str, typer.Option(help="A head that was printed before and kept elsewhere.")] = GENESIS,
 ) -> None:
-    """Verify that no decision was changed, removed or reordered, and print the head of their hash chain.
+    """Verify that no decision was changed, removed or reordered and that sums equal their orders; print the head.
 
     Keep the head outside the database: --head then shows whether a decision of that time was removed with every trace.
     """

@@ -21,6 +21,7 @@ from runs.queries import RunView
 from runs.services import Services
 from storage import decisions
 from storage.actors import LOCAL, RequestContext
+from storage.spending import verify_spending
 
 T = TypeVar("T")
 
@@ -103,12 +104,15 @@ def retry_command(
 
 
 def verify_decisions(head: str) -> tuple[list[str], int, str]:
-    """Return the faults in the hash chain of decisions, compared with an earlier head, their number, and the head."""
+    """Return the faults in decisions and sums, the number of decisions, and the head of their hash chain.
+
+    `head` is an earlier head to compare with.
+    """
 
     async def process(services: Services) -> tuple[list[str], int, str]:
         db = services.db
         return (
-            await decisions.verify_chain(db, head),
+            [*await decisions.verify_chain(db, head), *await verify_spending(db)],
             await decisions.count_decisions(db),
             await decisions.chain_head(db),
         )

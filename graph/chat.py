@@ -1,6 +1,7 @@
 """The chat graph: a conversation with the supervisor, kept as a LangGraph thread."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from agents import supervisor as agent
 from agents.supervisor import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, AgentTool, ToolError, ToolResult
 from prompts.validation import describe_validation_error
+from providers.chat_models import estimate_tokens, tokens_of
 
 #: The number of messages that a thread keeps and the model is shown. The longest possible turn fits in it.
 MAX_MESSAGES = 2 + MAX_TOOL_ROUNDS * (1 + MAX_CALLS_PER_ROUND) + 2
@@ -106,24 +108,27 @@ class ChatTool(AgentTool):
 
 @dataclass(frozen=True)
 class ChatDependencies:
-    """The dependencies of the nodes. `record_usage` records the input and output tokens of a message by its key."""
+    """The dependencies of the nodes.
+
+    `admit` admits a call of the model by its input tokens, and yields the function that records the input and output
+    tokens of the answer. It raises Refused if a cap leaves less than the call may cost.
+    """
 
     model: BaseChatModel
     tools: Sequence[ChatTool]
-    record_usage: Callable[[str, int, int], Awaitable[None]]
+    admit: Callable[[int], AbstractAsyncContextManager[Callable[[int, int], Awaitable[None]]]]
 
 
 async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:
-    """Answer, or call tools. Raises as `respond` does."""
+    """Answer, or call tools. Raises as `respond` does, and Refused if a cap is reached."""
     messages, allowed_tools = recent_messages(state["messages"]), _allowed_tools(deps, runtime)
     may_call_tools = _count_tool_rounds(state["messages"]) < MAX_TOOL_ROUNDS
-    answer = await agent.respond(deps.model, allowed_tools, messages, may_call_tools=may_call_tools)
-    update: ChatState = {"messages": [answer]}
-    if usage := answer.usage_metadata:
-        await deps.record_usage(f"chat:{answer.id}", usage["input_tokens"], usage["output_tokens"])
-        before = state.get("tokens", [0, 0])
-        update["tokens"] = [before[0] + usage["input_tokens"], before[1] + usage["output_tokens"]]
-    return update
+    async with deps.admit(estimate_tokens(messages)) as record:
+        answer = await agent.respond(deps.model, allowed_tools, messages, may_call_tools=may_call_tools)
+        tokens = tokens_of(answer, messages)
+        await record(*tokens)
+    before = state.get("tokens", [0, 0])
+    return {"messages": [answer], "tokens": [before[0] + tokens[0], before[1] + tokens[1]]}
 
 
 async def tools(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:

@@ -1,12 +1,13 @@
 """Chat models behind the chat completions API, and their errors as provider errors."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import httpx2
 import openai
+from langchain_core.messages import AIMessage, AnyMessage
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
@@ -44,6 +45,20 @@ def chat_model(
         openai_proxy=None,
         http_socket_options=(),
     )
+
+
+def tokens_of(answer: AIMessage, request: Sequence[AnyMessage]) -> tuple[int, int]:
+    """Return the input and output tokens of an answer, estimated from the texts if the server reports none."""
+    usage = answer.usage_metadata
+    if usage and usage["total_tokens"]:
+        return usage["input_tokens"], usage["output_tokens"]
+    return estimate_tokens(request), estimate_tokens([answer])
+
+
+def estimate_tokens(messages: Sequence[AnyMessage]) -> int:
+    """Return about how many tokens the messages have: one for three bytes."""
+    calls = [call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls]
+    return sum(len(str(each).encode()) // 3 + 4 for each in [*(message.text for message in messages), *calls])
 
 
 @asynccontextmanager

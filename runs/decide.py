@@ -159,9 +159,13 @@ def _price_usd(approved: ReviewContent, decision: DecisionInput) -> Decimal:
 
 
 async def _check_price(ledger: Ledger, run_id: UUID, usd: Decimal) -> None:
-    """Raise BudgetExceeded if the ledger would refuse to reserve this amount: the gate stays open."""
+    """Raise BudgetExceeded if the ledger would refuse to reserve this amount: the gate stays open.
+
+    The caption of the film, which a model writes after the clips are paid, has to fit too.
+    """
     if not usd:
         return
+    usd += ledger.estimated_usd("caption")
     cap = await ledger.tightest_cap(run_id)
     if usd > cap.left_usd:
         amounts = {"usd": usd, "cap_left_usd": cap.left_usd, "cap_usd": cap.cap_usd, "committed_usd": cap.committed_usd}

@@ -14,7 +14,8 @@ from storage import decisions, deliveries, events
 from storage.database import Database
 from storage.events import Event
 from storage.ledger import Ledger
-from storage.orders import OrderRow, run_costs
+from storage.orders import OrderRow
+from storage.spending import run_costs
 
 #: Events about the progress of work, which the events of the run contain and its history leaves out.
 PROGRESS_EVENTS = ("step.started", "status.changed", "order.reserved", "order.progress", "webhook.received")

@@ -6,7 +6,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from providers.orders import Order
-from storage.database import Connection, fetch_all, fetch_one
+from storage.database import Connection, fetch_one
+from storage.spending import committed
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class CapRoom:
         )
 
 
-# Serialises reservations, so that the room under a cap is used once.
-CAPS_LOCK = "select pg_advisory_xact_lock(hashtextextended('caps', 0))"
+#: The share of the day's cap that model calls before any approval may take together: of new runs and of the chat.
+UNAPPROVED_SHARE = Decimal("0.25")
+SHARE_NAME = "the share of the day's cap (UTC) for new runs and the chat"
 
 # An approval is valid for the approved content only, or for a clip that the decision lists to generate again. No
 # comment approves anything.
@@ -54,29 +56,13 @@ where number = %(decision)s and run_id = %(run_id)s and (
 
 CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}
 CANCELLED = "select 1 from events where run_id = %s and kind = 'cancel.requested' limit 1"
-
-# Reserved amounts count as spent until they are settled; a failed order counts only if it was charged.
-COMMITTED = """
-with today as (select date_trunc('day', now() at time zone 'utc') at time zone 'utc' as midnight),
-counted as (
-    select orders.run_id, orders.created_at, coalesce(spent_usd, amount_usd) as usd, other.project
-    from orders left join runs as other on other.id = orders.run_id, today
-    where (state <> 'failed' or spent_usd > 0) and (orders.run_id = %(run_id)s or orders.created_at >= midnight))
-select run.cap_usd as run_cap, run.project,
-       coalesce(sum(usd) filter (where counted.run_id = run.id), 0) as run,
-       coalesce(sum(usd) filter (where counted.created_at >= midnight), 0) as day,
-       coalesce(sum(usd) filter (where counted.created_at >= midnight and counted.project = run.project), 0)
-           as project_day
-from today, runs as run left join counted on true
-where run.id = %(run_id)s
-group by run.id
-"""
+HAS_APPROVAL = "select 1 from decisions where run_id = %s and verdict = 'approve' limit 1"
 
 
 async def check_admission(conn: Connection, caps: Caps, orders: Sequence[Order]) -> dict[str, str] | None:
     """Return code and message of the reason not to place these orders of one run; None if they are admitted.
 
-    Hold `CAPS_LOCK` until the admitted orders are inserted.
+    Call `lock_spending` before, and insert the admitted orders in the same transaction.
     """
     run_id = orders[0].run_id
     if await is_cancelled(conn, run_id):
@@ -85,8 +71,7 @@ async def check_admission(conn: Connection, caps: Caps, orders: Sequence[Order])
         if order.kind != "render" and not await _is_approved(conn, order):
             return {"code": "not_approved", "message": f"No decision approves this {order.kind}; it is not ordered."}
     total = sum((order.amount_usd for order in orders), Decimal(0))
-    cap = await tightest_cap(conn, caps, run_id)
-    if total and total > cap.left_usd:
+    if total and total > (cap := await tightest_cap(conn, caps, run_id)).left_usd:
         return {"code": "budget_exceeded", "message": cap.describe_excess(total)}
     return None
 
@@ -97,15 +82,20 @@ async def _is_approved(conn: Connection, order: Order) -> bool:
     return await fetch_one(conn, APPROVED, {**vars(order.approval), "run_id": order.run_id}) is not None
 
 
-async def tightest_cap(conn: Connection, caps: Caps, run_id: UUID | str) -> CapRoom:
-    """Return the cap that leaves this run the least: its own, that of its project's day, or that of the day."""
-    [row] = await fetch_all(conn, COMMITTED, {"run_id": run_id})
-    rooms = [
-        CapRoom("the run's cap", row["run_cap"], row["run"]),
-        CapRoom("the day's cap (UTC)", caps.day_usd, row["day"]),
-    ]
-    if (project_cap := caps.project_day_usd.get(row["project"])) is not None:
-        rooms.append(CapRoom(f"the day's cap of project {row['project']} (UTC)", project_cap, row["project_day"]))
+async def tightest_cap(conn: Connection, caps: Caps, run_id: UUID | str | None, *, unapproved: bool = False) -> CapRoom:
+    """Return the cap that leaves the least: that of the run, of its project's day, or of the day.
+
+    For a model call that no approval precedes it may also be the share of the day's cap for these; without a run,
+    that of the chat, only the caps of the day count.
+    """
+    usd, rooms = await committed(conn, run_id), list[CapRoom]()
+    if run := await fetch_one(conn, "select cap_usd, project from runs where id = %s", (run_id,)):
+        rooms.append(CapRoom("the run's cap", run["cap_usd"], usd["run"]))
+        if (project_cap := caps.project_day_usd.get(run["project"])) is not None:
+            rooms.append(CapRoom(f"the day's cap of project {run['project']} (UTC)", project_cap, usd["project"]))
+    rooms.append(CapRoom("the day's cap (UTC)", caps.day_usd, usd["day"]))
+    if unapproved:
+        rooms.append(CapRoom(SHARE_NAME, caps.day_usd * UNAPPROVED_SHARE, usd["unapproved"]))
     return min(rooms, key=lambda room: room.left_usd)
 
 
@@ -114,7 +104,6 @@ async def is_cancelled(conn: Connection, run_id: str) -> bool:
     return await fetch_one(conn, CANCELLED, (run_id,)) is not None
 
 
-async def is_budget_exhausted(conn: Connection, run_id: str) -> bool:
-    """Return whether the run has spent and reserved all of its cap."""
-    row = await fetch_one(conn, COMMITTED, {"run_id": run_id})
-    return row is not None and bool(row["run"] >= row["run_cap"])
+async def has_approval(conn: Connection, run_id: str) -> bool:
+    """Return whether anything of the run was approved."""
+    return await fetch_one(conn, HAS_APPROVAL, (run_id,)) is not None

@@ -10,12 +10,13 @@ from uuid import UUID
 from providers.base import NotSent, OutcomeUnknown, Provider, Refused
 from providers.orders import Order
 from storage.actors import RequestContext
-from storage.admission import CANCELLED_FIRST, CAPS_LOCK, CapRoom, Caps, check_admission, tightest_cap
+from storage.admission import CANCELLED_FIRST, CapRoom, Caps, check_admission, tightest_cap
 from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert
 from storage.events import record_event
 from storage.failpoints import hit
 from storage.model_calls import ModelCalls
 from storage.orders import OrderRow
+from storage.spending import lock_spending
 
 #: Delay before the first poll of an order that was called or submitted.
 FIRST_POLL_DELAY = timedelta(seconds=1)
@@ -54,9 +55,8 @@ class Ledger(ModelCalls):
     def __init__(
         self, db: Database, providers: Mapping[str, Provider], caps: Caps, usd_of_tokens: Callable[[int, int], Decimal]
     ) -> None:
-        super().__init__(db, usd_of_tokens)
+        super().__init__(db, caps, usd_of_tokens)
         self.providers = providers
-        self.caps = caps
 
     async def place_once(self, order: Order) -> None:
         """Place the order, at most once for its key. See `graph.dependencies.Ledger`."""
@@ -66,7 +66,8 @@ class Ledger(ModelCalls):
     async def reserve(self, orders: Sequence[Order]) -> None:
         """Reserve these orders of one run, all or none of them. See `graph.dependencies.Ledger`."""
         async with self.db.transaction() as conn:
-            await conn.execute(CAPS_LOCK)
+            if any(order.amount_usd for order in orders):
+                await lock_spending(conn, orders[0].run_id)
             keys = [str(order.key) for order in orders]
             known = {row["key"] for row in await fetch_all(conn, "select key from orders where key = any(%s)", (keys,))}
             new = [order for order in orders if str(order.key) not in known]
@@ -90,8 +91,8 @@ class Ledger(ModelCalls):
             kind, payload = "order.reserved", {"usd": str(order.amount_usd)}
             decision = order.approval.decision if order.approval else None
             values |= {"decision": decision, "next_poll_at": from_now(FIRST_POLL_DELAY)}
-        await insert(conn, "orders", values)
-        await record_event(conn, source="ledger", kind=kind, run_id=order.run_id, payload=payload, subject=key)
+        if await insert(conn, "orders", values):
+            await record_event(conn, source="ledger", kind=kind, run_id=order.run_id, payload=payload, subject=key)
 
     async def place(self, key: str) -> None:
         """Submit a reserved order that was not submitted before, and record the outcome."""

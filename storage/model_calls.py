@@ -1,64 +1,125 @@
-"""Model calls: their answers are stored per order key, and their tokens are costs of the run."""
+"""Model calls: admitted under the caps by an estimate, their answers stored per order key, their tokens costs."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
-from providers.base import Refused
+from providers.base import ProviderError, Refused, Unavailable
 from providers.orders import ModelAnswer, OrderKey
-from storage.admission import is_budget_exhausted, is_cancelled
-from storage.database import Database, from_now, insert
+from storage.admission import Caps, has_approval, is_cancelled, tightest_cap
+from storage.database import Database
 from storage.failpoints import hit
 from storage.orders import Orders
+from storage.spending import lock_spending
+
+#: The input and output tokens that are reserved for a call, by the kind of its key: more than such a call takes.
+RESERVED_TOKENS = {
+    "screening": (2_000, 500),
+    "ideas": (8_000, 4_000),
+    "caption": (3_000, 500),
+    "changes": (3_000, 1_500),
+    "rewrite": (2_000, 1_500),
+    "chat": (4_000, 1_500),  # besides the messages
+}
+
+# A call that was made and has no stored answer was lost in a crash: it counts as made, by its estimate.
+RESERVE = """
+insert into orders (key, run_id, kind, provider, request, amount_usd, called_at, unapproved)
+values (%(key)s, %(run_id)s, 'model', 'model', '{}', %(usd)s, now(), %(unapproved)s)
+on conflict (key) do update set called_at = now(), amount_usd = excluded.amount_usd,
+    spent_usd = nullif(coalesce(orders.spent_usd, 0)
+        + case when orders.called_at is null then 0 else orders.amount_usd end, 0)
+where orders.state <> 'settled'
+"""
+# The call has no usable answer. `usd` is what it cost nevertheless.
+END = """
+update orders set called_at = null, amount_usd = 0, spent_usd = nullif(coalesce(spent_usd, 0) + %(usd)s, 0)
+where key = %(key)s and state <> 'settled'
+"""
+# The first stored answer is the one, also for a process that was frozen during the call; costs add up.
+SETTLE = """
+update orders set state = 'settled', spent_usd = coalesce(spent_usd, 0) + %(usd)s,
+    result = coalesce(result, %(result)s), settled_at = coalesce(settled_at, now())
+where key = %(key)s returning result
+"""
 
 
 class ModelCalls(Orders):
     """Orders, and the calls of language models. `usd_of_tokens` prices input and output tokens."""
 
-    def __init__(self, db: Database, usd_of_tokens: Callable[[int, int], Decimal]) -> None:
+    def __init__(self, db: Database, caps: Caps, usd_of_tokens: Callable[[int, int], Decimal]) -> None:
         super().__init__(db)
+        self.caps = caps
         self.usd_of_tokens = usd_of_tokens
 
     async def cached_answer(self, key: OrderKey, request: Callable[[], Awaitable[ModelAnswer[Any]]]) -> dict[str, Any]:
         """Return the model's answer for `key` as JSON, requested once and stored. See `graph.dependencies.Ledger`.
 
         A model server has no ids to look up: an answer lost in a crash is requested again and its tokens are paid
-        again. This is the only call that can be paid twice. Raises Refused if the run is cancelled or its cap is
-        used up.
+        again. This is the only call that can be paid twice. Raises Refused if the run is cancelled or a cap leaves
+        less than the estimated cost, and as the request.
         """
         text = str(key)
         known = await self.get(text)
         if known and known.state == "settled":
             return known.result or {}
-        if not known:
-            await self._reserve_answer(text, key.run_id)
-        hit("answer.before")
-        answer = await request()
-        hit("answer.after")
-        # The first stored answer is the one, also for a process that was frozen during the call; costs add up.
-        usd = self.usd_of_tokens(answer.input_tokens, answer.output_tokens)
-        [row] = await self.db.fetch_all(
-            "update orders set state = 'settled', spent_usd = coalesce(spent_usd, 0) + %s,"
-            " result = coalesce(result, %s), settled_at = coalesce(settled_at, now()) where key = %s returning result",
-            (usd, answer.value.model_dump(mode="json"), text),
-        )
-        result: dict[str, Any] = row["result"]
-        return result
+        async with self._admitted(text, key.run_id, RESERVED_TOKENS[key.kind]):
+            hit("answer.before")
+            answer = await request()
+            hit("answer.after")
+        tokens = (answer.input_tokens, answer.output_tokens)
+        return await self._settle_call(text, tokens, answer.value.model_dump(mode="json"))
 
-    async def record_usage(self, key: str, input_tokens: int, output_tokens: int) -> None:
-        """Record the tokens of a chat message, which belongs to no run."""
-        usd = self.usd_of_tokens(input_tokens, output_tokens)
-        order = _new_model_order(key) | {"spent_usd": usd, "state": "settled", "settled_at": from_now()}
-        await self.db.insert("orders", order)
+    def estimated_usd(self, kind: str) -> Decimal:
+        """Return what is reserved for a model call of this kind of key."""
+        return self.usd_of_tokens(*RESERVED_TOKENS[kind])
 
-    async def _reserve_answer(self, key: str, run_id: str) -> None:
+    @asynccontextmanager
+    async def chat_call(self, input_tokens: int) -> AsyncIterator[Callable[[int, int], Awaitable[None]]]:
+        """Admit a call of the chat, which belongs to no run, by its estimated cost.
+
+        Yield the function that records the input and output tokens of the answer. Raises Refused if a cap leaves
+        less than the estimate.
+        """
+        key = f"chat:{uuid4()}"
+
+        async def record(*tokens: int) -> None:
+            await self._settle_call(key, tokens, {})
+
+        async with self._admitted(key, None, (input_tokens + RESERVED_TOKENS["chat"][0], RESERVED_TOKENS["chat"][1])):
+            yield record
+
+    @asynccontextmanager
+    async def _admitted(self, key: str, run_id: str | None, tokens: tuple[int, int]) -> AsyncIterator[None]:
+        """Reserve the cost of these tokens for the block.
+
+        If the block raises Unavailable the call was not answered and costs nothing; after any other error of the
+        provider it counts by its estimate.
+        """
+        usd = self.usd_of_tokens(*tokens)
+        await self._reserve_call(key, run_id, usd)
+        try:
+            yield
+        except ProviderError as error:
+            made = 0 if isinstance(error, Unavailable) else usd
+            await self.db.execute(END, {"key": key, "usd": made})
+            raise
+
+    async def _reserve_call(self, key: str, run_id: str | None, usd: Decimal) -> None:
         async with self.db.transaction() as conn:
-            if await is_cancelled(conn, run_id):
+            if usd:
+                await lock_spending(conn, run_id)
+            if run_id and await is_cancelled(conn, run_id):
                 raise Refused("cancelled", "The run was cancelled before this model call.")
-            if self.usd_of_tokens(1, 1) and await is_budget_exhausted(conn, run_id):
-                raise Refused("budget_exceeded", "The run's cap is used up; it includes the costs of model calls.")
-            await insert(conn, "orders", _new_model_order(key) | {"run_id": run_id})
+            unapproved = run_id is None or not await has_approval(conn, run_id)
+            if usd and usd > (cap := await tightest_cap(conn, self.caps, run_id, unapproved=unapproved)).left_usd:
+                raise Refused("budget_exceeded", f"A model call of about {cap.describe_excess(usd)}")
+            await conn.execute(RESERVE, {"key": key, "run_id": run_id, "usd": usd, "unapproved": unapproved})
 
-
-def _new_model_order(key: str) -> dict[str, object]:
-    return {"key": key, "kind": "model", "provider": "model", "request": {}, "amount_usd": 0, "called_at": from_now()}
+    async def _settle_call(self, key: str, tokens: tuple[int, ...], result: dict[str, Any]) -> dict[str, Any]:
+        values = {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result}
+        [row] = await self.db.fetch_all(SETTLE, values)
+        stored: dict[str, Any] = row["result"]
+        return stored

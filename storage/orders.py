@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from providers.orders import OrderState, OrderStatus
@@ -37,34 +37,7 @@ class OrderRow:
     poll_count: int
     next_poll_at: datetime | None
     created_at: datetime
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Costs of orders: reserved and not settled, and spent, in USD."""
-
-    reserved_usd: Decimal
-    spent_usd: Decimal
-
-
-COSTS: LiteralString = """
-select coalesce(sum(amount_usd) filter (where state in ('reserved', 'submitted', 'unknown')), 0) as reserved_usd,
-       coalesce(sum(spent_usd), 0) as spent_usd
-from orders
-"""
-
-
-async def day_costs(db: Database) -> Costs:
-    """Return the costs of the orders created since midnight (UTC)."""
-    today: LiteralString = " where created_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc'"
-    [row] = await db.fetch_all(COSTS + today, row=Costs)
-    return row
-
-
-async def run_costs(db: Database, run_id: UUID | str) -> Costs:
-    """Return the costs of the orders of a run."""
-    [row] = await db.fetch_all(COSTS + " where run_id = %s", (run_id,), row=Costs)
-    return row
+    unapproved: bool
 
 
 class Orders:

@@ -10,7 +10,7 @@ from uuid import UUID
 from storage.actors import RequestContext
 from storage.database import Database, fetch_one, from_now, insert
 from storage.events import record_event
-from storage.orders import COSTS, Costs
+from storage.spending import OF_RUN, Costs
 
 #: The sweeper sends a wake-up again if it had no effect within this time.
 WAKEUP_TIMEOUT = timedelta(seconds=2)
@@ -104,9 +104,7 @@ async def get_run(db: Database, run_id: UUID | str) -> RunRow | None:
     return await db.fetch_one("select * from runs where id = %s", (run_id,), row=RunRow)
 
 
-WITH_COSTS: LiteralString = (
-    f"select runs.*, costs.* from runs cross join lateral ({COSTS} where run_id = runs.id) as costs"  # noqa: S608 - SQL
-)
+WITH_COSTS: LiteralString = f"select runs.*, costs.* from runs cross join lateral ({OF_RUN} runs.id::text) as costs"  # noqa: S608 - SQL
 
 
 async def get_run_with_costs(db: Database, run_id: UUID | str) -> RunWithCosts | None:

@@ -87,7 +87,7 @@ async def _chosen_takes(state: RunState, takes: dict[int, int], deps: Dependenci
 
 async def _read_comment(state: RunState, decision: GateDecision, deps: Dependencies) -> list[RequestedChange]:
     """Return the changes that the model reads from the comment, those of clips the film does not have as impossible."""
-    key = OrderKey(state["run_id"], f"changes_{state['gate']}", decision.revision)
+    key = OrderKey(state["run_id"], "changes", decision.number)
     answer = await deps.ledger.cached_answer(key, lambda: read_comment(deps.model, ideas_of(state), decision.comment))
     numbers = [number for number, _ in used_ideas(state)]
     return [_existing(RequestedChange.model_validate(change), numbers) for change in answer["changes"]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -66,8 +67,12 @@ class GetRun:
         return ToolResult("a run", ["run-1"], ["run-1"] if is_first else [], {"code": "K7Q2"} if is_first else None)
 
 
-async def _record_usage(key: str, input_tokens: int, output_tokens: int) -> None:
-    pass
+@asynccontextmanager
+async def _admit(_input_tokens: int) -> AsyncIterator[Callable[[int, int], Awaitable[None]]]:
+    async def record(*_tokens: int) -> None:
+        pass
+
+    yield record
 
 
 async def test_calls_beyond_the_limit_of_a_round_are_dropped() -> None:
@@ -114,7 +119,7 @@ def test_an_interrupted_round_leaves_no_result_behind() -> None:
 async def test_tools_receive_the_context_and_their_results_become_state() -> None:
     """A refusal is a sentence for the model; the code of a prepared decision is in no checkpoint."""
     tool, saver = GetRun(ToolError("There is no such run.")), InMemorySaver()
-    deps = ChatDependencies(GreedyModel(), [tool], _record_usage)  # type: ignore[arg-type]  # fakes
+    deps = ChatDependencies(GreedyModel(), [tool], _admit)  # type: ignore[arg-type]  # fakes
     graph = build_chat_graph(deps).compile(checkpointer=saver)
     config: Any = {"configurable": {"thread_id": "chat"}, "recursion_limit": RECURSION_LIMIT}
     context = ChatContext(session_id="chat", message="How?", actor_id="key_1")
@@ -135,7 +140,7 @@ async def test_tools_receive_the_context_and_their_results_become_state() -> Non
 async def test_a_started_run_is_remembered_when_a_later_call_fails() -> None:
     """Every call is a superstep of its own."""
     tool, saver = GetRun(RuntimeError("The database is gone.")), InMemorySaver()
-    deps = ChatDependencies(GreedyModel(), [tool], _record_usage)  # type: ignore[arg-type]  # fakes
+    deps = ChatDependencies(GreedyModel(), [tool], _admit)  # type: ignore[arg-type]  # fakes
     graph = build_chat_graph(deps).compile(checkpointer=saver)
     config: Any = {"configurable": {"thread_id": "chat"}}
     with pytest.raises(RuntimeError):
@@ -148,7 +153,7 @@ async def test_without_a_session_only_read_only_tools_are_called() -> None:
     """A call of another tool is answered as one of an unknown tool."""
     tool = GetRun(RuntimeError())
     tool.is_read_only = False
-    deps = ChatDependencies(GreedyModel(), [tool], _record_usage)  # type: ignore[arg-type]  # fakes
+    deps = ChatDependencies(GreedyModel(), [tool], _admit)  # type: ignore[arg-type]  # fakes
     graph = build_chat_graph(deps).compile()
     state = await graph.ainvoke(
         {"messages": [HumanMessage("How?")]}, {"recursion_limit": RECURSION_LIMIT}, context=ChatContext(can_act=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -175,12 +175,13 @@ async def open_services(
     caps: Caps = GENEROUS_CAPS,
     project: Project = PROJECT,
     model: Any = None,
+    usd_of_tokens: Callable[[int, int], Decimal] = lambda _input, _output: Decimal(0),
 ) -> AsyncIterator[Services]:
     """The services of one process. Entered twice, they are those of two processes."""
     folder.mkdir(parents=True, exist_ok=True)
     async with Locks(dsn) as locks, open_pool(dsn, max_size=8, name=locks.worker_id) as pool:
         db = Database(pool)
-        ledger = Ledger(db, fake_providers.all(), caps, usd_of_tokens=lambda _input, _output: Decimal(0))
+        ledger = Ledger(db, fake_providers.all(), caps, usd_of_tokens)
         deps = Dependencies(
             project=lambda name, options: project.with_options(options),
             model=model or QueuedModel(),

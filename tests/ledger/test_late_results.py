@@ -19,7 +19,7 @@ from runs.reconcile import reconcile_order
 from runs.retry import retry_run
 from runs.run_feedback import RunFeedback
 from runs.services import Services
-from storage.orders import Costs, run_costs
+from storage.spending import Costs, run_costs
 from tests.ledger.fake_provider import (
     ANNA,
     FakeProvider,

@@ -19,7 +19,7 @@ from runs.retry import retry_run
 from runs.services import Services
 from storage import failpoints
 from storage import ledger as ledger_module
-from storage.orders import run_costs
+from storage.spending import run_costs
 from tests.ledger.fake_provider import (
     ANNA,
     FakeProvider,
