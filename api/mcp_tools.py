@@ -23,10 +23,11 @@ from api import mcp_elicitation as elicitation
 from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, as_tool_errors, mcp_caller
 from chat import confirmations, summaries
 from chat.confirmations import ConfirmationCommand, PendingConfirmation
+from chat.summaries import ReviewDetails
 from chat.tools import Tool, ToolRequest, tool_table
 from graph.chat import ChatContext
 from providers.orders import digest_of
-from runs import cancel, queries, start
+from runs import cancel, queries, served_reviews, start
 from runs.services import Services
 
 #: The same limit as that of the REST API.
@@ -56,8 +57,11 @@ def register_tools(server: MCPServer[Any], services: Services) -> None:
 
 @as_tool_errors
 async def _call(tool: Tool, ctx: Ctx, arguments: Json) -> Json:
-    context = ChatContext(base_url=mcp_caller(ctx).base_url)
+    caller = mcp_caller(ctx)
+    context = ChatContext(base_url=caller.base_url)
     result = await tool.function(ToolRequest(tool.services, context, max_runs=MAX_LISTED_RUNS), **arguments)
+    if isinstance(review := result.value, ReviewDetails):
+        await served_reviews.record_reviews(tool.services.db, caller.context.actor, review.run_id, [review])
     value: Json = to_jsonable_python({tool.key: result.value} if tool.key else result.value)
     return value
 
@@ -159,7 +163,7 @@ async def _confirm(pending: PendingConfirmation, answer: Any, ctx: Ctx) -> Json:
             next_step = (
                 "This client cannot put the question to the person. They decide themselves: in a chat with the"
                 f" supervisor, with `myloware runs approve {pending['run_id']} {pending['gate']}`, or by"
-                f" POST {caller.base_url}/v1/runs/{pending['run_id']}/approve."
+                f" POST {caller.base_url}/v1/runs/{pending['run_id']}/approve, with the digest of what they saw."
             )
             return result | {"decided": False, "next": next_step}
         case _:

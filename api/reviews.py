@@ -12,7 +12,7 @@ from api.errors import responses
 from api.idempotency import IdempotentDep
 from api.schemas import RequestBody
 from graph.decisions import Gate
-from runs import history, review_links, reviews
+from runs import history, review_links, reviews, served_reviews
 from runs.history import History
 from runs.reviews import ReviewView
 
@@ -40,15 +40,19 @@ class LinkCreated(BaseModel):
 
 
 @router.get("/{run_id:uuid}/reviews", responses=responses(404))
-async def list_reviews(run_id: UUID, state: AppStateDep, _caller: CallerDep) -> ReviewList:
+async def list_reviews(run_id: UUID, state: AppStateDep, caller: CallerDep) -> ReviewList:
     """Return all reviews of a run: content, changes since the previous review, deadline and decision."""
-    return ReviewList(reviews=await reviews.list_reviews(state.services, run_id))
+    found = await reviews.list_reviews(state.services, run_id)
+    await served_reviews.record_reviews(state.services.db, caller.actor, run_id, found)
+    return ReviewList(reviews=found)
 
 
 @router.get("/{run_id:uuid}/history", responses=responses(404))
-async def get_history(run_id: UUID, state: AppStateDep, _caller: CallerDep) -> History:
+async def get_history(run_id: UUID, state: AppStateDep, caller: CallerDep) -> History:
     """Return the history of a run: every revision, decision, take, charge and post in order, with time and actor."""
-    return await history.get_history(state.services.db, state.services.ledger, run_id)
+    found = await history.get_history(state.services.db, state.services.ledger, run_id)
+    await served_reviews.record_history(state.services.db, caller.actor, found)
+    return found
 
 
 @router.post("/{run_id:uuid}/reviews/link", response_model=LinkCreated, responses=responses(400, 403, 404, 409, 413))

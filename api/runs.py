@@ -21,10 +21,12 @@ from api.schemas import (
     RunStarted,
     StartRunRequest,
 )
+from api.wiring import AppState
 from graph.status import Status
-from runs import cancel, decide, fork, queries, retry, start
+from runs import cancel, decide, fork, queries, retry, served_reviews, start
 from runs.decide import Quote
 from runs.queries import RunView
+from storage.actors import Actor
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(400, 401, 413, 422, 429))
 
@@ -43,7 +45,7 @@ async def start_run(body: StartRunRequest, state: AppStateDep, idempotent: Idemp
 @router.get("")
 async def list_runs(
     state: AppStateDep,
-    _caller: CallerDep,
+    caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     status: Status | None = None,
@@ -52,13 +54,14 @@ async def list_runs(
     """Return runs, newest first."""
     before = _parse_cursor(cursor) if cursor else None
     runs = await queries.list_runs(state.services.db, limit=limit, before=before, status=status, project=project)
+    await served_reviews.record_runs(state.services.db, caller.actor, runs)
     return RunPage(runs=runs, next_cursor=_cursor_after(runs[-1]) if len(runs) == limit else None)
 
 
 @router.get("/{run_id:uuid}", responses=responses(404))
-async def get_run(run_id: UUID, state: AppStateDep, _caller: CallerDep) -> RunView:
+async def get_run(run_id: UUID, state: AppStateDep, caller: CallerDep) -> RunView:
     """Return a run."""
-    return await queries.get_run_view(state.services.db, run_id)
+    return await _serve_run(state, run_id, caller.actor)
 
 
 @router.post("/{run_id:uuid}/approve", response_model=RunView, responses=responses(403, 404, 409))
@@ -67,7 +70,7 @@ async def approve(run_id: UUID, body: ApproveRequest, state: AppStateDep, idempo
 
     async def process() -> RunView:
         await decide.decide(state.services, run_id, body.gate, body.as_input(), idempotent.context)
-        return await queries.get_run_view(state.services.db, run_id)
+        return await _serve_run(state, run_id, idempotent.context.actor)
 
     return await idempotent(body, process)
 
@@ -78,7 +81,7 @@ async def cancel_run(run_id: UUID, state: AppStateDep, idempotent: IdempotentDep
 
     async def process() -> RunView:
         await cancel.cancel_run(state.services, run_id, idempotent.context)
-        return await queries.get_run_view(state.services.db, run_id)
+        return await _serve_run(state, run_id, idempotent.context.actor)
 
     return await idempotent(None, process)
 
@@ -91,7 +94,7 @@ async def retry_run(
 
     async def process() -> RunView:
         await retry.retry_run(state.services, run_id, **dict(body or ()), context=idempotent.context)
-        return await queries.get_run_view(state.services.db, run_id)
+        return await _serve_run(state, run_id, idempotent.context.actor)
 
     return await idempotent(body, process)
 
@@ -115,6 +118,13 @@ async def quote_clips(
 ) -> Quote:
     """Return the price of generating these clips again. Nothing is decided."""
     return await decide.quote(state.services, run_id, clips)
+
+
+async def _serve_run(state: AppState, run_id: UUID, actor: Actor) -> RunView:
+    """Return a run, whose open review the actor is served with it. Raises RunNotFound."""
+    run = await queries.get_run_view(state.services.db, run_id)
+    await served_reviews.record_runs(state.services.db, actor, [run])
+    return run
 
 
 def _cursor_after(run: RunView) -> str:

@@ -107,7 +107,10 @@ class ApproveRequest(RequestBody):
         None, max_length=24, description="Ideation, with an approval: the numbers of the ideas to keep, in order."
     )
     digest: Text | None = Field(
-        None, max_length=128, description="Digest of the content that was reviewed; 409 if the content has changed."
+        None,
+        max_length=128,
+        description="Digest of the content that was reviewed; 409 if the content has changed. Without it the decision"
+        " counts if the open revision was served to this API key, otherwise 409 with the current content.",
     )
 
     def as_input(self) -> DecisionInput:

@@ -184,7 +184,7 @@ class StudioRecords(RunRecords):
         context = RequestContext(STUDIO, "studio", key)
         if not await decisions.find_recorded(self.db, UUID(run_id), context):
             await self._open_review(UUID(run_id), review)
-        request = DecisionInput.model_validate(decision.model_dump(exclude={"number"}))
+        request = DecisionInput(**decision.model_dump(exclude={"number"}), digest=review.digest)
         return (await decide(self._services, UUID(run_id), review.gate, request, context)).number
 
     async def _open_review(self, run_id: UUID, review: Review) -> None:

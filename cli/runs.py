@@ -14,7 +14,7 @@ from cli.local_services import checked_settings, with_local_services
 from cli.output import exit_with_error, print_review, runs_table, stdout
 from graph.decisions import DecisionInput, Gate, verdict_of
 from graph.status import Status
-from runs import cancel, queries, retry
+from runs import cancel, queries, retry, served_reviews
 from runs.decide import decide
 from runs.errors import RunError
 from runs.queries import RunView
@@ -57,7 +57,14 @@ def list_runs(
     as_json: AsJson = False,
 ) -> None:
     """List the newest runs."""
-    found = _call(lambda services: queries.list_runs(services.db, limit=limit, status=status))
+
+    async def process(services: Services) -> list[RunView]:
+        found = await queries.list_runs(services.db, limit=limit, status=status)
+        if as_json:
+            await served_reviews.record_runs(services.db, LOCAL, found)
+        return found
+
+    found = _call(process)
     if as_json:
         stdout.print_json(_run_list.dump_json(found).decode())
     else:
@@ -67,7 +74,7 @@ def list_runs(
 @runs.command("show")
 def show(run_id: RunId, as_json: AsJson = False) -> None:
     """Show a run and its open review."""
-    _print_run(_call(lambda services: queries.get_run_view(services.db, run_id)), as_json)
+    _print_run(_call(lambda services: _serve_run(services, run_id)), as_json)
 
 
 @runs.command("approve")
@@ -76,10 +83,13 @@ def approve(
     gate: Annotated[Gate, typer.Argument(help="The gate.")],
     no: Annotated[bool, typer.Option("--no", help="Reject; with a comment, request changes.")] = False,
     comment: Annotated[str | None, typer.Option(help="A comment on the review.")] = None,
+    digest: Annotated[
+        str | None, typer.Option(help="The digest of the content that you saw, as `runs show` prints it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide at a gate."""
-    decision = DecisionInput(verdict=verdict_of(not no, comment), comment=comment or "")
+    decision = DecisionInput(verdict=verdict_of(not no, comment), comment=comment or "", digest=digest)
     _change_run(run_id, as_json, lambda services: decide(services, run_id, gate, decision, LOCAL_CONTEXT))
 
 
@@ -125,9 +135,16 @@ def _change_run(run_id: UUID, as_json: bool, change: Callable[[Services], Awaita
 
     async def process(services: Services) -> RunView:
         await change(services)
-        return await queries.get_run_view(services.db, run_id)
+        return await _serve_run(services, run_id)
 
     _print_run(_call(process), as_json)
+
+
+async def _serve_run(services: Services, run_id: UUID) -> RunView:
+    """Return a run to print, whose open review the operator is served with it. Raises RunNotFound."""
+    run = await queries.get_run_view(services.db, run_id)
+    await served_reviews.record_runs(services.db, LOCAL, [run])
+    return run
 
 
 def _print_run(run: RunView, as_json: bool) -> None:
@@ -140,4 +157,5 @@ def _print_run(run: RunView, as_json: bool) -> None:
     if review := run.review:
         stdout.print(f"The {review.gate} gate is open, revision {review.revision}:")
         print_review(stdout, review.content)
-        stdout.print(f"Decide: myloware runs approve {run.run_id} {review.gate}", soft_wrap=True)
+        decide_command = f"myloware runs approve {run.run_id} {review.gate} --digest {review.digest}"
+        stdout.print(f"Decide: {decide_command}", soft_wrap=True)

@@ -13,6 +13,7 @@ from graph.review_content import EditError, FilmContent, IdeasContent, Review, R
 from prompts.project import MIN_FILM_SECONDS
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
+from runs.served_reviews import served_review
 from runs.services import Services
 from runs.start import resolve_project
 from storage import decisions
@@ -20,6 +21,7 @@ from storage.actors import Actor, RequestContext
 from storage.database import Database
 from storage.decisions import DecisionRow, NewDecision
 from storage.ledger import Ledger
+from storage.reviews import was_served
 from storage.runs import RunRow
 
 MAX_COMMENT_CHARACTERS = 4_000
@@ -41,8 +43,9 @@ async def decide(
     At the ideation gate `approve` accepts `edits` (the list of ideas) or `keep` (the numbers of the ideas to keep, in
     order). At the publish gate `approve` accepts `edits` of caption and hashtags; `revise` accepts those and
     overlays, `clips` to generate again with a note each, and `takes` to use instead. `digest` is that of the content
-    the reviewer saw. A request with an idempotency key that was used before returns the decision of that request,
-    whatever the gate shows now; the entry point checks that the request is the same.
+    the reviewer saw; without it the decision counts if the actor was served the open review. A request with an
+    idempotency key that was used before returns the decision of that request, whatever the gate shows now; the entry
+    point checks that the request is the same.
 
     Raises ApprovalNotPermitted, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound or
     InvalidRequest.
@@ -52,12 +55,7 @@ async def decide(
     if known := await decisions.find_recorded(services.db, run_id, context):
         return known
     review = await require_open_review(services.db, run, gate)
-    if decision.digest not in (None, review.digest):
-        raise StaleReview(
-            f"The content of the {gate} gate has changed. Review revision {review.revision}.",
-            digest=review.digest,
-            revision=review.revision,
-        )
+    await _check_seen(services.db, run_id, review, decision.digest, context.actor)
     decision = decision.model_copy(update={"comment": clean_text(decision.comment)})
     if decision.keep is not None:
         decision = decision.model_copy(update={"edits": _kept_ideas(review.content, decision, decision.keep)})
@@ -70,6 +68,17 @@ async def decide(
         raise await _gate_not_open(services.db, await get_run(services.db, run_id), gate)
     services.wakeups.advance(str(run_id))
     return row
+
+
+async def _check_seen(db: Database, run_id: UUID, review: Review, digest: str | None, actor: Actor) -> None:
+    """Raise StaleReview with the current content unless the reviewer saw it: by digest, or as it was served."""
+    if digest == review.digest or (digest is None and await was_served(db, actor.id, served_review(run_id, review))):
+        return
+    reason = "has changed" if digest else "was not served to you"
+    raise StaleReview(
+        f"The content of the {review.gate} gate {reason}. Review revision {review.revision}, and send its digest.",
+        **review.model_dump(mode="json"),
+    )
 
 
 def check_approval_right(actor: Actor) -> None:

@@ -51,7 +51,7 @@ class GateNotOpen(RunError):
 
 
 class StaleReview(RunError):
-    """The content that was reviewed differs from the content that the gate shows now."""
+    """The content that was reviewed differs from the content that the gate shows now, which the details contain."""
 
     code = "stale_review"
 

@@ -58,7 +58,7 @@ def test_requested_changes_open_the_gate_again(at_ideation: dict[str, Any], app:
     assert second["content"]["ideas"] != first["content"]["ideas"]
     stale = app.client.post(url, json={"gate": "ideation", "approved": True, "digest": first["digest"]})
     assert error_of(stale) == (409, "stale_review")
-    assert stale.json()["error"]["details"] == {"digest": second["digest"], "revision": 2}
+    assert stale.json()["error"]["details"] == second
     assert app.sandbox.charges(run_id) == []
     rejected = app.client.post(url, json={"gate": "ideation", "approved": False, "decision": "reject", "comment": "No"})
     assert rejected.status_code == 200
@@ -81,7 +81,7 @@ async def test_one_of_many_concurrent_decisions_counts(at_ideation: dict[str, An
     async with httpx.AsyncClient(base_url=app.url, timeout=30) as client:
 
         async def reject(key: str) -> httpx.Response:
-            body = {"gate": "ideation", "approved": False}
+            body = {"gate": "ideation", "approved": False, "digest": at_ideation["review"]["digest"]}
             return await client.post(f"/v1/runs/{run_id}/approve", json=body, headers={"X-API-Key": key})
 
         answers = await asyncio.gather(*(reject(key) for key in (ANNA, BEN) * 4))
@@ -132,7 +132,7 @@ def _run_at_ideation(quiet_app: App) -> str:
         return str(known[0]["run_id"])
     run_id = quiet_app.start()
     quiet_app.in_loop(advance(quiet_app.state.services, run_id))
-    return run_id
+    return str(quiet_app.run(run_id)["run_id"])
 
 
 def test_edited_ideas_are_ordered(at_ideation: dict[str, Any], app: App) -> None:

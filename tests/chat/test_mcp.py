@@ -196,6 +196,29 @@ async def test_a_key_without_permission_cannot_decide(app: App, sandbox: Sandbox
     assert decisions(app, run_id) == []
 
 
+@pytest.mark.parametrize("door", ["get_review", "resource"])
+async def test_a_review_that_an_agent_was_served_is_decided_without_a_digest(
+    app: App, sandbox: SandboxClient, door: str
+) -> None:
+    """Its API key was sent the content; the lists and the run without content do not count."""
+    run_id, body = start_at_gate(app), {"gate": "ideation", "approved": True}
+
+    def approve() -> int:
+        return app.client.post(f"/v1/runs/{run_id}/approve", json=body, headers={"X-API-Key": BEN}).status_code
+
+    async with agent(app, key=BEN) as client:
+        for tool in ("list_reviews", "list_runs"):
+            await use(client, tool)
+        await use(client, "get_run", run_id=run_id)
+        before = approve()
+        if door == "resource":
+            await client.read_resource(f"review://{run_id}")
+        else:
+            await use(client, "get_review", run_id=run_id)
+
+    assert (before, approve()) == (409, 200)
+
+
 async def test_a_repeated_start_is_one_run(app: App, sandbox: SandboxClient) -> None:
     """With the same idempotency key or without one; another idempotency key or API key is another run."""
     brief = f"A well {uuid4().hex[:6]}"

@@ -174,6 +174,7 @@ def test_an_unreachable_database_is_reported(tmp_path: Path, command: tuple[str,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_runs_are_managed_from_the_terminal(app: App, sandbox: SandboxClient, tmp_path: Path) -> None:
     """`runs` lists and shows runs, requests changes and rejects, like the API."""
     run_id = app.start("A lighthouse in fog")
@@ -185,13 +186,17 @@ def test_runs_are_managed_from_the_terminal(app: App, sandbox: SandboxClient, tm
     assert json.loads(listed.stdout)[0]["run_id"] == run_id
     content = run_command("runs", "show", run_id, cwd=tmp_path, **settings).stdout
     assert "The ideation gate is open, revision 1" in content
-    assert f"myloware runs approve {run_id} ideation" in content
+    digest = app.run(run_id)["review"]["digest"]
+    assert f"myloware runs approve {run_id} ideation --digest {digest}" in content
     wrong = run_command("runs", "approve", run_id, "publish", cwd=tmp_path, **settings)
     assert (wrong.returncode, "The publish gate is not open; the ideation gate is." in wrong.stderr) == (1, True)
     changes = ("--no", "--comment", "More fog")
     revised = run_command("runs", "approve", run_id, "ideation", *changes, "--json", cwd=tmp_path, **settings)
     assert json.loads(revised.stdout)["run_id"] == run_id
     app.until(run_id, "awaiting_ideation_approval", revision=2)
+    stale = run_command("runs", "approve", run_id, "ideation", "--no", cwd=tmp_path, **settings)
+    assert (stale.returncode, "Review revision 2" in stale.stderr) == (1, True)
+    run_command("runs", "show", run_id, cwd=tmp_path, **settings)
     assert run_command("runs", "approve", run_id, "ideation", "--no", cwd=tmp_path, **settings).returncode == 0
     assert app.until(run_id, "failed")["error"]["code"] == "rejected"
     (first, _) = app.rows("select * from decisions where run_id = %s order by number", run_id)

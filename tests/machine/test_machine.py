@@ -238,7 +238,8 @@ class RunMachine(RuleBasedStateMachine):
         """Of two concurrent decisions in two processes one is recorded, and only at the open gate."""
         review = self.view().review
         is_open = review is not None and review.gate == gate
-        decision = DecisionInput(verdict=verdict, comment="Warmer light, please." if verdict == "revise" else "")
+        comment, digest = "Warmer light, please." if verdict == "revise" else "", review.digest if review else None
+        decision = DecisionInput(verdict=verdict, comment=comment, digest=digest)
 
         async def decide_in(services: Services) -> str:
             try:

@@ -1,0 +1,60 @@
+"""Record which reviews an actor was served: a decision that names no digest counts for these only.
+
+Every entry point that sends the content of a review records it here before it sends it. A review link and a
+confirmation need no record: they carry the digest. A refusal records nothing, although it contains the current
+content: a client that repeats its request must not decide about what no person has read.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+from uuid import UUID
+
+from runs.history import History
+from runs.queries import RunView
+from storage import reviews
+from storage.actors import Actor
+from storage.database import Database
+from storage.events import Event
+from storage.reviews import ServedReview
+
+
+class _Revision(Protocol):
+    """A review in any form that contains its content."""
+
+    @property
+    def gate(self) -> str: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+
+
+def served_review(run_id: UUID, review: _Revision) -> ServedReview:
+    """Return the record of a review that is served."""
+    return ServedReview(run_id, review.gate, review.revision, review.digest)
+
+
+async def record_reviews(db: Database, actor: Actor, run_id: UUID, revisions: Iterable[_Revision]) -> None:
+    """Record that the actor is served these reviews of a run."""
+    await reviews.record_served(db, actor.id, [served_review(run_id, review) for review in revisions])
+
+
+async def record_runs(db: Database, actor: Actor, runs: Iterable[RunView]) -> None:
+    """Record that the actor is served these runs, each with the review that it has open."""
+    await reviews.record_served(db, actor.id, [served_review(run.run_id, run.review) for run in runs if run.review])
+
+
+async def record_events(db: Database, actor: Actor, run_id: UUID, events: Iterable[Event]) -> None:
+    """Record that the actor is served these events of a run: an opened review is one of them."""
+    payloads = [event.payload for event in events if event.kind == "review.opened"]
+    await reviews.record_served(db, actor.id, [_parse(run_id, payload) for payload in payloads])
+
+
+async def record_history(db: Database, actor: Actor, history: History) -> None:
+    """Record that the actor is served this history, whose entries contain the opened reviews."""
+    details = [entry.details for entry in history.entries if entry.kind == "revision"]
+    await reviews.record_served(db, actor.id, [_parse(history.run_id, each) for each in details])
+
+
+def _parse(run_id: UUID, payload: dict[str, Any]) -> ServedReview:
+    return ServedReview(run_id, payload["gate"], payload["revision"], payload["digest"])
