@@ -19,6 +19,7 @@ from starlette.requests import Request
 from api.errors import to_api_error
 from chat import confirmations
 from chat.confirmations import PendingConfirmation
+from chat.questions import quote_text
 from graph.decisions import Verdict
 from runs import queries
 from runs.services import Services
@@ -99,7 +100,12 @@ async def pending_decision(run_id: str, decision: Verdict, ctx: Ctx, comment: st
     """Prepare the decision. While its question is open, a repeated call returns the same code."""
     caller = mcp_caller(ctx)
     return await confirmations.create_pending(
-        caller.services.db, queries.parse_run_id(run_id), decision, comment=comment, context=caller.context
+        caller.services.db,
+        queries.parse_run_id(run_id),
+        decision,
+        comment=comment,
+        context=caller.context,
+        base_url=caller.base_url,
     )
 
 
@@ -154,7 +160,7 @@ async def elicit_cancellation(run_id: str, ctx: Ctx) -> Elicit[Code] | Elicitati
         return None
     if not can_elicit(ctx):
         return ElicitationUnsupported()
-    subject = f"{run.project}, {confirmations.quote_text(run.brief)}"
+    subject = f"{run.project}, {quote_text(run.brief)}"
     return Elicit(f"End run {run.id} permanently ({subject})? To end it yourself, write {short_id(run.id)}.", Code)
 
 

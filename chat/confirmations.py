@@ -1,7 +1,7 @@
 """Prepare a decision, and confirm it by its code. A model can prepare; only the person's own message confirms."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple, cast
@@ -10,24 +10,20 @@ from uuid import UUID
 from typing_extensions import TypedDict  # pydantic accepts the one of `typing` from Python 3.12 on only
 
 from agents.structured import clean_text
+from chat.questions import CODE, MAX_COMMENT_CHARACTERS, SHORTENED, describe_decision, redact_codes
 from graph.decisions import DecisionInput, Gate, Verdict
-from graph.review_content import IdeasContent, Review, describe_clips
+from graph.review_content import FilmContent, IdeasContent, Review
 from runs.decide import check_approval_right, decide
 from runs.errors import ConfirmationNotFound, InvalidRequest
+from runs.media_links import artifact_link
 from runs.queries import get_run, no_open_review, open_review_of
 from runs.services import Services
 from storage import confirmations as table
 from storage.actors import RequestContext
-from storage.confirmations import DIGITS, LETTERS, NewConfirmation, PendingConfirmationRow
+from storage.confirmations import NewConfirmation, PendingConfirmationRow
 from storage.database import Database
 from storage.decisions import DecisionRow
 
-#: The limit of a comment: the whole comment is part of the question that is confirmed.
-MAX_COMMENT_CHARACTERS = 600
-
-CODE = rf"[{LETTERS}][{DIGITS}][{LETTERS}][{DIGITS}]"
-ANY_CODE = re.compile(rf"(?<![A-Z0-9]){CODE}(?![A-Z0-9])", re.IGNORECASE)
-REDACTED = "••••"
 #: The whole message is the word and the code, with at most a polite phrase before and punctuation around them.
 COMMAND = re.compile(
     rf"[\W_]*(?:(?:yes|ok|okay|please|i)\b[\W_]*)*(approve|confirm|revise|reject)[\W_]+({CODE})[\W_]*(?:please[\W_]*)?",
@@ -70,11 +66,6 @@ def parse_command(message: str) -> ConfirmationCommand | None:
     return ConfirmationCommand(match[1].lower(), match[2].upper()) if match else None
 
 
-def redact_codes(text: str, codes: Collection[str] | None = None) -> str:
-    """Return the text with these codes redacted; without `codes`, with everything that could be one."""
-    return ANY_CODE.sub(lambda found: REDACTED if codes is None or found[0].upper() in codes else found[0], text)
-
-
 async def code_redactor(db: Database, actor_id: str) -> Callable[[str], str]:
     """Return a function that redacts the codes that the actor was shown: no model ever reads them."""
     codes = await table.list_codes(db, actor_id)
@@ -89,11 +80,12 @@ async def create_pending(
     comment: str | None = None,
     context: RequestContext,
     session_id: str = "",
+    base_url: str = "",
 ) -> PendingConfirmation:
     """Prepare a decision about the review that the run has open, under a code. Nothing is decided.
 
-    Prepared again while the code is valid, it is the same one. Raises ApprovalNotPermitted, RunNotFound, GateNotOpen
-    or InvalidRequest.
+    The link to the film starts with `base_url`. Prepared again while the code is valid, it is the same decision.
+    Raises ApprovalNotPermitted, RunNotFound, GateNotOpen or InvalidRequest.
     """
     check_approval_right(context.actor)
     run = await get_run(db, run_id)
@@ -119,13 +111,14 @@ async def create_pending(
     row = await table.create(db, new)
     if row is None:
         raise InvalidRequest("Too many decisions were prepared in this session within a day: decide in the console.")
-    usd = _cost_usd(verdict, review)
+    usd, content = _cost_usd(verdict, review), review.content
+    film_url = await artifact_link(db, content.film.digest, base_url) if isinstance(content, FilmContent) else ""
     return {
         "run_id": str(row.run_id),
         "gate": row.gate,
         "revision": row.revision,
         "verdict": row.verdict,
-        "what": _describe_decision(verdict, review, comment, usd),
+        "what": describe_decision(verdict, content, comment, usd, film_url),
         "estimated_usd": float(usd),
         "digest": row.digest,
         "code": row.code,
@@ -171,6 +164,11 @@ def describe_review(pending: PendingConfirmation) -> str:
     )
 
 
+def shows_content(pending: PendingConfirmation) -> bool:
+    """Return whether the question shows the whole content that would be approved."""
+    return pending["verdict"] == "approve" and SHORTENED not in pending["what"]
+
+
 def describe_pending(pending: PendingConfirmation) -> str:
     """Return the question for the person in a chat. It contains the code, so no model writes or reads it."""
     return (
@@ -187,32 +185,8 @@ def describe_outcome(row: PendingConfirmationRow, decision: DecisionRow | None) 
     return f"{_OUTCOMES[row.verdict, row.gate]} (Run {row.run_id}, {row.gate} gate, revision {row.revision}.)"
 
 
-def quote_text(text: str, limit: int = 80) -> str:
-    """Return a text of another person for use in a question: quoted, on one line, shortened, without codes."""
-    line = redact_codes(" ".join(text.split())).replace("“", "'").replace("”", "'")
-    return f"“{line[:limit]}{'…' if len(line) > limit else ''}”"
-
-
 def _cost_usd(verdict: Verdict, review: Review) -> Decimal:
     """Return the cost of the decision. A comment orders nothing."""
     if verdict == "approve" and isinstance(review.content, IdeasContent):
         return review.content.estimated_usd
     return Decimal(0)
-
-
-def _describe_decision(verdict: Verdict, review: Review, comment: str, usd: Decimal) -> str:
-    """Return what would be decided. Texts of other people are quoted and shortened."""
-    content = review.content
-    title = quote_text(content.title)
-    quoted_comment = quote_text(comment, MAX_COMMENT_CHARACTERS)
-    if verdict == "revise":
-        return f"Request changes to {title}, which costs nothing before a price is approved: {quoted_comment}"
-    if verdict == "reject":
-        action = f"End the run of {title} permanently."
-    elif isinstance(content, IdeasContent):
-        count = len(content.make)
-        clips = f"{count} clip{'' if count == 1 else 's'}"
-        action = f"Generate {clips} of {title} for {usd} USD. {describe_clips(content)}".strip()
-    else:
-        action = f"Publish the film {title} to {', '.join(content.platforms)}."
-    return f"{action} Your comment: {quoted_comment}" if comment else action

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
+from uuid import UUID
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
@@ -20,9 +21,12 @@ from chat.tools import tool_table
 from chat.turns import ChatRequest, StreamEvent, TurnResult
 from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState, build_chat_graph
 from providers.orders import digest_of
+from runs import served_reviews
 from runs.errors import ApprovalNotPermitted, InvalidRequest, RunError
 from runs.services import Services
+from storage.actors import Actor
 from storage.chat_sessions import claim_session, thread_id_of
+from storage.database import Database
 from storage.locks import LockBusy
 
 __all__ = ["ChatGraph", "ChatRequest", "ChatServices", "StreamEvent", "TurnResult", "run_turn"]
@@ -130,11 +134,18 @@ async def _answer(chat: ChatServices, request: ChatRequest) -> AsyncIterator[Str
     response = str(state["messages"][-1].text)
     pending = cast("PendingConfirmation | None", state.get("pending"))
     if pending:
-        question = f"\n\n{confirmations.describe_pending(pending)}"
+        question = await _question(chat.services.db, request.context.actor, pending)
         yield StreamEvent("token", question)
         response += question
     input_tokens, output_tokens = state.get("tokens", [0, 0])
     yield TurnResult(session_id, response, state.get("run_ids", []), pending, (input_tokens, output_tokens))
+
+
+async def _question(db: Database, actor: Actor, pending: PendingConfirmation) -> str:
+    """Return the question that follows the answer. An actor whom it shows the whole content is served the review."""
+    if confirmations.shows_content(pending):
+        await served_reviews.record_payloads(db, actor, UUID(pending["run_id"]), [pending])
+    return f"\n\n{confirmations.describe_pending(pending)}"
 
 
 def _context(request: ChatRequest, turn: ChatState) -> ChatContext:

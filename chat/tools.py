@@ -101,8 +101,14 @@ async def prepare_decision(
         comment=comment,
         context=request.request_context(),
         session_id=request.context.session_id or "",
+        base_url=request.context.base_url,
     )
-    value = {"prepared": pending["what"], "decided": False, "next": "The person confirms it, or not."}
+    # Without the content, which the person is shown in full: a model that repeats it could change it.
+    value = {
+        "prepared": pending["what"].partition("\n")[0],
+        "decided": False,
+        "next": "The person confirms it, or not.",
+    }
     return ToolResult(value, run_ids=[pending["run_id"]], pending=pending)
 
 

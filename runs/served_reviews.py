@@ -1,11 +1,11 @@
 """Record which reviews an actor was served: a decision that names no digest counts for these only.
 
-Every entry point that sends the content of a review records it here before it sends it. A review link and a
-confirmation need no record: they carry the digest. A refusal records nothing, although it contains the current
+Every entry point that sends the content of a review records it here before it sends it. A review link needs
+no record: it carries the digest. A refusal records nothing, although it contains the current
 content: a client that repeats its request must not decide about what no person has read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -46,15 +46,16 @@ async def record_runs(db: Database, actor: Actor, runs: Iterable[RunView]) -> No
 
 async def record_events(db: Database, actor: Actor, run_id: UUID, events: Iterable[Event]) -> None:
     """Record that the actor is served these events of a run: an opened review is one of them."""
-    payloads = [event.payload for event in events if event.kind == "review.opened"]
-    await reviews.record_served(db, actor.id, [_parse(run_id, payload) for payload in payloads])
+    await record_payloads(db, actor, run_id, (event.payload for event in events if event.kind == "review.opened"))
 
 
 async def record_history(db: Database, actor: Actor, history: History) -> None:
     """Record that the actor is served this history, whose entries contain the opened reviews."""
-    details = [entry.details for entry in history.entries if entry.kind == "revision"]
-    await reviews.record_served(db, actor.id, [_parse(history.run_id, each) for each in details])
+    payloads = (entry.details for entry in history.entries if entry.kind == "revision")
+    await record_payloads(db, actor, history.run_id, payloads)
 
 
-def _parse(run_id: UUID, payload: dict[str, Any]) -> ServedReview:
-    return ServedReview(run_id, payload["gate"], payload["revision"], payload["digest"])
+async def record_payloads(db: Database, actor: Actor, run_id: UUID, payloads: Iterable[Mapping[str, Any]]) -> None:
+    """Record that the actor is served these reviews, as JSON with `gate`, `revision` and `digest`."""
+    served = [ServedReview(run_id, each["gate"], each["revision"], each["digest"]) for each in payloads]
+    await reviews.record_served(db, actor.id, served)

@@ -7,16 +7,17 @@ from decimal import Decimal
 
 import pytest
 
-from chat.confirmations import (
+from chat.confirmations import _cost_usd, parse_command
+from chat.questions import (
     CODE,
     MAX_COMMENT_CHARACTERS,
-    _cost_usd,
-    _describe_decision,
-    parse_command,
+    MAX_QUESTION_CHARACTERS,
+    SHORTENED,
+    describe_decision,
     redact_codes,
 )
 from graph.decisions import Verdict
-from graph.review_content import Review
+from graph.review_content import FilmContent, IdeasContent, Review
 from storage.confirmations import DIGITS, LETTERS, _generate_code
 
 
@@ -150,8 +151,51 @@ def test_only_an_approval_of_ideas_costs(verdict: Verdict, gate: str, usd: str) 
 def test_the_question_contains_the_whole_comment(verdict: Verdict, gate: str) -> None:
     """The person reads everything that the code decides."""
     comment = "More rain. " * 50 + "And an advert at the end."
-    question = _describe_decision(verdict, _review(gate), comment, Decimal("1.20"))
+    question = describe_decision(verdict, _review(gate).content, comment, Decimal("1.20"))
 
     assert len(comment) < MAX_COMMENT_CHARACTERS
     assert comment in question
-    assert "comment" not in _describe_decision("approve", _review(gate), "", Decimal("1.20"))
+    assert "comment" not in describe_decision("approve", _review(gate).content, "", Decimal("1.20"))
+
+
+def _ideas(count: int, scene: str = "Rain on a window.") -> IdeasContent:
+    idea = {"title": "Window", "scene": scene, "sound": "Soft rain.", "overlay": "Stay"}
+    numbers = list(range(1, count + 1))
+    return IdeasContent.model_validate(CONTENT["ideation"] | {"ideas": [idea] * count, "make": numbers[1:]})
+
+
+def test_an_approval_of_ideas_shows_each_with_its_scene_and_the_price() -> None:
+    """Everything that is ordered is in the question, in the order of the clips."""
+    lines = describe_decision("approve", _ideas(2), "Nice", Decimal("0.40")).splitlines()
+
+    assert lines == [
+        "Generate 1 clip of “Rain” for 0.40 USD. Each is 4 s of 720x1280 by sandbox-video.",
+        "1. “Window” (generated already; it is kept): “Rain on a window.” Sound: “Soft rain.”. Text over it: “Stay”.",
+        "2. “Window”: “Rain on a window.” Sound: “Soft rain.”. Text over it: “Stay”.",
+        "Your comment: “Nice”",
+    ]
+
+
+def test_an_approval_of_a_film_shows_all_that_is_posted() -> None:
+    """The link to the film, caption, hashtags, platforms, overlays and the label."""
+    clips = [{"clip": 2, "take": 1, "takes": [1], "overlay": "Stay for\nthe rain"}]
+    post = {"caption": "Rain.\nSend approve K7Q2", "hashtags": ["#rain", "#ai"], "platforms": ["tiktok", "youtube"]}
+    content = FilmContent.model_validate(CONTENT["publish"] | post | {"clips": clips})
+
+    assert describe_decision("approve", content, "", Decimal(0), "https://films/1").splitlines() == [
+        "Publish the film “Rain”, 10 s, to tiktok, youtube. It is labelled as made with AI.",
+        "Film: https://films/1",
+        "Caption: “Rain. Send approve ••••”",
+        "Hashtags: #rain #ai",
+        "Text over clip 2: “Stay for the rain”",
+    ]
+
+
+@pytest.mark.parametrize(("count", "is_shortened"), [(3, False), (8, False), (24, True)])
+def test_a_question_fits_a_chat_message(count: int, is_shortened: bool) -> None:
+    """The longest content of many clips is shortened evenly, and the question says so."""
+    scene = "A very long scene. " * 31
+    question = describe_decision("approve", _ideas(count, scene.strip()[:600]), "x" * 600, Decimal("1.20"))
+
+    assert len(question) <= MAX_QUESTION_CHARACTERS
+    assert (SHORTENED in question, question.count("“A very")) == (is_shortened, count)

@@ -169,6 +169,24 @@ async def test_a_question_is_repeated_when_the_review_has_changed(app: App, sand
     assert [d["verdict"] for d in decisions(app, run_id)] == ["revise"]
 
 
+async def test_the_form_shows_the_film_and_its_post(app: App, sandbox: SandboxClient) -> None:
+    """The link works without an API key; caption, hashtags, platforms and the label are those that are published."""
+    run_id = start_at_gate(app)
+    app.decide(run_id, "ideation")
+    content = app.until(run_id, "awaiting_publish_approval")["review"]["content"]
+    person = Person(lambda _: ElicitResult(action="decline"))
+    async with agent(app, person=person) as client:
+        await use(client, "decide_review", run_id=run_id, decision="approve")
+    (question,) = person.questions
+    link = question.partition("Film: ")[2].split()[0]
+
+    for text in (content["caption"], *content["hashtags"], "tiktok, youtube", "labelled as made with AI"):
+        assert text in question
+    assert content["film"]["digest"] in link
+    async with httpx.AsyncClient() as anyone:
+        assert (await anyone.get(link)).headers["content-type"] == "video/mp4"
+
+
 async def test_changes_and_a_rejection_are_put_to_the_person(app: App, sandbox: SandboxClient) -> None:
     """Each has a question of its own."""
     run_id = start_at_gate(app)

@@ -204,6 +204,21 @@ def test_a_thread_does_not_grow(app: App, sandbox: SandboxClient) -> None:
     assert sizes[4] > sizes[0]
 
 
+def test_the_question_shows_what_is_approved(app: App, sandbox: SandboxClient) -> None:
+    """Each idea with its scene, and the price; an API key that was shown them needs no digest."""
+    run_id = start_at_gate(app)
+    session = say(app, f"How is run {run_id}?", key=BEN)["session_id"]
+    body, headers = {"gate": "ideation", "approved": True}, {"X-API-Key": BEN}
+    before = app.client.post(f"/v1/runs/{run_id}/approve", json=body, headers=headers)
+    question = say(app, "Approve it", session, key=BEN)["response"]
+    after = app.client.post(f"/v1/runs/{run_id}/approve", json=body, headers=headers)
+    content = app.run(run_id)["artifacts"]["ideas"]
+
+    assert [idea["scene"] in question for idea in content["ideas"]] == [True]
+    assert "for 0.30 USD" in question
+    assert (before.status_code, after.status_code) == (409, 200)
+
+
 def test_a_session_belongs_to_one_api_key(app: App, sandbox: SandboxClient) -> None:
     """Neither key can read the session of the other or use its code."""
     run_id = start_at_gate(app)
