@@ -1,36 +1,38 @@
 """The caption writer: the text that is posted with a film."""
 
-import re
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import AfterValidator, BaseModel
+from pydantic import BaseModel, BeforeValidator, model_validator
 
 from agents.ideator import Idea
 from agents.structured import ask_structured, bounded_text
 from prompts.templates import prompt
 from providers.orders import ModelAnswer
+from providers.publications.texts import normalize_hashtags
 
-
-def _check_hashtags(tags: list[str]) -> list[str]:
-    if not 1 <= len(tags) <= 10:
-        raise ValueError("there must be 1 to 10 hashtags")
-    for tag in tags:
-        if not re.fullmatch(r"#\w{1,50}", tag):
-            raise ValueError(f"{tag[:60]!r} is not a hashtag: one word after a '#'")
-    return list(dict.fromkeys(tags))
-
+#: A caption of a model may be longer than the platforms take: it is shortened for the review, with a notice.
+MAX_MODEL_CHARACTERS = 10_000
 
 CaptionText = Annotated[str, bounded_text(500)]
-Hashtags = Annotated[list[str], AfterValidator(_check_hashtags)]
+Hashtags = Annotated[list[str], BeforeValidator(normalize_hashtags)]
 
 
 class Caption(BaseModel, extra="forbid"):
-    """The text that is posted with a film."""
+    """The text that is posted with a film, as a model writes it. Hashtags that are none do not invalidate it."""
 
-    caption: CaptionText
+    caption: Annotated[str, bounded_text(MAX_MODEL_CHARACTERS)]
     hashtags: Hashtags
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_unusable_hashtags(cls, answer: Any) -> Any:
+        if not isinstance(answer, dict):
+            return answer
+        tags = answer.get("hashtags")
+        texts = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else tags
+        return {**answer, "hashtags": texts if isinstance(texts, str | list) else []}
 
 
 async def write_caption(

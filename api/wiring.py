@@ -134,6 +134,7 @@ async def open_app_state(
             ledger=ledger,
             feedback=RunFeedback(db),
             records=RunRecords(db),
+            publisher=ledger.providers["publication"].name,
         )
         services = Services(
             db=db,

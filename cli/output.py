@@ -33,6 +33,8 @@ def print_review(console: Console, content: ReviewContent) -> None:
     console.print(f"  {content.caption}\n  {' '.join(content.hashtags)}")
     for clip in content.clips:
         console.print(f"  clip {clip.clip}, take {clip.take} of {clip.takes}: {clip.overlay}", markup=False)
+    for notice in content.notices:
+        console.print(f"  Note: {notice}", markup=False, soft_wrap=True)
 
 
 def _ideas_table(content: IdeasContent) -> Table:

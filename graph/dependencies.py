@@ -68,7 +68,10 @@ class RunRecords(Protocol):
 
 @dataclass(frozen=True)
 class Dependencies:
-    """Everything that a node uses from outside. `project` resolves a project by name and options."""
+    """Everything that a node uses from outside.
+
+    `project` resolves a project by name and options; `publisher` is the name of the service and account that posts.
+    """
 
     project: Callable[[str, dict[str, int]], Project]
     model: BaseChatModel
@@ -77,3 +80,4 @@ class Dependencies:
     ledger: Ledger
     feedback: RunFeedback
     records: RunRecords
+    publisher: str = ""

@@ -1,7 +1,7 @@
 """The content of a review, the digest that a decision is bound to, and the effect of edits."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -12,6 +12,7 @@ from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, RunState
 from prompts.validation import describe_validation_error
 from providers.orders import digest_of
+from providers.publications.texts import caption_problem, fit_post
 
 
 class EditError(ValueError):
@@ -71,8 +72,16 @@ class FilmClip(BaseModel):
     overlay: str
 
 
+def _omitted_if_empty(value: object) -> bool:
+    return not value
+
+
 class FilmContent(_Content):
-    """Content of the publish gate: the film and the post. `usd_per_clip` is the price of another take."""
+    """Content of the publish gate: the film and the post. `usd_per_clip` is the price of another take.
+
+    `destinations` are pages, boards or subreddits by platform, `publisher` is the service and account that posts, and
+    `notices` are sentences about what a platform does not take. They are absent where there are none.
+    """
 
     gate: Literal["publish"] = "publish"
     film: FilmFile
@@ -83,6 +92,10 @@ class FilmContent(_Content):
     hashtags: list[str]
     platforms: list[str]
     labelled_as_ai: Literal[True] = True
+    # Absent when empty: a review that an earlier version opened keeps its digest.
+    destinations: dict[str, str] = Field({}, exclude_if=_omitted_if_empty)
+    publisher: str = Field("", exclude_if=_omitted_if_empty)
+    notices: list[str] = Field([], exclude_if=_omitted_if_empty)
 
     def _edited(self, edits: Any) -> Self:
         changes = FilmEdits.model_validate(edits)
@@ -90,8 +103,17 @@ class FilmContent(_Content):
             raise EditError(f"edits.overlays: the film has no clip {min(unknown)}.")
         overlays = {clip.clip: clip.overlay for clip in self.clips} | changes.overlays
         clips = [clip.model_copy(update={"overlay": overlays[clip.clip]}) for clip in self.clips]
-        post = changes.model_dump(include={"caption", "hashtags"}, exclude_none=True)
-        return self.model_copy(update={**post, "clips": clips})
+        return self.model_copy(update={**self._edited_post(changes), "clips": clips})
+
+    def _edited_post(self, changes: "FilmEdits") -> dict[str, Any]:
+        """Return the edited fields of the post: a caption as it is, or not at all; hashtags as far as they fit."""
+        if changes.caption is None and changes.hashtags is None:
+            return {}
+        if changes.caption and (problem := caption_problem(changes.caption, self.platforms)):
+            raise EditError(f"edits.caption: {problem}.")
+        caption = self.caption if changes.caption is None else changes.caption
+        hashtags = self.hashtags if changes.hashtags is None else changes.hashtags
+        return vars(fit_post(self.title, caption, hashtags, self.platforms))
 
 
 ReviewContent = Annotated[IdeasContent | FilmContent, Field(discriminator="gate")]
@@ -169,7 +191,8 @@ def channels_of(content: ReviewContent, state: RunState) -> RunState:
         {**idea, "overlay": overlays.get(number, idea["overlay"])}
         for number, idea in enumerate(state["ideas"]["ideas"], start=1)
     ]
-    caption: CaptionState = {**state["caption"], "caption": content.caption, "hashtags": content.hashtags}
+    post = content.model_dump(include={"caption", "hashtags", "notices"})
+    caption = cast("CaptionState", {**state["caption"], "notices": [], **post})
     return {"caption": caption, "ideas": {**state["ideas"], "ideas": ideas}}
 
 
@@ -204,9 +227,9 @@ def changed_fields(before: ReviewContent, after: ReviewContent) -> list[str]:
 
 
 def describe_clips(content: ReviewContent) -> str:
-    """Return sentences about the offer for each clip to order; empty at the publish gate."""
+    """Return sentences about the offer for each clip to order; at the publish gate those of its notices."""
     if not isinstance(content, IdeasContent):
-        return ""
+        return " ".join(content.notices)
     each = f"Each is {content.seconds} s of {content.size} by {content.model}."
     return f"{each} {content.notice}" if content.notice else each
 

@@ -22,6 +22,7 @@ Route = Literal[
     "write_caption",
     "publish_gate",
     "order_publication",
+    "await_publication",
     "end",
 ]
 ChangeTarget = Literal["ideas", "clips", "caption", "render", "review"]
@@ -90,11 +91,18 @@ class Clip(TypedDict):
 
 
 class CaptionState(TypedDict):
-    """The post that goes with the film."""
+    """The post that goes with the film. Posts of earlier versions have only the first three fields.
+
+    `destinations` are pages, boards or subreddits by platform, `publisher` is the service and account that posts,
+    `notices` are sentences for the reviewer about what a platform does not take.
+    """
 
     caption: str
     hashtags: list[str]
     platforms: list[str]
+    destinations: NotRequired[dict[str, str]]
+    publisher: NotRequired[str]
+    notices: NotRequired[list[str]]
 
 
 class RunFailure(TypedDict):
@@ -127,7 +135,7 @@ class RunState(TypedDict, total=False):
     clips: dict[str, Clip]  # await_clips, supervisor (a take was chosen)
     render_key: str  # order_render: its newest order
     film: dict[str, Any]  # await_render: result of its order
-    caption: CaptionState  # write_caption, publish_gate (edits)
+    caption: CaptionState  # write_caption, publish_gate (edits), order_ and await_publication (another publisher)
     publication_key: str  # order_publication: its newest order
-    publication: dict[str, Any]  # await_publication: result of its order, with the links by platform
+    publication: dict[str, Any]  # await_publication: the outcome of its orders, with the links by platform
     failure: RunFailure  # the node that ended the run

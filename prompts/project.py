@@ -1,5 +1,6 @@
 """Projects: Markdown files with the production spec in the front matter and the creative direction in the body."""
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -8,11 +9,19 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from prompts.platforms import platform_problem
 from prompts.validation import describe_validation_error
 
 FOLDER = Path(__file__).parent / "projects"
 
 MIN_FILM_SECONDS, MAX_FILM_SECONDS = 3, 180
+
+#: The compositions of the render service, each with the texts and the colour that `look` can set: those of
+#: `COMPOSITIONS` in remotion/src/schema.ts.
+COMPOSITIONS: Mapping[str, Mapping[str, str]] = {
+    "shorts": {"title": ".{0,120}", "kicker": ".{0,40}", "end": ".{0,80}", "accent": "#[0-9a-fA-F]{6}"},
+    "aismr": {"title": ".{0,120}", "accent": "#[0-9a-fA-F]{6}"},
+}
 
 #: Names that `options` of a request can contain, if the project file declares bounds for them.
 OPTIONS = ("clips", "clip_seconds")
@@ -58,9 +67,11 @@ class Project(BaseModel, extra="forbid", frozen=True):
     #: Form of the text over a clip, as an instruction for the ideator.
     overlay: str = Field("a short caption of at most 40 characters", max_length=200)
     #: Composition for a renderer that supports them, and its texts and colours.
-    composition: str = Field("shorts", pattern="^[a-z0-9_-]{1,64}$")
-    look: dict[str, str] = Field(default_factory=dict, max_length=16)
+    composition: str = "shorts"
+    look: dict[str, str] = Field(default_factory=dict)
     platforms: list[str] = Field(default_factory=lambda: ["tiktok"], min_length=1)
+    #: The page, board or subreddit on the platforms that need one, by platform.
+    destinations: dict[str, str] = Field(default_factory=dict)
     #: Caps on the cost of one run, and of all runs of the project in one day (UTC).
     budget_usd: Decimal = Field(gt=0)
     day_budget_usd: Decimal | None = Field(None, gt=0)
@@ -79,6 +90,22 @@ class Project(BaseModel, extra="forbid", frozen=True):
         if not MIN_FILM_SECONDS <= self.film_seconds <= MAX_FILM_SECONDS:
             bounds = f"{MIN_FILM_SECONDS} to {MAX_FILM_SECONDS} s"
             raise ValueError(f"the film would be {self.film_seconds:g} s long, and must be {bounds}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_rendered_and_posted(self) -> Self:
+        if problem := platform_problem(self.platforms, self.destinations):
+            raise ValueError(problem)
+        look = COMPOSITIONS.get(self.composition)
+        if look is None:
+            raise ValueError(
+                f"composition: {self.composition[:60]!r} is unknown; choose from {', '.join(COMPOSITIONS)}"
+            )
+        for name, text in self.look.items():
+            if name not in look:
+                raise ValueError(f"look: {name[:60]!r} is unknown in {self.composition}; choose from {', '.join(look)}")
+            if not re.fullmatch(look[name], text):
+                raise ValueError(f"look.{name}: it must match {look[name]}")
         return self
 
     @property

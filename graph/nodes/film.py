@@ -7,6 +7,7 @@ from graph.nodes.orders import await_settled, project_of_run
 from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import RunState
 from providers.orders import Order, OrderKey
+from providers.publications.texts import fit_post
 from providers.renders.manifest import Manifest, ManifestClip
 
 
@@ -47,8 +48,18 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
             deps.model, state["brief"], state["ideas"]["title"], ideas_of(state), previous=previous, comment=comment
         ),
     )
-    platforms = project_of_run(state, deps).platforms
+    project = project_of_run(state, deps)
+    # Once something was posted, only the platforms that are left are named again.
+    platforms = state["caption"]["platforms"] if "publication_key" in state else project.platforms
+    post = fit_post(state["ideas"]["title"], answer["caption"], answer["hashtags"], platforms)
     return {
-        "caption": {"caption": answer["caption"], "hashtags": answer["hashtags"], "platforms": platforms},
+        "caption": {
+            "caption": post.caption,
+            "hashtags": post.hashtags,
+            "notices": post.notices,
+            "platforms": platforms,
+            "destinations": {name: place for name, place in project.destinations.items() if name in platforms},
+            "publisher": deps.publisher,
+        },
         **mark_done(state, "caption"),
     }

@@ -3,15 +3,20 @@
 import uuid
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from providers.base import Json
+from providers.publications.texts import post_text
 
 _NAMESPACE = uuid.UUID("5f0c1f0e-6f4e-5a53-9d0a-3f1f3f0b6a11")
 
 
 class Post(BaseModel):
-    """The publication in an order's request. `digest` is the sha256 of the film; hashtags can start with `#` or not."""
+    """The publication in an order's request.
+
+    `digest` is the sha256 of the film; hashtags can start with `#` or not. `destinations` are the page, board or
+    subreddit of the platforms that need one.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -19,13 +24,13 @@ class Post(BaseModel):
     caption: str
     hashtags: Annotated[tuple[str, ...], BeforeValidator(lambda hashtags: hashtags or ())] = ()
     platforms: tuple[str, ...]
+    destinations: dict[str, str] = Field({}, exclude_if=lambda places: not places)
     digest: str
 
     @property
     def text(self) -> str:
         """Return caption and hashtags as published with the film."""
-        tags = " ".join(f"#{tag.lstrip('#')}" for tag in self.hashtags)
-        return "\n\n".join(part for part in (self.caption, tags) if part)
+        return post_text(self.caption, self.hashtags)
 
 
 def id_of(request: Json, key: str) -> str:

@@ -174,7 +174,7 @@ def test_revisions_and_approval_at_the_publish_gate(app: App, sandbox: SandboxCl
     wrong = app.client.post(url, json={"gate": "ideation", "approved": True})
     assert error_of(wrong) == (409, "gate_not_open")
     assert wrong.json()["error"]["details"]["open_gate"] == "publish"
-    for fields in ({"clips": [2]}, {"edits": {"film": "x"}}, {"edits": {"hashtags": ["no"]}}):
+    for fields in ({"clips": [2]}, {"edits": {"film": "x"}}, {"edits": {"hashtags": {"no": 1}}}):
         body = {"gate": "publish", "approved": "edits" in fields, "comment": "x", **fields}
         assert error_of(app.client.post(url, json=body)) == (422, "invalid_request")
 

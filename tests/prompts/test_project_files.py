@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prompts.project import FOLDER, OptionError, ProjectError, read_project, read_projects
+from prompts.project import COMPOSITIONS, FOLDER, OptionError, ProjectError, read_project, read_projects
 
 GOOD = """---
 title: Rain
@@ -62,6 +63,15 @@ def _changed(tmp_path: Path, old: str, new: str) -> Path:
         ("{minimum: 1, maximum: 6}", "{minimum: 1}", "rain.md: options.clips.maximum: Field required"),
         ("clips: {minimum: 1", "takes: {minimum: 1", "rain.md: options: takes cannot be an option"),
         ("Calm.", "", "rain.md: direction: "),
+        ("clips: 3", "clips: 3\nplatforms: [tiktok, myspace]", "rain.md: platforms: 'myspace' is unknown; choose from"),
+        ("clips: 3", "clips: 3\nplatforms: [tiktok, tiktok]", "rain.md: platforms: each may be named once"),
+        ("clips: 3", "clips: 3\nplatforms: [facebook]", "rain.md: destinations: facebook needs the facebook page"),
+        ("clips: 3", "clips: 3\nplatforms: [pinterest]", "rain.md: destinations: pinterest needs the pinterest board"),
+        ("clips: 3", "clips: 3\nplatforms: [reddit]", "rain.md: destinations: reddit needs the subreddit"),
+        ("clips: 3", "clips: 3\ndestinations: {reddit: rain}", "rain.md: destinations: 'reddit' is no platform of"),
+        ("clips: 3", "clips: 3\ncomposition: opera", "rain.md: composition: 'opera' is unknown; choose from shorts"),
+        ("clips: 3", "clips: 3\nlook: {font: Arial}", "rain.md: look: 'font' is unknown in shorts; choose from title"),
+        ("clips: 3", "clips: 3\nlook: {accent: red}", "rain.md: look.accent: it must match #"),
     ],
 )
 def test_an_invalid_file_names_the_place(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -72,6 +82,26 @@ def test_an_invalid_file_names_the_place(tmp_path: Path, old: str, new: str, mes
     assert str(failed.value).startswith(message)
     assert "\n" not in str(failed.value)
     assert "pydantic" not in str(failed.value)
+
+
+def test_a_page_a_board_and_a_subreddit_are_named(tmp_path: Path) -> None:
+    """A project that posts to platforms with several places names the place on each."""
+    places = "platforms: [facebook, pinterest, reddit]\ndestinations: {facebook: '1', pinterest: '2', reddit: rain}"
+    project = read_project(_changed(tmp_path, "clips: 3", f"clips: 3\n{places}"))
+
+    assert project.destinations == {"facebook": "1", "pinterest": "2", "reddit": "rain"}
+
+
+def test_the_compositions_are_those_of_the_render_service() -> None:
+    """A project names a composition that the service has, with texts and a colour that it takes."""
+    source = (FOLDER.parents[1] / "remotion/src/schema.ts").read_text()
+    block = source.partition("COMPOSITIONS: Record<string, object> = {")[2].partition("};")[0]
+    names = {
+        name: re.findall(r"(\w+): (?:textSchema|COLOR_SCHEMA)", props)
+        for name, props in re.findall(r"(\w+): objectSchema\(\{(.*?)\}, \[\]\)", block)
+    }
+
+    assert names == {name: list(look) for name, look in COMPOSITIONS.items()}
 
 
 @pytest.mark.parametrize("name", ["Rain.md", "rain calm.md", "räin.md"])
