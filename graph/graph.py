@@ -57,10 +57,14 @@ SUCCESSORS: dict[Callable[..., Any], list[str]] = {
         "supervisor",  # changes requested
         "end",  # rejected
     ],
-    publication.order_publication: ["await_publication"],  # the publication is placed
+    publication.order_publication: [
+        "await_publication",  # the publication is placed
+        "publish_gate",  # another publisher would post it than the approved one
+    ],
     publication.await_publication: [
         "end",  # published
-        "order_publication",  # failed, and a retry was requested
+        "order_publication",  # a platform failed, and a retry was requested
+        "publish_gate",  # the publisher was changed before it was called
     ],
 }
 

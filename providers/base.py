@@ -27,6 +27,18 @@ class Unavailable(ProviderError):
     """The service did not respond, or its rate limit is exceeded. The call changed nothing and can be retried."""
 
 
+class Unconfirmed(Unavailable):
+    """The service reports the end of an order without saying of every part whether it was made.
+
+    `facts` are those of `Succeeded`, as far as they are known; for a publication `unconfirmed` lists the platforms
+    that are neither published nor failed by their own word.
+    """
+
+    def __init__(self, code: str, message: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(code, message)
+        self.facts = dict(facts)
+
+
 class NotSent(Unavailable):
     """The order did not reach the provider. It can be placed again."""
 

@@ -15,6 +15,9 @@ T = TypeVar("T", bound=BaseModel)
 OrderKind = Literal["clip", "render", "publication", "model"]
 OrderState = Literal["reserved", "submitted", "settled", "failed", "unknown"]
 
+#: The code of a publication that was not placed, because the settings name another publisher than it was meant for.
+PUBLISHER_CHANGED = "publisher_changed"
+
 
 @dataclass(frozen=True)
 class OrderKey:
@@ -98,6 +101,8 @@ class OrderStatus:
         task_id: The provider's id of the order.
         result: Digests and facts of a settled order, code and message of a failed one.
         settled_at: The time at which it was settled or failed.
+        request: What the provider was sent.
+        created_at: The time at which it was reserved.
     """
 
     key: str
@@ -107,6 +112,8 @@ class OrderStatus:
     task_id: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
     settled_at: datetime | None = None
+    request: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
 
     @property
     def is_terminal(self) -> bool:

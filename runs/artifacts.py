@@ -1,10 +1,12 @@
 """The artifacts of a run as the API shows them: small JSON with ids, digests and links."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from graph.review_content import IdeasContent
 from graph.state import RunState
+from providers.publications.outcome import publication_outcome
 from storage.ledger import Ledger
 from storage.orders import OrderRow
 
@@ -25,7 +27,15 @@ async def list_artifacts(
     if "publication" in state:
         post = state["caption"]
         artifacts["publication"] = {**state["publication"], "caption": post["caption"], "hashtags": post["hashtags"]}
+    elif (posts := _publications(orders)) and (outcome := publication_outcome(posts)).links:
+        # A run that failed may have published the film on some of its platforms.
+        texts = {name: posts[-1].request.get(name) for name in ("caption", "hashtags")}
+        artifacts["publication"] = {**outcome.as_json(), **texts}
     return artifacts
+
+
+def _publications(orders: Sequence[OrderRow]) -> list[OrderRow]:
+    return [order for order in orders if order.kind == "publication"]
 
 
 def describe_unknown_order(ledger: Ledger, order: OrderRow) -> dict[str, Any]:

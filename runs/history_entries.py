@@ -17,6 +17,8 @@ from storage.orders import OrderRow
 #: The kind of the entry about an order, by the kind of the order.
 ENTRY_KINDS = {"clip": "take", "render": "render", "publication": "post", "model": "model"}
 VERDICTS = {"approve": "approved", "revise": "sent back for changes", "reject": "rejected"}
+#: The facts of an order's result that its entry shows.
+OUTCOME_FACTS = ("digest", "seconds", "platforms", "failed", "unconfirmed", "warnings")
 ORDINALS = {2: "second", 3: "third"}
 SERVICE: ActorJson = {"kind": "service", "id": "myloware", "name": "MyloWare"}
 DEADLINE: ActorJson = {"kind": "deadline", "id": "deadline", "name": "deadline"}
@@ -37,7 +39,7 @@ RUN_EVENTS: dict[str, tuple[str, str, ActorJson | None]] = {
 #: Text of the entry for an event of an order; `name` is the order in words.
 ORDER_EVENTS = {
     "order.submitted": "{name} was ordered from {provider}.",
-    "order.settled": "{name} {verb}{platforms}.",
+    "order.settled": "{name} {verb}{platforms}.{warnings}",
     "order.failed": "{name} failed: {message}",
     "order.refused": "{name} was not ordered: {message}",
     "order.outcome_unknown": "{name} was ordered, and its outcome is unknown.",
@@ -124,6 +126,7 @@ def _order_text(event: Event, order: OrderRow) -> str:
         message=event.payload.get("message"),
         verb={"publication": "was published", "render": "was rendered"}.get(order.kind, "was made"),
         platforms=f" on {platforms}" if platforms else "",
+        warnings="".join(f" {text.rstrip('.')}." for text in (order.result or {}).get("warnings", [])),
     )
 
 
@@ -161,7 +164,7 @@ def _name(order: OrderRow) -> str:
 def _facts(order: OrderRow) -> dict[str, Any]:
     result = order.result or {}
     facts = {name: getattr(order, name) for name in ("kind", "provider", "task_id", "state")}
-    kept: dict[str, Any] = {key: result[key] for key in ("digest", "seconds", "platforms", "failed") if key in result}
+    kept: dict[str, Any] = {key: result[key] for key in OUTCOME_FACTS if key in result}
     return {"order": order.key, **facts, "usd": usd_of(order), **kept}
 
 

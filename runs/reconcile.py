@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from providers.base import Failed, NotFound, Pending, Succeeded, Unavailable
+from providers.base import Failed, NotFound, Pending, Succeeded, Unavailable, Unconfirmed
 from runs.services import Services
 from storage.failpoints import hit
 from storage.ledger import UNKNOWN_POLL_INTERVAL, Ledger
@@ -137,6 +137,10 @@ async def _poll(services: Services, order: OrderRow) -> bool:
             hit("poll.before")
             result = await provider.poll(order.task_id or "", order.request, into=folder, progress=progress)
             hit("poll.after")
+        except Unconfirmed as error:
+            await ledger.record_facts(key, error.facts)
+            await _handle_not_found(ledger, order)
+            return True
         except Unavailable as error:
             log.info("order %s: %s (%s)", key, error.message, error.code)
             await _postpone(ledger, order, error, UNREACHABLE_AFTER[order.kind])
@@ -145,9 +149,7 @@ async def _poll(services: Services, order: OrderRow) -> bool:
             case Pending(share):
                 await _handle_pending(ledger, order, share)
             case NotFound():
-                await ledger.mark_not_found(key)
-                since = order.missing_since or datetime.now(UTC)
-                await _wait(ledger, order, _pause(order), is_too_late=_since(since) > NOT_FOUND_AFTER)
+                await _handle_not_found(ledger, order)
             case Failed(code, message, charged):
                 await ledger.fail(key, code, message, charged=charged)
             case Succeeded() as success:
@@ -165,6 +167,13 @@ async def _handle_pending(ledger: Ledger, order: OrderRow, share: float | None) 
     if order.state == "unknown" or order.missing_since:
         await ledger.mark_found(order.key)
     await ledger.reschedule_poll(order.key, _pause(order), share if has_progressed else None)
+
+
+async def _handle_not_found(ledger: Ledger, order: OrderRow) -> None:
+    """Wait for an order that the provider does not know, or of which it does not say the outcome; not for long."""
+    await ledger.mark_not_found(order.key)
+    since = order.missing_since or datetime.now(UTC)
+    await _wait(ledger, order, _pause(order), is_too_late=_since(since) > NOT_FOUND_AFTER)
 
 
 async def _postpone(ledger: Ledger, order: OrderRow, error: Unavailable, limit: timedelta) -> None:

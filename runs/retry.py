@@ -7,6 +7,7 @@ from agents.structured import clean_text
 from prompts.project import MIN_FILM_SECONDS
 from providers.base import Unavailable
 from providers.orders import RetryOptions
+from providers.publications.outcome import publication_outcome
 from runs.artifacts import describe_unknown_order
 from runs.errors import ApprovalNotPermitted, InvalidRequest, NotRetryable, OutcomeUnknown
 from runs.queries import get_run
@@ -39,7 +40,8 @@ async def retry_run(
         services: The collaborators.
         run_id: The run.
         not_made: The caller's assurance that orders of unknown outcome were not made. They are looked up again, and
-            those that are not found are ordered again.
+            those that are not found are ordered again. Without it a film is posted only to the platforms that failed
+            by their own word.
         prompts: New prompts for failed clips, by clip number.
         drop: Numbers of failed clips to leave out. An earlier take of the clip, if there is one, stays in the film.
         context: The request.
@@ -93,6 +95,9 @@ async def _in_film(services: Services, run: RunRow) -> set[int]:
 async def _settle_unknown_orders(services: Services, run_id: UUID, context: RequestContext, *, not_made: bool) -> None:
     """Look up the orders of unknown outcome again, and fail those that the caller declares not made."""
     unknown = await _unknown_orders(services, run_id)
+    if not not_made and await _has_failed_platforms(services, run_id):
+        # These are posted to again; those that may have published the film are left alone.
+        unknown = [(order, was_polled) for order, was_polled in unknown if order.kind != "publication"]
     if unknown and not not_made:
         raise OutcomeUnknown(
             "The outcome of an order is unknown. Check with the provider; if it was not made, retry with"
@@ -102,6 +107,12 @@ async def _settle_unknown_orders(services: Services, run_id: UUID, context: Requ
     if not all(was_polled or is_overdue(order) for order, was_polled in unknown):
         raise Unavailable("provider_unavailable", "Provider unavailable; the order cannot be looked up. Retry later.")
     await services.ledger.declare_not_made(run_id, [order.key for order, _ in unknown], context)
+
+
+async def _has_failed_platforms(services: Services, run_id: UUID) -> bool:
+    """Return whether the film can be posted again to platforms that failed by their own word."""
+    posts = [order for order in await services.ledger.list_for_run(run_id) if order.kind == "publication"]
+    return bool(publication_outcome(posts).failed)
 
 
 async def _unknown_orders(services: Services, run_id: UUID) -> list[tuple[OrderRow, bool]]:

@@ -46,6 +46,10 @@ FAULTS: dict[str, dict[str, Any]] = {
     "upload_partial": {"platform": ""},
     "upload_fallback_to_inbox": {},
     "upload_slow": {"seconds": 10.0},
+    # publishing: one answer each about an upload, whatever became of it
+    "upload_status_failed": {"results": "none"},
+    "upload_label_ignored": {},
+    "upload_history_renamed": {},
     # language model and moderation
     "llm_cut_stream": {"abrupt": False},
     "llm_no_finish_reason": {},
@@ -62,6 +66,8 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 #: Faults that stay active until they are cleared, regardless of `times`.
 PERSISTENT_FAULTS = {"shutdown", "profile", "webhook_random_faults"}
+#: What a status that reports `failed` for lack of activity says of the platforms.
+STALLED_RESULTS = ("none", "processing")
 PROFILES = ("openai", "vllm", "sglang", "litellm", "openrouter")
 
 
@@ -145,3 +151,5 @@ def _check_params(name: str, params: Mapping[str, Any]) -> None:
             raise UnknownFault(f"{name}.{param} must have the type of {default!r}.")
     if name == "profile" and params.get("profile", "vllm") not in PROFILES:
         raise UnknownFault(f"profile must be one of {', '.join(PROFILES)}.")
+    if name == "upload_status_failed" and params.get("results", "none") not in STALLED_RESULTS:
+        raise UnknownFault(f"upload_status_failed.results must be one of {', '.join(STALLED_RESULTS)}.")

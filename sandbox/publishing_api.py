@@ -21,6 +21,8 @@ PUBLISHING_SECONDS = 0.3
 IDEMPOTENCY_HEADERS = ("idempotency-key", "x-idempotency-key", "x-request-id")
 #: Form fields that are not platform flags.
 RESERVED_FIELDS = ("user", "platform[]", "platform", "video", "title", "request_id")
+#: The warning about a label that the connected account does not support.
+IGNORED_LABEL = {"field": "is_aigc", "message": "Ignored: the connection does not support it."}
 
 
 class PublishingApi:
@@ -73,8 +75,15 @@ class PublishingApi:
             return JSONResponse({"success": False, "request_id": request_id, "status": "not_found"}, 404)
         results, total = _format_results(post, str(request.base_url)), len(json.loads(post["results"]))
         body: dict[str, Any] = {"success": True, "request_id": post["request_id"], "total": total}
+        if stalled := self._faults.consume("upload_status_failed"):
+            # The vendor also says so when it has recorded nothing for an hour, whatever the platforms did.
+            unfinished = [_format_unfinished(result["platform"]) for result in results]
+            unfinished = unfinished if stalled["results"] == "processing" else []
+            return JSONResponse(body | {"status": "failed", "completed": 0, "results": unfinished})
         if time.time() < post["ready_at"]:
             return JSONResponse(body | {"status": "in_progress", "completed": 0, "results": []})
+        if self._faults.trigger("upload_label_ignored"):
+            results = [result | {"warnings": [IGNORED_LABEL]} for result in results]
         status = "completed" if any(result["success"] for result in results) else "failed"
         return JSONResponse(body | {"status": status, "completed": total, "results": results})
 
@@ -99,7 +108,8 @@ class PublishingApi:
             if post is not None and time.time() >= post["ready_at"]
             for result in _format_results(post, str(request.base_url))
         ]
-        return JSONResponse({"history": entries, "page": 1, "total": len(entries)})
+        name = "uploads" if self._faults.trigger("upload_history_renamed") else "history"
+        return JSONResponse({name: entries, "page": 1, "total": len(entries)})
 
     async def retry(self, request: Request) -> Response:
         """Publish an upload again on the platforms where it failed."""
@@ -201,8 +211,13 @@ def _format_result(request_id: str, platform: str, result: str, base_url: str) -
         "post_id": f"sandbox-{platform}-{request_id}" if is_published else None,
         "publish_id": f"sandbox-{request_id}",
         "error": "The platform refused the video." if result == "failed" else None,
+        "error_code": "platform_refused" if result == "failed" else None,
     }
     return body | ({"fallback_to_inbox": True} if result == "inbox" else {})
+
+
+def _format_unfinished(platform: str) -> dict[str, Any]:
+    return {"platform": platform, "success": False, "status": "processing", "message": "Processing"}
 
 
 def _format_accepted(post: Row) -> dict[str, Any]:

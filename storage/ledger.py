@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from providers.base import NotSent, OutcomeUnknown, Provider, Refused
-from providers.orders import Order
+from providers.orders import PUBLISHER_CHANGED, Order
 from storage.actors import RequestContext
 from storage.admission import CANCELLED_FIRST, CapRoom, Caps, check_admission, tightest_cap
 from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert
@@ -28,25 +28,35 @@ UNKNOWN_POLL_INTERVAL = timedelta(minutes=1)
 CLAIM_TIMEOUT_SECONDS = 5.0
 
 # Only the process that gets the row back submits the order. The provider is the one that is configured now, which may
-# differ from the one at the time of the reservation.
+# differ from the one at the time of the reservation; but a publication is approved for its publisher.
 CLAIM = """
 update orders set called_at = now(), next_poll_at = now() + %(poll_in)s,
     provider = coalesce(%(names)s::jsonb ->> kind, provider)
 where key = %(key)s and state = 'reserved' and called_at is null
+  and (kind <> 'publication' or provider = %(names)s::jsonb ->> kind)
   and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 returning *
 """
 
-# Closes an order without a result. Its reserved amount is released, unless the provider has charged for it.
+# Closes an order without a result, and keeps what is known of its parts. Its reserved amount is released, unless the
+# provider has charged for it.
 FAIL: LiteralString = """
-update orders set state = 'failed', result = %(result)s, settled_at = now(), next_poll_at = null,
-    spent_usd = case when %(result)s::jsonb ? 'charged' then amount_usd else 0 end
+update orders set state = 'failed', result = coalesce(result, '{}') || %(result)s::jsonb, settled_at = now(),
+    next_poll_at = null, spent_usd = case when %(result)s::jsonb ? 'charged' then amount_usd else 0 end
 """
 # Releases what a cancelled run reserved and never called for.
 RELEASE: LiteralString = f"""{FAIL}
 where key = %(key)s and state = 'reserved' and called_at is null
   and exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 """
+# Closes a publication that was never called and was approved for a publisher that the settings no longer name.
+REFUSE_PUBLICATION: LiteralString = f"""{FAIL}
+where key = %(key)s and state = 'reserved' and called_at is null and kind = 'publication' and provider <> %(current)s
+"""
+OTHER_PUBLISHER = {
+    "code": PUBLISHER_CHANGED,
+    "message": "The settings name another publisher than the approved one. Approve the post for this one.",
+}
 
 
 class Ledger(ModelCalls):
@@ -102,6 +112,8 @@ class Ledger(ModelCalls):
         claimed = await self.db.fetch_one(CLAIM, values, row=OrderRow)
         if claimed is None:
             await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=CANCELLED_FIRST)
+            other, current = OTHER_PUBLISHER, names.get("publication")
+            await self._update(REFUSE_PUBLICATION, key, "order.refused", other, result=other, current=current)
             return
         hit("submit.before")
         if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:

@@ -1,6 +1,6 @@
 """Orders: their states and costs, and when to poll them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -65,6 +65,10 @@ class Orders:
         """Record that the provider does not know the order at present."""
         await self.db.execute("update orders set missing_since = coalesce(missing_since, now()) where key = %s", (key,))
 
+    async def record_facts(self, key: str, facts: Mapping[str, Any]) -> None:
+        """Record what the provider says about an open order before its outcome is known."""
+        await self.db.execute("update orders set result = %s where key = %s and settled_at is null", (dict(facts), key))
+
     async def mark_found(self, key: str) -> None:
         """Record that the provider works on the order; its outcome is no longer unknown."""
         await self.db.execute(
@@ -107,8 +111,8 @@ class Orders:
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         """Return the states of these orders by key. See `graph.dependencies.Ledger`."""
         rows = await self.db.fetch_all(
-            "select key, kind, state, amount_usd, task_id, coalesce(result, '{}') as result, settled_at"
-            " from orders where key = any(%s)",
+            "select key, kind, state, amount_usd, task_id, coalesce(result, '{}') as result, settled_at, request,"
+            " created_at from orders where key = any(%s)",
             (list(keys),),
             row=OrderStatus,
         )

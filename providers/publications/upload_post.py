@@ -2,6 +2,10 @@
 
 Contract: docs.upload-post.com as of October 2026. The client chooses the request id before the call, so an order of
 unknown outcome is looked up by it; the idempotency key deduplicates repeated calls.
+
+The status `failed` of a request also means that "no activity has been recorded for over 1 hour"
+(docs.upload-post.com/api/upload-status), whatever the platforms did: only what a platform's own result or history
+entry says counts.
 """
 
 import asyncio
@@ -11,22 +15,28 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from providers.base import Failed, Files, Json, NotSent, Pending, PollResult, Progress, Refused, Succeeded, Unavailable
+from prompts.platforms import PLATFORMS
+from providers.base import (
+    Failed,
+    Files,
+    Json,
+    NotSent,
+    Pending,
+    PollResult,
+    Progress,
+    Refused,
+    Succeeded,
+    Unavailable,
+    Unconfirmed,
+)
 from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
 from providers.publications.post import Post, id_of
+from providers.publications.texts import fit_title
+from providers.publications.upload_post_answers import AI_LABELS, PlatformAnswers
 from providers.values import is_plain_text, parse_progress
 
 SERVICE_NAME = "Upload-Post"
 LIMITS = Limits(submit_seconds=600.0)
-
-#: The form fields that label a film as made by AI, for every platform that has such a label.
-AI_LABELS = (
-    "is_aigc",
-    "tiktok_is_ai_generated",
-    "containsSyntheticMedia",
-    "is_ai_generated",
-    "facebook_is_ai_generated",
-)
 
 
 class UploadPost:
@@ -51,6 +61,8 @@ class UploadPost:
         self._api = ApiClient(client, base_url, f"Apikey {api_key}", SERVICE_NAME, limits)
         self._user = profile_user
         self._files = files
+        #: Answers to uploads of this process that contain warnings, by request id. A status may repeat them.
+        self._accepted: dict[str, Json] = {}
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Upload the film, once, and return the request id under which its status is reported.
@@ -79,10 +91,11 @@ class UploadPost:
         return f"{self._api.base_url}/uploadposts/status?request_id={id_of(request, key)}"
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
-        """Return the status of a publication. It succeeds if at least one platform published the film.
+        """Return the status of a publication. It succeeds if each platform has published the film or refused it.
 
         The facts are `platforms`, by name, with `url`, `post_id` and, if the film was only saved as a draft,
-        `fallback_to_inbox`; and `failed`, by name, with a reason. Raises Unavailable.
+        `fallback_to_inbox`; `failed`, by name, with a reason; and `warnings`, as sentences. Raises Unavailable, and
+        Unconfirmed when a platform has said neither.
         """
         status = await self._get_status(task_id)
         if status is None:
@@ -90,26 +103,21 @@ class UploadPost:
             raise Unavailable("publication_not_found", f"{SERVICE_NAME} does not know this publication.")
         if status["status"] not in ("completed", "failed"):
             return Pending(parse_progress(status.get("completed"), status.get("total")))
-        results = {each["platform"]: each for each in _objects(status.get("results")) if "platform" in each}
-        if status["status"] == "completed" and not results:
-            message = f"{SERVICE_NAME} reports a completed publication without platforms."
-            raise Unavailable("unexpected_response", message)
-        return await self._finish(task_id, results, Post.model_validate(request).platforms)
+        answers = PlatformAnswers(Post.model_validate(request).platforms, status, self._api.sanitize)
+        if len(answers.failed) < len(answers.names):
+            answers.add_history(await self._get_history(task_id), task_id)
+        return self._finish(answers, self._accepted.get(task_id, {}))
 
-    async def _finish(self, task_id: str, results: dict[str, Json], requested: tuple[str, ...]) -> Failed | Succeeded:
-        """Return the final result, with the links from the history."""
-        published = {name: result for name, result in results.items() if result.get("success") is True}
-        failed = {
-            name: self._api.sanitize(results.get(name, {}).get("message")) or "no reason given"
-            for name in (*requested, *results)
-            if name not in published
-        }
-        if not published:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-            return Failed("publication_failed", f"{SERVICE_NAME} could not publish: {reasons}.")
-        history = await self._get_history(task_id)
-        platforms = {name: _link(result, history.get(name, {})) for name, result in published.items()}
-        return Succeeded(facts={"platforms": platforms, **({"failed": failed} if failed else {})})
+    def _finish(self, answers: PlatformAnswers, accepted: Json) -> Failed | Succeeded:
+        """Return the outcome. Raises Unconfirmed when a platform says neither yes nor no."""
+        facts, unconfirmed = answers.facts(accepted), answers.unconfirmed
+        if unconfirmed:
+            message = f"{SERVICE_NAME} does not say whether the film was published on {', '.join(unconfirmed)}."
+            raise Unconfirmed("publication_unconfirmed", message, facts)
+        if not answers.published:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in answers.failed.items())
+            return Failed(answers.error_code, f"{SERVICE_NAME} could not publish: {reasons}.")
+        return Succeeded(facts=facts)
 
     async def _open_film(self, digest: str) -> BinaryIO:
         try:
@@ -119,9 +127,10 @@ class UploadPost:
             raise NotSent("artifact_unreadable", "The film cannot be read from the store.") from error
 
     def _form_fields(self, post: Post, request_id: str) -> dict[str, Any]:
-        title = {"youtube_title": post.title[:100]} if post.title else {}
+        titles = {f"{name}_title": title for name in post.platforms if (title := fit_title(post.title, name))}
+        places = {str(PLATFORMS[name].destination): place for name, place in post.destinations.items()}
         switches = dict.fromkeys(("async_upload", "disable_inbox_fallback", *AI_LABELS), "true")
-        texts = {"user": self._user, "title": post.text, "request_id": request_id, **title}
+        texts = {"user": self._user, "title": post.text, "request_id": request_id, **titles, **places}
         return {**texts, **switches, "platform[]": list(post.platforms)}
 
     def _accepted_id(self, response: ApiResponse, request_id: str) -> str:
@@ -134,7 +143,10 @@ class UploadPost:
             raise Refused(code, f"{SERVICE_NAME} refused the order: {message or 'no reason given'}")
         # The status of an upload that is treated as a repetition is reported under the id of the earlier upload.
         accepted = body.get("request_id")
-        return accepted if is_plain_text(accepted, 255) else request_id
+        request_id = accepted if is_plain_text(accepted, 255) else request_id
+        if body.get("warnings"):
+            self._accepted[request_id] = body
+        return request_id
 
     async def _get_status(self, request_id: str) -> dict[str, Any] | None:
         response = await self._api.query("GET", "/uploadposts/status", params={"request_id": request_id})
@@ -145,28 +157,9 @@ class UploadPost:
             raise self._api.unexpected_response(response)
         return body
 
-    async def _get_history(self, request_id: str) -> dict[str, Json]:
-        """Return the history entries of this upload by platform."""
+    async def _get_history(self, request_id: str) -> Json:
         params = {"request_id": request_id, "limit": "50"}
         response = await self._api.query("GET", "/uploadposts/history", params=params)
         if response.status != 200:
             raise self._api.unexpected_response(response)
-        return {
-            entry["platform"]: entry
-            for entry in _objects(response.json().get("history"))
-            if isinstance(entry.get("platform"), str) and entry.get("request_id", request_id) == request_id
-        }
-
-
-def _link(result: Json, entry: Json) -> dict[str, Any]:
-    """Return URL and id of a film on one platform, from its result and its history entry."""
-    is_draft = result.get("fallback_to_inbox") is True or entry.get("fallback_to_inbox") is True
-    return {
-        "url": entry.get("post_url") or result.get("url"),
-        "post_id": entry.get("platform_post_id") or result.get("post_id"),
-        **({"fallback_to_inbox": True} if is_draft else {}),
-    }
-
-
-def _objects(value: object) -> list[Json]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+        return response.json()

@@ -36,6 +36,10 @@ PROVIDER_FAULTS: tuple[dict[str, Any], ...] = (
     {"fault": "upload_accept_then_timeout", "seconds": 4.0},
     {"fault": "upload_500"},
     {"fault": "upload_429"},
+    {"fault": "upload_status_failed"},
+    {"fault": "upload_status_failed", "results": "processing"},
+    {"fault": "upload_label_ignored"},
+    {"fault": "upload_history_renamed"},
     {"fault": "moderation_500"},
     {"fault": "llm_500_html"},
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -93,6 +93,7 @@ class FakeLedger:
         self.recorded: dict[str, OrderStatus] = {}
         self.answers: dict[OrderKey, dict[str, Any]] = {}
         self.reserved: list[list[str]] = []
+        self.created: dict[str, datetime] = {}
         #: Whether every order is already recorded, as after a crash.
         self.is_everything_recorded = False
 
@@ -116,11 +117,16 @@ class FakeLedger:
             return {key: self.recorded.get(key, OrderStatus(key, "clip", "reserved", Decimal(0))) for key in keys}
         return {key: self.recorded[key] for key in keys if key in self.recorded}
 
-    def settle(self, key: str) -> None:
-        self._record(key, "settled", {"digest": digest_of(key), "seconds": 4.0})
+    def settle(self, key: str, **facts: Any) -> None:
+        self._record(key, "settled", {"digest": digest_of(key), "seconds": 4.0, **facts})
 
-    def fail(self, key: str, state: str = "failed", code: str = "generation_failed", *, charged: bool = False) -> None:
-        result = {"code": code, "message": "It went wrong.", **({"charged": True} if charged else {})}
+    def mark_unknown(self, key: str, **facts: Any) -> None:
+        self._record(key, "unknown", facts)
+
+    def fail(
+        self, key: str, state: str = "failed", code: str = "generation_failed", *, charged: bool = False, **facts: Any
+    ) -> None:
+        result = {"code": code, "message": "It went wrong.", **({"charged": True} if charged else {}), **facts}
         self._record(key, state, result if state == "failed" else {})
 
     def settle_except(self, clip: int, **failure: Any) -> None:
@@ -134,7 +140,10 @@ class FakeLedger:
     def _record(self, key: str, state: Any, result: dict[str, Any]) -> None:
         order = self.orders[key]
         at = datetime.now(UTC) if state in ("settled", "failed") else None
-        self.recorded[key] = OrderStatus(key, order.kind, state, order.amount_usd, f"task of {key}", result, at)
+        created = self.created.setdefault(key, datetime.now(UTC))
+        self.recorded[key] = OrderStatus(
+            key, order.kind, state, order.amount_usd, f"task of {key}", result, at, order.request, created
+        )
 
     def orders_of(self, kind: str) -> list[Order]:
         return [order for order in self.orders.values() if order.kind == kind]
@@ -235,11 +244,17 @@ class RunHarness:
             ledger=self.ledger,
             feedback=self.feedback,
             records=self.records,
+            publisher="upload_post:first",
         )
-        self.graph = build_run_graph(deps).compile(checkpointer=InMemorySaver())
+        self.deps, self.saver = deps, InMemorySaver()
+        self.graph = build_run_graph(deps).compile(checkpointer=self.saver)
         #: The routes that the nodes wrote, in order.
         self.routes: list[tuple[str, Route]] = []
         self.config: Any = {"configurable": {"thread_id": self.id}, "recursion_limit": 60}
+
+    def use_publisher(self, name: str) -> None:
+        """Continue with other settings, which name this publisher."""
+        self.graph = build_run_graph(replace(self.deps, publisher=name)).compile(checkpointer=self.saver)
 
     async def start(self, brief: str = "Rain on a roof") -> dict[str, Any]:
         return await self.resume({"project": "trio", "brief": brief})

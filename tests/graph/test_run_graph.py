@@ -6,8 +6,8 @@ import pytest
 
 from graph.nodes.orders import StepFailed
 from providers.base import Unavailable
-from providers.orders import OrderKey
-from tests.graph.fakes import RunHarness, idea, requested
+from providers.orders import Approval, OrderKey
+from tests.graph.fakes import PROJECT, RunHarness, idea, requested
 
 APPROVE = {"verdict": "approve", "number": 1}
 
@@ -88,6 +88,29 @@ async def test_an_edited_caption_is_published() -> None:
     (publication,) = run.ledger.orders_of("publication")
 
     assert (publication.request["caption"], publication.request["hashtags"]) == ("Only rain.", ["#rain"])
+
+
+async def test_a_models_post_is_fitted_to_its_platforms() -> None:
+    """Title, caption and hashtags are presented as they can be posted, with a notice about each change."""
+    project = PROJECT.model_copy(update={"platforms": ["youtube", "bluesky", "tiktok"]})
+    run = RunHarness(
+        project,
+        Ideas=[{"title": "I <3 rain -> sun", "ideas": [idea("Leaf"), idea("Roof"), idea("Sea")]}],
+        Caption=[{"caption": "I <3 rain. " * 60, "hashtags": [f"tag-{n}" for n in range(12)]}],
+    )
+    content = (await run.run_to_publish_gate())["content"]
+
+    assert content["caption"].startswith("I ‹3 rain. I ‹3 rain.")
+    assert len(content["caption"]) <= 300
+    assert content["caption"].endswith("…")
+    assert content["hashtags"] == []
+    notices = "\n".join(content["notices"])
+    for part in ("as “I ‹3 rain -› sun”", "youtube does not take < >", "bluesky takes at most 300", "#tag0 #tag1"):
+        assert part in notices
+    await run.answer({"verdict": "approve", "number": 2})
+    (publication,) = run.ledger.orders_of("publication")
+    assert publication.request["caption"] == content["caption"]
+    assert {"notices", "publisher"} & set(publication.request) == set()
 
 
 @pytest.mark.parametrize("gate", ["ideation", "publish"])
@@ -373,6 +396,104 @@ async def test_a_retry_places_a_failed_order_again(kind: str) -> None:
     assert [take_of(key) for key in pending["orders"]] == ["1:2"]
     assert len(run.ledger.orders_of("clip")) == 3
     await run.settle_orders()
+
+
+def posted_to(run: RunHarness) -> list[list[str]]:
+    """Return the platforms of each publication order, oldest first."""
+    return [order.request["platforms"] for order in run.ledger.orders_of("publication")]
+
+
+async def publish_to(*platforms: str) -> tuple[RunHarness, str]:
+    """Return a run that posts to these platforms, and the key of its publication."""
+    run = RunHarness(PROJECT.model_copy(update={"platforms": list(platforms)}))
+    await run.run_to_publish_gate()
+    await run.answer({"verdict": "approve", "number": 2})
+    (key,) = run.ledger.open_keys()
+    return run, key
+
+
+async def test_a_retry_posts_to_the_platforms_that_failed() -> None:
+    """What was published stays so: the run ends when the others have published the film too."""
+    run, key = await publish_to("tiktok", "youtube")
+    run.ledger.settle(key, platforms={"tiktok": {"url": "http://tt/1"}}, failed={"youtube": "Quota."})
+    with pytest.raises(StepFailed) as failed:
+        await run.answer({"over": [key]})
+    message = "Published on tiktok. youtube failed: Quota. A retry posts to youtube only."
+    assert (failed.value.code, failed.value.message) == ("publication_incomplete", message)
+
+    run.feedback.request_retry()
+    (second,) = (await run.resume())["orders"]
+    assert posted_to(run) == [["tiktok", "youtube"], ["youtube"]]
+    run.ledger.settle(second, platforms={"youtube": {"url": "http://yt/1"}}, warnings=["No label."])
+    assert await run.answer({"over": [second]}) == {}
+    publication = (await run.state())["publication"]
+    assert publication["platforms"] == {"tiktok": {"url": "http://tt/1"}, "youtube": {"url": "http://yt/1"}}
+    assert (publication["warnings"], publication.get("failed")) == (["No label."], None)
+
+
+async def test_an_unconfirmed_platform_is_not_posted_to_again() -> None:
+    """It is neither failed nor published: a retry leaves it alone until a person says that it was not made."""
+    run, key = await publish_to("tiktok", "youtube", "x")
+    facts = {"platforms": {"x": {"url": "http://x/1"}}, "failed": {"tiktok": "Banned."}, "unconfirmed": ["youtube"]}
+    run.ledger.mark_unknown(key, **facts)
+    with pytest.raises(StepFailed) as failed:
+        await run.answer({"over": [key]})
+    assert failed.value.code == "publication_unconfirmed"
+    assert "may or may not have been posted to youtube" in failed.value.message
+
+    run.feedback.request_retry()
+    (second,) = (await run.resume())["orders"]
+    run.ledger.settle(second, platforms={"tiktok": {"url": "http://tt/1"}})
+    with pytest.raises(StepFailed) as failed:
+        await run.answer({"over": [second]})
+    assert failed.value.code == "publication_unconfirmed"
+    with pytest.raises(StepFailed):
+        await run.resume()
+
+    run.ledger.fail(key, code="declared_not_made", **facts)
+    run.feedback.request_retry()
+    (third,) = (await run.resume())["orders"]
+    assert posted_to(run) == [["tiktok", "youtube", "x"], ["tiktok"], ["youtube"]]
+    run.ledger.settle(third, platforms={"youtube": {"url": "http://yt/1"}})
+    assert await run.answer({"over": [third]}) == {}
+    assert set((await run.state())["publication"]["platforms"]) == {"tiktok", "youtube", "x"}
+
+
+async def test_a_late_success_is_not_posted_again() -> None:
+    """A platform that published the film after it was given up is not asked by the retry."""
+    run, key = await publish_to("tiktok", "youtube")
+    run.ledger.mark_unknown(key, platforms={}, failed={"tiktok": "Banned."}, unconfirmed=["youtube"])
+    with pytest.raises(StepFailed):
+        await run.answer({"over": [key]})
+    run.feedback.request_retry()
+    run.ledger.settle(key, platforms={"tiktok": {"url": None}, "youtube": {"url": None}})
+
+    assert await run.resume() == {}
+    assert posted_to(run) == [["tiktok", "youtube"]]
+
+
+@pytest.mark.parametrize("was_placed", [True, False])
+async def test_another_publisher_reopens_the_gate(was_placed: bool) -> None:
+    """A post is approved for its publisher: the new one posts only what is left, and only after an approval."""
+    run, key = await publish_to("tiktok", "youtube")
+    run.use_publisher("upload_post:other")
+    if was_placed:
+        run.ledger.settle(key, platforms={"tiktok": {"url": None}}, failed={"youtube": "Quota."})
+        with pytest.raises(StepFailed):
+            await run.answer({"over": [key]})
+        run.feedback.request_retry()
+        again = await run.resume()
+    else:
+        run.ledger.fail(key, code="publisher_changed")
+        again = await run.answer({"over": [key]})
+
+    content, left = again["content"], ["youtube"] if was_placed else ["tiktok", "youtube"]
+    assert (again["gate"], again["revision"], content["publisher"]) == ("publish", 2, "upload_post:other")
+    assert (content["platforms"], len(content["notices"])) == (left, 1)
+    assert len(posted_to(run)) == 1
+    await run.answer({"verdict": "approve", "number": 3})
+    assert posted_to(run)[1:] == [left]
+    assert run.ledger.orders_of("publication")[1].approval == Approval(3, again["digest"])
 
 
 async def test_a_premature_resume_changes_nothing() -> None:

@@ -27,6 +27,7 @@ from providers.base import (
     Refused,
     Succeeded,
     Unavailable,
+    Unconfirmed,
 )
 from providers.orders import Approval, Order, OrderKey, OrderKind, digest_of
 from runs.run_feedback import RunFeedback
@@ -80,7 +81,7 @@ class FakeProvider:
     calls: int = 0
     unavailable: bool = False
     #: The result of a task by its id; a task without one is pending.
-    results: dict[str, PollResult] = field(default_factory=dict)
+    results: dict[str, PollResult | Unconfirmed] = field(default_factory=dict)
     #: Tasks that no lookup finds.
     hidden: set[str] = field(default_factory=set)
     #: The content of the file of a finished task; empty for a task without a file.
@@ -120,6 +121,8 @@ class FakeProvider:
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         self._check_available()
         result = self.results.get(task_id, Pending())
+        if isinstance(result, Unconfirmed):
+            raise result
         if isinstance(result, Succeeded) and self.content:
             file = into / "made.mp4"
             file.write_bytes(self.content + task_id.encode())

@@ -20,9 +20,11 @@ from providers.base import (
     Refused,
     Succeeded,
     Unavailable,
+    Unconfirmed,
 )
 from providers.publications.folder import Folder
-from providers.publications.upload_post import AI_LABELS, UploadPost
+from providers.publications.upload_post import UploadPost
+from providers.publications.upload_post_answers import AI_LABELS
 from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client
 
 KEY = "up-very-secret"
@@ -293,12 +295,19 @@ async def test_a_publication_succeeds_with_links(file_store: Any, order: dict[st
             [platform_result("tiktok", True), platform_result("youtube", False, message=f"Quota of {KEY}")],
             "Quota of [key]",
         ),
-        ([platform_result("tiktok", True), platform_result("youtube", "true")], "no reason given"),
-        ([platform_result("tiktok", True)], "no reason given"),
+        ([platform_result("tiktok", True), platform_result("youtube", False)], "no reason given"),
+        (
+            [platform_result("tiktok", True), platform_result("youtube", None, status="failed", error_code="no_quota")],
+            "no reason given (no_quota)",
+        ),
+        (
+            {"tiktok": {"success": True}, "youtube": {"success": False, "error": "Refused.", "error_code": "no_quota"}},
+            "Refused (no_quota)",
+        ),
     ],
 )
 async def test_a_partial_publication_succeeds(
-    file_store: Any, order: dict[str, Any], tmp_path: Path, final_status: str, results: list[Any], reason: str
+    file_store: Any, order: dict[str, Any], tmp_path: Path, final_status: str, results: Any, reason: str
 ) -> None:
     """One platform is enough for a publication; the others are listed with their reasons."""
     result = await poll(file_store, order, tmp_path, respond_with_status({"status": final_status, "results": results}))
@@ -311,18 +320,129 @@ async def test_a_partial_publication_succeeds(
 @pytest.mark.parametrize(
     "status",
     [
-        {"status": "failed"},
-        {"status": "failed", "results": [platform_result("tiktok", False, message="no reason given")]},
-        {"status": "completed", "results": [platform_result("tiktok", False), platform_result("youtube", None)]},
+        {"status": status, "results": [platform_result("tiktok", False), platform_result("youtube", False)]}
+        for status in ("completed", "failed")
     ],
 )
 async def test_a_publication_without_any_platform_fails(
     file_store: Any, order: dict[str, Any], tmp_path: Path, status: dict[str, Any]
 ) -> None:
-    """The message names all platforms."""
+    """Every platform says so itself, and the message names all of them."""
     assert await poll(file_store, order, tmp_path, respond_with_status(status)) == Failed(
         "publication_failed", "Upload-Post could not publish: tiktok: no reason given; youtube: no reason given."
     )
+
+
+async def test_an_error_code_of_a_platform_is_that_of_the_failure(
+    file_store: Any, order: dict[str, Any], tmp_path: Path
+) -> None:
+    """The code names the reason, the message says it in the platform's words."""
+    refused = platform_result(
+        "tiktok", False, error_code="tiktok_privacy_unavailable", error_message="Private account."
+    )
+    status = {"status": "failed", "results": [refused]}
+    result = await poll(file_store, order | {"platforms": ["tiktok"]}, tmp_path, respond_with_status(status))
+
+    assert result == Failed(
+        "tiktok_privacy_unavailable",
+        "Upload-Post could not publish: tiktok: Private account (tiktok_privacy_unavailable).",
+    )
+
+
+PUBLISHED = {"platform": "tiktok", "request_id": "mine", "success": True, "post_url": "http://tt/1"}
+
+
+@pytest.mark.parametrize("name", ["history", "uploads"])
+@pytest.mark.parametrize("results", [[], [platform_result("tiktok", False, status="processing")]])
+async def test_the_history_confirms_what_the_status_does_not_say(
+    file_store: Any, order: dict[str, Any], tmp_path: Path, name: str, results: list[Any]
+) -> None:
+    """A post of this upload in the history, under either of its names, is published, whatever the status says."""
+    status = {"status": "failed", "completed": 0, "total": 1, "results": results}
+    failure = {"platform": "tiktok", "request_id": "mine", "success": False}
+    history = respond_with(200, {name: [PUBLISHED, failure]})
+    request = order | {"platforms": ["tiktok"]}
+
+    assert await poll(file_store, request, tmp_path, respond_with_status(status, history)) == Succeeded(
+        facts={"platforms": {"tiktok": {"url": "http://tt/1", "post_id": None}}}
+    )
+
+
+@pytest.mark.parametrize("status", ["failed", "completed"])
+@pytest.mark.parametrize(
+    "result",
+    [
+        [],
+        [platform_result("youtube", None)],
+        [platform_result("youtube", "true")],
+        [platform_result("youtube", False, status="processing")],
+        [platform_result("youtube", False, status="queued", message="Waiting for a worker")],
+        [platform_result("youtube", False, message="Processing...")],
+        [platform_result("youtube", True, status="processing")],
+    ],
+)
+async def test_only_a_platform_says_that_it_failed(
+    file_store: Any, order: dict[str, Any], tmp_path: Path, status: str, result: list[Any]
+) -> None:
+    """Without a platform's own word a post is unconfirmed there; the post of another upload proves nothing."""
+    tiktok = platform_result("tiktok", False, message="Banned")
+    others = [{**PUBLISHED, "platform": "youtube", "request_id": other} for other in ("other", None)]
+    anonymous = {"platform": "youtube", "success": True, "post_url": "http://yt/other"}
+    history = respond_with(200, {"uploads": [*others, anonymous]})
+    respond = respond_with_status({"status": status, "results": [tiktok, *result]}, history)
+    with pytest.raises(Unconfirmed) as caught:
+        await poll(file_store, order, tmp_path, respond)
+
+    assert caught.value.facts == {"platforms": {}, "failed": {"tiktok": "Banned"}, "unconfirmed": ["youtube"]}
+
+
+@pytest.mark.parametrize(
+    ("warnings", "sentence"),
+    [
+        (["tiktok_is_ai_generated was ignored"], "The AI label was not applied: tiktok_is_ai_generated was ignored"),
+        ([{"field": "is_aigc", "message": "Ignored."}], "The AI label was not applied: is_aigc: Ignored."),
+        ({"is_aigc": "Ignored."}, "The AI label was not applied: is_aigc: Ignored."),
+        ("The cover was ignored.", "The cover was ignored."),
+    ],
+)
+@pytest.mark.parametrize("place", ["upload", "status", "result", "history"])
+async def test_warnings_are_told(
+    file_store: Any, order: dict[str, Any], tmp_path: Path, place: str, warnings: Any, sentence: str
+) -> None:
+    """A published film without its AI label is reported, wherever Upload-Post says so."""
+
+    def within(here: str, body: dict[str, Any]) -> dict[str, Any]:
+        return body | ({"warnings": warnings} if place == here else {})
+
+    results = [within("result", platform_result("tiktok", True))]
+    status = within("status", {"status": "completed", "results": results})
+    history = respond_with(200, {"history": [within("history", PUBLISHED)]})
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(200, json=within("upload", {"success": True, "request_id": "mine"}))
+        return respond_with_status(status, history)(request)
+
+    publisher, _ = create_publisher(respond, file_store)
+    mine = order | {"platforms": ["tiktok"], "request_id": "mine"}
+    await publisher.submit(mine, key="k")
+    result = await publisher.poll("mine", mine, into=tmp_path, progress=ignore_progress)
+
+    assert isinstance(result, Succeeded)
+    assert result.facts["warnings"] == [sentence]
+
+
+async def test_a_platform_gets_its_title_and_place(file_store: Any, order: dict[str, Any]) -> None:
+    """A title is sent as the platform takes it, and a page, board or subreddit in the field of the platform."""
+    publisher, requests = create_publisher(respond_with(200, {"success": True}), file_store)
+    places = {"facebook": "1", "pinterest": "2", "reddit": "rain"}
+    request = order | {"title": "I <3 rain -> sun", "platforms": ["youtube", *places], "destinations": places}
+    await publisher.submit(request, key="k")
+    sent = dict(parse_form(requests[0]))
+
+    assert sent["youtube_title"].decode() == "I ‹3 rain -› sun"
+    assert sent["pinterest_title"].decode() == "I <3 rain -> sun"
+    assert (sent["facebook_page_id"], sent["pinterest_board_id"], sent["subreddit"]) == (b"1", b"2", b"rain")
 
 
 @pytest.mark.parametrize(
@@ -330,6 +450,8 @@ async def test_a_publication_without_any_platform_fails(
     [
         respond_with(404, {"status": "not_found"}),
         respond_with_status({"status": "completed"}),
+        respond_with_status({"status": "failed"}),
+        respond_with_status({"status": "failed", "completed": 0, "total": 2, "results": []}),
         respond_with_status({"status": "completed", "results": "all"}),
         respond_with_status({"status": "completed", "results": [platform_result("tiktok", True)]}, respond_with(500)),
         respond_with_status(

@@ -157,3 +157,36 @@ async def test_publishing_can_be_slow(client: SandboxClient) -> None:
     await wait_for_upload(client, (await upload(client)).json()["request_id"])
 
     assert time.monotonic() - start >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("params", "results"),
+    [
+        ({}, []),
+        ({"results": "processing"}, [("tiktok", False, "processing"), ("youtube", False, "processing")]),
+    ],
+)
+async def test_a_status_can_report_failed_without_a_platforms_word(
+    client: SandboxClient, params: dict[str, str], results: list[tuple[str, bool, str]]
+) -> None:
+    """As at the vendor, `failed` can mean that nothing was recorded for an hour, while the posts are published."""
+    request_id = (await upload(client, platforms=("tiktok", "youtube"))).json()["request_id"]
+    await client.inject_fault("upload_status_failed", **params)
+    status = await client.get("/api/uploadposts/status", params={"request_id": request_id}, headers=AUTHORIZATION)
+    body = status.json()
+
+    assert (body["status"], body["completed"], body["total"]) == ("failed", 0, 2)
+    assert [(one["platform"], one["success"], one["status"]) for one in body["results"]] == results
+    assert all(one["success"] for one in (await wait_for_upload(client, request_id))["results"])
+
+
+async def test_a_label_can_be_ignored_and_the_history_renamed(client: SandboxClient) -> None:
+    """A result names the ignored field, and the history comes under its other name."""
+    request_id = (await upload(client)).json()["request_id"]
+    await client.inject_fault("upload_label_ignored")
+    await client.inject_fault("upload_history_renamed")
+    (result,) = (await wait_for_upload(client, request_id))["results"]
+    history = await client.get("/api/uploadposts/history", params={"request_id": request_id}, headers=AUTHORIZATION)
+
+    assert result["warnings"][0]["field"] == "is_aigc"
+    assert [entry["request_id"] for entry in history.json()["uploads"]] == [request_id]

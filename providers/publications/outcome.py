@@ -1,0 +1,81 @@
+"""The outcome of a film's publication by platform, over all orders that were placed for it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class PublicationOrder(Protocol):
+    """The part of an order that the outcome depends on."""
+
+    @property
+    def state(self) -> str:
+        """Return the state of the order in the ledger."""
+        ...
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        """Return the post: its `platforms` are those that were asked for."""
+        ...
+
+    @property
+    def result(self) -> Mapping[str, Any] | None:
+        """Return the facts of the order: `platforms`, `failed`, `unconfirmed`, `warnings`; `message` of a failure."""
+        ...
+
+
+@dataclass
+class PublicationOutcome:
+    """What is known of each platform. A platform that published the film is never posted to again.
+
+    Attributes:
+        published: The platforms that published the film.
+        failed: The reasons of those that did not, by their own word or that of a person.
+        unconfirmed: Those that said neither: they are not posted to again, and have not failed.
+        links: URL and id of each post.
+        facts: The other facts of the orders.
+    """
+
+    published: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    unconfirmed: set[str] = field(default_factory=set)
+    links: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as the artifact `publication` shows it."""
+        rest = {"failed": self.failed, "unconfirmed": sorted(self.unconfirmed)}
+        return {**self.facts, "platforms": self.links, **{name: value for name, value in rest.items() if value}}
+
+    def add(self, order: PublicationOrder) -> None:
+        """Add what a later order says."""
+        result = order.result or {}
+        links, reasons = result.get("platforms") or {}, result.get("failed") or {}
+        self.links |= links
+        warnings = [*self.facts.get("warnings", []), *result.get("warnings", [])]
+        self.facts |= {name: value for name, value in result.items() if name not in _OUTCOME}
+        self.facts |= {"warnings": warnings} if warnings else {}
+        # A publisher that knows no platforms has one place to post to.
+        for name in order.request.get("platforms") or ["the publisher"]:
+            if name in self.published:
+                continue
+            self.failed.pop(name, None)
+            self.unconfirmed.discard(name)
+            if name in links or (order.state == "settled" and name not in reasons):
+                self.published.add(name)
+            elif name in reasons or order.state == "failed":
+                self.failed[name] = str(reasons.get(name) or result.get("message") or "no reason given")
+            else:
+                self.unconfirmed.add(name)
+
+
+#: The names that `PublicationOutcome.add` reads by platform or that belong to one order.
+_OUTCOME = ("platforms", "failed", "unconfirmed", "warnings", "code", "message")
+
+
+def publication_outcome(orders: Iterable[PublicationOrder]) -> PublicationOutcome:
+    """Return the outcome of these orders, oldest first."""
+    outcome = PublicationOutcome()
+    for order in orders:
+        outcome.add(order)
+    return outcome
