@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel, Field, create_model
+from pydantic import AfterValidator, BaseModel, Field, create_model
 
 from agents.structured import ask_structured, bounded_text
 from prompts.project import Project
 from prompts.templates import prompt
+from providers.media.glyphs import require_drawable
 from providers.orders import ModelAnswer
 
 OverlayText = Annotated[str, bounded_text(60, minimum=0)]
@@ -20,6 +21,16 @@ class Idea(BaseModel, extra="forbid"):
     title: Annotated[str, bounded_text(60)]
     scene: Annotated[str, bounded_text(600)]
     sound: Annotated[str, bounded_text(200)]
+    overlay: OverlayText
+
+
+#: Text over a clip. It is checked where it is written; texts of earlier versions are read as they are.
+OverlayText = Annotated[str, bounded_text(60, minimum=0), AfterValidator(require_drawable)]
+
+
+class NewIdea(Idea):
+    """The content of one clip, with an overlay that the film can show."""
+
     overlay: OverlayText
 
 
@@ -43,6 +54,6 @@ async def ideate(
 ) -> ModelAnswer[Ideas]:
     """Return as many ideas as the project has clips. Raises the errors of `ask_structured`."""
     count = Field(min_length=project.clips, max_length=project.clips)
-    schema = create_model("Ideas", __base__=Ideas, __doc__=Ideas.__doc__, ideas=(list[Idea], count))
+    schema = create_model("Ideas", __base__=Ideas, __doc__=Ideas.__doc__, ideas=(list[NewIdea], count))
     request = prompt("ideator", project=project, brief=brief, history=list(history), comment=comment)
     return await ask_structured(model, request, schema)

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, cast
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from agents.caption_writer import CaptionText, Hashtags
-from agents.ideator import Idea
-from agents.structured import bounded_text
+from agents.ideator import Idea, NewIdea, OverlayText
 from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, RunState
 from prompts.validation import describe_validation_error
@@ -47,7 +46,8 @@ class IdeasContent(_Content):
     notice: str | None = None
 
     def _edited(self, edits: Any) -> Self:
-        ideas, count = _IDEAS.validate_python(edits), len(self.ideas)
+        ideas = [Idea.model_construct(**vars(idea)) for idea in _NEW_IDEAS.validate_python(edits)]
+        count = len(self.ideas)
         if len(ideas) == count:
             return self.model_copy(update={"ideas": ideas})
         if not 1 <= len(ideas) < count or len(self.make) != count:
@@ -137,12 +137,13 @@ class FilmEdits(BaseModel, extra="forbid"):
 
     caption: CaptionText | None = None
     hashtags: Hashtags | None = None
-    overlays: dict[int, Annotated[str, bounded_text(60, minimum=0)]] = {}
+    overlays: dict[int, OverlayText] = {}
 
 
 ContentT = TypeVar("ContentT", bound=_Content)
 _CONTENT: TypeAdapter[ReviewContent] = TypeAdapter(ReviewContent)
 _IDEAS = TypeAdapter(list[Idea])
+_NEW_IDEAS = TypeAdapter(list[NewIdea])
 
 
 def parse_content(value: Any) -> ReviewContent:

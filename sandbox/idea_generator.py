@@ -87,12 +87,14 @@ class _IdeaGenerator:
         # "Sign — Object" names two parts and their separator; a longer text is a description.
         parts = re.fullmatch(r"\s*\w+(\s*[—–:|/-]\s*)\w+\s*", self.overlay_form)
         separator = parts[1] if parts else ": "
+        # The request allows overlays in Latin, Greek and Cyrillic letters only.
+        label = subject + separator if all(letter < "\u0530" for letter in subject) else ""
         return {
             "title": f"{subject}: {name}",
             "scene": f"A {name.lower()} in extreme close-up, the object of {subject}, in the spirit of {self.topic}."
             f" Two hands touch it slowly and {material.reaction}",
             "sound": f"{capitalize(material.sound)}; at second 3 a soft whisper: {name.lower()}.",
-            "overlay": f"{subject}{separator}{name}",
+            "overlay": f"{label}{name}",
         }
 
 

@@ -12,9 +12,10 @@ from av.video.frame import VideoFrame
 from providers.base import Json
 from providers.media.audio import create_silence, decode_audio, master_audio
 from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, check_film, failed_errors
+from providers.media.glyphs import strip_missing_glyphs
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, write_mp4
-from providers.media.overlay import draw_overlay, strip_missing_glyphs
+from providers.media.overlay import draw_overlay
 from providers.media.subprocess_worker import ReportProgress, serve_request
 from providers.media.timeline import ClipSpan, build_timeline
 from providers.media.video_frames import FrameFormat, apply_overlay, blend_frames, create_frame, read_frames

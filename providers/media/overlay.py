@@ -1,14 +1,12 @@
 """Draw a caption overlay: white text with a dark outline, inside the area that no platform covers."""
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-FONT_PATH = Path(__file__).with_name("fonts") / "Inter-ExtraBold.otf"
+from providers.media.glyphs import load_font, strip_missing_glyphs
 
 # Lengths are pixels of a frame 1080 wide; the margins of the safe zone are pixels of a 1080x1920 frame.
 SAFE_SIDE_PX, SAFE_TOP_PX, SAFE_BOTTOM_PX = 192, 288, 672
@@ -69,32 +67,12 @@ def draw_overlay(text: str, width: int, height: int) -> Overlay | None:
     return Overlay(x0, y0, x1, y1, np.round(alpha * 255).astype(np.uint8), luma.astype(np.uint8))
 
 
-def strip_missing_glyphs(text: str) -> str:
-    """Return the text without the characters that the font has no glyph for, such as emoji."""
-    return "".join(character for character in text if character.isspace() or _has_glyph(character))
-
-
-@lru_cache(maxsize=4096)
-def _has_glyph(character: str) -> bool:
-    return _glyph_mask(character) != _glyph_mask("\U0010fffe")
-
-
-def _glyph_mask(character: str) -> bytes:
-    return bytes(_load_font(32).getmask(character))
-
-
-@lru_cache(maxsize=128)
-def _load_font(size: int) -> ImageFont.FreeTypeFont:
-    # The basic layout engine is part of Pillow; the other one depends on libraries of the machine.
-    return ImageFont.truetype(FONT_PATH, size, layout_engine=ImageFont.Layout.BASIC)
-
-
 def _fit_lines(words: list[str], max_width: int, scale: float) -> tuple[ImageFont.FreeTypeFont, list[str]]:
     """Return the largest font with which the words fit into two lines of `max_width` pixels, and those lines."""
     max_size = max(1, round(MAX_FONT_PX * scale))
-    lines = _break_lines(words, _load_font(max_size), max_width - 2 * _outline_width(max_size))
+    lines = _break_lines(words, load_font(max_size), max_width - 2 * _outline_width(max_size))
     for size in range(max_size, 0, -1):
-        font = _load_font(size)
+        font = load_font(size)
         if max(font.getlength(line) for line in lines) + 2 * _outline_width(size) <= max_width:
             break
     return font, lines

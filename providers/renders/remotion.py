@@ -21,7 +21,7 @@ from providers.base import (
 )
 from providers.http import ApiClient, Limits
 from providers.media.conformance import MAX_FILM_BYTES
-from providers.media.overlay import strip_missing_glyphs
+from providers.media.glyphs import strip_missing_glyphs
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 from providers.media.timeline import parse_manifest
 from providers.orders import OrderKey, digest_of

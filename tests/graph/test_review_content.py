@@ -169,6 +169,24 @@ def test_a_caption_that_a_platform_refuses_is_no_edit(platform: str, caption: st
         apply_edits(posted_to("tiktok", platform), {"caption": caption})
 
 
+@pytest.mark.parametrize(
+    ("text", "drawn"), [("Donau\u00addampf\u00adschiff", "Donaudampfschiff"), ("Cafe\u0301 — всем", "Café — всем")]
+)
+def test_an_edited_overlay_is_shown_as_it_is_drawn(text: str, drawn: str) -> None:
+    """Characters that nobody sees are not part of it."""
+    after = apply_edits(film_content(), {"overlays": {"2": text}})
+
+    assert after.clips[1].overlay == drawn
+    assert apply_edits(ideas_content(), [{**idea("Fog"), "overlay": text}, idea("Ice")]).ideas[0].overlay == drawn
+
+
+def test_content_of_earlier_versions_is_read_as_it_is() -> None:
+    """An overlay is checked where it is written, not where it is read."""
+    old = ideas_content(ideas=[{**idea("Fog"), "overlay": "👞"}, idea("Ice")])
+
+    assert parse_content(as_json(old)) == old
+
+
 def test_what_a_review_does_not_have_is_not_in_its_digest() -> None:
     """A review that version 0.2 opened has neither publisher nor notices nor destinations, and keeps its digest."""
     named = posted_to("tiktok", publisher="folder", notices=["Shortened."], destinations={"facebook": "1"})
@@ -216,6 +234,8 @@ def test_a_dropped_clip_is_not_in_the_film() -> None:
         ("ideation", [idea("Fog"), {**idea("Ice"), "seen": 1}], r"edits\.1\.seen: "),
         ("ideation", [idea("Fog"), {**idea("Ice"), "scene": "x" * 601}], r"edits\.1\.scene: must have 1 to 600"),
         ("ideation", [{**idea("Fog"), "title": "\x00"}, idea("Ice")], r"edits\.0\.title: must have 1 to 60"),
+        ("ideation", [idea("Fog"), {**idea("Ice"), "overlay": "本革の靴 👞"}], r"edits\.1\.overlay: .* cannot draw 本"),
+        ("publish", {"overlays": {"2": "Handmade 👞"}}, r"edits\.overlays\.2: .* cannot draw 👞; use"),
         ("publish", {"caption": ""}, r"edits\.caption: must have 1 to 500"),
         ("publish", {"hashtags": {"tag": "rain"}}, r"edits\.hashtags: Input should be a valid list"),
         ("publish", {"film": "f" * 64}, r"edits\.film: "),

@@ -90,6 +90,18 @@ async def test_an_edited_caption_is_published() -> None:
     assert (publication.request["caption"], publication.request["hashtags"]) == ("Only rain.", ["#rain"])
 
 
+async def test_an_overlay_that_cannot_be_drawn_is_asked_for_again() -> None:
+    """The model is told which characters the film cannot show, before any person sees the ideas."""
+    leather = {"title": "Rain", "ideas": [{**idea("Shoe"), "overlay": "本革の靴 👞"}, idea("Roof"), idea("Sea")]}
+    run = RunHarness(Ideas=[leather])
+    content = (await run.start())["content"]
+
+    assert [item["overlay"] for item in content["ideas"]] == ["Leaf", "Roof", "Sea"]
+    [first, second] = [request for schema, request in run.model.requests if schema == "Ideas"]
+    assert "Rain on a roof" in first
+    assert "ideas.0.overlay: the font of the film cannot draw 本 革 の 靴 👞" in second
+
+
 async def test_a_models_post_is_fitted_to_its_platforms() -> None:
     """Title, caption and hashtags are presented as they can be posted, with a notice about each change."""
     project = PROJECT.model_copy(update={"platforms": ["youtube", "bluesky", "tiktok"]})
