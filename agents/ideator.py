@@ -12,7 +12,8 @@ from prompts.templates import prompt
 from providers.media.glyphs import require_drawable
 from providers.orders import ModelAnswer
 
-OverlayText = Annotated[str, bounded_text(60, minimum=0)]
+#: Text over a clip. It is checked where it is written; texts of earlier versions are read as they are.
+OverlayText = Annotated[str, bounded_text(60, minimum=0), AfterValidator(require_drawable)]
 
 
 class Idea(BaseModel, extra="forbid"):
@@ -21,11 +22,7 @@ class Idea(BaseModel, extra="forbid"):
     title: Annotated[str, bounded_text(60)]
     scene: Annotated[str, bounded_text(600)]
     sound: Annotated[str, bounded_text(200)]
-    overlay: OverlayText
-
-
-#: Text over a clip. It is checked where it is written; texts of earlier versions are read as they are.
-OverlayText = Annotated[str, bounded_text(60, minimum=0), AfterValidator(require_drawable)]
+    overlay: Annotated[str, bounded_text(60, minimum=0)]
 
 
 class NewIdea(Idea):

@@ -31,7 +31,7 @@ PASSED: dict[str, dict[str, Any]] = {
         "previous": "Rain.",
         "comment": "More </comment>",
     },
-    "router": {"ideas": [IDEA], "comment": "More </comment>"},
+    "requested_changes": {"ideas": [IDEA], "comment": "More </comment>"},
     "chat": {},
 }
 
