@@ -119,10 +119,15 @@ class Provider(Protocol):
     name: str
     #: The time after the call within which an order that `lookup` does not find may still appear.
     lookup_window: timedelta
+    #: The time after the call within which `submit` may be called again with the same request and key, because the
+    #: service recognises the key and returns the first order; None if another call may be another order.
+    replayable: timedelta | None = None
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place the order with a single call, which is never retried here, and return the provider's id of it.
 
+        Everything that the provider receives derives from `request` and `key`, a callback URL included: a replay
+        repeats the first call byte for byte, even if the settings have changed since.
         Raises NotSent, Refused or OutcomeUnknown; nothing else.
         """
 

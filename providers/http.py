@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +62,10 @@ class ApiResponse:
         return parsed if isinstance(parsed, dict) else {}
 
 
+#: What a response to an order means: the service's id of the accepted order, or the error to raise.
+Classification = str | NotSent | Refused | OutcomeUnknown
+
+
 @dataclass
 class ApiClient:
     """A client of the service at `base_url`. Error messages refer to the service as `service_name`."""
@@ -87,10 +91,11 @@ class ApiClient:
             raise Unavailable("unreachable", f"{self.service_name} did not respond.") from error
         return self._check_rate_limit(response)
 
-    async def submit(self, path: str, *, refusal_code: str, **content: Any) -> ApiResponse:
-        """Send a POST request that places an order, once, and return the 2xx response. Only the ledger sends it again.
+    async def submit(self, path: str, *, classify: Callable[[ApiResponse], Classification], **content: Any) -> str:
+        """Send a POST request that places an order, once, and return the id of the order. Only the ledger repeats it.
 
-        Raises NotSent, Refused (with the service's error code, or `refusal_code` without one) or OutcomeUnknown.
+        `classify` gives the meaning of the response; `submit_error` has the rules that apply to most services.
+        Raises NotSent, Refused or OutcomeUnknown.
         """
         try:
             response = await self._send("POST", path, self.limits.submit_seconds, **content)
@@ -98,9 +103,10 @@ class ApiClient:
             raise NotSent("unreachable", f"{self.service_name} cannot be reached.") from error
         except (httpx.HTTPError, TimeoutError) as error:
             raise self.outcome_unknown("the connection was lost before the response") from error
-        if not 200 <= response.status < 300:
-            raise self._submit_error(response, refusal_code)
-        return response
+        meaning = classify(response)
+        if isinstance(meaning, ProviderError):
+            raise meaning
+        return meaning
 
     async def download(self, path: str, to: Path, params: Mapping[str, str] | None = None) -> ApiResponse:
         """Stream a file to the path `to`.
@@ -158,8 +164,14 @@ class ApiClient:
             "unexpected_response", f"{self.service_name} sent an unexpected response (HTTP {response.status})."
         )
 
-    def _submit_error(self, response: ApiResponse, refusal_code: str) -> ProviderError:
+    def submit_error(self, response: ApiResponse, refusal_code: str) -> NotSent | Refused | OutcomeUnknown | None:
+        """Return the error that a response to an order means by its status, or None for a 2xx response.
+
+        A refusal has the error code of the service, or `refusal_code` without one.
+        """
         status = response.status
+        if 200 <= status < 300:
+            return None
         if status == 429:
             return NotSent("rate_limited", self._rate_limit_message(response))
         if status in (301, 307, 308):

@@ -14,8 +14,19 @@ from urllib.parse import quote
 
 import httpx
 
-from providers.base import Failed, Json, NotFound, Pending, PollResult, Progress, ProviderError, Succeeded, Unavailable
-from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
+from providers.base import (
+    Failed,
+    Json,
+    NotFound,
+    Pending,
+    PollResult,
+    Progress,
+    Provider,
+    ProviderError,
+    Succeeded,
+    Unavailable,
+)
+from providers.http import ApiClient, ApiResponse, Classification, Limits, endpoint_label
 from providers.values import is_plain_text, parse_number, parse_progress
 from providers.video_profiles import Profile
 
@@ -29,7 +40,7 @@ MAX_LIST_PAGES = 20
 AcceptClip = Callable[..., Awaitable[Succeeded]]
 
 
-class Videos:
+class Videos(Provider):
     """The provider of clips.
 
     A request contains `model`, `prompt`, `seconds` (a whole number) and `size` (pixels, "720x1280").
@@ -58,11 +69,14 @@ class Videos:
         fields = {name: str(request[name]) for name in ("model", "prompt", "seconds", "size")}
         form = {name: (None, value) for name, value in fields.items()}
         content: dict[str, Any] = {"json": fields} if self._profile.encoding == "json" else {"files": form}
-        response = await self._api.submit("/videos", refusal_code="video_refused", **content)
+        return await self._api.submit("/videos", classify=self._classify, **content)
+
+    def _classify(self, response: ApiResponse) -> Classification:
+        """Return the meaning of a response to a create."""
+        if error := self._api.submit_error(response, "video_refused"):
+            return error
         video_id = response.json().get("id")
-        if not is_plain_text(video_id):
-            raise self._api.outcome_unknown("its response contains no video id")
-        return video_id
+        return video_id if is_plain_text(video_id) else self._api.outcome_unknown("its response contains no video id")
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the ids of the listed videos that match `request` and were created at or after `since`, oldest first.

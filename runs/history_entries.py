@@ -43,6 +43,7 @@ ORDER_EVENTS = {
     "order.failed": "{name} failed: {message}",
     "order.refused": "{name} was not ordered: {message}",
     "order.outcome_unknown": "{name} was ordered, and its outcome is unknown.",
+    "order.replayed": "{name} was submitted again under its key; {provider} returns the first order if it has one.",
     "order.submit_timed_out": "{name} was ordered without an answer: {message}",
     "charge.duplicate": "{provider} made {small_name} more than once, and charges for each.",
 }
@@ -101,6 +102,8 @@ def _describe_order(event: Event, order: OrderRow, decisions: Mapping[int, Decis
             actor, details["error"] = event.payload.get("actor") or actor, event.payload
         case "order.submit_timed_out":
             kind, details["error"] = "order", event.payload
+        case "order.replayed":
+            kind, actor = "order", SERVICE
         case "charge.duplicate":
             kind, details = "charge", event.payload | {"order": order.key}
     return _with_charge(event, order, _entry(event, kind, actor, _order_text(event, order), details))

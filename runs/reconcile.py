@@ -19,6 +19,7 @@ from storage.failpoints import hit
 from storage.ledger import UNKNOWN_POLL_INTERVAL, Ledger
 from storage.locks import LockBusy
 from storage.orders import OrderRow
+from storage.replays import replay_order
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,10 @@ async def _wait(ledger: Ledger, order: OrderRow, pause: timedelta, *, is_too_lat
 
 
 async def _lookup(ledger: Ledger, order: OrderRow) -> bool:
-    """Look up a lost order: one whose create call has no known outcome. It is never placed again."""
+    """Look up a lost order: one whose create call has no known outcome.
+
+    When it is not found, it is submitted again only to a provider that recognises it by its key.
+    """
     provider, key, called_at = ledger.providers[order.kind], order.key, order.called_at
     assert called_at is not None  # noqa: S101 - only orders that were placed get here
     try:
@@ -120,7 +124,11 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> bool:
             # Prompts are unique to their order: any other match is a charge for this order too.
             await ledger.report_duplicates(key, candidates[position:])
             return True
-    await _wait(ledger, order, _pause(order), is_too_late=_since(called_at) > provider.lookup_window)
+    is_too_late = _since(called_at) > provider.lookup_window
+    if is_too_late and order.state == "reserved" and await replay_order(ledger, key):
+        await ledger.reschedule_poll(key, _pause(order))
+    else:
+        await _wait(ledger, order, _pause(order), is_too_late=is_too_late)
     return True
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from providers.orders import Order
 from storage.database import Connection, fetch_one
+from storage.orders import OrderRow
 from storage.spending import committed
 
 
@@ -54,6 +55,12 @@ where number = %(decision)s and run_id = %(run_id)s and (
         and clips @> jsonb_build_array(jsonb_build_object('clip', %(clip)s::int))))
 """
 
+# An order was admitted under its decision with the digest of its content, and both are immutable.
+STILL_APPROVED = """
+select 1 from orders join decisions on decisions.number = orders.decision and decisions.run_id = orders.run_id
+where orders.key = %(key)s and decisions.verdict <> 'reject'
+"""
+
 CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}
 CANCELLED = "select 1 from events where run_id = %s and kind = 'cancel.requested' limit 1"
 HAS_APPROVAL = "select 1 from decisions where run_id = %s and verdict = 'approve' limit 1"
@@ -73,6 +80,22 @@ async def check_admission(conn: Connection, caps: Caps, orders: Sequence[Order])
     total = sum((order.amount_usd for order in orders), Decimal(0))
     if total and total > (cap := await tightest_cap(conn, caps, run_id)).left_usd:
         return {"code": "budget_exceeded", "message": cap.describe_excess(total)}
+    return None
+
+
+async def check_replay(conn: Connection, caps: Caps, order: OrderRow) -> dict[str, str] | None:
+    """Return code and message of the reason not to submit this order again; None if it is admitted.
+
+    The order has a reservation, which is counted once. Call `lock_spending` before, and mark it as
+    submitted again in the same transaction.
+    """
+    run_id = str(order.run_id)
+    if await is_cancelled(conn, run_id):
+        return CANCELLED_FIRST
+    if order.kind != "render" and not await fetch_one(conn, STILL_APPROVED, {"key": order.key}):
+        return {"code": "not_approved", "message": f"No decision approves this {order.kind}; it is not ordered."}
+    if order.amount_usd and (cap := await tightest_cap(conn, caps, run_id)).committed_usd > cap.cap_usd:
+        return {"code": "budget_exceeded", "message": cap.describe_excess(Decimal(0))}
     return None
 
 
@@ -96,7 +119,7 @@ async def tightest_cap(conn: Connection, caps: Caps, run_id: UUID | str | None, 
     rooms.append(CapRoom("the day's cap (UTC)", caps.day_usd, usd["day"]))
     if unapproved:
         rooms.append(CapRoom(SHARE_NAME, caps.day_usd * UNAPPROVED_SHARE, usd["unapproved"]))
-    return min(rooms, key=lambda room: room.left_usd)
+    return min(rooms, key=lambda room: room.cap_usd - room.committed_usd)
 
 
 async def is_cancelled(conn: Connection, run_id: str) -> bool:

@@ -8,13 +8,13 @@ import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from providers.base import Failed, Files, Json, Progress, Refused, Succeeded, Unavailable
+from providers.base import Failed, Files, Json, Progress, Provider, Refused, Succeeded, Unavailable
 from providers.publications.post import Post, id_of
 
 DISCLOSURE = "This video was made with AI."
 
 
-class Folder:
+class Folder(Provider):
     """Publishes to folders under `root`: `<task id>/film.mp4`, `caption.txt` and `post.json`."""
 
     name = "folder"

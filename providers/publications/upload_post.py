@@ -10,6 +10,7 @@ entry says counts.
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,12 +25,13 @@ from providers.base import (
     Pending,
     PollResult,
     Progress,
+    Provider,
     Refused,
     Succeeded,
     Unavailable,
     Unconfirmed,
 )
-from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
+from providers.http import ApiClient, ApiResponse, Classification, Limits, endpoint_label
 from providers.publications.post import Post, id_of
 from providers.publications.texts import fit_title
 from providers.publications.upload_post_answers import AI_LABELS, PlatformAnswers
@@ -39,7 +41,7 @@ SERVICE_NAME = "Upload-Post"
 LIMITS = Limits(submit_seconds=600.0)
 
 
-class UploadPost:
+class UploadPost(Provider):
     """Publishes on the accounts of the profile `profile_user`.
 
     A request contains `digest`, `caption`, `platforms` and optionally `hashtags`, `title` and `request_id`.
@@ -72,14 +74,13 @@ class UploadPost:
         post = Post.model_validate(request)
         request_id = id_of(request, key)
         with await self._open_film(post.digest) as film:
-            response = await self._api.submit(
+            return await self._api.submit(
                 "/upload",
-                refusal_code="publication_refused",
+                classify=partial(self._classify, request_id=request_id),
                 headers={"idempotency-key": request_id, "x-request-id": request_id},
                 data=self._form_fields(post, request_id),
                 files={"video": ("film.mp4", film, "video/mp4")},
             )
-        return self._accepted_id(response, request_id)
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the request id, if Upload-Post knows it. Raises Unavailable."""
@@ -133,14 +134,16 @@ class UploadPost:
         texts = {"user": self._user, "title": post.text, "request_id": request_id, **titles, **places}
         return {**texts, **switches, "platform[]": list(post.platforms)}
 
-    def _accepted_id(self, response: ApiResponse, request_id: str) -> str:
-        """Return the id of an accepted upload. Raises Refused or OutcomeUnknown."""
+    def _classify(self, response: ApiResponse, request_id: str) -> Classification:
+        """Return the meaning of a response to an upload."""
+        if error := self._api.submit_error(response, "publication_refused"):
+            return error
         body = response.json()
         if not body:
-            raise self._api.outcome_unknown("its response is empty")
+            return self._api.outcome_unknown("its response is empty")
         if body.get("success") is False and "results" not in body and "request_id" not in body:
             code, message = self._api.error_details(body, "publication_refused")
-            raise Refused(code, f"{SERVICE_NAME} refused the order: {message or 'no reason given'}")
+            return Refused(code, f"{SERVICE_NAME} refused the order: {message or 'no reason given'}")
         # The status of an upload that is treated as a repetition is reported under the id of the earlier upload.
         accepted = body.get("request_id")
         request_id = accepted if is_plain_text(accepted, 255) else request_id

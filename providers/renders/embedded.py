@@ -3,14 +3,14 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from providers.base import Failed, Files, Json, PollResult, Progress, ProviderError, Unavailable
+from providers.base import Failed, Files, Json, PollResult, Progress, Provider, ProviderError, Unavailable
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 from providers.media.timeline import parse_manifest
 from providers.orders import digest_of
 from providers.renders.results import accept_film
 
 
-class EmbeddedRenders:
+class EmbeddedRenders(Provider):
     """The renderer that needs no service. The request is a manifest; the film is rendered when it is polled."""
 
     name = "embedded"

@@ -15,11 +15,12 @@ from providers.base import (
     Pending,
     PollResult,
     Progress,
+    Provider,
     ProviderError,
     Refused,
     Unavailable,
 )
-from providers.http import ApiClient, Limits
+from providers.http import ApiClient, ApiResponse, Classification, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
@@ -33,7 +34,7 @@ SERVICE_NAME = "The render service"
 LIMITS = Limits(submit_seconds=30.0, file_bytes=MAX_FILM_BYTES)
 
 
-class RemotionRenders:
+class RemotionRenders(Provider):
     """The renderer as a separate service. The request is a manifest, as for the embedded renderer.
 
     A render costs nothing and its id is known before it is placed, so one that the service no longer knows is placed
@@ -52,9 +53,7 @@ class RemotionRenders:
 
         Raises NotSent, Refused or OutcomeUnknown.
         """
-        render_id = _render_id(request, key)
-        await self._place(render_id, request)
-        return render_id
+        return await self._place(_render_id(request, key), request)
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the id that `submit` returns, if the service knows it. Raises Unavailable."""
@@ -89,9 +88,13 @@ class RemotionRenders:
                 return await self._download_film(task_id, digest, request, into, progress)
         raise self._api.unexpected_response(response)
 
-    async def _place(self, render_id: str, request: Json) -> None:
+    async def _place(self, render_id: str, request: Json) -> str:
         order = _build_order(render_id, parse_manifest(request))
-        await self._api.submit("/renders", refusal_code="render_refused", json=order)
+
+        def classify(response: ApiResponse) -> Classification:
+            return self._api.submit_error(response, "render_refused") or render_id
+
+        return await self._api.submit("/renders", classify=classify, json=order)
 
     async def _place_again(self, render_id: str, request: Json) -> Pending | Failed:
         """Place a render that the service has lost: the same id is the same render."""

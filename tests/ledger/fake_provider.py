@@ -24,6 +24,7 @@ from providers.base import (
     Pending,
     PollResult,
     Progress,
+    Provider,
     Refused,
     Succeeded,
     Unavailable,
@@ -67,7 +68,7 @@ class Charge:
 
 
 @dataclass
-class FakeProvider:
+class FakeProvider(Provider):
     """Takes orders of one kind, and records every charge.
 
     `behaviours` are those of the next calls of `submit`, in order: "not_sent", "refuse", "no_answer" (the request did
@@ -76,6 +77,10 @@ class FakeProvider:
 
     name: str = "provider"
     lookup_window: timedelta = timedelta(0)
+    #: With a time, a key that was charged for returns its first task, and the call creates nothing.
+    replayable: timedelta | None = None
+    #: The requests of all calls of `submit`, with their keys.
+    submitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     behaviours: list[str] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     calls: int = 0
@@ -89,6 +94,7 @@ class FakeProvider:
 
     async def submit(self, request: Json, *, key: str) -> str:
         self.calls += 1
+        self.submitted.append((key, dict(request)))
         behaviour = self.behaviours.pop(0) if self.behaviours else "create"
         if behaviour == "not_sent":
             raise NotSent("not_sent", "The provider refused the connection.")
@@ -96,7 +102,8 @@ class FakeProvider:
             raise Refused("refused", "The provider refused the order.")
         if behaviour == "no_answer":
             raise OutcomeUnknown("no_answer", "The provider did not answer.")
-        charge = self.create(request, key)
+        known = [charge for charge in self.charges if charge.key == key] if self.replayable else []
+        charge = known[0] if known else self.create(request, key)
         if behaviour == "create_twice":
             self.create(request, key)
         if behaviour in ("create_without_answer", "create_twice"):
