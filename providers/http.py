@@ -81,15 +81,15 @@ class ApiClient:
         self.base_url = self.base_url.rstrip("/")
 
     async def query(self, method: str, path: str, **content: Any) -> ApiResponse:
-        """Send a request that changes nothing and return the response. Any status except 429 is returned.
+        """Send a request that changes nothing and return the response, whatever its status.
 
-        Raises Unavailable when there is no response or the rate limit is exceeded.
+        Read the body before the status: some services return a result with an error status. `unexpected_response`
+        gives the error for a status that is not expected. Raises Unavailable when there is no response.
         """
         try:
-            response = await self._send(method, path, QUERY_TIMEOUT_SECONDS, **content)
+            return await self._send(method, path, QUERY_TIMEOUT_SECONDS, **content)
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unavailable("unreachable", f"{self.service_name} did not respond.") from error
-        return self._check_rate_limit(response)
 
     async def submit(self, path: str, *, classify: Callable[[ApiResponse], Classification], **content: Any) -> str:
         """Send a POST request that places an order, once, and return the id of the order. Only the ledger repeats it.
@@ -122,7 +122,7 @@ class ApiClient:
                 self._stream("GET", path, self.limits.idle_seconds, params=params) as response,
             ):
                 if response.status_code != 200:
-                    return self._check_rate_limit(await _read_response(response))
+                    return await _read_response(response)
                 media_type = response.headers.get("content-type", "").lower()
                 if media_type.startswith("text/") or "json" in media_type or "html" in media_type:
                     raise Unavailable("not_a_file", f"{self.service_name} sent a page instead of a file.")
@@ -158,6 +158,8 @@ class ApiClient:
 
     def unexpected_response(self, response: ApiResponse) -> Unavailable:
         """Return the error for a response that does not follow the contract."""
+        if response.status == 429:
+            return Unavailable("rate_limited", self._rate_limit_message(response))
         if response.status in (401, 403):
             return Unavailable("api_key_rejected", self._api_key_message(response))
         return Unavailable(
@@ -191,11 +193,6 @@ class ApiClient:
         seconds = response.headers.get("retry-after", "")
         retry = f" Retry after {seconds} seconds." if re.fullmatch("[0-9]{1,6}", seconds) else ""
         return f"{self.service_name}: rate limit exceeded.{retry}"
-
-    def _check_rate_limit(self, response: ApiResponse) -> ApiResponse:
-        if response.status == 429:
-            raise Unavailable("rate_limited", self._rate_limit_message(response))
-        return response
 
     async def _send(self, method: str, path: str, limit_seconds: float, **content: Any) -> ApiResponse:
         async with asyncio.timeout(limit_seconds), self._stream(method, path, limit_seconds, **content) as response:

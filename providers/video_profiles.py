@@ -4,6 +4,7 @@ The built-in profiles and server kinds are in `video_profiles.toml`, which also 
 your own.
 """
 
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from prompts.validation import describe_validation_error
 from providers.base import ProviderError
@@ -21,7 +31,18 @@ from providers.base import ProviderError
 BUILT_IN_PROFILES = Path(__file__).with_name("video_profiles.toml")
 
 JobState = Literal["running", "completed", "failed"]
+
+
+def _check_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text} is not a regular expression") from error
+    return text
+
+
 Host = Annotated[str, StringConstraints(to_lower=True)]
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")]
 Usd = Annotated[Decimal, Field(ge=0, le=1000)]
 
@@ -53,6 +74,12 @@ class Profile(BaseModel):
     encoding: Literal["multipart", "json"] = "multipart"
     #: Statuses in addition to `FINAL_STATUSES`.
     statuses: dict[str, JobState] = {}
+    #: Headers of a create. By default the one that forbids a LiteLLM proxy, in front of any server, to repeat it.
+    create_headers: dict[str, str] = {"x-litellm-num-retries": "0"}
+    #: Fields of a create in addition to the order; they need the JSON encoding.
+    create_fields: dict[str, bool | int | str] = {}
+    #: Patterns in the error messages that the server sends before it accepts an order; case does not matter.
+    not_accepted: tuple[Pattern, ...] = ()
     #: The time within which a submitted order appears in the list.
     lookup_window_seconds: int = Field(120, ge=0, le=3600)
     #: The interval between two polls of an unfinished clip.
@@ -70,6 +97,12 @@ class Profile(BaseModel):
     @classmethod
     def _expand_single_price(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"*": value}
+
+    @model_validator(mode="after")
+    def _check_create_fields(self) -> Self:
+        if self.create_fields and self.encoding != "json":
+            raise ValueError('create_fields need encoding = "json"')
+        return self
 
     @model_validator(mode="after")
     def _check_prices(self) -> Self:
@@ -92,6 +125,10 @@ class Profile(BaseModel):
             raise ProfileError("video_seconds_unsupported", message)
         if size not in self.sizes:
             raise ProfileError("video_size_unsupported", f"{model} generates clips of {sizes}, not {size}.")
+
+    def is_accepted(self, message: str) -> bool:
+        """Return whether the server may have accepted an order that it answered with this error message."""
+        return not any(re.search(pattern, message, re.IGNORECASE) for pattern in self.not_accepted)
 
     def job_state(self, status: object) -> JobState:
         """Return the state of a job with this status of the server."""

@@ -18,6 +18,7 @@ from providers.base import (
     Failed,
     Json,
     NotFound,
+    NotSent,
     Pending,
     PollResult,
     Progress,
@@ -68,13 +69,15 @@ class Videos(Provider):
         """
         fields = {name: str(request[name]) for name in ("model", "prompt", "seconds", "size")}
         form = {name: (None, value) for name, value in fields.items()}
-        content: dict[str, Any] = {"json": fields} if self._profile.encoding == "json" else {"files": form}
-        return await self._api.submit("/videos", classify=self._classify, **content)
+        is_json, headers = self._profile.encoding == "json", self._profile.create_headers
+        content: dict[str, Any] = {"json": fields | self._profile.create_fields} if is_json else {"files": form}
+        return await self._api.submit("/videos", classify=self._classify, headers=headers, **content)
 
     def _classify(self, response: ApiResponse) -> Classification:
         """Return the meaning of a response to a create."""
         if error := self._api.submit_error(response, "video_refused"):
-            return error
+            message = self._api.error_details(response.json(), "video_refused")[1]
+            return error if self._profile.is_accepted(message) else NotSent("not_ready", f"{SERVICE_NAME}: {message}")
         video_id = response.json().get("id")
         return video_id if is_plain_text(video_id) else self._api.outcome_unknown("its response contains no video id")
 
@@ -156,7 +159,7 @@ class Videos(Provider):
             return self._failed(response.json())
         if response.status in (404, 410):
             return Failed("video_expired", f"{SERVICE_NAME} no longer stores the file of this video.", charged=True)
-        if response.status >= 500 or response.status in (401, 403, 408, 409, 425):
+        if response.status >= 500 or response.status in (401, 403, 408, 409, 425, 429):
             raise self._api.unexpected_response(response)
         message = f"{SERVICE_NAME} does not serve the file itself (HTTP {response.status})."
         return Failed("video_unfetchable", message, charged=True)

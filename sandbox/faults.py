@@ -13,10 +13,13 @@ FAULTS: dict[str, dict[str, Any]] = {
     "create_accept_then_500": {},
     "create_accept_then_hang": {"seconds": 60.0},
     "create_500": {},
+    "create_not_ready": {"message": "Video generation handler not initialized."},
+    "create_repeated": {"copies": 3},
     "create_429": {"retry_after": 1},
     "create_refuse": {"code": "sentinel_block"},
     # videos: the job
     "fail": {"code": "moderation_blocked"},
+    "failed_with_429": {},
     "slow": {"seconds": 8.0},
     "video_not_found": {},
     # videos: content

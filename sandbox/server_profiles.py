@@ -47,11 +47,16 @@ def create_response(video: Video, profile: str) -> Response:
     return JSONResponse(format_video(video, profile))
 
 
-def retrieve_response(video: Video, profile: str) -> Response:
+def retrieve_response(video: Video, profile: str, failed_status: int = 200) -> Response:
     """Return the response to a retrieve request; vLLM reports a failed job with status 422."""
-    if profile == "vllm" and video.status == "failed":
-        return JSONResponse(format_video(video, profile), 422)
+    if video.status == "failed" and (profile == "vllm" or failed_status != 200):
+        return JSONResponse(format_video(video, profile), 422 if failed_status == 200 else failed_status)
     return JSONResponse(format_video(video, profile), headers={"openai-poll-after-ms": "500"})
+
+
+def not_ready_error(message: str, profile: str) -> Response:
+    """Return the 503 response of a server that does not accept orders, in the format of the profile."""
+    return JSONResponse({"error" if profile == "sglang" else "detail": message}, 503)
 
 
 def delete_response(video: Video, profile: str) -> Response:

@@ -4,13 +4,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 
-from sandbox.catalogue import parse_video_order
+from sandbox.catalogue import VideoOrder, parse_video_order
 from sandbox.faults import FaultQueue
 from sandbox.responses import (
     HTML_ERROR_PAGE,
@@ -27,10 +28,14 @@ from sandbox.server_profiles import (
     delete_response,
     encode_video_id,
     format_video,
+    not_ready_error,
     retrieve_response,
 )
 from sandbox.videos import TERMINAL_STATUSES, Video, VideoService
 from sandbox.webhook_sender import WebhookSender
+
+#: How often the router of a LiteLLM proxy repeats a failed call by default.
+LITELLM_RETRIES = 2
 
 
 class VideoApi:
@@ -55,8 +60,24 @@ class VideoApi:
             raise ApiError(int(shutdown["status"]), "The Videos API has been shut down.", code="api_shut_down")
 
     async def create(self, request: Request) -> Response:
-        """Create a video and charge for it, unless a fault rejects the request."""
+        """Create a video and charge for it, unless a fault rejects the request.
+
+        A LiteLLM proxy repeats a create that fails, unless a header forbids it. The fault `create_repeated` is such a
+        proxy in front of any server.
+        """
         order = parse_video_order(await self._read_fields(request))
+        is_repeatable = request.headers.get("x-litellm-num-retries") != "0"
+        repeated = self._faults.consume("create_repeated")
+        for _ in range(int(repeated["copies"]) - 1 if repeated and is_repeatable else 0):
+            self._videos.create(order)
+        for _ in range(LITELLM_RETRIES if is_repeatable and self._faults.profile == "litellm" else 0):
+            with suppress(ApiError):
+                return await self._create(order)
+        return await self._create(order)
+
+    async def _create(self, order: VideoOrder) -> Response:
+        if not_ready := self._faults.consume("create_not_ready"):
+            return not_ready_error(str(not_ready["message"]), self._faults.profile)
         if limited := self._faults.consume("create_429"):
             raise rate_limit_error(limited)
         if self._faults.trigger("create_500"):
@@ -99,7 +120,8 @@ class VideoApi:
         if self._faults.trigger("video_not_found"):
             self._videos.mark_lost(video)
             raise _video_not_found(video_id)
-        return retrieve_response(video, self._faults.profile)
+        is_limited = video.status == "failed" and self._faults.trigger("failed_with_429")
+        return retrieve_response(video, self._faults.profile, 429 if is_limited else 200)
 
     async def delete(self, video_id: str) -> Response:
         """Delete a completed or failed video."""

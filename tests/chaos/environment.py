@@ -22,6 +22,8 @@ API_KEYS = ("chaos-key-of-anna-00000", "chaos-key-of-ben-000000")
 
 VIDEO_PROFILES = """
 [[profiles]]
+kind = "vllm-omni"
+webhooks = true
 hosts = ["127.0.0.1"]
 models = ["sandbox-video"]
 sizes = ["180x320", "720x1280"]

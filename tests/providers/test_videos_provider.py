@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tomllib
 from datetime import UTC, datetime, timedelta
 from email.parser import BytesParser
 from pathlib import Path
@@ -23,7 +24,7 @@ from providers.base import (
     Unavailable,
 )
 from providers.http import Limits
-from providers.video_profiles import Profile
+from providers.video_profiles import BUILT_IN_PROFILES, Profile
 from providers.videos import Videos
 from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client
 
@@ -45,6 +46,11 @@ async def accept(path: Path, *, seconds: float, width: int, height: int, into: P
 def build_profile(**fields: Any) -> Profile:
     base = {"hosts": ["*"], "models": ["wan"], "sizes": ["720x1280"], "seconds": [4], "usd_per_second": 0}
     return Profile.model_validate(base | fields)
+
+
+def kind_fields(kind: str) -> dict[str, Any]:
+    """Return the fields of a kind of server."""
+    return {"kind": kind, **tomllib.loads(BUILT_IN_PROFILES.read_text())["kinds"][kind]}
 
 
 def create_provider(respond: Respond, **profile: Any) -> tuple[Videos, list[httpx.Request]]:
@@ -129,6 +135,64 @@ async def test_submit_maps_each_failure_to_an_error(respond: Respond, error: typ
 
     assert (type(caught.value), caught.value.code, len(requests)) == (error, code, 1)
     assert KEY not in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["openai", "vllm-omni", "sglang", "litellm", "openrouter"])
+async def test_a_create_forbids_a_proxy_to_repeat_it(kind: str) -> None:
+    """A LiteLLM proxy may be in front of any server: every create carries the header that forbids it to retry."""
+    provider, requests = create_provider(respond_with(200, {"id": "video_1"}), **kind_fields(kind))
+    await provider.submit(REQUEST, key="k")
+
+    assert requests[0].headers["x-litellm-num-retries"] == "0"
+
+
+async def test_a_create_forbids_litellm_another_deployment() -> None:
+    """After a failure LiteLLM would send the order to a fallback; the field that forbids it must be a boolean."""
+    provider, requests = create_provider(respond_with(200, {"id": "video_1"}), **kind_fields("litellm"))
+    await provider.submit(REQUEST, key="k")
+
+    assert json.loads(requests[0].content) == {**REQUEST, "seconds": "4", "disable_fallbacks": True}
+
+
+NOT_ACCEPTED = [
+    ("vllm-omni", 503, {"detail": "Video generation handler not initialized."}),
+    ("vllm-omni", 503, {"error": {"message": "Video generation handler not initialized.", "code": 503}}),
+    ("vllm-omni", 503, {"detail": "API worker topology is not initialized."}),
+    ("vllm-omni", 409, {"detail": "Asynchronous video jobs is not supported with --api-server-count > 1 because …"}),
+    ("vllm-omni", 503, {"error": "The model is currently scaling. Please try again later."}),
+    ("sglang", 503, {"error": "Scheduler worker exited; restart the server."}),
+    ("sglang", 503, {"error": "Disaggregation router exited; restart the server."}),
+    ("sglang", 503, {"error": "The server is warming up."}),
+    ("sglang", 503, {"detail": "Scheduler is dead"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "status", "body"), NOT_ACCEPTED)
+async def test_an_order_that_was_certainly_not_accepted_can_be_placed_again(kind: str, status: int, body: Any) -> None:
+    """What a kind of server answers before it accepts anything means not sent, with the server's reason."""
+    provider, _ = create_provider(respond_with(status, body), **kind_fields(kind))
+    with pytest.raises(NotSent) as caught:
+        await provider.submit(REQUEST, key="k")
+
+    assert caught.value.code == "not_ready"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("openai", {"detail": "Video generation handler not initialized."}),
+        ("litellm", {"error": {"message": "ServiceUnavailableError: Video generation handler not initialized."}}),
+        ("vllm-omni", {"error": "Scheduler worker exited; restart the server."}),
+        ("sglang", {"error": "Service unavailable"}),
+        ("sglang", b"<html>503 Service Temporarily Unavailable</html>"),
+        ("sglang", {"error": "Scheduler did not respond in time."}),
+    ],
+)
+async def test_any_other_503_leaves_the_outcome_unknown(kind: str, body: Any) -> None:
+    """A 503 of another origin, such as a gateway, may be sent after the order was accepted."""
+    provider, _ = create_provider(respond_with(503, body), **kind_fields(kind))
+    with pytest.raises(OutcomeUnknown):
+        await provider.submit(REQUEST, key="k")
 
 
 async def test_a_refusal_contains_the_reason_without_the_key() -> None:
@@ -309,6 +373,7 @@ async def test_an_unfinished_video_is_pending(tmp_path: Path, video: dict[str, A
          "video_failed", "Bad prompt"),
         (respond_with(500, {"status": "failed", "error": {"code": 500, "message": "OOM"}}), "video_failed", "OOM"),
         (respond_with(404, {"status": "failed", "error": {"code": 404, "message": "LoRA"}}), "video_failed", "LoRA"),
+        (respond_with(429, {"status": "failed", "error": {"code": 429, "message": "Busy"}}), "video_failed", "Busy"),
     ],
 )  # fmt: skip
 async def test_a_failed_video_has_a_reason(tmp_path: Path, respond: Respond, code: str, message: str | None) -> None:
@@ -413,6 +478,7 @@ async def test_a_completed_video_is_downloaded(tmp_path: Path) -> None:
         (respond_with(404, {"detail": "gone"}), "video_expired"),
         (respond_with(410), "video_expired"),
         (respond_with(422, {"status": "failed", "error": {"code": "nsfw", "message": "No."}}), "nsfw"),
+        (respond_with(429, {"status": "failed", "error": {"code": "nsfw", "message": "No."}}), "nsfw"),
         (respond_with(400, {"error": {"message": "stored in cloud"}}), "video_unfetchable"),
         (respond_with(302, headers={"location": "http://evil.example/clip.mp4"}), "video_unfetchable"),
         (respond_with(200, b"not a clip", headers={"content-type": "video/mp4"}), "clip_unreadable"),

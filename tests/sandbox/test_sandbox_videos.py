@@ -371,6 +371,59 @@ async def test_the_openrouter_profile(client: SandboxClient) -> None:
     assert content.content[4:8] == b"ftyp"
 
 
+async def count_charges(client: SandboxClient) -> int:
+    """Return the number of charges."""
+    return len((await client.get("/sandbox/charges")).json())
+
+
+@pytest.mark.parametrize(("headers", "charges"), [({}, 3), ({"x-litellm-num-retries": "0"}, 1)])
+async def test_a_litellm_proxy_repeats_a_failed_create(
+    client: SandboxClient, headers: dict[str, str], charges: int
+) -> None:
+    """The vendor accepts each of three creates and answers two with 500: the client sees one answer."""
+    before = await count_charges(client)
+    await client.inject_fault("profile", profile="litellm")
+    await client.inject_fault("create_accept_then_500", times=2)
+    answer = await client.post("/v1/videos", json={"prompt": "A", **SMALL_VIDEO}, headers=headers)
+
+    assert answer.status_code == (500 if headers else 200)
+    assert await count_charges(client) - before == charges
+
+
+@pytest.mark.parametrize(("headers", "charges"), [({}, 3), ({"x-litellm-num-retries": "0"}, 1)])
+async def test_a_proxy_in_front_of_any_server(client: SandboxClient, headers: dict[str, str], charges: int) -> None:
+    """A create is repeated by a proxy in between, unless the header forbids it."""
+    before = await count_charges(client)
+    await client.inject_fault("create_repeated")
+    answer = await client.post("/v1/videos", json={"prompt": "A", **SMALL_VIDEO}, headers=headers)
+
+    assert answer.status_code == 200
+    assert await count_charges(client) - before == charges
+
+
+@pytest.mark.parametrize(("profile", "field"), [("vllm", "detail"), ("sglang", "error")])
+async def test_a_server_that_is_not_ready(client: SandboxClient, profile: str, field: str) -> None:
+    """A create is answered with 503 before anything is accepted or charged."""
+    before = await count_charges(client)
+    await client.inject_fault("profile", profile=profile)
+    await client.inject_fault("create_not_ready", message="Not initialized.")
+    form = {name: (None, value) for name, value in {"prompt": "A", **SMALL_VIDEO}.items()}
+    answer = await client.post("/v1/videos", files=form)
+
+    assert (answer.status_code, answer.json()) == (503, {field: "Not initialized."})
+    assert await count_charges(client) == before
+
+
+async def test_a_failed_video_is_read_with_429(client: SandboxClient) -> None:
+    """The status is that of a rate limit, and the body is the failed video."""
+    video = await client.create_and_wait("A #fail")
+    await client.inject_fault("failed_with_429")
+    answers = [await client.get(f"/v1/videos/{video['id']}") for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [429, 200]
+    assert [answer.json()["status"] for answer in answers] == ["failed", "failed"]
+
+
 async def test_an_unknown_fault_is_refused(client: SandboxClient) -> None:
     """An unknown fault is refused with the valid names, and an unknown parameter is refused too."""
     unknown = await client.post("/sandbox/faults", json={"fault": "earthquake"})
