@@ -108,7 +108,14 @@ class Succeeded:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-PollResult = Pending | Failed | NotFound | Succeeded
+@dataclass(frozen=True)
+class FileMissing:
+    """The order is finished, and its file cannot be downloaded. This can be temporary; else it is the `failure`."""
+
+    failure: Failed
+
+
+PollResult = Pending | Failed | NotFound | FileMissing | Succeeded
 
 
 class Provider(Protocol):

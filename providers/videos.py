@@ -16,6 +16,7 @@ import httpx
 
 from providers.base import (
     Failed,
+    FileMissing,
     Json,
     NotFound,
     NotSent,
@@ -135,7 +136,9 @@ class Videos(Provider):
             return Pending(parse_progress(video.get("progress"), 100))
         return await self._download_clip(task_id, video, request, into)
 
-    async def _download_clip(self, task_id: str, video: Json, request: Json, into: Path) -> Failed | Succeeded:
+    async def _download_clip(
+        self, task_id: str, video: Json, request: Json, into: Path
+    ) -> Failed | FileMissing | Succeeded:
         received = into / "received.mp4"
         try:
             path = f"{_video_path(task_id)}/content"
@@ -153,16 +156,17 @@ class Videos(Provider):
         model, seconds = video.get("model") or request["model"], parse_number(video.get("seconds"))
         return replace(clip, facts={**clip.facts, "model": model, "provider_seconds": seconds})
 
-    def _download_failed(self, response: ApiResponse) -> Failed:
-        """Return the permanent reason why a completed video has no file. Raises Unavailable for a temporary one."""
+    def _download_failed(self, response: ApiResponse) -> Failed | FileMissing:
+        """Return why a completed video has no file. Raises Unavailable for a reason that is certainly temporary."""
         if self._profile.job_state(response.json().get("status")) == "failed":
             return self._failed(response.json())
         if response.status in (404, 410):
-            return Failed("video_expired", f"{SERVICE_NAME} no longer stores the file of this video.", charged=True)
+            message = f"{SERVICE_NAME} no longer stores the file of this video."
+            return FileMissing(Failed("video_expired", message, charged=True))
         if response.status >= 500 or response.status in (401, 403, 408, 409, 425, 429):
             raise self._api.unexpected_response(response)
         message = f"{SERVICE_NAME} does not serve the file itself (HTTP {response.status})."
-        return Failed("video_unfetchable", message, charged=True)
+        return FileMissing(Failed("video_unfetchable", message, charged=True))
 
     def _failed(self, video: Json) -> Failed:
         code, message = self._api.error_details(video, "video_failed")

@@ -112,7 +112,9 @@ def _describe_order(event: Event, order: OrderRow, decisions: Mapping[int, Decis
 def _with_charge(event: Event, order: OrderRow, entry: HistoryEntry) -> list[HistoryEntry]:
     """Return the entry, with the charge or the released amount of an order that the event ends."""
     is_final = event.kind in ("order.settled", "order.failed", "order.refused")
-    if is_final and order.spent_usd:
+    # A clip that was charged, and fetched after all, has both events and is charged once.
+    is_revised = event.kind == "order.failed" and order.state == "settled"
+    if is_final and order.spent_usd and not is_revised:
         return [entry, _charge(event.created_at, order, order.provider)]
     if is_final and order.state == "failed" and order.amount_usd:
         entry.text += f" {_format_usd(order.amount_usd)} were released."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from providers.base import Failed, NotFound, Pending, Succeeded, Unavailable, Unconfirmed
+from providers.base import Failed, FileMissing, NotFound, Pending, Succeeded, Unavailable, Unconfirmed
 from runs.services import Services
 from storage.failpoints import hit
 from storage.ledger import UNKNOWN_POLL_INTERVAL, Ledger
@@ -34,7 +34,8 @@ NEVER_DONE = Unavailable("never_done", "The order did not finish within a day")
 #: A smaller increase of the progress is none.
 MIN_PROGRESS_STEP = 0.005
 PROGRESS_POLL_DELAY = timedelta(seconds=5)
-#: How long a provider may not know an order that it has accepted: one of its servers may be behind the others.
+#: How long a provider may not know an order that it has accepted, or not serve the file of a finished one: one of its
+#: servers may be behind the others.
 NOT_FOUND_AFTER = timedelta(minutes=5)
 
 
@@ -158,11 +159,22 @@ async def _poll(services: Services, order: OrderRow) -> bool:
                 await _handle_pending(ledger, order, share)
             case NotFound():
                 await _handle_not_found(ledger, order)
+            case FileMissing(failure):
+                await _handle_missing_file(ledger, order, failure)
             case Failed(code, message, charged):
                 await ledger.fail(key, code, message, charged=charged)
             case Succeeded() as success:
                 await ledger.settle(key, await _store(services, order, success))
     return True
+
+
+async def _handle_missing_file(ledger: Ledger, order: OrderRow, failure: Failed) -> None:
+    """Poll again later for a file that a server may serve a moment late; fail the order after the wait."""
+    await ledger.mark_file_missing(order.key)
+    if _since(order.file_missing_since or datetime.now(UTC)) > NOT_FOUND_AFTER:
+        await ledger.fail(order.key, failure.code, failure.message, charged=failure.charged)
+    else:
+        await ledger.reschedule_poll(order.key, _pause(order))
 
 
 async def _handle_pending(ledger: Ledger, order: OrderRow, share: float | None) -> None:
@@ -172,7 +184,7 @@ async def _handle_pending(ledger: Ledger, order: OrderRow, share: float | None) 
     if _age(order) > MAX_DURATION and not has_progressed:
         await _postpone(ledger, order, NEVER_DONE, MAX_DURATION)
         return
-    if order.state == "unknown" or order.missing_since:
+    if order.state == "unknown" or order.missing_since or order.file_missing_since:
         await ledger.mark_found(order.key)
     await ledger.reschedule_poll(order.key, _pause(order), share if has_progressed else None)
 

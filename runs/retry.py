@@ -33,6 +33,8 @@ async def retry_run(
 ) -> None:
     """Resume a failed run from its last checkpoint. Orders that were paid are not paid again.
 
+    A clip that was charged and could not be downloaded is fetched first; another take is ordered only without it.
+
     Raises ApprovalNotPermitted, RunNotFound, NotRetryable, OutcomeUnknown, InvalidRequest, and Unavailable when the
     provider of an order of unknown outcome cannot be polled.
 
@@ -56,6 +58,7 @@ async def retry_run(
         reason = f"it ended with {error['code']}" if error else f"its status is {run.status}"
         raise NotRetryable(f"The run cannot be retried: {reason}.", status=run.status)
     options = await _retry_options(services, run, prompts or {}, drop)
+    await _fetch_finished_clips(services, run_id, drop)
     await _settle_unknown_orders(services, run_id, context, not_made=not_made)
     await run_requests.retry_run(services.db, run_id, context, options)
     services.wakeups.advance(str(run_id))
@@ -64,8 +67,7 @@ async def retry_run(
 async def _retry_options(
     services: Services, run: RunRow, prompts: Mapping[int, str], drop: Sequence[int]
 ) -> RetryOptions:
-    # Oldest first, so that the newest take of each clip remains.
-    newest = {order.clip: order for order in await services.ledger.list_for_run(run.id) if order.clip is not None}
+    newest = await _newest_takes(services, run.id)
     failed = {number for number, order in newest.items() if order.state in ("failed", "unknown")}
     if unknown := sorted({*prompts, *drop} - failed):
         raise InvalidRequest(f"Clip {unknown[0]} did not fail.", field="drop" if unknown[0] in drop else "prompts")
@@ -74,6 +76,21 @@ async def _retry_options(
     if not all(1 <= len(text) <= MAX_PROMPT_CHARACTERS for text in cleaned.values()):
         raise InvalidRequest(f"A prompt must have 1 to {MAX_PROMPT_CHARACTERS:,} characters.", field="prompts")
     return RetryOptions(prompts=cleaned, drop=sorted(set(drop)))
+
+
+async def _newest_takes(services: Services, run_id: UUID) -> dict[int, OrderRow]:
+    """Return the order of the newest take of each clip."""
+    # Oldest first, so that the newest take of each clip remains.
+    return {order.clip: order for order in await services.ledger.list_for_run(run_id) if order.clip is not None}
+
+
+async def _fetch_finished_clips(services: Services, run_id: UUID, drop: Sequence[int]) -> None:
+    """Poll the failed clips that are charged: what was generated is fetched before another take is ordered."""
+    for number, order in (await _newest_takes(services, run_id)).items():
+        is_charged = order.state == "failed" and (order.result or {}).get("charged")
+        if is_charged and number not in drop and not await check_order(services, order) and not is_overdue(order):
+            message = "Provider unavailable; the clip that was charged cannot be fetched. Retry later."
+            raise Unavailable("provider_unavailable", message)
 
 
 async def _check_film_length(services: Services, run: RunRow, clips: set[int], drop: set[int]) -> None:

@@ -28,6 +28,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "content_html": {},
     "content_wrong_type": {"content_type": "image/png"},
     "content_500": {},
+    "content_late": {"status": 404},
     # videos: the whole service, active until cleared
     "shutdown": {"status": 404},
     "profile": {"profile": "vllm"},

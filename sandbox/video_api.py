@@ -150,6 +150,8 @@ class VideoApi:
         return await self._clip_response(video, path)
 
     async def _clip_response(self, video: Video, path: Path) -> Response:
+        if late := self._faults.consume("content_late"):
+            raise ApiError(int(late["status"]), "The file is not available.", code="not_available")
         if self._faults.trigger("content_500"):
             raise server_error()
         if self._faults.trigger("content_html"):

@@ -165,11 +165,14 @@ class Ledger(ModelCalls):
         return row is not None and row.task_id == task_id
 
     async def settle(self, key: str, result: Mapping[str, Any]) -> bool:
-        """Close a fulfilled order; its reserved amount is spent. Return False if it was closed already."""
+        """Close a fulfilled order; its reserved amount is spent. Return False if it was closed already.
+
+        An order that failed and was charged can still be fulfilled: its file was fetched after all.
+        """
         update: LiteralString = """
             update orders set state = 'settled', spent_usd = amount_usd, result = %(result)s, settled_at = now(),
                 progress = 1, next_poll_at = null
-            where key = %(key)s and state in ('submitted', 'unknown')"""
+            where key = %(key)s and (state in ('submitted', 'unknown') or (state = 'failed' and result ? 'charged'))"""
         payload = {name: result[name] for name in ("digest", "seconds") if name in result}
         return await self._update(update, key, "order.settled", payload, result=dict(result))
 

@@ -34,6 +34,7 @@ class OrderRow:
     result: dict[str, Any] | None
     progress: float | None
     missing_since: datetime | None
+    file_missing_since: datetime | None
     poll_count: int
     next_poll_at: datetime | None
     created_at: datetime
@@ -69,10 +70,19 @@ class Orders:
         """Record what the provider says about an open order before its outcome is known."""
         await self.db.execute("update orders set result = %s where key = %s and settled_at is null", (dict(facts), key))
 
+    async def mark_file_missing(self, key: str) -> None:
+        """Record that the provider has finished the order and does not serve its file at present."""
+        await self.db.execute(
+            "update orders set missing_since = null, file_missing_since = coalesce(file_missing_since, now())"
+            " where key = %s",
+            (key,),
+        )
+
     async def mark_found(self, key: str) -> None:
         """Record that the provider works on the order; its outcome is no longer unknown."""
         await self.db.execute(
-            "update orders set missing_since = null, state = case state when 'unknown' then 'submitted' else state end"
+            "update orders set missing_since = null, file_missing_since = null,"
+            " state = case state when 'unknown' then 'submitted' else state end"
             " where key = %s and task_id is not null and settled_at is null",
             (key,),
         )

@@ -111,3 +111,60 @@ def test_an_unusable_model_answer_fails_the_run_until_a_retry(
     assert (failed["error"]["code"], failed["error"]["retryable"]) == (code, True)
     assert app.client.post(f"/v1/runs/{run_id}/retry").status_code == 200
     assert wait_until(app, run_id, lambda run: run["status"] == GATE)["error"] is None
+
+
+@pytest.mark.parametrize(("status", "times"), [(404, 1), (400, 2), (422, 2)])
+def test_a_late_file_is_paid_once(app: App, sandbox: SandboxClient, status: int, times: int) -> None:
+    """A completed video whose file is not served at first becomes a clip of the same order."""
+    run_id = app.start("A heron in the reeds")
+    app.until(run_id, GATE)
+    sandbox.fault("content_late", times=times, status=status)
+    app.decide(run_id, "ideation")
+    app.until(run_id, "awaiting_publish_approval", seconds=100)
+
+    assert len(sandbox.charges(run_id)) == 1
+
+
+def test_a_retry_fetches_the_clip_that_was_charged(app: App, sandbox: SandboxClient) -> None:
+    """After five minutes without its file a clip is lost; a retry fetches it if it is served by then."""
+    run_id = app.start("A heron in the reeds")
+    app.until(run_id, GATE)
+    sandbox.fault("content_late", times=None)
+    app.decide(run_id, "ideation")
+    waited = "update orders set file_missing_since = now() - interval '6 minutes' where run_id = %s"
+    app.until_true(
+        run_id, lambda _: bool(app.rows(f"{waited} and file_missing_since is not null returning key", run_id))
+    )
+    failed = app.until(run_id, "failed")
+    assert failed["error"]["code"] == "video_expired"
+    assert "charged" in failed["error"]["message"]
+    sandbox.clear()
+
+    assert app.client.post(f"/v1/runs/{run_id}/retry").status_code == 200
+    run = app.until(run_id, "awaiting_publish_approval", seconds=100)
+
+    assert len(sandbox.charges(run_id)) == 1
+    assert run["cost"]["spent_usd"] == sandbox.charges(run_id)[0]["usd"]
+
+
+def test_a_failed_clip_that_is_read_with_429_fails(app: App, sandbox: SandboxClient) -> None:
+    """The status of the job is in the body, although the HTTP status is that of a rate limit."""
+    run_id = app.start("A heron in the reeds")
+    app.until(run_id, GATE)
+    sandbox.fault("fail", code="generation_failed")
+    sandbox.fault("failed_with_429", times=None)
+    app.decide(run_id, "ideation")
+    app.until(run_id, "awaiting_publish_approval", seconds=100)
+
+    assert len(sandbox.charges(run_id)) == 2
+
+
+def test_a_proxy_does_not_repeat_a_create(app: App, sandbox: SandboxClient) -> None:
+    """A proxy in front of the video server sends each create to the vendor once."""
+    run_id = app.start("A heron in the reeds")
+    app.until(run_id, GATE)
+    sandbox.fault("create_repeated", times=None)
+    app.decide(run_id, "ideation")
+    app.until(run_id, "awaiting_publish_approval", seconds=100)
+
+    assert len(sandbox.charges(run_id)) == 1

@@ -12,9 +12,10 @@ import pytest
 
 from graph.nodes.orders import StepFailed
 from graph.nodes.publication import await_publication
-from providers.base import Failed, NotFound, Pending, Succeeded, Unavailable
+from providers.base import Failed, FileMissing, NotFound, Pending, Succeeded, Unavailable
 from providers.orders import OrderKey
 from runs.errors import OutcomeUnknown
+from runs.history import get_history
 from runs.reconcile import reconcile_order
 from runs.retry import retry_run
 from runs.run_feedback import RunFeedback
@@ -22,6 +23,7 @@ from runs.services import Services
 from storage.spending import Costs, run_costs
 from tests.ledger.fake_provider import (
     ANNA,
+    Charge,
     FakeProvider,
     FakeProviders,
     approval,
@@ -49,7 +51,8 @@ async def _place(services: Services, kind: str = "clip", *, ago: str = "0 hours"
 async def _date_back(services: Services, key: str, ago: str) -> None:
     await services.db.execute(
         "update orders set created_at = created_at - %(ago)s::interval, called_at = called_at - %(ago)s::interval,"
-        " submitted_at = submitted_at - %(ago)s::interval, missing_since = missing_since - %(ago)s::interval"
+        " submitted_at = submitted_at - %(ago)s::interval, missing_since = missing_since - %(ago)s::interval,"
+        " file_missing_since = file_missing_since - %(ago)s::interval"
         " where key = %(key)s",
         {"ago": ago, "key": key},
     )
@@ -236,6 +239,84 @@ async def test_charged_failure_is_spent(services: Services, fake_providers: Fake
     (refused,) = await events_of(services.db, run, "order.refused")
     assert refused["payload"]["code"] == "budget_exceeded"
     assert len(fake_providers.clip.charges) == 1
+
+
+GONE = FileMissing(Failed("video_expired", "The video has expired.", charged=True))
+
+
+async def test_missing_file_is_waited_for(services: Services, fake_providers: FakeProviders) -> None:
+    """A finished clip whose file is not served waits as long as an order that the provider does not know."""
+    key = await _place(services)
+    (charge,) = fake_providers.clip.charges
+    fake_providers.clip.results = {charge.task_id: NotFound()}
+    await reconcile_order(services, key)
+    await _date_back(services, key, "4 minutes")
+    fake_providers.clip.results = {charge.task_id: GONE}
+    for _ in range(2):
+        await reconcile_order(services, key)
+        assert await state_of(services, key) == "submitted"
+        await _date_back(services, key, "4 minutes")
+
+    fake_providers.clip.results = {charge.task_id: Succeeded(facts={"seconds": 3.0})}
+    await reconcile_order(services, key)
+
+    assert await state_of(services, key) == "settled"
+    assert len(fake_providers.clip.charges) == 1
+
+
+async def _place_without_file(services: Services, fake_providers: FakeProviders) -> tuple[str, UUID, Charge]:
+    """Place an order whose file is not served until it failed; return its key, its failed run and its charge."""
+    key = await _place(services)
+    (charge,) = fake_providers.clip.charges
+    fake_providers.clip.results = {charge.task_id: GONE}
+    await reconcile_order(services, key)
+    await _date_back(services, key, "6 minutes")
+    await reconcile_order(services, key)
+    row = await services.ledger.get(key)
+    assert row is not None
+    assert (row.state, row.spent_usd) == ("failed", Decimal(1))
+    return key, await _fail_run(services, key), charge
+
+
+async def test_retry_fetches_what_was_charged(services: Services, fake_providers: FakeProviders) -> None:
+    """A clip that was written off is fetched by a retry when its file is served again; its price is spent once."""
+    key, run_id, charge = await _place_without_file(services, fake_providers)
+    fake_providers.clip.results = {charge.task_id: Succeeded(facts={"seconds": 3.0})}
+
+    await retry_run(services, run_id, context=ANNA)
+
+    assert await state_of(services, key) == "settled"
+    assert await run_costs(services.db, run_id) == Costs(reserved_usd=Decimal(0), spent_usd=Decimal(1))
+    history = await get_history(services.db, services.ledger, run_id)
+    charged = [entry for entry in history.entries if entry.kind == "charge"]
+    assert len(charged) == 1
+    assert fake_providers.clip.calls == 1
+
+
+@pytest.mark.parametrize("drop", [(), (1,)])
+async def test_retry_goes_on_without_the_file(services: Services, fake_providers: FakeProviders, drop: tuple) -> None:
+    """A file that stays missing is not waited for again, and a dropped clip is not fetched."""
+    key, run_id, charge = await _place_without_file(services, fake_providers)
+    approved = await approval(services.db, str(run_id), revision=2)
+    for number in (2, 3):
+        await services.ledger.place_once(new_order(str(run_id), approved, number=number))
+    await _fail_run(services, key)
+    if drop:
+        fake_providers.clip.results = {charge.task_id: Succeeded(facts={"seconds": 3.0})}
+
+    await retry_run(services, run_id, drop=drop, context=ANNA)
+
+    assert await state_of(services, key) == "failed"
+
+
+async def test_retry_needs_the_provider_of_a_charged_clip(services: Services, fake_providers: FakeProviders) -> None:
+    """While the provider is unavailable, it is not known whether the clip can be fetched; nothing is ordered."""
+    key, run_id, _ = await _place_without_file(services, fake_providers)
+    fake_providers.clip.unavailable = True
+
+    with pytest.raises(Unavailable):
+        await retry_run(services, run_id, context=ANNA)
+    assert await state_of(services, key) == "failed"
 
 
 async def test_another_server_is_not_polled_for_an_order(database_url: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from providers.base import (
     Failed,
+    FileMissing,
     NotFound,
     NotSent,
     OutcomeUnknown,
@@ -477,21 +478,36 @@ async def test_a_completed_video_is_downloaded(tmp_path: Path) -> None:
     [
         (respond_with(404, {"detail": "gone"}), "video_expired"),
         (respond_with(410), "video_expired"),
+        (respond_with(400, {"error": {"message": "stored in cloud"}}), "video_unfetchable"),
+        (respond_with(422, {"detail": "not yet"}), "video_unfetchable"),
+        (respond_with(302, headers={"location": "http://evil.example/clip.mp4"}), "video_unfetchable"),
+    ],
+)
+async def test_a_file_that_is_not_served_may_be_late(tmp_path: Path, content: Respond, code: str) -> None:
+    """A missing file is not a failure yet: some servers report a video as completed before they serve it."""
+    provider, requests = create_provider(completed_video(content))
+    result = await poll(provider, tmp_path)
+
+    assert isinstance(result, FileMissing)
+    assert (result.failure.code, result.failure.charged) == (code, True)
+    assert {request.url.host for request in requests} == {"server"}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
         (respond_with(422, {"status": "failed", "error": {"code": "nsfw", "message": "No."}}), "nsfw"),
         (respond_with(429, {"status": "failed", "error": {"code": "nsfw", "message": "No."}}), "nsfw"),
-        (respond_with(400, {"error": {"message": "stored in cloud"}}), "video_unfetchable"),
-        (respond_with(302, headers={"location": "http://evil.example/clip.mp4"}), "video_unfetchable"),
         (respond_with(200, b"not a clip", headers={"content-type": "video/mp4"}), "clip_unreadable"),
     ],
 )
 async def test_a_clip_that_cannot_be_used_fails(tmp_path: Path, content: Respond, code: str) -> None:
-    """A file that is gone, elsewhere or not a clip ends the order; no other host receives a request."""
-    provider, requests = create_provider(completed_video(content))
+    """A failed job, or a file that is not a clip, ends the order."""
+    provider, _ = create_provider(completed_video(content))
     result = await poll(provider, tmp_path)
 
     assert isinstance(result, Failed)
     assert (result.code, result.charged) == (code, code != "nsfw")
-    assert {request.url.host for request in requests} == {"server"}
 
 
 @pytest.mark.parametrize(
