@@ -13,7 +13,7 @@ from runs.cancel import cancel_run
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from storage.admission import Caps
-from storage.orders import run_costs
+from storage.spending import run_costs
 from tests.ledger.fake_provider import (
     ANNA,
     FakeProviders,
