@@ -164,7 +164,7 @@ def test_a_cancelled_run_accepts_no_decision(at_ideation: dict[str, Any], app: A
 
 
 def test_revisions_and_approval_at_the_publish_gate(app: App, sandbox: SandboxClient) -> None:
-    """A new caption and a new clip are one revision each; the approved edits are posted."""
+    """A new caption and a new clip, whose price is approved first, are one revision each; approved edits are posted."""
     run_id = app.start("Fog over a quiet harbour")
     app.until(run_id, IDEATION)
     app.decide(run_id, "ideation")
@@ -185,6 +185,9 @@ def test_revisions_and_approval_at_the_publish_gate(app: App, sandbox: SandboxCl
     assert len(app.sandbox.charges(run_id)) == 1
 
     app.decide(run_id, "publish", approved=False, comment="Clip 1 again, it is blurred")
+    offer = app.until(run_id, IDEATION, revision=2)["review"]["content"]
+    assert (offer["make"], offer["estimated_usd"]) == ([1], "0.30")
+    app.decide(run_id, "ideation")
     third = app.until(run_id, PUBLISH, revision=3, seconds=100)["review"]
     assert third["content"]["film"]["digest"] != first["content"]["film"]["digest"]
     assert third["content"]["caption"] == second["content"]["caption"]
