@@ -12,8 +12,7 @@ from prompts.templates import prompt
 from providers.media.glyphs import require_drawable
 from providers.orders import ModelAnswer
 
-#: Text over a clip. It is checked where it is written; texts of earlier versions are read as they are.
-OverlayText = Annotated[str, bounded_text(60, minimum=0), AfterValidator(require_drawable)]
+OverlayText = Annotated[str, bounded_text(60, minimum=0)]
 
 
 class Idea(BaseModel, extra="forbid"):
@@ -22,13 +21,17 @@ class Idea(BaseModel, extra="forbid"):
     title: Annotated[str, bounded_text(60)]
     scene: Annotated[str, bounded_text(600)]
     sound: Annotated[str, bounded_text(200)]
-    overlay: Annotated[str, bounded_text(60, minimum=0)]
+    overlay: OverlayText
+
+
+#: Text over a clip as a model or a reviewer writes it. Texts of earlier versions are read as they are.
+DrawableText = Annotated[OverlayText, AfterValidator(require_drawable)]
 
 
 class NewIdea(Idea):
     """The content of one clip, with an overlay that the film can show."""
 
-    overlay: OverlayText
+    overlay: DrawableText
 
 
 class Ideas(BaseModel, extra="forbid"):

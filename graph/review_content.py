@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, cast
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from agents.caption_writer import CaptionText, Hashtags
-from agents.ideator import Idea, NewIdea, OverlayText
+from agents.ideator import DrawableText, Idea, NewIdea
 from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, RunState
 from prompts.validation import describe_validation_error
@@ -137,7 +137,7 @@ class FilmEdits(BaseModel, extra="forbid"):
 
     caption: CaptionText | None = None
     hashtags: Hashtags | None = None
-    overlays: dict[int, OverlayText] = {}
+    overlays: dict[int, DrawableText] = {}
 
 
 ContentT = TypeVar("ContentT", bound=_Content)

@@ -22,6 +22,7 @@ from graph.state import (
     Route,
     RunState,
 )
+from providers.media.glyphs import require_drawable
 from providers.orders import OrderKey
 
 #: The node that works on each target. Clips are ordered only if the request names them.
@@ -90,16 +91,21 @@ async def _read_comment(state: RunState, decision: GateDecision, deps: Dependenc
     key = OrderKey(state["run_id"], "changes", decision.number)
     answer = await deps.ledger.cached_answer(key, lambda: read_comment(deps.model, ideas_of(state), decision.comment))
     numbers = [number for number, _ in used_ideas(state)]
-    return [_existing(RequestedChange.model_validate(change), numbers) for change in answer["changes"]]
+    return [_possible(RequestedChange.model_validate(change), numbers) for change in answer["changes"]]
 
 
-def _existing(change: RequestedChange, numbers: Sequence[int]) -> RequestedChange:
+def _possible(change: RequestedChange, numbers: Sequence[int]) -> RequestedChange:
+    """Return a change of clips with those that the film has; as impossible without any, or with unsuitable text."""
     if change.step not in ("clips", "overlay"):
         return change
     clips = [number for number in numbers if number in change.clips]
-    if clips:
-        return change.model_copy(update={"clips": clips})
     reason = f"Name a clip of the film by its number: {', '.join(map(str, numbers))}."
+    if clips:
+        try:
+            overlay = require_drawable(change.overlay) if change.step == "overlay" else ""
+            return change.model_copy(update={"clips": clips, "overlay": overlay})
+        except ValueError as error:
+            reason = f"It is not possible: {error}."
     return change.model_copy(update={"step": "impossible", "clips": [], "reason": reason})
 
 

@@ -292,6 +292,17 @@ async def test_clips_that_the_film_does_not_have_are_not_possible(clips: list[in
     assert len(run.ledger.orders_of("clip")) == 3
 
 
+async def test_a_requested_overlay_that_cannot_be_drawn_is_not_possible() -> None:
+    """The reviewer is told which characters the film cannot show; the text over the clip stays."""
+    run = RunHarness(RequestedChanges=[{"changes": [requested("overlay", 2, overlay="本革 👞")]}])
+    first = await run.run_to_publish_gate()
+    again = await run.answer({"verdict": "revise", "comment": "Text over clip 2: 本革 👞", "number": 2})
+
+    assert (again["gate"], outcomes(again)) == ("publish", [("This", "not_possible")])
+    assert "cannot draw 本 革 👞" in again["requested"][0]["reason"]
+    assert again["content"]["clips"] == first["content"]["clips"]
+
+
 async def test_a_flagged_brief_ends_the_run_before_any_model_reads_it() -> None:
     """Moderation comes first, and its result is final."""
     run = RunHarness()
