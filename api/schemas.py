@@ -135,6 +135,12 @@ class RetryRequest(RequestBody):
     not_made: bool = Field(
         False, description="Declares that the orders of unknown outcome were not executed; they are placed again."
     )
+    confirm: str | None = Field(
+        None,
+        max_length=64,
+        description="With `not_made`: the code in the details of the 409 that showed the orders of unknown outcome and"
+        " the price of placing them again.",
+    )
     prompts: dict[ClipNumber, Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
         default_factory=dict, max_length=24, description="New prompts for failed clips, by clip number."
     )

@@ -1,7 +1,7 @@
 """Terminal output: the consoles, tables, and the exit with an error message."""
 
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -46,6 +46,22 @@ def _ideas_table(content: IdeasContent) -> Table:
     for number, idea in enumerate(content.ideas, start=1):
         table.add_row(str(number), idea.title, f"{idea.scene}\n[dim]{idea.sound}[/]", idea.overlay)
     return table
+
+
+def print_unknown_orders(console: Console, evidence: Mapping[str, Any]) -> None:
+    """Print orders of unknown outcome: where to look, and the provider's orders that may be the same."""
+    for order in evidence["orders"]:
+        console.print(
+            f"{order['order']}, called {order['called_at']}, {order['usd']:.2f} USD, at {order['provider']}.\n"
+            f"  {order['lookup_proof']} Look: {order['lookup_url']}",
+            soft_wrap=True,
+            markup=False,
+        )
+        if order["candidates"] is None:
+            console.print("  The provider cannot be asked for candidates now.")
+        for found in order["candidates"] or []:
+            line = f"  may be {found['task_id']}, {found['status']}, created {found['created_at']}: {found['url']}"
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def runs_table(runs: Sequence[RunView]) -> Table:

@@ -11,12 +11,12 @@ from pydantic import TypeAdapter
 from api.settings_types import SettingsError
 from api.wiring import open_app_state
 from cli.local_services import checked_settings, with_local_services
-from cli.output import exit_with_error, print_review, runs_table, stdout
+from cli.output import exit_with_error, print_review, print_unknown_orders, runs_table, stderr, stdout
 from graph.decisions import DecisionInput, Gate, verdict_of
 from graph.status import Status
 from runs import cancel, queries, retry, served_reviews
 from runs.decide import decide
-from runs.errors import RunError
+from runs.errors import OutcomeUnknown, RunError
 from runs.queries import RunView
 from runs.services import Services
 from storage import decisions
@@ -108,9 +108,25 @@ def retry_command(
     as_json: AsJson = False,
 ) -> None:
     """Continue a failed run from its last checkpoint."""
-    _change_run(
-        run_id, as_json, lambda services: retry.retry_run(services, run_id, not_made=not_made, context=LOCAL_CONTEXT)
-    )
+    confirm: str | None = None
+
+    async def process(services: Services) -> RunView | OutcomeUnknown:
+        try:
+            await retry.retry_run(services, run_id, not_made=not_made, confirm=confirm, context=LOCAL_CONTEXT)
+        except OutcomeUnknown as error:
+            return error
+        return await queries.get_run_view(services.db, run_id)
+
+    # Candidates that appear during the question are shown before anything is declared.
+    while isinstance(outcome := _call(process), OutcomeUnknown):
+        print_unknown_orders(stderr, outcome.details)
+        if not not_made:
+            exit_with_error("Check with the provider. Add --not-made if the orders were not executed.")
+        typer.confirm(
+            f"None of them was executed. Order again for {outcome.details['usd']:.2f} USD?", abort=True, err=True
+        )
+        confirm = outcome.details["confirm"]
+    _print_run(outcome, as_json)
 
 
 def verify_decisions(head: str) -> tuple[list[str], int, str]:

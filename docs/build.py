@@ -1,8 +1,10 @@
-"""Generate the marked parts of README.md, and .env.example, from the code. Run it with `make docs`."""
+"""Generate the marked parts of README.md and docs/video-servers.md, and .env.example. Run it with `make docs`."""
 
+import json
 import re
 import shlex
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +16,7 @@ from api.settings import Settings, variables
 from cli.main import app
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
+from providers.video_profiles import BUILT_IN_PROFILES, Profile
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -131,27 +134,85 @@ def targets_table() -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| `make {name}` | {text} |" for name, text in found)])
 
 
+#: What each kind of server does with a create of its own accord, as read in its source or documentation.
+CREATES = {
+    "openai": "The published contract has no idempotency key and does not repeat a create.",
+    "vllm-omni": "One process accepts a create once and queues it; it has no idempotency key and no retries.",
+    "sglang": "One process accepts a create once and queues it; it has no idempotency key and no retries.",
+    "litellm": "Its router repeats a failed create twice and then tries a fallback, unless the request forbids both.",
+    "openrouter": "One create is one job and one bill; the contract has no idempotency key.",
+}
+
+
+def video_kinds() -> dict[str, Profile]:
+    """Return a profile of each kind of video server, with the properties of the kind."""
+    kinds = tomllib.loads(BUILT_IN_PROFILES.read_text())["kinds"]
+    clip = {"hosts": ["*"], "models": ["any"], "sizes": ["720x1280"], "seconds": [4], "usd_per_second": 0}
+    return {name: Profile.model_validate({**clip, "kind": name, **fields}) for name, fields in kinds.items()}
+
+
+def video_servers_table() -> str:
+    """Return the table of the kinds of video servers."""
+    lines = [
+        "| Kind | What protects a create | How a lost one is found | What a person is told |",
+        "|---|---|---|---|",
+    ]
+    for name, profile in video_kinds().items():
+        if profile.list_echoes_prompt:
+            lookup = (
+                f"by its prompt in `GET /videos`, for {profile.lookup_window_seconds} s and once a minute after that"
+            )
+        elif profile.list_shows_jobs:
+            lookup = (
+                "not by us: the list has no prompts. Jobs of the same model, size and length since the call are shown"
+            )
+        else:
+            lookup = "not by us: there is no list to search"
+        advice = f"{profile.lookup_proof} Price and confirmation before another order."
+        lines.append(f"| `{name}` | {_protection(name, profile)} | {lookup} | {advice} |")
+    return "\n".join(lines)
+
+
+def _protection(name: str, profile: Profile) -> str:
+    sent = [f"`{header}: {value}`" for header, value in profile.create_headers.items()]
+    sent += [f"`{field}: {json.dumps(value)}`" for field, value in profile.create_fields.items()]
+    texts = ", ".join(f"`{pattern.replace('|', chr(92) + '|')}`" for pattern in profile.not_accepted)
+    refused = f" Certainly not accepted, and placed again: {texts}." if texts else ""
+    return f"{CREATES[name]} Sent with every create: {', '.join(sent)}.{refused}"
+
+
+def video_servers(text: str) -> str:
+    """Return docs/video-servers.md with its table replaced."""
+    return _replace_parts(text, {"video-servers": video_servers_table()})
+
+
 def readme(text: str) -> str:
     """Return the README with its marked parts replaced."""
-    parts = {
-        "settings": settings_table(),
-        "diagram": diagram(),
-        "commands": commands_table(),
-        "targets": targets_table(),
-    }
+    return _replace_parts(
+        text,
+        {
+            "settings": settings_table(),
+            "diagram": diagram(),
+            "commands": commands_table(),
+            "targets": targets_table(),
+        },
+    )
+
+
+def _replace_parts(text: str, parts: Mapping[str, str]) -> str:
     for name, part in parts.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if text.count(begin) != 1 or text.count(end) != 1:
-            raise ValueError(f"README.md must have {shlex.quote(begin)} and {shlex.quote(end)} once.")
+            raise ValueError(f"The page must have {shlex.quote(begin)} and {shlex.quote(end)} once.")
         head, rest = text.split(begin)
         text = f"{head}{begin}\n{part}\n{end}{rest.split(end)[1]}"
     return text
 
 
 def main() -> None:
-    """Write README.md and .env.example."""
-    path = ROOT / "README.md"
-    path.write_text(readme(path.read_text()))
+    """Write README.md, docs/video-servers.md and .env.example."""
+    for path, generate in ((ROOT / "README.md", readme), (ROOT / "docs/video-servers.md", video_servers)):
+        path.write_text(generate(path.read_text()))
     (ROOT / ".env.example").write_text(env_example())
 
 

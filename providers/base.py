@@ -115,6 +115,23 @@ class FileMissing:
     failure: Failed
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """An order at the provider that may be one of unknown outcome: it matches as far as the provider reports it.
+
+    Attributes:
+        task_id: The provider's id.
+        status: The status in the provider's words.
+        created_at: The time at which the provider created it.
+        url: Where a person can look at it.
+    """
+
+    task_id: str
+    status: str
+    created_at: datetime
+    url: str
+
+
 PollResult = Pending | Failed | NotFound | FileMissing | Succeeded
 
 
@@ -146,6 +163,17 @@ class Provider(Protocol):
 
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return where a person can look up an order of unknown outcome: a URL, or a few words."""
+
+    def lookup_proof(self) -> str:
+        """Return what a lookup can prove about an order of unknown outcome, as a sentence for a person."""
+        return "The provider knows every order by an id that was chosen before the call."
+
+    async def candidates(self, request: Json, *, since: datetime) -> list[Candidate]:
+        """Return the orders since then that may be this one, where a lookup cannot tell, oldest first.
+
+        Raises Unavailable when the provider cannot be queried.
+        """
+        return []
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """Return the status of the order. A finished result is downloaded to the folder `into` and validated.

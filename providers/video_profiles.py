@@ -88,6 +88,12 @@ class Profile(BaseModel):
     webhooks: bool = True
     #: Whether `GET /videos` lists all jobs with their prompts, so that an order of unknown outcome can be looked up.
     list_echoes_prompt: bool = True
+    #: Whether `GET /videos` lists all jobs at all, with time, model, size and length.
+    list_shows_jobs: bool = True
+    #: Whether the server forgets its jobs when it restarts.
+    forgets_jobs: bool = False
+    #: Where a person can look for a video if the list proves nothing.
+    console: str = "the console of the vendor"
     #: Query parameters for the URL of a clip's file.
     content_query: dict[str, str] = {}
     #: The day on which the model was or will be shut down.
@@ -125,6 +131,19 @@ class Profile(BaseModel):
             raise ProfileError("video_seconds_unsupported", message)
         if size not in self.sizes:
             raise ProfileError("video_size_unsupported", f"{model} generates clips of {sizes}, not {size}.")
+
+    @property
+    def lookup_proof(self) -> str:
+        """Return what a lookup can prove about an order of unknown outcome, as a sentence for a person."""
+        forgets = " It forgets its jobs when it restarts." if self.forgets_jobs else ""
+        if self.list_echoes_prompt and self.list_shows_jobs:
+            return f"The server lists its videos with their prompts: one that it accepted is in its list.{forgets}"
+        if self.list_shows_jobs:
+            return (
+                "The server lists its videos without prompts, which proves nothing: compare time, size and length,"
+                f" and look in {self.console}.{forgets}"
+            )
+        return f"The server has no list that proves anything: look in {self.console}."
 
     def is_accepted(self, message: str) -> bool:
         """Return whether the server may have accepted an order that it answered with this error message."""

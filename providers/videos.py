@@ -7,7 +7,7 @@ describes what a server and model support.
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from providers.base import (
+    Candidate,
     Failed,
     FileMissing,
     Json,
@@ -90,6 +91,24 @@ class Videos(Provider):
         """
         if not self._profile.list_echoes_prompt:
             return []
+        return [video["id"] for video in await self._matching(request, since) if video.get("prompt")]
+
+    async def candidates(self, request: Json, *, since: datetime) -> list[Candidate]:
+        """Return the listed videos of the same model, size and length since then, without a prompt to compare."""
+        if not self._profile.list_shows_jobs:
+            return []
+        return [
+            Candidate(
+                task_id=video["id"],
+                status=str(video.get("status")),
+                created_at=datetime.fromtimestamp(_created_at(video), UTC),
+                url=f"{self._api.base_url}{_video_path(video['id'])}",
+            )
+            for video in await self._matching(request, since)
+        ]
+
+    async def _matching(self, request: Json, since: datetime) -> list[Json]:
+        """Return the listed videos that match the request as far as they are described, oldest first."""
         earliest = (since - MAX_CLOCK_SKEW).timestamp()
         found: list[Json] = []
         after: str | None = None
@@ -97,7 +116,7 @@ class Videos(Provider):
             videos, after = await self._list_page(after)
             found += [video for video in videos if _matches(video, request, earliest)]
             if after is None or any(_created_at(video) < earliest for video in videos):
-                return [video["id"] for video in sorted(found, key=_created_at)]
+                return sorted(found, key=_created_at)
         raise Unavailable("video_list_too_long", f"{SERVICE_NAME} lists too many videos to search.")
 
     async def _list_page(self, after: str | None) -> tuple[list[Json], str | None]:
@@ -114,8 +133,12 @@ class Videos(Provider):
         return videos, last if has_next else None
 
     def lookup_url(self, request: Json, *, key: str) -> str:
-        """Return the URL of the list of videos, newest first, which would contain the order's prompt."""
-        return f"{self._api.base_url}/videos"
+        """Return the URL of the list of videos, newest first, or the console if the list proves nothing."""
+        return f"{self._api.base_url}/videos" if self._profile.list_shows_jobs else self._profile.console
+
+    def lookup_proof(self) -> str:
+        """Return what the list of this kind of server can prove."""
+        return self._profile.lookup_proof
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """Return the status of a video; once it is completed, its clip, downloaded to `into` and validated.
@@ -189,11 +212,10 @@ def _created_at(video: Json) -> float:
 
 
 def _matches(video: Json, request: Json, earliest: float) -> bool:
-    """Return whether a listed video is this order: recent, the same prompt, and no other reported field differs."""
+    """Return whether a listed video can be this order: it is recent, and no reported field differs."""
     return (
         isinstance(video.get("id"), str)
         and _created_at(video) >= earliest
-        and video.get("prompt") == request["prompt"]
-        and all(video.get(name) in (None, request[name]) for name in ("model", "size"))
+        and all(video.get(name) in (None, request[name]) for name in ("prompt", "model", "size"))
         and parse_number(video.get("seconds")) in (None, float(request["seconds"]))
     )

@@ -7,13 +7,12 @@ from agents.structured import clean_text
 from prompts.project import MIN_FILM_SECONDS
 from providers.base import Unavailable
 from providers.orders import RetryOptions
-from providers.publications.outcome import publication_outcome
-from runs.artifacts import describe_unknown_order
-from runs.errors import ApprovalNotPermitted, InvalidRequest, NotRetryable, OutcomeUnknown
+from runs.errors import ApprovalNotPermitted, InvalidRequest, NotRetryable
 from runs.queries import get_run
 from runs.reconcile import check_order, is_overdue
 from runs.services import Services
 from runs.start import resolve_project
+from runs.unknown_orders import settle_unknown_orders
 from storage import run_requests
 from storage.actors import RequestContext
 from storage.orders import OrderRow
@@ -27,6 +26,7 @@ async def retry_run(
     run_id: UUID,
     *,
     not_made: bool = False,
+    confirm: str | None = None,
     prompts: Mapping[int, str] | None = None,
     drop: Sequence[int] = (),
     context: RequestContext,
@@ -44,6 +44,7 @@ async def retry_run(
         not_made: The caller's assurance that orders of unknown outcome were not made. They are looked up again, and
             those that are not found are ordered again. Without it a film is posted only to the platforms that failed
             by their own word.
+        confirm: The code of the OutcomeUnknown that showed these orders and the price of ordering them again.
         prompts: New prompts for failed clips, by clip number.
         drop: Numbers of failed clips to leave out. An earlier take of the clip, if there is one, stays in the film.
         context: The request.
@@ -59,7 +60,7 @@ async def retry_run(
         raise NotRetryable(f"The run cannot be retried: {reason}.", status=run.status)
     options = await _retry_options(services, run, prompts or {}, drop)
     await _fetch_finished_clips(services, run_id, drop)
-    await _settle_unknown_orders(services, run_id, context, not_made=not_made)
+    await settle_unknown_orders(services, run_id, context, not_made=not_made, confirm=confirm)
     await run_requests.retry_run(services.db, run_id, context, options)
     services.wakeups.advance(str(run_id))
 
@@ -107,40 +108,3 @@ async def _in_film(services: Services, run: RunRow) -> set[int]:
     graph = services.run_graph.compile(checkpointer=services.new_saver(), name="run")
     thread = await graph.aget_state({"configurable": {"thread_id": str(run.id)}})
     return {int(number) for number in thread.values.get("clips", {})}
-
-
-async def _settle_unknown_orders(services: Services, run_id: UUID, context: RequestContext, *, not_made: bool) -> None:
-    """Look up the orders of unknown outcome again, and fail those that the caller declares not made."""
-    unknown = await _unknown_orders(services, run_id)
-    if not not_made and await _has_failed_platforms(services, run_id):
-        # These are posted to again; those that may have published the film are left alone.
-        unknown = [(order, was_polled) for order, was_polled in unknown if order.kind != "publication"]
-    if unknown and not not_made:
-        raise OutcomeUnknown(
-            "The outcome of an order is unknown. Check with the provider; if it was not made, retry with"
-            " `not_made`, which places it again.",
-            orders=[describe_unknown_order(services.ledger, order) for order, _ in unknown],
-        )
-    if not all(was_polled or is_overdue(order) for order, was_polled in unknown):
-        raise Unavailable("provider_unavailable", "Provider unavailable; the order cannot be looked up. Retry later.")
-    await services.ledger.declare_not_made(run_id, [order.key for order, _ in unknown], context)
-
-
-async def _has_failed_platforms(services: Services, run_id: UUID) -> bool:
-    """Return whether the film can be posted again to platforms that failed by their own word."""
-    posts = [order for order in await services.ledger.list_for_run(run_id) if order.kind == "publication"]
-    return bool(publication_outcome(posts).failed)
-
-
-async def _unknown_orders(services: Services, run_id: UUID) -> list[tuple[OrderRow, bool]]:
-    """Look up the orders of unknown outcome; return those still unknown, and whether their provider answered."""
-    was_polled = {}
-    for order in await services.ledger.list_for_run(run_id):
-        if order.state == "unknown":
-            was_polled[order.key] = await check_order(services, order)
-    # Only orders that were unknown when the request arrived: the caller's assurance does not cover later ones.
-    return [
-        (order, was_polled[order.key])
-        for order in await services.ledger.list_for_run(run_id)
-        if order.state == "unknown" and order.key in was_polled
-    ]

@@ -22,6 +22,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "failed_with_429": {},
     "slow": {"seconds": 8.0},
     "video_not_found": {},
+    "list_without_prompts": {},
     # videos: content
     "content_slow": {"seconds": 5.0},
     "content_truncated": {},

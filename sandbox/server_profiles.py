@@ -30,6 +30,8 @@ def format_video(video: Video, profile: str) -> dict[str, Any]:
         "remixed_from_video_id": None,
         "error": None,
     }
+    if profile in ("sglang", "litellm"):
+        del body["prompt"]
     if video.status == "failed":
         body["error"] = {"code": video.error_code, "message": video.error_message}
         if profile == "vllm":

@@ -105,10 +105,11 @@ class VideoApi:
         if after is not None:
             after = self._find(after).id
         profile = self._faults.profile
+        hidden = {"prompt": None} if self._faults.trigger("list_without_prompts") else {}
         videos, has_more = self._videos.list_page(limit, after, newest_first=order == "desc")
         return {
             "object": "list",
-            "data": [format_video(video, profile) for video in videos],
+            "data": [format_video(video, profile) | hidden for video in videos],
             "first_id": encode_video_id(videos[0], profile) if videos else None,
             "last_id": encode_video_id(videos[-1], profile) if videos else None,
             "has_more": has_more,

@@ -168,3 +168,35 @@ def test_a_proxy_does_not_repeat_a_create(app: App, sandbox: SandboxClient) -> N
     app.until(run_id, "awaiting_publish_approval", seconds=100)
 
     assert len(sandbox.charges(run_id)) == 1
+
+
+def test_an_order_is_declared_not_made_with_its_price(app: App, sandbox: SandboxClient) -> None:
+    """A lost order that the list cannot prove: candidates and price come first, then the confirmed declaration."""
+    run_id = app.start("A heron in the reeds")
+    app.until(run_id, GATE)
+    sandbox.fault("list_without_prompts", times=None)
+    sandbox.fault("create_accept_then_500")
+    app.decide(run_id, "ideation")
+    called = "update orders set called_at = called_at - interval '1 hour' where run_id = %s and kind = 'clip'"
+    app.until_true(run_id, lambda _: bool(app.rows(f"{called} and called_at is not null returning key", run_id)))
+    failed = app.until(run_id, "failed")
+    assert failed["error"]["code"] == "clip_outcome_unknown"
+    path, [charge] = f"/v1/runs/{run_id}/retry", sandbox.charges(run_id)
+
+    answers = [
+        app.client.post(path, json=body) for body in ({}, {"not_made": True}, {"not_made": True, "confirm": "x"})
+    ]
+    assert [answer.status_code for answer in answers] == [409] * 3
+    details = answers[0].json()["error"]["details"]
+    assert [answer.json()["error"]["details"] for answer in answers] == [details] * 3
+    assert (details["usd"], f"{details['usd']:.2f} USD" in answers[0].json()["error"]["message"]) == (
+        charge["usd"],
+        True,
+    )
+    assert charge["video_id"] in [found["task_id"] for found in details["orders"][0]["candidates"]]
+    assert len(sandbox.charges(run_id)) == 1
+
+    confirmed = app.client.post(path, json={"not_made": True, "confirm": details["confirm"]})
+    assert confirmed.status_code == 200
+    app.until(run_id, "awaiting_publish_approval", seconds=100)
+    assert len(sandbox.charges(run_id)) == 2

@@ -111,8 +111,11 @@ class Actors:
             self.ended_runs[run_id] = self.open_runs.pop(run_id)
             return
         was_made = [await self._was_made(order) for order in error.get("unknown_orders", [])]
-        body = {"not_made": bool(was_made) and not any(was_made)}
+        body: dict[str, Any] = {"not_made": bool(was_made) and not any(was_made)}
         response = await self._request(f"/v1/runs/{run_id}/retry", body, f"retry-{uuid4()}")
+        if body["not_made"] and response is not None and response.status_code == 409:
+            body["confirm"] = response.json()["error"]["details"].get("confirm")
+            response = await self._request(f"/v1/runs/{run_id}/retry", body, f"retry-{uuid4()}")
         if response is not None and response.status_code == 200:
             self.retries += 1
 

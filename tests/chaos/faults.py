@@ -32,6 +32,7 @@ PROVIDER_FAULTS: tuple[dict[str, Any], ...] = (
     {"fault": "create_429"},
     {"fault": "fail"},
     {"fault": "failed_with_429"},
+    {"fault": "list_without_prompts", "times": 2},
     {"fault": "content_500"},
     {"fault": "content_late", "status": 404},
     {"fault": "content_late", "status": 400, "times": 2},

@@ -27,13 +27,15 @@ def environment(**settings: str) -> dict[str, str]:
     return {**{name: os.environ[name] for name in INHERITED if name in os.environ}, "COLUMNS": "200", **settings}
 
 
-def run_command(*arguments: str, cwd: Path, seconds: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
+def run_command(
+    *arguments: str, cwd: Path, seconds: float = 60, answer: str = "", **settings: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command and return its output and status."""
     return subprocess.run(
         [str(MYLOWARE), *arguments],
         cwd=cwd,
         env=environment(**settings),
-        stdin=subprocess.DEVNULL,
+        input=answer,
         capture_output=True,
         text=True,
         timeout=seconds,
@@ -201,6 +203,29 @@ def test_runs_are_managed_from_the_terminal(app: App, sandbox: SandboxClient, tm
     assert app.until(run_id, "failed")["error"]["code"] == "rejected"
     (first, _) = app.rows("select * from decisions where run_id = %s order by number", run_id)
     assert (first["channel"], first["comment"], first["verdict"]) == ("cli", "More fog", "revise")
+
+
+def test_a_declaration_is_confirmed_with_its_price(app: App, sandbox: SandboxClient, tmp_path: Path) -> None:
+    """`runs retry --not-made` shows the lost order and asks before it is ordered again."""
+    run_id, settings = app.start("A lighthouse in fog"), settings_of(app)
+    app.until(run_id, "awaiting_ideation_approval")
+    sandbox.fault("list_without_prompts", times=None)
+    sandbox.fault("create_accept_then_500")
+    app.decide(run_id, "ideation")
+    called = "update orders set called_at = called_at - interval '1 hour' where run_id = %s and kind = 'clip'"
+    app.until_true(run_id, lambda _: bool(app.rows(f"{called} and called_at is not null returning key", run_id)))
+    app.until(run_id, "failed")
+    [charge] = sandbox.charges(run_id)
+
+    plain = run_command("runs", "retry", run_id, cwd=tmp_path, **settings)
+    declined = run_command("runs", "retry", run_id, "--not-made", cwd=tmp_path, answer="n\n", **settings)
+    for refused in (plain, declined):
+        assert (refused.returncode, f"may be {charge['video_id']}" in refused.stderr) == (1, True)
+    assert f"Order again for {charge['usd']:.2f} USD?" in declined.stderr
+    assert app.run(run_id)["status"] == "failed"
+
+    assert run_command("runs", "retry", run_id, "--not-made", cwd=tmp_path, answer="y\n", **settings).returncode == 0
+    app.until(run_id, "awaiting_publish_approval", seconds=100)
 
 
 def test_doctor_shows_settings_and_checks(app: App, tmp_path: Path) -> None:

@@ -47,6 +47,19 @@ def test_readme_is_fresh(build: ModuleType, part: str) -> None:
     assert getattr(build, part)() in README, STALE
 
 
+def test_every_kind_of_video_server_is_described(build: ModuleType) -> None:
+    """The table has a row for each kind of server, and is that of the profiles."""
+    page = (ROOT / "docs/video-servers.md").read_text()
+
+    assert set(build.CREATES) == set(build.video_kinds())
+    assert build.video_servers_table() in page, STALE
+    for kind, profile in build.video_kinds().items():
+        [row] = [line for line in page.splitlines() if line.startswith(f"| `{kind}` |")]
+        assert profile.lookup_proof in row
+        for name in (*profile.create_headers, *profile.create_fields):
+            assert f"`{name}: " in row
+
+
 def test_every_command_is_in_the_readme(build: ModuleType) -> None:
     """The README lists every command of `myloware`."""
     assert [name for name in build.commands() if f"`{name}`" not in README] == []

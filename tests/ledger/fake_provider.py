@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
 
+import pytest
 from psycopg.types.json import Jsonb
 
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
 from prompts.project import Project
 from providers.base import (
+    Candidate,
     Failed,
     Json,
     NotSent,
@@ -31,6 +33,8 @@ from providers.base import (
     Unconfirmed,
 )
 from providers.orders import Approval, Order, OrderKey, OrderKind, digest_of
+from runs.errors import OutcomeUnknown as OutcomeUnknownError
+from runs.retry import retry_run
 from runs.run_feedback import RunFeedback
 from runs.run_records import RunRecords
 from runs.services import Services
@@ -89,6 +93,8 @@ class FakeProvider(Provider):
     results: dict[str, PollResult | Unconfirmed] = field(default_factory=dict)
     #: Tasks that no lookup finds.
     hidden: set[str] = field(default_factory=set)
+    #: Whether the provider lists its tasks without what identifies them.
+    lists_candidates: bool = False
     #: The content of the file of a finished task; empty for a task without a file.
     content: bytes = b"film"
 
@@ -121,6 +127,11 @@ class FakeProvider(Provider):
         self._check_available()
         found = [charge.task_id for charge in self.charges if (charge.key, charge.request) == (key, dict(request))]
         return [task_id for task_id in found if task_id not in self.hidden]
+
+    async def candidates(self, request: Json, *, since: datetime) -> list[Candidate]:
+        self._check_available()
+        charges = self.charges if self.lists_candidates else []
+        return [Candidate(each.task_id, "queued", since, f"http://clips/{each.task_id}") for each in charges]
 
     def lookup_url(self, request: Json, *, key: str) -> str:
         return f"the task list of {self.name}"
@@ -281,6 +292,14 @@ def new_order(
     """An order with a unique prompt."""
     key = OrderKey(run_id, kind, number, take)
     return Order(key, kind, {"prompt": f"Rain ({key})"}, Decimal(usd), approved)
+
+
+async def retry_not_made(services: Services, run_id: UUID | str, context: RequestContext = ANNA) -> None:
+    """Retry a run as a person does who was shown its orders of unknown outcome and declares them not made."""
+    with pytest.raises(OutcomeUnknownError) as refused:
+        await retry_run(services, UUID(str(run_id)), not_made=True, context=context)
+    confirm = refused.value.details["confirm"]
+    await retry_run(services, UUID(str(run_id)), not_made=True, confirm=confirm, context=context)
 
 
 @asynccontextmanager

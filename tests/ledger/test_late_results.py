@@ -32,6 +32,7 @@ from tests.ledger.fake_provider import (
     new_run,
     open_services,
     request,
+    retry_not_made,
     state_of,
 )
 
@@ -202,8 +203,7 @@ async def test_order_of_a_lost_provider_can_be_declared_not_made(
     key = await _place(services)
     await _date_back(services, key, OVERDUE)
     await reconcile_order(services, key)
-    run_id = await _fail_run(services, key)
-    await retry_run(services, run_id, not_made=True, context=ANNA)
+    await retry_not_made(services, await _fail_run(services, key))
 
     assert await state_of(services, key) == "failed"
 
@@ -333,6 +333,6 @@ async def test_another_server_is_not_polled_for_an_order(database_url: str, tmp_
         await reconcile_order(new, key)
         assert await state_of(new, key) == "unknown"
         run_id = await _fail_run(new, key)
-        await retry_run(new, run_id, not_made=True, context=ANNA)
+        await retry_not_made(new, run_id)
 
     assert (before.clip.calls, after.clip.calls) == (1, 0)

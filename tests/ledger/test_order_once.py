@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -32,6 +33,7 @@ from tests.ledger.fake_provider import (
     new_run,
     open_services,
     request,
+    retry_not_made,
     state_of,
 )
 
@@ -116,7 +118,7 @@ async def test_order_that_is_not_found_has_an_unknown_outcome(
     await services.ledger.place_once(order)
     assert not fake_providers.clip.charges
 
-    await retry_run(services, UUID(run), not_made=True, context=request("second"))
+    await retry_not_made(services, run, request("second"))
     await services.ledger.place_once(order)
     again = new_order(run, order.approval, take=2)
     await services.ledger.place_once(again)
@@ -135,6 +137,38 @@ async def test_order_is_not_unknown_within_the_lookup_window(services: Services,
     await reconcile_order(services, str(order.key))
 
     assert await state_of(services, order.key) == "reserved"
+
+
+async def test_declaration_needs_the_code_of_the_evidence(services: Services, fake_providers: FakeProviders) -> None:
+    """An order is declared not made with the code of what was shown: its price, and candidates without an order."""
+    fake_providers.clip.behaviours = ["create", "create_without_answer"]
+    run = await new_run(services.db)
+    approved = await approval(services.db, run)
+    bound, order = new_order(run, approved, number=2), new_order(run, approved)
+    for each in (bound, order):
+        await services.ledger.place_once(each)
+    fake_providers.clip.hidden = {charge.task_id for charge in fake_providers.clip.charges}
+    await reconcile_order(services, str(order.key))
+    await _fail_run(services, run)
+
+    async def retry(**options: Any) -> dict[str, Any]:
+        with pytest.raises(OutcomeUnknown) as refused:
+            await retry_run(services, UUID(run), context=ANNA, **options)
+        assert await state_of(services, order.key) == "unknown"
+        return refused.value.details
+
+    before = await retry()
+    assert (before["usd"], before["orders"][0]["candidates"]) == (1.0, [])
+    fake_providers.clip.lists_candidates = True
+    assert await retry(not_made=True, confirm="0" * 12) == await retry(not_made=True)
+    # The code of other evidence: a candidate has appeared since.
+    changed = await retry(not_made=True, confirm=before["confirm"])
+    [candidate] = changed["orders"][0]["candidates"]
+    assert candidate["task_id"] == fake_providers.clip.charges[1].task_id
+    assert candidate["url"] == f"http://clips/{candidate['task_id']}"
+
+    await retry_run(services, UUID(run), not_made=True, confirm=changed["confirm"], context=ANNA)
+    assert await state_of(services, order.key) == "failed"
 
 
 @pytest.mark.parametrize("finder", ["the sweeper", "the retry"])

@@ -267,13 +267,23 @@ class RunMachine(RuleBasedStateMachine):
         is_retryable = view.error is not None and view.status == "failed" and view.error.retryable
         try:
             with no_failpoints():
-                self.do(retry_run(self.services, UUID(self.run), not_made=not_made, context=ANNA))
+                self.do(self.retry_run(not_made=not_made))
         except NotRetryable:
             assert not is_retryable
         except OutcomeUnknown:
             assert unknown
         else:
             assert is_retryable
+
+    async def retry_run(self, *, not_made: bool) -> None:
+        """Retry the run; a declaration is sent again with the code of the evidence."""
+        try:
+            await retry_run(self.services, UUID(self.run), not_made=not_made, context=ANNA)
+        except OutcomeUnknown as refused:
+            if not not_made:
+                raise
+            confirm = refused.details["confirm"]
+            await retry_run(self.services, UUID(self.run), not_made=True, confirm=confirm, context=ANNA)
 
     @rule()
     def cancel(self) -> None:

@@ -85,7 +85,7 @@ def test_unsupported_lengths_and_sizes_are_rejected(seconds: int, size: str, cod
     [
         ("openai", "multipart", True, True, {}),
         ("vllm-omni", "multipart", False, True, {}),
-        ("sglang", "multipart", False, True, {}),
+        ("sglang", "multipart", False, False, {}),
         ("litellm", "json", False, False, {}),
         ("openrouter", "json", False, False, {"index": "0"}),
     ],

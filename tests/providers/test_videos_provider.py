@@ -324,6 +324,49 @@ async def test_lookup_without_prompts_sends_no_request() -> None:
     assert (await provider.lookup(REQUEST, key="k", since=SINCE), requests) == ([], [])
 
 
+async def test_candidates_of_a_list_without_prompts() -> None:
+    """Where the list shows no prompts, the videos of the same model, size and length since the call are candidates."""
+    data = [
+        listed_video("new", AT + 50, prompt=None),
+        listed_video("other prompt", AT + 40, prompt="A fox, shot 2"),
+        listed_video("other model", AT + 30, prompt=None, model="wan-2"),
+        listed_video("other size", AT + 30, prompt=None, size="1280x720"),
+        listed_video("other length", AT + 30, prompt=None, seconds="8"),
+        listed_video("a/b", AT + 20, prompt=None, status="in_progress"),
+        listed_video("too old", AT - 61, prompt=None),
+    ]
+    provider, _ = create_provider(respond_with(200, {"data": data}), **kind_fields("sglang"))
+
+    found = await provider.candidates(REQUEST, since=SINCE)
+
+    assert [each.task_id for each in found] == ["a/b", "new"]
+    assert (found[0].status, found[0].created_at) == ("in_progress", SINCE + timedelta(seconds=20))
+    assert found[0].url == "http://server/v1/videos/a%2Fb"
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "proof"),
+    [
+        ("openai", "http://server/v1/videos", "with their prompts"),
+        ("vllm-omni", "http://server/v1/videos", "forgets its jobs when it restarts"),
+        ("sglang", "http://server/v1/videos", "proves nothing: compare time, size and length"),
+        ("litellm", "the log of the proxy and the console of the vendor behind it", "look in the log of the proxy"),
+        ("openrouter", "https://openrouter.ai/activity", "look in https://openrouter.ai/activity"),
+    ],
+)
+async def test_a_person_is_sent_where_something_can_be_seen(kind: str, place: str, proof: str) -> None:
+    """A list that proves nothing is not named as proof, and one that does not exist is not queried."""
+    provider, requests = create_provider(respond_with(500), **kind_fields(kind))
+
+    assert provider.lookup_url(REQUEST, key="k") == place
+    assert proof in provider.lookup_proof()
+    if kind in ("litellm", "openrouter"):
+        assert (await provider.candidates(REQUEST, since=SINCE), requests) == ([], [])
+    else:
+        with pytest.raises(Unavailable):
+            await provider.candidates(REQUEST, since=SINCE)
+
+
 def test_the_lookup_window_is_set_by_the_profile() -> None:
     """The profile sets how long an order may take to appear in the list."""
     assert create_provider(respond_with(200), lookup_window_seconds=7)[0].lookup_window == timedelta(seconds=7)

@@ -90,7 +90,11 @@ def _bring_to_the_end(app: App, run: dict[str, Any]) -> str:
     for _ in range(8):
         run = app.run(run["run_id"])
         if run["status"] == "failed" and run["error"].get("retryable"):
-            answer = app.client.post(f"/v1/runs/{run['run_id']}/retry", json={"not_made": True})
+            path = f"/v1/runs/{run['run_id']}/retry"
+            answer = app.client.post(path, json={"not_made": True})
+            if answer.status_code == 409:
+                confirm = answer.json()["error"]["details"]["confirm"]
+                answer = app.client.post(path, json={"not_made": True, "confirm": confirm})
             assert answer.status_code == 200, answer.text
         elif run["review"]:
             app.decide(run["run_id"], run["review"]["gate"], digest=run["review"]["digest"])

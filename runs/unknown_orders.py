@@ -1,0 +1,95 @@
+"""Orders of unknown outcome: the evidence for a person, and the declaration that they were not made."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from providers.base import Unavailable
+from providers.orders import digest_of
+from providers.publications.outcome import publication_outcome
+from runs.artifacts import describe_unknown_order
+from runs.errors import OutcomeUnknown
+from runs.reconcile import check_order, is_overdue
+from runs.services import Services
+from storage.actors import RequestContext
+from storage.orders import OrderRow
+
+
+async def settle_unknown_orders(
+    services: Services, run_id: UUID, context: RequestContext, *, not_made: bool, confirm: str | None
+) -> None:
+    """Look up the orders of unknown outcome again, and fail those that the caller declares not made.
+
+    Raises OutcomeUnknown with the evidence, the price of ordering again and its code, unless the declaration has that
+    code; and Unavailable when the provider of an order cannot be queried.
+    """
+    unknown = await _unknown_orders(services, run_id)
+    if not not_made and await _has_failed_platforms(services, run_id):
+        # These are posted to again; those that may have published the film are left alone.
+        unknown = [(order, was_polled) for order, was_polled in unknown if order.kind != "publication"]
+    if not unknown:
+        return
+    if not_made and not all(was_polled or is_overdue(order) for order, was_polled in unknown):
+        raise Unavailable("provider_unavailable", "Provider unavailable; the order cannot be looked up. Retry later.")
+    orders = [order for order, _ in unknown]
+    evidence = await _evidence(services, orders)
+    if not not_made or confirm != evidence["confirm"]:
+        raise OutcomeUnknown(
+            "The outcome of an order is unknown. Check with the provider; if it was not made, retry with `not_made` and"
+            f" `confirm` {evidence['confirm']}, which orders it again for {evidence['usd']:.2f} USD.",
+            **evidence,
+        )
+    await services.ledger.declare_not_made(run_id, [order.key for order in orders], context)
+
+
+async def _unknown_orders(services: Services, run_id: UUID) -> list[tuple[OrderRow, bool]]:
+    """Look up the orders of unknown outcome; return those still unknown, and whether their provider answered."""
+    was_polled = {}
+    for order in await services.ledger.list_for_run(run_id):
+        if order.state == "unknown":
+            was_polled[order.key] = await check_order(services, order)
+    # Only orders that were unknown when the request arrived: the caller's assurance does not cover later ones.
+    return [
+        (order, was_polled[order.key])
+        for order in await services.ledger.list_for_run(run_id)
+        if order.state == "unknown" and order.key in was_polled
+    ]
+
+
+async def _has_failed_platforms(services: Services, run_id: UUID) -> bool:
+    """Return whether the film can be posted again to platforms that failed by their own word."""
+    posts = [order for order in await services.ledger.list_for_run(run_id) if order.kind == "publication"]
+    return bool(publication_outcome(posts).failed)
+
+
+async def _evidence(services: Services, orders: Sequence[OrderRow]) -> dict[str, Any]:
+    """Return the orders with their candidates, the price of ordering them again, and the code that confirms it.
+
+    The code changes with the evidence: a declaration covers what its sender was shown.
+    """
+    described = [
+        {**describe_unknown_order(services.ledger, order), "candidates": await _candidates(services, order)}
+        for order in orders
+    ]
+    seen = [
+        [each["order"], each["usd"], [found["task_id"] for found in each["candidates"] or []]] for each in described
+    ]
+    usd = float(sum(order.amount_usd for order in orders))
+    return {"orders": described, "usd": usd, "confirm": digest_of(seen)[:12]}
+
+
+async def _candidates(services: Services, order: OrderRow) -> list[dict[str, Any]] | None:
+    """Return the provider's orders that may be this one and belong to no other; None if they cannot be listed."""
+    provider = services.ledger.providers[order.kind]
+    if order.task_id or order.called_at is None or order.provider != provider.name:
+        return []
+    try:
+        found = await provider.candidates(order.request, since=order.called_at)
+    except Unavailable:
+        return None
+    unbound = set(await services.ledger.unbound(provider.name, [each.task_id for each in found]))
+    return [
+        {"task_id": each.task_id, "status": each.status, "created_at": each.created_at.isoformat(), "url": each.url}
+        for each in found
+        if each.task_id in unbound
+    ]
