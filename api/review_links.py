@@ -7,12 +7,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from api.artifacts import FILE_RESPONSES, IfNoneMatchHeader, RangeHeader, file_response
 from api.authentication import AppStateDep, client_address, count_request
 from api.errors import ApiError, responses, to_api_error
-from api.schemas import RequestBody, Text
+from api.schemas import ClipNumber, RequestBody, Text
 from api.wiring import AppState
 from console import pages
 from graph.decisions import DecisionInput, Gate, Verdict
@@ -55,6 +55,14 @@ class LinkDecision(RequestBody):
 
     decision: Verdict
     comment: Text | None = Field(None, max_length=4_000)
+    sample: list[ClipNumber] = Field(
+        [], max_length=24, description="Ideation, with an approval: generate only these clips before the rest."
+    )
+
+    @field_validator("sample", mode="before")
+    @classmethod
+    def _accept_form_field(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
 
 class LinkDecisionResult(BaseModel):
@@ -105,7 +113,9 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
         await count_request(state, f"link:{client_address(request)}")
         decision = await _parse_decision(request)
         opened = await review_links.decide_by_link(
-            state.services, token, DecisionInput(verdict=decision.decision, comment=decision.comment or "")
+            state.services,
+            token,
+            DecisionInput(verdict=decision.decision, comment=decision.comment or "", sample=decision.sample),
         )
     except InvalidRequest as error:
         if as_json or decision is None:
@@ -135,7 +145,30 @@ async def stream_film(
     content = opened.review.content
     if not isinstance(content, FilmContent):
         raise ApiError(404, "no_film", "The review has no film.")
-    response = await file_response(state.services.artifacts, content.film.digest, range, if_none_match)
+    return await _stream(state, content.film.digest, range, if_none_match)
+
+
+@router.get(
+    "/{token}/clips/{clip}", response_class=Response, responses={**responses(404, 409, 410, 429), **FILE_RESPONSES}
+)
+async def stream_clip(
+    token: str,
+    clip: int,
+    request: Request,
+    state: AppStateDep,
+    range: RangeHeader = None,  # noqa: A002 - the header's name
+    if_none_match: IfNoneMatchHeader = None,
+) -> Response:
+    """Return a clip that is generated already, while the link is valid."""
+    await count_request(state, f"film:{client_address(request)}")
+    digest = (await review_links.open_link(state.services, token)).clips.get(clip)
+    if digest is None:
+        raise ApiError(404, "no_clip", f"The review shows no clip {clip}.")
+    return await _stream(state, digest, range, if_none_match)
+
+
+async def _stream(state: AppState, digest: str, range_header: str | None, if_none_match: str | None) -> Response:
+    response = await file_response(state.services.artifacts, digest, range_header, if_none_match)
     response.headers.update({**pages.HEADERS, "Cache-Control": "private, max-age=600"})
     return response
 

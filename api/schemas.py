@@ -103,6 +103,11 @@ class ApproveRequest(RequestBody):
     takes: dict[ClipNumber, Annotated[int, Field(ge=0, le=1000)]] | None = Field(
         None, max_length=24, description="Publish, with changes requested: by clip number, the take to use."
     )
+    sample: list[ClipNumber] | None = Field(
+        None,
+        max_length=24,
+        description="Ideation, with an approval: generate only these clips; then the gate opens again with the rest.",
+    )
     keep: list[ClipNumber] | None = Field(
         None, max_length=24, description="Ideation, with an approval: the numbers of the ideas to keep, in order."
     )
@@ -125,6 +130,7 @@ class ApproveRequest(RequestBody):
             ],
             takes=self.takes or {},
             keep=self.keep,
+            sample=self.sample or [],
             digest=self.digest,
         )
 

@@ -83,13 +83,18 @@ def approve(
     gate: Annotated[Gate, typer.Argument(help="The gate.")],
     no: Annotated[bool, typer.Option("--no", help="Reject; with a comment, request changes.")] = False,
     comment: Annotated[str | None, typer.Option(help="A comment on the review.")] = None,
+    sample: Annotated[
+        list[int] | None, typer.Option(help="Generate only this clip before the rest; repeat it for several.")
+    ] = None,
     digest: Annotated[
         str | None, typer.Option(help="The digest of the content that you saw, as `runs show` prints it.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide at a gate."""
-    decision = DecisionInput(verdict=verdict_of(not no, comment), comment=comment or "", digest=digest)
+    decision = DecisionInput(
+        verdict=verdict_of(not no, comment), comment=comment or "", sample=sample or [], digest=digest
+    )
     _change_run(run_id, as_json, lambda services: decide(services, run_id, gate, decision, LOCAL_CONTEXT))
 
 

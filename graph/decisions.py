@@ -18,13 +18,15 @@ class ClipNote(BaseModel):
 class DecisionContent(BaseModel, extra="forbid"):
     """A verdict and the changes that come with it.
 
-    `edits` are ideas at the ideation gate and an object of texts at the publish gate. `clips` are generated again;
-    `takes` names, by clip number, the take to use.
+    `edits` are ideas at the ideation gate and an object of texts at the publish gate. `sample` are the only clips to
+    generate before the ideation gate opens again. `clips` are generated again; `takes` names, by clip number, the take
+    to use.
     """
 
     verdict: Verdict
     comment: str = ""
     edits: list[dict[str, Any]] | dict[str, Any] | None = None
+    sample: list[int] = []
     clips: list[ClipNote] = []
     takes: dict[int, int] = {}
 

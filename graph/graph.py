@@ -43,6 +43,7 @@ SUCCESSORS: dict[Callable[..., Any], list[str]] = {
     clips.order_clip: ["await_clips"],  # every order of the round is placed
     clips.await_clips: [
         "order_render",  # every clip of the film is there
+        "ideation_gate",  # only a sample was approved: the rest is offered
         "rewrite_shots",  # failed clips get another take
     ],
     clips.rewrite_shots: ["plan_clips"],  # refused prompts are rewritten, and failed clips get another take

@@ -1,5 +1,6 @@
 """The content of a review, the digest that a decision is bound to, and the effect of edits."""
 
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
@@ -49,11 +50,26 @@ class IdeasContent(_Content):
         ideas = [Idea.model_construct(**vars(idea)) for idea in _NEW_IDEAS.validate_python(edits)]
         count = len(self.ideas)
         if len(ideas) == count:
+            self._check_made_clips(ideas)
             return self.model_copy(update={"ideas": ideas})
         if not 1 <= len(ideas) < count or len(self.make) != count:
             raise EditError(f"edits: expected {count} ideas, got {len(ideas)}.")
-        make, usd = list(range(1, len(ideas) + 1)), self.usd_per_clip * len(ideas)
-        return self.model_copy(update={"ideas": ideas, "make": make, "estimated_usd": usd})
+        return self.model_copy(update={"ideas": ideas, **self._order_of(range(1, len(ideas) + 1))})
+
+    def with_sample(self, clips: Collection[int]) -> Self:
+        """Return the content with these clips as the only ones to order. Raises EditError."""
+        if not set(clips) <= set(self.make):
+            raise EditError(f"sample: choose from the clips to generate: {', '.join(map(str, self.make)) or 'none'}.")
+        return self.model_copy(update=self._order_of(sorted(set(clips))))
+
+    def _order_of(self, clips: Collection[int]) -> dict[str, Any]:
+        return {"make": list(clips), "estimated_usd": self.usd_per_clip * len(clips)}
+
+    def _check_made_clips(self, ideas: Sequence[Idea]) -> None:
+        """Raise EditError if an idea was changed whose clip is there already. The text over it can be changed."""
+        for number, (before, after) in enumerate(zip(self.ideas, ideas, strict=True), start=1):
+            if number not in self.make and after.model_copy(update={"overlay": before.overlay}) != before:
+                raise EditError(f"edits: clip {number} is generated already. Request changes to get another one.")
 
 
 class FilmFile(BaseModel):
@@ -220,6 +236,16 @@ def apply_edits(content: ContentT, edits: Any) -> ContentT:
         return content._edited(edits)
     except ValidationError as error:
         raise EditError(f"{describe_validation_error(error, root='edits')}.") from error
+
+
+def decided_content(content: ContentT, edits: Any, sample: Collection[int]) -> ContentT:
+    """Return the content that a decision with these edits and this sample is about. Raises EditError."""
+    edited = apply_edits(content, edits)
+    if not sample:
+        return edited
+    if not isinstance(edited, IdeasContent):
+        raise EditError("sample: only the ideation gate offers clips.")
+    return edited.with_sample(sample)
 
 
 def changed_fields(before: ReviewContent, after: ReviewContent) -> list[str]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from agents.structured import clean_text
 from graph.decisions import DecisionInput, Gate
-from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, apply_edits
+from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, decided_content
 from prompts.project import MIN_FILM_SECONDS
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
@@ -41,11 +41,11 @@ async def decide(
     """Record a decision about the review that the gate has open.
 
     At the ideation gate `approve` accepts `edits` (the list of ideas) or `keep` (the numbers of the ideas to keep, in
-    order). At the publish gate `approve` accepts `edits` of caption and hashtags; `revise` accepts those and
-    overlays, `clips` to generate again with a note each, and `takes` to use instead. `digest` is that of the content
-    the reviewer saw; without it the decision counts if the actor was served the open review. A request with an
-    idempotency key that was used before returns the decision of that request, whatever the gate shows now; the entry
-    point checks that the request is the same.
+    order), and `sample`: the only clips to generate before the gate opens again. At the publish gate `approve` accepts
+    `edits` of caption and hashtags; `revise` accepts those and overlays, `clips` to generate again with a note each,
+    and `takes` to use instead. `digest` is that of the content the reviewer saw; without it the decision counts if
+    the actor was served the open review. A request with an idempotency key that was used before returns the decision
+    of that request, whatever the gate shows now; the entry point checks that the request is the same.
 
     Raises ApprovalNotPermitted, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound or
     InvalidRequest.
@@ -111,9 +111,9 @@ def _approved_content(content: ReviewContent, decision: DecisionInput) -> Review
         _check_clip_numbers(content, [note.clip for note in decision.clips])
         _check_takes(content, decision)
     try:
-        changed = apply_edits(content, decision.edits)
+        changed = decided_content(content, decision.edits, decision.sample)
     except EditError as error:
-        raise InvalidRequest(str(error), field="edits") from error
+        raise InvalidRequest(str(error), field=str(error).partition(":")[0].partition(".")[0]) from error
     if decision.verdict != "approve":
         return content
     if isinstance(changed, FilmContent) and isinstance(content, FilmContent) and changed.clips != content.clips:
@@ -129,6 +129,8 @@ def _check_fields(content: ReviewContent, decision: DecisionInput) -> None:
     for field in ("clips", "takes"):
         if getattr(decision, field) and not revises_film:
             raise InvalidRequest(f"`{field}` requires a request for changes at the publish gate.", field=field)
+    if decision.sample and (content.gate, decision.verdict) != ("ideation", "approve"):
+        raise InvalidRequest("`sample` requires an approval at the ideation gate.", field="sample")
     if decision.edits is not None and decision.verdict != "approve" and not revises_film:
         raise InvalidRequest("`edits` requires an approval: approve the edited content.", field="edits")
     if decision.verdict == "revise" and not any((decision.comment, decision.clips, decision.takes, decision.edits)):
@@ -192,7 +194,7 @@ def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -
 
 
 def _new_decision(review: Review, decision: DecisionInput, approved: ReviewContent) -> NewDecision:
-    content = decision.model_dump(mode="json", include={"verdict", "comment", "edits", "clips", "takes"})
+    content = decision.model_dump(mode="json", include={"verdict", "comment", "edits", "sample", "clips", "takes"})
     approved_digest = None if decision.verdict == "reject" else approved.digest
     columns: dict[str, Any] = {name: value or None for name, value in content.items()}
     return NewDecision(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from graph.decisions import DecisionInput, Gate
+from graph.review_content import IdeasContent
 from runs.decide import decide, require_open_review
 from runs.errors import (
     ApprovalNotPermitted,
@@ -69,6 +70,16 @@ class OpenedLink:
     review: ReviewView
     #: The comment on the previous revision, if there is one.
     previous_comment: str | None
+
+    @property
+    def clips(self) -> dict[int, str]:
+        """Return the digest of the newest file of each clip that the ideation gate does not offer, by number."""
+        content = self.review.content
+        if not isinstance(content, IdeasContent):
+            return {}
+        entries = self.run.artifacts.get("clip_manifest", {}).get("clips", [])
+        newest = {entry["clip"]: entry["digest"] for entry in entries if "digest" in entry}
+        return {number: digest for number, digest in newest.items() if number not in content.make}
 
 
 async def create_link(

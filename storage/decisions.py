@@ -27,6 +27,7 @@ class NewDecision:
         approved_digest: The digest of the content that may be ordered or published.
         comment: The reviewer's comment.
         edits: The reviewer's edits as JSON.
+        sample: The only clips to generate before the gate opens again.
         clips: The clips to generate again, `{clip, comment}` each.
         takes: By clip number, the take to use.
     """
@@ -40,6 +41,7 @@ class NewDecision:
     edits: Any
     clips: list[dict[str, Any]] | None
     takes: dict[str, int] | None
+    sample: list[int] | None
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,14 @@ CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
 
 
 def hash_of(row: DecisionRow) -> str:
-    """Return the hash of a decision: of all its columns, the hash of the previous decision included."""
+    """Return the hash of a decision: of all its columns, the hash of the previous decision included.
+
+    A column that version 0.2 did not have counts only where it has a value.
+    """
     values = asdict(row) | {"run_id": str(row.run_id), "decided_at": row.decided_at.astimezone(UTC).isoformat()}
     del values["hash"]
+    if values["sample"] is None:
+        del values["sample"]
     return digest_of(values)
 
 

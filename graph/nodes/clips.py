@@ -12,7 +12,7 @@ from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
 from graph.nodes.orders import StepFailed, await_orders, decision_at, order_failure, project_of_run, requested_retry
-from graph.review_content import content_at, ideas_of
+from graph.review_content import content_at, ideas_of, used_ideas
 from graph.state import Clip, Offer, RunState
 from providers.base import Json, ProviderError
 from providers.orders import Approval, Order, OrderKey, OrderStatus, digest_of
@@ -146,11 +146,20 @@ async def await_clips(state: RunState, *, deps: Dependencies) -> RunState:
             failed[number] = status
     update: RunState = {"clips": clips, "made": made, **await _plan_retakes(failed, clips, state, deps)}
     newest = {n for n, order in orders.items() if str(n) in clips and clips[str(n)]["take"] == order.key.attempt}
-    return {
-        **update,
-        **mark_done(state, "clips", newest),
-        "route": "rewrite_shots" if update["failed_shots"] else "order_render",
-    }
+    update.update(mark_done(state, "clips", newest))
+    return {**update, **_next_round({**state, **update})}
+
+
+def _next_round(state: RunState) -> RunState:
+    """Return the update that continues: with other takes, the offer for the clips a sample left out, or the render."""
+    if state["failed_shots"]:
+        return {"route": "rewrite_shots"}
+    missing = [number for number, _ in used_ideas(state) if str(number) not in state["clips"]]
+    if not missing:
+        return {"route": "order_render"}
+    usd = Decimal(state["ideas"]["usd_per_clip"]) * len(missing)
+    notice = f"The sample is generated. The other {len(missing)}: {usd:.2f} USD."
+    return {"route": "ideation_gate", "ideas": {**state["ideas"], "make": missing, "notice": notice}}
 
 
 async def _plan_retakes(

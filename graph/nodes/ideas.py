@@ -1,5 +1,8 @@
 """From a brief, or a reviewer's comment, to ideas: the supervisor and the ideator."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from langchain_core.runnables import RunnableConfig
 
 from agents.ideator import ideate
@@ -9,7 +12,7 @@ from graph.nodes.changes import change_update, mark_done, requested_work
 from graph.nodes.clips import clip_offer
 from graph.nodes.orders import decision_at, end_run, project_of_run
 from graph.review_content import next_revision
-from graph.state import RunState
+from graph.state import Clip, RunState
 from providers.orders import OrderKey
 
 
@@ -50,20 +53,42 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
     verdict = await deps.moderation.check([f"{idea['scene']} {idea['overlay']}" for idea in answer["ideas"]])
     if verdict.flagged:
         return end_run("ideas_refused", f"Moderation refused the ideas: {', '.join(verdict.categories)}.")
+    kept = _kept_sample(state, answer["ideas"])
     return {
         **mark_done(state, "ideas"),
         "route": "ideation_gate",
         # Clips and prompts of other ideas are no takes of these.
-        "clips": {},
-        "made": {},
+        **kept,
         "dropped": [],
         "prompts": {},
         "reoffered_prompts": {},
         "ideas": {
             "title": answer["title"],
             "ideas": answer["ideas"],
-            "make": list(range(1, project.clips + 1)),
+            "make": [number for number in range(1, project.clips + 1) if str(number) not in kept["clips"]],
             "notice": None,
             **clip_offer(deps.video, project.clip_seconds, project.clip_size),
         },
     }
+
+
+def _kept_sample(state: RunState, ideas: Sequence[dict[str, Any]]) -> RunState:
+    """Return the clips of a sample whose ideas are among the new ones, under their new numbers as take 0.
+
+    Once there is a film, other ideas are a wish for other clips.
+    """
+    clips, made = dict[str, Clip](), dict[str, dict[str, str]]()
+    if "film" in state:
+        return {"clips": clips, "made": made}
+    for number, clip in state.get("clips", {}).items():
+        idea = _without_overlay(state["ideas"]["ideas"][int(number) - 1])
+        for position, new in enumerate(ideas, start=1):
+            if _without_overlay(new) == idea and str(position) not in clips:
+                clips[str(position)] = Clip(take=0, digest=clip["digest"])
+                made[str(position)] = {"0": state["made"][number][str(clip["take"])]}
+                break
+    return {"clips": clips, "made": made}
+
+
+def _without_overlay(idea: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in idea.items() if name != "overlay"}

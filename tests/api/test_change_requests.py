@@ -126,6 +126,33 @@ def test_a_new_overlay_is_one_render_and_no_charge(film: dict[str, Any], app: Ap
     assert run["artifacts"]["final_video"]["digest"] != before["artifacts"]["final_video"]["digest"]
 
 
+def test_a_sample_is_watched_before_the_rest_is_bought(app: App) -> None:
+    """One clip is charged and shown with the price of the others, on the reviewer's page too; then the rest."""
+    run_id = app.start(project="four")
+    app.until(run_id, IDEATION)
+    refused = app.client.post(
+        f"/v1/runs/{run_id}/approve", json={"gate": "ideation", "approved": True, "sample": [9]}
+    ).json()["error"]
+    assert (refused["code"], "1, 2, 3, 4" in refused["message"]) == ("invalid_request", True)
+    app.decide(run_id, "ideation", sample=[2])
+    run = app.until(run_id, IDEATION, revision=2)
+
+    assert len(app.sandbox.charges(run_id)) == 1
+    content = run["review"]["content"]
+    assert (content["make"], content["estimated_usd"]) == ([1, 3, 4], "0.30")
+    [clip] = run["artifacts"]["clip_manifest"]["clips"]
+    link = app.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "ideation"}).json()["url"]
+    page = app.client.get(link, headers={"Accept": "text/html"}).text
+    assert "The sample is generated. The other 3: 0.30 USD." in page
+    assert "Approve and make the clips for 0.30 USD" in page
+    file = app.client.get(f"{link}/clips/2")
+    assert (file.headers["content-type"], file.content) == ("video/mp4", app.client.get(clip["url"]).content)
+    assert app.client.get(f"{link}/clips/1").json()["error"]["code"] == "no_clip"
+    app.decide(run_id, "ideation")
+    app.until(run_id, PUBLISH)
+    assert len(app.sandbox.charges(run_id)) == 4
+
+
 @pytest.mark.timeout(600)  # forty comments, most of them followed by a render
 def test_no_comment_is_charged_before_its_price_is_approved(film: dict[str, Any], app: App) -> None:
     """Each comment leads to the film, or to the ideation gate with the price of the clips; declined, to the film."""

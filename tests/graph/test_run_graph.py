@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from graph.nodes.orders import StepFailed
+from graph.review_content import EditError, IdeasContent, decided_content, parse_content
 from providers.base import Unavailable
 from providers.orders import Approval, OrderKey
-from tests.graph.fakes import PROJECT, RunHarness, idea, requested
+from tests.graph.fakes import ANSWERS, PROJECT, RunHarness, idea, requested
 
 APPROVE = {"verdict": "approve", "number": 1}
 
@@ -529,3 +530,58 @@ async def test_a_premature_resume_changes_nothing() -> None:
 
     assert sorted(still["orders"]) == sorted(waiting["orders"][1:])
     assert (await run.settle_orders())["waiting_for"] == "render"
+
+
+async def approve_sample(run: RunHarness, *clips: int) -> dict[str, Any]:
+    """Start a run, approve these clips only, and return the review of the rest."""
+    await run.start()
+    waiting = await run.answer({"verdict": "approve", "sample": list(clips), "number": 1})
+    assert sorted(take_of(key) for key in waiting["orders"]) == [f"{number}:1" for number in clips]
+    return await run.settle_orders()
+
+
+async def test_only_a_sample_is_ordered_before_the_rest() -> None:
+    """The gate opens again with the price of the other clips, and the film has all of them."""
+    run = RunHarness()
+    again = await approve_sample(run, 1)
+
+    assert (again["gate"], again["revision"]) == ("ideation", 2)
+    assert (again["content"]["make"], again["content"]["estimated_usd"]) == ([2, 3], "0.80")
+    assert again["content"]["notice"] == "The sample is generated. The other 2: 0.80 USD."
+    waiting = await run.answer({"verdict": "approve", "number": 2})
+    assert sorted(take_of(key) for key in waiting["orders"]) == ["2:1", "3:1"]
+    await run.settle_orders()
+    assert (await run.settle_orders())["gate"] == "publish"
+    assert sorted(takes_of(run)) == ["1:1", "2:1", "3:1"]
+    assert {order.approval.decision for order in run.ledger.orders_of("clip") if order.approval} == {1, 2}
+
+
+async def test_a_sample_is_kept_if_its_idea_is() -> None:
+    """Other ideas after a sample order only the clips that are missing, under any number."""
+    new = {"title": "Rain", "ideas": [idea("Hill"), {**idea("Leaf"), "overlay": "A leaf"}, idea("Lake")]}
+    run = RunHarness(Ideas=[ANSWERS["Ideas"], new])
+    await approve_sample(run, 1)
+    again = await run.answer({"verdict": "revise", "comment": "More water", "number": 2})
+
+    assert again["content"]["make"] == [1, 3]
+    waiting = await run.answer({"verdict": "approve", "number": 3})
+    assert sorted(take_of(key) for key in waiting["orders"]) == ["1:2", "3:1"]
+    await run.settle_orders()
+    film = await run.settle_orders()
+    assert [clip["take"] for clip in film["content"]["clips"]] == [2, 0, 1]
+
+
+async def test_a_sample_is_not_another_idea() -> None:
+    """An idea whose clip is generated cannot be edited, except the text over it."""
+    run = RunHarness()
+    again = await approve_sample(run, 1)
+    content = parse_content(again["content"])
+    ideas = again["content"]["ideas"]
+
+    with pytest.raises(EditError, match="clip 1 is generated already"):
+        decided_content(content, [{**ideas[0], "scene": "Snow."}, *ideas[1:]], [])
+    with pytest.raises(EditError, match="sample: choose from the clips to generate: 2, 3"):
+        decided_content(content, None, [1])
+    edited = decided_content(content, [{**ideas[0], "overlay": "First"}, *ideas[1:]], [3])
+    assert isinstance(edited, IdeasContent)
+    assert (edited.ideas[0].overlay, edited.make, str(edited.estimated_usd)) == ("First", [3], "0.40")

@@ -280,6 +280,7 @@ async def record_decision(
         edits=None,
         clips=[{"clip": number, "comment": ""} for number in clips] or None,
         takes=None,
+        sample=None,
     )
     row = await decisions.record_decision(db, UUID(run_id), new, ANNA)
     assert row is not None
