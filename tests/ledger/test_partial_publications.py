@@ -70,7 +70,10 @@ async def test_a_retry_needs_no_assurance_for_platforms_that_failed(
     assert await state_of(services, key) == "unknown"
 
     await services.db.execute("update runs set status = 'failed', error = '{\"retryable\": true}'")
-    await retry_run(services, run_id, not_made=True, context=request("all"))
+    with pytest.raises(OutcomeUnknown) as refused:
+        await retry_run(services, run_id, not_made=True, context=request("all"))
+    confirm = refused.value.details["confirm"]
+    await retry_run(services, run_id, not_made=True, confirm=confirm, context=request("all"))
     status = (await services.ledger.statuses([key]))[key]
     assert (status.state, status.result["code"]) == ("failed", "declared_not_made")
     assert status.result["platforms"] == MIXED["platforms"]

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from graph.decisions import DecisionInput, Gate, Verdict
-from providers.base import Failed, Json
+from providers.base import Failed, Json, Unavailable
 from runs.advance import advance
 from runs.cancel import cancel_run
 from runs.decide import decide
@@ -270,7 +270,7 @@ class RunMachine(RuleBasedStateMachine):
                 self.do(self.retry_run(not_made=not_made))
         except NotRetryable:
             assert not is_retryable
-        except OutcomeUnknown:
+        except (OutcomeUnknown, Unavailable):  # the latter if the provider of an unknown order cannot be queried
             assert unknown
         else:
             assert is_retryable
