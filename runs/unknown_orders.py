@@ -23,15 +23,9 @@ async def settle_unknown_orders(
     Raises OutcomeUnknown with the evidence, the price of ordering again and its code, unless the declaration has that
     code; and Unavailable when the provider of an order cannot be queried.
     """
-    unknown = await _unknown_orders(services, run_id)
-    if not not_made and await _has_failed_platforms(services, run_id):
-        # These are posted to again; those that may have published the film are left alone.
-        unknown = [(order, was_polled) for order, was_polled in unknown if order.kind != "publication"]
-    if not unknown:
+    orders = await _unknown_orders(services, run_id, not_made=not_made)
+    if not orders:
         return
-    if not_made and not all(was_polled or is_overdue(order) for order, was_polled in unknown):
-        raise Unavailable("provider_unavailable", "Provider unavailable; the order cannot be looked up. Retry later.")
-    orders = [order for order, _ in unknown]
     evidence = await _evidence(services, orders)
     if not not_made or confirm != evidence["confirm"]:
         raise OutcomeUnknown(
@@ -42,18 +36,27 @@ async def settle_unknown_orders(
     await services.ledger.declare_not_made(run_id, [order.key for order in orders], context)
 
 
-async def _unknown_orders(services: Services, run_id: UUID) -> list[tuple[OrderRow, bool]]:
-    """Look up the orders of unknown outcome; return those still unknown, and whether their provider answered."""
+async def _unknown_orders(services: Services, run_id: UUID, *, not_made: bool) -> list[OrderRow]:
+    """Look up the orders of unknown outcome, and return those still unknown that the retry needs to know about.
+
+    Raises Unavailable when the provider of an order that is declared not made cannot be queried.
+    """
     was_polled = {}
     for order in await services.ledger.list_for_run(run_id):
         if order.state == "unknown":
             was_polled[order.key] = await check_order(services, order)
     # Only orders that were unknown when the request arrived: the caller's assurance does not cover later ones.
-    return [
-        (order, was_polled[order.key])
+    unknown = [
+        order
         for order in await services.ledger.list_for_run(run_id)
         if order.state == "unknown" and order.key in was_polled
     ]
+    if not_made and not all(was_polled[order.key] or is_overdue(order) for order in unknown):
+        raise Unavailable("provider_unavailable", "Provider unavailable; the order cannot be looked up. Retry later.")
+    if not not_made and await _has_failed_platforms(services, run_id):
+        # These are posted to again; those that may have published the film are left alone.
+        return [order for order in unknown if order.kind != "publication"]
+    return unknown
 
 
 async def _has_failed_platforms(services: Services, run_id: UUID) -> bool:

@@ -34,6 +34,7 @@ NODE_OF_TARGET: dict[ChangeTarget, Route] = {
     "review": "publish_gate",
 }
 PRICE_FIRST = "It is not ordered before its price is approved."
+NEW_IDEAS = "There are new ideas."
 
 
 def change_update(target: ChangeTarget, comment: str = "", clips: Sequence[int] = ()) -> RunState:
@@ -111,26 +112,38 @@ def _possible(change: RequestedChange, numbers: Sequence[int]) -> RequestedChang
 
 def _work_on(changes: Sequence[RequestedChange], comment: str, state: RunState, *, needs_render: bool) -> RunState:
     """Return the update that starts the work on these changes: on ideas, else on clips, texts and the caption."""
-    steps, ideas = {change.step for change in changes}, _with_overlays(state["ideas"], changes)
-    requested = [_result(change.text, change.step, change.clips, change.reason) for change in changes]
-    notes = {str(number): change.text for change in changes if change.step == "clips" for number in change.clips}
-    target: ChangeTarget
-    if "ideas" in steps:
-        target = "ideas"
-        requested = [
-            {**each, "reason": "There are new ideas."} if each["step"] in ("clips", "overlay") else each
-            for each in requested
-        ]
-    elif notes:
-        target, ideas = "clips", _offered_again(ideas, sorted(map(int, notes)))
-    elif "overlay" in steps or needs_render:
-        target = "render"
-    else:
-        target = "caption" if "caption" in steps else "review"
+    target = _target({change.step for change in changes}, needs_render=needs_render)
+    ideas, notes = _with_overlays(state["ideas"], changes), _notes(changes)
+    if target == "clips":
+        ideas = _offered_again(ideas, sorted(map(int, notes)))
     update = change_update(target, comment)
     caption = " ".join(change.text for change in changes if change.step == "caption")
     change: ChangeRequest = {**update["change"], "notes": notes, "caption": caption}
+    requested = [_result(each.text, each.step, each.clips, _reason(each, target)) for each in changes]
     return {**update, "change": change, "ideas": ideas, "requested": requested}
+
+
+def _target(steps: Collection[ChangeStep], *, needs_render: bool) -> ChangeTarget:
+    """Return the first work of those that the steps need; the rest of the way does the others."""
+    if "ideas" in steps:
+        return "ideas"
+    if "clips" in steps:
+        return "clips"
+    if "overlay" in steps or needs_render:
+        return "render"
+    return "caption" if "caption" in steps else "review"
+
+
+def _reason(change: RequestedChange, target: ChangeTarget) -> str:
+    """Return why the change is not done at first."""
+    if target == "ideas" and change.step in ("clips", "overlay"):
+        return NEW_IDEAS
+    return {"clips": PRICE_FIRST, "impossible": change.reason}.get(change.step, "")
+
+
+def _notes(changes: Sequence[RequestedChange]) -> dict[str, str]:
+    """Return what the changes say about clips to generate again, by clip number."""
+    return {str(number): change.text for change in changes if change.step == "clips" for number in change.clips}
 
 
 def _with_overlays(ideas: IdeasState, changes: Sequence[RequestedChange]) -> IdeasState:
@@ -151,12 +164,5 @@ def _offered_again(ideas: IdeasState, clips: Sequence[int]) -> IdeasState:
 
 def _result(text: str, step: ChangeStep, clips: Sequence[int], reason: str = "") -> ChangeResult:
     outcomes: dict[ChangeStep, ChangeOutcome] = {"keep": "done", "impossible": "not_possible"}
-    if step != "impossible":
-        reason = PRICE_FIRST if step == "clips" else ""
-    return {
-        "text": text,
-        "step": step,
-        "clips": list(clips),
-        "outcome": outcomes.get(step, "not_done"),
-        "reason": reason,
-    }
+    outcome = outcomes.get(step, "not_done")
+    return {"text": text, "step": step, "clips": list(clips), "outcome": outcome, "reason": reason}
