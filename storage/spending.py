@@ -57,8 +57,13 @@ async def run_costs(db: Database, run_id: UUID | str) -> Costs:
     return row
 
 
-async def lock_spending(conn: Connection, run_id: UUID | str | None) -> None:
-    """Lock the sums that an order of this run counts in; without a run, those of the chat."""
+async def lock_spending(conn: Connection, run_id: UUID | str | None, *, order: str | None = None) -> None:
+    """Lock the sums that an order of this run counts in; without a run, those of the chat.
+
+    An order that exists already, given by its key, is locked before them: a change of its amount locks it first too.
+    """
+    if order is not None:
+        await conn.execute("select from orders where key = %s for update", (order,))
     await conn.execute(LOCK, {"run_id": run_id})
 
 
