@@ -158,7 +158,8 @@ def _next_round(state: RunState) -> RunState:
     if not missing:
         return {"route": "order_render"}
     usd = Decimal(state["ideas"]["usd_per_clip"]) * len(missing)
-    notice = f"The sample is generated. The other {len(missing)}: {usd:.2f} USD."
+    others = f"{len(missing)} clips cost" if len(missing) > 1 else "clip costs"
+    notice = f"The sample is generated. The other {others} {usd:.2f} USD."
     return {"route": "ideation_gate", "ideas": {**state["ideas"], "make": missing, "notice": notice}}
 
 

@@ -547,7 +547,7 @@ async def test_only_a_sample_is_ordered_before_the_rest() -> None:
 
     assert (again["gate"], again["revision"]) == ("ideation", 2)
     assert (again["content"]["make"], again["content"]["estimated_usd"]) == ([2, 3], "0.80")
-    assert again["content"]["notice"] == "The sample is generated. The other 2: 0.80 USD."
+    assert again["content"]["notice"] == "The sample is generated. The other 2 clips cost 0.80 USD."
     waiting = await run.answer({"verdict": "approve", "number": 2})
     assert sorted(take_of(key) for key in waiting["orders"]) == ["2:1", "3:1"]
     await run.settle_orders()
