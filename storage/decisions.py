@@ -94,15 +94,15 @@ CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
 
 
 def hash_of(row: DecisionRow) -> str:
-    """Return the hash of a decision: of all its columns, the hash of the previous decision included.
-
-    A column that version 0.2 did not have counts only where it has a value.
-    """
+    """Return the hash of a decision: of all its columns, the hash of the previous decision included."""
     values = asdict(row) | {"run_id": str(row.run_id), "decided_at": row.decided_at.astimezone(UTC).isoformat()}
     del values["hash"]
-    if values["sample"] is None:
-        del values["sample"]
-    return digest_of(values)
+    return _hash_of_columns(values)
+
+
+def _hash_of_columns(values: dict[str, Any]) -> str:
+    """Return the hash of these columns. One that version 0.2 did not have counts only where it has a value."""
+    return digest_of({name: value for name, value in values.items() if name != "sample" or value is not None})
 
 
 async def record_decision(db: Database, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow | None:
@@ -150,7 +150,7 @@ async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: Req
         "decided_at": datetime.now(UTC).isoformat(),
         "previous_hash": last["hash"],
     }
-    [row] = await fetch_all(conn, INSERT, ({**values, "hash": digest_of(values)},), row=DecisionRow)
+    [row] = await fetch_all(conn, INSERT, ({**values, "hash": _hash_of_columns(values)},), row=DecisionRow)
     return row
 
 
