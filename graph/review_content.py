@@ -16,7 +16,11 @@ from providers.publications.texts import caption_problem, fit_post
 
 
 class EditError(ValueError):
-    """The edits of a reviewer do not fit the content; the message names the place."""
+    """The edits or the sample of a reviewer do not fit the content; the message names the place."""
+
+    def __init__(self, message: str, field: str = "edits") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class _Content(BaseModel, frozen=True, extra="forbid"):
@@ -59,7 +63,8 @@ class IdeasContent(_Content):
     def with_sample(self, clips: Collection[int]) -> Self:
         """Return the content with these clips as the only ones to order. Raises EditError."""
         if not set(clips) <= set(self.make):
-            raise EditError(f"sample: choose from the clips to generate: {', '.join(map(str, self.make)) or 'none'}.")
+            offered = ", ".join(map(str, self.make)) or "none"
+            raise EditError(f"sample: choose from the clips to generate: {offered}.", "sample")
         return self.model_copy(update=self._order_of(sorted(set(clips))))
 
     def _order_of(self, clips: Collection[int]) -> dict[str, Any]:
@@ -244,7 +249,7 @@ def decided_content(content: ContentT, edits: Any, sample: Collection[int]) -> C
     if not sample:
         return edited
     if not isinstance(edited, IdeasContent):
-        raise EditError("sample: only the ideation gate offers clips.")
+        raise EditError("sample: only the ideation gate offers clips.", "sample")
     return edited.with_sample(sample)
 
 

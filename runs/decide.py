@@ -113,7 +113,7 @@ def _approved_content(content: ReviewContent, decision: DecisionInput) -> Review
     try:
         changed = decided_content(content, decision.edits, decision.sample)
     except EditError as error:
-        raise InvalidRequest(str(error), field=str(error).partition(":")[0].partition(".")[0]) from error
+        raise InvalidRequest(str(error), field=error.field) from error
     if decision.verdict != "approve":
         return content
     if isinstance(changed, FilmContent) and isinstance(content, FilmContent) and changed.clips != content.clips:

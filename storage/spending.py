@@ -35,19 +35,16 @@ class Costs:
     spent_usd: Decimal
 
 
-OF_RUN: LiteralString = """
-select coalesce(sum(reserved_usd), 0) as reserved_usd, coalesce(sum(spent_usd), 0) as spent_usd
-from spending where scope = 'run' and name =
+SUMS: LiteralString = """
+select coalesce(sum(reserved_usd), 0) as reserved_usd, coalesce(sum(spent_usd), 0) as spent_usd from spending
 """
+OF_RUN: LiteralString = f"{SUMS} where scope = 'run' and name ="
+OF_TODAY: LiteralString = f"{SUMS} where scope = 'day' and day = (now() at time zone 'utc')::date"
 
 
 async def day_costs(db: Database) -> Costs:
     """Return the costs of the orders created since midnight (UTC)."""
-    [row] = await db.fetch_all(
-        "select coalesce(sum(reserved_usd), 0) as reserved_usd, coalesce(sum(spent_usd), 0) as spent_usd"
-        " from spending where scope = 'day' and day = (now() at time zone 'utc')::date",
-        row=Costs,
-    )
+    [row] = await db.fetch_all(OF_TODAY, row=Costs)
     return row
 
 
