@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from api import artifacts, chat, errors, events, health, mcp_server, openai_chat, review_links, reviews, runs, webhooks
 from api.health import VERSION
-from api.middleware import BodyLimit, RequestId
+from api.middleware import AllowedHosts, BodyLimit, RequestId
 from api.wiring import AppState
 from console.pages import STATIC
 
@@ -31,6 +31,7 @@ def create_app(open_app_state: OpenAppState) -> FastAPI:
 
     app = FastAPI(title="MyloWare", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
     app.add_middleware(BodyLimit)
+    app.add_middleware(AllowedHosts)
     app.add_middleware(RequestId)
     errors.install(app)
     for module in (health, runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat):

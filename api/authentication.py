@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 
-from api.errors import ApiError
+from api.errors import ApiError, too_many_requests
 from api.wiring import AppState
 from storage import api_keys
 from storage.api_keys import ApiKeyRow
@@ -51,11 +51,6 @@ def bearer_token(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def base_url(request: Request, state: AppState) -> str:
-    """Return the base of links to this service: its public URL, or the URL that the request was sent to."""
-    return state.public_url or f"{request.url.scheme}://{request.url.netloc}"
-
-
 def client_address(request: Request) -> str:
     """Return the name under which requests from this client address are counted."""
     return f"address:{request.client.host if request.client else 'unknown'}"
@@ -66,9 +61,7 @@ async def count_request(state: AppState, client: str) -> None:
     wait_seconds = await admit(state.services.db, client, limit=state.rate_limit, seconds=RATE_LIMIT_WINDOW_SECONDS)
     if wait_seconds:
         message = f"Rate limit exceeded: {state.rate_limit} requests per minute. Retry in {wait_seconds} s."
-        error = ApiError(429, "rate_limited", message, headers={"Retry-After": str(wait_seconds)})
-        error.body["retry_after_seconds"] = wait_seconds
-        raise error
+        raise too_many_requests("rate_limited", message, wait_seconds)
 
 
 CallerDep = Annotated[ApiKeyRow, Depends(authenticate)]

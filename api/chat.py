@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from api.authentication import AppStateDep, base_url
+from api.authentication import AppStateDep
 from api.errors import responses, to_api_error
 from api.idempotency import IdempotentDep, IdempotentRequest
 from api.schemas import EVENT_STREAM, ChatMessageRequest, ChatResponse
@@ -34,7 +34,7 @@ async def chat(body: ChatMessageRequest, request: Request, state: AppStateDep, i
         session_id=body.session_id or f"chat_{uuid4().hex}",
         message=body.message,
         is_new_session=body.session_id is None,
-        base_url=base_url(request, state),
+        base_url=state.base_url,
         context=replace(idempotent.context, channel="chat"),
     )
     stream = state.turns.start(_store_result(run_turn(state.chat, chat_request), idempotent))

@@ -42,6 +42,8 @@ STATUS_CODES: dict[type[Exception], int] = {
     ProviderError: 502,
 }
 
+STREAM_RETRY_SECONDS = 5
+
 #: Code and message of the errors that the framework raises itself.
 HTTP_ERRORS = {
     400: ("bad_request", "The request cannot be parsed."),
@@ -82,6 +84,13 @@ class ApiError(Exception):
         return JSONResponse(self.body, self.status, self.headers)
 
 
+def too_many_requests(code: str, message: str, wait_seconds: int) -> ApiError:
+    """Return a 429 with the number of seconds after which the client can retry."""
+    error = ApiError(429, code, message, headers={"Retry-After": str(wait_seconds)})
+    error.body["retry_after_seconds"] = wait_seconds
+    return error
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the declaration of these error statuses for a route."""
     return {status: {"model": ErrorBody} for status in statuses}
@@ -96,6 +105,8 @@ def to_api_error(error: Exception) -> ApiError:
             # The same form as the validation errors of a request body: the path of the field, and the message.
             fields = {f"body.{error.details['field']}": error.message} if "field" in error.details else {}
             return ApiError(422, error.code, error.message, {"fields": fields})
+        case errors.TooManyStreams():
+            return too_many_requests(error.code, error.message, STREAM_RETRY_SECONDS)
         case errors.RunError() | ProviderError():
             status = next(STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES)
             return ApiError(status, error.code, error.message, getattr(error, "details", None))

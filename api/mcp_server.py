@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import MCPServer
@@ -12,7 +11,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from api.authentication import authenticate_key, base_url, bearer_token
+from api.authentication import authenticate_key, bearer_token
 from api.errors import ApiError
 from api.health import VERSION
 from api.mcp_elicitation import McpCaller
@@ -62,7 +61,9 @@ class McpEndpoint:
     async def opened(self, state: AppState) -> AsyncIterator[None]:
         """Serve requests while the block runs."""
         server = build_server(state.services, await get_secret(state.services.db, STATE_SECRET))
-        server.streamable_http_app(stateless_http=True, json_response=True, transport_security=_allowed_hosts(state))
+        # The middleware verifies Host and Origin, for every path alike.
+        security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+        server.streamable_http_app(stateless_http=True, json_response=True, transport_security=security)
         async with server.session_manager.run():
             self._state, self._server = state, server
             yield
@@ -79,21 +80,9 @@ class McpEndpoint:
             error.headers = {**(error.headers or {}), **challenge}
             await error.as_response()(scope, receive, send)
             return
-        caller = McpCaller(state.services, RequestContext(key.actor, "mcp"), base_url(request, state))
+        caller = McpCaller(state.services, RequestContext(key.actor, "mcp"), state.base_url)
         scope["state"] = {**scope.get("state", {}), "mcp_caller": caller}
         await self._server.session_manager.handle_request(scope, receive, send)
-
-
-def _allowed_hosts(state: AppState) -> TransportSecuritySettings:
-    """Return the hosts that requests may name: this machine, and the public address."""
-    hosts = ["127.0.0.1", "localhost", "[::1]"]
-    if state.public_url:
-        hosts.append(urlsplit(state.public_url).netloc)
-    allowed = [form for host in hosts for form in (host, f"{host}:*")]
-    return TransportSecuritySettings(
-        allowed_hosts=allowed,
-        allowed_origins=[f"{scheme}://{form}" for scheme in ("http", "https") for form in allowed],
-    )
 
 
 def client_settings(url: str) -> Mapping[str, object]:

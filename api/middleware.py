@@ -1,6 +1,9 @@
-"""ASGI middleware: the request id, and the limit of the request body."""
+"""ASGI middleware: the request id, the hosts that are served, and the limit of the request body."""
 
 import re
+from contextlib import suppress
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +15,8 @@ from api.errors import ApiError
 MAX_BODY_BYTES = 256 * 1024
 #: Chat clients send the whole conversation with every request, images included.
 MAX_BODY_BYTES_BY_PATH = {"/v1/chat/completions": 4 * 1024 * 1024}
+#: Paths whose requests may name any host: probes, and webhooks, which are signed.
+ANY_HOST_PATHS = ("/health", "/ready", "/metrics", "/v1/webhooks/")
 
 
 class RequestId:
@@ -36,6 +41,43 @@ class RequestId:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
+
+
+class AllowedHosts:
+    """Refuse requests for other hosts, so that no page of another site reaches this service under its own name.
+
+    A request may name an address of this machine or a host of the settings. Probes and webhooks may name any.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and not scope["path"].startswith(ANY_HOST_PATHS):
+            headers = Headers(scope=scope)
+            # Browsers send `Origin` with each request to the MCP endpoint, which its protocol has servers verify.
+            origin = headers.get("origin") if scope["path"].startswith("/mcp") else None
+            for url in (f"http://{headers.get('host', '')}", *([origin] if origin else ())):
+                if not _is_allowed(_host_of(url), scope):
+                    message = "This host is not served here. Add it to MYLOWARE_ALLOWED_HOSTS."
+                    await ApiError(400, "host_not_allowed", message).as_response()(scope, receive, send)
+                    return
+        await self.app(scope, receive, send)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_allowed(host: str, scope: Scope) -> bool:
+    with suppress(ValueError):
+        if ip_address(host).is_loopback or host == scope["server"][0]:
+            return True
+    return host == "localhost" or host in scope["app"].state.app_state.allowed_hosts
 
 
 class BodyTooLarge(Exception):

@@ -17,7 +17,7 @@ from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
 
 from api import openai_schemas as schemas
-from api.authentication import AppStateDep, authenticate_key, base_url, bearer_token
+from api.authentication import AppStateDep, authenticate_key, bearer_token
 from api.errors import ApiError, to_api_error
 from api.openai_schemas import Completion, Model, OpenAIError
 from api.schemas import EVENT_STREAM
@@ -108,7 +108,7 @@ async def create_completion(
             message=message,
             context=context,
             history=body.history,
-            base_url=base_url(request, state),
+            base_url=state.base_url,
         )
         turn = run_turn(state.chat, chat_request)
     includes_usage = bool((body.stream_options or {}).get("include_usage"))

@@ -27,7 +27,9 @@ from runs.reviews import Change
 router = APIRouter(prefix="/review", tags=["reviewer's link"])
 
 PAGE: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}}
-ERRORS = {status: {**declared, "content": PAGE} for status, declared in responses(404, 409, 410, 413, 422, 429).items()}
+ERRORS = {
+    status: {**declared, "content": PAGE} for status, declared in responses(400, 404, 409, 410, 413, 422, 429).items()
+}
 
 
 class LinkReview(BaseModel):
@@ -149,7 +151,7 @@ async def stream_film(
 
 
 @router.get(
-    "/{token}/clips/{clip}", response_class=Response, responses={**responses(404, 409, 410, 429), **FILE_RESPONSES}
+    "/{token}/clips/{clip}", response_class=Response, responses={**responses(400, 404, 409, 410, 429), **FILE_RESPONSES}
 )
 async def stream_clip(
     token: str,

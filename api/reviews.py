@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from api.authentication import AppStateDep, CallerDep, base_url
+from api.authentication import AppStateDep, CallerDep
 from api.errors import responses
 from api.idempotency import IdempotentDep
 from api.schemas import RequestBody
@@ -65,6 +65,6 @@ async def create_link(
         token, link = await review_links.create_link(
             state.services.db, run_id, body.gate, hours=body.expires_in_hours, context=idempotent.context
         )
-        return LinkCreated(url=f"{base_url(request, state)}/review/{token}", expires_at=link.expires_at)
+        return LinkCreated(url=f"{state.base_url}/review/{token}", expires_at=link.expires_at)
 
     return await idempotent(body, process)

@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     upload_post_user: str = Field("myloware", alias="UPLOAD_POST_USER", min_length=1)
 
     public_url: Url | None = Field(None, alias="MYLOWARE_PUBLIC_URL")
+    allowed_hosts: Hosts | None = Field(None, alias="MYLOWARE_ALLOWED_HOSTS")
+    trusted_proxies: Hosts | None = Field(None, alias="MYLOWARE_TRUSTED_PROXIES")
     notify_urls: Urls | None = Field(None, alias="MYLOWARE_NOTIFY_URLS")
     notify_escalate_urls: Urls | None = Field(None, alias="MYLOWARE_NOTIFY_ESCALATE_URLS")
     notify_secret: NonEmptySecret | None = Field(None, alias="MYLOWARE_NOTIFY_SECRET")
@@ -102,6 +104,12 @@ class Settings(BaseSettings):
                         f"{name}: URL {position} must be https, or its host be listed in MYLOWARE_NOTIFY_PRIVATE_HOSTS"
                     )
         return self
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """Return the host names, besides the addresses of this machine, under which pages and API are served."""
+        public = urlsplit(self.public_url or "").hostname
+        return frozenset([*(self.allowed_hosts or ()), *([public] if public else ())])
 
     @property
     def models_missing(self) -> bool:

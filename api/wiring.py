@@ -29,6 +29,7 @@ from providers.renders.remotion import RemotionRenders
 from providers.video_profiles import ProfileError
 from providers.videos import Videos
 from providers.webhooks import Secret
+from runs.event_feed import EventFeed
 from runs.queue import Queue
 from runs.run_feedback import RunFeedback
 from runs.run_records import RunRecords
@@ -44,6 +45,8 @@ from storage.saver import Saver
 
 MODEL_TIMEOUT_SECONDS = 120.0
 MAX_CONNECTIONS = 20
+#: The address that `serve` listens on by default.
+DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,21 @@ class AppState:
     video_secrets: tuple[Secret, ...]
     render_secrets: tuple[Secret, ...]
     rate_limit: int
-    #: The URL at which clients reach this service, if it differs from the one that they send in requests.
+    #: The URL at which people reach this service, if it is not the one that it listens on.
     public_url: str | None
+    #: Host names, besides the addresses of this machine, under which pages and API are served.
+    allowed_hosts: frozenset[str]
+    #: Addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto count.
+    trusted_proxies: tuple[str, ...]
+    event_feed: EventFeed
     #: A key that was generated because there was none. It is shown once and not stored.
     new_key: str | None
+    listening_url: str = DEFAULT_URL
+
+    @property
+    def base_url(self) -> str:
+        """Return the base of links to this service. It never depends on what a request says."""
+        return self.public_url or self.listening_url
 
 
 class CheckedSettings(NamedTuple):
@@ -161,6 +175,9 @@ async def open_app_state(
             render_secrets=settings.render_secrets,
             rate_limit=settings.rate_limit,
             public_url=settings.public_url,
+            allowed_hosts=settings.host_names,
+            trusted_proxies=tuple(settings.trusted_proxies or ()),
+            event_feed=await stack.enter_async_context(EventFeed(db)),
             new_key=await api_keys.generate_first_key(db),
         )
 

@@ -1,6 +1,5 @@
 """`myloware`: the command line. Each command is implemented in the module of its name."""
 
-import asyncio
 import json
 import logging
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import uvloop
 
 from api.mcp_server import client_settings
 from api.settings_types import SettingsError
@@ -40,7 +40,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on
 def _run(work: Coroutine[Any, Any, None]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(work)
+        uvloop.run(work)
     except SettingsError as error:
         exit_with_error(str(error))
     except KeyboardInterrupt:

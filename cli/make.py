@@ -13,11 +13,12 @@ from pydantic import TypeAdapter
 from rich.prompt import Prompt
 from rich.status import Status
 
+from api.http_server import listen_on_free_port, run_server, url_of
 from api.settings import Settings
 from cli.local_services import sandbox_notice, sandboxed_services
 from cli.output import exit_with_error, print_review, stderr, stdout
 from cli.runs import LOCAL_CONTEXT
-from cli.serve import listen_on_free_port, open_services, run_server, url_of
+from cli.serve import open_services
 from graph.decisions import DecisionInput, verdict_of
 from graph.review_content import Review, ReviewContent
 from graph.status import TERMINAL_STATUSES

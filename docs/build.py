@@ -30,6 +30,8 @@ MYLOWARE_STORE_URL  Store of clips and films; without it a folder in the data fo
 MYLOWARE_API_KEYS  API keys, comma-separated; without any, one is generated and shown once. $ a-long-secret
 MYLOWARE_LIMITED_API_KEYS  API keys that can read, start runs and cancel those, but not approve. $ another-secret
 MYLOWARE_PUBLIC_URL  Address under which others reach this server, for links. $ https://films.example.com
+MYLOWARE_ALLOWED_HOSTS  Further host names under which pages and API are served. $ films.internal
+MYLOWARE_TRUSTED_PROXIES  Addresses of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count. $ 10.0.0.2
 MYLOWARE_RATE_LIMIT  Requests per minute and API key.
 # Notifications
 MYLOWARE_NOTIFY_URLS  URLs notified when a gate opens and when a run ends, comma-separated. $ https://…

@@ -114,3 +114,9 @@ class NotRetryable(RunError):
     """The run did not fail, or its failure is final."""
 
     code = "run_not_retryable"
+
+
+class TooManyStreams(RunError):
+    """The API key has as many event streams open as it can have."""
+
+    code = "too_many_streams"

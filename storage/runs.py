@@ -1,6 +1,6 @@
 """Runs: the request of each, and the projection of its progress."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -102,6 +102,12 @@ async def create_run(db: Database, new: NewRun, context: RequestContext) -> bool
 async def get_run(db: Database, run_id: UUID | str) -> RunRow | None:
     """Return the run, or None."""
     return await db.fetch_one("select * from runs where id = %s", (run_id,), row=RunRow)
+
+
+async def last_sequence_numbers(db: Database, run_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return the `seq` of the newest event of each of these runs."""
+    rows = await db.fetch_all("select id, last_seq from runs where id = any(%s)", (list(run_ids),))
+    return {row["id"]: row["last_seq"] for row in rows}
 
 
 WITH_COSTS: LiteralString = f"select runs.*, costs.* from runs cross join lateral ({OF_RUN} runs.id::text) as costs"  # noqa: S608 - SQL

@@ -17,12 +17,13 @@ from typing import Any, Self, TypeVar
 import httpx
 import psycopg
 import pytest
+import uvloop
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
+from api.http_server import listen_on_free_port, run_server, url_of
 from api.settings import Settings
 from api.wiring import AppState, open_app_state
-from cli.serve import listen_on_free_port, run_server, url_of
 from providers.orders import digest_of
 from runs.worker import run_worker
 from tests.databases import fast_folder, fresh_database, migrated_template, postgres_server
@@ -157,7 +158,7 @@ class App:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            uvloop.run(self._serve())
         except BaseException as error:
             self._error = error
         finally:

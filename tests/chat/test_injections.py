@@ -17,8 +17,8 @@ import pytest
 from mcp_types import ElicitResult
 from psycopg.types.json import Jsonb
 
+from api.http_server import listen_on_free_port, run_server, url_of
 from chat.session import ChatServices
-from cli.serve import listen_on_free_port, run_server, url_of
 from providers.chat_models import chat_model
 from tests.app import ANNA, App, SandboxClient
 from tests.chat.adversarial_model import CLAIM, INJECTED_BRIEFS, AdversarialModel

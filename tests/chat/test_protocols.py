@@ -13,9 +13,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from api.http_server import listen_on_free_port, run_server, url_of
 from api.settings import SettingsError, read_settings
 from cli.main import app
-from cli.serve import listen_on_free_port, run_server, url_of
 from tests.app import ANNA, App
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.serve import listen_on_free_port
+from api.http_server import listen_on_free_port
 from tests.app import ANNA, PROFILES, TINY_PROJECT, SandboxClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
