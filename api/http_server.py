@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import ClassVar
+from uuid import uuid4
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.app import create_app
+from api.errors import ApiError
 from api.settings_types import SettingsError
 from api.wiring import AppState
 
@@ -59,7 +61,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self._is_head_complete:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, "Request Header Fields Too Large")
+                self._refuse(431, "head_too_large", f"The request head must not exceed {MAX_HEAD_BYTES} bytes.")
 
     def on_message_begin(self) -> None:
         """Wait for the rest of a request, which may begin in the packet that ended the one before."""
@@ -101,15 +103,21 @@ class LimitedProtocol(HttpToolsProtocol):
             self._time_out()
 
     def _time_out(self) -> None:
-        self._refuse(408, "Request Timeout")
+        self._refuse(408, "request_timeout", "The request was not completed in time.")
 
-    def _refuse(self, status: int, phrase: str) -> None:
-        """Close the connection, with a response if none has begun."""
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that are not HTTP in the shape of every error."""
+        self._refuse(400, "bad_request", msg)
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Close the connection, with an error response if none has begun."""
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            head = f"HTTP/1.1 {status} {phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            self.transport.write(head.encode())
+            response = ApiError(status, code, message).as_response()
+            response.headers.update({"connection": "close", "x-request-id": uuid4().hex})
+            head = b"".join(b"%s: %s\r\n" % header for header in response.raw_headers)
+            self.transport.write(b"%s%s\r\n%s" % (STATUS_LINE[status], head, bytes(response.body)))
         self.transport.close()
 
 

@@ -252,7 +252,7 @@ async def test_an_unexpected_error_reveals_nothing(caplog: pytest.LogCaptureFixt
 
     @asynccontextmanager
     async def broken() -> Any:
-        yield SimpleNamespace(services=SimpleNamespace(db=BrokenDatabase()), public_url=None)
+        yield SimpleNamespace(services=SimpleNamespace(db=BrokenDatabase()), allowed_hosts={"here"})
 
     app = create_app(broken)
     async with app.router.lifespan_context(app):

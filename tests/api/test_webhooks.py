@@ -141,7 +141,7 @@ def _invalid_deliveries(app: App) -> list[tuple[str, bytes, dict[str, str], int]
             (f"time {text!r}", COMPLETED, valid | {"webhook-timestamp": text}, 401)
             for text in ("", "now", "-1", "1e9", "9" * 30, "٣")
         ],
-        ("id with a NUL", COMPLETED, valid | {"webhook-id": "msg\x7f"}, 401),
+        ("id that is not ASCII", COMPLETED, valid | {"webhook-id": "msgü"}, 401),
         ("id too long", COMPLETED, valid | {"webhook-id": "x" * 300}, 401),
         ("not UTF-8", b"\xff", valid, 401),
         *[(f"body {body[:40]!r}", body, signed(app, body), 400) for body in bodies],
@@ -157,6 +157,16 @@ def test_invalid_deliveries_are_refused_and_not_recorded(quiet_app: App) -> None
         code = {401: "invalid_signature", 400: "invalid_payload"}[status]
         assert (name, answer.status_code, answer.json()["error"]["code"]) == (name, status, code)
 
+    assert count_recorded(quiet_app) == before
+
+
+def test_a_header_with_a_control_character_is_refused(quiet_app: App) -> None:
+    """Such bytes are not HTTP: 400 in the common shape, and nothing is recorded."""
+    before = count_recorded(quiet_app)
+    answer = deliver(quiet_app, COMPLETED, signed(quiet_app, COMPLETED) | {"webhook-id": "msg\x7f"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+    assert answer.headers["x-request-id"]
     assert count_recorded(quiet_app) == before
 
 

@@ -364,7 +364,7 @@ async def test_everything_can_be_read(app: App, sandbox: SandboxClient) -> None:
 
 
 def test_an_api_key_and_a_known_host_are_required(app: App) -> None:
-    """401 in the shape of the API, and 421 for a foreign host."""
+    """401 and, for a foreign host, 400, in the shape of the API."""
     url, body = f"{app.url}/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     headers = {"Accept": "application/json, text/event-stream"}
     without = httpx.post(url, json=body, headers=headers)
@@ -374,4 +374,4 @@ def test_an_api_key_and_a_known_host_are_required(app: App) -> None:
     assert (without.status_code, without.json()["error"]["code"]) == (401, "missing_api_key")
     assert without.headers["www-authenticate"] == "Bearer"
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "invalid_api_key")
-    assert foreign.status_code == 421
+    assert (foreign.status_code, foreign.json()["error"]["code"]) == (400, "host_not_allowed")
