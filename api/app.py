@@ -7,7 +7,20 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import Route
 
-from api import artifacts, chat, errors, events, health, mcp_server, openai_chat, review_links, reviews, runs, webhooks
+from api import (
+    artifacts,
+    chat,
+    errors,
+    events,
+    health,
+    keys,
+    mcp_server,
+    openai_chat,
+    review_links,
+    reviews,
+    runs,
+    webhooks,
+)
 from api.health import VERSION
 from api.middleware import AllowedHosts, BodyLimit, RequestId
 from api.wiring import AppState
@@ -34,7 +47,7 @@ def create_app(open_app_state: OpenAppState) -> FastAPI:
     app.add_middleware(AllowedHosts)
     app.add_middleware(RequestId)
     errors.install(app)
-    for module in (health, runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat):
+    for module in (health, runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat, keys):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.router.routes.append(Route(mcp_server.PATH, endpoint=mcp, name="mcp"))

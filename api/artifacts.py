@@ -3,10 +3,10 @@
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Security
 from fastapi.responses import Response, StreamingResponse
 
-from api.authentication import ApiKeyHeader, AppStateDep, authenticate, client_address, count_request
+from api.authentication import API_KEY_HEADER, BEARER, AppStateDep, authenticate, client_address, count_request
 from api.errors import ApiError, responses
 from runs import media_links
 from runs.errors import ArtifactNotFound
@@ -32,13 +32,12 @@ async def authorize_reader(
     request: Request,
     state: AppStateDep,
     digest: Digest,
-    key: ApiKeyHeader = None,
     expires: Annotated[int | None, Query(ge=0, lt=2**40, description="Of a signed link, used without a key.")] = None,
     signature: Annotated[str | None, Query(max_length=64, description="Of the same link.")] = None,
 ) -> None:
     """Require an API key or a signed link to this file. Raises ApiError 401, 403 or 429."""
     if expires is None or signature is None:
-        await authenticate(request, state, key)
+        await authenticate(request, state)
     elif not await media_links.is_valid_link(state.services.db, digest, expires, signature):
         await count_request(state, client_address(request))
         raise ApiError(403, "link_not_found", "The link is invalid or has expired. Request a new one.")
@@ -47,7 +46,7 @@ async def authorize_reader(
 @router.get(
     "/{digest}",
     response_class=Response,
-    dependencies=[Depends(authorize_reader)],
+    dependencies=[Depends(authorize_reader), Security(API_KEY_HEADER), Security(BEARER)],
     responses={**responses(403), **FILE_RESPONSES},
 )
 async def get_artifact(

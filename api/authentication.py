@@ -1,9 +1,10 @@
 """Authentication of API keys, and the rate limit."""
 
+from datetime import UTC
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.errors import ApiError, too_many_requests
 from api.wiring import AppState
@@ -13,7 +14,8 @@ from storage.rate_limits import admit
 
 RATE_LIMIT_WINDOW_SECONDS = 60
 
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="Your API key.")
+API_KEY_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="Your API key.")
+BEARER = HTTPBearer(auto_error=False, description="Your API key, as a bearer token.")
 
 
 def app_state(request: Request) -> AppState:
@@ -23,32 +25,40 @@ def app_state(request: Request) -> AppState:
 
 
 AppStateDep = Annotated[AppState, Depends(app_state)]
-ApiKeyHeader = Annotated[str | None, Security(_header)]
 
 
-async def authenticate(request: Request, state: AppStateDep, key: ApiKeyHeader = None) -> ApiKeyRow:
-    """Return the API key of the request and count the request. Raises ApiError 401 or 429."""
-    return await authenticate_key(request, state, key)
-
-
-async def authenticate_key(request: Request, state: AppState, key: str | None) -> ApiKeyRow:
-    """Return the row of an API key and count the request. Raises ApiError 401 or 429.
+async def authenticate(request: Request, state: AppState) -> ApiKeyRow:
+    """Return the row of the request's API key and count the request. Raises ApiError 401 or 429.
 
     Requests without a valid key are counted separately, by client address.
     """
-    row = await api_keys.find_key(state.services.db, key) if key else None
-    await count_request(state, row.id if row else client_address(request))
-    if row is None:
-        if key:
-            raise ApiError(401, "invalid_api_key", "Invalid API key.")
-        raise ApiError(401, "missing_api_key", "Missing API key. Send it in the X-API-Key header.")
+    sent = {key for key in (request.headers.get("x-api-key"), _bearer_token(request)) if key}
+    row = await api_keys.find_key(state.services.db, next(iter(sent))) if len(sent) == 1 else None
+    await count_request(state, row.id if row and not row.has_ended else client_address(request))
+    if row is None or row.has_ended:
+        raise _refusal(len(sent), row)
     return row
 
 
-def bearer_token(request: Request) -> str | None:
+def _refusal(sent: int, row: ApiKeyRow | None) -> ApiError:
+    """Return the error for a request with so many API keys, or with this one, which has ended."""
+    if sent == 0:
+        text = "Missing API key. Send it in the X-API-Key header or as a bearer token."
+        return ApiError(401, "missing_api_key", text)
+    text = "Invalid API key."
+    if sent > 1:
+        text = "X-API-Key and Authorization contain different API keys: send one of them."
+    elif row is not None:
+        at = row.revoked_at or row.expires_at or row.created_at
+        verb = "was revoked" if row.revoked_at else "expired"
+        text = f"The API key “{row.name}” {verb} on {at.astimezone(UTC):%Y-%m-%d at %H:%M} UTC: use another key."
+    return ApiError(401, "invalid_api_key", text)
+
+
+def _bearer_token(request: Request) -> str | None:
     """Return the token of an `Authorization: Bearer` header, or None."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def client_address(request: Request) -> str:
@@ -64,4 +74,24 @@ async def count_request(state: AppState, client: str) -> None:
         raise too_many_requests("rate_limited", message, wait_seconds)
 
 
-CallerDep = Annotated[ApiKeyRow, Depends(authenticate)]
+async def authenticate_caller(
+    request: Request,
+    state: AppStateDep,
+    _header: Annotated[str | None, Security(API_KEY_HEADER)] = None,
+    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None,
+) -> ApiKeyRow:
+    """Return the API key of the request and count the request. Raises ApiError 401 or 429.
+
+    The headers are parameters for the OpenAPI description.
+    """
+    return await authenticate(request, state)
+
+
+CallerDep = Annotated[ApiKeyRow, Depends(authenticate_caller)]
+
+
+async def require_admin(caller: CallerDep) -> ApiKeyRow:
+    """Return the API key of the request, which must be one of an administrator. Raises ApiError 401, 403 or 429."""
+    if "admin" not in caller.actor.rights:
+        raise ApiError(403, "admin_required", "API key lacks the right admin, which managing keys requires.")
+    return caller

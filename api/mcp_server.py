@@ -11,7 +11,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from api.authentication import authenticate_key, bearer_token
+from api.authentication import authenticate
 from api.errors import ApiError
 from api.health import VERSION
 from api.mcp_elicitation import McpCaller
@@ -74,7 +74,7 @@ class McpEndpoint:
             raise RuntimeError("The MCP endpoint is not open.")
         request, state = Request(scope), self._state
         try:
-            key = await authenticate_key(request, state, bearer_token(request) or request.headers.get("x-api-key"))
+            key = await authenticate(request, state)
         except ApiError as error:
             challenge = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
             error.headers = {**(error.headers or {}), **challenge}

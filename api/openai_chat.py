@@ -7,17 +7,20 @@ history in the request is all that is known, and the supervisor has only read-on
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
 
+from agents.structured import clean_text
 from api import openai_schemas as schemas
-from api.authentication import AppStateDep, authenticate_key, bearer_token
+from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, to_api_error
 from api.openai_schemas import Completion, Model, OpenAIError
 from api.schemas import EVENT_STREAM
@@ -25,7 +28,8 @@ from chat.session import ChatRequest, StreamEvent, TurnResult, run_turn
 from chat.side_requests import answer_side_request, is_side_request
 from chat.turns import TurnStream
 from prompts.validation import describe_validation_error
-from storage.actors import RequestContext
+from storage.actors import ClaimedUser, RequestContext
+from storage.api_keys import ApiKeyRow
 
 SUPERVISOR, UTILITY = "supervisor", "utility"
 #: The headers that name the conversation: of Open WebUI, and of LibreChat and other clients.
@@ -34,6 +38,7 @@ CONVERSATION_HEADERS = ("x-openwebui-chat-id", "x-conversation-id")
 PLACEHOLDER_IDS = {"", "new", "null", "none", "undefined", "pending"}
 #: How long the first event may take before the stream starts: until then an error has its own status code.
 FIRST_EVENT_SECONDS = 5.0
+MAX_CLAIM_CHARACTERS = 200
 
 
 class OpenAIErrorRoute(APIRoute):
@@ -56,14 +61,6 @@ class OpenAIErrorRoute(APIRoute):
         return handle_errors
 
 
-async def authenticate(request: Request, state: AppStateDep) -> RequestContext:
-    """Return the context of a request with a bearer token or an API key header. Raises ApiError 401 or 429."""
-    key = await authenticate_key(request, state, bearer_token(request) or request.headers.get("x-api-key"))
-    return RequestContext(key.actor, "chat")
-
-
-ContextDep = Annotated[RequestContext, Depends(authenticate)]
-
 router = APIRouter(
     prefix="/v1",
     tags=["chat clients"],
@@ -73,13 +70,13 @@ router = APIRouter(
 
 
 @router.get("/models")
-async def list_models(_context: ContextDep) -> schemas.ModelList:
+async def list_models(_caller: CallerDep) -> schemas.ModelList:
     """List the models: the supervisor, and one without tools for titles and the like."""
     return schemas.ModelList(data=[Model(id=name) for name in (SUPERVISOR, UTILITY)])
 
 
 @router.get("/models/{model}", responses={404: {"model": OpenAIError}})
-async def get_model(model: str, _context: ContextDep) -> Model:
+async def get_model(model: str, _caller: CallerDep) -> Model:
     """Return one model."""
     return _find_model(model)
 
@@ -93,20 +90,20 @@ async def get_model(model: str, _context: ContextDep) -> Model:
     response_class=JSONResponse,
 )
 async def create_completion(
-    body: schemas.CompletionRequest, request: Request, state: AppStateDep, context: ContextDep
+    body: schemas.CompletionRequest, request: Request, state: AppStateDep, caller: CallerDep
 ) -> Response:
     """Answer the last message of a conversation, in one response or as a stream."""
     model = _find_model(body.model)
     if body.messages[-1].role != "user":
         raise ApiError(400, "invalid_request", "The last message must be the user's.")
-    message = body.messages[-1].text
+    message, actor = body.messages[-1].text, replace(caller.actor, claimed_user=_claimed_user(request))
     if model.id == UTILITY or is_side_request(message):
-        turn = answer_side_request(state.chat, body.texts[-schemas.MAX_HISTORY_MESSAGES :], context.actor.id)
+        turn = answer_side_request(state.chat, body.texts[-schemas.MAX_HISTORY_MESSAGES :], actor.id)
     else:
         chat_request = ChatRequest(
-            session_id=_session_id(request, context),
+            session_id=_session_id(request, caller),
             message=message,
-            context=context,
+            context=RequestContext(actor, "chat"),
             history=body.history,
             base_url=state.base_url,
         )
@@ -125,14 +122,25 @@ def _find_model(name: str) -> Model:
     return Model(id=name)
 
 
-def _session_id(request: Request, context: RequestContext) -> str | None:
+def _claimed_user(request: Request) -> ClaimedUser | None:
+    """Return the user that the client names, as Open WebUI does: with quoted names. None if it names none."""
+    claimed = ClaimedUser()
+    for field in ("id", "name", "email"):
+        value = clean_text(unquote(request.headers.get(f"x-openwebui-user-{field}", "")))
+        if value.isprintable() and value:
+            claimed[field] = value[:MAX_CLAIM_CHARACTERS]
+    return claimed or None
+
+
+def _session_id(request: Request, caller: ApiKeyRow) -> str | None:
     """Return the session of the conversation, separate for each API key; None if the client names none."""
     for header in CONVERSATION_HEADERS:
         value = request.headers.get(header, "").strip()
         if value.lower() not in PLACEHOLDER_IDS and "{{" not in value:
             is_plain = re.fullmatch(r"[A-Za-z0-9._:-]{1,80}", value)
             name = value if is_plain else hashlib.sha256(value.encode()).hexdigest()
-            return f"openai:{context.actor.id}:{name}"
+            # Sessions of version 0.2 keep their names, which are not public.
+            return f"openai:{caller.former_id or caller.id}:{name}"
     return None
 
 

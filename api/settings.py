@@ -22,6 +22,7 @@ from api.settings_types import (
     VideoServer,
     default_path,
     parse_secrets,
+    weakness_of,
 )
 from prompts.project import FOLDER, Project, read_projects
 from prompts.validation import describe_validation_error
@@ -152,6 +153,16 @@ class Settings(BaseSettings):
         """Return the secret that signs notifications. Raises SettingsError."""
         secrets = parse_secrets("MYLOWARE_NOTIFY_SECRET", [self.notify_secret] if self.notify_secret else None)
         return secrets[0] if secrets else None
+
+    def weak_keys(self) -> list[str]:
+        """Return a sentence for every API key that can be guessed or found by trying."""
+        lists = {"MYLOWARE_API_KEYS": self.api_keys, "MYLOWARE_LIMITED_API_KEYS": self.limited_api_keys}
+        return [
+            f"{name}: key {position} {fault}. Use a long random one, such as the output of `openssl rand -hex 24`."
+            for name, keys in lists.items()
+            for position, key in enumerate(keys or [], start=1)
+            if (fault := weakness_of(key.get_secret_value()))
+        ]
 
     def usd_of_tokens(self, input_tokens: int, output_tokens: int) -> Decimal:
         """Return the cost of a model call, in USD."""

@@ -50,6 +50,21 @@ Urls = Annotated[list[Url], NoDecode, CommaSeparated]
 Hosts = Annotated[list[Annotated[str, AfterValidator(_parse_host)]], NoDecode, CommaSeparated]
 
 
+MIN_KEY_CHARACTERS, MIN_DIFFERENT_CHARACTERS = 20, 8
+GUESSABLE = re.compile(
+    r"secret|password|passwort|test|demo|change.?me|let.?me.?in|(your|my).?(api.?)?key|1234|qwert", re.I
+)
+
+
+def weakness_of(key: str) -> str | None:
+    """Return why an API key can be guessed or found by trying, without a part of it; None for a strong one."""
+    if len(key) < MIN_KEY_CHARACTERS:
+        return f"has fewer than {MIN_KEY_CHARACTERS} characters"
+    if len(set(key)) < MIN_DIFFERENT_CHARACTERS:
+        return f"has fewer than {MIN_DIFFERENT_CHARACTERS} different characters"
+    return "contains a word that is tried first" if GUESSABLE.search(key) else None
+
+
 @dataclass(frozen=True)
 class VideoServer:
     """The server of the video model, and the secrets of its webhooks."""

@@ -68,8 +68,6 @@ class AppState:
     #: Addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto count.
     trusted_proxies: tuple[str, ...]
     event_feed: EventFeed
-    #: A key that was generated because there was none. It is shown once and not stored.
-    new_key: str | None
     listening_url: str = DEFAULT_URL
 
     @property
@@ -164,7 +162,6 @@ async def open_app_state(
             notification_targets=await stack.enter_async_context(_notification_targets(settings)),
         )
         await deliveries.enable_endpoints(db)
-        await api_keys.sync_settings_keys(db, _texts(settings.api_keys), _texts(settings.limited_api_keys))
         yield AppState(
             services=services,
             dependencies=deps,
@@ -178,8 +175,18 @@ async def open_app_state(
             allowed_hosts=settings.host_names,
             trusted_proxies=tuple(settings.trusted_proxies or ()),
             event_feed=await stack.enter_async_context(EventFeed(db)),
-            new_key=await api_keys.generate_first_key(db),
         )
+
+
+async def reconcile_keys(settings: Settings, db: Database) -> str | None:
+    """Make the keys of the settings exactly those given, or generate a key into an empty table and return it.
+
+    Only `serve` does this: other processes with the same database may have other settings.
+    """
+    if settings.api_keys or settings.limited_api_keys:
+        await api_keys.sync_settings_keys(db, _texts(settings.api_keys), _texts(settings.limited_api_keys))
+        return None
+    return await api_keys.generate_first_key(db)
 
 
 def _open_ledger(

@@ -182,7 +182,8 @@ def describe_outcome(row: PendingConfirmationRow, decision: DecisionRow | None) 
     """Return the outcome of a confirmation as a sentence."""
     if decision is None:
         return f"The code {row.code} was used already; nothing has changed."
-    return f"{_OUTCOMES[row.verdict, row.gate]} (Run {row.run_id}, {row.gate} gate, revision {row.revision}.)"
+    verdict, _, effect = _OUTCOMES[row.verdict, row.gate].partition(":")
+    return f"{verdict} by {decision.actor_name}:{effect} (Run {row.run_id}, {row.gate} gate, revision {row.revision}.)"
 
 
 def _cost_usd(verdict: Verdict, review: Review) -> Decimal:

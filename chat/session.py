@@ -1,7 +1,7 @@
 """Chat sessions: run one turn of a conversation with the supervisor."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -158,6 +158,7 @@ def _context(request: ChatRequest, turn: ChatState) -> ChatContext:
         actor_id=actor.id,
         actor_name=actor.name,
         rights=sorted(actor.rights),
+        claimed_user=cast("Mapping[str, str] | None", actor.claimed_user),
         base_url=request.base_url,
         can_act=request.session_id is not None,
     )

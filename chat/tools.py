@@ -18,7 +18,7 @@ from runs import cancel, media_links, start
 from runs.errors import RunError
 from runs.queries import parse_run_id
 from runs.services import Services
-from storage.actors import Actor, ActorKind, RequestContext, Right
+from storage.actors import Actor, ActorKind, ClaimedUser, RequestContext, Right
 
 MAX_LISTED_RUNS = 10
 
@@ -36,7 +36,8 @@ class ToolRequest:
         """Return the context of an effect of the message: the same message and `suffix` have one idempotency key."""
         chat = self.context
         rights = cast("frozenset[Right]", frozenset(chat.rights))
-        actor = Actor(cast("ActorKind", chat.actor_kind), chat.actor_id, chat.actor_name, rights)
+        claimed_user = cast("ClaimedUser | None", chat.claimed_user)
+        actor = Actor(cast("ActorKind", chat.actor_kind), chat.actor_id, chat.actor_name, rights, claimed_user)
         return RequestContext(actor, "chat", f"{chat.message_key}{suffix}" if chat.message_key else None)
 
 

@@ -28,10 +28,11 @@ class Check(BaseModel):
 
 
 class Report(BaseModel):
-    """The settings by variable, the services that the sandbox replaces, and the checks."""
+    """The settings by variable, the services that the sandbox replaces, warnings, and the checks."""
 
     settings: dict[str, str | None]
     sandbox: list[str]
+    warnings: list[str]
     checks: list[Check]
 
 
@@ -50,6 +51,7 @@ async def examine(*, as_json: bool) -> None:
     report = Report(
         settings=_visible_settings(settings),
         sandbox=sandboxed_services(settings),
+        warnings=settings.weak_keys(),
         checks=[await _run_check(name, check, settings) for name, check in checks.items()],
     )
     if as_json:
@@ -121,6 +123,8 @@ def _print_report(report: Report) -> None:
     stdout.print(table)
     if report.sandbox:
         stdout.print(f"[yellow]SANDBOX[/] replaces {', '.join(report.sandbox)}.")
+    for warning in report.warnings:
+        stdout.print(f"[yellow]Warning:[/] {warning}", soft_wrap=True)
     for check in report.checks:
         mark = "[green]ok[/]    " if check.ok else "[red]failed[/]"
         stdout.print(f"{mark} {check.check}: {check.message}", soft_wrap=True)

@@ -15,6 +15,7 @@ import uvloop
 from api.mcp_server import client_settings
 from api.settings_types import SettingsError
 from cli import doctor, make, serve
+from cli.keys import keys
 from cli.local_services import checked_settings
 from cli.output import exit_with_error
 from cli.runs import runs, verify_decisions
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(runs, name="runs")
+app.add_typer(keys, name="keys")
 webhooks = typer.Typer(help="Webhook signatures.", no_args_is_help=True)
 app.add_typer(webhooks, name="webhooks")
 audit = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)

@@ -10,7 +10,7 @@ from api.app import create_app
 from api.http_server import listen, run_server, url_of
 from api.settings import Settings
 from api.settings_types import SettingsError
-from api.wiring import AppState, open_app_state
+from api.wiring import AppState, open_app_state, reconcile_keys
 from cli.local_services import sandbox_notice, with_local_services
 from cli.output import stderr, stdout
 from runs.worker import run_worker
@@ -31,16 +31,17 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
     """Serve until SIGINT or SIGTERM. Raises SettingsError, also for a port that is in use."""
     listening = listen(host, port)
     url = url_of(listening)
-    async with (
-        open_services(settings, webhooks_to=url, with_worker=with_worker) as state,
-        run_server(state, listening),
-    ):
-        if state.new_key:
-            stdout.print(f"Your API key, shown only once: [bold]{state.new_key}[/]", soft_wrap=True)
-        if notice := sandbox_notice(settings):
-            stderr.print(notice)
-        stdout.print(f"MyloWare is running at {url}, API docs at {url}/docs. Stop it with Ctrl-C.", soft_wrap=True)
-        await _wait_for_signal()
+    async with open_services(settings, webhooks_to=url, with_worker=with_worker) as state:
+        new_key = await reconcile_keys(settings, state.services.db)
+        async with run_server(state, listening):
+            if new_key:
+                stdout.print(f"Your API key, shown only once: [bold]{new_key}[/]", soft_wrap=True)
+            for warning in settings.weak_keys():
+                stderr.print(f"[yellow]Warning:[/] {warning}", soft_wrap=True)
+            if notice := sandbox_notice(settings):
+                stderr.print(notice)
+            stdout.print(f"MyloWare is running at {url}, API docs at {url}/docs. Stop it with Ctrl-C.", soft_wrap=True)
+            await _wait_for_signal()
 
 
 async def work(settings: Settings) -> None:

@@ -79,6 +79,7 @@ class ChatContext:
         actor_kind: The kind of the actor.
         actor_id: The id of the actor.
         actor_name: The name of the actor.
+        claimed_user: The user of the actor's client, as the client claims it.
         rights: The rights of the actor.
         base_url: The address that links start with.
         can_act: Whether tools that are not read-only may be called.
@@ -91,6 +92,7 @@ class ChatContext:
     actor_id: str = "studio"
     actor_name: str = "LangGraph Studio"
     rights: list[str] = field(default_factory=lambda: ["start", "approve"])
+    claimed_user: Mapping[str, str] | None = None
     base_url: str = ""
     can_act: bool = True
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from providers.orders import OrderKey
 from runs.artifacts import usd_of
-from storage.actors import ActorJson
+from storage.actors import ActorJson, ClaimedUser
 from storage.decisions import DecisionRow
 from storage.events import Event
 from storage.orders import OrderRow
@@ -85,9 +85,16 @@ def describe_model_charge(order: OrderRow) -> HistoryEntry:
 
 def _describe_decision(event: Event, row: DecisionRow) -> HistoryEntry:
     comment = f": “{row.comment}”" if row.comment else "."
-    text = f"Revision {row.revision} at the {row.gate} gate was {VERDICTS[row.verdict]}{comment}"
+    by = f"by {row.actor_name}{_claim(row.claimed_user)}"
+    text = f"Revision {row.revision} at the {row.gate} gate was {VERDICTS[row.verdict]} {by}{comment}"
     details = {name: value for name, value in vars(row).items() if name not in ("run_id", "decided_at")}
     return _entry(event, "decision", row.actor_json, text, details)
+
+
+def _claim(user: ClaimedUser | None) -> str:
+    """Return the user that the client named, marked as its claim."""
+    name = user and (user.get("name") or user.get("email") or user.get("id"))
+    return f", for {name} as its client claims" if name else ""
 
 
 def _describe_order(event: Event, order: OrderRow, decisions: Mapping[int, DecisionRow]) -> list[HistoryEntry]:

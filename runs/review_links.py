@@ -29,7 +29,7 @@ from runs.services import Services
 from storage.actors import Actor, RequestContext
 from storage.api_keys import get_key
 from storage.database import Database
-from storage.events import record_link_created
+from storage.events import find_link, record_link_created
 from storage.runs import RunRow
 from storage.secrets import get_secret
 
@@ -38,6 +38,7 @@ DEFAULT_HOURS, MAX_HOURS = 72.0, 720.0
 #: Prefix of the signed text, so that a signature is worthless for anything else that is signed with this secret.
 SIGNATURE_PREFIX = b"review.1."
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,900}\.[A-Za-z0-9_-]{43}")
+NONCE_PATTERN = re.compile(r"[0-9a-f]{16}")
 
 VERDICT_PHRASES = {"approve": "approved", "revise": "changes requested", "reject": "rejected"}
 
@@ -97,9 +98,10 @@ async def create_link(
     link = ReviewLink(
         run_id, gate, review.revision, review.digest, expires_at, secrets.token_hex(8), creator.kind, creator.id
     )
-    payload = {"gate": gate, "revision": link.revision, "link": link.nonce, "expires_at": expires_at.isoformat()}
+    payload = {name: getattr(link, name) for name in ("gate", "revision", "digest")}
+    payload |= {"link": link.nonce, "expires_at": expires_at.isoformat()}
     await record_link_created(db, run_id, context, link.nonce, payload)
-    return _create_token(link, await get_secret(db, SECRET_NAME)), link
+    return _create_token(link.nonce, await get_secret(db, SECRET_NAME)), link
 
 
 async def open_link(services: Services, token: str, *, now: datetime | None = None) -> OpenedLink:
@@ -107,7 +109,7 @@ async def open_link(services: Services, token: str, *, now: datetime | None = No
 
     Raises LinkNotFound, LinkUsed, LinkExpired, LinkClosed, or StaleReview if there is a newer revision.
     """
-    link = _parse_token(token, await get_secret(services.db, SECRET_NAME))
+    link = await _find_link(services.db, token)
     if not await _can_creator_approve(services.db, link):
         raise LinkClosed("The creator of this link no longer has approval permission. Request a new link.")
     try:
@@ -145,7 +147,7 @@ async def _can_creator_approve(db: Database, link: ReviewLink) -> bool:
     if link.creator_kind != "api_key":
         return True
     key = await get_key(db, link.creator_id)
-    return key is not None and key.can_approve
+    return key is not None and key.actor.can_approve and not key.has_ended
 
 
 def _check_usable(link: ReviewLink, run: RunRow, review: ReviewView, newest: ReviewView, now: datetime) -> None:
@@ -181,17 +183,37 @@ def _format_time(at: datetime) -> str:
     return f"{at.astimezone(UTC):%d %B %Y at %H:%M} UTC".lstrip("0")
 
 
-def _create_token(link: ReviewLink, secret: bytes) -> str:
-    fields = vars(link) | {"run_id": str(link.run_id), "expires_at": int(link.expires_at.timestamp())}
-    payload = _base64(json.dumps(fields, separators=(",", ":")).encode())
-    return f"{payload}.{_signature(payload, secret)}"
+def _create_token(nonce: str, secret: bytes) -> str:
+    return f"{nonce}.{_signature(nonce, secret)}"
 
 
-def _parse_token(token: str, secret: bytes) -> ReviewLink:
+async def _find_link(db: Database, token: str) -> ReviewLink:
+    """Return the link of a token, which is its signed nonce; the event of its creation has the rest."""
     payload, _, signature = token.partition(".")
+    expected = _signature(payload, await get_secret(db, SECRET_NAME))
     # The encoded signature is compared, so that each link has exactly one spelling.
-    if not TOKEN_PATTERN.fullmatch(token) or not hmac.compare_digest(signature, _signature(payload, secret)):
+    if not TOKEN_PATTERN.fullmatch(token) or not hmac.compare_digest(signature, expected):
         raise LinkNotFound("Unknown link. Check that the whole link was copied.")
+    if not NONCE_PATTERN.fullmatch(payload):
+        return _parse_link_of_0_2(payload)
+    event = await find_link(db, payload)
+    if event is None:
+        raise LinkNotFound("Unknown link. Request a new one.")
+    fields, actor = event.payload, event.payload["actor"]
+    return ReviewLink(
+        run_id=event.run_id,
+        gate=fields["gate"],
+        revision=fields["revision"],
+        digest=fields["digest"],
+        expires_at=datetime.fromisoformat(fields["expires_at"]),
+        nonce=payload,
+        creator_kind=actor["kind"],
+        creator_id=actor["id"],
+    )
+
+
+def _parse_link_of_0_2(payload: str) -> ReviewLink:
+    """Return a link of version 0.2, whose token contains all its fields."""
     fields = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     fields["run_id"] = UUID(fields["run_id"])
     fields["expires_at"] = datetime.fromtimestamp(fields["expires_at"], UTC)

@@ -1,22 +1,32 @@
 """Actors: the API keys, links and processes that send requests."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NotRequired
 from uuid import uuid4
 
 from typing_extensions import TypedDict  # pydantic accepts the one of `typing` from Python 3.12 on only
 
-Right = Literal["start", "approve"]
+#: In ascending order: a key of one level has the rights before it.
+Right = Literal["start", "approve", "admin"]
 ActorKind = Literal["api_key", "link", "local", "deadline", "studio"]
 Channel = Literal["api", "cli", "console", "chat", "mcp", "studio", "link", "deadline"]
 
 
+class ClaimedUser(TypedDict, total=False):
+    """The user of a chat client, as the client claims it. It grants nothing and identifies nothing."""
+
+    id: str
+    name: str
+    email: str
+
+
 class ActorJson(TypedDict):
-    """An actor in event payloads and public JSON."""
+    """An actor in event payloads and public JSON. `claimed_user` is what the client claims about its user."""
 
     kind: str
     id: str
     name: str
+    claimed_user: NotRequired[ClaimedUser]
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Actor:
     id: str
     name: str
     rights: frozenset[Right] = frozenset()
+    claimed_user: ClaimedUser | None = None
 
     @property
     def can_approve(self) -> bool:
@@ -34,8 +45,8 @@ class Actor:
         return "approve" in self.rights
 
     def as_json(self) -> ActorJson:
-        """Return kind, id and name."""
-        return {"kind": self.kind, "id": self.id, "name": self.name}
+        """Return kind, id, name, and the claimed user if there is one."""
+        return actor_json(self.kind, self.id, self.name, self.claimed_user)
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,10 @@ class RequestContext:
     idempotency_key: str | None = None
 
     def columns(self) -> dict[str, object]:
-        """Return actor and channel as columns: `actor_kind`, `actor_id`, `actor_name` and `channel`."""
-        return {f"actor_{name}": value for name, value in self.actor.as_json().items()} | {"channel": self.channel}
+        """Return actor and channel as columns."""
+        actor = self.actor
+        names = {"actor_kind": actor.kind, "actor_id": actor.id, "actor_name": actor.name}
+        return {**names, "claimed_user": actor.claimed_user, "channel": self.channel}
 
     def event_id(self, action: str) -> str:
         """Return the `dedup_key` of the event that this request records; repeated requests share it."""
@@ -56,4 +69,12 @@ class RequestContext:
 
 
 #: The operator at the terminal of the machine that the service runs on.
-LOCAL = Actor("local", "local", "local terminal", frozenset({"start", "approve"}))
+LOCAL = Actor("local", "local", "local terminal", frozenset({"start", "approve", "admin"}))
+
+
+def actor_json(kind: str, actor_id: str, name: str, claimed_user: ClaimedUser | None) -> ActorJson:
+    """Return an actor as JSON."""
+    actor: ActorJson = {"kind": kind, "id": actor_id, "name": name}
+    if claimed_user:
+        actor["claimed_user"] = claimed_user
+    return actor

@@ -4,71 +4,144 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import LiteralString
+from datetime import datetime
+from typing import Literal, LiteralString, get_args
 
-from storage.actors import Actor
-from storage.database import Database
+from storage.actors import Actor, Right
+from storage.database import Database, fetch_one
 
-# All processes lock the rows in the same order, so that they cannot deadlock.
+#: What a key can do; each level includes those before it.
+LEVELS: tuple[Right, ...] = get_args(Right)
+Origin = Literal["settings", "generated", "added"]
+#: Names of added keys. Those of keys of the settings contain spaces.
+NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_@.-]{0,63}$"
+
+# The keys of earlier settings that are not given any more end. One that is given again keeps its id.
 SYNC = """
-insert into api_keys (id, name, digest, origin, can_approve)
-select 'key_' || left(digest, 12), 'from the settings', digest, 'settings', digest <> all(%(limited)s::text[])
-from unnest(%(digests)s::text[]) as digest order by digest
-on conflict (digest) do update set origin = 'settings', name = excluded.name, can_approve = excluded.can_approve
-    where api_keys.origin <> 'settings' or api_keys.can_approve <> excluded.can_approve
+with given as (
+    select distinct on (digest) digest, name, can
+    from unnest(%(digests)s::text[], %(names)s::text[], %(levels)s::text[])
+        with ordinality as key (digest, name, can, place)
+    order by digest, place
+), ended as (
+    update api_keys set revoked_at = now()
+    where origin = 'settings' and revoked_at is null and digest not in (select digest from given)
+)
+insert into api_keys (id, digest, name, can, origin)
+select 'key_' || left(replace(gen_random_uuid()::text, '-', ''), 12), digest, name, can, 'settings' from given
+on conflict (digest) do update
+set origin = 'settings', name = excluded.name, can = excluded.can, expires_at = null, revoked_at = null
 """
-KEYS: LiteralString = "select id, name, can_approve from api_keys"
+COLUMNS: LiteralString = """id, name, can, origin, created_at, expires_at, last_used_at, revoked_at, former_id,
+    revoked_at is not null or coalesce(expires_at <= now(), false) as has_ended,
+    coalesce(last_used_at < now() - interval '1 minute', true) as use_is_stale"""
+INSERT: LiteralString = """
+insert into api_keys (id, digest, name, can, origin, expires_at)
+select 'key_' || left(replace(gen_random_uuid()::text, '-', ''), 12), %s, %s, %s, %s, %s
+"""
+# One process of several writes it, and none more than once a minute.
+TOUCH = """
+update api_keys set last_used_at = now()
+where id = %s and (last_used_at is null or last_used_at < now() - interval '1 minute')
+"""
 
 
 @dataclass(frozen=True)
 class ApiKeyRow:
-    """A known key. `id` is public and safe to log."""
+    """A known key. `id` is random, public and safe to log."""
 
     id: str
     name: str
-    can_approve: bool
+    can: Right
+    origin: Origin
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    former_id: str | None
+    has_ended: bool
+    use_is_stale: bool
 
     @property
     def actor(self) -> Actor:
         """Return the actor that authenticates with this key."""
-        return Actor("api_key", self.id, self.name, frozenset(("start", "approve") if self.can_approve else ("start",)))
+        return Actor("api_key", self.id, self.name, rights_of(self.can))
+
+
+def rights_of(level: Right) -> frozenset[Right]:
+    """Return the rights of a level."""
+    return frozenset(LEVELS[: LEVELS.index(level) + 1])
 
 
 async def sync_settings_keys(db: Database, keys: Sequence[str], limited: Sequence[str] = ()) -> None:
-    """Store the keys of the settings; the `limited` ones cannot approve.
-
-    Keys of earlier settings that are not given any more are removed.
-    """
-    digests = sorted({_digest(key) for key in (*keys, *limited)})
+    """Make the keys of the settings exactly these; the `limited` ones cannot approve. Other keys are left alone."""
+    given = [(key, f"settings key {n}", "approve") for n, key in enumerate(keys, start=1)]
+    given += [(key, f"limited settings key {n}", "start") for n, key in enumerate(limited, start=1)]
     async with db.transaction() as connection:
-        await connection.execute(SYNC, {"digests": digests, "limited": [_digest(key) for key in limited]})
-        removed = "delete from api_keys where origin = 'settings' and digest <> all(%s::text[])"
-        await connection.execute(removed, (digests,))
+        await connection.execute("lock table api_keys in share row exclusive mode")
+        await connection.execute(
+            SYNC,
+            {
+                "digests": [_digest(key) for key, _, _ in given],
+                "names": [name for _, name, _ in given],
+                "levels": [level for _, _, level in given],
+            },
+        )
 
 
 async def generate_first_key(db: Database) -> str | None:
-    """Generate a key if there is none, and return it; it cannot be read again. Return None if there is one."""
+    """Generate a key into an empty table, and return it; it cannot be read again. Return None if there was one."""
+    row = await _add(db, "not exists (select from api_keys)", ("generated", "approve", "generated", None))
+    return row and row[0]
+
+
+async def add_key(
+    db: Database, name: str, can: Right, expires_at: datetime | None = None
+) -> tuple[str, ApiKeyRow] | None:
+    """Add a key and return it with its row; it cannot be read again. Return None for the name of another valid key."""
+    is_free = "not exists (select from api_keys where name = %s and revoked_at is null)"
+    return await _add(db, is_free, (name, can, "added", expires_at), name)
+
+
+async def _add(
+    db: Database, condition: LiteralString, values: tuple[object, ...], *parameters: object
+) -> tuple[str, ApiKeyRow] | None:
     key = f"mw_{secrets.token_urlsafe(24)}"
-    digest = _digest(key)
     async with db.transaction() as connection:
-        # One of several processes that start on a new database generates the key.
+        # Of several processes that add the same key, one does.
         await connection.execute("lock table api_keys in share row exclusive mode")
-        inserted = await connection.execute(
-            "insert into api_keys (id, name, digest, origin) select %s, 'generated', %s, 'generated' "
-            "where not exists (select from api_keys)",
-            (f"key_{digest[:12]}", digest),
-        )
-    return key if inserted.rowcount == 1 else None
+        insert: LiteralString = f"{INSERT} where {condition} returning {COLUMNS}"
+        row = await fetch_one(connection, insert, (_digest(key), *values, *parameters), row=ApiKeyRow)
+    return (key, row) if row else None
+
+
+async def revoke_key(db: Database, name_or_id: str) -> ApiKeyRow | None:
+    """End a key and return it; None if there is no such key. Its row stays, because the history names it."""
+    revoke: LiteralString = f"""
+        update api_keys set revoked_at = coalesce(revoked_at, now())
+        where id = %(key)s or (name = %(key)s and revoked_at is null) returning {COLUMNS}"""  # noqa: S608 - constants
+    return await db.fetch_one(revoke, {"key": name_or_id}, row=ApiKeyRow)
+
+
+async def list_keys(db: Database) -> list[ApiKeyRow]:
+    """Return every key, the oldest first."""
+    select: LiteralString = f"select {COLUMNS} from api_keys order by created_at, name"  # noqa: S608 - constants
+    return await db.fetch_all(select, row=ApiKeyRow)
 
 
 async def find_key(db: Database, key: str) -> ApiKeyRow | None:
-    """Return the row of this key, or None. The duration reveals nothing about how close a wrong key is."""
-    return await db.fetch_one(KEYS + " where digest = %s", (_digest(key),), row=ApiKeyRow)
+    """Return the row of this key, or None, and record its use. The duration reveals nothing about a wrong key."""
+    select: LiteralString = f"select {COLUMNS} from api_keys where digest = %s"  # noqa: S608 - constants
+    row = await db.fetch_one(select, (_digest(key),), row=ApiKeyRow)
+    if row and row.use_is_stale and not row.has_ended:
+        await db.execute(TOUCH, (row.id,))
+    return row
 
 
 async def get_key(db: Database, key_id: str) -> ApiKeyRow | None:
-    """Return the row of the key with this public id, or None."""
-    return await db.fetch_one(KEYS + " where id = %s", (key_id,), row=ApiKeyRow)
+    """Return the row of the key with this public id, which may be that of version 0.2; None if there is none."""
+    select: LiteralString = f"select {COLUMNS} from api_keys where %s in (id, former_id)"  # noqa: S608 - constants
+    return await db.fetch_one(select, (key_id,), row=ApiKeyRow)
 
 
 def _digest(key: str) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 from uuid import UUID
 
 from providers.orders import digest_of
-from storage.actors import ActorJson, RequestContext
+from storage.actors import ActorJson, ClaimedUser, RequestContext, actor_json
 from storage.database import Connection, Database, fetch_all, fetch_one
 from storage.events import record_event
 from storage.runs import WAKEUP_TIMEOUT
 
 GENESIS = "0" * 64
+NEW_COLUMNS = ("sample", "claimed_user")
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,12 @@ class DecisionRow(NewDecision):
     decided_at: datetime
     previous_hash: str
     hash: str
+    claimed_user: ClaimedUser | None
 
     @property
     def actor_json(self) -> ActorJson:
         """Return the actor as JSON."""
-        return {"kind": self.actor_kind, "id": self.actor_id, "name": self.actor_name}
+        return actor_json(self.actor_kind, self.actor_id, self.actor_name, self.claimed_user)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,12 @@ class ReviewComment:
 INSERT = "insert into decisions select * from jsonb_populate_record(null::decisions, %s) returning *"
 LAST = "select number, hash from decisions order by number desc limit 1"
 BY_IDEMPOTENCY_KEY = "select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s"
+
+# Version 0.2 hashed ids that were derived from the keys.
+OF_RUN = """
+select (jsonb_populate_record(d, jsonb_build_object('actor_id', coalesce(k.id, d.actor_id)))).*
+from decisions as d left join api_keys as k on k.former_id = d.actor_id where run_id = %s order by number
+"""
 
 # Orders that need a decision, were not refused by the ledger, and have none that approves such an order of their run.
 UNAPPROVED = """
@@ -102,7 +110,7 @@ def hash_of(row: DecisionRow) -> str:
 
 def _hash_of_columns(values: dict[str, Any]) -> str:
     """Return the hash of these columns. One that version 0.2 did not have counts only where it has a value."""
-    return digest_of({name: value for name, value in values.items() if name != "sample" or value is not None})
+    return digest_of({name: value for name, value in values.items() if name not in NEW_COLUMNS or value is not None})
 
 
 async def record_decision(db: Database, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow | None:
@@ -155,8 +163,8 @@ async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: Req
 
 
 async def list_decisions(db: Database, run_id: UUID | str) -> list[DecisionRow]:
-    """Return the decisions about a run, oldest first."""
-    return await db.fetch_all("select * from decisions where run_id = %s order by number", (run_id,), row=DecisionRow)
+    """Return the decisions about a run, oldest first, with the present ids of API keys."""
+    return await db.fetch_all(OF_RUN, (run_id,), row=DecisionRow)
 
 
 async def count_decisions(db: Database) -> int:

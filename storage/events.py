@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, LiteralString, get_args
 from uuid import UUID, uuid4
 
-from storage.actors import RequestContext
+from storage.actors import Channel, RequestContext
 from storage.database import Connection, Database
 
 
@@ -20,6 +20,14 @@ class Event:
     subject: str | None
     payload: dict[str, Any]
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class LinkCreated:
+    """The event that a reviewer's link was created."""
+
+    run_id: UUID
+    payload: dict[str, Any]
 
 
 # The number is drawn from the run's own row, which stays locked until the commit: no smaller number can appear after
@@ -66,3 +74,10 @@ async def record_link_created(
     payload = {"actor": context.actor.as_json(), **payload}
     async with db.transaction() as conn:
         await record_event(conn, source=source, kind="link.created", run_id=run_id, payload=payload, dedup_key=event_id)
+
+
+async def find_link(db: Database, nonce: str) -> LinkCreated | None:
+    """Return the event of the creation of a reviewer's link, or None."""
+    # With its sources, so that the unique index finds it.
+    created = "select run_id, payload from events where source = any(%s) and dedup_key = %s and payload ? 'digest'"
+    return await db.fetch_one(created, (list(get_args(Channel)), f"link:{nonce}"), row=LinkCreated)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
 
-from storage.actors import RequestContext
+from storage.actors import ClaimedUser, RequestContext
 from storage.database import Database, fetch_one, from_now, insert
 from storage.events import record_event
 from storage.spending import OF_RUN, Costs
@@ -73,6 +73,7 @@ class RunRow(NewRun, Progress):
     actor_kind: str
     actor_id: str
     actor_name: str
+    claimed_user: ClaimedUser | None
     channel: str
     driver: str | None
     next_wakeup_at: datetime | None
@@ -89,7 +90,7 @@ class RunWithCosts(RunRow, Costs):
 async def create_run(db: Database, new: NewRun, context: RequestContext) -> bool:
     """Create a run and return whether it is new; an existing run of this id is left as it is."""
     values = {**vars(new), **context.columns(), "next_wakeup_at": from_now(WAKEUP_TIMEOUT)}
-    payload = {"project": new.project, "actor": context.actor.as_json()}
+    payload: dict[str, object] = {"project": new.project, "actor": context.actor.as_json()}
     if new.forked_from:
         payload["forked_from"] = str(new.forked_from)
     async with db.transaction() as conn:

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from api.http_server import listen_on_free_port, run_server, url_of
 from api.settings import Settings
-from api.wiring import AppState, open_app_state
+from api.wiring import AppState, open_app_state, reconcile_keys
 from providers.orders import digest_of
 from runs.worker import run_worker
 from tests.databases import fast_folder, fresh_database, migrated_template, postgres_server
@@ -166,14 +166,16 @@ class App:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with open_app_state(self.settings) as state, run_server(state, self._listening):
-            self.state: AppState = state
-            self._ready.set()
-            if not self._with_worker:
-                await self._stop.wait()
-                return
-            async with run_worker(state.services, state.queue):
-                await self._stop.wait()
+        async with open_app_state(self.settings) as state:
+            await reconcile_keys(self.settings, state.services.db)
+            async with run_server(state, self._listening):
+                self.state: AppState = state
+                self._ready.set()
+                if not self._with_worker:
+                    await self._stop.wait()
+                    return
+                async with run_worker(state.services, state.queue):
+                    await self._stop.wait()
 
     def in_loop(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of a coroutine, run in the event loop of the product."""

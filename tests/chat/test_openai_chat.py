@@ -15,6 +15,7 @@ import pytest
 from openai import OpenAI
 
 from chat.side_requests import is_side_request
+from storage.decisions import verify_chain
 from tests.app import ANNA, BEN, App, SandboxClient
 from tests.chat.conftest import LIM
 from tests.chat.conversation import confirmation, decisions, run_in, start_at_gate
@@ -348,3 +349,47 @@ def test_one_conversation_id_of_two_keys_is_two_conversations(app: App, sandbox:
 
     assert run_id not in answer.split("\n")[0]
     assert answer.startswith("There are") or "Run" in answer
+
+
+def test_the_record_keeps_who_the_client_claims_spoke(app: App, sandbox: SandboxClient) -> None:
+    """Run, decision, event and history name the API key, and the user of the client as its claim."""
+    headers = {
+        "X-OpenWebUI-Chat-Id": str(uuid4()),
+        "X-OpenWebUI-User-Name": "Ren%C3%A9e Zo%C3%AB%00",
+        "X-OpenWebUI-User-Email": "renee@example.org",
+        "X-OpenWebUI-User-Id": "5f0e",
+    }
+    claimed = {"id": "5f0e", "name": "Renée Zoë", "email": "renee@example.org"}
+    with OpenAI(base_url=f"{app.url}/v1", api_key=ANNA, default_headers=headers, max_retries=0) as opened:
+        chat = Conversation(opened)
+        run_id = run_in(chat.say("Make a video about a heron for project tiny"))
+        app.until(run_id, "awaiting_ideation_approval")
+        sentence = confirmation(chat.say("Approve it"))
+        # The key decides, whoever the client says is speaking.
+        other = opened.with_options(default_headers={**headers, "X-OpenWebUI-User-Name": "Ben"})
+        chat.client = other
+        answer = chat.say(sentence)
+
+    assert answer.startswith("Approved by settings key 1: ")
+    [run] = app.rows("select claimed_user, actor_name from runs where id = %s", run_id)
+    [decision] = app.rows("select claimed_user, actor_name from decisions where run_id = %s", run_id)
+    assert (run["claimed_user"], run["actor_name"]) == (claimed, "settings key 1")
+    assert (decision["claimed_user"], decision["actor_name"]) == ({**claimed, "name": "Ben"}, "settings key 1")
+    entries = app.client.get(f"/v1/runs/{run_id}/history").json()["entries"]
+    start, decided = (next(entry for entry in entries if entry["kind"] == kind) for kind in ("start", "decision"))
+    assert start["actor"]["claimed_user"] == claimed
+    assert decided["text"].endswith("was approved by settings key 1, for Ben as its client claims.")
+    assert app.in_loop(verify_chain(app.state.services.db)) == []
+
+
+@pytest.mark.parametrize("value", ["", "%00", "%0A%1b[31m", "x" * 5000], ids=["empty", "NUL", "control", "long"])
+def test_an_odd_claim_is_harmless(app: App, value: str) -> None:
+    """What cannot be printed is left out, and a long text is cut."""
+    headers = {"Authorization": f"Bearer {ANNA}", "X-OpenWebUI-User-Name": value, "X-OpenWebUI-Chat-Id": str(uuid4())}
+    message = {"role": "user", "content": f"Make a video about a stork {uuid4().hex} for project tiny"}
+    body = {"model": "supervisor", "messages": [message]}
+    answer = httpx.post(f"{app.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+    run_id = run_in(answer.json()["choices"][0]["message"]["content"])
+    [run] = app.rows("select claimed_user from runs where id = %s", run_id)
+
+    assert run["claimed_user"] == ({"name": "x" * 200} if len(value) > 200 else None)

@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -71,6 +73,7 @@ def test_every_command_has_a_help_text() -> None:
 
     known = paths(get_command(app))
     assert {("make",), ("serve",), ("worker",), ("sandbox",), ("doctor",), ("openapi",)} < set(known)
+    assert {("keys", name) for name in ("add", "list", "revoke")} < set(known)
     assert {("runs", name) for name in ("list", "show", "approve", "cancel", "retry")} < set(known)
     for path in known:
         result = CliRunner().invoke(app, [*path, "--help"])
@@ -226,6 +229,53 @@ def test_a_declaration_is_confirmed_with_its_price(app: App, sandbox: SandboxCli
 
     assert run_command("runs", "retry", run_id, "--not-made", cwd=tmp_path, answer="y\n", **settings).returncode == 0
     app.until(run_id, "awaiting_publish_approval", seconds=100)
+
+
+def test_keys_are_managed_from_the_terminal(app: App, tmp_path: Path) -> None:
+    """`keys add` prints a key that works at once, and `keys revoke` ends it; the keys of the server stay."""
+    settings = {name: value for name, value in settings_of(app).items() if name != "MYLOWARE_API_KEYS"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_command("keys", *arguments, cwd=tmp_path, **settings)
+
+    def status(key: str) -> int:
+        return httpx.get(f"{app.url}/v1/keys", headers={"X-API-Key": key}).status_code
+
+    added = run("add", "anna", "--can", "admin", "--expires", "30d")
+    key = added.stdout.strip()
+    assert (added.returncode, len(added.stdout.splitlines()), status(key)) == (0, 1, 200)
+    assert run("add", "anna", "--can", "start").stderr == (
+        "myloware: There is a key named anna: revoke it, or choose another name.\n"
+    )
+    for expires in ("soon", "2026-01-01", "0d"):
+        refused = run("add", "ben", "--can", "start", "--expires", expires)
+        assert (refused.returncode, "--expires" in refused.stderr, refused.stdout) == (1, True, "")
+    [row] = app.rows("select *, expires_at - now() as left from api_keys where name = 'anna'")
+    assert timedelta(days=29, hours=23) < row["left"] < timedelta(days=30)
+    listed = run("list").stdout
+    assert all(text in listed for text in ("anna", row["id"], "admin", "added", "settings key 1"))
+    assert row["digest"] not in listed
+
+    assert (run("revoke", "anna").returncode, status(key), status(ANNA)) == (0, 401, 403)
+    assert "revoked" in run("list").stdout
+    unknown = run("revoke", "anna")
+    assert (unknown.returncode, "There is no key anna." in unknown.stderr) == (1, True)
+
+
+def test_weak_keys_are_named_by_their_position(app: App, tmp_path: Path) -> None:
+    """`doctor` warns of each key that can be guessed, without printing a part of it."""
+    weak = "hunter22,mw_7fQz0pVbR2sXk9LtYcNw,aaaaaaaaaaaaaaaaaaaaaaaa,your-api-key-0123456789"
+    settings = {**settings_of(app), "MYLOWARE_API_KEYS": weak, "MYLOWARE_LIMITED_API_KEYS": "short"}
+    result = run_command("doctor", "--json", cwd=tmp_path, **settings)
+    warnings = json.loads(result.stdout)["warnings"]
+
+    assert [warning.partition(". ")[0] for warning in warnings] == [
+        "MYLOWARE_API_KEYS: key 1 has fewer than 20 characters",
+        "MYLOWARE_API_KEYS: key 3 has fewer than 8 different characters",
+        "MYLOWARE_API_KEYS: key 4 contains a word that is tried first",
+        "MYLOWARE_LIMITED_API_KEYS: key 1 has fewer than 20 characters",
+    ]
+    assert not [key for key in weak.split(",") if key in result.stdout]
 
 
 def test_doctor_shows_settings_and_checks(app: App, tmp_path: Path) -> None:

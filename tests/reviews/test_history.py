@@ -158,7 +158,10 @@ def test_entries_have_actor_and_time(completed: dict[str, Any], notifying_app: A
     assert [(entry["details"]["number"], entry["details"]["hash"], entry["actor"]) for entry in decided] == [
         (row.number, row.hash, row.actor_json) for row in rows
     ]
-    assert decided[0]["text"] == "Revision 1 at the ideation gate was sent back for changes: “Make it snow”"
+    assert (
+        decided[0]["text"]
+        == "Revision 1 at the ideation gate was sent back for changes by reviewer's link: “Make it snow”"
+    )
     [charge] = [entry for entry in entries if entry["kind"] == "charge"]
     assert charge["text"] == f"{charge['actor']['id']} charged 0.30 USD for take 1 of clip 1."
     [ordered] = [entry for entry in entries if entry["kind"] == "order" and entry["details"]["kind"] == "clip"]

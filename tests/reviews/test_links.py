@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +19,10 @@ import pytest
 
 from console import pages
 from runs import review_links
+from storage.actors import LOCAL, Actor, RequestContext
+from storage.events import record_link_created
 from storage.secrets import get_secret
-from tests.app import BEN
+from tests.app import ANNA, BEN
 from tests.reviews.conftest import ManualApp
 
 JSON = {"accept": "application/json"}
@@ -51,21 +56,38 @@ def create_link(manual_app: ManualApp, run_id: str) -> str:
     return url
 
 
-def signed_link(manual_app: ManualApp, run: dict[str, Any], **changes: Any) -> str:
-    """The URL of a link with these changed fields and a valid signature."""
+def link_with(manual_app: ManualApp, run: dict[str, Any], actor: Actor = LOCAL, **changes: Any) -> str:
+    """The URL of a link that was created with these changed fields."""
+    nonce = token_hex(8)
     fields = {
-        "run_id": UUID(run["run_id"]),
+        "link": nonce,
         "gate": "ideation",
         "revision": 1,
         "digest": run["review"]["digest"],
-        "expires_at": datetime.now(UTC) + timedelta(hours=1),
-        "nonce": "0123456789abcdef",
-        "creator_kind": "local",
-        "creator_id": "local",
+        "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+        **changes,
     }
+    services, context = manual_app.services, RequestContext(actor, "cli")
+    manual_app.app.in_loop(record_link_created(services.db, UUID(run["run_id"]), context, nonce, fields))
+    secret = manual_app.app.in_loop(get_secret(services.db, review_links.SECRET_NAME))
+    return f"{manual_app.app.url}/review/{review_links._create_token(nonce, secret)}"
+
+
+def link_of_0_2(manual_app: ManualApp, run: dict[str, Any], creator_id: str) -> str:
+    """The URL of a link as version 0.2 created it: its token contains all its fields."""
+    fields = {
+        "run_id": run["run_id"],
+        "gate": "ideation",
+        "revision": 1,
+        "digest": run["review"]["digest"],
+        "expires_at": int((datetime.now(UTC) + timedelta(hours=1)).timestamp()),
+        "nonce": token_hex(8),
+        "creator_kind": "api_key",
+        "creator_id": creator_id,
+    }
+    payload = base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).rstrip(b"=").decode()
     secret = manual_app.app.in_loop(get_secret(manual_app.services.db, review_links.SECRET_NAME))
-    token = review_links._create_token(review_links.ReviewLink(**{**fields, **changes}), secret)
-    return f"{manual_app.app.url}/review/{token}"
+    return f"{manual_app.app.url}/review/{review_links._create_token(payload, secret)}"
 
 
 def error_of(response: httpx.Response) -> tuple[int, str]:
@@ -153,7 +175,7 @@ def test_link_works_once(manual_app: ManualApp, run: dict[str, Any], anonymous: 
 
 def test_expired_link_is_refused(manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client) -> None:
     """An expired link reports that on the page and in JSON, and decides nothing."""
-    url = signed_link(manual_app, waiting, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    url = link_with(manual_app, waiting, expires_at=(datetime.now(UTC) - timedelta(seconds=1)).isoformat())
     page = anonymous.get(url, headers=PAGE)
 
     assert error_of(anonymous.get(url, headers=JSON)) == (410, "link_expired")
@@ -175,17 +197,10 @@ def altered_links(url: str) -> dict[str, str]:
     """Alterations of the link, by description."""
     base, _, token = url.rpartition("/")
     payload, _, signature = token.partition(".")
-    fields = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-
-    def changed(**changes: Any) -> str:
-        return base64.urlsafe_b64encode(json.dumps({**fields, **changes}).encode()).rstrip(b"=").decode()
-
     last = signature[-1]
     return {
-        "another gate": f"{base}/{changed(gate='publish')}.{signature}",
-        "another revision": f"{base}/{changed(revision=2)}.{signature}",
-        "another time": f"{base}/{changed(expires_at=9999999999)}.{signature}",
-        "another nonce": f"{base}/{changed(nonce='0' * 16)}.{signature}",
+        "another nonce": f"{base}/{token_hex(8)}.{signature}",
+        "a link of version 0.2": f"{base}/{base64.urlsafe_b64encode(b'{}').decode().rstrip('=')}.{signature}",
         "another signature": f"{base}/{payload}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}",
         "another spelling": f"{base}/{payload}.{signature[:-1]}{'B' if last == 'A' else chr(ord(last) + 1)}",
         "no signature": f"{base}/{payload}.",
@@ -325,11 +340,11 @@ def test_link_requires_an_open_gate(manual_app: ManualApp, waiting: dict[str, An
 def test_link_requires_a_creator_with_approval_permission(
     manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client
 ) -> None:
-    """A limited API key creates no link, and links of a key that lost its permission are closed."""
+    """A limited API key creates no link, and links of a key that lost its permission, or has ended, are closed."""
     url, by_ben = f"/v1/runs/{waiting['run_id']}/reviews/link", {"X-API-Key": BEN}
     created = manual_app.app.client.post(url, json={"gate": "ideation"}, headers=by_ben).json()["url"]
-    limit = "update api_keys set can_approve = %s where digest = encode(sha256(%s), 'hex') returning 1"
-    manual_app.app.rows(limit, False, BEN.encode())
+    change = "update api_keys set can = %s, revoked_at = %s where digest = encode(sha256(%s), 'hex') returning 1"
+    manual_app.app.rows(change, "start", None, BEN.encode())
     try:
         assert error_of(manual_app.app.client.post(url, json={"gate": "ideation"}, headers=by_ben)) == (
             403,
@@ -337,9 +352,51 @@ def test_link_requires_a_creator_with_approval_permission(
         )
         assert error_of(anonymous.get(created, headers=JSON)) == (410, "link_closed")
         assert error_of(anonymous.post(created, json={"decision": "approve"})) == (410, "link_closed")
+        manual_app.app.rows(change, "approve", datetime.now(UTC), BEN.encode())
+        assert error_of(anonymous.get(created, headers=JSON)) == (410, "link_closed")
     finally:
-        manual_app.app.rows(limit, True, BEN.encode())
+        manual_app.app.rows(change, "approve", None, BEN.encode())
     assert anonymous.get(created, headers=JSON).status_code == 200
+
+
+def test_link_names_only_its_nonce(manual_app: ManualApp, waiting: dict[str, Any]) -> None:
+    """The token is the nonce that the history shows, and its signature: nothing of the key, the run or the content."""
+    token = create_link(manual_app, waiting["run_id"]).rpartition("/")[2]
+    entries = manual_app.app.client.get(f"/v1/runs/{waiting['run_id']}/history").json()["entries"]
+    [entry] = [entry for entry in entries if entry["details"].get("link") == token.partition(".")[0]]
+
+    assert re.fullmatch(r"[0-9a-f]{16}\.[A-Za-z0-9_-]{43}", token)
+    digest = hashlib.sha256(ANNA.encode()).hexdigest()
+    assert not any(digest[start : start + 6] in token for start in range(59))
+    assert entry["actor"]["name"] == "settings key 1"
+
+
+def test_open_link_of_version_0_2_works(manual_app: ManualApp, run: dict[str, Any], anonymous: httpx.Client) -> None:
+    """Its token names the former id of the key. It decides once; the link of a key that is gone is closed."""
+    former = "update api_keys set former_id = 'key_0123456789ab' where name = 'settings key 2' returning 1"
+    manual_app.app.rows(former)
+    try:
+        url = link_of_0_2(manual_app, run, "key_0123456789ab")
+        gone = link_of_0_2(manual_app, run, "key_ba9876543210")
+        assert error_of(anonymous.get(gone, headers=JSON)) == (410, "link_closed")
+        assert anonymous.get(url, headers=JSON).json()["digest"] == run["review"]["digest"]
+        assert anonymous.post(url, json={"decision": "reject"}).status_code == 200
+        assert error_of(anonymous.get(url, headers=JSON)) == (410, "link_used")
+    finally:
+        manual_app.app.rows("update api_keys set former_id = null returning 1")
+
+
+def test_signed_nonce_without_a_link_is_unknown(
+    manual_app: ManualApp, anonymous: httpx.Client, waiting: dict[str, Any]
+) -> None:
+    """A link whose event is gone, such as after a restore of an older database, opens nothing."""
+    url = link_with(manual_app, waiting)
+    nonce = url.rpartition("/")[2].partition(".")[0]
+    manual_app.app.rows(
+        "update events set dedup_key = 'x' || dedup_key where dedup_key = %s returning 1", f"link:{nonce}"
+    )
+
+    assert error_of(anonymous.get(url, headers=JSON)) == (404, "link_not_found")
 
 
 def test_link_has_no_other_use(manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client) -> None:
@@ -412,7 +469,7 @@ def test_repeated_request_creates_one_link(manual_app: ManualApp, waiting: dict[
     first, second = (manual_app.app.client.post(url, json={"gate": "ideation"}, headers=key).json() for _ in range(2))
     third = create_link(manual_app, waiting["run_id"])
     entries = manual_app.app.client.get(f"/v1/runs/{waiting['run_id']}/history").json()["entries"]
-    created = [entry for entry in entries if entry["kind"] == "link"]
+    created = [entry for entry in entries if entry["kind"] == "link" and entry["actor"]["kind"] == "api_key"]
 
     assert first == second
     assert first["url"] != third

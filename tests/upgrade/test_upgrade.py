@@ -85,6 +85,21 @@ def _events(app: App) -> int:
     return int(app.rows("select count(*) as count from events")[0]["count"])
 
 
+def _check_keys(app: App, former: set[str], session: tuple[str] | None) -> None:
+    """Fail unless the keys have new ids, nothing public has the former ones, and the session goes on."""
+    ids = {row["id"] for row in app.rows("select id from api_keys")}
+    paths = [f"/v1/runs/{run_id}{path}" for run_id in _runs(app) for path in ("", "/events", "/history", "/reviews")]
+    texts = [app.client.get(path).text for path in paths]
+
+    assert len(ids) == len(former)
+    assert not ids & former
+    assert any(key in text for key in ids for text in texts)
+    assert not [text for text in texts for key in former if key in text]
+    assert session is not None
+    message = {"message": "Which projects are there?", "session_id": session[0]}
+    assert app.client.post("/v1/chat/supervisor", json=message).status_code == 200
+
+
 def _bring_to_the_end(app: App, run: dict[str, Any]) -> str:
     """Approve what is open, retry what can be retried, and return the final status."""
     for _ in range(8):
@@ -113,12 +128,16 @@ def test_every_run_goes_on(archive: Path, postgres_server: str, tmp_path: Path) 
         settings = settings_for(dsn, tmp_path, sandbox)
         with psycopg.connect(dsn) as connection:
             before = dict(connection.execute("select id::text, status from runs").fetchall())
+            former = {row[0] for row in connection.execute("select id from api_keys").fetchall()}
+            session = connection.execute("select id from chat_sessions").fetchone()
             events = connection.execute("select count(*) from events").fetchone()
         with App(settings, sandbox, with_worker=False) as app:
             assert {run_id: run["status"] for run_id, run in _runs(app).items()} == before
             assert set(before.values()) == set(get_args(Status))
             assert events == (_events(app),)
             assert app.in_loop(verify_chain(app.state.services.db)) == []
+            assert len(former) == 2
+            _check_keys(app, former, session)
         with App(settings, sandbox) as app:
             final = {run["brief"]: _bring_to_the_end(app, run) for run in _runs(app).values()}
             ended = {brief for brief, status in final.items() if status != "completed"}

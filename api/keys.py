@@ -1,0 +1,85 @@
+"""`/v1/keys`: list, add and revoke API keys, with a key that has the right `admin`."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime, BaseModel, Field
+
+from api.authentication import AppStateDep, require_admin
+from api.errors import ApiError, responses
+from api.idempotency import IdempotentDep
+from api.schemas import RequestBody
+from storage import api_keys
+from storage.actors import Right
+from storage.api_keys import NAME_PATTERN, Origin
+
+router = APIRouter(
+    prefix="/v1/keys", tags=["keys"], dependencies=[Depends(require_admin)], responses=responses(401, 403, 422, 429)
+)
+
+
+class KeyView(BaseModel, from_attributes=True):
+    """An API key, without the key itself."""
+
+    id: str
+    name: str
+    can: Right
+    origin: Origin
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class KeyList(BaseModel):
+    """All API keys, oldest first, also those that have ended."""
+
+    keys: list[KeyView]
+
+
+class AddKeyRequest(RequestBody):
+    """The name, the rights and the end of a new API key."""
+
+    name: str = Field(pattern=NAME_PATTERN, examples=["website"])
+    can: Right = Field(description="Each right includes those before it: start, approve, admin.")
+    expires_at: AwareDatetime | None = None
+
+
+class KeyAdded(KeyView):
+    """A new API key. `key` is shown once: it is null when the request is repeated with its Idempotency-Key."""
+
+    key: str | None
+
+
+@router.get("")
+async def list_keys(state: AppStateDep) -> KeyList:
+    """Return all API keys: names, rights, ends and last uses."""
+    return KeyList.model_validate({"keys": await api_keys.list_keys(state.services.db)})
+
+
+@router.post("", response_model=KeyAdded, responses=responses(400, 409, 413))
+async def add_key(body: AddKeyRequest, state: AppStateDep, idempotent: IdempotentDep) -> JSONResponse:
+    """Add an API key. To replace one, add another, let its clients use it, and revoke the first."""
+    if body.expires_at and body.expires_at <= datetime.now(UTC):
+        raise ApiError(422, "invalid_request", "expires_at is in the past.", {"fields": {"body.expires_at": "is past"}})
+    if completed := await idempotent.find_completed(body):
+        return JSONResponse(completed.body, completed.status_code)
+    async with idempotent.in_progress() as store:
+        added = await api_keys.add_key(state.services.db, body.name, body.can, body.expires_at)
+        if added is None:
+            raise ApiError(409, "key_name_taken", f"There is a key named {body.name}: revoke it, or choose a name.")
+        key, row = added
+        # The stored response has no key: only its digest is ever stored.
+        content = await store(KeyAdded.model_validate({**vars(row), "key": None}))
+    return JSONResponse({**content, "key": key})
+
+
+@router.delete("/{name_or_id}", responses=responses(404))
+async def revoke_key(name_or_id: Annotated[str, Path(max_length=64)], state: AppStateDep) -> KeyView:
+    """End an API key at once. One that is still in the settings is valid again when the service restarts."""
+    row = await api_keys.revoke_key(state.services.db, name_or_id)
+    if row is None:
+        raise ApiError(404, "key_not_found", "API key not found. GET /v1/keys lists names and ids.")
+    return KeyView.model_validate(row)

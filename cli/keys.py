@@ -1,0 +1,104 @@
+"""`myloware keys`: add, list and revoke API keys."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, TypeVar
+
+import typer
+from rich.table import Table
+
+from api.settings_types import SettingsError
+from cli.local_services import checked_settings, with_local_services
+from cli.output import exit_with_error, stdout
+from storage import api_keys
+from storage.actors import Right
+from storage.api_keys import NAME_PATTERN, ApiKeyRow
+from storage.database import Database, open_pool
+from storage.migrate import DatabaseUnusable, migrate
+
+T = TypeVar("T")
+
+keys = typer.Typer(help="Add, list and revoke API keys.", no_args_is_help=True)
+
+
+@keys.command("add")
+def add_command(
+    name: Annotated[str, typer.Argument(help="A name, which the history shows.")],
+    can: Annotated[Right, typer.Option(help="Its rights; each includes those before it.")],
+    expires: Annotated[str | None, typer.Option(help="When it ends: 30d, or a date such as 2027-01-31 (UTC).")] = None,
+) -> None:
+    """Add an API key and print it, once."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        exit_with_error("The name must have 1 to 64 letters, digits, dots, hyphens, underscores or @.")
+    expires_at = _parse_end(expires) if expires else None
+    added = _call(lambda db: api_keys.add_key(db, name, can, expires_at))
+    if added is None:
+        exit_with_error(f"There is a key named {name}: revoke it, or choose another name.")
+    typer.echo(added[0])
+
+
+@keys.command("list")
+def list_command() -> None:
+    """List all API keys: name, id, rights, end, last use and origin."""
+    table = Table("name", "id", "can", "ends", "last used", "origin")
+    for row in _call(lambda db: api_keys.list_keys(db)):
+        table.add_row(row.name, row.id, row.can, _describe_end(row), _format_time(row.last_used_at), row.origin)
+    stdout.print(table)
+
+
+@keys.command("revoke")
+def revoke_command(name_or_id: Annotated[str, typer.Argument(help="The name or the id of the key.")]) -> None:
+    """End an API key at once."""
+    row = _call(lambda db: api_keys.revoke_key(db, name_or_id))
+    if row is None:
+        exit_with_error(f"There is no key {name_or_id}. `myloware keys list` shows names and ids.")
+    typer.echo(f"Revoked: {row.name} ({row.id})")
+    if row.origin == "settings":
+        typer.echo(
+            "Remove it from the settings too: the next start of `myloware serve` makes it valid again.", err=True
+        )
+
+
+def _call(function: Callable[[Database], Awaitable[T]]) -> T:
+    """Return the result of a function that needs the database. Exits with its error message on failure."""
+    checked = checked_settings()
+
+    async def call() -> T:
+        async with with_local_services(checked, with_sandbox=False) as settings:
+            assert settings.database_url is not None  # noqa: S101 - set by with_local_services
+            dsn = settings.database_url.get_secret_value()
+            await migrate(dsn)
+            async with open_pool(dsn) as pool:
+                return await function(Database(pool))
+
+    try:
+        return asyncio.run(call())
+    except DatabaseUnusable as error:
+        exit_with_error(f"DATABASE_URL: {error}")
+    except SettingsError as error:
+        exit_with_error(str(error))
+
+
+def _parse_end(text: str) -> datetime:
+    """Return the time that the text means. Exits with an error for one that is past or cannot be read."""
+    try:
+        days = re.fullmatch(r"(\d{1,5})d", text)
+        end = datetime.now(UTC) + timedelta(days=int(days[1])) if days else datetime.fromisoformat(text)
+    except ValueError:
+        exit_with_error("--expires must be a number of days such as 30d, or a date such as 2027-01-31.")
+    end = end if end.tzinfo else end.replace(tzinfo=UTC)
+    if end <= datetime.now(UTC):
+        exit_with_error(f"--expires {text} is past.")
+    return end
+
+
+def _describe_end(row: ApiKeyRow) -> str:
+    if row.revoked_at:
+        return f"revoked {_format_time(row.revoked_at)}"
+    return f"{'expired ' if row.has_ended else ''}{_format_time(row.expires_at)}" if row.expires_at else "never"
+
+
+def _format_time(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}" if at else "never"
