@@ -16,6 +16,7 @@ from api.schemas import EVENT_STREAM, RunEvents
 from api.wiring import AppState
 from graph.status import TERMINAL_STATUSES
 from runs import queries, served_reviews
+from storage import api_keys
 from storage.actors import Actor
 from storage.api_keys import ApiKeyRow
 from storage.database import Database
@@ -65,6 +66,9 @@ class _RunStream(EventSourceResponse):
         db, after = self._state.services.db, self._after
         while True:
             self._changed.clear()
+            key = await api_keys.get_key(db, self._caller.id)
+            if key is None or key.has_ended:
+                return
             # Read before the events: a list read after the end contains the last event.
             is_terminal = (await queries.get_run(db, self._run_id)).status in TERMINAL_STATUSES
             events = await _serve_page(db, self._run_id, after, self._caller.actor)

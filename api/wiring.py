@@ -41,6 +41,7 @@ from storage.database import Database, open_pool
 from storage.ledger import Ledger
 from storage.locks import Locks
 from storage.migrate import DatabaseUnusable, migrate
+from storage.private_folders import make_data_folder_private, make_private
 from storage.saver import Saver
 
 MODEL_TIMEOUT_SECONDS = 120.0
@@ -118,7 +119,8 @@ async def open_app_state(
     except DatabaseUnusable as error:
         raise SettingsError(f"DATABASE_URL: {error}") from error
     folder = settings.data_dir.absolute()
-    (folder / "scratch").mkdir(parents=True, exist_ok=True)
+    make_data_folder_private(folder)
+    make_private(folder / "scratch")
     async with AsyncExitStack() as stack:
         locks = await stack.enter_async_context(Locks(dsn))
         pool = await stack.enter_async_context(

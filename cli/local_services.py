@@ -22,11 +22,15 @@ from api.settings_types import SettingsError
 from api.wiring import check_settings
 from cli.output import exit_with_error
 from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from storage.private_folders import make_private
 
 START_TIMEOUT_SECONDS = 30.0
 HEALTH_INTERVAL_SECONDS = 0.1
 WATCH_INTERVAL_SECONDS = 0.5
 STOP_TIMEOUT_SECONDS = 10
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
+#: The environment variable from which the sandbox reads the secret of its webhooks.
+SECRET_VARIABLE = "SANDBOX_WEBHOOK_SECRET"  # noqa: S105 - a name
 
 
 def checked_settings() -> Settings:
@@ -110,8 +114,7 @@ class Sandbox:
     """The sandbox of a data folder, always on the same port. The process that holds its lock keeps it running."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder = make_private(folder)
         self._lock: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         endpoint = self._load_endpoint()
@@ -171,7 +174,7 @@ class Sandbox:
         command = [sys.executable, "-m", "sandbox", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--state", str(self.folder), "--parent-watch"]
         if webhooks_to:
-            command += ["--webhook-url", f"{webhooks_to}/v1/webhooks/sora", "--webhook-secret", self.secret]
+            command += ["--webhook-url", f"{webhooks_to}/v1/webhooks/sora"]
         with open(self.folder / "sandbox.log", "ab") as log:
             # It ends when its standard input is closed, so it never outlives this process, even a killed one.
             return subprocess.Popen(  # noqa: S603 - the program of this package
@@ -179,7 +182,8 @@ class Sandbox:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")},
+                # Not an argument, because every user can read those.
+                env={**{k: v for k, v in os.environ.items() if k in INHERITED}, SECRET_VARIABLE: self.secret},
                 start_new_session=True,
             )
 

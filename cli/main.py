@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -49,6 +50,13 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         raise typer.Exit(130) from None
 
 
+@app.callback()
+def prepare() -> None:
+    """Multi-agent video production with human approval at two gates."""
+    # What the program writes is for its own user: films, clips, logs, the sandbox's data.
+    os.umask(0o077)
+
+
 @app.command("make")
 def make_command(
     brief: Annotated[str, typer.Argument(help="The brief of the video.")],
@@ -83,7 +91,7 @@ def sandbox_command(arguments: Annotated[list[str] | None, typer.Argument(metava
     """Run only the sandbox, which replaces the model server, the video provider and Upload-Post.
 
     Options: --host and --port to listen on (127.0.0.1:8900), --state for the folder of its data (.myloware/sandbox),
-    --webhook-url and --webhook-secret for its webhooks. `python -m sandbox --help` explains them.
+    --webhook-url for its webhooks, which SANDBOX_WEBHOOK_SECRET signs. `python -m sandbox --help` explains them.
     """
     defaults = ["--port", "8900", "--state", ".myloware/sandbox"]
     raise typer.Exit(subprocess.call([sys.executable, "-m", "sandbox", *defaults, *(arguments or [])]))  # noqa: S603

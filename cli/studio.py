@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 from contextlib import suppress
@@ -109,6 +110,7 @@ async def _newest_threads(db: Database) -> list[ListedThread]:
 
 def command(server: Annotated[str, typer.Argument(help="URL of Studio's server.")]) -> None:
     """List the product's threads in LangGraph Studio until stopped."""
+    os.umask(0o077)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(main(server))

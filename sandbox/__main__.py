@@ -10,6 +10,7 @@ import binascii
 import contextlib
 import json
 import multiprocessing
+import os
 import socket
 import sys
 import threading
@@ -19,11 +20,17 @@ import uvicorn
 
 from sandbox.app import create_app
 
+#: Not an option, because every user can read the arguments of a process.
+SECRET_VARIABLE = "SANDBOX_WEBHOOK_SECRET"  # noqa: S105 - a name
+
 EPILOG = """
 endpoints:
   /v1/videos, /v1/chat/completions, /v1/moderations, /v1/models, /v1/webhook_endpoints   OpenAI API (Bearer)
   /api/upload, /api/uploadposts/status, /api/uploadposts/history                          Upload-Post API (Apikey)
   /sandbox/counts, /sandbox/charges, /sandbox/posts, /sandbox/faults, /sandbox/pace       admin API (no key)
+
+environment:
+  SANDBOX_WEBHOOK_SECRET   secret that signs video events: whsec_ and Base64
 
 words in a video prompt that inject a fault:
   #moderation_blocked  fail with moderation_blocked       #fail       fail with generation_failed
@@ -37,8 +44,16 @@ words in a brief that inject a fault:
 
 def main() -> None:
     """Serve the sandbox until it is stopped."""
-    options = _build_parser().parse_args()
-    app = create_app(options.state, options.webhook_url, options.webhook_secret)
+    os.umask(0o077)
+    parser = _build_parser()
+    options = parser.parse_args()
+    options.state.mkdir(parents=True, exist_ok=True)
+    options.state.chmod(0o700)
+    try:
+        secret = _parse_secret(os.environ[SECRET_VARIABLE]) if SECRET_VARIABLE in os.environ else None
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"{SECRET_VARIABLE} {error}")
+    app = create_app(options.state, options.webhook_url, secret)
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     server = _Server(config)
     if options.parent_watch:
@@ -88,9 +103,6 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free port)")
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="folder for the database and files")
     parser.add_argument("--webhook-url", metavar="URL", help="URL that receives video events")
-    parser.add_argument(
-        "--webhook-secret", type=_parse_secret, metavar="whsec_…", help="secret that signs video events"
-    )
     parser.add_argument("--parent-watch", action="store_true", help="stop when standard input is closed")
     return parser
 

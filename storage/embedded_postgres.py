@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -41,9 +42,12 @@ class EmbeddedPostgres:
     - `starting.lock` is held by the process that starts or stops the server;
     - `server.lock` is held by the server's own processes as long as one of them lives.
 
-    Postgres refuses to run as root. For root it runs as `nobody`, started inside its data folder, so the data stays
-    in the given folder even when `nobody` has no access to its parents (a folder below /root, mode 0700). Only `pg18/`
-    and the socket's folder change owner. Binaries that `nobody` cannot read are copied to /var/cache/myloware.
+    Postgres refuses to run as root. For root it runs as a user of its own, started inside its data folder, so the data
+    stays in the given folder even when that user has no access to its parents (a folder below /root, mode 0700). Only
+    `pg18/` and the socket's folder change owner. Binaries that it cannot read are copied to /var/cache/myloware.
+
+    Only the operating system user of these processes can connect: by the modes of the socket and its folder, and by
+    the access rules. A cluster of an earlier version, of `nobody` or without the rules, is changed on start.
 
     `start` and `stop` block: call them in a thread when an event loop runs.
     """
@@ -77,8 +81,10 @@ class EmbeddedPostgres:
                 self._users = (self.folder / "users.lock").open("ab")
                 fcntl.flock(self._users, fcntl.LOCK_SH)
                 try:
-                    self._create_socket_folder()
                     self._create_cluster(starting)
+                    self._take_over_cluster()
+                    self._create_socket_folder()
+                    self._write_access_rules()
                     self._ensure_running()
                 except BaseException:
                     self._leave()
@@ -124,7 +130,7 @@ class EmbeddedPostgres:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         self._change_owner(new)
-        command = [self._program("initdb"), "-D", str(self._server_path(new)), "-U", "postgres", "-A", "trust"]
+        command = [self._program("initdb"), "-D", str(self._server_path(new)), "-U", "postgres", "-A", "peer"]
         command += ["-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         # An initdb that outlives its caller keeps the lock, so no second one runs at the same time.
         result = subprocess.run(  # noqa: S603
@@ -134,6 +140,35 @@ class EmbeddedPostgres:
         if result.returncode != 0:
             raise EmbeddedPostgresError(f"initdb failed in {self.folder}: {result.stderr.strip()[-1000:]}")
         new.rename(self.data)
+
+    def _take_over_cluster(self) -> None:
+        """Give a cluster that `nobody` owns to the server's own user."""
+        uid, group = self._user.get("user"), self._user.get("group")
+        if uid is None or group is None or self.data.stat().st_uid == uid:
+            return
+        if self._is_running():
+            self._shut_down()
+        with contextlib.suppress(FileNotFoundError):
+            if self.socket.lstat().st_uid == self.data.stat().st_uid:
+                shutil.rmtree(self.socket)
+        # The folder itself comes last: an interrupted change is begun again.
+        for path in (*self.data.rglob("*"), self.data):
+            os.chown(path, uid, group, follow_symlinks=False)
+
+    def _write_access_rules(self) -> None:
+        """Let the server accept the user of this process only, and know it as the superuser."""
+        name = pwd.getpwuid(os.geteuid()).pw_name
+        rules = {"pg_hba.conf": "local all all peer map=owner\n", "pg_ident.conf": f'owner "{name}" postgres\n'}
+        changed = {file: text for file, text in rules.items() if (self.data / file).read_text() != text}
+        for file, text in changed.items():
+            new = self.folder / f"{file}.new"
+            new.write_text(text)
+            new.chmod(0o600)
+            self._change_owner(new)
+            # Not written in place: the server's user may have put a link there.
+            new.replace(self.data / file)
+        if changed and self._is_running():
+            self._send(signal.SIGHUP)
 
     def _ensure_running(self) -> None:
         launches = 0
@@ -181,15 +216,19 @@ class EmbeddedPostgres:
 
     def _shut_down(self) -> None:
         for signal_, seconds in SHUTDOWN_SIGNALS:
-            with contextlib.suppress(psutil.NoSuchProcess, OSError, ValueError):
-                server = psutil.Process(int((self.data / "postmaster.pid").read_text().split("\n", 1)[0]))
-                if os.path.samefile(server.cwd(), self.data):
-                    server.send_signal(signal_)
+            self._send(signal_)
             if _wait_until(lambda: not self._is_running(), seconds):
                 with contextlib.suppress(OSError):
                     self.socket.rmdir()
                 return
         raise EmbeddedPostgresError(f"The server in {self.folder} does not stop; see postgres.log there.")
+
+    def _send(self, signal_: signal.Signals) -> None:
+        """Send a signal to the server, if it runs."""
+        with contextlib.suppress(psutil.NoSuchProcess, OSError, ValueError):
+            server = psutil.Process(int((self.data / "postmaster.pid").read_text().split("\n", 1)[0]))
+            if os.path.samefile(server.cwd(), self.data):
+                server.send_signal(signal_)
 
     def _program(self, name: str) -> str:
         return str(program_path(name, readable_by_all=bool(self._user)))
@@ -207,7 +246,7 @@ class EmbeddedPostgres:
 
 
 def _environment() -> dict[str, str]:
-    # Nothing of this process's environment: it may contain keys, and `nobody` can read that of its own processes.
+    # Nothing of this process's environment: it may contain keys, and the server's user can read that of the server.
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 

@@ -6,10 +6,13 @@ import importlib.util
 import os
 import pwd
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TypedDict
 
 CACHE = Path("/var/cache/myloware")
+#: The system user that runs the server for root. Files of `nobody` belong to every process of `nobody`.
+SERVER_USER, FORMER_USER = "myloware-postgres", "nobody"
 
 
 class EmbeddedPostgresError(Exception):
@@ -66,11 +69,25 @@ def copy_readable_by_all(packages: Path, cache: Path) -> Path:
 
 
 def unprivileged_user() -> ProcessUser:
-    """Return the user `nobody` if this process runs as root, which Postgres refuses; else no user."""
+    """Return the user that runs the server if this process runs as root, which Postgres refuses; else no user.
+
+    It is created where that is possible. Elsewhere, as with a read-only `/etc`, it is `nobody`, and the access rules
+    of the server alone refuse other processes of that user.
+    """
     if os.geteuid() != 0:
         return {}
-    try:
-        nobody = pwd.getpwnam("nobody")
-    except KeyError:
-        return {"user": 65534, "group": 65534, "extra_groups": []}
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    with contextlib.suppress(KeyError):
+        return _process_user(pwd.getpwnam(SERVER_USER))
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+    with contextlib.suppress(OSError):
+        # Its status does not matter: another process may have been faster.
+        subprocess.run(  # noqa: S603
+            [*command, "--shell", "/usr/sbin/nologin", SERVER_USER], capture_output=True, check=False
+        )
+    with contextlib.suppress(KeyError):
+        return _process_user(pwd.getpwnam(SERVER_USER))
+    return _process_user(pwd.getpwnam(FORMER_USER))
+
+
+def _process_user(user: pwd.struct_passwd) -> ProcessUser:
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

@@ -61,7 +61,9 @@ class Folder(Provider):
 
 
 def _write_publication(film: Path, post: Post, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.parent.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.chmod(0o755)  # published: unlike the data folder, it is for others to read
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent, ignore_cleanup_errors=True) as name:
         draft = Path(name)
         draft.chmod(0o755)
@@ -70,6 +72,8 @@ def _write_publication(film: Path, post: Post, folder: Path) -> None:
         description = {**post.model_dump(), "ai_generated": True, "disclosure": DISCLOSURE}
         text = json.dumps(description, ensure_ascii=False, indent=2)
         (draft / "post.json").write_text(f"{text}\n", encoding="utf-8")
+        for path in draft.iterdir():
+            path.chmod(0o644)
         try:
             draft.rename(folder)
         except OSError:

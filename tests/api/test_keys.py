@@ -65,6 +65,23 @@ def test_keys_are_rotated_without_a_gap(client_of: Callable[[str], httpx.Client]
     assert (listed["web-2"]["revoked_at"], listed["web-2"]["last_used_at"] is None) == (None, False)
 
 
+def test_the_stream_of_a_revoked_key_ends(
+    quiet_app: App, client_of: Callable[[str], httpx.Client], admin: httpx.Client
+) -> None:
+    """It was opened with a valid key, and is sent no event after the revocation."""
+    run_id = quiet_app.start("Rain on tin")
+    key, key_id = add_key(quiet_app, "watcher", "start")
+    with client_of(key).stream("GET", f"/v1/runs/{run_id}/events", headers={"Accept": "text/event-stream"}) as stream:
+        lines = stream.iter_lines()
+        while not next(lines).startswith("event: run.started"):
+            pass
+        admin.delete(f"/v1/keys/{key_id}")
+        quiet_app.client.post(f"/v1/runs/{run_id}/cancel")
+        rest = list(lines)
+
+    assert [line for line in rest if line.startswith("event: ")] == []
+
+
 def test_an_expired_key_is_refused(
     quiet_app: App, client_of: Callable[[str], httpx.Client], admin: httpx.Client
 ) -> None:

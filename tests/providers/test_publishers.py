@@ -1,6 +1,7 @@
 """A film is uploaded once, labelled as made by AI, and its status is reported by platform."""
 
 import json
+import os
 from datetime import UTC, datetime
 from email.message import Message
 from email.parser import BytesParser
@@ -496,6 +497,19 @@ async def test_folder_contains_film_texts_and_label(file_store: Any, order: dict
         "ai_generated": True,
         "disclosure": "This video was made with AI.",
     }
+
+
+async def test_publication_is_for_others_to_read(file_store: Any, order: dict[str, Any], tmp_path: Path) -> None:
+    """The program writes everything else for its own user only."""
+    before = os.umask(0o077)
+    try:
+        await Folder(tmp_path / "out", file_store).poll("abc", order, into=tmp_path, progress=ignore_progress)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").rglob("*")}
+
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+    assert modes == {"abc": 0o755, "film.mp4": 0o644, "caption.txt": 0o644, "post.json": 0o644}
 
 
 async def test_folder_does_not_need_the_stored_film_later(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,11 +19,12 @@ SMALL_VIDEO = {"model": "sandbox-video", "seconds": "1", "size": "180x320"}
 class SandboxServer:
     """A running `python -m sandbox`."""
 
-    def __init__(self, state: Path, *options: str) -> None:
+    def __init__(self, state: Path, *options: str, secret: str | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sandbox", "--state", str(state), "--parent-watch", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, **({"SANDBOX_WEBHOOK_SECRET": secret} if secret else {})},
         )
         assert self.process.stdout is not None
         self.url = json.loads(self.process.stdout.readline())["sandbox"]

@@ -74,16 +74,16 @@ async def test_a_refused_webhook_is_retried(
 async def test_an_undelivered_event_is_sent_after_a_killed_sandbox_restarts(
     tmp_path: Path, receiver: WebhookReceiver
 ) -> None:
-    """The stored event is sent after kill -9 and a restart, signed with the secret of the command line."""
+    """The stored event is sent after kill -9 and a restart, signed with the secret of the environment."""
     secret = "whsec_" + "c2VjcmV0" * 5
-    options = ("--webhook-url", receiver.url, "--webhook-secret", secret)
-    first = SandboxServer(tmp_path, *options)
+    options = ("--webhook-url", receiver.url)
+    first = SandboxServer(tmp_path, *options, secret=secret)
     receiver.statuses = [500]
     async with SandboxClient(first.url) as client:
         video = await client.create_and_wait("Undelivered")
         await receiver.wait_for(lambda received: len(received) >= 1)
     first.kill()
-    second = SandboxServer(tmp_path, *options)
+    second = SandboxServer(tmp_path, *options, secret=secret)
     refused, accepted = await receiver.wait_for(lambda received: len(received) >= 2)
     second.stop()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -17,7 +19,7 @@ import psycopg
 import pytest
 
 from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from storage.postgres_binaries import copy_readable_by_all, packages_folder
+from storage.postgres_binaries import SERVER_USER, copy_readable_by_all, packages_folder, program_path
 from tests.databases import fast_folder
 from tests.storage.programs import read_line, run_program
 
@@ -164,20 +166,111 @@ def test_concurrent_starts_on_an_empty_folder_succeed(folder: Path) -> None:
 
 @as_root
 def test_root_gets_its_data_in_the_given_folder(folder: Path) -> None:
-    """Below a folder that only root can enter the server runs as nobody, which owns its own folder only."""
+    """Below a folder that only root can enter the server runs as its own user, which owns its own folder only."""
     private = folder / "private"
     private.mkdir(mode=0o700)
     data = private / "data"
     with EmbeddedPostgres(data):
-        assert postmaster(data).username() == "nobody"
+        assert postmaster(data).username() == SERVER_USER
         assert (data / "pg18" / "PG_VERSION").read_text() == "18\n"
 
     assert (data.stat().st_uid, private.stat().st_uid) == (0, 0)
 
 
+def connect_as(user: str, server: EmbeddedPostgres) -> subprocess.CompletedProcess[str]:
+    """Try to connect as the superuser, in a process of this user."""
+    psql = program_path("psql", readable_by_all=True)
+    return subprocess.run(
+        [psql, server.dsn, "-Atc", "select 1"], capture_output=True, text=True, check=False, user=user, cwd="/"
+    )
+
+
+@as_root
+def test_other_users_cannot_connect(initialised: Path) -> None:
+    """The socket is closed to them, and were it open, the server would refuse them."""
+    with EmbeddedPostgres(initialised) as server:
+        closed = connect_as("nobody", server)
+        server.socket.chmod(0o755)
+        (server.socket / ".s.PGSQL.5432").chmod(0o777)
+        refused = [connect_as(user, server) for user in ("nobody", SERVER_USER)]
+
+        assert (connect_as("root", server).stdout, closed.returncode) == ("1\n", 2)
+        assert "Permission denied" in closed.stderr
+    assert [(each.returncode, "Peer authentication failed" in each.stderr) for each in refused] == [(2, True)] * 2
+
+
+@as_root
+@pytest.mark.parametrize("is_running", [False, True], ids=["stopped", "running"])
+def test_cluster_of_an_earlier_version_is_changed_on_start(initialised: Path, is_running: bool) -> None:
+    """It belonged to nobody and trusted every process. Its data stay; its server is replaced."""
+    with EmbeddedPostgres(initialised) as server, psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute("create table kept as select 1 as number")
+    former, data = pwd.getpwnam("nobody"), initialised / "pg18"
+    (data / "pg_hba.conf").write_text("local all all trust\n")
+    for path in (*data.rglob("*"), data):
+        os.chown(path, former.pw_uid, former.pw_gid)
+    old = EmbeddedPostgres(initialised)
+    old._user = {"user": former.pw_uid, "group": former.pw_gid, "extra_groups": []}
+    with ExitStack() as stack:
+        if is_running:
+            # As an earlier version starts it, before its user is killed.
+            lock = stack.enter_context((initialised / "users.lock").open("ab"))
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            old._create_socket_folder()
+            old._ensure_running()
+            assert connect_as("nobody", old).stdout == "1\n"
+        with EmbeddedPostgres(initialised) as server:
+            assert postmaster(initialised).username() == SERVER_USER
+            assert {path.stat().st_uid for path in (data, *data.rglob("*"))} == {pwd.getpwnam(SERVER_USER).pw_uid}
+            assert connect_as("nobody", server).returncode == 2
+            with psycopg.connect(server.dsn) as connection:
+                assert connection.execute("select number from kept").fetchone() == (1,)
+
+
+@as_root
+def test_access_rules_of_a_running_server_are_changed(initialised: Path) -> None:
+    """A server that trusts every process and still runs reads the new rules."""
+    with EmbeddedPostgres(initialised) as server:
+        (initialised / "pg18" / "pg_hba.conf").write_text("local all all trust\n")
+        server._send(signal.SIGHUP)
+        server.socket.chmod(0o755)
+        (server.socket / ".s.PGSQL.5432").chmod(0o777)
+        while connect_as("nobody", server).returncode:
+            time.sleep(0.05)
+        with EmbeddedPostgres(initialised):
+            deadline = time.monotonic() + 20
+            while not connect_as("nobody", server).returncode:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+
+@as_root
+def test_a_user_without_privileges_runs_the_server_itself(folder: Path) -> None:
+    """The server belongs to the user of the process, who alone can connect."""
+    source = """
+        import os, pwd, sys
+        from pathlib import Path
+        import psycopg
+        from storage.embedded_postgres import EmbeddedPostgres
+        from storage.postgres_binaries import program_path
+
+        program_path("postgres", readable_by_all=True)
+        user = pwd.getpwnam("nobody")
+        os.setgroups([]), os.setgid(user.pw_gid), os.setuid(user.pw_uid)
+        with EmbeddedPostgres(Path(sys.argv[1])) as server, psycopg.connect(server.dsn) as connection:
+            print(connection.execute("select current_user").fetchone()[0], flush=True)
+    """
+    folder.chmod(0o755)
+    own = folder / "own"
+    own.mkdir()
+    shutil.chown(own, "nobody")
+    with run_program(source, own) as program:
+        assert program.communicate() == ("postgres\n", None)
+
+
 @as_root
 def test_root_gets_a_copy_of_binaries_that_nobody_cannot_read(folder: Path) -> None:
-    """The copy runs as nobody, and is created once."""
+    """The copy runs as another user, and is created once."""
     private, cache = folder / "private", folder / "cache"
     private.mkdir(mode=0o700)
     packages = packages_folder()
