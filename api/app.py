@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import Route
 
@@ -24,7 +25,7 @@ from api import (
 from api.health import VERSION
 from api.middleware import AllowedHosts, BodyLimit, RequestId
 from api.wiring import AppState
-from console.pages import STATIC
+from console import pages
 
 OpenAppState = Callable[[], AbstractAsyncContextManager[AppState]]
 
@@ -42,13 +43,22 @@ def create_app(open_app_state: OpenAppState) -> FastAPI:
             app.state.app_state = state
             yield
 
-    app = FastAPI(title="MyloWare", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="MyloWare", version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.add_middleware(BodyLimit)
     app.add_middleware(AllowedHosts)
     app.add_middleware(RequestId)
     errors.install(app)
     for module in (health, runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat, keys):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_api_route("/docs", show_docs, include_in_schema=False)
+    app.mount("/static/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     app.router.routes.append(Route(mcp_server.PATH, endpoint=mcp, name="mcp"))
     return app
+
+
+async def show_docs() -> HTMLResponse:
+    """Return the page that shows the API description."""
+    return HTMLResponse(pages.docs_page(), headers=pages.DOCS_HEADERS)

@@ -43,26 +43,30 @@ async def authorize_reader(
         raise ApiError(403, "link_not_found", "The link is invalid or has expired. Request a new one.")
 
 
-@router.get(
-    "/{digest}",
-    response_class=Response,
-    dependencies=[Depends(authorize_reader), Security(API_KEY_HEADER), Security(BEARER)],
-    responses={**responses(403), **FILE_RESPONSES},
-)
+ROUTE: dict[str, Any] = {
+    "response_class": Response,
+    "dependencies": [Depends(authorize_reader), Security(API_KEY_HEADER), Security(BEARER)],
+    "responses": {**responses(403), **FILE_RESPONSES},
+}
+
+
+@router.head("/{digest}", **ROUTE)
+@router.get("/{digest}", **ROUTE)
 async def get_artifact(
+    request: Request,
     digest: Digest,
     state: AppStateDep,
     range: RangeHeader = None,  # noqa: A002 - the header's name
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response:
     """Return a file by its sha256. Supports a single `Range`; the ETag is the digest."""
-    return await file_response(state.services.artifacts, digest, range, if_none_match)
+    return await file_response(request, state.services.artifacts, digest, range, if_none_match)
 
 
 async def file_response(
-    artifacts: Artifacts, digest: str, range_header: str | None, if_none_match: str | None
+    request: Request, artifacts: Artifacts, digest: str, range_header: str | None, if_none_match: str | None
 ) -> Response:
-    """Return the file or the requested range of it. Raises ArtifactNotFound, or ApiError 416."""
+    """Return the file or the requested range of it; for HEAD its headers. Raises ArtifactNotFound, or ApiError 416."""
     row = await artifacts.find(digest)
     if row is None:
         raise ArtifactNotFound(f"Artifact {digest[:12]}… not found.")
@@ -74,8 +78,11 @@ async def file_response(
     headers["Content-Length"] = str(end - start)
     if byte_range:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size_bytes}"
+    status = 206 if byte_range else 200
+    if request.method == "HEAD":
+        return Response(None, status, headers, row.media_type)
     body = await artifacts.stream(digest, start, end)
-    return StreamingResponse(body, 206 if byte_range else 200, headers=headers, media_type=row.media_type)
+    return StreamingResponse(body, status, headers=headers, media_type=row.media_type)
 
 
 def _parse_range(header: str, size: int) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """Error responses. Every error has one shape: `{"error": {"code", "message", "details"}}`."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -142,10 +143,20 @@ async def _handle_invalid(_request: Request, error: Exception) -> JSONResponse:
     return ApiError(422, "invalid_request", message, {"fields": fields}).as_response()
 
 
-async def _handle_http(_request: Request, error: Exception) -> JSONResponse:
+def _allow_header(request: Request) -> Mapping[str, str] | None:
+    """Return the methods of the path. The framework names only those of the first of its routes."""
+    paths = request.app.openapi()["paths"]
+    for path in sorted(paths, key=lambda path: path.count("{")):
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), request.url.path):
+            return {"Allow": ", ".join(sorted(method.upper() for method in paths[path]))}
+    return None
+
+
+async def _handle_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class only
     code, message = HTTP_ERRORS.get(error.status_code, ("http_error", "The request cannot be processed."))
-    return ApiError(error.status_code, code, message, headers=error.headers).as_response()
+    headers = (_allow_header(request) if error.status_code == 405 else None) or error.headers
+    return ApiError(error.status_code, code, message, headers=headers).as_response()
 
 
 async def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:

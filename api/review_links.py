@@ -104,7 +104,7 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
 @router.post(
     "/{token}",
     response_model=LinkDecisionResult,
-    responses={**ERRORS, **responses(415), 200: {"content": PAGE}},
+    responses={**ERRORS, 415: {**responses(415)[415], "content": PAGE}, 200: {"content": PAGE}},
     openapi_extra=BODY,
 )
 async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Response:
@@ -132,6 +132,7 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
     return _json_response(LinkDecisionResult.model_validate(result))
 
 
+@router.head("/{token}/film", response_class=Response, responses={**responses(409, 410, 429), **FILE_RESPONSES})
 @router.get("/{token}/film", response_class=Response, responses={**responses(409, 410, 429), **FILE_RESPONSES})
 async def stream_film(
     token: str,
@@ -147,9 +148,12 @@ async def stream_film(
     content = opened.review.content
     if not isinstance(content, FilmContent):
         raise ApiError(404, "no_film", "The review has no film.")
-    return await _stream(state, content.film.digest, range, if_none_match)
+    return await _stream(state, request, content.film.digest, range, if_none_match)
 
 
+@router.head(
+    "/{token}/clips/{clip}", response_class=Response, responses={**responses(404, 409, 410, 429), **FILE_RESPONSES}
+)
 @router.get(
     "/{token}/clips/{clip}", response_class=Response, responses={**responses(400, 404, 409, 410, 429), **FILE_RESPONSES}
 )
@@ -166,11 +170,13 @@ async def stream_clip(
     digest = (await review_links.open_link(state.services, token)).clips.get(clip)
     if digest is None:
         raise ApiError(404, "no_clip", f"The review shows no clip {clip}.")
-    return await _stream(state, digest, range, if_none_match)
+    return await _stream(state, request, digest, range, if_none_match)
 
 
-async def _stream(state: AppState, digest: str, range_header: str | None, if_none_match: str | None) -> Response:
-    response = await file_response(state.services.artifacts, digest, range_header, if_none_match)
+async def _stream(
+    state: AppState, request: Request, digest: str, range_header: str | None, if_none_match: str | None
+) -> Response:
+    response = await file_response(request, state.services.artifacts, digest, range_header, if_none_match)
     response.headers.update({**pages.HEADERS, "Cache-Control": "private, max-age=600"})
     return response
 

@@ -1,10 +1,12 @@
 """Request and response models, named as in the API reference."""
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
 
 from chat.confirmations import PendingConfirmation
 from graph.decisions import ClipNote, DecisionInput, Gate, Verdict, verdict_of
@@ -36,13 +38,37 @@ def _check_storable(value: Any) -> Any:
     return value
 
 
+def _matching(pattern: str, message: str) -> BeforeValidator:
+    """Return a validator that refuses text in another form than the schema describes."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise ValueError(message)
+        return value
+
+    return BeforeValidator(check)
+
+
 Text = Annotated[str, AfterValidator(_check_storable)]
 Name = Annotated[Text, Field(max_length=64)]
 MetadataText = Annotated[Text, Field(max_length=500)]
 ProjectName = Annotated[str, Field(pattern="^[a-z0-9_-]{1,64}$")]
-BudgetUsd = Annotated[Decimal, Field(ge=0, le=100_000, allow_inf_nan=False)]
+#: An amount as text, up to that of the number.
+AMOUNT_PATTERN = r"^(100000(\.0{1,8})?|[0-9]{1,5}(\.[0-9]{1,8})?)$"
+BudgetUsd = Annotated[
+    Decimal,
+    _matching(AMOUNT_PATTERN, "must be a number such as 2.50, from 0 to 100000"),
+    Field(ge=0, le=100_000, allow_inf_nan=False),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0, "maximum": 100_000}, {"type": "string", "pattern": AMOUNT_PATTERN}]}
+    ),
+]
 Options = Annotated[dict[Name, Annotated[int, Field(ge=-(2**31), lt=2**31)]], Field(max_length=20)]
 ClipNumber = Annotated[int, Field(ge=1, le=24)]
+CLIP_KEY_PATTERN = "^([1-9]|1[0-9]|2[0-4])$"
+#: A clip number as the key of a JSON object, which is text. Fields with such keys declare CLIP_KEYS.
+ClipKey = Annotated[int, _matching(CLIP_KEY_PATTERN, "must be a clip number from 1 to 24")]
+CLIP_KEYS: JsonDict = {"propertyNames": {"pattern": CLIP_KEY_PATTERN}}
 JsonObject = Annotated[dict[str, Any], AfterValidator(_check_storable)]
 
 
@@ -100,8 +126,11 @@ class ApproveRequest(RequestBody):
     clips: list[ClipNumber | ClipChange] | None = Field(
         None, max_length=24, description="Publish, with changes requested: the clips to generate again."
     )
-    takes: dict[ClipNumber, Annotated[int, Field(ge=0, le=1000)]] | None = Field(
-        None, max_length=24, description="Publish, with changes requested: by clip number, the take to use."
+    takes: dict[ClipKey, Annotated[int, Field(ge=0, le=1000)]] | None = Field(
+        None,
+        max_length=24,
+        description="Publish, with changes requested: by clip number, the take to use.",
+        json_schema_extra=CLIP_KEYS,
     )
     sample: list[ClipNumber] | None = Field(
         None,
@@ -147,8 +176,11 @@ class RetryRequest(RequestBody):
         description="With `not_made`: the code in the details of the 409 that showed the orders of unknown outcome and"
         " the price of placing them again.",
     )
-    prompts: dict[ClipNumber, Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
-        default_factory=dict, max_length=24, description="New prompts for failed clips, by clip number."
+    prompts: dict[ClipKey, Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
+        default_factory=dict,
+        max_length=24,
+        description="New prompts for failed clips, by clip number.",
+        json_schema_extra=CLIP_KEYS,
     )
     drop: list[ClipNumber] = Field(
         default_factory=list, max_length=24, description="The numbers of failed clips to leave out."

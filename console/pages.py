@@ -21,6 +21,13 @@ HEADERS = {
     "X-Robots-Tag": "noindex, nofollow",
 }
 
+#: The API description is drawn by a script of this service, which reads /openapi.json and sends trial requests.
+DOCS_HEADERS = {
+    **HEADERS,
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("img-src 'self'", "img-src 'self' data:")
+    + "; script-src 'self'; connect-src 'self'",
+}
+
 #: Labels of the fields of a review. Other paths are labelled by `_label`.
 LABELS = {
     "title": "Title",
@@ -73,6 +80,11 @@ def review_page(opened: OpenedLink, *, token: str, problem: str | None = None, c
 def decision_page(verdict: str, message: str) -> str:
     """Return the page that confirms a decision."""
     return _render("message.html", heading=VERDICT_HEADINGS[verdict], message=message, tone=verdict)
+
+
+def docs_page() -> str:
+    """Return the page that shows the API description."""
+    return _render("docs.html")
 
 
 def error_page(code: str, message: str) -> str:

@@ -18,7 +18,11 @@ UNDECLARED_STATUSES = (404, 405, 413, 500, 503)
 def check_response(response: httpx.Response) -> None:
     """Fail unless a JSON response of the API has a declared status and fits the schema declared for it."""
     operation = _find_operation(response.request.method, response.request.url.path)
-    if operation is None or response.headers.get("content-type", "").partition(";")[0] != "application/json":
+    if (
+        operation is None
+        or response.request.method == "HEAD"
+        or response.headers.get("content-type", "").partition(";")[0] != "application/json"
+    ):
         return
     response.read()
     where = f"{response.request.method} {response.request.url.path}: {response.status_code}"
