@@ -108,7 +108,7 @@ def mcp_command(
     for client, key in settings.items():
         typer.echo(f"{client}:\n\n{json.dumps({key: {'myloware': entry}}, indent=2)}\n")
     typer.echo(
-        "Replace your-api-key with your API key. A key of MYLOWARE_LIMITED_API_KEYS can do everything except decide."
+        "Replace your-api-key with your API key. A key that was added with --can start can do everything except decide."
         "\nDecisions are shown as a form; clients without forms show the URLs at which you decide."
     )
 

@@ -27,7 +27,7 @@ MYLOWARE_DATA_DIR  Data folder: the embedded database, clips, films and logs.
 DATABASE_URL  Postgres database; without it an embedded server starts in the data folder. $ postgresql://…
 MYLOWARE_STORE_URL  Store of clips and films; without it a folder in the data folder. $ s3://bucket/films
 # Access
-MYLOWARE_API_KEYS  API keys, comma-separated; without any, one is generated and shown once. $ a-long-secret
+MYLOWARE_API_KEYS  API keys, comma-separated, for `serve`; without any, its first start generates one. $ a-long-secret
 MYLOWARE_LIMITED_API_KEYS  API keys that can read, start runs and cancel those, but not approve. $ another-secret
 MYLOWARE_PUBLIC_URL  Address under which others reach this server, for links. $ https://films.example.com
 MYLOWARE_ALLOWED_HOSTS  Further host names under which pages and API are served. $ films.internal

@@ -43,7 +43,7 @@ def test_the_description_is_drawn_without_a_network(quiet_app: App) -> None:
     """A real browser that resolves no name shows every operation, and reports nothing that the policy refused."""
     browser = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     assert browser, "This test needs a browser: apt-get install chromium-headless-shell"
-    shown = subprocess.run(
+    drawn = subprocess.run(
         [
             browser,
             *("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=20000"),
@@ -55,8 +55,8 @@ def test_the_description_is_drawn_without_a_network(quiet_app: App) -> None:
         timeout=90,
         check=True,
     )
-    console = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
+    console = [line for line in drawn.stderr.splitlines() if "CONSOLE" in line]
 
     assert console == []
-    missing = [path for path in openapi_description()["paths"] if f'data-path="{path}"' not in shown.stdout]
+    missing = [path for path in openapi_description()["paths"] if f'data-path="{path}"' not in drawn.stdout]
     assert missing == []
