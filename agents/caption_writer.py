@@ -4,19 +4,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel, BeforeValidator, model_validator
+from pydantic import BaseModel, model_validator
 
-from agents.ideator import Idea
-from agents.structured import ask_structured, bounded_text
+from agents.structured import ask_structured
+from agents.texts import Hashtags, Idea, bounded_text
 from prompts.templates import prompt
 from providers.orders import ModelAnswer
-from providers.publications.texts import normalize_hashtags
 
 #: A caption of a model may be longer than the platforms take: it is shortened for the review, with a notice.
 MAX_MODEL_CHARACTERS = 10_000
-
-CaptionText = Annotated[str, bounded_text(500)]
-Hashtags = Annotated[list[str], BeforeValidator(normalize_hashtags)]
 
 
 class Caption(BaseModel, extra="forbid"):

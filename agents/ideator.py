@@ -4,34 +4,13 @@ from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import AfterValidator, BaseModel, Field, create_model
+from pydantic import BaseModel, Field, create_model
 
-from agents.structured import ask_structured, bounded_text
+from agents.structured import ask_structured
+from agents.texts import Idea, NewIdea, bounded_text
 from prompts.project import Project
 from prompts.templates import prompt
-from providers.media.glyphs import require_drawable
 from providers.orders import ModelAnswer
-
-OverlayText = Annotated[str, bounded_text(60, minimum=0)]
-
-
-class Idea(BaseModel, extra="forbid"):
-    """The content of one clip."""
-
-    title: Annotated[str, bounded_text(60)]
-    scene: Annotated[str, bounded_text(600)]
-    sound: Annotated[str, bounded_text(200)]
-    overlay: OverlayText
-
-
-#: Text over a clip as a model or a reviewer writes it. Texts of earlier versions are read as they are.
-DrawableText = Annotated[OverlayText, AfterValidator(require_drawable)]
-
-
-class NewIdea(Idea):
-    """The content of one clip, with an overlay that the film can show."""
-
-    overlay: DrawableText
 
 
 class Ideas(BaseModel, extra="forbid"):

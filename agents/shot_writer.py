@@ -5,8 +5,8 @@ from typing import Annotated
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel
 
-from agents.ideator import Idea
-from agents.structured import ask_structured, bounded_text
+from agents.structured import ask_structured
+from agents.texts import Idea, bounded_text
 from prompts.project import Project
 from prompts.templates import prompt
 from providers.orders import ModelAnswer

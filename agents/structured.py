@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from prompts.templates import Prompt
 from prompts.validation import describe_validation_error
@@ -58,24 +58,3 @@ def check_complete(answer: AIMessage) -> None:
         raise AnswerError("model_refused", "The model refused to answer.")
     if reason not in ("stop", "tool_calls"):
         raise AnswerError("model_answer_cut", "The model's answer was cut off before its end.")
-
-
-def clean_text(text: str) -> str:
-    """Return text that every table and checkpoint can store: without NUL, lone surrogates and outer white space."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode().strip()
-
-
-def bounded_text(limit: int, *, minimum: int = 1) -> AfterValidator:
-    """Return a validator for text of `minimum` to `limit` characters after `clean_text`.
-
-    The length is checked here and not in the JSON schema, because strict model servers refuse schemas with string
-    limits.
-    """
-
-    def check(text: str) -> str:
-        text = clean_text(text)
-        if not minimum <= len(text) <= limit:
-            raise ValueError(f"must have {minimum} to {limit} characters, not {len(text)}")
-        return text
-
-    return AfterValidator(check)

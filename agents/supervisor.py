@@ -11,8 +11,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from agents.ideator import Idea, OverlayText
-from agents.structured import AnswerError, ask_structured, bounded_text, check_complete
+from agents.structured import AnswerError, ask_structured, check_complete
+from agents.texts import Idea, OverlayText, bounded_text
 from prompts.project import Project
 from prompts.templates import prompt
 from providers.chat_models import model_errors

@@ -8,7 +8,7 @@ from uuid import uuid4
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from agents.structured import clean_text
+from agents.texts import clean_text
 from api.errors import ApiError
 from chat.turns import TurnResult
 

@@ -3,20 +3,19 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import httpx2
 from pydantic import SecretStr
 
 from api.settings import NO_KEY, OPENAI_URL, UPLOAD_POST_URL, Settings
-from api.settings_types import SettingsError, VideoServer
+from api.settings_check import CheckedSettings, check_settings
+from api.settings_types import SettingsError
 from chat.session import ChatServices
 from chat.turns import TurnRunner
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
-from prompts.project import Project, ProjectError
 from providers.base import Files, Provider
 from providers.chat_models import chat_model
 from providers.media.clips import accept_clip
@@ -26,7 +25,6 @@ from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders
 from providers.renders.remotion import RemotionRenders
-from providers.video_profiles import ProfileError
 from providers.videos import Videos
 from providers.webhooks import Secret
 from runs.event_feed import EventFeed
@@ -75,30 +73,6 @@ class AppState:
     def base_url(self) -> str:
         """Return the base of links to this service. It never depends on what a request says."""
         return self.public_url or self.listening_url
-
-
-class CheckedSettings(NamedTuple):
-    """The projects and the video server, read and checked before anything is opened."""
-
-    projects: dict[str, Project]
-    video: VideoServer
-
-
-def check_settings(settings: Settings) -> CheckedSettings:
-    """Read the files that the settings name. Raises SettingsError naming the file or variable."""
-    try:
-        projects = settings.projects()
-        server = settings.video(datetime.now(UTC).date())
-    except (ProjectError, ProfileError) as error:
-        raise SettingsError(str(error)) from error
-    for project in projects.values():
-        try:
-            server.video.check(project.clip_seconds, project.clip_size)
-        except ProfileError as error:
-            raise SettingsError(f"{project.name}.md: {error.message}") from error
-        if not settings.notify_escalate_urls and any(gate.on_due == "escalate" for gate in project.gates.values()):
-            raise SettingsError(f"{project.name}.md: a gate escalates, but MYLOWARE_NOTIFY_ESCALATE_URLS is not set.")
-    return CheckedSettings(projects, server)
 
 
 @asynccontextmanager

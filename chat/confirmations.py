@@ -9,7 +9,7 @@ from uuid import UUID
 
 from typing_extensions import TypedDict  # pydantic accepts the one of `typing` from Python 3.12 on only
 
-from agents.structured import clean_text
+from agents.texts import clean_text
 from chat.questions import CODE, MAX_COMMENT_CHARACTERS, SHORTENED, describe_decision, redact_codes
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent, IdeasContent, Review

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
-from agents.structured import clean_text
+from agents.texts import clean_text
 from chat import confirmations
 from chat.confirmations import ConfirmationCommand, PendingConfirmation
 from chat.placement import messages_without_thread, place_message

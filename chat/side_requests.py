@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 
-from agents.structured import check_complete, clean_text
+from agents.structured import check_complete
+from agents.texts import clean_text
 from chat.confirmations import code_redactor
 from chat.session import ChatServices
 from chat.turns import StreamEvent, TurnResult

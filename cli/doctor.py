@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from api.settings import Settings, read_settings, variables
+from api.settings_check import check_settings
 from api.settings_types import SettingsError
-from api.wiring import check_settings
 from cli.local_services import sandboxed_services, with_local_services
 from cli.output import exit_with_error, stdout
 from storage.migrate import DatabaseUnusable, migrate

@@ -14,12 +14,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-import httpx
 from pydantic import SecretStr
 
 from api.settings import Settings, read_settings, sandbox_settings
+from api.settings_check import check_settings
 from api.settings_types import SettingsError
-from api.wiring import check_settings
 from cli.output import exit_with_error
 from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from storage.private_folders import make_private
@@ -188,6 +187,8 @@ class Sandbox:
             )
 
     async def _wait_until_healthy(self, supervisor: asyncio.Task[None]) -> None:
+        import httpx  # here, because commands without a sandbox do not need it
+
         async with httpx.AsyncClient() as client:
             for _ in range(round(START_TIMEOUT_SECONDS / HEALTH_INTERVAL_SECONDS)):
                 with suppress(httpx.HTTPError):

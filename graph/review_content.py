@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from agents.caption_writer import CaptionText, Hashtags
-from agents.ideator import DrawableText, Idea, NewIdea
+from agents.texts import CaptionText, DrawableText, Hashtags, Idea, NewIdea
 from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, RunState
 from prompts.validation import describe_validation_error

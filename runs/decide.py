@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from agents.structured import clean_text
+from agents.texts import clean_text
 from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, decided_content
 from prompts.project import MIN_FILM_SECONDS

@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from agents.ideator import Idea
 from agents.shot_writer import shot_prompt, without_correlation_tag
+from agents.texts import Idea
 from graph.nodes.clips import clip_offer
 from graph.review_content import EditError, IdeasContent, apply_edits, parse_content
 from graph.state import Clip, IdeasState, RunState

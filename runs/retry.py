@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from agents.structured import clean_text
+from agents.texts import clean_text
 from prompts.project import MIN_FILM_SECONDS
 from providers.base import Unavailable
 from providers.orders import RetryOptions

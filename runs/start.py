@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Literal
 from uuid import UUID, uuid4, uuid5
 
-from agents.structured import clean_text
+from agents.texts import clean_text
 from prompts.project import OptionError, Project
 from providers.video_profiles import ProfileError, VideoModel
 from runs.errors import ApprovalNotPermitted, InvalidRequest, ProjectNotFound

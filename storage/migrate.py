@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection, OperationalError, ProgrammingError
 from psycopg.rows import dict_row
 
@@ -73,6 +71,9 @@ async def _applied(connection: Connection) -> set[str]:
 
 
 async def _migrate_langgraph(connection: Connection) -> list[str]:
+    # Here and below, because a command that finds its tables up to date does not need these packages.
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
     saver, before = AsyncPostgresSaver(connection), await _langgraph_version(connection)
     await saver.setup()
     return [f"langgraph/{version}" for version in range(before + 1, len(saver.MIGRATIONS))]
@@ -88,6 +89,8 @@ async def _migrate_procrastinate(connection: Connection) -> list[str]:
     files = _read_files((importlib.resources.files("procrastinate.sql") / "migrations").iterdir())
     if not await _value(connection, "select to_regclass('procrastinate_jobs') is null"):
         return await _apply(connection, "procrastinate", files)
+    from procrastinate.schema import SchemaManager
+
     # A new database gets the newest schema at once; its migrations count as applied.
     schema = {"schema.sql": SchemaManager.get_schema().encode()}
     return await _apply(connection, "procrastinate", schema, replaces=files)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jinja2 import Environment, UndefinedError, meta
 
-from agents.ideator import Idea
+from agents.texts import Idea
 from prompts.project import FOLDER, read_project
 from prompts.templates import prompt
 

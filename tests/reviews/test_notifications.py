@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from api.settings import Settings, SettingsError, read_settings
-from api.wiring import check_settings
+from api.settings_check import check_settings
 from providers.webhooks import InvalidSignature, parse_secret, verify_signature
 from runs.notifications import (
     JITTER,
