@@ -27,7 +27,7 @@ help: ## List the targets
 setup: .venv/.with-tools ## Install MyloWare and the development tools into .venv
 
 demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in the terminal: BRIEF="…" PROJECT=shorts RENDER=remotion
-	@$(if $(filter remotion,$(RENDER)),remotion/with-service) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --yes
+	@$(if $(filter remotion,$(RENDER)),remotion/with-service) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --sandbox $(if $(filter remotion,$(RENDER)),--remotion) --yes
 
 test: .venv/.with-tools ## Run the tests without the slow ones; needs no service and no API key
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5

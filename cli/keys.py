@@ -1,24 +1,16 @@
 """`myloware keys`: add, list and revoke API keys."""
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from api.settings_types import SettingsError
-from cli.local_services import checked_settings, with_local_services
 from cli.output import exit_with_error, stdout
-from storage import api_keys
 from storage.actors import Right
-from storage.api_keys import NAME_PATTERN, ApiKeyRow
-from storage.database import Database, open_pool
-from storage.migrate import DatabaseUnusable, migrate
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from storage.api_keys import ApiKeyRow
 
 keys = typer.Typer(help="Add, list and revoke API keys.", no_args_is_help=True)
 
@@ -30,10 +22,13 @@ def add_command(
     expires: Annotated[str | None, typer.Option(help="When it ends: 30d, or a date such as 2027-01-31 (UTC).")] = None,
 ) -> None:
     """Add an API key and print it, once."""
-    if not re.fullmatch(NAME_PATTERN, name):
+    from cli.running import read
+    from storage import api_keys
+
+    if not re.fullmatch(api_keys.NAME_PATTERN, name):
         exit_with_error("The name must have 1 to 64 letters, digits, dots, hyphens, underscores or @.")
     expires_at = _parse_end(expires) if expires else None
-    added = _call(lambda db: api_keys.add_key(db, name, can, expires_at))
+    added = read(lambda db: api_keys.add_key(db, name, can, expires_at))
     if added is None:
         exit_with_error(f"There is a key named {name}: revoke it, or choose another name.")
     typer.echo(added[0])
@@ -42,8 +37,13 @@ def add_command(
 @keys.command("list")
 def list_command() -> None:
     """List all API keys: name, id, rights, end, last use and origin."""
+    from rich.table import Table
+
+    from cli.running import read
+    from storage import api_keys
+
     table = Table("name", "id", "can", "ends", "last used", "origin")
-    for row in _call(lambda db: api_keys.list_keys(db)):
+    for row in read(api_keys.list_keys):
         table.add_row(row.name, row.id, row.can, _describe_end(row), _format_time(row.last_used_at), row.origin)
     stdout.print(table)
 
@@ -51,7 +51,10 @@ def list_command() -> None:
 @keys.command("revoke")
 def revoke_command(name_or_id: Annotated[str, typer.Argument(help="The name or the id of the key.")]) -> None:
     """End an API key at once."""
-    row = _call(lambda db: api_keys.revoke_key(db, name_or_id))
+    from cli.running import read
+    from storage import api_keys
+
+    row = read(lambda db: api_keys.revoke_key(db, name_or_id))
     if row is None:
         exit_with_error(f"There is no key {name_or_id}. `myloware keys list` shows names and ids.")
     typer.echo(f"Revoked: {row.name} ({row.id})")
@@ -59,26 +62,6 @@ def revoke_command(name_or_id: Annotated[str, typer.Argument(help="The name or t
         typer.echo(
             "Remove it from the settings too: the next start of `myloware serve` makes it valid again.", err=True
         )
-
-
-def _call(function: Callable[[Database], Awaitable[T]]) -> T:
-    """Return the result of a function that needs the database. Exits with its error message on failure."""
-    checked = checked_settings()
-
-    async def call() -> T:
-        async with with_local_services(checked, with_sandbox=False) as settings:
-            assert settings.database_url is not None  # noqa: S101 - set by with_local_services
-            dsn = settings.database_url.get_secret_value()
-            await migrate(dsn)
-            async with open_pool(dsn) as pool:
-                return await function(Database(pool))
-
-    try:
-        return asyncio.run(call())
-    except DatabaseUnusable as error:
-        exit_with_error(f"DATABASE_URL: {error}")
-    except SettingsError as error:
-        exit_with_error(str(error))
 
 
 def _parse_end(text: str) -> datetime:
@@ -94,7 +77,7 @@ def _parse_end(text: str) -> datetime:
     return end
 
 
-def _describe_end(row: ApiKeyRow) -> str:
+def _describe_end(row: "ApiKeyRow") -> str:
     if row.revoked_at:
         return f"revoked {_format_time(row.revoked_at)}"
     return f"{'expired ' if row.has_ended else ''}{_format_time(row.expires_at)}" if row.expires_at else "never"

@@ -9,7 +9,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +20,7 @@ from api.settings import Settings, read_settings, sandbox_settings
 from api.settings_check import check_settings
 from api.settings_types import SettingsError
 from cli.output import exit_with_error
+from prompts.project import FOLDER, read_projects
 from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from storage.private_folders import make_private
 
@@ -32,10 +33,13 @@ INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
 SECRET_VARIABLE = "SANDBOX_WEBHOOK_SECRET"  # noqa: S105 - a name
 
 
-def checked_settings() -> Settings:
-    """Return the settings, with every file that they name read and checked. Exits with a message on an error."""
+def checked_settings(change: Callable[[Settings], Settings] = lambda settings: settings) -> Settings:
+    """Return the settings after `change`, with every file that they name read and checked.
+
+    Exits with a message on an error.
+    """
     try:
-        settings = read_settings()
+        settings = change(read_settings())
         if settings.video_missing:
             settings.projects()
         else:
@@ -43,6 +47,25 @@ def checked_settings() -> Settings:
     except ValueError as error:
         exit_with_error(str(error))
     return settings
+
+
+def service_url(chosen: str | None) -> str:
+    """Return the URL of the service for links: the chosen one, MYLOWARE_PUBLIC_URL, or that of `myloware serve`."""
+    from api.wiring import DEFAULT_URL
+
+    return (chosen or checked_settings().public_url or DEFAULT_URL).rstrip("/")
+
+
+def sandbox_only(settings: Settings, project: str, *, keep_renderer: bool) -> Settings:
+    """Return settings without any vendor, notification or shared storage, and with a data folder of their own.
+
+    A worker with other settings that shared the database would continue the runs at its own vendors. Only the folder
+    of projects is kept, for a project that is not built in, and REMOTION_URL if `keep_renderer` is set.
+    """
+    kept = {"projects_dir"} if project not in read_projects([FOLDER]) else set()
+    kept |= {"remotion_url", "remotion_service_key", "remotion_webhook_secrets"} if keep_renderer else set()
+    defaults = {name: field.default for name, field in Settings.model_fields.items() if name not in kept}
+    return settings.model_copy(update={**defaults, "data_dir": settings.data_dir / "demo"})
 
 
 @asynccontextmanager
@@ -66,11 +89,11 @@ async def with_local_services(
         changes: dict[str, Any] = {}
         if settings.database_url is None:
             server = EmbeddedPostgres(settings.data_dir / "postgres")
+            stack.push_async_callback(asyncio.to_thread, server.stop)
             try:
-                await asyncio.to_thread(server.start)
+                await _finish_in_thread(server.start)
             except EmbeddedPostgresError as error:
                 raise SettingsError(str(error)) from error
-            stack.push_async_callback(asyncio.to_thread, server.stop)
             changes["database_url"] = SecretStr(server.dsn)
         if sandboxed_services(settings):
             sandbox = Sandbox(settings.data_dir.absolute() / "sandbox")
@@ -78,6 +101,16 @@ async def with_local_services(
                 await stack.enter_async_context(sandbox.running(webhooks_to))
             changes |= _sandbox_settings(settings, sandbox)
         yield settings.model_copy(update=changes)
+
+
+async def _finish_in_thread(function: Callable[[], None]) -> None:
+    """Run the function in a thread, and wait for its end also when cancelled: a server half started must be stopped."""
+    work = asyncio.ensure_future(asyncio.to_thread(function))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.gather(work, return_exceptions=True)
+        raise
 
 
 def sandboxed_services(settings: Settings) -> list[str]:

@@ -1,27 +1,19 @@
-"""`myloware`: the command line. Each command is implemented in the module of its name."""
+"""`myloware`: the command line. Each command imports its implementation when it is called, so that `--help` is fast."""
 
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import uvloop
 
-from api.mcp_server import client_settings
-from api.settings_types import SettingsError
-from cli import doctor, make, serve
 from cli.keys import keys
-from cli.local_services import checked_settings
 from cli.output import exit_with_error
-from cli.runs import runs, verify_decisions
-from providers.webhook_vectors import check_vectors
-from storage.decisions import GENESIS
+from cli.run_changes import Url
+from cli.runs import runs
 
 app = typer.Typer(
     name="myloware",
@@ -33,21 +25,11 @@ app.add_typer(runs, name="runs")
 app.add_typer(keys, name="keys")
 webhooks = typer.Typer(help="Webhook signatures.", no_args_is_help=True)
 app.add_typer(webhooks, name="webhooks")
-audit = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
-app.add_typer(audit, name="audit")
+audits = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
+app.add_typer(audits, name="audit")
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        uvloop.run(work)
-    except SettingsError as error:
-        exit_with_error(str(error))
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 @app.callback()
@@ -59,15 +41,41 @@ def prepare() -> None:
 
 @app.command("make")
 def make_command(
-    brief: Annotated[str, typer.Argument(help="The brief of the video.")],
+    brief: Annotated[str | None, typer.Argument(help="The brief of the video.")] = None,
     project: Annotated[str, typer.Option(help="The project.")] = "shorts",
-    yes: Annotated[bool, typer.Option("--yes", help="Approve at both gates without asking.")] = False,
+    run: Annotated[
+        str | None, typer.Option(help="Go on with this run: its id, or its first 6 characters or more.")
+    ] = None,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Use the sandbox for everything, whatever is set, with data of its own.")
+    ] = False,
+    remotion: Annotated[
+        bool, typer.Option("--remotion", help="With --sandbox: render with the service at REMOTION_URL.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Approve at both gates without asking. Refused if that costs or publishes.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines; requires --yes.")] = False,
 ) -> None:
     """Make a video from a brief, with prompts at the gates."""
-    if as_json and not yes:
-        exit_with_error("--json requires --yes, because it cannot prompt.")
-    _run(make.make(checked_settings(), brief, project, yes=yes, as_json=as_json))
+    for refused, problem in (
+        (as_json and not yes, "--json requires --yes, because it cannot prompt."),
+        ((brief is None) == (run is None), "Give either a brief or --run with the id of a run."),
+        (remotion and not sandbox, "--remotion requires --sandbox; without it, REMOTION_URL is enough."),
+    ):
+        if refused:
+            exit_with_error(problem)
+    from cli import make
+    from cli.local_services import checked_settings, sandbox_only
+    from cli.running import run as run_work
+
+    settings = checked_settings(
+        lambda all_settings: sandbox_only(all_settings, project, keep_renderer=remotion) if sandbox else all_settings
+    )
+    if yes:
+        make.check_unattended(settings)
+    source = make.NewRun(brief, project) if brief is not None else str(run)
+    run_work(make.make(settings, source, in_sandbox=sandbox, yes=yes, as_json=as_json))
 
 
 @app.command("serve")
@@ -77,13 +85,19 @@ def serve_command(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; run workers separately.")] = False,
 ) -> None:
     """Serve the API, with a worker in the same process."""
-    _run(serve.serve(checked_settings(), host, port, with_worker=not no_worker))
+    from cli import running, serve
+    from cli.local_services import checked_settings
+
+    running.run(serve.serve(checked_settings(), host, port, with_worker=not no_worker))
 
 
 @app.command("worker")
 def worker_command() -> None:
     """Run a worker. Any number of workers can share a database."""
-    _run(serve.work(checked_settings()))
+    from cli import running, serve
+    from cli.local_services import checked_settings
+
+    running.run(serve.work(checked_settings()))
 
 
 @app.command("sandbox", context_settings={"ignore_unknown_options": True})
@@ -99,11 +113,13 @@ def sandbox_command(arguments: Annotated[list[str] | None, typer.Argument(metava
 
 @app.command("mcp")
 def mcp_command(
-    url: Annotated[str | None, typer.Option(help="The URL of the service; MYLOWARE_PUBLIC_URL by default.")] = None,
+    url: Url = None,
 ) -> None:
     """Print the settings for MCP clients."""
-    chosen = url or checked_settings().public_url or "http://127.0.0.1:8000"
-    entry = client_settings(chosen)
+    from api.mcp_server import client_settings
+    from cli.local_services import service_url
+
+    entry = client_settings(service_url(url))
     settings = {"Clients with mcpServers in their settings (Cursor and others)": "mcpServers", "VS Code": "servers"}
     for client, key in settings.items():
         typer.echo(f"{client}:\n\n{json.dumps({key: {'myloware': entry}}, indent=2)}\n")
@@ -116,26 +132,32 @@ def mcp_command(
 @app.command("doctor")
 def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show the settings and check that they work."""
-    _run(doctor.examine(as_json=as_json))
+    from cli import doctor, running
+
+    running.run(doctor.examine(as_json=as_json))
 
 
 @app.command("openapi")
 def openapi_command() -> None:
     """Print the OpenAPI description of the API."""
+    from cli import serve
+
     typer.echo(json.dumps(serve.openapi_description(), indent=2, ensure_ascii=False))
 
 
-@audit.command("verify")
+@audits.command("verify")
 def audit_verify(
-    head: Annotated[str, typer.Option(help="A head that was printed before and kept elsewhere.")] = GENESIS,
+    head: Annotated[str | None, typer.Option(help="A head that was printed before and kept elsewhere.")] = None,
 ) -> None:
     """Verify that no decision was changed, removed or reordered and that sums equal their orders; print the head.
 
     Keep the head outside the database: --head then shows whether a decision of that time was removed with every trace.
     """
-    if not re.fullmatch("[0-9a-f]{64}", head):
+    if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
         exit_with_error("--head must have 64 hexadecimal digits, as `myloware audit verify` prints them.")
-    faults, count, new_head = verify_decisions(head)
+    from cli import audit
+
+    faults, count, new_head = audit.verify_decisions(head)
     for fault in faults:
         typer.echo(fault)
     typer.echo(f"{count} decisions, {len(faults)} faults")
@@ -147,6 +169,8 @@ def audit_verify(
 @webhooks.command("check")
 def webhooks_check(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
     """Verify the signatures in a file of test vectors."""
+    from providers.webhook_vectors import check_vectors
+
     counts = {True: 0, False: 0}
     try:
         for name, passed, outcome in check_vectors(file):

@@ -1,182 +1,180 @@
-"""`myloware runs`: list runs, decide at their gates, cancel and retry them."""
+"""`myloware runs`: the commands that read runs. Each imports what it needs when it is called."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
-from uuid import UUID
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import TypeAdapter
 
-from api.settings_types import SettingsError
-from api.wiring import open_app_state
-from cli.local_services import checked_settings, with_local_services
-from cli.output import exit_with_error, print_review, print_unknown_orders, runs_table, stderr, stdout
-from graph.decisions import DecisionInput, Gate, verdict_of
-from graph.status import Status
-from runs import cancel, queries, retry, served_reviews
-from runs.decide import decide
-from runs.errors import OutcomeUnknown, RunError
-from runs.queries import RunView
-from runs.services import Services
-from storage import decisions
-from storage.actors import LOCAL, RequestContext
-from storage.spending import verify_spending
+from cli.arguments import AsJson, RunId
+from cli.output import program, stderr, stdout
+from graph.status import TERMINAL_STATUSES, Status
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from uuid import UUID
 
-runs = typer.Typer(help="List runs, decide at their gates, cancel and retry them.", no_args_is_help=True)
+    from runs.history import History
+    from runs.queries import RunView
+    from runs.services import Services
+    from storage.database import Database
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-RunId = Annotated[UUID, typer.Argument(help="The id of the run.")]
+POLL_INTERVAL_SECONDS = 0.3
 
-#: The operator makes every request of the command line.
-LOCAL_CONTEXT = RequestContext(LOCAL, "cli")
-
-_run_list = TypeAdapter(list[RunView])
-
-
-def _call(function: Callable[[Services], Awaitable[T]]) -> T:
-    """Return the result of a function that needs the services. Exits with its error message on failure."""
-    checked = checked_settings()
-
-    async def call() -> T:
-        async with with_local_services(checked, with_sandbox=False) as settings, open_app_state(settings) as state:
-            return await function(state.services)
-
-    try:
-        return asyncio.run(call())
-    except (SettingsError, RunError) as error:
-        exit_with_error(str(error))
+runs = typer.Typer(help="List runs, decide at their gates, cancel, retry and fork them.", no_args_is_help=True)
 
 
 @runs.command("list")
 def list_runs(
     limit: Annotated[int, typer.Option(min=1, max=100, help="The number of runs.")] = 20,
     status: Annotated[Status | None, typer.Option(help="Only runs with this status.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only runs of this project.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the newest runs."""
+    from cli import running, tables
+    from runs import queries, served_reviews
+    from storage.actors import LOCAL
 
-    async def process(services: Services) -> list[RunView]:
-        found = await queries.list_runs(services.db, limit=limit, status=status)
+    async def process(db: Database) -> tuple[list[RunView], dict[UUID, str]]:
+        found = await queries.list_runs(db, limit=limit, status=status, project=project)
         if as_json:
-            await served_reviews.record_runs(services.db, LOCAL, found)
-        return found
+            await served_reviews.record_runs(db, LOCAL, found)
+        return found, await queries.short_ids(db, [run.run_id for run in found])
 
-    found = _call(process)
+    found, short_ids = running.read(process)
     if as_json:
-        stdout.print_json(_run_list.dump_json(found).decode())
-    else:
-        stdout.print(runs_table(found))
+        stdout.print_json(data=[run.model_dump(mode="json") for run in found])
+        return
+    for line in tables.list_of_runs(found, short_ids, stdout.width):
+        stdout.print(line, markup=False, soft_wrap=True)
 
 
 @runs.command("show")
-def show(run_id: RunId, as_json: AsJson = False) -> None:
+def show(run: RunId, as_json: AsJson = False) -> None:
     """Show a run and its open review."""
-    _print_run(_call(lambda services: _serve_run(services, run_id)), as_json)
+    from cli import running, tables
+
+    tables.print_run(running.read_run(run, running.serve_run), as_json)
 
 
-@runs.command("approve")
-def approve(
-    run_id: RunId,
-    gate: Annotated[Gate, typer.Argument(help="The gate.")],
-    no: Annotated[bool, typer.Option("--no", help="Reject; with a comment, request changes.")] = False,
-    comment: Annotated[str | None, typer.Option(help="A comment on the review.")] = None,
-    sample: Annotated[
-        list[int] | None, typer.Option(help="Generate only this clip before the rest; repeat it for several.")
-    ] = None,
-    digest: Annotated[
-        str | None, typer.Option(help="The digest of the content that you saw, as `runs show` prints it.")
-    ] = None,
-    as_json: AsJson = False,
+@runs.command("watch")
+def watch(
+    run: RunId,
+    after: Annotated[int, typer.Option(min=0, help="Start after the event with this number.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
-    """Decide at a gate."""
-    decision = DecisionInput(
-        verdict=verdict_of(not no, comment), comment=comment or "", sample=sample or [], digest=digest
-    )
-    _change_run(run_id, as_json, lambda services: decide(services, run_id, gate, decision, LOCAL_CONTEXT))
+    """Print the events of a run as they happen, until it has ended."""
+    import asyncio
+
+    from cli import running, tables
+    from cli.progress import ProgressReporter
+    from runs import queries, served_reviews
+    from storage.actors import LOCAL
+    from storage.events import list_events
+
+    reporter = ProgressReporter(as_json, None)
+
+    async def process(db: Database, run_id: UUID) -> RunView:
+        last_seq = after
+        while True:
+            # Read before the events: a list read after the end contains the last event.
+            view = await queries.get_run_view(db, run_id)
+            events = await list_events(db, run_id, after=last_seq)
+            if as_json:
+                await served_reviews.record_events(db, LOCAL, run_id, events)
+            for event in events:
+                last_seq = event.seq
+                reporter.report_event(event)
+                if event.kind == "review.opened" and not as_json:
+                    gate = event.payload["gate"]
+                    stderr.print(f"The {gate} gate was opened: {program()} runs show {run_id}", soft_wrap=True)
+            if view.status in TERMINAL_STATUSES and not events:
+                return view
+            await asyncio.sleep(0 if events else POLL_INTERVAL_SECONDS)
+
+    view = running.read_run(run, process)
+    if not as_json:
+        tables.print_run(view, as_json=False)
+    if view.status != "completed":
+        raise typer.Exit(1)
 
 
-@runs.command("cancel")
-def cancel_command(run_id: RunId, as_json: AsJson = False) -> None:
-    """End a run."""
-    _change_run(run_id, as_json, lambda services: cancel.cancel_run(services, run_id, LOCAL_CONTEXT))
+@runs.command("history")
+def history(run: RunId, as_json: AsJson = False) -> None:
+    """Print every revision, decision, take, charge and post of a run, with time and actor."""
+    from cli import running
+    from runs import served_reviews
+    from runs.history import get_history
+    from storage.actors import LOCAL
 
+    async def process(services: Services, run_id: UUID) -> History:
+        found = await get_history(services.db, services.ledger, run_id)
+        if as_json:
+            await served_reviews.record_history(services.db, LOCAL, found)
+        return found
 
-@runs.command("retry")
-def retry_command(
-    run_id: RunId,
-    not_made: Annotated[
-        bool, typer.Option("--not-made", help="Declare orders of unknown outcome not executed; place them again.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Continue a failed run from its last checkpoint."""
-    confirm: str | None = None
-
-    async def process(services: Services) -> RunView | OutcomeUnknown:
-        try:
-            await retry.retry_run(services, run_id, not_made=not_made, confirm=confirm, context=LOCAL_CONTEXT)
-        except OutcomeUnknown as error:
-            return error
-        return await queries.get_run_view(services.db, run_id)
-
-    # Candidates that appear during the question are shown before anything is declared.
-    while isinstance(outcome := _call(process), OutcomeUnknown):
-        print_unknown_orders(stderr, outcome.details)
-        if not not_made:
-            exit_with_error("Check with the provider. Add --not-made if the orders were not executed.")
-        typer.confirm(
-            f"None of them was executed. Order again for {outcome.details['usd']:.2f} USD?", abort=True, err=True
-        )
-        confirm = outcome.details["confirm"]
-    _print_run(outcome, as_json)
-
-
-def verify_decisions(head: str) -> tuple[list[str], int, str]:
-    """Return the faults in decisions and sums, the number of decisions, and the head of their hash chain.
-
-    `head` is an earlier head to compare with.
-    """
-
-    async def process(services: Services) -> tuple[list[str], int, str]:
-        db = services.db
-        return (
-            [*await decisions.verify_chain(db, head), *await verify_spending(db)],
-            await decisions.count_decisions(db),
-            await decisions.chain_head(db),
-        )
-
-    return _call(process)
-
-
-def _change_run(run_id: UUID, as_json: bool, change: Callable[[Services], Awaitable[object]]) -> None:
-    """Change a run and print it."""
-
-    async def process(services: Services) -> RunView:
-        await change(services)
-        return await _serve_run(services, run_id)
-
-    _print_run(_call(process), as_json)
-
-
-async def _serve_run(services: Services, run_id: UUID) -> RunView:
-    """Return a run to print, whose open review the operator is served with it. Raises RunNotFound."""
-    run = await queries.get_run_view(services.db, run_id)
-    await served_reviews.record_runs(services.db, LOCAL, [run])
-    return run
-
-
-def _print_run(run: RunView, as_json: bool) -> None:
+    found = running.call_run(run, process)
     if as_json:
-        stdout.print_json(run.model_dump_json())
+        stdout.print_json(found.model_dump_json())
         return
-    stdout.print(runs_table([run]))
-    if run.error:
-        stdout.print(f"[red]{run.error.code}[/]: {run.error.message}", soft_wrap=True)
-    if review := run.review:
-        stdout.print(f"The {review.gate} gate is open, revision {review.revision}:")
-        print_review(stdout, review.content)
-        decide_command = f"myloware runs approve {run.run_id} {review.gate} --digest {review.digest}"
-        stdout.print(f"Decide: {decide_command}", soft_wrap=True)
+    for entry in found.entries:
+        line = f"{entry.at:%Y-%m-%d %H:%M:%S}  {entry.actor['name']}: {entry.text}"
+        stdout.print(line, markup=False, soft_wrap=True)
+
+
+@runs.command("film")
+def film(
+    run: RunId, output: Annotated[Path | None, typer.Option(metavar="FILE", help="The file to write.")] = None
+) -> None:
+    """Write the film of a run to a file and print its path."""
+    from cli import running
+    from cli.files import copy_film
+    from runs.queries import get_run_view
+
+    async def process(services: Services, run_id: UUID) -> Path:
+        return await copy_film(services, await get_run_view(services.db, run_id), Path(), output)
+
+    stdout.print(str(running.call_run(run, process)), markup=False, soft_wrap=True)
+
+
+@runs.command("clips")
+def clips(
+    run: RunId,
+    output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A folder to write the takes to.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List every take of the clips of a run, or write them to a folder."""
+    from cli import running
+    from cli.files import copy_file
+    from runs.queries import get_run_view
+
+    async def process(services: Services, run_id: UUID) -> list[dict[str, object]]:
+        takes = (await get_run_view(services.db, run_id)).artifacts.get("clip_manifest", {}).get("clips", [])
+        for take in takes:
+            if output and "digest" in take:
+                await copy_file(services, take["digest"], output / f"clip-{take['clip']}-take-{take['take']}.mp4")
+        return list(takes)
+
+    takes = running.call_run(run, process)
+    if as_json:
+        stdout.print_json(data=takes)
+        return
+    for take in takes:
+        line = f"clip {take['clip']}, take {take['take']}: {take.get('digest', take['state'])}, {take['usd']:.2f} USD"
+        stdout.print(line, soft_wrap=True)
+
+
+@runs.command("quote")
+def quote(
+    run: RunId, clips: Annotated[list[int], typer.Argument(min=1, help="The clips.")], as_json: AsJson = False
+) -> None:
+    """Print the price of generating clips again. Nothing is decided."""
+    from cli import running, tables
+    from runs import decide
+
+    found = running.call_run(run, lambda services, run_id: decide.quote(services, run_id, clips))
+    if as_json:
+        stdout.print_json(found.model_dump_json())
+    else:
+        stdout.print(tables.describe_quote(found, len(set(clips))))

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, field_validator, model_validator
 
-Gate = Literal["ideation", "publish"]
+from graph.status import Gate as Gate
+
 Verdict = Literal["approve", "revise", "reject"]
 
 

@@ -1,7 +1,8 @@
-"""The public status and step of a run, by the node its thread is at."""
+"""The gates, and the public status and step of a run by the node its thread is at."""
 
 from typing import Literal
 
+Gate = Literal["ideation", "publish"]
 Status = Literal[
     "pending",
     "running",

@@ -1,5 +1,7 @@
 """Read runs: one, or a page of them."""
 
+import re
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,6 +15,9 @@ from runs.errors import GateNotOpen, InvalidRequest, RunNotFound
 from storage import runs as table
 from storage.database import Database
 from storage.runs import RunRow, RunWithCosts
+
+#: The shortest start of an id that names a run, the shortest that is printed, and the most matches an error lists.
+MIN_PREFIX_CHARACTERS, SHORT_ID_CHARACTERS, MAX_LISTED_MATCHES = 6, 8, 5
 
 
 class RunFailure(BaseModel):
@@ -60,6 +65,38 @@ def parse_run_id(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise InvalidRequest(f"{text[:80]!r} is not a run id.") from None
+
+
+async def find_run_id(db: Database, text: str) -> UUID:
+    """Return the id of the run whose id is this, or is the only one that starts with this.
+
+    Raises InvalidRequest for a text that is no start of an id or starts several, and RunNotFound.
+    """
+    digits = text.strip().lower().replace("-", "")
+    if not re.fullmatch(f"[0-9a-f]{{{MIN_PREFIX_CHARACTERS},32}}", digits):
+        advice = f"Use a whole id, or at least its first {MIN_PREFIX_CHARACTERS} characters."
+        raise InvalidRequest(f"{text[:80]!r} is not a run id. {advice}", field="run_id")
+    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    if first == last:
+        return first
+    found = await table.list_ids_between(db, first, last, limit=MAX_LISTED_MATCHES + 1)
+    if not found:
+        raise RunNotFound(f"No run has an id that starts with {text!r}.", run_id=text)
+    if len(found) > 1:
+        ids = ", ".join(map(str, found[:MAX_LISTED_MATCHES])) + (", …" if len(found) > MAX_LISTED_MATCHES else "")
+        raise InvalidRequest(f"Several runs have an id that starts with {text!r}: {ids}.", field="run_id")
+    return found[0]
+
+
+async def short_ids(db: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the start of each id that no other run has, of at least `SHORT_ID_CHARACTERS`."""
+    short = {}
+    for run_id, neighbours in (await table.neighbours_of_ids(db, ids)).items():
+        length = SHORT_ID_CHARACTERS
+        while any(str(other).startswith(str(run_id)[:length]) for other in neighbours):
+            length += 1
+        short[run_id] = str(run_id)[:length]
+    return short
 
 
 async def get_run(db: Database, run_id: UUID) -> RunRow:

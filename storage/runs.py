@@ -1,6 +1,6 @@
 """Runs: the request of each, and the projection of its progress."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -138,6 +138,23 @@ async def list_runs(
         {"status": status, "project": project, "at": at, "id": run_id, "limit": limit},
         row=RunWithCosts,
     )
+
+
+async def list_ids_between(db: Database, first: UUID, last: UUID, *, limit: int) -> list[UUID]:
+    """Return the ids of runs from `first` to `last`, in order."""
+    query = "select id from runs where id between %s and %s order by id limit %s"
+    return [row["id"] for row in await db.fetch_all(query, (first, last, limit))]
+
+
+async def neighbours_of_ids(db: Database, ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
+    """Return, for each of these runs, the ids of other runs that come directly before and after its id."""
+    rows = await db.fetch_all(
+        """select id, (select other.id from runs other where other.id < runs.id order by id desc limit 1) as before,
+            (select other.id from runs other where other.id > runs.id order by id limit 1) as after
+        from runs where id = any(%s)""",
+        (list(ids),),
+    )
+    return {row["id"]: [other for other in (row["before"], row["after"]) if other] for row in rows}
 
 
 SAVE_PROJECTION = """

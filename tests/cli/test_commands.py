@@ -6,62 +6,23 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from terminals import INHERITED, run_command, settings_of
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from api.settings import Settings
 from cli.main import app
-from tests.app import ANNA, TINY_PROJECT, App, SandboxClient
+from cli.make import check_unattended
+from tests.app import ANNA, PROFILES, TINY_PROJECT, App, SandboxClient
 
 ROOT = Path(__file__).parents[2]
-MYLOWARE = Path(sys.executable).with_name("myloware")
-INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
-
-
-def environment(**settings: str) -> dict[str, str]:
-    """Return an environment without settings except these."""
-    return {**{name: os.environ[name] for name in INHERITED if name in os.environ}, "COLUMNS": "200", **settings}
-
-
-def run_command(
-    *arguments: str, cwd: Path, seconds: float = 60, answer: str = "", **settings: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the command and return its output and status."""
-    return subprocess.run(
-        [str(MYLOWARE), *arguments],
-        cwd=cwd,
-        env=environment(**settings),
-        input=answer,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
-
-
-def settings_of(app: App) -> dict[str, str]:
-    """Return the environment of a command that uses the database of an app."""
-    return {
-        "DATABASE_URL": app.dsn,
-        "MYLOWARE_DATA_DIR": str(app.settings.data_dir),
-        "MYLOWARE_PROJECTS_DIR": str(app.settings.projects_dir),
-        "MYLOWARE_API_KEYS": ANNA,
-        "VIDEO_PROFILES": str(app.settings.video_profiles),
-        "VIDEO_BASE_URL": app.sandbox.url,
-        "VIDEO_MODEL": "sandbox-video",
-        "VIDEO_API_KEY": "sandbox",
-        "OPENAI_BASE_URL": app.sandbox.url,
-        "OPENAI_API_KEY": "sandbox",
-        "OPENAI_MODEL": "sandbox-rules",
-        "UPLOAD_POST_URL": app.sandbox.url,
-        "UPLOAD_POST_API_KEY": "sandbox",
-    }
+NOTIFICATIONS = {"MYLOWARE_NOTIFY_URLS": "https://127.0.0.1:9", "MYLOWARE_NOTIFY_SECRET": "whsec_" + "c2VjcmV0" * 4}
 
 
 def test_every_command_has_a_help_text() -> None:
@@ -296,23 +257,71 @@ def test_doctor_shows_settings_and_checks(app: App, tmp_path: Path) -> None:
     assert (unreachable.returncode, "Traceback" in unreachable.stderr + unreachable.stdout) == (1, False)
 
 
-def test_make_produces_a_film_without_any_settings(tmp_path: Path) -> None:
-    """`make` starts a database and the sandbox, and the film is written to the data folder."""
-    (tmp_path / "projects").mkdir()
-    (tmp_path / "projects" / "tiny.md").write_text(TINY_PROJECT.replace("180x320", "720x1280"))
-    result = run_command(
-        *("make", "--project", "tiny", "--yes", "--json", "A calm sea at night"),
-        cwd=tmp_path,
-        seconds=110,
-        MYLOWARE_PROJECTS_DIR="projects",
-    )
+@pytest.mark.timeout(200)
+def test_a_demo_uses_the_sandbox_whatever_is_set(app: App, sandbox: SandboxClient, tmp_path: Path) -> None:
+    """`make --sandbox` buys, posts and stores nothing at what is configured; the film is in a folder of its own."""
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    (projects / "small.md").write_text(TINY_PROJECT.replace("180x320", "720x1280"))
+    before, settings = sandbox.counts(), settings_of(app) | {"MYLOWARE_PROJECTS_DIR": str(projects)}
+    command = ("make", "--sandbox", "--project", "small", "--yes", "--json", "A calm sea at night")
+    result = run_command(*command, cwd=tmp_path, seconds=180, **settings, **NOTIFICATIONS)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
 
     assert result.returncode == 0, result.stderr
     assert lines[-1]["run"]["status"] == "completed"
     assert (lines[0]["kind"], lines[-2]["kind"]) == ("run.started", "run.completed")
-    assert Path(lines[-1]["film"]).stat().st_size == lines[-1]["run"]["artifacts"]["final_video"]["size_bytes"]
-    shutil.rmtree(tmp_path / ".myloware")
+    film = Path(lines[-1]["film"])
+    assert film.stat().st_size == lines[-1]["run"]["artifacts"]["final_video"]["size_bytes"]
+    assert film.is_relative_to(app.settings.data_dir / "demo")
+    assert sandbox.counts() == before
+    assert app.rows("select id from runs where brief = 'A calm sea at night'") == []
+    shutil.rmtree(app.settings.data_dir / "demo")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"UPLOAD_POST_API_KEY": "k"}, "the publisher (UPLOAD_POST_API_KEY)"),
+        ({"OPENAI_API_KEY": "k"}, "the language model (OPENAI_API_KEY)"),
+        (
+            {"OPENAI_BASE_URL": "http://127.0.0.1:9", "OPENAI_USD_PER_MILLION_INPUT_TOKENS": "1"},
+            "the language model (OPENAI_API_KEY)",
+        ),
+        (
+            {"VIDEO_BASE_URL": "http://127.0.0.1:9", "VIDEO_MODEL": "sandbox-video", "VIDEO_API_KEY": "k"},
+            "the video server (VIDEO_MODEL)",
+        ),
+    ],
+    ids=str,
+)
+def test_yes_is_refused_where_it_costs_or_publishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], named: str
+) -> None:
+    """One sentence names what is configured, and nothing is started."""
+    monkeypatch.chdir(tmp_path)
+    for name in set(os.environ) - set(INHERITED):
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(app, ["make", "Rain", "--yes"])
+
+    assert (result.exit_code, f"--yes is refused because of {named}:" in result.stderr) == (1, True)
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_yes_is_accepted_where_nothing_costs(tmp_path: Path) -> None:
+    """A server without a price and a folder to publish to need no person."""
+    (tmp_path / "profiles.toml").write_text(PROFILES.replace('"0.10"', "0"))
+    free = {
+        "VIDEO_BASE_URL": "http://127.0.0.1:9/v1",
+        "VIDEO_MODEL": "sandbox-video",
+        "VIDEO_PROFILES": tmp_path / "profiles.toml",
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+        "MYLOWARE_PUBLISH_FOLDER": tmp_path,
+    }
+    check_unattended(Settings(_env_file=None, **free))  # type: ignore[call-arg]
 
 
 def test_make_reports_invalid_arguments(tmp_path: Path, app: App) -> None:
@@ -320,6 +329,8 @@ def test_make_reports_invalid_arguments(tmp_path: Path, app: App) -> None:
     unknown = run_command("make", "--project", "none", "Rain", cwd=tmp_path, **settings_of(app))
     assert (unknown.returncode, "Project 'none' not found" in unknown.stderr) == (1, True)
     without_yes = run_command("make", "--json", "Rain", cwd=tmp_path, **settings_of(app))
+    without_brief = run_command("make", cwd=tmp_path)
+    assert (without_brief.returncode, "Give either a brief or --run" in without_brief.stderr) == (1, True)
     assert (without_yes.returncode, "--json requires --yes, because it cannot prompt." in without_yes.stderr) == (
         1,
         True,

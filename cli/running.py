@@ -1,0 +1,118 @@
+"""Run the work of a command: until it ends or a signal stops it, with what it needs opened around it."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import typer
+import uvloop
+
+from api.settings_types import SettingsError
+from cli.local_services import checked_settings, with_local_services
+from cli.output import exit_with_error
+from providers.base import ProviderError
+from runs.errors import RunError
+from runs.queries import RunView, find_run_id, get_run_view
+from runs.served_reviews import record_runs
+from storage.actors import LOCAL, RequestContext
+from storage.database import Database, open_pool
+from storage.migrate import DatabaseUnusable, is_migrated, migrate
+
+if TYPE_CHECKING:
+    from runs.services import Services
+
+T = TypeVar("T")
+
+#: The operator makes every request of the command line.
+LOCAL_CONTEXT = RequestContext(LOCAL, "cli")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of the work. Exits with a message on a known error.
+
+    SIGINT and SIGTERM cancel the work, which closes everything that it opened, and exit with status 130 and 143. Work
+    that handles these signals itself replaces this.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    received: list[int] = []
+
+    async def cancelled_by_signals() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this coroutine runs in it
+
+        def stop(number: int) -> None:
+            # Once: a second signal must not interrupt the cleanup.
+            if not received:
+                received.append(number)
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        return await work
+
+    try:
+        return uvloop.run(cancelled_by_signals())
+    except (SettingsError, RunError, ProviderError) as error:
+        exit_with_error(str(error))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + received[0]) from None
+
+
+async def serve_run(db: Database, run_id: UUID) -> RunView:
+    """Return a run to print, whose open review the operator is served with it. Raises RunNotFound."""
+    view = await get_run_view(db, run_id)
+    await record_runs(db, LOCAL, [view])
+    return view
+
+
+def read(function: Callable[[Database], Awaitable[T]]) -> T:
+    """Return the result of a function that needs only the database. Exits with its error message on failure."""
+    checked = checked_settings()
+
+    async def process() -> T:
+        async with with_local_services(checked, with_sandbox=False) as settings:
+            assert settings.database_url is not None  # noqa: S101 - set by with_local_services
+            dsn = settings.database_url.get_secret_value()
+            try:
+                if not await is_migrated(dsn):
+                    await migrate(dsn)
+            except DatabaseUnusable as error:
+                raise SettingsError(f"DATABASE_URL: {error}") from error
+            async with open_pool(dsn, name="myloware-cli") as pool:
+                return await function(Database(pool))
+
+    return run(process())
+
+
+def read_run(run_id: str, function: Callable[[Database, UUID], Awaitable[T]]) -> T:
+    """Return the result of a function that needs the database and a run, given by its id or the start of it."""
+
+    async def process(db: Database) -> T:
+        return await function(db, await find_run_id(db, run_id))
+
+    return read(process)
+
+
+def call(function: Callable[["Services"], Awaitable[T]]) -> T:
+    """Return the result of a function that needs the services. Exits with its error message on failure."""
+    from api.wiring import open_app_state
+
+    checked = checked_settings()
+
+    async def process() -> T:
+        async with with_local_services(checked, with_sandbox=False) as settings, open_app_state(settings) as state:
+            return await function(state.services)
+
+    return run(process())
+
+
+def call_run(run_id: str, function: Callable[["Services", UUID], Awaitable[T]]) -> T:
+    """Return the result of a function that needs the services and a run, given by its id or the start of it."""
+
+    async def process(services: "Services") -> T:
+        return await function(services, await find_run_id(services.db, run_id))
+
+    return call(process)

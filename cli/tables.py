@@ -1,0 +1,117 @@
+"""Reviews, runs and orders as text for the terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cli.output import program, stdout
+from graph.review_content import IdeasContent, ReviewContent, describe_clips
+from runs.queries import RunView
+
+if TYPE_CHECKING:
+    from runs.decide import Quote
+
+#: From this width on, whole ids and the current step are listed.
+WIDE_TERMINAL = 120
+PROJECT_CHARACTERS = 10
+
+
+def print_review(console: Console, content: ReviewContent) -> None:
+    """Print the content of a review: the ideas with their price, or the film with its post."""
+    if isinstance(content, IdeasContent):
+        console.print(_ideas_table(content))
+        price = f"{len(content.make)} clips for [bold]{content.estimated_usd} USD[/]."
+        console.print(f"{price} {describe_clips(content)}", soft_wrap=True)
+        return
+    platforms = ", ".join(content.platforms)
+    console.print(f"[bold]{escape(content.title)}[/], {content.film.seconds:.2f} s, for {platforms}:", soft_wrap=True)
+    console.print(f"  {content.caption}\n  {' '.join(content.hashtags)}", markup=False, soft_wrap=True)
+    for clip in content.clips:
+        console.print(f"  clip {clip.clip}, take {clip.take} of {clip.takes}: {clip.overlay}", markup=False)
+    for notice in content.notices:
+        console.print(f"  Note: {notice}", markup=False, soft_wrap=True)
+
+
+def print_run(run: RunView, as_json: bool) -> None:
+    """Print a run, the reason why it failed, and its open review with the command that decides it."""
+    if as_json:
+        stdout.print_json(run.model_dump_json())
+        return
+    step = f", step {run.current_step}" if run.current_step else ""
+    stdout.print(f"{run.run_id}  {run.status}{step}", soft_wrap=True)
+    stdout.print(f"{run.project}, {run.cost.spent_usd:.2f} USD spent: {run.brief}", markup=False, soft_wrap=True)
+    if run.error:
+        stdout.print(f"[red]{run.error.code}[/]: {escape(run.error.message)}", soft_wrap=True)
+    if review := run.review:
+        stdout.print(f"The {review.gate} gate is open, revision {review.revision}:")
+        print_review(stdout, review.content)
+        decide_command = f"{program()} runs approve {run.run_id} {review.gate} --digest {review.digest}"
+        stdout.print(f"Decide: {decide_command}", soft_wrap=True)
+
+
+def describe_quote(quote: "Quote", clips: int) -> str:
+    """Return the price of so many clips in words, with what the caps leave."""
+    count = f"{clips} clip{'s' if clips > 1 else ''}"
+    return f"{count} for {quote.usd:.2f} USD; the caps leave {quote.cap_left_usd:.2f} USD."
+
+
+def _ideas_table(content: IdeasContent) -> Table:
+    table = Table(title=escape(content.title), title_justify="left", show_lines=True, expand=False)
+    table.add_column("#", justify="right")
+    table.add_column("Idea", ratio=1)
+    table.add_column("Scene and sound", ratio=3)
+    table.add_column("Overlay", ratio=1)
+    for number, idea in enumerate(content.ideas, start=1):
+        scene = f"{escape(idea.scene)}\n[dim]{escape(idea.sound)}[/]"
+        table.add_row(str(number), escape(idea.title), scene, escape(idea.overlay))
+    return table
+
+
+def print_unknown_orders(console: Console, evidence: Mapping[str, Any]) -> None:
+    """Print orders of unknown outcome: where to look, and the provider's orders that may be the same."""
+    for order in evidence["orders"]:
+        console.print(
+            f"{order['order']}, called {order['called_at']}, {order['usd']:.2f} USD, at {order['provider']}.\n"
+            f"  {order['lookup_proof']} Look: {order['lookup_url']}",
+            soft_wrap=True,
+            markup=False,
+        )
+        if order["candidates"] is None:
+            console.print("  The provider cannot be asked for candidates now.")
+        for found in order["candidates"] or []:
+            line = f"  may be {found['task_id']}, {found['status']}, created {found['created_at']}: {found['url']}"
+            console.print(line, soft_wrap=True, markup=False)
+
+
+def list_of_runs(runs: Sequence[RunView], short_ids: Mapping[UUID, str], width: int) -> Iterator[str]:
+    """Yield a heading and a line for each run. Ids and statuses are whole; the brief is cut to the width."""
+    is_wide = width >= WIDE_TERMINAL
+    rows = [("run", "status", *(["step"] if is_wide else []), "project", "spent", "brief")]
+    for run in runs:
+        run_id, step = str(run.run_id), [run.current_step or ""]
+        rows.append(
+            (
+                run_id if is_wide else short_ids.get(run.run_id, run_id),
+                run.status,
+                *(step if is_wide else []),
+                run.project,
+                f"{run.cost.spent_usd:.2f} USD",
+                " ".join(run.brief.split()),
+            )
+        )
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    widths[-3] = min(widths[-3], PROJECT_CHARACTERS if not is_wide else 2 * PROJECT_CHARACTERS)
+    left = width - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    widths[-1] = min(widths[-1], max(left, 0))
+    for row in rows:
+        yield "  ".join(_fitted(text, cells) for text, cells in zip(row, widths, strict=True)).rstrip()
+
+
+def _fitted(text: str, cells: int) -> str:
+    """Return the text in exactly this many cells of the terminal, with an ellipsis if it is cut."""
+    return set_cell_size(text, cells) if cell_len(text) <= cells else set_cell_size(text, max(cells - 1, 0)) + "…"
