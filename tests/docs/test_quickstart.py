@@ -1,4 +1,4 @@
-"""The bash blocks of docs/tutorials/quickstart.md work as written, against a server started by `make serve`."""
+"""The slow shell blocks work as written: the quickstart and the README, against a server started by `make serve`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from shell_blocks import shell_blocks
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICKSTART = ROOT / "docs/tutorials/quickstart.md"
 #: A person's settings, and those of a surrounding `make`, do not reach the server.
 ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 START_SECONDS = 60
-
-
-def bash_blocks() -> list[str]:
-    """Return the bash blocks of the quickstart, in order."""
-    return re.findall(r"^```bash\n(.*?)^```$", QUICKSTART.read_text(), re.DOTALL | re.MULTILINE)
 
 
 @contextmanager
@@ -75,7 +70,7 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
 @pytest.mark.timeout(400)
 def test_quickstart(tmp_path: Path) -> None:
     """All blocks in one shell produce a film and complete the run."""
-    serve, *blocks = bash_blocks()
+    serve, *blocks = [block.text for block in shell_blocks("slow", "docs/tutorials/quickstart.md")]
     with running_server(serve, tmp_path) as url:
         result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
@@ -89,3 +84,20 @@ def test_quickstart(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r'"status": *"completed"', result.stdout)
     assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the chat needs curl")
+@pytest.mark.skipif((ROOT / ".env").exists(), reason="the server would read .env, which may name real providers")
+@pytest.mark.timeout(600)
+def test_readme(tmp_path: Path) -> None:
+    """The demo makes a film, and the supervisor answers; only the port is another one."""
+    demo, serve, chat = [block.text for block in shell_blocks("slow", "README.md")]
+    environment = {**ENVIRONMENT, "MYLOWARE_DATA_DIR": str(tmp_path)}
+    made = subprocess.run(["bash", "-c", demo], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert Path(made.stdout.strip().splitlines()[-1]).read_bytes()[4:8] == b"ftyp"
+
+    with running_server(serve, tmp_path) as url:
+        request = chat.replace("http://127.0.0.1:8000", url)
+        answered = subprocess.run(["bash", "-c", request], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert '"session_id"' in answered.stdout, answered.stdout + answered.stderr
