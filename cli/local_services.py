@@ -33,13 +33,13 @@ INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
 SECRET_VARIABLE = "SANDBOX_WEBHOOK_SECRET"  # noqa: S105 - a name
 
 
-def checked_settings(change: Callable[[Settings], Settings] = lambda settings: settings) -> Settings:
+def checked_settings(change: Callable[[Settings], Settings] | None = None) -> Settings:
     """Return the settings after `change`, with every file that they name read and checked.
 
     Exits with a message on an error.
     """
     try:
-        settings = change(read_settings())
+        settings = change(read_settings()) if change else read_settings()
         if settings.video_missing:
             settings.projects()
         else:
@@ -56,11 +56,11 @@ def service_url(chosen: str | None) -> str:
     return (chosen or checked_settings().public_url or DEFAULT_URL).rstrip("/")
 
 
-def sandbox_only(settings: Settings, project: str, *, keep_renderer: bool) -> Settings:
+def sandbox_only(settings: Settings, *, project: str | None, keep_renderer: bool) -> Settings:
     """Return settings without any vendor, notification or shared storage, and with a data folder of their own.
 
     A worker with other settings that shared the database would continue the runs at its own vendors. Only the folder
-    of projects is kept, for a project that is not built in, and REMOTION_URL if `keep_renderer` is set.
+    of projects is kept, unless `project` is built in, and REMOTION_URL if `keep_renderer` is set.
     """
     kept = {"projects_dir"} if project not in read_projects([FOLDER]) else set()
     kept |= {"remotion_url", "remotion_service_key", "remotion_webhook_secrets"} if keep_renderer else set()

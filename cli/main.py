@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -70,12 +71,14 @@ def make_command(
     from cli.running import run as run_work
 
     settings = checked_settings(
-        lambda all_settings: sandbox_only(all_settings, project, keep_renderer=remotion) if sandbox else all_settings
+        # The project of an existing run is not known yet.
+        partial(sandbox_only, project=None if run else project, keep_renderer=remotion) if sandbox else None
     )
     if yes:
         make.check_unattended(settings)
+    flags = [name for name, is_set in (("--sandbox", sandbox), ("--remotion", remotion)) if is_set]
     source = make.NewRun(brief, project) if brief is not None else str(run)
-    run_work(make.make(settings, source, in_sandbox=sandbox, yes=yes, as_json=as_json))
+    run_work(make.make(settings, source, flags=flags, yes=yes, as_json=as_json))
 
 
 @app.command("serve")

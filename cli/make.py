@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -66,8 +67,11 @@ def _clip_prices(settings: Settings) -> set[Decimal]:
     return {server.video.price(project.clip_seconds, project.clip_size) for project in projects.values()}
 
 
-async def make(settings: Settings, source: NewRun | str, *, in_sandbox: bool, yes: bool, as_json: bool) -> None:
-    """Make a film: start a run, or go on with the one whose id starts with `source`. Exits with 1 if it fails."""
+async def make(settings: Settings, source: NewRun | str, *, flags: Sequence[str], yes: bool, as_json: bool) -> None:
+    """Make a film: start a run, or go on with the one whose id starts with `source`. Exits with 1 if it fails.
+
+    `flags` are the options that a command which goes on with the run needs too.
+    """
     started_at = time.monotonic()
     listening = listen_on_free_port()
     reporter = ProgressReporter(as_json, sandbox_notice(settings))
@@ -79,13 +83,13 @@ async def make(settings: Settings, source: NewRun | str, *, in_sandbox: bool, ye
             run_server(state, listening),
         ):
             run_id = await _open_run(state.services, source)
-            go_on = f"{program()} make{' --sandbox' if in_sandbox else ''} --run {run_id}"
-            try:
-                async with run_worker(state.services, state.queue):
+            async with run_worker(state.services, state.queue):
+                try:
                     run = await _drive_run(state.services, reporter, run_id, is_new=isinstance(source, NewRun), yes=yes)
-            except (asyncio.CancelledError, typer.Exit):
-                reporter.report_stop(go_on)
-                raise
+                except (asyncio.CancelledError, typer.Exit):
+                    # Printed before the worker has stopped, which can take seconds.
+                    reporter.report_stop(" ".join([program(), "make", *flags, "--run", str(run_id)]))
+                    raise
             film = await _copy_completed(state.services, run, settings.data_dir.absolute() / "films")
     reporter.report_end(run, film, time.monotonic() - started_at)
     if run.status != "completed":
@@ -136,8 +140,9 @@ def _is_own_offer(services: Services, content: ReviewContent) -> bool:
     """Return whether the offer is that of this process, whose providers were checked to be free."""
     if isinstance(content, FilmContent):
         return content.publisher in ("", services.ledger.providers["publication"].name)
-    price = services.video.price(content.seconds, content.size)
-    return (content.model, content.usd_per_clip) == (services.video.model, price)
+    if content.model != services.video.model:
+        return False
+    return content.usd_per_clip == services.video.price(content.seconds, content.size)
 
 
 async def _copy_completed(services: Services, run: RunView, folder: Path) -> Path | None:

@@ -16,26 +16,26 @@ PROMPT = "or help:"
 @pytest.mark.timeout(300)
 def test_ctrl_c_and_sigterm_stop_at_the_prompt_and_the_run_goes_on(tmp_path: Path) -> None:
     """Both exit at once with their status, leave no process, and `--run` with a prefix goes on with the run."""
-    terminal = Terminal("make", "Rain on a window", cwd=tmp_path)
+    terminal = Terminal("make", "Rain on a window", "--sandbox", cwd=tmp_path)
     terminal.until(PROMPT)
     terminal.send("\x03")
 
     assert terminal.wait() == 130
-    [run_id] = re.findall(r"Go on with: \S*myloware make --run ([0-9a-f-]{36})", terminal.output)
+    [run_id] = re.findall(r"Go on with: \S*myloware make --sandbox --run ([0-9a-f-]{36})", terminal.output)
     assert processes_of(tmp_path) == []
 
-    terminal = Terminal("make", "--run", run_id[:8], cwd=tmp_path)
+    terminal = Terminal("make", "--sandbox", "--run", run_id[:8], cwd=tmp_path)
     assert f"run {run_id}" in terminal.until(PROMPT)
     terminal.terminate()
 
     assert terminal.wait() == 143
-    assert f"make --run {run_id}" in terminal.output
+    assert f"make --sandbox --run {run_id}" in terminal.output
     assert processes_of(tmp_path) == []
 
     # Without a terminal: the end of the input decides nothing.
-    ended = run_command("make", "--run", run_id, cwd=tmp_path, answer="\n")
-    assert (ended.returncode, f"make --run {run_id}" in ended.stderr) == (1, True)
-    rejected = run_command("make", "--run", run_id, cwd=tmp_path, answer="no\nreject\n")
+    ended = run_command("make", "--sandbox", "--run", run_id, cwd=tmp_path, answer="\n")
+    assert (ended.returncode, f"make --sandbox --run {run_id}" in ended.stderr) == (1, True)
+    rejected = run_command("make", "--sandbox", "--run", run_id, cwd=tmp_path, answer="no\nreject\n")
     assert (rejected.returncode, "Type reject to end the run" in rejected.stderr) == (1, True)
     assert "rejected: A reviewer rejected it" in rejected.stderr
     shutil.rmtree(tmp_path / ".myloware")
