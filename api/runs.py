@@ -90,7 +90,10 @@ async def cancel_run(run_id: UUID, state: AppStateDep, idempotent: IdempotentDep
 async def retry_run(
     run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: RetryRequest | None = None
 ) -> JSONResponse:
-    """Continue a failed run from its last checkpoint. Nothing that was paid is paid again."""
+    """Continue a failed run from its last checkpoint, or try again now what a run in trouble waits for.
+
+    Nothing that was paid is paid again.
+    """
 
     async def process() -> RunView:
         await retry.retry_run(state.services, run_id, **dict(body or ()), context=idempotent.context)

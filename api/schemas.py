@@ -185,6 +185,11 @@ class RetryRequest(RequestBody):
     drop: list[ClipNumber] = Field(
         default_factory=list, max_length=24, description="The numbers of failed clips to leave out."
     )
+    stop_waiting: bool = Field(
+        False,
+        description="For a run that waits in trouble: gives up the orders that it waits for. The run then fails, and"
+        " the next retry orders them again or drops them. An order that may be charged is of unknown outcome.",
+    )
 
 
 class ForkRequest(RequestBody):

@@ -11,7 +11,7 @@ from graph.state import ChangeResult
 from prompts.project import Project
 from runs import queries
 from runs.media_links import links_of_run
-from runs.queries import RunCost, RunFailure, RunView
+from runs.queries import RunCost, RunFailure, RunView, Waiting
 from runs.services import Services
 from storage.database import Database
 from storage.spending import day_costs
@@ -51,6 +51,7 @@ class RunSummary(RunFields):
 
     project: str
     brief: Annotated[str, AfterValidator(_shorten)]
+    needs_attention: bool
     spent_usd: float = Field(validation_alias=AliasPath("cost", "spent_usd"))
 
 
@@ -63,6 +64,8 @@ class RunDetails(RunFields):
     brief: Annotated[str, AfterValidator(_shorten)]
     cost: RunCost
     error: RunFailure | None
+    waiting: Waiting | None
+    needs_attention: bool
     open_gate: str | None
     publication: Any
 

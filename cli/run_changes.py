@@ -103,11 +103,14 @@ def retry(
     not_made: Annotated[
         bool, typer.Option("--not-made", help="Declare orders of unknown outcome not executed; place them again.")
     ] = False,
+    stop_waiting: Annotated[
+        bool, typer.Option("--stop-waiting", help="Give up the orders that a run in trouble waits for.")
+    ] = False,
     prompt: Annotated[Texts, typer.Option(metavar="N=TEXT", help="Another prompt for a failed clip.")] = None,
     drop: Annotated[Texts, typer.Option(help="The failed clips to leave out, such as 1,3.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Continue a failed run from its last checkpoint."""
+    """Continue a failed run from its last checkpoint, or try again now what a run in trouble waits for."""
     from cli import running, tables
     from runs.errors import OutcomeUnknown
     from runs.retry import retry_run
@@ -115,6 +118,7 @@ def retry(
     changes: dict[str, Any] = {
         "prompts": arguments.numbered(prompt, "--prompt"),
         "drop": arguments.numbers(drop, "--drop"),
+        "stop_waiting": stop_waiting,
     }
     confirm: str | None = None
 

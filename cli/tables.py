@@ -1,6 +1,7 @@
 """Reviews, runs and orders as text for the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from cli.output import program, stdout
 from graph.review_content import IdeasContent, ReviewContent, describe_clips
-from runs.queries import RunView
+from runs.queries import RunView, Waiting
 
 if TYPE_CHECKING:
     from runs.decide import Quote
@@ -47,6 +48,8 @@ def print_run(run: RunView, as_json: bool) -> None:
     stdout.print(f"{run.project}, {run.cost.spent_usd:.2f} USD spent: {run.brief}", markup=False, soft_wrap=True)
     if run.error:
         stdout.print(f"[red]{run.error.code}[/]: {escape(run.error.message)}", soft_wrap=True)
+    if run.waiting:
+        print_waiting(stdout, run.waiting)
     if review := run.review:
         stdout.print(f"The {review.gate} gate is open, revision {review.revision}:")
         print_review(stdout, review.content)
@@ -88,6 +91,21 @@ def print_unknown_orders(console: Console, evidence: Mapping[str, Any]) -> None:
             console.print(line, soft_wrap=True, markup=False)
 
 
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def print_waiting(console: Console, waiting: Waiting) -> None:
+    """Print what a run waits for, the last answer and the time of the next attempt."""
+    provider = f" from {waiting.provider}" if waiting.provider else ""
+    text = f"Waiting for {waiting.what}{provider} since {_utc(waiting.since)}."
+    if waiting.last_answer:
+        text += f" Attempt {waiting.attempts}: {waiting.last_answer} ({waiting.code})"
+    if waiting.next_attempt_at:
+        text += f" Next attempt at {_utc(waiting.next_attempt_at)}."
+    console.print(text, soft_wrap=True, markup=False)
+
+
 def list_of_runs(runs: Sequence[RunView], short_ids: Mapping[UUID, str], width: int) -> Iterator[str]:
     """Yield a heading and a line for each run. Ids and statuses are whole; the brief is cut to the width."""
     is_wide = width >= WIDE_TERMINAL
@@ -97,7 +115,7 @@ def list_of_runs(runs: Sequence[RunView], short_ids: Mapping[UUID, str], width: 
         rows.append(
             (
                 run_id if is_wide else short_ids.get(run.run_id, run_id),
-                run.status,
+                f"{run.status} (needs attention)" if run.needs_attention else run.status,
                 *(step if is_wide else []),
                 run.project,
                 f"{run.cost.spent_usd:.2f} USD",

@@ -39,6 +39,11 @@ class Unconfirmed(Unavailable):
         self.facts = dict(facts)
 
 
+def disk_unwritable(setting: str, error: OSError) -> Unavailable:
+    """Return the error for a folder that cannot be written now, because the disk is full for example."""
+    return Unavailable("disk_unwritable", f"{setting}: the folder cannot be written: {error.strerror or error}.")
+
+
 class NotSent(Unavailable):
     """The order did not reach the provider. It can be placed again."""
 

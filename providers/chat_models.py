@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -12,8 +13,10 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from providers.base import ProviderError, Refused, Unavailable
+from providers.http import endpoint_label
 from providers.values import is_error_code
 
+SERVICE_NAME = "The language model"
 OPENAI_HOST = "api.openai.com"
 _RETRYABLE_STATUSES = (408, 409, 425, 429)
 
@@ -82,12 +85,21 @@ async def model_errors() -> AsyncIterator[None]:
         raise Unavailable("model_unexpected_response", "The language model sent a malformed response.") from error
 
 
+def _name(error: Any) -> str:
+    """Return the name of the language model with the host of its server, as far as the error contains it."""
+    try:
+        url = str(error.request.url)
+    except (AttributeError, RuntimeError):
+        return SERVICE_NAME
+    return f"{SERVICE_NAME} ({endpoint_label(url).partition('/')[0]})"
+
+
 def _convert_api_error(error: Exception) -> ProviderError:
     if not isinstance(error, openai.APIStatusError):
-        return Unavailable("model_unavailable", "The language model did not respond.")
+        return Unavailable("model_unavailable", f"{_name(error)} did not respond.")
     status = error.status_code
     if status in _RETRYABLE_STATUSES or status >= 500:
         code = "model_rate_limited" if status == 429 else "model_unavailable"
-        return Unavailable(code, f"The language model did not respond (HTTP {status}).")
+        return Unavailable(code, f"{_name(error)} did not respond (HTTP {status}).")
     code = error.code if is_error_code(error.code) else "model_refused"
-    return Refused(code, f"The language model refused the request (HTTP {status}).")
+    return Refused(code, f"{_name(error)} refused the request (HTTP {status}).")

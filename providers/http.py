@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable
+from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable, disk_unwritable
 from providers.values import is_error_code
 
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
@@ -68,7 +68,7 @@ Classification = str | NotSent | Refused | OutcomeUnknown
 
 @dataclass
 class ApiClient:
-    """A client of the service at `base_url`. Error messages refer to the service as `service_name`."""
+    """A client of the service at `base_url`. Error messages refer to the service as `service_name` with its host."""
 
     client: httpx.AsyncClient
     base_url: str
@@ -79,6 +79,7 @@ class ApiClient:
 
     def __post_init__(self) -> None:
         self.base_url = self.base_url.rstrip("/")
+        self.service_name += f" ({endpoint_label(self.base_url).partition('/')[0]})"
 
     async def query(self, method: str, path: str, **content: Any) -> ApiResponse:
         """Send a request that changes nothing and return the response, whatever its status.
@@ -131,7 +132,7 @@ class ApiClient:
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unavailable("download_incomplete", f"{self.service_name} did not send the whole file.") from error
         except OSError as error:
-            raise Unavailable("disk_unwritable", "The download folder cannot be written.") from error
+            raise disk_unwritable("MYLOWARE_DATA_DIR", error) from error
 
     def error_details(self, body: Mapping[str, Any], default_code: str) -> tuple[str, str]:
         """Return code (snake_case) and message of the `error` in a JSON object.
@@ -178,7 +179,9 @@ class ApiClient:
             return NotSent("rate_limited", self._rate_limit_message(response))
         if status in (301, 307, 308):
             return Refused(refusal_code, f"{self.service_name} has moved. Correct its base URL.")
-        if status in (401, 403):
+        if status == 401:
+            return NotSent("api_key_rejected", self._api_key_message(response))
+        if status == 403:
             return Refused(refusal_code, self._api_key_message(response))
         if status in (408, 409, 425) or not 400 <= status < 500:
             return self.outcome_unknown(f"it responded with HTTP {status}")

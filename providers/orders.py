@@ -17,6 +17,8 @@ OrderState = Literal["reserved", "submitted", "settled", "failed", "unknown"]
 
 #: The code of a publication that was not placed, because the settings name another publisher than it was meant for.
 PUBLISHER_CHANGED = "publisher_changed"
+#: The code of an order that a person gave up before it was sent.
+NOT_AWAITED = "not_awaited"
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from runs.history_entries import HistoryEntry, describe_event, describe_model_charge
-from runs.queries import get_run
+from runs.queries import RunCost, Waiting, get_run_view
 from storage import decisions, deliveries, events
 from storage.database import Database
 from storage.events import Event
 from storage.ledger import Ledger
 from storage.orders import OrderRow
-from storage.spending import run_costs
 
 #: Events about the progress of work, which the events of the run contain and its history leaves out.
 PROGRESS_EVENTS = ("step.started", "status.changed", "order.reserved", "order.progress", "webhook.received")
@@ -51,6 +50,8 @@ class History(BaseModel):
 
     run_id: UUID
     status: str
+    waiting: Waiting | None
+    needs_attention: bool
     entries: list[HistoryEntry]
     totals: Totals
     notifications: list[Notification]
@@ -58,7 +59,7 @@ class History(BaseModel):
 
 async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
     """Return the history of the run in the order in which it was committed. Raises RunNotFound."""
-    run = await get_run(db, run_id)
+    run = await get_run_view(db, run_id)
     orders = await ledger.list_for_run(run_id)
     decisions_by_number = {row.number: row for row in await decisions.list_decisions(db, run_id)}
     orders_by_key = {order.key: order for order in orders}
@@ -72,12 +73,13 @@ async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
     charges = [describe_model_charge(order) for order in orders if order.kind == "model" and order.spent_usd]
     charges.sort(key=lambda entry: entry.at)
     entries = list(heapq.merge(described, charges, key=lambda entry: entry.at))
-    costs = await run_costs(db, run_id)
     return History(
         run_id=run_id,
         status=run.status,
+        waiting=run.waiting,
+        needs_attention=run.needs_attention,
         entries=entries,
-        totals=_totals(entries, orders, reserved=costs.reserved_usd, spent=costs.spent_usd),
+        totals=_totals(entries, orders, run.cost),
         notifications=[
             Notification.model_validate(vars(row) | {"type": row.kind, "host": row.url.split("/")[2]})
             for row in await deliveries.list_deliveries(db, run_id)
@@ -94,9 +96,7 @@ async def _list_all_events(db: Database, run_id: UUID) -> list[Event]:
             return found
 
 
-def _totals(
-    entries: Sequence[HistoryEntry], orders: Sequence[OrderRow], *, reserved: Decimal, spent: Decimal
-) -> Totals:
+def _totals(entries: Sequence[HistoryEntry], orders: Sequence[OrderRow], cost: RunCost) -> Totals:
     charged: dict[str, Decimal] = {}
     for order in orders:
         charged[order.kind] = charged.get(order.kind, Decimal(0)) + (order.spent_usd or 0)
@@ -111,7 +111,7 @@ def _totals(
         decisions=sum(entry.kind == "decision" for entry in entries),
         takes=settled.count("clip"),
         posts=settled.count("publication"),
-        spent_usd=round(float(spent), 4),
-        reserved_usd=round(float(reserved), 4),
+        spent_usd=cost.spent_usd,
+        reserved_usd=cost.reserved_usd,
         charged_usd={kind: round(float(usd), 4) for kind, usd in charged.items() if usd},
     )

@@ -33,6 +33,9 @@ RUN_EVENTS: dict[str, tuple[str, str, ActorJson | None]] = {
     "link.created": ("link", f"A reviewer's link ({{link}}) to r{_REVIEW} was created.", None),
     "cancel.requested": ("cancel", "The run was cancelled.", None),
     "retry.requested": ("retry", "The run was retried.", None),
+    "attempt.requested": ("retry", "Another attempt was requested.", None),
+    "run.needs_attention": ("attention", "The run needs attention: it waits for {what}. {message}", SERVICE),
+    "run.attention_ended": ("attention", "The run no longer needs attention: {message}", SERVICE),
     "run.completed": ("end", "The run was completed.", SERVICE),
     "run.failed": ("end", "The run failed: {message}", SERVICE),
 }
@@ -43,6 +46,7 @@ ORDER_EVENTS = {
     "order.failed": "{name} failed: {message}",
     "order.refused": "{name} was not ordered: {message}",
     "order.outcome_unknown": "{name} was ordered, and its outcome is unknown.",
+    "order.moved": "{name} is rendered by another renderer, which the settings name now.",
     "order.replayed": "{name} was submitted again under its key; {provider} returns the first order if it has one.",
     "order.submit_timed_out": "{name} was ordered without an answer: {message}",
     "charge.duplicate": "{provider} made {small_name} more than once, and charges for each.",
@@ -109,7 +113,7 @@ def _describe_order(event: Event, order: OrderRow, decisions: Mapping[int, Decis
             actor, details["error"] = event.payload.get("actor") or actor, event.payload
         case "order.submit_timed_out":
             kind, details["error"] = "order", event.payload
-        case "order.replayed":
+        case "order.replayed" | "order.moved":
             kind, actor = "order", SERVICE
         case "charge.duplicate":
             kind, details = "charge", event.payload | {"order": order.key}

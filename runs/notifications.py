@@ -17,7 +17,7 @@ from storage.deliveries import DeliveryRow, OutboxEvent
 log = logging.getLogger(__name__)
 
 AWAITING, COMPLETED, FAILED = "run.awaiting_approval", "run.completed", "run.failed"
-CANCELLED = "cancel.requested"
+CANCELLED, NEEDS_ATTENTION = "cancel.requested", "run.needs_attention"
 
 #: Events that request an approval, with the reason that the notification states.
 REASONS = {"review.opened": "opened", "review.reminded": "reminded", "review.escalated": "escalated"}
@@ -103,6 +103,8 @@ def _content(event: OutboxEvent) -> tuple[str, dict[str, Any]]:
         }
     if event.kind == COMPLETED:
         return COMPLETED, {"run_id": run_id, "status": "completed"}
+    if event.kind == NEEDS_ATTENTION:
+        return NEEDS_ATTENTION, {"run_id": run_id, **payload}
     error = {"code": "cancelled", "message": "The run was cancelled."} if event.kind == CANCELLED else payload
     message = str(error["message"])[:MAX_MESSAGE_CHARACTERS]
     return FAILED, {"run_id": run_id, "status": "failed", "error": {"code": error["code"], "message": message}}

@@ -9,6 +9,7 @@ from graph.state import RunState
 from graph.status import STATUS_OF_WAITING_NODE, STEP_OF_NODE
 from providers.base import Unavailable
 from runs.artifacts import describe_unknown_order, list_artifacts
+from storage import troubles
 from storage.ledger import Ledger
 from storage.runs import Projection, RunRow, save_projection
 
@@ -55,12 +56,13 @@ async def save_end(ledger: Ledger, run: RunRow, state: RunState) -> None:
         event=("run.failed", {**failure}) if failure else ("run.completed", {}),
     )
     await save_projection(ledger.db, run.id, projection)
+    await troubles.end_now(ledger.db, str(run.id))
 
 
 async def retry_later(ledger: Ledger, run: RunRow, step: str | None, error: Unavailable) -> None:
     """Schedule another attempt with exponential backoff; fail the run after `MAX_ATTEMPTS`."""
     attempts = run.attempts + 1
-    log.info("run %s: %s (%s), attempt %d", run.id, error.message, error.code, attempts)
+    await troubles.report(ledger.db, str(run.id), run.id, error)
     if attempts >= MAX_ATTEMPTS:
         await fail(ledger, run, step, error.code, error.message)
         return
@@ -93,3 +95,4 @@ async def fail(ledger: Ledger, run: RunRow, step: str | None, code: str, message
         event=("run.failed", {"code": code, "message": message}),
     )
     await save_projection(ledger.db, run.id, projection)
+    await troubles.end_now(ledger.db, str(run.id))

@@ -7,14 +7,16 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from graph.review_content import Review
 from graph.status import Status
 from runs.errors import GateNotOpen, InvalidRequest, RunNotFound
 from storage import runs as table
+from storage import troubles
 from storage.database import Database
 from storage.runs import RunRow, RunWithCosts
+from storage.troubles import WaitingRow
 
 #: The shortest start of an id that names a run, the shortest that is printed, and the most matches an error lists.
 MIN_PREFIX_CHARACTERS, SHORT_ID_CHARACTERS, MAX_LISTED_MATCHES = 6, 8, 5
@@ -39,6 +41,24 @@ class RunCost(BaseModel):
     cap_usd: float
 
 
+class Waiting(BaseModel):
+    """What a run waits for: an order, a step or a worker.
+
+    `last_answer` and `code` are those of the last attempt without a useful answer, `attempts` counts these attempts,
+    and `since` is the time of the first one, or the time since which the order or step is awaited.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    what: str = Field(validation_alias="name")
+    provider: str | None
+    since: datetime
+    last_answer: str | None = Field(validation_alias="message")
+    code: str | None
+    attempts: int
+    next_attempt_at: datetime | None
+
+
 class RunView(BaseModel):
     """A run as every interface shows it."""
 
@@ -57,6 +77,8 @@ class RunView(BaseModel):
     review: Review | None
     revision: int
     forked_from: UUID | None
+    waiting: Waiting | None = Field(description="Null if the run has ended or waits only for a person.")
+    needs_attention: bool = Field(description="Whether the same trouble has lasted for five minutes.")
 
 
 def parse_run_id(text: str) -> UUID:
@@ -112,7 +134,7 @@ async def get_run_view(db: Database, run_id: UUID) -> RunView:
     row = await table.get_run_with_costs(db, run_id)
     if row is None:
         raise _not_found(run_id)
-    return _view(row)
+    return (await _views(db, [row]))[0]
 
 
 async def list_runs(
@@ -125,7 +147,7 @@ async def list_runs(
 ) -> list[RunView]:
     """Return up to `limit` runs, newest first, that are older than `before` (creation time, id)."""
     rows = await table.list_runs(db, limit=limit, before=before, status=status, project=project)
-    return [_view(row) for row in rows]
+    return await _views(db, rows)
 
 
 def open_review_of(row: RunRow) -> Review | None:
@@ -142,12 +164,19 @@ def _not_found(run_id: UUID) -> RunNotFound:
     return RunNotFound(f"Run {run_id} not found.", run_id=str(run_id))
 
 
-def _view(row: RunWithCosts) -> RunView:
+async def _views(db: Database, rows: Sequence[RunWithCosts]) -> list[RunView]:
+    waiting = await troubles.list_waiting(db, [row.id for row in rows])
+    return [_view(row, waiting.get(row.id)) for row in rows]
+
+
+def _view(row: RunWithCosts, waiting: WaitingRow | None) -> RunView:
     estimated = row.artifacts.get("ideas", {}).get("estimated_usd")
     return RunView.model_validate(
         vars(row)
         | {
             "run_id": row.id,
+            "waiting": waiting and Waiting.model_validate(waiting),
+            "needs_attention": waiting is not None and waiting.needs_attention,
             "cost": RunCost(
                 estimated_usd=None if estimated is None else _usd(estimated),
                 reserved_usd=_usd(row.reserved_usd),

@@ -13,11 +13,22 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from providers.base import Failed, FileMissing, NotFound, Pending, Succeeded, Unavailable, Unconfirmed
+from providers.base import (
+    Failed,
+    FileMissing,
+    NotFound,
+    Pending,
+    Succeeded,
+    Unavailable,
+    Unconfirmed,
+    disk_unwritable,
+)
 from runs.services import Services
+from storage import troubles
+from storage.database import DatabaseError
 from storage.failpoints import hit
 from storage.ledger import UNKNOWN_POLL_INTERVAL, Ledger
-from storage.locks import LockBusy
+from storage.locks import LockBusy, LockLost
 from storage.orders import OrderRow
 from storage.replays import replay_order
 
@@ -39,6 +50,10 @@ PROGRESS_POLL_DELAY = timedelta(seconds=5)
 NOT_FOUND_AFTER = timedelta(minutes=5)
 
 
+class NoOutcome(Unavailable):
+    """The provider was reached, and its answer does not contain the outcome of the order."""
+
+
 async def reconcile_order(services: Services, key: str) -> None:
     """Bring the order with this key up to date, unless another process is doing so."""
     ledger = services.ledger
@@ -50,7 +65,7 @@ async def reconcile_order(services: Services, key: str) -> None:
             if order.state == "reserved" and order.called_at is None:
                 await ledger.place(key)
             elif order.called_at:
-                await check_order(services, order)
+                await _report(services, key, await _check(services, order))
             order = await ledger.get(key)
             if order and order.run_id and order.state in ("settled", "failed", "unknown"):
                 services.wakeups.advance(str(order.run_id))
@@ -58,16 +73,49 @@ async def reconcile_order(services: Services, key: str) -> None:
         log.debug("order %s is being reconciled by another process", key)
 
 
+async def _report(services: Services, key: str, error: Unavailable | None) -> None:
+    """Record whether an attempt had a useful answer, while the order is open."""
+    order = await services.ledger.get(key)
+    if error is None:
+        await troubles.end_now(services.db, key)
+    elif order and order.run_id and order.state in ("reserved", "submitted"):
+        is_changed = await troubles.report(services.db, key, order.run_id, error)
+        if is_changed and error.__cause__:
+            log.error("order %s: unexpected error", key, exc_info=error.__cause__)
+
+
 async def check_order(services: Services, order: OrderRow) -> bool:
     """Look up or poll an order that was placed. Return False if its provider is unavailable.
 
     An order of a provider that the settings no longer name cannot be polled, and no wait would help: True.
     """
+    return isinstance(await _check(services, order), NoOutcome | Unconfirmed | None)
+
+
+async def _check(services: Services, order: OrderRow) -> Unavailable | None:
+    """Look up or poll an order. Return why there is no useful answer, and poll it later, or None if there is one."""
     provider = services.ledger.providers[order.kind]
     if order.provider != provider.name:
-        await _handle_changed_provider(services.ledger, order, provider.name)
-        return True
-    return await (_poll(services, order) if order.task_id else _lookup(services.ledger, order))
+        return await _handle_changed_provider(services.ledger, order, provider.name)
+    try:
+        return await (_poll(services, order) if order.task_id else _lookup(services.ledger, order))
+    except (DatabaseError, LockLost):
+        raise
+    except Exception as cause:
+        error = _explain(cause)
+    await _postpone(services.ledger, order, error, UNREACHABLE_AFTER[order.kind])
+    return error
+
+
+def _explain(cause: Exception) -> Unavailable:
+    """Return why an attempt has failed. A defect is tried again like the call of an unavailable provider."""
+    if isinstance(cause, Unavailable):
+        return Unavailable(cause.code, cause.message)
+    if isinstance(cause, OSError):
+        return disk_unwritable("MYLOWARE_DATA_DIR", cause)
+    error = Unavailable("internal_error", "Internal error. The details are in the server log.")
+    error.__cause__ = cause
+    return error
 
 
 def is_overdue(order: OrderRow) -> bool:
@@ -84,14 +132,15 @@ def _since(at: datetime) -> timedelta:
     return datetime.now(UTC) - at
 
 
-async def _handle_changed_provider(ledger: Ledger, order: OrderRow, current: str) -> None:
-    """Fail a render, which costs nothing and can be ordered from the current provider; wait for any other order."""
-    message = f"It was ordered from {order.provider}; the settings now name {current}."
+async def _handle_changed_provider(ledger: Ledger, order: OrderRow, current: str) -> Unavailable | None:
+    """Order a render, which costs nothing, from the current provider instead; wait for any other order."""
     if order.kind == "render":
-        await ledger.fail(order.key, "renderer_changed", f"{message} Try again.")
-        return
-    log.warning("order %s: %s", order.key, message)
+        if await ledger.place_again(order.key, current):
+            await ledger.place(order.key)
+        return None
     await _wait(ledger, order, UNKNOWN_POLL_INTERVAL, is_too_late=is_overdue(order))
+    message = f"It was ordered from {order.provider}; the settings now name {current}. Restore them to fetch it."
+    return NoOutcome("provider_changed", message)
 
 
 async def _wait(ledger: Ledger, order: OrderRow, pause: timedelta, *, is_too_late: bool) -> None:
@@ -104,37 +153,32 @@ async def _wait(ledger: Ledger, order: OrderRow, pause: timedelta, *, is_too_lat
         await ledger.reschedule_poll(order.key, pause)
 
 
-async def _lookup(ledger: Ledger, order: OrderRow) -> bool:
+async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
     """Look up a lost order: one whose create call has no known outcome.
 
-    When it is not found, it is submitted again only to a provider that recognises it by its key.
+    When it is not found, it is submitted again only to a provider that recognises it by its key. Raises Unavailable.
     """
     provider, key, called_at = ledger.providers[order.kind], order.key, order.called_at
     assert called_at is not None  # noqa: S101 - only orders that were placed get here
-    try:
-        hit("lookup.before")
-        task_ids = await provider.lookup(order.request, key=key, since=called_at)
-        hit("lookup.after")
-    except Unavailable as error:
-        log.info("order %s cannot be looked up: %s", key, error.message)
-        await _wait(ledger, order, _pause(order), is_too_late=is_overdue(order))
-        return False
+    hit("lookup.before")
+    task_ids = await provider.lookup(order.request, key=key, since=called_at)
+    hit("lookup.after")
     candidates = await ledger.unbound(provider.name, task_ids)
     for position, task_id in enumerate(candidates, start=1):
         if await ledger.bind(key, task_id):
             # Prompts are unique to their order: any other match is a charge for this order too.
             await ledger.report_duplicates(key, candidates[position:])
-            return True
+            return None
     is_too_late = _since(called_at) > provider.lookup_window
     if is_too_late and order.state == "reserved" and await replay_order(ledger, key):
         await ledger.reschedule_poll(key, _pause(order))
     else:
         await _wait(ledger, order, _pause(order), is_too_late=is_too_late)
-    return True
+    return NoOutcome("order_not_listed", f"The call had no answer, and {provider.name} does not list the order.")
 
 
-async def _poll(services: Services, order: OrderRow) -> bool:
-    """Poll the provider, and store a finished result. Return False if the provider is unavailable."""
+async def _poll(services: Services, order: OrderRow) -> Unavailable | None:
+    """Poll the provider, and store a finished result. Return why the outcome is not known. Raises Unavailable."""
     ledger, key = services.ledger, order.key
     provider = ledger.providers[order.kind]
 
@@ -142,30 +186,28 @@ async def _poll(services: Services, order: OrderRow) -> bool:
         await ledger.reschedule_poll(key, PROGRESS_POLL_DELAY, share)
 
     async with _temporary_folder(services.scratch) as folder:
+        hit("poll.before")
         try:
-            hit("poll.before")
             result = await provider.poll(order.task_id or "", order.request, into=folder, progress=progress)
-            hit("poll.after")
         except Unconfirmed as error:
             await ledger.record_facts(key, error.facts)
             await _handle_not_found(ledger, order)
-            return True
-        except Unavailable as error:
-            log.info("order %s: %s (%s)", key, error.message, error.code)
-            await _postpone(ledger, order, error, UNREACHABLE_AFTER[order.kind])
-            return False
+            return error
+        hit("poll.after")
         match result:
             case Pending(share):
                 await _handle_pending(ledger, order, share)
             case NotFound():
                 await _handle_not_found(ledger, order)
+                return NoOutcome("order_not_found", f"{provider.name} does not know the order at present.")
             case FileMissing(failure):
                 await _handle_missing_file(ledger, order, failure)
+                return NoOutcome(failure.code, failure.message)
             case Failed(code, message, charged):
                 await ledger.fail(key, code, message, charged=charged)
             case Succeeded() as success:
                 await ledger.settle(key, await _store(services, order, success))
-    return True
+    return None
 
 
 async def _handle_missing_file(ledger: Ledger, order: OrderRow, failure: Failed) -> None:

@@ -13,7 +13,7 @@ from runs.reconcile import check_order, is_overdue
 from runs.services import Services
 from runs.start import resolve_project
 from runs.unknown_orders import settle_unknown_orders
-from storage import run_requests
+from storage import run_requests, troubles
 from storage.actors import RequestContext
 from storage.orders import OrderRow
 from storage.runs import RunRow
@@ -29,9 +29,12 @@ async def retry_run(
     confirm: str | None = None,
     prompts: Mapping[int, str] | None = None,
     drop: Sequence[int] = (),
+    stop_waiting: bool = False,
     context: RequestContext,
 ) -> None:
-    """Resume a failed run from its last checkpoint. Orders that were paid are not paid again.
+    """Resume a failed run from its last checkpoint, or try again now what a run in trouble waits for.
+
+    Orders that were paid are not paid again.
 
     A clip that was charged and could not be downloaded is fetched first; another take is ordered only without it.
 
@@ -46,6 +49,7 @@ async def retry_run(
             by their own word.
         confirm: The code of the OutcomeUnknown that showed these orders and the price of ordering them again.
         prompts: New prompts for failed clips, by clip number.
+        stop_waiting: Give up the orders that the run in trouble waits for. It then fails, and can be retried.
         drop: Numbers of failed clips to leave out. An earlier take of the clip, if there is one, stays in the film.
         context: The request.
     """
@@ -54,6 +58,9 @@ async def retry_run(
             "API key lacks approval permission, which a retry requires because it may cost money."
         )
     run = await get_run(services.db, run_id)
+    if in_trouble := await troubles.list_subjects(services.db, run_id):
+        await _retry_waiting(services, run_id, in_trouble, context, stop_waiting=stop_waiting)
+        return
     error = run.error or {}
     if run.status != "failed" or not error.get("retryable"):
         reason = f"it ended with {error['code']}" if error else f"its status is {run.status}"
@@ -62,6 +69,20 @@ async def retry_run(
     await _fetch_finished_clips(services, run_id, drop)
     await settle_unknown_orders(services, run_id, context, not_made=not_made, confirm=confirm)
     await run_requests.retry_run(services.db, run_id, context, options)
+    services.wakeups.advance(str(run_id))
+
+
+async def _retry_waiting(
+    services: Services, run_id: UUID, subjects: Sequence[str], context: RequestContext, *, stop_waiting: bool
+) -> None:
+    """Try again now what the run in trouble waits for, or stop waiting for these orders."""
+    await run_requests.try_again(services.db, run_id, subjects, context)
+    orders = [order for key in subjects if (order := await services.ledger.get(key))]
+    for order in orders:
+        if not stop_waiting:
+            services.wakeups.reconcile(order.key)
+        else:
+            await services.ledger.stop_waiting(order.key)
     services.wakeups.advance(str(run_id))
 
 

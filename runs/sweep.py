@@ -3,13 +3,14 @@
 from runs import deadlines, notifications
 from runs.services import Services
 from storage import runs as table
+from storage import troubles
 
 #: A process without a heartbeat for this time loses its locks.
 FROZEN_AFTER_SECONDS = 6.5
 
 
 async def sweep(services: Services) -> int:
-    """Wake every run and order that is due, enqueue notifications and process deadlines; return how many there were.
+    """Wake every run and order that is due, handle notifications, deadlines and troubles; return their number.
 
     Frozen workers are disconnected. Concurrent processes claim different rows.
     """
@@ -22,4 +23,5 @@ async def sweep(services: Services) -> int:
         services.wakeups.reconcile(key)
     notified = await notifications.enqueue_notifications(services)
     overdue = await deadlines.process_deadlines(services)
-    return len(run_ids) + len(order_keys) + notified + overdue
+    late = await troubles.request_attention(services.db)
+    return len(run_ids) + len(order_keys) + notified + overdue + late

@@ -79,6 +79,8 @@ class ChatApi:
             await asyncio.sleep(float(slow["seconds"]))
         if limited := self._faults.consume("llm_429"):
             raise rate_limit_error(limited)
+        if self._faults.trigger("llm_401"):
+            raise ApiError(401, "Incorrect API key provided: sandbox.", code="invalid_api_key")
         if self._faults.trigger("llm_500_html"):
             return HTMLResponse(HTML_ERROR_PAGE, 500)
         reply = self._apply_reply_faults(_build_reply(chat))

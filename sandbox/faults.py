@@ -21,6 +21,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "fail": {"code": "moderation_blocked"},
     "failed_with_429": {},
     "slow": {"seconds": 8.0},
+    "failed_oddly": {"form": "capitals"},
+    "status_500": {},
     "video_not_found": {},
     "list_without_prompts": {},
     # videos: content
@@ -30,6 +32,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "content_wrong_type": {"content_type": "image/png"},
     "content_500": {},
     "content_late": {"status": 404},
+    # videos: any request
+    "video_401": {},
     # videos: the whole service, active until cleared
     "shutdown": {"status": 404},
     "profile": {"profile": "vllm"},
@@ -48,6 +52,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "upload_accept_then_timeout": {"seconds": 60.0},
     "upload_429": {"retry_after": 1},
     "upload_500": {},
+    "upload_401": {},
+    "upload_status_500": {},
     "upload_partial": {"platform": ""},
     "upload_fallback_to_inbox": {},
     "upload_slow": {"seconds": 10.0},
@@ -64,6 +70,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "llm_invalid_json": {},
     "llm_429": {"retry_after": 1},
     "llm_500_html": {},
+    "llm_401": {},
     "llm_slow": {"seconds": 5.0},
     "llm_wrong_schema": {},
     "moderation_500": {},
@@ -73,6 +80,8 @@ FAULTS: dict[str, dict[str, Any]] = {
 PERSISTENT_FAULTS = {"shutdown", "profile", "webhook_random_faults"}
 #: What a status that reports `failed` for lack of activity says of the platforms.
 STALLED_RESULTS = ("none", "processing")
+#: How a failed job is reported: its status in capitals, its error as text, or with the HTTP status 500.
+ODD_FORMS = ("capitals", "error_text", "http_500")
 PROFILES = ("openai", "vllm", "sglang", "litellm", "openrouter")
 
 
@@ -156,5 +165,7 @@ def _check_params(name: str, params: Mapping[str, Any]) -> None:
             raise UnknownFault(f"{name}.{param} must have the type of {default!r}.")
     if name == "profile" and params.get("profile", "vllm") not in PROFILES:
         raise UnknownFault(f"profile must be one of {', '.join(PROFILES)}.")
+    if name == "failed_oddly" and params.get("form", "capitals") not in ODD_FORMS:
+        raise UnknownFault(f"failed_oddly.form must be one of {', '.join(ODD_FORMS)}.")
     if name == "upload_status_failed" and params.get("results", "none") not in STALLED_RESULTS:
         raise UnknownFault(f"upload_status_failed.results must be one of {', '.join(STALLED_RESULTS)}.")

@@ -70,6 +70,8 @@ class PublishingApi:
         """Return the progress of an upload; HTTP 200 does not mean published, only the results show that."""
         if (refusal := _check_api_key(request)) is not None:
             return refusal
+        if self._faults.trigger("upload_status_500"):
+            return _error_response(500, "internal_error", "Internal server error. (SANDBOX: injected fault.)")
         post = self._fetch(request_id or job_id)
         if post is None:
             return JSONResponse({"success": False, "request_id": request_id, "status": "not_found"}, 404)
@@ -135,6 +137,8 @@ class PublishingApi:
             return _rate_limit_response(limited)
         if self._faults.trigger("upload_500"):
             return _error_response(500, "internal_error", "Internal server error. (SANDBOX: injected fault.)")
+        if self._faults.trigger("upload_401"):
+            return _error_response(401, "invalid_api_key", "Invalid API key. (SANDBOX: injected fault.)")
         return None
 
     def _fetch(self, request_id: str) -> Row | None:

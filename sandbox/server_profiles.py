@@ -56,6 +56,16 @@ def retrieve_response(video: Video, profile: str, failed_status: int = 200) -> R
     return JSONResponse(format_video(video, profile), headers={"openai-poll-after-ms": "500"})
 
 
+def odd_failure(video: Video, profile: str, form: str) -> Response:
+    """Return the response about a failed job in a form that few servers use."""
+    body = format_video(video, profile)
+    if form == "capitals":
+        body["status"] = body["status"].upper()
+    elif form == "error_text":
+        body["error"] = body["error"]["message"]
+    return JSONResponse(body, 500 if form == "http_500" else 200)
+
+
 def not_ready_error(message: str, profile: str) -> Response:
     """Return the 503 response of a server that does not accept orders, in the format of the profile."""
     return JSONResponse({"error" if profile == "sglang" else "detail": message}, 503)

@@ -29,6 +29,7 @@ from sandbox.server_profiles import (
     encode_video_id,
     format_video,
     not_ready_error,
+    odd_failure,
     retrieve_response,
 )
 from sandbox.videos import TERMINAL_STATUSES, Video, VideoService
@@ -58,6 +59,8 @@ class VideoApi:
     async def _check_available(self) -> None:
         if shutdown := self._faults.get_active("shutdown"):
             raise ApiError(int(shutdown["status"]), "The Videos API has been shut down.", code="api_shut_down")
+        if self._faults.trigger("video_401"):
+            raise ApiError(401, "Incorrect API key provided: sandbox.", code="invalid_api_key")
 
     async def create(self, request: Request) -> Response:
         """Create a video and charge for it, unless a fault rejects the request.
@@ -121,6 +124,10 @@ class VideoApi:
         if self._faults.trigger("video_not_found"):
             self._videos.mark_lost(video)
             raise _video_not_found(video_id)
+        if self._faults.trigger("status_500"):
+            raise server_error()
+        if video.status == "failed" and (odd := self._faults.consume("failed_oddly")):
+            return odd_failure(video, self._faults.profile, str(odd["form"]))
         is_limited = video.status == "failed" and self._faults.trigger("failed_with_429")
         return retrieve_response(video, self._faults.profile, 429 if is_limited else 200)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import obstore
 from obstore.exceptions import BaseError
@@ -20,6 +21,7 @@ from providers.base import ArtifactChanged, ArtifactMissing, Files, Unavailable
 from storage.database import Database
 
 CHUNK_BYTES = 1024 * 1024
+PROBE_TIMEOUT_SECONDS = 30.0
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -50,15 +52,32 @@ class Artifacts(Files):
         self._cache = cache_dir
         self._folder: Path | None = None
         self._store: ObjectStore
-        if isinstance(store, str) and "://" in store and not store.startswith("file://"):
-            # A film can take longer than the default of 30 seconds per request. Callers try again later by
-            # themselves, so many retries here are of little use.
-            self._store = from_url(
-                store, client_options={"timeout": "10m", "connect_timeout": "10s"}, retry_config={"max_retries": 3}
-            )
-        else:
-            self._folder = Path(str(store).removeprefix("file://")).expanduser().resolve()
-            self._store = LocalStore(self._folder, mkdir=True)
+        #: The setting that names the store.
+        self._setting = "MYLOWARE_DATA_DIR" if isinstance(store, Path) else "MYLOWARE_STORE_URL"
+        with self._map_errors():
+            if isinstance(store, str) and "://" in store and not store.startswith("file://"):
+                # A film can take longer than the default of 30 seconds per request. Callers try again later by
+                # themselves, so many retries here are of little use. Plain http counts only for an endpoint that the
+                # environment names with it.
+                self._store = from_url(
+                    store,
+                    client_options={"timeout": "10m", "connect_timeout": "10s", "allow_http": True},
+                    retry_config={"max_retries": 3},
+                )
+            else:
+                self._folder = Path(str(store).removeprefix("file://")).expanduser().resolve()
+                self._store = LocalStore(self._folder, mkdir=True)
+
+    async def probe(self) -> None:
+        """Write, read and delete a small object. Raises Unavailable, with a sentence that names the setting."""
+        key, content = f"probe/{uuid4().hex}", b"probe"
+        with self._map_errors():
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                await obstore.put_async(self._store, key, content)
+                read = await (await obstore.get_async(self._store, key)).bytes_async()
+                await obstore.delete_async(self._store, key)
+            if bytes(read) != content:
+                raise OSError("the store returned other bytes than were written")
 
     async def store(self, path: Path, *, kind: str, media_type: str, facts: Mapping[str, Any]) -> str:
         """Copy the file at `path` into the store and return its digest. Idempotent.
@@ -67,7 +86,7 @@ class Artifacts(Files):
         reached, OSError when `path` cannot be read.
         """
         digest = await asyncio.to_thread(_digest, path)
-        with _map_store_errors(digest):
+        with self._map_errors(digest):
             await obstore.put_async(self._store, _key(digest), path)
         if self._folder is not None:
             await asyncio.to_thread(_sync, self._folder / _key(digest))
@@ -100,16 +119,30 @@ class Artifacts(Files):
         if start < 0 or (end is not None and end <= start):
             raise ValueError(f"There are no bytes from {start} to {end}.")
         byte_range: Any = (start, end) if end is not None else {"offset": start}
-        with _map_store_errors(digest):
+        with self._map_errors(digest):
             found = await obstore.get_async(self._store, _key(digest), options={"range": byte_range})
         return found.stream(min_chunk_size=CHUNK_BYTES)
+
+    @contextlib.contextmanager
+    def _map_errors(self, digest: str | None = None) -> Iterator[None]:
+        """Raise ArtifactMissing for a missing object, and Unavailable for every other error of the store."""
+        try:
+            yield
+        except (BaseError, OSError, ValueError) as error:
+            if isinstance(error, FileNotFoundError) and digest:
+                raise ArtifactMissing(digest) from None
+            # The first line without URLs and paths, which are not for every reader of a run.
+            line = ([*str(error).splitlines(), ""])[0].rpartition(" - ")[2] or type(error).__name__
+            reason = re.sub(r"\S*/\S*", "…", line)[:200].rstrip(".")
+            message = f"{self._setting}: the store of clips and films cannot be used: {reason}."
+            raise Unavailable("store_unavailable", message) from error
 
     async def _download(self, digest: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         actual = hashlib.sha256()
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
             partial = Path(folder) / digest
-            with partial.open("wb") as file, _map_store_errors(digest):
+            with partial.open("wb") as file, self._map_errors(digest):
                 found = await obstore.get_async(self._store, _key(digest))
                 async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
                     await asyncio.to_thread(file.write, chunk)
@@ -146,13 +179,3 @@ def _sync(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-@contextlib.contextmanager
-def _map_store_errors(digest: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise ArtifactMissing(digest) from None
-    except BaseError as error:
-        raise Unavailable("store_unavailable", "Artifact store unavailable; retry later.") from error

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
 
-from providers.base import NotSent, OutcomeUnknown, Provider, Refused
-from providers.orders import PUBLISHER_CHANGED, Order
+from providers.base import NotSent, OutcomeUnknown, Provider, ProviderError, Refused
+from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order
 from storage.actors import RequestContext
 from storage.admission import CANCELLED_FIRST, CapRoom, Caps, check_admission, tightest_cap
 from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert
@@ -17,6 +17,7 @@ from storage.failpoints import hit
 from storage.model_calls import ModelCalls
 from storage.orders import OrderRow
 from storage.spending import lock_spending
+from storage.troubles import end, report
 
 #: Delay before the first poll of an order that was called or submitted.
 FIRST_POLL_DELAY = timedelta(seconds=1)
@@ -134,6 +135,7 @@ class Ledger(ModelCalls):
             poll_now: LiteralString = "update orders set next_poll_at = now() where key = %(key)s"
             payload = {"code": error.code, "message": error.message}
             await self._update(poll_now, order.key, "order.submit_timed_out", payload)
+            await self._report(order, error)
         else:
             hit("submit.after")
             if not await self.bind(order.key, task_id):
@@ -145,11 +147,25 @@ class Ledger(ModelCalls):
         if order.poll_count + 1 >= MAX_SUBMIT_ATTEMPTS:
             await self.fail(order.key, error.code, error.message)
             return
+        await self._report(order, error)
         await self.db.execute(
             "update orders set state = 'reserved', called_at = null, poll_count = poll_count + 1,"
             " next_poll_at = now() + %s where key = %s and state in ('reserved', 'unknown') and task_id is null",
             (timedelta(seconds=min(2**order.poll_count, 60)), order.key),
         )
+
+    async def _report(self, order: OrderRow, error: ProviderError) -> None:
+        if order.run_id:
+            await report(self.db, order.key, order.run_id, error)
+
+    async def place_again(self, key: str, provider: str) -> bool:
+        """Place a render, which costs nothing, at another provider than the one that it was ordered from."""
+        update: LiteralString = """
+            update orders set state = 'reserved', called_at = null, task_id = null, submitted_at = null,
+                missing_since = null, progress = null, poll_count = 0, next_poll_at = now()
+            where key = %(key)s and kind = 'render' and provider <> %(provider)s
+                and state in ('reserved', 'submitted', 'unknown')"""
+        return await self._update(update, key, "order.moved", {"provider": provider}, provider=provider)
 
     async def bind(self, key: str, task_id: str) -> bool:
         """Save the provider's id of an order that was called. Return False if that id belongs to another order."""
@@ -195,6 +211,16 @@ class Ledger(ModelCalls):
             where key = %(key)s and state in ('reserved', 'submitted')"""
         return await self._update(update, key, "order.outcome_unknown", {}, poll_in=UNKNOWN_POLL_INTERVAL)
 
+    async def stop_waiting(self, key: str) -> None:
+        """Close an order that was not sent or costs nothing; mark any other one, which may be charged, as unknown."""
+        result = {"code": NOT_AWAITED, "message": "A person decided not to wait for it any longer."}
+        update: LiteralString = (
+            f"{FAIL} where key = %(key)s and state in ('reserved', 'submitted')"
+            " and (kind = 'render' or called_at is null)"
+        )
+        if not await self._update(update, key, "order.failed", result, result=result):
+            await self.mark_unknown(key)
+
     async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], context: RequestContext) -> None:
         """Fail those of these orders that have an unknown outcome, and release their amounts."""
         actor = context.actor.as_json()
@@ -211,11 +237,15 @@ class Ledger(ModelCalls):
     async def _update(
         self, update: LiteralString, key: str, kind: str, payload: Mapping[str, Any], **values: object
     ) -> bool:
-        """Run a guarded update. If it changed the order, record the event and wake the run in the same transaction."""
+        """Run a guarded update. If it changed the order, record the event and wake the run in the same transaction.
+
+        Every such change is progress and ends a trouble of the order.
+        """
         async with self.db.transaction() as conn:
             row = await fetch_one(conn, update + " returning run_id", {"key": key, **values})
             if row is None:
                 return False
+            await end(conn, key)
             await record_event(conn, source="ledger", kind=kind, run_id=row["run_id"], subject=key, payload=payload)
             await conn.execute("update runs set next_wakeup_at = now() where id = %s", (row["run_id"],))
         return True

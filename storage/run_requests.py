@@ -1,6 +1,6 @@
 """Requests to cancel or retry a run, applied to its row and recorded as an event."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -34,6 +34,19 @@ async def cancel_run(db: Database, run_id: UUID, context: RequestContext) -> boo
 async def retry_run(db: Database, run_id: UUID, context: RequestContext, options: RetryOptions | None = None) -> bool:
     """Resume a failed run. Return False if it cannot be resumed, or the request is a repeated one."""
     return await _update_by_request(db, RETRY, "retry", run_id, context, options or {})
+
+
+async def try_again(db: Database, run_id: UUID, subjects: Sequence[str], context: RequestContext) -> None:
+    """Make the next attempts of a run in trouble due: those of these orders, and of its step."""
+    async with db.transaction() as conn:
+        await conn.execute(
+            "update orders set next_poll_at = now() where key = any(%s) and settled_at is null", (list(subjects),)
+        )
+        await conn.execute("update runs set next_wakeup_at = now() where id = %s", (run_id,))
+        await record_event(
+            conn, source=context.channel, kind="attempt.requested", run_id=run_id,
+            payload={"actor": context.actor.as_json()}, dedup_key=context.event_id(f"attempt:{run_id}"),
+        )  # fmt: skip
 
 
 async def _update_by_request(

@@ -15,11 +15,11 @@ from graph.nodes.orders import StepFailed, await_orders, decision_at, order_fail
 from graph.review_content import content_at, ideas_of, used_ideas
 from graph.state import Clip, Offer, RunState
 from providers.base import Json, ProviderError
-from providers.orders import Approval, Order, OrderKey, OrderStatus, digest_of
+from providers.orders import NOT_AWAITED, Approval, Order, OrderKey, OrderStatus, digest_of
 from providers.video_profiles import VideoModel
 
 #: Codes with which the ledger refuses an order. Another attempt would be refused again.
-LEDGER_REFUSALS = ("budget_exceeded", "not_approved", "cancelled")
+LEDGER_REFUSALS = ("budget_exceeded", "not_approved", "cancelled", NOT_AWAITED)
 #: Codes with which a provider's moderation refuses a prompt.
 MODERATION_REFUSALS = ("moderation_blocked", "sentinel_block", "content_policy_violation")
 OFFER_CHANGED = "The model, its clips or their price have changed since this was approved, and nothing was ordered."

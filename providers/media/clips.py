@@ -38,6 +38,8 @@ async def accept_clip(
             raise InvalidClip("clip_too_large", "The clip takes too long to decode.") from error
         except SubprocessDied as error:
             raise _explain_death(error) from error
+        except Unavailable:
+            raise
         except ProviderError as error:
             raise InvalidClip(error.code, error.message) from error
         if facts["how"] == "kept":

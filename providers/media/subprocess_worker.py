@@ -1,6 +1,7 @@
 """The worker side of a media subprocess: resource limits, one request, and exit with the parent process."""
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -13,6 +14,8 @@ from providers.base import Json, ProviderError
 
 ReportProgress = Callable[[float], None]
 
+#: Errors of the disk, whatever the file contains.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_OPEN_FILES = 256
 MAX_MEMORY_BYTES = 6 * 1024**3  # address space, much of which is never touched
@@ -23,7 +26,8 @@ def serve_request(handle: Callable[[Json, ReportProgress], Json]) -> None:
     """Read one request (a line of JSON) from standard input, handle it, and write messages to standard output.
 
     The messages are lines of JSON: `{"progress": 0..1}`, then `{"result": …}` or, for a ProviderError,
-    `{"code": …, "message": …}`. Any other exception ends the process with its traceback.
+    `{"code": …, "message": …}`, or `{"disk": errno}` for a disk that cannot be written.
+    Any other exception ends the process with its traceback.
     Progress is sent at most twice per second, and never a smaller value than before.
     The parent keeps standard input open: when it closes, the work folder is removed and the process exits.
     """
@@ -48,6 +52,10 @@ def serve_request(handle: Callable[[Json, ReportProgress], Json]) -> None:
         result = handle(request, report_progress)
     except ProviderError as error:
         send({"code": error.code, "message": error.message})
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        send({"disk": error.errno})
     else:
         send({"result": result})
 

@@ -8,7 +8,7 @@ import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from providers.base import Failed, Files, Json, Progress, Provider, Refused, Succeeded, Unavailable
+from providers.base import Failed, Files, Json, Progress, Provider, Refused, Succeeded, disk_unwritable
 from providers.publications.post import Post, id_of
 
 DISCLOSURE = "This video was made with AI."
@@ -56,7 +56,7 @@ class Folder(Provider):
         except Refused as error:
             return Failed(error.code, error.message)
         except OSError as error:
-            raise Unavailable("folder_unwritable", "The folder for publications cannot be written.") from error
+            raise disk_unwritable("MYLOWARE_PUBLISH_FOLDER", error) from error
         return Succeeded(facts={"platforms": {"folder": {"url": f"{task_id}/film.mp4", "post_id": task_id}}})
 
 

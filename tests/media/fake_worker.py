@@ -18,6 +18,10 @@ def handle(request, report_progress):
             return dict(os.environ)
         case "raise ProviderError":
             raise ProviderError("not_found", "Not found.")
+        case "fill the disk":
+            with open("/dev/full", "wb") as full:
+                full.write(b"frames")
+            return {}
         case "crash":
             raise RuntimeError
         case "print":

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from providers.base import ProviderError
+from providers.base import ProviderError, Unavailable
 from providers.media.subprocess_client import SubprocessDied, run_in_subprocess
 from tests.media.fake_worker import media_subprocesses
 
@@ -39,6 +39,14 @@ async def test_a_provider_error_is_raised_in_the_parent(tmp_path):
         await run("raise ProviderError", tmp_path)
 
     assert raised.value.code == "not_found"
+
+
+async def test_a_full_disk_is_temporary(tmp_path):
+    """The clip is not blamed for it: the error is Unavailable and names the setting."""
+    with pytest.raises(Unavailable, match=r"MYLOWARE_DATA_DIR: .*No space left on device") as raised:
+        await run("fill the disk", tmp_path)
+
+    assert raised.value.code == "disk_unwritable"
 
 
 async def test_a_crash_is_reported(tmp_path):

@@ -121,7 +121,7 @@ async def test_a_repeated_upload_returns_the_earlier_id(
         (respond_with(500), OutcomeUnknown, "outcome_unknown"),
         (respond_with(200, b"<html>"), OutcomeUnknown, "outcome_unknown"),
         (respond_with(400, {"success": False, "message": "No such profile"}), Refused, "publication_refused"),
-        (respond_with(401, {"message": f"bad {KEY}"}), Refused, "publication_refused"),
+        (respond_with(401, {"message": f"bad {KEY}"}), NotSent, "api_key_rejected"),
         (respond_with(200, {"success": False, "message": f"No plan for {KEY}"}), Refused, "publication_refused"),
     ],
 )

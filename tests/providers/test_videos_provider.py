@@ -122,8 +122,8 @@ async def test_submit_sends_json_if_the_profile_requires_it() -> None:
         (respond_with(404, b"<html>"), Refused, "video_refused"),
         (
             respond_with(401, {"error": {"code": "invalid_api_key", "message": f"Bad key {KEY}"}}),
-            Refused,
-            "video_refused",
+            NotSent,
+            "api_key_rejected",
         ),
         (respond_with(403, {"error": {"code": "no_access"}}), Refused, "video_refused"),
     ],
