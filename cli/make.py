@@ -30,7 +30,7 @@ from runs.decide import decide
 from runs.queries import RunView
 from runs.services import Services
 from runs.start import start_run
-from runs.worker import run_worker
+from runs.worker import run_own_worker
 from storage.events import list_events
 
 POLL_INTERVAL_SECONDS = 0.2
@@ -78,12 +78,12 @@ async def make(settings: Settings, source: NewRun | str, *, flags: Sequence[str]
     with reporter.status:
         reporter.status.update("Starting the database" + (" and the sandbox" if sandboxed_services(settings) else ""))
         async with (
-            open_services(settings, webhooks_to=url_of(listening), with_worker=False) as state,
+            open_services(settings, webhooks_to=url_of(listening), worker=None) as state,
             # Providers send their webhooks here, as to any server.
             run_server(state, listening),
         ):
             run_id = await _open_run(state.services, source)
-            async with run_worker(state.services, state.queue):
+            async with run_own_worker(state.services, state.queue):
                 try:
                     run = await _drive_run(state.services, reporter, run_id, is_new=isinstance(source, NewRun), yes=yes)
                 except (asyncio.CancelledError, typer.Exit):

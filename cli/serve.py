@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from api.app import create_app
@@ -13,16 +13,22 @@ from api.settings_types import SettingsError
 from api.wiring import AppState, open_app_state, reconcile_keys
 from cli.local_services import sandbox_notice, with_local_services
 from cli.output import stderr, stdout
+from runs.queue import Queue
+from runs.services import Services
 from runs.worker import run_worker
+
+Worker = Callable[[Services, Queue], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, webhooks_to: str | None, with_worker: bool) -> AsyncIterator[AppState]:
+async def open_services(
+    settings: Settings, *, webhooks_to: str | None, worker: Worker | None = run_worker
+) -> AsyncIterator[AppState]:
     """Open the app state with local services for everything that is not configured, and optionally a worker."""
     async with (
         with_local_services(settings, webhooks_to=webhooks_to) as complete,
         open_app_state(complete) as state,
-        run_worker(state.services, state.queue) if with_worker else nullcontext(),
+        worker(state.services, state.queue) if worker else nullcontext(),
     ):
         yield state
 
@@ -31,7 +37,8 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
     """Serve until SIGINT or SIGTERM. Raises SettingsError, also for a port that is in use."""
     listening = listen(host, port)
     url = url_of(listening)
-    async with open_services(settings, webhooks_to=url, with_worker=with_worker) as state:
+    worker = run_worker if with_worker else None
+    async with open_services(settings, webhooks_to=url, worker=worker) as state:
         new_key = await reconcile_keys(settings, state.services.db)
         async with run_server(state, listening):
             if new_key:
@@ -46,7 +53,7 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
 
 async def work(settings: Settings) -> None:
     """Run a worker until SIGINT or SIGTERM."""
-    async with open_services(settings, webhooks_to=None, with_worker=True):
+    async with open_services(settings, webhooks_to=None):
         stdout.print("The worker is running. Stop it with Ctrl-C.")
         await _wait_for_signal()
 

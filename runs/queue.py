@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
@@ -11,6 +11,8 @@ from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from providers.orders import OrderKey
 from storage.database import Pool
+
+Task = Literal["advance", "reconcile"]
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +28,15 @@ class Queue:
 
     def __init__(self) -> None:
         self.app = App(connector=PsycopgConnector())
-        self._pending: asyncio.Queue[tuple[str, Literal["advance", "reconcile"], str]] = asyncio.Queue()
+        self._pending: asyncio.Queue[tuple[str, Task, str]] = asyncio.Queue()
+        #: Work on the runs that this process advances, without jobs: see `run_own_worker`.
+        self.own_work: Callable[[Task, str], None] | None = None
+        self.own_runs: set[str] = set()
 
     def advance(self, run_id: str) -> None:
         """Wake the run with this id."""
+        if self.own_work:
+            self.own_runs.add(run_id)
         self._pending.put_nowait((RUNS, "advance", run_id))
 
     def reconcile(self, order_key: str) -> None:
@@ -52,6 +59,9 @@ class Queue:
     async def _send_all(self) -> None:
         while True:
             queue, task, subject = await self._pending.get()
+            if self.own_work and subject.partition(":")[0] in self.own_runs:
+                self.own_work(task, subject)
+                continue
             try:
                 # One queued wake-up per subject is enough: the worker that takes it reads everything.
                 job = self.app.configure_task(task, queue=queue, queueing_lock=f"{task}:{subject}")

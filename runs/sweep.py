@@ -1,5 +1,7 @@
 """Find work without a wake-up: lost wake-ups and webhooks, and the runs and orders of processes that died."""
 
+from collections.abc import Collection
+
 from runs import deadlines, notifications
 from runs.services import Services
 from storage import runs as table
@@ -15,13 +17,20 @@ async def sweep(services: Services) -> int:
     Frozen workers are disconnected. Concurrent processes claim different rows.
     """
     await services.locks.disconnect_frozen_workers(FROZEN_AFTER_SECONDS)
-    run_ids = await table.claim_due(services.db)
-    order_keys = await services.ledger.claim_due()
+    woken = await sweep_runs(services)
+    notified = await notifications.enqueue_notifications(services)
+    overdue = await deadlines.process_deadlines(services)
+    late = await troubles.request_attention(services.db)
+    return woken + notified + overdue + late
+
+
+async def sweep_runs(services: Services, only: Collection[str] | None = None) -> int:
+    """Wake every run and order that is due, with `only` those of these runs; return how many there were."""
+    of_runs = None if only is None else list(only)
+    run_ids = await table.claim_due(services.db, only=of_runs)
+    order_keys = await services.ledger.claim_due(only=of_runs)
     for run_id in run_ids:
         services.wakeups.advance(run_id)
     for key in order_keys:
         services.wakeups.reconcile(key)
-    notified = await notifications.enqueue_notifications(services)
-    overdue = await deadlines.process_deadlines(services)
-    late = await troubles.request_attention(services.db)
-    return len(run_ids) + len(order_keys) + notified + overdue + late
+    return len(run_ids) + len(order_keys)

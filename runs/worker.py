@@ -14,7 +14,7 @@ from runs.notifications import send_due_notifications
 from runs.queue import ORDERS, RENDERS, RUNS, Queue
 from runs.reconcile import reconcile_order
 from runs.services import Services
-from runs.sweep import sweep
+from runs.sweep import sweep, sweep_runs
 from storage.database import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,39 @@ async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
         await asyncio.wait(tasks)
 
 
+@asynccontextmanager
+async def run_own_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
+    """Work on the runs that this process starts or changes, and on no other, while the block runs.
+
+    The settings of this process may differ from those of the workers that share its database.
+    """
+    work = {"advance": partial(advance, services), "reconcile": partial(reconcile_order, services)}
+    tasks: set[asyncio.Task[None]] = set()
+
+    def start(task: str, subject: str) -> None:
+        tasks.add(running := asyncio.create_task(_run_quietly(work[task], subject)))
+        running.add_done_callback(tasks.discard)
+
+    queue.own_work = start
+    sweeper = asyncio.create_task(_repeat(partial(sweep_runs, services, queue.own_runs), SWEEP_INTERVAL_SECONDS))
+    try:
+        yield
+    finally:
+        queue.own_work = None
+        services.drain.request_drain("the process was requested to stop")
+        sweeper.cancel()
+        for running in tasks:
+            running.cancel()
+        await asyncio.wait({sweeper, *tasks})
+
+
+async def _run_quietly(work: Callable[[str], Awaitable[None]], subject: str) -> None:
+    try:
+        await work(subject)
+    except Exception as error:
+        _log_failure(error)
+
+
 async def _serve(queue: Queue, name: str, concurrency: int) -> None:
     await queue.app.run_worker_async(
         queues=[name],
@@ -85,11 +118,15 @@ async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -
         try:
             await work()
         except Exception as error:
-            # Procrastinate wraps the error of the database in its own.
-            causes = (error, error.__cause__)
-            unavailable = next((each for each in causes if isinstance(each, DatabaseUnavailable)), None)
-            if unavailable is None:
-                log.exception("background work failed; restarting in %.0f s", pause_seconds)
-            else:
-                log.warning("database unavailable: %s", str(unavailable).partition("\n")[0])
+            _log_failure(error)
         await asyncio.sleep(pause_seconds)
+
+
+def _log_failure(error: Exception) -> None:
+    # Procrastinate wraps the error of the database in its own.
+    causes = (error, error.__cause__)
+    unavailable = next((each for each in causes if isinstance(each, DatabaseUnavailable)), None)
+    if unavailable is None:
+        log.error("background work failed and is repeated", exc_info=error)
+    else:
+        log.warning("database unavailable: %s", str(unavailable).partition("\n")[0])

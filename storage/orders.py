@@ -133,12 +133,14 @@ class Orders:
         of_run = "select * from orders where run_id = %s order by created_at, key"
         return await self.db.fetch_all(of_run, (run_id,), row=OrderRow)
 
-    async def claim_due(self, *, limit: int = 100, postpone_by: timedelta = timedelta(seconds=5)) -> list[str]:
-        """Return the keys of orders to poll now, and postpone their next poll by `postpone_by`."""
+    async def claim_due(
+        self, *, limit: int = 100, postpone_by: timedelta = timedelta(seconds=5), only: list[str] | None = None
+    ) -> list[str]:
+        """Return the keys of orders to poll now, with `only` of these runs, and postpone their next poll."""
         rows = await self.db.fetch_all(
-            "update orders set next_poll_at = now() + %s where key in (select key from orders"
-            " where next_poll_at <= now() and kind <> 'model' order by next_poll_at limit %s for update skip locked)"
-            " returning key",
-            (postpone_by, limit),
+            "update orders set next_poll_at = now() + %(postpone_by)s where key in (select key from orders"
+            " where next_poll_at <= now() and kind <> 'model' and (%(only)s::uuid[] is null or run_id = any(%(only)s))"
+            " order by next_poll_at limit %(limit)s for update skip locked) returning key",
+            {"postpone_by": postpone_by, "limit": limit, "only": only},
         )
         return [str(row["key"]) for row in rows]

@@ -216,12 +216,15 @@ async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
 # `skip locked` gives concurrent sweepers different rows; the new time keeps a row from being claimed again soon.
 CLAIM_DUE = """
 update runs set next_wakeup_at = now() + %(postpone_by)s
-where id in (select id from runs where next_wakeup_at <= now() order by next_wakeup_at limit %(limit)s
-             for update skip locked)
+where id in (select id from runs where next_wakeup_at <= now() and (%(only)s::uuid[] is null or id = any(%(only)s))
+             order by next_wakeup_at limit %(limit)s for update skip locked)
 returning id
 """
 
 
-async def claim_due(db: Database, *, limit: int = 100, postpone_by: timedelta = timedelta(seconds=1.5)) -> list[str]:
-    """Return the ids of runs to wake now, and postpone their next wake-up by `postpone_by`."""
-    return [str(row["id"]) for row in await db.fetch_all(CLAIM_DUE, {"limit": limit, "postpone_by": postpone_by})]
+async def claim_due(
+    db: Database, *, limit: int = 100, postpone_by: timedelta = timedelta(seconds=1.5), only: list[str] | None = None
+) -> list[str]:
+    """Return the ids of runs to wake now, with `only` some of these, and postpone their next wake-up."""
+    values = {"limit": limit, "postpone_by": postpone_by, "only": only}
+    return [str(row["id"]) for row in await db.fetch_all(CLAIM_DUE, values)]

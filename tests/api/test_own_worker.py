@@ -1,0 +1,26 @@
+"""The worker of `myloware make` works on the run of its process only."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from runs.worker import run_own_worker
+from tests.app import App, SandboxClient
+
+
+def test_own_worker_leaves_other_runs_alone(quiet_app: App, sandbox: SandboxClient) -> None:
+    """A run that another process started stays where it is, with its job; the own run reaches its end."""
+    other = quiet_app.start("A heron in the reeds")
+    stack, state = AsyncExitStack(), quiet_app.state
+    quiet_app.in_loop(stack.enter_async_context(run_own_worker(state.services, state.queue)))
+    try:
+        own = quiet_app.start("A lighthouse in fog")
+        quiet_app.complete(own)
+    finally:
+        quiet_app.in_loop(stack.aclose())
+
+    assert quiet_app.run(other)["status"] == "pending"
+    assert quiet_app.rows("select driver from runs where id = %s", other) == [{"driver": None}]
+    jobs = quiet_app.rows("select args ->> 'subject' as subject from procrastinate_jobs")
+    assert {job["subject"] for job in jobs} == {other}
+    assert len(sandbox.charges(own)) == 1
