@@ -15,7 +15,7 @@ from prompts.validation import describe_validation_error
 from providers.base import ProviderError, Unavailable
 from providers.webhooks import InvalidEvent, InvalidSignature
 from runs import errors
-from storage.database import DatabaseUnavailable
+from storage.database import DATABASE_UNAVAILABLE
 from storage.locks import LockBusy, LockLost
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def to_api_error(error: Exception) -> ApiError:
             return ApiError(status, error.code, error.message, getattr(error, "details", None))
         case LockBusy():
             return ApiError(409, "session_busy", "The session is processing another message. Retry when it is done.")
-        case DatabaseUnavailable() | LockLost():
+        case _ if isinstance(error, (*DATABASE_UNAVAILABLE, LockLost)):
             log.warning("database unavailable: %s", str(error).partition("\n")[0])
             message = "Database unavailable; retry in a few seconds. Use the same Idempotency-Key."
             return ApiError(503, "database_unavailable", message, headers={"Retry-After": "5"})
@@ -124,7 +124,7 @@ def to_api_error(error: Exception) -> ApiError:
 
 def install(app: FastAPI) -> None:
     """Register the handlers that answer every error of the app in the common shape."""
-    for kind in (ApiError, errors.RunError, ProviderError, DatabaseUnavailable, LockBusy, LockLost):
+    for kind in (ApiError, errors.RunError, ProviderError, *DATABASE_UNAVAILABLE, LockBusy, LockLost):
         app.add_exception_handler(kind, _handle_known)
     app.add_exception_handler(RequestValidationError, _handle_invalid)
     app.add_exception_handler(HTTPException, _handle_http)

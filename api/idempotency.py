@@ -14,7 +14,7 @@ from api.errors import ApiError
 from providers.orders import digest_of
 from storage import idempotency
 from storage.actors import RequestContext
-from storage.database import DatabaseUnavailable
+from storage.database import DATABASE_UNAVAILABLE
 from storage.idempotency import CompletedRequest, KeyReused, NewRequest
 
 #: How long a request waits for the response of the same request that is in progress.
@@ -102,7 +102,7 @@ class IdempotentRequest:
         while True:
             await asyncio.sleep(RENEWAL_INTERVAL_SECONDS)
             # While the database is unavailable the renewal is skipped; the next one may still be in time.
-            with suppress(DatabaseUnavailable):
+            with suppress(*DATABASE_UNAVAILABLE):
                 await idempotency.renew(self._db, self.context.actor.id, key)
 
 

@@ -231,6 +231,13 @@ class Health(BaseModel):
     version: str
 
 
+class Ready(BaseModel):
+    """Whether the service can work. Each check is "ok", or a sentence with what is wrong."""
+
+    status: Literal["ready", "unavailable"]
+    checks: dict[str, str]
+
+
 class WebhookReceipt(BaseModel):
     """The acknowledgement of a webhook event."""
 

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     rate_limit: int = Field(60, alias="MYLOWARE_RATE_LIMIT", ge=1)
     database_url: NonEmptySecret | None = Field(None, alias="DATABASE_URL")
 
+    database_direct_url: NonEmptySecret | None = Field(None, alias="MYLOWARE_DATABASE_DIRECT_URL")
+
     openai_api_key: NonEmptySecret | None = Field(None, alias="OPENAI_API_KEY")
     openai_base_url: Annotated[Url, default_path("/v1")] | None = Field(None, alias="OPENAI_BASE_URL")
     openai_model: str = Field("gpt-5-mini", alias="OPENAI_MODEL", min_length=1)
@@ -88,6 +90,8 @@ class Settings(BaseSettings):
             raise ValueError("MYLOWARE_PUBLISH_FOLDER and UPLOAD_POST_… are both set: choose one publisher")
         if self.upload_post_url and not self.upload_post_api_key:
             raise ValueError("UPLOAD_POST_URL is set, but UPLOAD_POST_API_KEY is missing")
+        if self.database_direct_url and not self.database_url:
+            raise ValueError("MYLOWARE_DATABASE_DIRECT_URL is set, but DATABASE_URL is missing")
         return self
 
     @model_validator(mode="after")
@@ -111,6 +115,19 @@ class Settings(BaseSettings):
         """Return the host names, besides the addresses of this machine, under which pages and API are served."""
         public = urlsplit(self.public_url or "").hostname
         return frozenset([*(self.allowed_hosts or ()), *([public] if public else ())])
+
+    @property
+    def session_url(self) -> str:
+        """Return the address of the database for what needs a session. Raises SettingsError without a database."""
+        url = self.database_direct_url or self.database_url
+        if url is None:
+            raise SettingsError("DATABASE_URL is not set.")
+        return url.get_secret_value()
+
+    @property
+    def session_variable(self) -> str:
+        """Return the name of the setting that `session_url` comes from."""
+        return "MYLOWARE_DATABASE_DIRECT_URL" if self.database_direct_url else "DATABASE_URL"
 
     @property
     def models_missing(self) -> bool:

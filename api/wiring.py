@@ -40,6 +40,7 @@ from storage.ledger import Ledger
 from storage.locks import Locks
 from storage.migrate import DatabaseUnusable, migrate
 from storage.private_folders import make_data_folder_private, make_private
+from storage.readiness import Readiness
 from storage.saver import Saver
 
 MODEL_TIMEOUT_SECONDS = 120.0
@@ -57,6 +58,7 @@ class AppState:
     queue: Queue
     chat: ChatServices
     turns: TurnRunner
+    readiness: Readiness
     video_secrets: tuple[Secret, ...]
     render_secrets: tuple[Secret, ...]
     rate_limit: int
@@ -85,25 +87,26 @@ async def open_app_state(
     Raises SettingsError for a setting that is missing or invalid.
     """
     checked = check_settings(settings)
-    if settings.database_url is None:
-        raise SettingsError("DATABASE_URL is not set.")
-    dsn = settings.database_url.get_secret_value()
+    session_url, dsn = settings.session_url, _text(settings.database_url or SecretStr(settings.session_url))
+    is_pooled = session_url != dsn
     try:
-        await migrate(dsn)
+        await migrate(session_url)
     except DatabaseUnusable as error:
-        raise SettingsError(f"DATABASE_URL: {error}") from error
+        raise SettingsError(f"{settings.session_variable}: {error}") from error
     folder = settings.data_dir.absolute()
     make_data_folder_private(folder)
     make_private(folder / "scratch")
     async with AsyncExitStack() as stack:
-        locks = await stack.enter_async_context(Locks(dsn))
+        locks = await stack.enter_async_context(Locks(session_url))
         pool = await stack.enter_async_context(
-            open_pool(dsn, min_size=2, max_size=MAX_CONNECTIONS, name=locks.worker_id)
+            open_pool(dsn, min_size=2, max_size=MAX_CONNECTIONS, name=locks.worker_id, prepare=not is_pooled)
         )
+        # Procrastinate listens for jobs, which needs a session.
+        sessions = await stack.enter_async_context(open_pool(session_url)) if is_pooled else pool
         client = await stack.enter_async_context(httpx.AsyncClient(**client_options or {}))
         model_client = await stack.enter_async_context(httpx2.AsyncClient(**client_options or {}))
         db, queue = Database(pool), Queue()
-        await stack.enter_async_context(queue.sending(pool))
+        await stack.enter_async_context(queue.sending(sessions))
         artifacts = Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
         ledger = _open_ledger(settings, checked, db, artifacts, client)
         model_url, model_key = settings.openai_base_url or OPENAI_URL, _text(settings.openai_api_key or NO_KEY)
@@ -144,6 +147,7 @@ async def open_app_state(
             queue=queue,
             chat=ChatServices(services, model),
             turns=await stack.enter_async_context(TurnRunner()),
+            readiness=Readiness(db, artifacts),
             video_secrets=checked.video.webhook_secrets,
             render_secrets=settings.render_secrets,
             rate_limit=settings.rate_limit,

@@ -16,8 +16,11 @@ from cli.output import stderr, stdout
 from runs.queue import Queue
 from runs.services import Services
 from runs.worker import run_worker
+from storage.migrate import DatabaseUnreachable, DatabaseUnusable, check_database
 
 Worker = Callable[[Services, Queue], AbstractAsyncContextManager[None]]
+
+DATABASE_INTERVAL_SECONDS = 1.0
 
 
 @asynccontextmanager
@@ -35,6 +38,7 @@ async def open_services(
 
 async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) -> None:
     """Serve until SIGINT or SIGTERM. Raises SettingsError, also for a port that is in use."""
+    await _wait_for_database(settings)
     listening = listen(host, port)
     url = url_of(listening)
     worker = run_worker if with_worker else None
@@ -53,6 +57,7 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
 
 async def work(settings: Settings) -> None:
     """Run a worker until SIGINT or SIGTERM."""
+    await _wait_for_database(settings)
     async with open_services(settings, webhooks_to=None):
         stdout.print("The worker is running. Stop it with Ctrl-C.")
         await _wait_for_signal()
@@ -67,6 +72,22 @@ def openapi_description() -> dict[str, Any]:
         yield
 
     return create_app(refused).openapi()
+
+
+async def _wait_for_database(settings: Settings) -> None:
+    """Wait until the database of the settings can be written. Raises SettingsError if that would not help."""
+    is_waiting = False
+    while settings.database_url:
+        try:
+            await check_database(settings.session_url)
+            return
+        except DatabaseUnreachable as error:
+            if not is_waiting:
+                stderr.print(f"{settings.session_variable}: {error} Waiting for it.", soft_wrap=True, markup=False)
+            is_waiting = True
+        except DatabaseUnusable as error:
+            raise SettingsError(f"{settings.session_variable}: {error}") from error
+        await asyncio.sleep(DATABASE_INTERVAL_SECONDS)
 
 
 async def _wait_for_signal() -> None:

@@ -20,7 +20,7 @@ from api.studio_threads import TOKEN_HEADER
 from cli.local_services import checked_settings, with_local_services
 from cli.output import exit_with_error
 from storage import chat_sessions, runs
-from storage.database import Database, DatabaseUnavailable, open_pool
+from storage.database import DATABASE_UNAVAILABLE, Database, open_pool
 from storage.migrate import DatabaseUnusable, is_migrated
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,7 @@ async def main(server: str) -> None:
     database, or it was never used by this version.
     """
     async with with_local_services(checked_settings(), with_sandbox=False) as settings:
-        assert settings.database_url is not None  # noqa: S101 - set by with_local_services
-        dsn = settings.database_url.get_secret_value()
+        dsn = settings.session_url
         try:
             migrated = await is_migrated(dsn)
         except DatabaseUnusable as error:
@@ -79,7 +78,7 @@ async def _list_threads(db: Database, studio: LangGraphClient) -> None:
                     await studio.threads.create(thread_id=thread.id, graph_id=thread.graph, if_exists="do_nothing")
                     await studio.threads.update(thread.id, metadata=thread.metadata)
                     listed[thread.id] = thread
-        except (httpx.HTTPError, DatabaseUnavailable) as error:
+        except (httpx.HTTPError, *DATABASE_UNAVAILABLE) as error:
             # Studio's server takes some seconds to start, and the database may be unavailable for a while.
             log.info("Listing the threads failed, retrying: %r", error)
         await asyncio.sleep(REFRESH_INTERVAL_SECONDS)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,7 +16,7 @@ from runs.queue import ORDERS, RENDERS, RUNS, Queue
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from runs.sweep import sweep, sweep_runs
-from storage.database import DatabaseUnavailable
+from storage.database import DATABASE_UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 CONCURRENCY = {RUNS: 8, ORDERS: 4, RENDERS: max(1, (os.cpu_count() or 2) // 2)}
 RESTART_PAUSE_SECONDS = 1.0
 SWEEP_INTERVAL_SECONDS = 1.0
+#: Work that failed after so long has succeeded in between.
+NEW_FAILURE_AFTER_SECONDS = 60.0
 CLEANUP_INTERVAL_SECONDS = 60.0
 SEND_INTERVAL_SECONDS = 1.0
 #: How long a job may take to finish after the process is requested to stop.
@@ -39,11 +42,11 @@ async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
 
     @queue.app.task(name="advance")
     async def _advance(subject: str) -> None:
-        await advance(services, subject)
+        await _run_quietly(partial(advance, services), subject)
 
     @queue.app.task(name="reconcile")
     async def _reconcile(subject: str) -> None:
-        await reconcile_order(services, subject)
+        await _run_quietly(partial(reconcile_order, services), subject)
 
     loops = [
         _repeat(partial(sweep, services), SWEEP_INTERVAL_SECONDS),
@@ -113,19 +116,27 @@ async def _delete_stalled_jobs(queue: Queue) -> None:
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
-    """Repeat the work until cancelled. No error ends the loop: the sweeper finds work that failed."""
+    """Repeat the work until cancelled. No error ends the loop: the sweeper finds work that failed.
+
+    An error that is repeated at once is logged the first time.
+    """
+    last = ""
     while True:
+        started_at = time.monotonic()
         try:
             await work()
+            last = ""
         except Exception as error:
-            _log_failure(error)
+            if repr(error) != last or time.monotonic() - started_at > NEW_FAILURE_AFTER_SECONDS:
+                _log_failure(error)
+            last = repr(error)
         await asyncio.sleep(pause_seconds)
 
 
 def _log_failure(error: Exception) -> None:
     # Procrastinate wraps the error of the database in its own.
     causes = (error, error.__cause__)
-    unavailable = next((each for each in causes if isinstance(each, DatabaseUnavailable)), None)
+    unavailable = next((each for each in causes if isinstance(each, DATABASE_UNAVAILABLE)), None)
     if unavailable is None:
         log.error("background work failed and is repeated", exc_info=error)
     else:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, LiteralString
 
 from psycopg import AsyncConnection, AsyncCursor, Error, OperationalError
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import DictRow, class_row, dict_row
 from psycopg.sql import SQL, Composable, Composed, Identifier, Placeholder
 from psycopg.types.json import JsonbDumper
@@ -19,9 +20,9 @@ T = TypeVar("T", default=DictRow)
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 Params = Sequence[Any] | Mapping[str, Any]
-#: Raised by every function of this package while the database cannot be reached.
-DatabaseUnavailable = OperationalError
-#: Raised for every error of the database, DatabaseUnavailable included.
+#: Raised by every function of this package while the database cannot be reached, or only be read after a failover.
+DATABASE_UNAVAILABLE = (OperationalError, ReadOnlySqlTransaction)
+#: Raised for every error of the database, DATABASE_UNAVAILABLE included.
 DatabaseError = Error
 #: How long to wait for a connection: longer than a restart of the database, short enough to report an outage.
 POOL_TIMEOUT_SECONDS = 10.0
@@ -31,7 +32,13 @@ RECONNECT_TIMEOUT_SECONDS = 15.0
 
 
 def open_pool(
-    dsn: str, *, min_size: int = 1, max_size: int = 10, name: str = "myloware", read_only: bool = False
+    dsn: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 10,
+    name: str = "myloware",
+    read_only: bool = False,
+    prepare: bool = True,
 ) -> Pool:
     """Return a pool to enter with `async with`; SQL, AsyncPostgresSaver and Procrastinate share it.
 
@@ -44,6 +51,7 @@ def open_pool(
         max_size: The largest number of connections.
         name: The application_name of the sessions, by which `locks.py` finds and ends them.
         read_only: Let the server refuse every write.
+        prepare: Prepare statements, which a pooler in transaction mode does not support.
     """
 
     async def configure(connection: Connection) -> None:
@@ -69,7 +77,12 @@ def open_pool(
         timeout=POOL_TIMEOUT_SECONDS,
         reconnect_timeout=RECONNECT_TIMEOUT_SECONDS,
         open=False,
-        kwargs={"row_factory": dict_row, "prepare_threshold": 0, "connect_timeout": 10, "application_name": name},
+        kwargs={
+            "row_factory": dict_row,
+            "prepare_threshold": 0 if prepare else None,
+            "connect_timeout": 10,
+            "application_name": name,
+        },
         configure=configure,
         check=check,
     )

@@ -26,11 +26,31 @@ class DatabaseUnusable(Exception):
     """The database cannot be used; the message is one sentence."""
 
 
+class DatabaseUnreachable(DatabaseUnusable):
+    """The database cannot be reached or written now."""
+
+
+async def check_database(dsn: str) -> None:
+    """Raise DatabaseUnreachable, or DatabaseUnusable for a pooler that gives each transaction another session."""
+    async with await _connect(dsn) as one, await _connect(dsn) as other:
+        rounds = [[await _value(each, "select pg_backend_pid()") for each in (one, other)] for _ in range(3)]
+        # Of two connections that are open at the same time each has a session of its own, and keeps it.
+        if any(pids != rounds[0] or pids[0] == pids[1] for pids in rounds):
+            raise DatabaseUnusable(
+                "A pooler in transaction mode gives every transaction another session, and the locks need one: set"
+                " MYLOWARE_DATABASE_DIRECT_URL to the address of the database itself."
+            )
+        if await _value(one, "select current_setting('transaction_read_only')::boolean"):
+            raise DatabaseUnreachable("The database is read-only, as after a failover.")
+
+
 async def migrate(dsn: str) -> list[str]:
     """Apply the missing migrations and return their names. Concurrent callers apply each once.
 
-    Raises DatabaseUnusable, and TimeoutError when another process migrates for more than five minutes.
+    `dsn` must not be a pooler's. Raises DatabaseUnusable, and TimeoutError when another process migrates for more than
+    five minutes.
     """
+    await check_database(dsn)
     async with await _connect(dsn) as connection, asyncio.timeout(LOCK_TIMEOUT_SECONDS):
         # Polls and never waits inside Postgres: a session that waits for a lock is a transaction that LangGraph's
         # CREATE INDEX CONCURRENTLY waits for in turn.
@@ -44,14 +64,21 @@ async def migrate(dsn: str) -> list[str]:
 async def is_migrated(dsn: str) -> bool:
     """Return whether the product's own schema is up to date. Writes nothing. Raises DatabaseUnusable."""
     async with await _connect(dsn) as connection:
-        return {f"{OWNER}/{path.name}" for path in MIGRATIONS.glob("*.sql")} <= await _applied(connection)
+        return newest_schema() <= await _applied(connection)
+
+
+def newest_schema() -> set[str]:
+    """Return the names that `schema_history` contains when the product's own schema is up to date."""
+    return {f"{OWNER}/{path.name}" for path in MIGRATIONS.glob("*.sql")}
 
 
 async def _connect(dsn: str) -> Connection:
     try:
-        return await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row, connect_timeout=10)
+        return await AsyncConnection.connect(
+            dsn, autocommit=True, row_factory=dict_row, connect_timeout=10, prepare_threshold=None
+        )
     except OperationalError as error:
-        raise DatabaseUnusable(f"The database cannot be reached: {str(error).splitlines()[0]}.") from error
+        raise DatabaseUnreachable(f"The database cannot be reached: {str(error).splitlines()[0]}.") from error
     except ProgrammingError as error:
         # The driver's own message repeats parts of the address, which contains a password.
         raise DatabaseUnusable("That is not the address of a Postgres database.") from error

@@ -120,14 +120,19 @@ def test_a_port_in_use_is_reported(app: App, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("command", [("serve",), ("worker",), ("runs", "list"), ("audit", "verify")], ids=" ".join)
+INVALID = ("me:pa55word@127.0.0.1", "That is not the address of a Postgres database.")
+UNREACHABLE = ("postgresql://me:pa55word@127.0.0.1:9/none", "The database cannot be reached")
+
+
 @pytest.mark.parametrize(
-    ("url", "message"),
+    ("command", "url", "message"),
     [
-        ("postgresql://me:pa55word@127.0.0.1:9/none", "The database cannot be reached"),
-        ("me:pa55word@127.0.0.1", "That is not the address of a Postgres database."),
+        (("serve",), *INVALID),
+        (("worker",), *INVALID),
+        (("runs", "list"), *INVALID),
+        (("runs", "list"), *UNREACHABLE),
+        (("audit", "verify"), *UNREACHABLE),
     ],
-    ids=["unreachable", "invalid"],
 )
 def test_an_unreachable_database_is_reported(tmp_path: Path, command: tuple[str, ...], url: str, message: str) -> None:
     """The message names the setting in one sentence, without the password."""

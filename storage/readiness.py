@@ -1,0 +1,62 @@
+"""Readiness: whether the database, its schema, the store and a worker are there."""
+
+import asyncio
+import time
+
+from providers.base import Unavailable
+from storage.artifacts import Artifacts
+from storage.database import DATABASE_UNAVAILABLE, Database
+from storage.migrate import newest_schema
+
+#: For so long the answer of the store, and all of the answer, is repeated: anyone may request it.
+STORE_SECONDS, ANSWER_SECONDS = 10.0, 1.0
+DATABASE_TIMEOUT_SECONDS = 5.0
+OK = "ok"
+
+# Procrastinate's workers beat every 10 s.
+STATE = """
+select not current_setting('transaction_read_only')::boolean as is_writable,
+    %s::text[] <@ array(select name from schema_history) as is_current,
+    exists (select from procrastinate_workers where last_heartbeat > now() - interval '30 seconds') as has_worker
+"""
+PROBLEMS = {
+    "database": ("is_writable", "The database is read-only."),
+    "schema": ("is_current", "The schema is not up to date."),
+    "worker": ("has_worker", "No worker is running."),
+}
+
+
+class Readiness:
+    """The checks of a process, with the answers that are repeated."""
+
+    def __init__(self, db: Database, artifacts: Artifacts) -> None:
+        self._db, self._artifacts = db, artifacts
+        self._lock = asyncio.Lock()
+        self._checks: dict[str, str] = {}
+        self._checked_at = self._probed_at = float("-inf")
+
+    async def check(self) -> dict[str, str]:
+        """Return "ok" or a sentence for each of database, schema, worker and store."""
+        async with self._lock:
+            if time.monotonic() - self._checked_at > ANSWER_SECONDS:
+                self._checks |= await self._check_database()
+                if time.monotonic() - self._probed_at > STORE_SECONDS:
+                    self._checks["store"] = await self._check_store()
+                    self._probed_at = time.monotonic()
+                self._checked_at = time.monotonic()
+            return dict(self._checks)
+
+    async def _check_database(self) -> dict[str, str]:
+        try:
+            async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
+                row = await self._db.fetch_one(STATE, (sorted(newest_schema()),)) or {}
+        except (TimeoutError, *DATABASE_UNAVAILABLE):
+            return dict.fromkeys(PROBLEMS, "The database cannot be reached.")
+        return {name: OK if row[column] else problem for name, (column, problem) in PROBLEMS.items()}
+
+    async def _check_store(self) -> str:
+        try:
+            await self._artifacts.probe()
+        except Unavailable as error:
+            return error.message
+        return OK
