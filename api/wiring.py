@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import httpx2
+from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from api.settings import NO_KEY, OPENAI_URL, UPLOAD_POST_URL, Settings
@@ -16,7 +17,7 @@ from chat.session import ChatServices
 from chat.turns import TurnRunner
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
-from providers.base import Files, Provider
+from providers.base import Files, Provider, Unavailable
 from providers.chat_models import chat_model
 from providers.media.clips import accept_clip
 from providers.moderation import Moderation
@@ -107,20 +108,13 @@ async def open_app_state(
         model_client = await stack.enter_async_context(httpx2.AsyncClient(**client_options or {}))
         db, queue = Database(pool), Queue()
         await stack.enter_async_context(queue.sending(sessions))
-        artifacts = Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
+        artifacts = open_artifacts(settings, db)
         ledger = _open_ledger(settings, checked, db, artifacts, client)
-        model_url, model_key = settings.openai_base_url or OPENAI_URL, _text(settings.openai_api_key or NO_KEY)
-        model = chat_model(
-            base_url=model_url,
-            api_key=model_key,
-            model=settings.openai_model,
-            http_async_client=model_client,
-            timeout=MODEL_TIMEOUT_SECONDS,
-        )
+        model = open_chat_model(settings, model_client)
         deps = Dependencies(
             project=lambda name, options: checked.projects[name].with_options(options),
             model=model,
-            moderation=Moderation(model_url, model_key, client),
+            moderation=open_moderation(settings, client),
             video=checked.video.video,
             ledger=ledger,
             feedback=RunFeedback(db),
@@ -172,25 +166,58 @@ async def reconcile_keys(settings: Settings, db: Database) -> str | None:
 def _open_ledger(
     settings: Settings, checked: CheckedSettings, db: Database, files: Files, client: httpx.AsyncClient
 ) -> Ledger:
-    server = checked.video
     providers: dict[str, Provider] = {
-        "clip": Videos(server.base_url, _text(server.api_key), server.video.profile, client, accept_clip),
-        "render": _renderer(settings, files, client),
-        "publication": _publisher(settings, files, client),
+        "clip": open_videos(checked.video, client),
+        "render": open_renderer(settings, files, client),
+        "publication": open_publisher(settings, files, client),
     }
     budgets = {p.name: p.day_budget_usd for p in checked.projects.values() if p.day_budget_usd is not None}
     caps = Caps(day_usd=settings.day_cap_usd, project_day_usd=budgets)
     return Ledger(db, providers, caps, settings.usd_of_tokens)
 
 
-def _renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
+def open_artifacts(settings: Settings, db: Database) -> Artifacts:
+    """Return the store of clips and films. Raises SettingsError."""
+    folder = settings.data_dir.absolute()
+    try:
+        return Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
+    except Unavailable as error:
+        raise SettingsError(error.message) from error
+
+
+def open_chat_model(
+    settings: Settings, client: httpx2.AsyncClient, timeout: float = MODEL_TIMEOUT_SECONDS
+) -> ChatOpenAI:
+    """Return the language model; `timeout` is seconds per call."""
+    return chat_model(
+        base_url=settings.openai_base_url or OPENAI_URL,
+        api_key=_text(settings.openai_api_key or NO_KEY),
+        model=settings.openai_model,
+        http_async_client=client,
+        timeout=timeout,
+    )
+
+
+def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation:
+    """Return the moderation, which the server of the language model offers too."""
+    return Moderation(settings.openai_base_url or OPENAI_URL, _text(settings.openai_api_key or NO_KEY), client)
+
+
+def open_videos(server: VideoServer, client: httpx.AsyncClient) -> Videos:
+    """Return the provider of clips."""
+    return Videos(server.base_url, _text(server.api_key), server.video.profile, client, accept_clip)
+
+
+def open_renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
+    """Return the render service of the settings, or the embedded renderer."""
     if settings.remotion_url is None:
         return EmbeddedRenders(files)
     key = settings.remotion_service_key
     return RemotionRenders(settings.remotion_url, client, service_key=_text(key) if key else None)
 
 
-def _publisher(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
+def open_publisher(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
+    """Return the publisher. Raises SettingsError without one."""
     if key := settings.upload_post_api_key:
         url = settings.upload_post_url or UPLOAD_POST_URL
         return UploadPost(url, _text(key), settings.upload_post_user, files, client)

@@ -1,4 +1,4 @@
-"""`myloware doctor`: show the settings and check the database, the video provider, the projects and the disk."""
+"""`myloware doctor`: show the settings, and ask the database, the store and every service whether they work."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -11,8 +11,10 @@ from rich.table import Table
 from api.settings import Settings, read_settings, variables
 from api.settings_check import check_settings
 from api.settings_types import SettingsError
+from api.vendor_checks import VENDOR_CHECKS
 from cli.local_services import sandboxed_services, with_local_services
 from cli.output import exit_with_error, stdout
+from providers.base import ProviderError
 from storage.migrate import DatabaseUnusable, migrate
 
 SECRET_WORDS = ("KEY", "SECRET", "DATABASE_URL")
@@ -44,15 +46,19 @@ async def examine(*, as_json: bool) -> None:
         exit_with_error(str(error))
     checks = {
         "database" if settings.database_url else "embedded database": _check_database,
-        "video": _check_video,
         "projects": _check_projects,
         "disk": _check_disk,
     }
+    found = [await _run_check(name, check, settings) for name, check in checks.items()]
+    for name, (check, to_set) in VENDOR_CHECKS.items():
+        found.append(
+            await _run_check(name, _answer_of_sandbox if _is_sandbox(name, settings) else check, settings, to_set)
+        )
     report = Report(
         settings=_visible_settings(settings),
         sandbox=sandboxed_services(settings),
         warnings=settings.weak_keys(),
-        checks=[await _run_check(name, check, settings) for name, check in checks.items()],
+        checks=found,
     )
     if as_json:
         stdout.print_json(report.model_dump_json())
@@ -62,10 +68,25 @@ async def examine(*, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-async def _run_check(name: str, check: Callable[[Settings], Awaitable[str]], settings: Settings) -> Check:
-    """Run a check, which returns what it found and raises an error with what is wrong."""
+def _is_sandbox(name: str, settings: Settings) -> bool:
+    """Return whether the sandbox replaces the service of this check."""
+    missing = {"video": settings.video_missing, "publisher": settings.publisher_missing}
+    missing |= dict.fromkeys(("language model", "moderation"), settings.models_missing)
+    return missing.get(name, False)
+
+
+async def _answer_of_sandbox(_settings: Settings) -> str:
+    return "sandbox"
+
+
+async def _run_check(
+    name: str, check: Callable[[Settings], Awaitable[str]], settings: Settings, to_set: str = ""
+) -> Check:
+    """Run a check, which returns what it found and raises an error with what is wrong; `to_set` are its settings."""
     try:
         return Check(check=name, ok=True, message=await check(settings))
+    except ProviderError as error:
+        message = f"{error.message} Check {to_set}." if to_set else error.message
     except (ValueError, DatabaseUnusable) as error:
         message = str(error)
     except Exception as error:
@@ -86,19 +107,8 @@ def _visible_settings(settings: Settings) -> dict[str, str | None]:
 
 async def _check_database(settings: Settings) -> str:
     async with with_local_services(settings, with_sandbox=False) as complete:
-        assert complete.database_url is not None  # noqa: S101 - set by with_local_services
-        await migrate(complete.database_url.get_secret_value())
+        await migrate(complete.session_url)
     return "reachable, schema up to date"
-
-
-async def _check_video(settings: Settings) -> str:
-    if settings.video_missing:
-        return "the sandbox generates the clips"
-    server = check_settings(settings).video
-    profile = server.video.profile
-    shutdown = f", shut down on {profile.shutdown}" if profile.shutdown else ""
-    updates = "webhooks and polling" if profile.webhooks and server.webhook_secrets else "polling only"
-    return f"{server.video.model} at {server.base_url}, {updates}{shutdown}"
 
 
 async def _check_projects(settings: Settings) -> str:

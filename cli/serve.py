@@ -13,6 +13,7 @@ from api.settings_types import SettingsError
 from api.wiring import AppState, open_app_state, reconcile_keys
 from cli.local_services import sandbox_notice, with_local_services
 from cli.output import stderr, stdout
+from providers.base import Unavailable
 from runs.queue import Queue
 from runs.services import Services
 from runs.worker import run_worker
@@ -31,9 +32,14 @@ async def open_services(
     async with (
         with_local_services(settings, webhooks_to=webhooks_to) as complete,
         open_app_state(complete) as state,
-        worker(state.services, state.queue) if worker else nullcontext(),
     ):
-        yield state
+        # Before anything is bought that could not be stored.
+        try:
+            await state.services.artifacts.probe()
+        except Unavailable as error:
+            raise SettingsError(error.message) from error
+        async with worker(state.services, state.queue) if worker else nullcontext():
+            yield state
 
 
 async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) -> None:

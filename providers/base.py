@@ -152,6 +152,10 @@ class Provider(Protocol):
     #: service recognises the key and returns the first order; None if another call may be another order.
     replayable: timedelta | None = None
 
+    async def check(self) -> None:
+        """Ask the service something that costs nothing. Raises Unavailable when it does not answer as expected."""
+        return  # no service, no question
+
     async def submit(self, request: Json, *, key: str) -> str:
         """Place the order with a single call, which is never retried here, and return the provider's id of it.
 

@@ -64,6 +64,15 @@ class Videos(Provider):
         self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME, limits)
         self._accept = accept
 
+    async def check(self) -> None:
+        """Read a page of the list, or of the models of a server without a list of its jobs. Raises Unavailable."""
+        if self._profile.list_shows_jobs or self._profile.list_echoes_prompt:
+            await self._list_page(None)
+            return
+        response = await self._api.query("GET", "/models")
+        if response.status != 200:
+            raise self._api.unexpected_response(response)
+
     async def submit(self, request: Json, *, key: str) -> str:
         """Place one order and return the server's id of the video. The contract has no field for `key`.
 

@@ -24,6 +24,15 @@ class Folder(Provider):
         self._root = root
         self._files = files
 
+    async def check(self) -> None:
+        """Write a file to the folder and delete it. Raises Unavailable."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._root) as file:
+                file.write(b"probe")
+        except OSError as error:
+            raise disk_unwritable("MYLOWARE_PUBLISH_FOLDER", error) from error
+
     async def submit(self, request: Json, *, key: str) -> str:
         """Return the id of the publication: the same for the same key. Nothing is written before `poll`.
 

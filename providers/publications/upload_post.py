@@ -66,6 +66,12 @@ class UploadPost(Provider):
         #: Answers to uploads of this process that contain warnings, by request id. A status may repeat them.
         self._accepted: dict[str, Json] = {}
 
+    async def check(self) -> None:
+        """Read the history of posts. Raises Unavailable."""
+        response = await self._api.query("GET", "/uploadposts/history", params={"limit": "1"})
+        if response.status != 200 or not response.json():
+            raise self._api.unexpected_response(response)
+
     async def submit(self, request: Json, *, key: str) -> str:
         """Upload the film, once, and return the request id under which its status is reported.
 

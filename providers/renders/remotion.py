@@ -48,6 +48,12 @@ class RemotionRenders(Provider):
     def __init__(self, base_url: str, client: httpx.AsyncClient, *, service_key: str | None = None) -> None:
         self._api = ApiClient(client, base_url, f"Bearer {service_key}" if service_key else "", SERVICE_NAME, LIMITS)
 
+    async def check(self) -> None:
+        """Read the health of the service. Raises Unavailable."""
+        response = await self._api.query("GET", "/health")
+        if response.status != 200 or not response.json():
+            raise self._api.unexpected_response(response)
+
     async def submit(self, request: Json, *, key: str) -> str:
         """Place the order and return its id: the same for the same manifest and key.
 

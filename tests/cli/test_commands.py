@@ -254,6 +254,9 @@ def test_doctor_shows_settings_and_checks(app: App, tmp_path: Path) -> None:
     assert ANNA not in result.stdout
     assert report["sandbox"] == []
     assert all(check["ok"] for check in report["checks"])
+    assert [check["check"] for check in report["checks"]] == [
+        *("database", "projects", "disk", "store", "language model", "moderation", "video", "renderer", "publisher")
+    ]
     broken = run_command("doctor", cwd=tmp_path, **{**settings_of(app), "VIDEO_MODEL": "x-9"})
     assert (broken.returncode, "Nothing is known about the video model x-9" in broken.stdout) == (1, True)
     unreachable = run_command(

@@ -202,7 +202,7 @@ async def test_a_refusal_contains_the_reason_without_the_key() -> None:
     with pytest.raises(Refused) as caught:
         await provider.submit(REQUEST, key="k")
 
-    assert caught.value.message == "The video service refused the order: No clips for [key]."
+    assert caught.value.message == "The video service (server) refused the order: No clips for [key]."
 
 
 async def test_a_rate_limit_contains_the_retry_delay() -> None:

@@ -1,0 +1,131 @@
+"""Artifacts in a real S3 server over plain http: moto, in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from providers.base import Unavailable
+from storage.artifacts import Artifacts
+from storage.database import Database
+from tests.app import App, app, migrated_template, sandbox_process
+from tests.cli.test_commands import run_command, settings_of
+
+__all__ = ["app", "migrated_template", "sandbox_process"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+BUCKET = "films"
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment that names a running S3 server, which has one bucket."""
+    folder = tmp_path_factory.mktemp("moto")
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    install = [str(folder / "venv/bin/pip"), "install", "--quiet", "moto[server]>=5"]
+    subprocess.run(install, check=True, capture_output=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen([str(folder / "venv/bin/moto_server"), "-p", str(port)], stdout=log, stderr=log)
+    try:
+        until_created(f"{url}/{BUCKET}", folder / "log")
+        yield {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "films",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+def until_created(bucket: str, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            assert httpx.put(bucket).status_code == 200
+            return
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+
+
+@contextmanager
+def environ(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+async def test_files_are_stored_over_plain_http(s3: dict[str, str], db: Database, tmp_path: Path) -> None:
+    """A file of several parts is stored, streamed and fetched; the probe leaves nothing behind."""
+    film = tmp_path / "film.mp4"
+    film.write_bytes(os.urandom(6_000_000))
+    with environ(s3):
+        artifacts = Artifacts(db, f"s3://{BUCKET}/productions", tmp_path / "cache")
+    await artifacts.probe()
+    digest = await artifacts.store(film, kind="clip", media_type="video/mp4", facts={})
+
+    assert (await artifacts.local_path(digest)).read_bytes() == film.read_bytes()
+    assert (
+        b"".join([bytes(chunk) async for chunk in await artifacts.stream(digest, 10, 20)]) == film.read_bytes()[10:20]
+    )
+    async with httpx.AsyncClient() as client:
+        listing = (await client.get(f"{s3['AWS_ENDPOINT_URL']}/{BUCKET}")).text
+    assert f"productions/sha256/{digest[:2]}/{digest}" in listing
+    assert "probe" not in listing
+
+
+@pytest.mark.parametrize(
+    ("bucket", "words"), [("none", "404"), (BUCKET, "error sending request")], ids=["missing", "closed"]
+)
+async def test_probe_names_the_setting(
+    s3: dict[str, str], db: Database, tmp_path: Path, bucket: str, words: str
+) -> None:
+    """A bucket that does not exist, and a server that refuses connections, are one sentence without an address."""
+    closed = {} if bucket == "none" else {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    with environ(s3 | closed):
+        artifacts = Artifacts(db, f"s3://{bucket}/productions", tmp_path / "cache")
+    with pytest.raises(Unavailable, match=words) as raised:
+        await artifacts.probe()
+
+    assert raised.value.message.startswith("MYLOWARE_STORE_URL: the store of clips and films cannot be used: ")
+    assert "\n" not in raised.value.message
+    assert "127.0.0.1" not in raised.value.message
+
+
+def test_commands_probe_the_store(app: App, s3: dict[str, str], tmp_path: Path) -> None:
+    """`doctor` reports the store; `serve` and `worker` stop with one sentence before anything is bought."""
+    good = settings_of(app) | s3 | {"MYLOWARE_STORE_URL": f"s3://{BUCKET}/productions"}
+    report = json.loads(run_command("doctor", "--json", cwd=tmp_path, **good).stdout)
+    assert {check["check"]: check["ok"] for check in report["checks"]}["store"] is True
+    bad = good | {"MYLOWARE_STORE_URL": "s3://none/productions"}
+    report = json.loads(run_command("doctor", "--json", cwd=tmp_path, **bad).stdout)
+    [store] = [check for check in report["checks"] if check["check"] == "store"]
+    assert (store["ok"], store["message"].partition(":")[0]) == (False, "MYLOWARE_STORE_URL")
+    for command in (("serve", "--port", "0"), ("worker",)):
+        result = run_command(*command, cwd=tmp_path, **bad)
+        [line] = result.stderr.strip().splitlines()
+        assert (result.returncode, result.stdout) == (1, "")
+        assert line.startswith("myloware: MYLOWARE_STORE_URL: the store of clips and films cannot be used: ")
