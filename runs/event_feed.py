@@ -10,7 +10,7 @@ from uuid import UUID
 
 from runs.errors import TooManyStreams
 from storage import runs as table
-from storage.database import Database, DatabaseUnavailable
+from storage.database import DATABASE_UNAVAILABLE, Database
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class EventFeed:
                 continue
             try:
                 newest = await table.last_sequence_numbers(self._db, self._streams)
-            except DatabaseUnavailable:
+            except DATABASE_UNAVAILABLE:
                 # Each stream queries the database itself, and ends with its error.
                 newest = dict.fromkeys(self._streams, -1)
             for run_id, seq in newest.items():
