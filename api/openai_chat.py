@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
 
-from agents.structured import clean_text
+from agents.texts import clean_text
 from api import openai_schemas as schemas
 from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, to_api_error

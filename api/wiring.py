@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from api.settings import NO_KEY, OPENAI_URL, UPLOAD_POST_URL, Settings
 from api.settings_check import CheckedSettings, check_settings
-from api.settings_types import SettingsError
+from api.settings_types import SettingsError, VideoServer
 from chat.session import ChatServices
 from chat.turns import TurnRunner
 from graph.dependencies import Dependencies

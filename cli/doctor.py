@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from api.settings import Settings, read_settings, variables
-from api.settings_check import check_settings
 from api.settings_types import SettingsError
 from api.vendor_checks import VENDOR_CHECKS
 from cli.local_services import sandboxed_services, with_local_services
