@@ -128,7 +128,7 @@ async def open_app_state(
             artifacts=artifacts,
             projects=checked.projects,
             video=checked.video.video,
-            run_graph=build_run_graph(deps),
+            run_graph=build_run_graph(deps).compile(name="run"),
             new_saver=lambda: Saver(pool),
             wakeups=queue,
             scratch=folder / "scratch",

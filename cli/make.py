@@ -83,7 +83,7 @@ async def make(settings: Settings, source: NewRun | str, *, flags: Sequence[str]
             run_server(state, listening),
         ):
             run_id = await _open_run(state.services, source)
-            async with run_own_worker(state.services, state.queue):
+            async with run_own_worker(state.services, state.queue, str(run_id)):
                 try:
                     run = await _drive_run(state.services, reporter, run_id, is_new=isinstance(source, NewRun), yes=yes)
                 except (asyncio.CancelledError, typer.Exit):

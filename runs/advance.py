@@ -20,6 +20,7 @@ from graph.nodes.orders import StepFailed
 from graph.state import RunInput, RunState
 from graph.status import STEP_OF_NODE, TERMINAL_STATUSES
 from providers.base import ProviderError, Unavailable
+from providers.orders import OrderKey
 from runs.projections import fail, retry_later, save_end, save_waiting
 from runs.services import Services
 from storage import decisions, troubles
@@ -78,7 +79,7 @@ async def advance(services: Services, run_id: str) -> None:
 
 async def _drive(services: Services, run_id: str) -> None:
     # A checkpointer for each drive: one checkpointer serialises its callers.
-    graph = services.run_graph.compile(checkpointer=services.new_saver(), name="run")
+    graph = services.run_graph.copy({"checkpointer": services.new_saver()})
     config: RunnableConfig = {
         "configurable": {"thread_id": run_id, "__pregel_strict_resume": True},
         "recursion_limit": RECURSION_LIMIT,
@@ -108,6 +109,10 @@ async def _continue(
             return await _run(services, run, graph, config, graph_input)
         case Waiting(node, payload):
             is_saved = await save_waiting(services.ledger, run, state, node, payload)
+            for key in payload.get("orders", []):
+                # A clip is announced by its webhook, or polled later. A render begins with its first poll.
+                if OrderKey.parse(key).kind != "clip":
+                    services.wakeups.reconcile(key)
             # The event may have happened after the thread was read, and the saved wake-up time replaced an earlier one.
             return not is_saved or await _answer(services, run.id, payload) is not None
         case Ended():

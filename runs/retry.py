@@ -126,6 +126,6 @@ async def _check_film_length(services: Services, run: RunRow, clips: set[int], d
 
 async def _in_film(services: Services, run: RunRow) -> set[int]:
     """Return the numbers of the clips that the film has, each in some take."""
-    graph = services.run_graph.compile(checkpointer=services.new_saver(), name="run")
+    graph = services.run_graph.copy({"checkpointer": services.new_saver()})
     thread = await graph.aget_state({"configurable": {"thread_id": str(run.id)}})
     return {int(number) for number in thread.values.get("clips", {})}

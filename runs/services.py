@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.graph import StateGraph
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import RunControl
 
 from graph.state import RunState
@@ -62,7 +62,8 @@ class Services:
     artifacts: Artifacts
     projects: Mapping[str, Project]
     video: VideoModel
-    run_graph: StateGraph[RunState]
+    #: Compiled without a checkpointer: each drive takes a copy with its own.
+    run_graph: CompiledStateGraph[RunState]
     new_saver: NewSaver
     wakeups: Wakeups
     scratch: Path

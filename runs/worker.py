@@ -12,11 +12,10 @@ from procrastinate.jobs import Status
 
 from runs.advance import advance
 from runs.notifications import send_due_notifications
-from runs.queue import ORDERS, RENDERS, RUNS, Queue
+from runs.queue import ORDERS, RENDERS, RUNS, LocalWorker, Queue, Task, Work, log_failure, run_logged
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from runs.sweep import sweep, sweep_runs
-from storage.database import DATABASE_UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +38,17 @@ async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
     On exit runs stop at their next superstep and jobs may finish within `SHUTDOWN_GRACE_SECONDS`; another worker
     takes over the rest.
     """
+    work = _work(services)
 
     @queue.app.task(name="advance")
     async def _advance(subject: str) -> None:
-        await _run_quietly(partial(advance, services), subject)
+        await run_logged(work["advance"], subject)
 
     @queue.app.task(name="reconcile")
     async def _reconcile(subject: str) -> None:
-        await _run_quietly(partial(reconcile_order, services), subject)
+        await run_logged(work["reconcile"], subject)
 
+    queue.local = local = LocalWorker(work, CONCURRENCY[RUNS])
     loops = [
         _repeat(partial(sweep, services), SWEEP_INTERVAL_SECONDS),
         _repeat(partial(_delete_stalled_jobs, queue), CLEANUP_INTERVAL_SECONDS),
@@ -59,42 +60,32 @@ async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
         yield
     finally:
         services.drain.request_drain("the process was requested to stop")
+        queue.local = None
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.gather(asyncio.wait(tasks), local.stop(SHUTDOWN_GRACE_SECONDS))
 
 
 @asynccontextmanager
-async def run_own_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
-    """Work on the runs that this process starts or changes, and on no other, while the block runs.
+async def run_own_worker(services: Services, queue: Queue, run_id: str) -> AsyncIterator[None]:
+    """Work on this run, and on no other, while the block runs.
 
     The settings of this process may differ from those of the workers that share its database.
     """
-    work = {"advance": partial(advance, services), "reconcile": partial(reconcile_order, services)}
-    tasks: set[asyncio.Task[None]] = set()
-
-    def start(task: str, subject: str) -> None:
-        tasks.add(running := asyncio.create_task(_run_quietly(work[task], subject)))
-        running.add_done_callback(tasks.discard)
-
-    queue.own_work = start
-    sweeper = asyncio.create_task(_repeat(partial(sweep_runs, services, queue.own_runs), SWEEP_INTERVAL_SECONDS))
+    queue.local = local = LocalWorker(_work(services), run_id=run_id)
+    sweeper = asyncio.create_task(_repeat(partial(sweep_runs, services, [run_id]), SWEEP_INTERVAL_SECONDS))
+    services.wakeups.advance(run_id)
     try:
         yield
     finally:
-        queue.own_work = None
         services.drain.request_drain("the process was requested to stop")
+        queue.local = None
         sweeper.cancel()
-        for running in tasks:
-            running.cancel()
-        await asyncio.wait({sweeper, *tasks})
+        await asyncio.gather(asyncio.wait([sweeper]), local.stop(SHUTDOWN_GRACE_SECONDS))
 
 
-async def _run_quietly(work: Callable[[str], Awaitable[None]], subject: str) -> None:
-    try:
-        await work(subject)
-    except Exception as error:
-        _log_failure(error)
+def _work(services: Services) -> dict[Task, Work]:
+    return {"advance": partial(advance, services), "reconcile": partial(reconcile_order, services)}
 
 
 async def _serve(queue: Queue, name: str, concurrency: int) -> None:
@@ -128,16 +119,6 @@ async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -
             last = ""
         except Exception as error:
             if repr(error) != last or time.monotonic() - started_at > NEW_FAILURE_AFTER_SECONDS:
-                _log_failure(error)
+                log_failure(error)
             last = repr(error)
         await asyncio.sleep(pause_seconds)
-
-
-def _log_failure(error: Exception) -> None:
-    # Procrastinate wraps the error of the database in its own.
-    causes = (error, error.__cause__)
-    unavailable = next((each for each in causes if isinstance(each, DATABASE_UNAVAILABLE)), None)
-    if unavailable is None:
-        log.error("background work failed and is repeated", exc_info=error)
-    else:
-        log.warning("database unavailable: %s", str(unavailable).partition("\n")[0])

@@ -1,9 +1,11 @@
 """The connection pool and the statements that run on it."""
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, LiteralString
+from weakref import WeakKeyDictionary
 
 from psycopg import AsyncConnection, AsyncCursor, Error, OperationalError
 from psycopg.errors import ReadOnlySqlTransaction
@@ -30,6 +32,9 @@ POOL_TIMEOUT_SECONDS = 10.0
 #: without this limit a restored database would stay unused for as long as it was unavailable.
 RECONNECT_TIMEOUT_SECONDS = 15.0
 
+#: A connection that was used so recently is not checked before its next use.
+TRUSTED_SECONDS = 2.0
+
 
 def open_pool(
     dsn: str,
@@ -53,6 +58,7 @@ def open_pool(
         read_only: Let the server refuse every write.
         prepare: Prepare statements, which a pooler in transaction mode does not support.
     """
+    returned_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
     async def configure(connection: Connection) -> None:
         # Not a connection keyword: Procrastinate passes those on next to an `autocommit` of its own.
@@ -61,7 +67,12 @@ def open_pool(
         if read_only:
             await connection.execute("set default_transaction_read_only = on")
 
+    async def reset(connection: Connection) -> None:
+        returned_at[connection] = time.monotonic()
+
     async def check(connection: Connection) -> None:
+        if time.monotonic() - returned_at.get(connection, 0.0) < TRUSTED_SECONDS:
+            return
         try:
             await AsyncConnectionPool.check_connection(connection)
         except OperationalError:
@@ -84,6 +95,7 @@ def open_pool(
             "application_name": name,
         },
         configure=configure,
+        reset=reset,
         check=check,
     )
     return pool

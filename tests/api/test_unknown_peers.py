@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from api import http_server
-from api.http_server import MAX_CONNECTIONS, RepeatedMessages
+from api.http_server import MAX_CONNECTIONS, LimitedProtocol, RepeatedMessages
 from runs.event_feed import MAX_STREAMS_PER_KEY
 from tests.app import App, SandboxClient, open_app
 
@@ -191,3 +191,13 @@ def test_an_api_key_can_have_32_event_streams(quiet_app: App) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert again.status_code == 200
+
+
+def test_answers_are_sent_without_delay(quiet_app: App) -> None:
+    """Small packets are not collected: TCP_NODELAY is set on accepted connections."""
+    with connect(quiet_app) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        [accepted] = [c for c in LimitedProtocol.waiting if c.client == client.getsockname()]
+        connection = accepted.transport.get_extra_info("socket")
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

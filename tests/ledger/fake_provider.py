@@ -219,7 +219,7 @@ async def open_services(
             artifacts=Artifacts(db, folder / "store", folder / "cache"),
             projects={project.name: project},
             video=cast("Any", AnyVideo()),
-            run_graph=build_run_graph(deps),
+            run_graph=build_run_graph(deps).compile(name="run"),
             new_saver=lambda: Saver(pool),
             wakeups=RecordedWakeups(),
             scratch=folder / "scratch",

@@ -12,6 +12,7 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
+from storage import database
 from storage.database import Database, fetch_all, fetch_one, open_pool
 
 
@@ -130,3 +131,20 @@ async def test_pool_is_shared_with_checkpoints_and_queue(db: Database) -> None:
     assert (first, second) == (2, 3)
     assert found is not None
     assert found.checkpoint["v"] == empty_checkpoint()["v"]
+
+
+@pytest.mark.parametrize(("trusted_seconds", "is_checked"), [(60.0, False), (0.0, True)])
+async def test_a_connection_is_checked_only_after_a_pause(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, trusted_seconds: float, is_checked: bool
+) -> None:
+    """One that was just used is used again without a check: if it died meanwhile, one statement fails."""
+    monkeypatch.setattr(database, "TRUSTED_SECONDS", trusted_seconds)
+    async with open_pool(database_url, max_size=1) as pool:
+        db = Database(pool)
+        [row] = await db.fetch_all("select pg_backend_pid() as pid")
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
+            await other.execute("select pg_terminate_backend(%s, 1000)", (row["pid"],))
+        if not is_checked:
+            with pytest.raises(psycopg.OperationalError):
+                await db.fetch_all("select 1 as n")
+        assert await db.fetch_all("select 1 as n") == [{"n": 1}]
