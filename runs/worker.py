@@ -1,7 +1,6 @@
 """The worker: executes queued wake-ups, and sweeps for lost ones."""
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,8 +15,6 @@ from runs.queue import ORDERS, RENDERS, RUNS, LocalWorker, Queue, Task, Work, lo
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from runs.sweep import sweep, sweep_runs
-
-log = logging.getLogger(__name__)
 
 #: Jobs of each queue that a process executes at once. One render uses two cores.
 CONCURRENCY = {RUNS: 8, ORDERS: 4, RENDERS: max(1, (os.cpu_count() or 2) // 2)}

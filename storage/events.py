@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from storage.actors import Channel, RequestContext
 from storage.database import Connection, Database
+from storage.failpoints import hit
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,29 @@ class LinkCreated:
 # The number is drawn from the run's own row, which stays locked until the commit: no smaller number can appear after
 # a reader has seen this one. A repeated event draws a number and leaves it unused.
 RECORD = """
-with numbered as (update runs set last_seq = last_seq + 1 where id = %s returning last_seq)
+with numbered as (
+    update runs set last_seq = last_seq + 1, next_wakeup_at = case when %s then now() else next_wakeup_at end
+    where id = %s returning last_seq)
 insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
 values (%s, (select last_seq from numbered), %s, %s, %s, %s, %s)
 on conflict (source, dedup_key) do nothing
+"""
+# One statement: the order of the task becomes due, and the event is recorded with its run. The order is locked before
+# the run, as wherever both change. Without an order the run of the hint counts, if there is one.
+RECORD_WEBHOOK = """
+with due as (
+    update orders set next_poll_at = case when settled_at is null then now() end
+    where provider = %(provider)s and task_id = %(task_id)s
+      and not exists (select from events where source = %(source)s and dedup_key = %(webhook_id)s)
+    returning key, run_id),
+hinted as (select id from runs where id = coalesce((select run_id from due), %(run_id)s::uuid)),
+numbered as (update runs set last_seq = last_seq + 1 where id = (select id from hinted) returning id, last_seq),
+recorded as (
+    insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
+    select (select id from numbered), (select last_seq from numbered), %(source)s, %(webhook_id)s, 'webhook.received',
+           %(task_id)s, %(payload)s
+    on conflict (source, dedup_key) do nothing returning id)
+select exists (select from recorded) as is_new, (select key from due) as order_key
 """
 OF_RUN: LiteralString = "select seq, kind, source, subject, payload, created_at from events where run_id = %s"
 
@@ -50,10 +70,41 @@ async def record_event(
     payload: Mapping[str, Any],
     subject: str | None = None,
     dedup_key: str | None = None,
+    wake: bool = False,
 ) -> bool:
-    """Record an event in the caller's transaction. Return False if `source` has already sent `dedup_key`."""
-    values = (run_id, run_id, source, dedup_key or str(uuid4()), kind, subject, dict(payload))
+    """Record an event in the caller's transaction, and make its run due if `wake` is set.
+
+    Return False if `source` has already sent `dedup_key`.
+    """
+    values = (wake, run_id, run_id, source, dedup_key or str(uuid4()), kind, subject, dict(payload))
     return (await conn.execute(RECORD, values)).rowcount == 1
+
+
+@dataclass(frozen=True)
+class RecordedWebhook:
+    """Whether a webhook was recorded now or before, and the order that it is about, if it is known."""
+
+    is_new: bool
+    order_key: str | None
+
+
+async def record_webhook(
+    db: Database,
+    *,
+    source: str,
+    webhook_id: str,
+    provider: str,
+    task_id: str,
+    run_id: UUID | None,
+    payload: Mapping[str, Any],
+) -> RecordedWebhook:
+    """Record a webhook once, and make the order of its task due for a poll. `run_id` counts for an unknown task."""
+    values = {"source": source, "webhook_id": webhook_id, "provider": provider, "task_id": task_id, "run_id": run_id}
+    hit("commit.before")
+    row = await db.fetch_one(RECORD_WEBHOOK, {**values, "payload": dict(payload)}, row=RecordedWebhook)
+    hit("commit.after")
+    assert row is not None  # noqa: S101 - the statement returns one row
+    return row
 
 
 async def list_events(db: Database, run_id: UUID | str, *, after: int = 0, limit: int = 500) -> list[Event]:

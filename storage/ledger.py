@@ -76,11 +76,14 @@ class Ledger(ModelCalls):
 
     async def reserve(self, orders: Sequence[Order]) -> None:
         """Reserve these orders of one run, all or none of them. See `graph.dependencies.Ledger`."""
+        known_keys: LiteralString = "select key from orders where key = any(%s)"
+        keys = [str(order.key) for order in orders]
+        if len(await self.db.fetch_all(known_keys, (keys,))) == len(set(keys)):
+            return
         async with self.db.transaction() as conn:
             if any(order.amount_usd for order in orders):
                 await lock_spending(conn, orders[0].run_id)
-            keys = [str(order.key) for order in orders]
-            known = {row["key"] for row in await fetch_all(conn, "select key from orders where key = any(%s)", (keys,))}
+            known = {row["key"] for row in await fetch_all(conn, known_keys, (keys,))}
             new = [order for order in orders if str(order.key) not in known]
             refused = await check_admission(conn, self.caps, new) if new else None
             for order in new:
@@ -246,6 +249,7 @@ class Ledger(ModelCalls):
             if row is None:
                 return False
             await end(conn, key)
-            await record_event(conn, source="ledger", kind=kind, run_id=row["run_id"], subject=key, payload=payload)
-            await conn.execute("update runs set next_wakeup_at = now() where id = %s", (row["run_id"],))
+            await record_event(
+                conn, source="ledger", kind=kind, run_id=row["run_id"], subject=key, payload=payload, wake=True
+            )
         return True
