@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from api.settings import Settings
 from cli.main import app
+from cli.main import app as command_line
 from cli.make import check_unattended
 from tests.app import ANNA, PROFILES, TINY_PROJECT, App, SandboxClient
 
@@ -214,8 +215,8 @@ def test_keys_are_managed_from_the_terminal(app: App, tmp_path: Path) -> None:
         "myloware: There is a key named anna: revoke it, or choose another name.\n"
     )
     for expires in ("soon", "2026-01-01", "0d"):
-        refused = run("add", "ben", "--can", "start", "--expires", expires)
-        assert (refused.returncode, "--expires" in refused.stderr, refused.stdout) == (1, True, "")
+        refused = CliRunner().invoke(command_line, ["keys", "add", "ben", "--can", "start", "--expires", expires])
+        assert (refused.exit_code, "--expires" in refused.stderr, refused.stdout) == (1, True, "")
     [row] = app.rows("select *, expires_at - now() as left from api_keys where name = 'anna'")
     assert timedelta(days=29, hours=23) < row["left"] < timedelta(days=30)
     listed = run("list").stdout

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from terminals import MYLOWARE, environment, run_command
 
 from tests.app import TINY_PROJECT
-from tests.cli.test_commands import MYLOWARE, ROOT, environment, run_command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+ROOT = Path(__file__).parents[2]
 KEY = "7fQz0pVbR2sXk9LtYcNw4hJd"
 
 
