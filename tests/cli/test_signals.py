@@ -18,6 +18,8 @@ def test_ctrl_c_and_sigterm_stop_at_the_prompt_and_the_run_goes_on(tmp_path: Pat
     """Both exit at once with their status, leave no process, and `--run` with a prefix goes on with the run."""
     terminal = Terminal("make", "Rain on a window", "--sandbox", cwd=tmp_path)
     terminal.until(PROMPT)
+    running = " ".join(processes_of(tmp_path))
+    assert ("postgres" in running, "-m sandbox" in running.replace("', '", " ")) == (True, True)
     terminal.send("\x03")
 
     assert terminal.wait() == 130
