@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +46,14 @@ def clip_notes(values: Sequence[str] | None) -> list[Any]:
         clips, _, comment = value.partition(":")
         notes += [{"clip": clip, "comment": comment.strip()} for clip in numbers([clips], "--clips")]
     return notes
+
+
+def with_texts(edits: Any, texts: Mapping[str, Any]) -> Any:
+    """Return the edits of a film with the texts that are given, or the edits as they are without any."""
+    given = {name: text for name, text in texts.items() if text is not None}
+    if given and isinstance(edits, list):
+        raise typer.BadParameter("--edits with a list of ideas excludes texts of the film.")
+    return {**(edits or {}), **given} if given else edits
 
 
 def json_of(value: str | None) -> Any:

@@ -21,7 +21,6 @@ from runs.services import Services
 
 #: How similar the first word of a line must be to a command to count as a typing error.
 TYPING_ERROR_CUTOFF = 0.8
-MIN_SENTENCE_WORDS = 2
 IDEA_FIELDS = ("title", "scene", "sound", "overlay")
 
 
@@ -72,7 +71,7 @@ def parse_line(line: str, gate: Gate) -> tuple[str, str]:
         raise InputError("Type reject to end the run, or say what to change, such as: more rain in the second clip.")
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, [*COMMANDS, *SYNONYMS], n=1, cutoff=TYPING_ERROR_CUTOFF)
-        if near or len(line.split()) < MIN_SENTENCE_WORDS:
+        if near or len(line.split()) == 1:
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(f"{word!r} is no command.{hint} To request changes in words, start with: change")
         return "change", line.strip()
@@ -84,7 +83,7 @@ def parse_line(line: str, gate: Gate) -> tuple[str, str]:
 
 
 class GatePrompt:
-    """Asks a person for the decision at a gate. Edits are checked by the function that checks those of a decision."""
+    """Asks a person for the decision at a gate. A command returns the decision to send, or None to continue."""
 
     def __init__(self, services: Services, run_id: UUID, lines: LineReader) -> None:
         self._services, self._run_id, self._lines = services, run_id, lines
@@ -141,8 +140,6 @@ class GatePrompt:
         self._edits = edits
         self._show()
 
-    # ---- commands: each returns the decision to send, or None to continue ----
-
     async def _approve(self, _: str) -> DecisionInput | None:
         if self._takes or (self._edits and "overlays" in self._edits):
             raise InputError("Takes and overlays need another render: type render, or reset.")
@@ -158,23 +155,20 @@ class GatePrompt:
         _say(f"Requested: {comment}")
         return self._decision(verdict="revise", comment=comment, takes=self._takes)
 
-    async def _keep(self, arguments: str) -> DecisionInput | None:
+    async def _keep(self, arguments: str) -> None:
         self._set_edits([self._ideas()[number - 1] for number in self._idea_numbers(arguments)])
-        return None
 
-    async def _drop(self, arguments: str) -> DecisionInput | None:
+    async def _drop(self, arguments: str) -> None:
         dropped = self._idea_numbers(arguments)
         self._set_edits([idea for number, idea in enumerate(self._ideas(), start=1) if number not in dropped])
-        return None
 
-    async def _edit(self, arguments: str) -> DecisionInput | None:
+    async def _edit(self, arguments: str) -> None:
         match = re.fullmatch(rf"(\d+)\s+({'|'.join(IDEA_FIELDS)})\b[:\s]*(.*)", arguments)
         if not match:
             raise InputError(f"Type it as: {COMMANDS['edit'].example}, with one of {', '.join(IDEA_FIELDS)}.")
         [number], (_, field, text), ideas = self._idea_numbers(match[1]), match.groups(), self._ideas()
         ideas[number - 1][field] = text
         self._set_edits(ideas)
-        return None
 
     async def _sample(self, arguments: str) -> DecisionInput | None:
         sample = _numbers(arguments)
@@ -194,7 +188,7 @@ class GatePrompt:
         notes = [ClipNote(clip=clip, comment=match[2] or "") for clip in clips]
         return self._decision(verdict="revise", clips=notes, takes=self._takes)
 
-    async def _take(self, arguments: str) -> DecisionInput | None:
+    async def _take(self, arguments: str) -> None:
         clip, take = [*_numbers(arguments), None, None][:2]
         content = self._review.content
         takes = {each.clip: each.takes for each in content.clips} if isinstance(content, FilmContent) else {}
@@ -203,27 +197,23 @@ class GatePrompt:
             raise InputError(f"Type it as: {COMMANDS['take'].example}. The takes are {known}.")
         self._takes = {**self._takes, clip: take}
         self._show()
-        return None
 
-    async def _overlay(self, arguments: str) -> DecisionInput | None:
+    async def _overlay(self, arguments: str) -> None:
         number, _, text = arguments.partition(" ")
         [clip] = _numbers(number)
         edits: dict[str, Any] = self._edits or {}
         self._set_edits({**edits, "overlays": {**edits.get("overlays", {}), clip: text.strip()}})
-        return None
 
     async def _render(self, _: str) -> DecisionInput | None:
         if not self._takes and not self._edits:
             raise InputError("There is nothing to render: change a take or an overlay first.")
         return self._decision(verdict="revise", takes=self._takes)
 
-    async def _caption(self, caption: str) -> DecisionInput | None:
+    async def _caption(self, caption: str) -> None:
         self._set_edits({**(self._edits or {}), "caption": caption})
-        return None
 
-    async def _hashtags(self, hashtags: str) -> DecisionInput | None:
+    async def _hashtags(self, hashtags: str) -> None:
         self._set_edits({**(self._edits or {}), "hashtags": hashtags.split()})
-        return None
 
     async def _reset(self, _: str) -> None:
         self._edits, self._takes = None, {}

@@ -51,7 +51,7 @@ def make_command(
         bool, typer.Option("--sandbox", help="Use the sandbox for everything, whatever is set, with data of its own.")
     ] = False,
     remotion: Annotated[
-        bool, typer.Option("--remotion", help="With --sandbox: render with the service at REMOTION_URL.")
+        bool, typer.Option("--remotion", help="Like --sandbox, but render with the service at REMOTION_URL.")
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Approve at both gates without asking. Refused if that costs or publishes.")
@@ -59,25 +59,21 @@ def make_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines; requires --yes.")] = False,
 ) -> None:
     """Make a video from a brief, with prompts at the gates."""
-    for refused, problem in (
-        (as_json and not yes, "--json requires --yes, because it cannot prompt."),
-        ((brief is None) == (run is None), "Give either a brief or --run with the id of a run."),
-        (remotion and not sandbox, "--remotion requires --sandbox; without it, REMOTION_URL is enough."),
-    ):
-        if refused:
-            exit_with_error(problem)
+    if as_json and not yes:
+        exit_with_error("--json requires --yes, because it cannot prompt.")
+    if (brief is None) == (run is None):
+        exit_with_error("Give either a brief or --run with the id of a run.")
     from cli import make
     from cli.local_services import checked_settings, sandbox_only
     from cli.running import run as run_work
 
-    settings = checked_settings(
-        # The project of an existing run is not known yet.
-        partial(sandbox_only, project=None if run else project, keep_renderer=remotion) if sandbox else None
-    )
+    flags = ["--sandbox"] * (sandbox or remotion) + ["--remotion"] * remotion
+    source = str(run) if brief is None else make.NewRun(brief, project)
+    # The project of an existing run is not known yet.
+    change = partial(sandbox_only, project=None if run else project, keep_renderer=remotion)
+    settings = checked_settings(change if flags else None)
     if yes:
         make.check_unattended(settings)
-    flags = [name for name, is_set in (("--sandbox", sandbox), ("--remotion", remotion)) if is_set]
-    source = make.NewRun(brief, project) if brief is not None else str(run)
     run_work(make.make(settings, source, flags=flags, yes=yes, as_json=as_json))
 
 

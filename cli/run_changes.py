@@ -50,14 +50,11 @@ def approve(
     from runs.decide import decide
 
     overlays, takes = arguments.numbered(overlay, "--overlay"), arguments.numbered(take, "--take")
-    notes, changes = arguments.clip_notes(clips), arguments.json_of(edits)
-    texts: dict[str, Any] = {"caption": caption, "hashtags": hashtags, "overlays": overlays or None}
-    if film_edits := {name: text for name, text in texts.items() if text is not None}:
-        if isinstance(changes, list):
-            raise typer.BadParameter("--edits with a list of ideas excludes texts of the film.")
-        changes = {**(changes or {}), **film_edits}
+    notes, texts = arguments.clip_notes(clips), {"caption": caption, "hashtags": hashtags, "overlays": overlays or None}
+    changes = arguments.with_texts(arguments.json_of(edits), texts)
+    is_revision = any((notes, takes, overlays, no and changes))
     decision = DecisionInput(
-        verdict="revise" if notes or takes or overlays or (no and changes) else verdict_of(not no, comment),
+        verdict="revise" if is_revision else verdict_of(not no, comment),
         comment=comment or "",
         keep=arguments.numbers(keep, "--keep") or None,
         sample=arguments.numbers(sample, "--sample"),

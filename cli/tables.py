@@ -17,7 +17,7 @@ from runs.queries import RunView, Waiting
 if TYPE_CHECKING:
     from runs.decide import Quote
 
-#: From this width on, whole ids and the current step are listed.
+#: From this width on, whole ids are listed.
 WIDE_TERMINAL = 120
 PROJECT_CHARACTERS = 10
 
@@ -109,25 +109,18 @@ def print_waiting(console: Console, waiting: Waiting) -> None:
 def list_of_runs(runs: Sequence[RunView], short_ids: Mapping[UUID, str], width: int) -> Iterator[str]:
     """Yield a heading and a line for each run. Ids and statuses are whole; the brief is cut to the width."""
     is_wide = width >= WIDE_TERMINAL
-    rows = [("run", "status", *(["step"] if is_wide else []), "project", "spent", "brief")]
-    for run in runs:
-        run_id, step = str(run.run_id), [run.current_step or ""]
-        rows.append(
-            (
-                run_id if is_wide else short_ids.get(run.run_id, run_id),
-                f"{run.status} (needs attention)" if run.needs_attention else run.status,
-                *(step if is_wide else []),
-                run.project,
-                f"{run.cost.spent_usd:.2f} USD",
-                " ".join(run.brief.split()),
-            )
-        )
+    rows = [("run", "status", "project", "spent", "brief")]
+    rows += [_row(run, str(run.run_id) if is_wide else short_ids.get(run.run_id, str(run.run_id))) for run in runs]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    widths[-3] = min(widths[-3], PROJECT_CHARACTERS if not is_wide else 2 * PROJECT_CHARACTERS)
-    left = width - sum(widths[:-1]) - 2 * (len(widths) - 1)
-    widths[-1] = min(widths[-1], max(left, 0))
+    widths[2] = min(widths[2], 2 * PROJECT_CHARACTERS if is_wide else PROJECT_CHARACTERS)
+    widths[-1] = max(min(widths[-1], width - sum(widths[:-1]) - 2 * (len(widths) - 1)), 0)
     for row in rows:
         yield "  ".join(_fitted(text, cells) for text, cells in zip(row, widths, strict=True)).rstrip()
+
+
+def _row(run: RunView, run_id: str) -> tuple[str, str, str, str, str]:
+    status = f"{run.status} (needs attention)" if run.needs_attention else run.status
+    return run_id, status, run.project, f"{run.cost.spent_usd:.2f} USD", " ".join(run.brief.split())
 
 
 def _fitted(text: str, cells: int) -> str:

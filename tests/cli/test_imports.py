@@ -24,7 +24,19 @@ finally:
 """
 #: What prints a help text: the declarations of the commands, and Typer with what it imports.
 HELP_PACKAGES = {
-    *("cli", "graph", "typer", "annotated_doc", "shellingham", "rich", "markdown_it", "mdurl", "pygments", "attr"),
+    *(
+        "cli",
+        "graph",
+        "storage",
+        "typer",
+        "annotated_doc",
+        "shellingham",
+        "rich",
+        "markdown_it",
+        "mdurl",
+        "pygments",
+        "attr",
+    ),
     *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
 }
 #: What a command that reads runs has no use for.
