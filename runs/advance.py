@@ -23,7 +23,7 @@ from providers.base import ProviderError, Unavailable
 from providers.orders import OrderKey
 from runs.projections import fail, retry_later, save_end, save_waiting
 from runs.services import Services
-from storage import decisions, troubles
+from storage import decisions
 from storage import runs as table
 from storage.database import DatabaseError
 from storage.locks import LockBusy, LockLost
@@ -179,6 +179,4 @@ async def _run(
         log.exception("run %s: unexpected error in %s", run.id, current_step)
         await retry_later(services.ledger, run, current_step, INTERNAL_ERROR)
         return False
-    if run.attempts:
-        await troubles.end_now(services.db, str(run.id))
     return True

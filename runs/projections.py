@@ -40,6 +40,8 @@ async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, 
         wake_in=None if review else WAKEUP_INTERVAL,
         event=event,
     )
+    if run.attempts:
+        await troubles.end_now(ledger.db, str(run.id))
     return await save_projection(ledger.db, run.id, projection)
 
 
@@ -55,8 +57,8 @@ async def save_end(ledger: Ledger, run: RunRow, state: RunState) -> None:
         error={**failure, "retryable": False} if failure else None,
         event=("run.failed", {**failure}) if failure else ("run.completed", {}),
     )
-    await save_projection(ledger.db, run.id, projection)
     await troubles.end_now(ledger.db, str(run.id))
+    await save_projection(ledger.db, run.id, projection)
 
 
 async def retry_later(ledger: Ledger, run: RunRow, step: str | None, error: Unavailable) -> None:
@@ -94,5 +96,5 @@ async def fail(ledger: Ledger, run: RunRow, step: str | None, code: str, message
         error=error,
         event=("run.failed", {"code": code, "message": message}),
     )
-    await save_projection(ledger.db, run.id, projection)
     await troubles.end_now(ledger.db, str(run.id))
+    await save_projection(ledger.db, run.id, projection)

@@ -58,9 +58,12 @@ async def retry_run(
             "API key lacks approval permission, which a retry requires because it may cost money."
         )
     run = await get_run(services.db, run_id)
-    if in_trouble := await troubles.list_subjects(services.db, run_id):
+    in_trouble = await troubles.list_subjects(services.db, run_id)
+    if in_trouble and not (not_made or prompts or drop):
         await _retry_waiting(services, run_id, in_trouble, context, stop_waiting=stop_waiting)
         return
+    if stop_waiting:
+        raise NotRetryable("The run waits for nothing that is in trouble.", status=run.status)
     error = run.error or {}
     if run.status != "failed" or not error.get("retryable"):
         reason = f"it ended with {error['code']}" if error else f"its status is {run.status}"

@@ -75,7 +75,7 @@ async def end(conn: Connection, subject: str) -> None:
     ended = await fetch_one(conn, "delete from troubles where subject = %s returning *", (subject,))
     if ended is None:
         return
-    log.warning("%s: the trouble is over after %d attempts (%s)", subject, ended["attempts"], ended["code"])
+    log.warning("%s: the trouble ended after %d attempts (%s)", subject, ended["attempts"], ended["code"])
     if ended["attention_at"]:
         run_id, payload = ended["run_id"], {"code": ended["code"], "message": ended["message"]}
         await record_event(

@@ -222,8 +222,11 @@ def test_order_that_was_not_sent_is_given_up(app: App, sandbox: SandboxClient) -
     until(app, run_id, in_trouble)
 
     path = f"/v1/runs/{run_id}/retry"
+    assert app.client.post(path, json={"drop": [1]}).json()["error"]["code"] == "run_not_retryable"
     assert app.client.post(path, json={"stop_waiting": True}).status_code == 200
     assert app.until(run_id, "failed")["error"]["code"] == "not_awaited"
+    again = app.client.post(path, json={"stop_waiting": True})
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "run_not_retryable")
     assert sandbox.charges(run_id) == []
     sandbox.clear()
     assert app.client.post(path).status_code == 200

@@ -1,0 +1,101 @@
+"""Attempts of orders without a useful answer, as the ledger records them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from providers.base import Json, PollResult, Progress
+from runs.reconcile import reconcile_order
+from runs.services import Services
+from storage import troubles
+from tests.ledger.fake_provider import (
+    FakeProvider,
+    FakeProviders,
+    approval,
+    events_of,
+    new_order,
+    new_run,
+    open_services,
+    state_of,
+)
+
+
+class BrokenProvider(FakeProvider):
+    """A provider with a defect in its client, until it is mended."""
+
+    is_broken = True
+
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
+        if self.is_broken:
+            raise KeyError("status")
+        return await super().poll(task_id, request, into=into, progress=progress)
+
+
+async def troubles_of(services: Services, run: str) -> list[dict[str, Any]]:
+    return await services.db.fetch_all("select * from troubles where run_id = %s", (run,))
+
+
+async def test_defect_is_a_trouble_of_the_order(
+    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged with its trace once, the order stays open and paid once, and is settled after a fix."""
+    clips = BrokenProvider("clips")
+    async with open_services(database_url, FakeProviders(clip=clips), tmp_path) as services:
+        run = await new_run(services.db)
+        order = new_order(run, await approval(services.db, run))
+        await services.ledger.place_once(order)
+        for _ in range(3):
+            await reconcile_order(services, str(order.key))
+        [trouble] = await troubles_of(services, run)
+        assert (trouble["code"], trouble["attempts"]) == ("internal_error", 3)
+        assert [bool(record.exc_info) for record in caplog.records if "KeyError" in (record.exc_text or "")] == [True]
+
+        clips.is_broken = False
+        clips.finish(clips.charges[0].task_id)
+        await reconcile_order(services, str(order.key))
+        assert await state_of(services, order.key) == "settled"
+        assert await troubles_of(services, run) == []
+        assert len(clips.charges) == 1
+
+
+async def test_attention_is_requested_once_and_for_open_orders_only(
+    services: Services, fake_providers: FakeProviders
+) -> None:
+    """After five minutes there is one event per trouble; none for a run that has ended."""
+    running, ended = await new_run(services.db), await new_run(services.db)
+    for run in (running, ended):
+        order = new_order(run, await approval(services.db, run))
+        await services.ledger.place_once(order)
+        fake_providers.clip.unavailable = True
+        await reconcile_order(services, str(order.key))
+        fake_providers.clip.unavailable = False
+    assert await troubles.request_attention(services.db) == 0
+    await services.db.execute("update troubles set since = now() - interval '5 minutes'")
+    await services.db.execute("update runs set status = 'failed' where id = %s", (ended,))
+
+    assert [await troubles.request_attention(services.db) for _ in range(2)] == [1, 0]
+    [event] = await events_of(services.db, running, "run.needs_attention")
+    assert (event["payload"]["what"], event["payload"]["code"]) == ("clip 1", "provider_unavailable")
+    waiting = await troubles.list_waiting(services.db, [UUID(running), UUID(ended)])
+    assert {run_id: row.needs_attention for run_id, row in waiting.items()} == {UUID(running): True}
+
+
+async def test_useful_answer_ends_the_trouble(services: Services, fake_providers: FakeProviders) -> None:
+    """An order that was not sent, and is accepted later, is in trouble no longer; the end of attention is an event."""
+    fake_providers.clip.behaviours = ["not_sent"]
+    run = await new_run(services.db)
+    order = new_order(run, await approval(services.db, run))
+    await services.ledger.place_once(order)
+    [trouble] = await troubles_of(services, run)
+    assert (trouble["code"], trouble["subject"]) == ("not_sent", str(order.key))
+    await services.db.execute("update troubles set since = now() - interval '5 minutes'")
+    await troubles.request_attention(services.db)
+
+    await reconcile_order(services, str(order.key))
+    assert await state_of(services, order.key) == "submitted"
+    assert await troubles_of(services, run) == []
+    assert len(await events_of(services.db, run, "run.attention_ended")) == 1
