@@ -21,9 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.app import ANNA, App
 from tests.cli.test_commands import MYLOWARE, environment, run_command, settings_of
-from tests.databases import fresh_database, postgres_server
-
-__all__ = ["postgres_server"]
+from tests.databases import fresh_database
 
 
 @contextmanager

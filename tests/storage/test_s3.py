@@ -18,10 +18,10 @@ import pytest
 from providers.base import Unavailable
 from storage.artifacts import Artifacts
 from storage.database import Database
-from tests.app import App, app, migrated_template, sandbox_process
+from tests.app import App, app, sandbox_process
 from tests.cli.test_commands import run_command, settings_of
 
-__all__ = ["app", "migrated_template", "sandbox_process"]
+__all__ = ["app", "sandbox_process"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BUCKET = "films"
