@@ -37,6 +37,10 @@ NO_KEY = SecretStr("none")
 PREFIXES = ("MYLOWARE_", "VIDEO_", "UPLOAD_POST_", "REMOTION_")
 
 
+#: Settings that count only with another one.
+NEEDED = {"UPLOAD_POST_URL": "UPLOAD_POST_API_KEY", "MYLOWARE_DATABASE_DIRECT_URL": "DATABASE_URL"}
+
+
 class Settings(BaseSettings):
     """All settings. Amounts are in USD."""
 
@@ -88,11 +92,13 @@ class Settings(BaseSettings):
             raise ValueError("MYLOWARE_LIMITED_API_KEYS and MYLOWARE_API_KEYS have a key in common")
         if self.publish_folder and (self.upload_post_url or self.upload_post_api_key):
             raise ValueError("MYLOWARE_PUBLISH_FOLDER and UPLOAD_POST_… are both set: choose one publisher")
-        if self.upload_post_url and not self.upload_post_api_key:
-            raise ValueError("UPLOAD_POST_URL is set, but UPLOAD_POST_API_KEY is missing")
-        if self.database_direct_url and not self.database_url:
-            raise ValueError("MYLOWARE_DATABASE_DIRECT_URL is set, but DATABASE_URL is missing")
+        for name, needed in NEEDED.items():
+            if self._is_set(name) and not self._is_set(needed):
+                raise ValueError(f"{name} is set, but {needed} is missing")
         return self
+
+    def _is_set(self, variable: str) -> bool:
+        return getattr(self, variables()[variable]) is not None
 
     @model_validator(mode="after")
     def _check_notification_urls(self) -> Self:

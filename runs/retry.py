@@ -58,12 +58,8 @@ async def retry_run(
             "API key lacks approval permission, which a retry requires because it may cost money."
         )
     run = await get_run(services.db, run_id)
-    in_trouble = await troubles.list_subjects(services.db, run_id)
-    if in_trouble and not (not_made or prompts or drop):
-        await _retry_waiting(services, run_id, in_trouble, context, stop_waiting=stop_waiting)
+    if not any((not_made, prompts, drop)) and await _retry_waiting(services, run, context, stop_waiting=stop_waiting):
         return
-    if stop_waiting:
-        raise NotRetryable("The run waits for nothing that is in trouble.", status=run.status)
     error = run.error or {}
     if run.status != "failed" or not error.get("retryable"):
         reason = f"it ended with {error['code']}" if error else f"its status is {run.status}"
@@ -75,18 +71,25 @@ async def retry_run(
     services.wakeups.advance(str(run_id))
 
 
-async def _retry_waiting(
-    services: Services, run_id: UUID, subjects: Sequence[str], context: RequestContext, *, stop_waiting: bool
-) -> None:
-    """Try again now what the run in trouble waits for, or stop waiting for these orders."""
-    await run_requests.try_again(services.db, run_id, subjects, context)
+async def _retry_waiting(services: Services, run: RunRow, context: RequestContext, *, stop_waiting: bool) -> bool:
+    """Try again now what a run in trouble waits for, or stop waiting for these orders.
+
+    Return False for a run without a trouble; raise NotRetryable if there is nothing to stop waiting for.
+    """
+    subjects = await troubles.list_subjects(services.db, run.id)
+    if not subjects:
+        if stop_waiting:
+            raise NotRetryable("The run waits for nothing that is in trouble.", status=run.status)
+        return False
+    await run_requests.try_again(services.db, run.id, subjects, context)
     orders = [order for key in subjects if (order := await services.ledger.get(key))]
     for order in orders:
         if not stop_waiting:
             services.wakeups.reconcile(order.key)
         else:
             await services.ledger.stop_waiting(order.key)
-    services.wakeups.advance(str(run_id))
+    services.wakeups.advance(str(run.id))
+    return True
 
 
 async def _retry_options(

@@ -20,7 +20,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.app import ANNA, App
-from tests.cli.test_commands import MYLOWARE, environment, run_command, settings_of
+from tests.cli.terminals import MYLOWARE, environment, run_command, settings_of
 from tests.databases import fresh_database
 
 
@@ -37,7 +37,7 @@ def started(*arguments: str, cwd: Path, **settings: str) -> Iterator[subprocess.
             process.wait()
 
 
-def until_printed(path: Path, words: str, seconds: float = 60) -> str:
+def until_printed(path: Path, words: str, seconds: float = 100) -> str:
     deadline = time.monotonic() + seconds
     while words not in (text := path.read_text()):
         assert time.monotonic() < deadline, text
@@ -45,6 +45,7 @@ def until_printed(path: Path, words: str, seconds: float = 60) -> str:
     return text
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("trouble", ["allow_connections false", "set default_transaction_read_only = on"])
 def test_worker_waits_for_the_database(app: App, postgres_server: str, tmp_path: Path, trouble: str) -> None:
     """One line names the setting; the worker starts when the database can be reached and written."""
@@ -59,7 +60,7 @@ def test_worker_waits_for_the_database(app: App, postgres_server: str, tmp_path:
                 server.execute(f'alter database "{name}" {mended}')  # type: ignore[call-overload]
                 until_printed(tmp_path / "out", "The worker is running.")
                 worker.send_signal(signal.SIGTERM)
-                assert worker.wait(30) == 0
+                assert worker.wait(60) == 0
 
     [line] = (tmp_path / "err").read_text().strip().splitlines()
     assert re.fullmatch(r"DATABASE_URL: The database (cannot be reached: .*|is read-only.*)\. Waiting for it\.", line)

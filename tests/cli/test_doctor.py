@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.app import App, SandboxClient
-from tests.cli.test_commands import run_command, settings_of
+from tests.cli.terminals import run_command, settings_of
 
 
 def checks_of(cwd: Path, **settings: str) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from providers.base import Unavailable
 from storage.artifacts import Artifacts
 from storage.database import Database
 from tests.app import App, app, sandbox_process
-from tests.cli.test_commands import run_command, settings_of
+from tests.cli.terminals import run_command, settings_of
 
 __all__ = ["app", "sandbox_process"]
 
