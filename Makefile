@@ -7,6 +7,7 @@ PROJECT ?= shorts
 RENDER ?= embedded
 PORT ?= 8000
 CHAOS_KILLS ?= 200
+MINUTES ?= 20
 # All tests of a file run in one process, because they share a server.
 PARALLEL = -n auto --maxprocesses 4 --dist loadfile
 
@@ -18,7 +19,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-heade
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow check lint serve studio studio-setup openapi docs lock chaos remotion remotion-built clean
+.PHONY: help setup demo test slow check lint serve studio studio-setup openapi docs lock chaos bench soak remotion remotion-built clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
@@ -66,6 +67,12 @@ lock: | .venv ## Resolve the dependencies into the lock files (needs uv)
 
 chaos: .venv/.with-tools ## Run the crash harness: kill processes and check the invariants: CHAOS_KILLS=200
 	@$(BIN)/python -m tests.chaos --kills $(CHAOS_KILLS)
+
+bench: .venv/.installed ## Measure speed beside yardsticks, and write bench/RESULTS.md; one figure: FIGURE=webhook
+	@$(BIN)/python -m bench $(FIGURE)
+
+soak: .venv/.installed ## Run a run per second and check that nothing grows and nothing is lost: MINUTES=20
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 remotion: remotion-built ## Build and start the optional render service (Node), for REMOTION_URL=http://127.0.0.1:8400
 	@cd remotion && ARTIFACTS="$${ARTIFACTS:-../.myloware/artifacts}" npm --silent start

@@ -68,7 +68,7 @@ def test_docstrings_start_with_a_verb() -> None:
     assert 100 * len(questions) / len(docstrings) <= MAX_QUESTIONS_PERCENT, questions
 
 
-@pytest.mark.parametrize("folder", [*PRODUCT, "sandbox", "tests", "docs"])
+@pytest.mark.parametrize("folder", [*PRODUCT, "sandbox", "bench", "tests", "docs"])
 def test_retired_identifiers_are_gone(folder: str) -> None:
     """No identifier is one of those that were replaced."""
     found = set()

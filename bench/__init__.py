@@ -1,0 +1,1 @@
+"""Figures of speed beside yardsticks that do the same work, and a soak. Not part of the product."""
