@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,14 +32,27 @@ from providers.renders.manifest import Manifest, ManifestClip
 from providers.renders.remotion import RemotionRenders
 
 FIGURES = ("render", "remotion")
-#: Small enough for all rounds to fit into a run of the bench; the clips are scaled to the film, as they usually are.
-WIDTH, HEIGHT, CLIP_WIDTH, CLIP_HEIGHT, FPS = 540, 960, 360, 640, 30
-CLIP_SECONDS, FADE_SECONDS, CLIPS = 2, 0.5, 2
+#: The clips are scaled to the film, as they usually are.
+CLIP_WIDTH, CLIP_HEIGHT, CLIP_SECONDS, CLIPS = 480, 848, 3, 3
+FPS, FADE_SECONDS = 30, 0.5
 SERVICE = ROOT / "remotion" / "build" / "app" / "src" / "main.js"
 BROWSERS = ("chromium-headless-shell", "chrome-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SAMPLE_SECONDS = 0.1
 NO_FFMPEG = "not measured: ffmpeg is not installed"
 NO_SERVICE = "not measured: it needs node, a Chromium and the built service (`make remotion-built`)"
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film of the first clips: small enough for all rounds to fit into a run of the bench."""
+
+    width: int
+    height: int
+    clips: int
+    clip_seconds: int
+
+
+FILM, REMOTION_FILM = Film(720, 1280, 3, 3), Film(540, 960, 2, 2)
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ async def _measure_render(effort: Effort, folder: Path, clips: ClipFolder) -> li
     async def by_ffmpeg() -> None:
         await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
 
-    ours, yardstick = await _alternate(effort, _rendering(EmbeddedRenders(clips), clips, folder), by_ffmpeg)
+    ours, yardstick = await _alternate(effort, _rendering(EmbeddedRenders(clips), FILM, clips, folder), by_ffmpeg)
     wall, cpu = aims_of("render")
     return [
         ratio(wall, [each.wall for each in ours], [each.wall for each in yardstick], "s"),
@@ -106,8 +119,9 @@ async def _measure_remotion(effort: Effort, folder: Path, clips: ClipFolder) -> 
     if not (shutil.which("node") and browser and SERVICE.exists()):
         return [Result(aim, None, note=NO_SERVICE)]
     async with _render_service(folder, clips) as url, httpx.AsyncClient() as client:
-        remotion = _rendering(RemotionRenders(url, client), clips, folder)
-        ours, yardstick = await _alternate(effort, remotion, _rendering(EmbeddedRenders(clips), clips, folder))
+        remotion = _rendering(RemotionRenders(url, client), REMOTION_FILM, clips, folder)
+        embedded = _rendering(EmbeddedRenders(clips), REMOTION_FILM, clips, folder)
+        ours, yardstick = await _alternate(effort, remotion, embedded)
     own, other = (median(each.cpu for each in side) for side in (ours, yardstick))
     note = f"CPU {own:.1f} s and {other:.1f} s"
     return [ratio(aim, [each.wall for each in ours], [each.wall for each in yardstick], "s", note=note)]
@@ -147,13 +161,16 @@ async def _timed(work: Callable[[], Awaitable[None]]) -> Took:
     return Took(seconds, sum(used.values()) - before)
 
 
-def _rendering(renders: Provider, clips: ClipFolder, folder: Path) -> Callable[[], Awaitable[None]]:
+def _rendering(renders: Provider, film: Film, clips: ClipFolder, folder: Path) -> Callable[[], Awaitable[None]]:
     request = Manifest(
-        width=WIDTH,
-        height=HEIGHT,
+        width=film.width,
+        height=film.height,
         fps=FPS,
         crossfade_seconds=FADE_SECONDS,
-        clips=[ManifestClip(digest=digest, seconds=CLIP_SECONDS, overlay=_text(n)) for n, digest in _numbered(clips)],
+        clips=[
+            ManifestClip(digest=digest, seconds=film.clip_seconds, overlay=_text(number))
+            for number, digest in enumerate(clips.digests[: film.clips], start=1)
+        ],
         title="Rain at dusk",
     ).model_dump()
     count = 0
@@ -178,10 +195,6 @@ async def _ignore(_: float) -> None:
     """Ignore the progress."""
 
 
-def _numbered(clips: ClipFolder) -> Sequence[tuple[int, str]]:
-    return list(enumerate(clips.digests, start=1))
-
-
 def _text(number: int) -> str:
     return f"Stay for the rain {number}"
 
@@ -189,27 +202,30 @@ def _text(number: int) -> str:
 def _ffmpeg_command(program: str, folder: Path, clips: ClipFolder) -> list[str]:
     """Return the command that makes the same film in one pass, with the encoder settings of the embedded renderer."""
     inputs: list[str] = []
-    for number, digest in _numbered(clips):
+    for number, digest in enumerate(clips.digests, start=1):
         overlay = folder / f"overlay-{number}.png"
         _write_overlay(overlay, _text(number))
         inputs += ["-i", str(clips.path(digest)), "-i", str(overlay)]
     parts = []
     for n in range(CLIPS):
-        scale = f"[{2 * n}:v]scale={WIDTH}:{HEIGHT}:flags=bicubic,fps={FPS},settb=1/{FPS},format=yuv420p[s{n}]"
-        parts += [scale, f"[s{n}][{2 * n + 1}:v]overlay=0:0[v{n}]"]
-    fade = f"duration={FADE_SECONDS}"
-    parts.append(f"[v0][v1]xfade=transition=fade:{fade}:offset={CLIP_SECONDS - FADE_SECONDS}[v]")
-    parts.append(f"[0:a][2:a]acrossfade=d={FADE_SECONDS},loudnorm=I=-14:TP=-1,aresample=48000[a]")
+        scale = f"scale={FILM.width}:{FILM.height}:flags=bicubic,fps={FPS},settb=1/{FPS},format=yuv420p"
+        parts += [f"[{2 * n}:v]{scale}[s{n}]", f"[s{n}][{2 * n + 1}:v]overlay=0:0[v{n}]"]
+    for n in range(1, CLIPS):
+        before = ("v0", "0:a") if n == 1 else (f"vx{n - 1}", f"ax{n - 1}")
+        fade = f"duration={FADE_SECONDS}:offset={n * (CLIP_SECONDS - FADE_SECONDS)}"
+        parts.append(f"[{before[0]}][v{n}]xfade=transition=fade:{fade}[vx{n}]")
+        parts.append(f"[{before[1]}][{2 * n}:a]acrossfade=d={FADE_SECONDS}[ax{n}]")
+    parts.append(f"[ax{CLIPS - 1}]loudnorm=I=-14:TP=-1,aresample=48000[a]")
     video = "-c:v libx264 -preset superfast -crf 18 -g 60 -bf 2 -x264-params mbtree=1:rc-lookahead=10 -threads 4"
     audio = "-c:a aac -b:a 192k -movflags +faststart"
-    graph = ["-filter_complex", ";".join(parts), "-map", "[v]", "-map", "[a]"]
+    graph = ["-filter_complex", ";".join(parts), "-map", f"[vx{CLIPS - 1}]", "-map", "[a]"]
     return [program, "-y", "-v", "error", *inputs, *graph, *video.split(), *audio.split(), str(folder / "ffmpeg.mp4")]
 
 
 def _write_overlay(path: Path, text: str) -> None:
     """Write a picture of the size of the film with a caption as the embedded renderer places it."""
-    picture = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
-    if overlay := draw_overlay(text, WIDTH, HEIGHT):
+    picture = np.zeros((FILM.height, FILM.width, 4), np.uint8)
+    if overlay := draw_overlay(text, FILM.width, FILM.height):
         rows, columns = overlay.alpha.shape
         area = picture[overlay.top : overlay.top + rows, overlay.left : overlay.left + columns]
         area[..., :3], area[..., 3] = overlay.luma[..., None], overlay.alpha
