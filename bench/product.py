@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from api.http_server import listen_on_free_port, run_server, url_of
 from api.settings import Settings
-from api.wiring import AppState, open_app_state
+from api.wiring import AppState, open_app_state, reconcile_keys
 from bench.options import API_KEY, WEBHOOK_SECRET, ProductOptions
 from bench.stubs import Report, StubModel, StubModeration, StubProvider
 from graph.graph import build_run_graph
@@ -43,7 +43,9 @@ async def main(options: ProductOptions) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     listening = listen_on_free_port()
     async with AsyncExitStack() as stack:
-        state = await stack.enter_async_context(open_app_state(_settings(options)))
+        settings = _settings(options)
+        state = await stack.enter_async_context(open_app_state(settings))
+        await reconcile_keys(settings, state.services.db)
         state = _with_stubs(state, options.clip_seconds)
         await stack.enter_async_context(run_server(state, listening))
         _print({"url": url_of(listening), "pid": os.getpid()})

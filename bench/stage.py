@@ -145,7 +145,8 @@ class Stage:
     @asynccontextmanager
     async def observer(self, dsn: str) -> AsyncIterator[Observer]:
         """Open a connection whose statements do not count."""
-        target = make_conninfo(dsn, user=OBSERVER)
+        # The server accepts one user only; statements are counted by the role that executes them.
+        target = make_conninfo(dsn, options=f"-c role={OBSERVER}")
         async with await AsyncConnection.connect(target, autocommit=True, row_factory=dict_row) as connection:
             yield Observer(connection)
 

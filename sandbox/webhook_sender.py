@@ -93,8 +93,10 @@ class WebhookSender:
         return [row for row in rows if row["number"] not in self._in_flight]
 
     async def _wait_for_due(self) -> None:
-        sql = "SELECT min(due_at) FROM deliveries WHERE state = 'due' AND due_at > ?"
-        next_due = self._store.fetch_number(sql, time.time()) or time.time() + 60
+        # One that has become due since the last look counts, too.
+        rows = self._store.fetch_all("SELECT number, due_at FROM deliveries WHERE state = 'due'")
+        waiting = [row["due_at"] for row in rows if row["number"] not in self._in_flight]
+        next_due = min(waiting, default=time.time() + 60)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wakeup.wait(), max(0.005, next_due - time.time()))
 

@@ -88,7 +88,7 @@ async def test_submit_sends_data_under_an_id_derived_from_the_key():
         ((500, {}), OutcomeUnknown),
         ((409, {"error": {"code": "render_id_taken", "message": "Taken."}}), OutcomeUnknown),
         ((422, {"error": {"code": "invalid_request", "message": "Wrong."}}), Refused),
-        ((401, {}), Refused),
+        ((401, {}), NotSent),
     ],
     ids=["unreachable", "full", "timeout", "cut", "server error", "id taken", "invalid", "wrong key"],
 )
