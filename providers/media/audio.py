@@ -1,5 +1,6 @@
 """Decode a clip's audio to samples, encode samples as AAC, and master audio to a loudness."""
 
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.codec.context import CodecContext
 from av.container.input import InputContainer
 from av.error import FFmpegError
@@ -21,12 +23,14 @@ from providers.media.loudness import (
     measure_true_peak,
     normalise_loudness,
 )
-from providers.media.probe import create_resampler, open_mp4, resample, select_video_stream, start_seconds
+from providers.media.probe import open_mp4, start_of, to_seconds
 
 #: Samples in an AAC packet; also the encoder delay: how many it puts before the first sample of its input.
 AAC_FRAME_SAMPLES = 1024
 AAC_BITRATE = 192_000
 
+#: Time stamps are rounded: consecutive samples can differ from them by less than this.
+_MAX_DRIFT_SAMPLES = SAMPLE_RATE // 100
 _LOUDNESS_TOLERANCE_LU = 0.3  # not audible
 
 
@@ -36,34 +40,35 @@ def create_silence(seconds: float) -> AudioSamples:
 
 
 def decode_audio(path: Path, seconds: float) -> AudioSamples:
-    """Return the clip's audio for `seconds` from its first video frame on; silence if it has no audio.
+    """Return the first `seconds` of the clip's audio, according to its time stamps; what it does not have is silence.
 
     Raises InvalidClip `clip_corrupt` when the audio cannot be decoded.
     """
-    audio = create_silence(seconds)
+    audio, position = create_silence(seconds), 0
     try:
         with open_mp4(path) as container:
-            if container.streams.audio:
-                _decode_into(audio, container)
+            for start, samples in _decode_samples(container):
+                if abs(start - position) > _MAX_DRIFT_SAMPLES:
+                    position = start
+                part = samples[:, max(0, -position) :]
+                section = audio[:, max(0, position) :][:, : part.shape[1]]
+                section[...] = part[:, : section.shape[1]]
+                position += samples.shape[1]
     except (FFmpegError, ValueError) as error:
         raise InvalidClip("clip_corrupt", "The clip's audio cannot be decoded.") from error
     return audio
 
 
-def _decode_into(target: AudioSamples, container: InputContainer) -> None:
-    frames, resampler = container.decode(container.streams.audio[0]), create_resampler()
-    first = next(frames, None)
-    if first is None:
-        return
-    position = round((float(first.time or 0.0) - start_seconds(select_video_stream(container))) * SAMPLE_RATE)
-    for frame in chain([first], frames, [None]):
-        for part in resample(resampler, frame):
-            samples = part[:, max(0, -position) :]  # without those before the first video frame
-            section = target[:, max(0, position) :][:, : samples.shape[1]]
-            section[...] = samples[:, : section.shape[1]]
-            position += part.shape[1]
-        if position >= target.shape[1]:
-            return
+def _decode_samples(container: InputContainer) -> Iterator[tuple[int, AudioSamples]]:
+    """Yield the samples of the first audio stream at 48 kHz with their position from the start of the file."""
+    resampler, start = AudioResampler("fltp", "stereo", SAMPLE_RATE), start_of(container)
+    for stream in container.streams.audio[:1]:
+        for frame in chain(container.decode(stream), [None]):
+            for part in resampler.resample(frame):
+                yield (
+                    round((to_seconds(part.pts, part.time_base) - start) * SAMPLE_RATE),
+                    part.to_ndarray().astype(np.float32),
+                )
 
 
 def encode_aac(audio: AudioSamples, bitrate: int = AAC_BITRATE) -> list[bytes]:

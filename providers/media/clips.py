@@ -6,7 +6,6 @@ from pathlib import Path
 
 from providers.base import ProviderError, Succeeded, Unavailable
 from providers.media.errors import InvalidClip
-from providers.media.mp4_boxes import read_layout
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 
 MAX_CLIP_BYTES = 64 * 1024 * 1024
@@ -18,8 +17,8 @@ async def accept_clip(
 ) -> Succeeded:
     """Decode the delivered file completely and return it as a clip of this length (seconds) and size (pixels).
 
-    A file that conforms is kept byte for byte. Container faults are repaired by remuxing, without a change to the
-    frames; other formats are re-encoded. New files are written to the folder `into`; `path` is never changed.
+    A file that conforms is kept byte for byte; any other is re-encoded according to its time stamps and edit lists.
+    New files are written to the folder `into`; `path` is never changed.
     The facts are those of `clip_intake.ClipFacts`.
 
     Raises InvalidClip when the file cannot be used, Unavailable when it could not be checked now.
@@ -27,7 +26,6 @@ async def accept_clip(
     size = path.stat().st_size
     if size > MAX_CLIP_BYTES:
         raise InvalidClip("clip_too_large", f"The clip has {size // 2**20} MiB; {MAX_CLIP_BYTES // 2**20} are allowed.")
-    read_layout(path)  # rejects most invalid files without starting a subprocess
     request = {"path": str(path.resolve()), "spec": {"seconds": seconds, "width": width, "height": height}}
     with create_work_folder(into) as folder:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import platform
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -10,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.audio.stream import AudioStream
 from av.container.output import OutputContainer
 from av.packet import Packet
-from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -23,7 +20,8 @@ from providers.media.probe import open_mp4, select_video_stream
 from providers.media.video_frames import FrameFormat
 
 # Instagram and YouTube recommend no edit list. Negative offsets keep the first frame at 0 without one.
-MP4_OPTIONS = {"movflags": "+faststart+negative_cts_offsets", "use_editlist": "0"}
+# The audio is written first: it has to wait for the video, however long it is.
+_MP4_OPTIONS = {"movflags": "+faststart+negative_cts_offsets", "use_editlist": "0", "max_interleave_delta": "0"}
 # Settings for encoder output that does not depend on the machine and its load: a fixed number of threads; frame
 # threads, not slice threads; no maximum bitrate; and no AVX-512, with which the choice of frame types depends on
 # previous processor state. SSE4.2 and AVX2 give the same bytes at the same speed.
@@ -54,16 +52,12 @@ def write_mp4(
     The frames are consumed one by one; only the encoder's look-ahead is in memory. `crf` is the quality
     (lower is better). Raises FilmTooLarge as soon as the video alone has more than `max_bytes`.
     """
-    with av.open(str(path), "w", format="mp4", options=MP4_OPTIONS) as container:
-        if comment:
-            container.metadata["comment"] = comment
+    with _create_mp4(path, comment) as container:
         video = _add_video_stream(container, frame_format, crf)
-        audio = _add_audio_stream(container)
-        container.start_encoding()
+        _mux_audio(container, aac_packets)
         video_bytes = 0
-        packets = _wrap_aac_packets(aac_packets, audio), _encode_frames(video, frames, frame_format.fps)
-        for packet in heapq.merge(*packets, key=_decode_time):
-            video_bytes += packet.size if packet.stream is video else 0
+        for packet in _encode_frames(video, frames, frame_format.fps):
+            video_bytes += packet.size
             if max_bytes is not None and video_bytes > max_bytes:
                 raise FilmTooLarge
             container.mux(packet)
@@ -71,29 +65,32 @@ def write_mp4(
 
 def replace_audio(source_path: Path, aac_packets: list[bytes], path: Path, *, comment: str) -> None:
     """Write the video packets of `source_path`, unchanged, and AAC packets to `path`."""
-    with open_mp4(source_path) as source, av.open(str(path), "w", format="mp4", options=MP4_OPTIONS) as container:
-        container.metadata["comment"] = comment
+    with open_mp4(source_path) as source, _create_mp4(path, comment) as container:
         source_video = select_video_stream(source)
         video = container.add_stream_from_template(source_video)
-        audio = _add_audio_stream(container)
-        container.start_encoding()
-        video_packets = _move_packets(source.demux(source_video), video)
-        for packet in heapq.merge(video_packets, _wrap_aac_packets(aac_packets, audio), key=_decode_time):
-            container.mux(packet)
+        _mux_audio(container, aac_packets)
+        for packet in source.demux(source_video):
+            if packet.dts is not None:  # not the empty packet at the end
+                packet.stream = video
+                container.mux(packet)
 
 
-def _move_packets(packets: Iterable[Packet[Any]], stream: Stream) -> Iterator[Packet[Any]]:
-    for packet in packets:
-        if packet.dts is not None:
-            packet.stream = stream
-            yield packet
+def _create_mp4(path: Path, comment: str) -> OutputContainer:
+    container = av.open(str(path), "w", format="mp4", options=_MP4_OPTIONS)
+    if comment:
+        container.metadata["comment"] = comment
+    return container
 
 
-def _add_audio_stream(container: OutputContainer) -> AudioStream:
-    stream = container.add_stream("aac", SAMPLE_RATE, options={"b": str(AAC_BITRATE)})
-    stream.codec_context.layout = "stereo"
-    stream.codec_context.format = "fltp"
-    return stream
+def _mux_audio(container: OutputContainer, aac_packets: list[bytes]) -> None:
+    """Add an audio stream to a container that has its video stream, and write the packets to it."""
+    stream = container.add_stream("aac", SAMPLE_RATE, layout="stereo", options={"b": str(AAC_BITRATE)})
+    for number, data in enumerate(aac_packets):
+        packet = Packet(data)
+        packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, SAMPLE_RATE), True
+        packet.pts = packet.dts = number * AAC_FRAME_SAMPLES
+        packet.duration = AAC_FRAME_SAMPLES
+        container.mux(packet)
 
 
 def _add_video_stream(container: OutputContainer, frame_format: FrameFormat, crf: int) -> VideoStream:
@@ -115,18 +112,3 @@ def _encode_frames(stream: VideoStream, frames: Iterable[VideoFrame], fps: int) 
         frame.pict_type = 0  # ignore the keyframe choice of the source
         yield from stream.encode(frame)
     yield from stream.encode(None)
-
-
-def _wrap_aac_packets(aac_packets: list[bytes], stream: Stream) -> Iterator[Packet[Any]]:
-    for number, data in enumerate(aac_packets):
-        packet = Packet(data)
-        packet.stream = stream
-        packet.time_base = Fraction(1, SAMPLE_RATE)
-        packet.pts = packet.dts = number * AAC_FRAME_SAMPLES
-        packet.duration = AAC_FRAME_SAMPLES
-        packet.is_keyframe = True
-        yield packet
-
-
-def _decode_time(packet: Packet[Any]) -> Fraction:
-    return (packet.dts or 0) * packet.time_base

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain, islice, repeat
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from providers.media.errors import InvalidClip
 from providers.media.overlay import Overlay
-from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream
+from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream, start_of
 
 _ROTATION_FILTERS = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}
 
@@ -55,7 +56,7 @@ def _read_scaled(path: Path, frame_format: FrameFormat) -> Iterator[VideoFrame]:
         first = next(frames, None)
         if first is None:
             return
-        graph = _build_filter_graph(stream, first, frame_format)
+        graph = _build_filter_graph(stream, first, start_of(container), frame_format)
         for frame in chain([first], frames, [None]):
             graph.vpush(frame)
             yield from _pull_frames(graph)
@@ -69,12 +70,15 @@ def _pull_frames(graph: Graph) -> Iterator[VideoFrame]:
             return
 
 
-def _build_filter_graph(stream: VideoStream, first_frame: VideoFrame, frame_format: FrameFormat) -> Graph:
+def _build_filter_graph(
+    stream: VideoStream, first_frame: VideoFrame, start: Fraction, frame_format: FrameFormat
+) -> Graph:
     """Return the filters that convert this clip's frames to the film's format."""
     # Players treat untagged HD video as BT.709; the scale filter would treat it as BT.601.
     matrix = "bt709" if first_frame.colorspace in (BT709, UNSPECIFIED) else "auto"
     width, height = frame_format.width, frame_format.height
-    filters = ["setpts=PTS-STARTPTS", f"fps={frame_format.fps}", *_ROTATION_FILTERS.get(first_frame.rotation % 360, [])]
+    filters = [f"setpts=PTS-{start}/TB", f"fps={frame_format.fps}:start_time=0"]
+    filters += _ROTATION_FILTERS.get(first_frame.rotation % 360, [])
     if stream.sample_aspect_ratio not in (None, 0, 1):
         filters += ["scale=iw*sar:ih", "setsar=1"]
     filters += [
