@@ -15,6 +15,7 @@ from runs.queue import ORDERS, RENDERS, RUNS, LocalWorker, Queue, Task, Work, lo
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from runs.sweep import sweep, sweep_runs
+from storage.rate_limits import forget_idle
 
 #: Jobs of each queue that a process executes at once. One render uses two cores.
 CONCURRENCY = {RUNS: 8, ORDERS: 4, RENDERS: max(1, (os.cpu_count() or 2) // 2)}
@@ -49,6 +50,7 @@ async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
     loops = [
         _repeat(partial(sweep, services), SWEEP_INTERVAL_SECONDS),
         _repeat(partial(_delete_stalled_jobs, queue), CLEANUP_INTERVAL_SECONDS),
+        _repeat(partial(forget_idle, services.db), CLEANUP_INTERVAL_SECONDS),
         _repeat(partial(send_due_notifications, services), SEND_INTERVAL_SECONDS),
         *(_repeat(partial(_serve, queue, name, jobs), RESTART_PAUSE_SECONDS) for name, jobs in CONCURRENCY.items()),
     ]

@@ -8,8 +8,8 @@ from storage.artifacts import Artifacts
 from storage.database import DATABASE_UNAVAILABLE, Database
 from storage.migrate import newest_schema
 
-#: For so long the answer of the store, and all of the answer, is repeated: anyone may request it.
-STORE_SECONDS, ANSWER_SECONDS = 10.0, 1.0
+#: For so long an answer is repeated: anyone may request it.
+ANSWER_SECONDS = 3.0
 DATABASE_TIMEOUT_SECONDS = 5.0
 OK = "ok"
 
@@ -27,22 +27,19 @@ PROBLEMS = {
 
 
 class Readiness:
-    """The checks of a process, with the answers that are repeated."""
+    """The checks of a process."""
 
     def __init__(self, db: Database, artifacts: Artifacts) -> None:
         self._db, self._artifacts = db, artifacts
         self._lock = asyncio.Lock()
         self._checks: dict[str, str] = {}
-        self._checked_at = self._probed_at = float("-inf")
+        self._checked_at = float("-inf")
 
     async def check(self) -> dict[str, str]:
         """Return "ok" or a sentence for each of database, schema, worker and store."""
         async with self._lock:
             if time.monotonic() - self._checked_at > ANSWER_SECONDS:
-                self._checks |= await self._check_database()
-                if time.monotonic() - self._probed_at > STORE_SECONDS:
-                    self._checks["store"] = await self._check_store()
-                    self._probed_at = time.monotonic()
+                self._checks = {**await self._check_database(), "store": await self._check_store()}
                 self._checked_at = time.monotonic()
             return dict(self._checks)
 
