@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
-from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.codec.context import CodecContext
@@ -83,10 +82,8 @@ def encode_aac(audio: AudioSamples, bitrate: int = AAC_BITRATE) -> list[bytes]:
     frame = AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
     frame.sample_rate = SAMPLE_RATE
     frame.pts = 0
-    fifo = AudioFifo()
-    fifo.write(frame)
-    parts = [*fifo.read_many(AAC_FRAME_SAMPLES, partial=True), None]
-    return [bytes(packet) for part in parts for packet in encoder.encode(part)]
+    encoder.open()
+    return [bytes(packet) for part in (frame, None) for packet in encoder.encode(part)]
 
 
 def decode_aac(packets: list[bytes]) -> AudioSamples:

@@ -9,9 +9,8 @@ from providers.media.audio import decode_audio, encode_aac
 from providers.media.conformance import FilmSpec, check_format
 from providers.media.errors import InvalidClip
 from providers.media.loudness import SILENCE_LUFS, measure_loudness
-from providers.media.mp4_boxes import read_layout
 from providers.media.mp4_writer import write_mp4
-from providers.media.probe import DecodedVideo, decode_video, open_mp4
+from providers.media.probe import DecodedVideo, decode_video, open_mp4, read_layout
 from providers.media.video_frames import FrameFormat, read_frames
 
 FPS = 30
@@ -53,7 +52,7 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
     if not seconds - MAX_MISSING_SECONDS <= decoded.seconds <= seconds + MAX_EXCESS_SECONDS:
         raise InvalidClip("clip_wrong_length", f"The clip lasts {decoded.seconds:.2f} s instead of {seconds:g} s.")
     is_kept = is_exact and decoded.seconds <= seconds + MAX_MISSING_SECONDS
-    frames = decoded.detector.frames if is_kept else round(min(decoded.seconds, seconds) * FPS)
+    frames = decoded.frames if is_kept else round(min(decoded.seconds, seconds) * FPS)
     audio = decode_audio(path, frames / FPS)
     if not is_kept:
         frame_format = FrameFormat(width, height, FPS)
@@ -74,12 +73,7 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
 
 
 def _list_warnings(decoded: DecodedVideo, lufs: float) -> list[str]:
-    fps = decoded.detector.frames / decoded.seconds
-    flags = {
-        "black": decoded.detector.is_mostly_black(fps),
-        "frozen": decoded.detector.is_frozen(fps) or max(decoded.steps) >= 1,
-        "silent": lufs <= SILENCE_LUFS,
-    }
+    flags = {"black": decoded.is_mostly_black, "frozen": decoded.is_frozen, "silent": lufs <= SILENCE_LUFS}
     return [warning for warning, is_set in flags.items() if is_set]
 
 

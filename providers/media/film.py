@@ -14,7 +14,7 @@ from providers.media.audio import create_silence, decode_audio, master_audio
 from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, check_film, failed_errors
 from providers.media.glyphs import strip_missing_glyphs
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples
-from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, write_mp4
+from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.overlay import draw_overlay
 from providers.media.subprocess_worker import ReportProgress, serve_request
 from providers.media.timeline import ClipSpan, build_timeline
@@ -118,11 +118,25 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Rend
 
 
 def _handle_request(request: Json, report_progress: ReportProgress) -> RenderResult:
-    """Render `film.mp4` in the work folder and check it."""
+    """Render `film.mp4` in the work folder, or master the `rendered.mp4` of a service, and check it."""
     manifest, film = Manifest.model_validate(request["manifest"]), Path(request["work_dir"], "film.mp4")
-    clips = [Path(clip) for clip in request["clips"]]
-    lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9))
-    return check_render(manifest, film, lufs, "".join(clip.overlay for clip in manifest.clips))
+    texts = [clip.overlay for clip in manifest.clips]
+    if "clips" in request:
+        clips = [Path(clip) for clip in request["clips"]]
+        lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9))
+    else:
+        texts += [manifest.title, *manifest.props.values()]  # the service draws them as well
+        lufs = _master_film(manifest, film.with_name("rendered.mp4"), film)
+        report_progress(0.5)
+    return check_render(manifest, film, lufs, "".join(texts))
+
+
+def _master_film(manifest: Manifest, rendered: Path, film: Path) -> float:
+    """Write the rendered video with mastered audio to `film`, and return its loudness in LUFS."""
+    seconds = build_timeline(manifest)[-1].end_frame / manifest.fps
+    aac_packets, lufs = master_audio(decode_audio(rendered, seconds), lufs=manifest.loudness_lufs)
+    replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT)
+    return lufs
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -36,16 +36,10 @@ def read_frames(path: Path, frames: int, frame_format: FrameFormat) -> Iterator[
     They are upright yuv420p in BT.709 and must not be modified. The last frame of a clip that is too short is
     repeated. Raises InvalidClip `clip_corrupt` when the clip cannot be decoded.
     """
-    missing, last = frames, None
     try:
-        for last in islice(_read_scaled(path, frame_format), frames):
-            yield last
-            missing -= 1
+        yield from islice(_read_scaled(path, frame_format), frames)
     except FFmpegError as error:
         raise InvalidClip("clip_corrupt", "The clip cannot be decoded.") from error
-    if last is None:
-        raise InvalidClip("clip_corrupt", "The clip has no video frames.")
-    yield from repeat(last, missing)
 
 
 def _read_scaled(path: Path, frame_format: FrameFormat) -> Iterator[VideoFrame]:
@@ -55,7 +49,7 @@ def _read_scaled(path: Path, frame_format: FrameFormat) -> Iterator[VideoFrame]:
         frames = container.decode(stream)
         first = next(frames, None)
         if first is None:
-            return
+            raise InvalidClip("clip_corrupt", "The clip has no video frames.")
         graph = _build_filter_graph(stream, first, start_of(container), frame_format)
         for frame in chain([first], frames, [None]):
             graph.vpush(frame)
@@ -87,6 +81,7 @@ def _build_filter_graph(
         f"crop={width}:{height}",
         "setsar=1",
         "format=yuv420p",
+        "tpad=stop=-1:stop_mode=clone",
     ]
     graph = Graph()
     nodes = [graph.add_buffer(template=stream)]

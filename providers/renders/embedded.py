@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from providers.base import Failed, Files, Json, PollResult, Progress, Provider, ProviderError, Unavailable
-from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
+from providers.media.subprocess_client import create_work_folder
 from providers.media.timeline import parse_manifest
 from providers.orders import digest_of
-from providers.renders.results import accept_film
+from providers.renders.results import make_film
 
 
 class EmbeddedRenders(Provider):
@@ -42,19 +42,12 @@ class EmbeddedRenders(Provider):
         try:
             manifest = parse_manifest(request)
             clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]
+            limit_seconds = self._limit_seconds or 120 + 15 * manifest.seconds
+            order, film = {"manifest": request, "clips": clips}, into / f"{task_id}.mp4"
             with create_work_folder(into) as folder:
-                result = await run_in_subprocess(
-                    "providers.media.film",
-                    {"manifest": request, "clips": clips},
-                    work_dir=folder,
-                    limit_seconds=self._limit_seconds or 120 + 15 * manifest.seconds,
-                    progress=progress,
+                return await make_film(
+                    order, folder, film, renderer=self.name, limit_seconds=limit_seconds, progress=progress
                 )
-                return accept_film(result, folder / "film.mp4", into / f"{task_id}.mp4", renderer=self.name)
-        except TimeoutError as error:
-            raise Unavailable("render_timeout", "The render took too long; it will be retried.") from error
-        except SubprocessDied as error:
-            raise Unavailable("render_crashed", "The render was interrupted; it will be retried.") from error
         except Unavailable:
             raise
         except ProviderError as error:  # an invalid manifest, or a clip that is corrupt or no longer stored

@@ -23,11 +23,11 @@ from providers.base import (
 from providers.http import ApiClient, ApiResponse, Classification, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
-from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
+from providers.media.subprocess_client import create_work_folder
 from providers.media.timeline import parse_manifest
 from providers.orders import OrderKey, digest_of
 from providers.renders.manifest import Manifest
-from providers.renders.results import accept_film
+from providers.renders.results import make_film
 from providers.values import parse_progress
 
 SERVICE_NAME = "The render service"
@@ -125,21 +125,15 @@ class RemotionRenders(Provider):
                     raise self._api.unexpected_response(response)
                 if _sha256(rendered) != digest:
                     raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
-                result = await run_in_subprocess(
-                    "providers.renders.mastering",
-                    {"manifest": request},
-                    work_dir=folder,
-                    limit_seconds=60 + 5 * Manifest.model_validate(request).seconds,
-                    progress=progress,
+                order, film = {"manifest": request}, into / f"{task_id}.mp4"
+                limit_seconds = 60 + 5 * Manifest.model_validate(request).seconds
+                return await make_film(
+                    order, folder, film, renderer=self.name, limit_seconds=limit_seconds, progress=progress
                 )
-            except (TimeoutError, SubprocessDied) as error:
-                message = "The mastering was interrupted; it will be retried."
-                raise Unavailable("mastering_interrupted", message) from error
             except Unavailable:
                 raise
             except ProviderError as error:  # the file is too large, or its audio cannot be decoded
                 return Failed(error.code, error.message)
-            return accept_film(result, folder / "film.mp4", into / f"{task_id}.mp4", renderer=self.name)
 
 
 def _render_id(request: Json, key: str) -> str:

@@ -1,14 +1,27 @@
-"""The result of a render, the same for every renderer."""
+"""The work of a render on this machine, the same for every renderer."""
 
 import os
 from pathlib import Path
 
-from providers.base import Failed, Json, Succeeded
+from providers.base import Failed, Json, Progress, Succeeded, Unavailable
+from providers.media.subprocess_client import SubprocessDied, run_in_subprocess
 
 
-def accept_film(result: Json, rendered: Path, film: Path, *, renderer: str) -> Failed | Succeeded:
-    """Move the rendered file to `film` if it conforms to the delivery rules; `result` is its `RenderResult`."""
+async def make_film(
+    request: Json, folder: Path, film: Path, *, renderer: str, limit_seconds: float, progress: Progress
+) -> Failed | Succeeded:
+    """Run `providers.media.film` in the work folder, and move its film to `film` if it conforms to the delivery rules.
+
+    Raises Unavailable when the work was interrupted, and the ProviderError of the subprocess.
+    """
+    try:
+        result = await run_in_subprocess(
+            "providers.media.film", request, work_dir=folder, limit_seconds=limit_seconds, progress=progress
+        )
+    except (TimeoutError, SubprocessDied) as error:
+        message = "The render was interrupted or took too long; it will be retried."
+        raise Unavailable("render_interrupted", message) from error
     if result["errors"]:
         return Failed("film_not_conformant", f"The film fails the delivery rules: {'; '.join(result['errors'])}.")
-    os.replace(rendered, film)
+    os.replace(folder / "film.mp4", film)
     return Succeeded(film, facts={**result["facts"], "renderer": renderer})

@@ -15,7 +15,7 @@ from providers.media.clip_intake import ingest_clip
 from providers.media.clips import accept_clip
 from providers.media.conformance import FilmSpec, check_film
 from providers.media.errors import InvalidClip
-from providers.media.mp4_boxes import read_layout
+from providers.media.probe import read_layout
 
 SIZE = {"width": 180, "height": 320}
 
