@@ -10,10 +10,8 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.codec.context import CodecContext
 from av.container.input import InputContainer
-from av.error import FFmpegError
 from av.packet import Packet
 
-from providers.media.errors import InvalidClip
 from providers.media.loudness import (
     SAMPLE_RATE,
     SILENCE_LUFS,
@@ -44,17 +42,14 @@ def decode_audio(path: Path, seconds: float) -> AudioSamples:
     Raises InvalidClip `clip_corrupt` when the audio cannot be decoded.
     """
     audio, position = create_silence(seconds), 0
-    try:
-        with open_mp4(path) as container:
-            for start, samples in _decode_samples(container):
-                if abs(start - position) > _MAX_DRIFT_SAMPLES:
-                    position = start
-                part = samples[:, max(0, -position) :]
-                section = audio[:, max(0, position) :][:, : part.shape[1]]
-                section[...] = part[:, : section.shape[1]]
-                position += samples.shape[1]
-    except (FFmpegError, ValueError) as error:
-        raise InvalidClip("clip_corrupt", "The clip's audio cannot be decoded.") from error
+    with open_mp4(path) as container:
+        for start, samples in _decode_samples(container):
+            if abs(start - position) > _MAX_DRIFT_SAMPLES:
+                position = start
+            part = samples[:, max(0, -position) :]
+            section = audio[:, max(0, position) :][:, : part.shape[1]]
+            section[...] = part[:, : section.shape[1]]
+            position += samples.shape[1]
     return audio
 
 

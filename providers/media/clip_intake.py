@@ -1,7 +1,6 @@
 """Validate a delivered file and convert it to a clip: the subprocess of `clips.accept_clip`."""
 
 from pathlib import Path
-from typing import Literal, TypedDict
 
 from providers.base import Json
 from providers.media import subprocess_worker
@@ -10,8 +9,8 @@ from providers.media.conformance import FilmSpec, check_format
 from providers.media.errors import InvalidClip
 from providers.media.loudness import SILENCE_LUFS, measure_loudness
 from providers.media.mp4_writer import write_mp4
-from providers.media.probe import DecodedVideo, decode_video, open_mp4, read_layout
-from providers.media.video_frames import FrameFormat, read_frames
+from providers.media.probe import decode_video, open_mp4, read_layout
+from providers.media.video_frames import read_frames
 
 FPS = 30
 #: Seconds that a clip may be too short: a film repeats its last frame for that long.
@@ -21,26 +20,11 @@ MAX_EXCESS_SECONDS = 1.0
 MAX_CLIP_SECONDS = 60
 
 
-class ClipFacts(TypedDict):
-    """The facts of an accepted clip; `how` is "kept" when the delivered file is used as it is."""
-
-    seconds: float
-    width: int
-    height: int
-    fps: int
-    codec: str
-    #: None for a clip without audio.
-    audio: str | None
-    frames: int
-    #: None for silence.
-    lufs: float | None
-    how: Literal["kept", "re-encoded"]
-    #: Of "black", "frozen" and "silent".
-    warnings: list[str]
-
-
-def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height: int) -> ClipFacts:
+def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height: int) -> Json:
     """Check the file, and write a clip of this length (seconds) and size (pixels) to `target` unless it is one already.
+
+    The facts are seconds, width, height, fps, codec, audio (None without), frames, lufs (None for silence), how ("kept"
+    when the delivered file is used as it is, else "re-encoded"), and warnings: of "black", "frozen" and "silent".
 
     Raises InvalidClip.
     """
@@ -55,9 +39,9 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
     frames = decoded.frames if is_kept else round(min(decoded.seconds, seconds) * FPS)
     audio = decode_audio(path, frames / FPS)
     if not is_kept:
-        frame_format = FrameFormat(width, height, FPS)
-        write_mp4(target, read_frames(path, frames, frame_format), encode_aac(audio), frame_format)
+        write_mp4(target, read_frames(path, frames, spec), encode_aac(audio), spec)
     lufs = measure_loudness(audio)
+    warnings = {"black": decoded.is_mostly_black, "frozen": decoded.is_frozen, "silent": lufs <= SILENCE_LUFS}
     return {
         "seconds": round(frames / FPS, 3),
         "width": width,
@@ -68,16 +52,11 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
         "frames": frames,
         "lufs": round(lufs, 1) if lufs > SILENCE_LUFS else None,
         "how": "kept" if is_kept else "re-encoded",
-        "warnings": _list_warnings(decoded, lufs),
+        "warnings": [warning for warning, is_set in warnings.items() if is_set],
     }
 
 
-def _list_warnings(decoded: DecodedVideo, lufs: float) -> list[str]:
-    flags = {"black": decoded.is_mostly_black, "frozen": decoded.is_frozen, "silent": lufs <= SILENCE_LUFS}
-    return [warning for warning, is_set in flags.items() if is_set]
-
-
-def _handle_request(request: Json, _: subprocess_worker.ReportProgress) -> ClipFacts:
+def _handle_request(request: Json, _: subprocess_worker.ReportProgress) -> Json:
     return ingest_clip(Path(request["path"]), Path(request["work_dir"], "clip.mp4"), **request["spec"])
 
 

@@ -19,7 +19,7 @@ async def accept_clip(
 
     A file that conforms is kept byte for byte; any other is re-encoded according to its time stamps and edit lists.
     New files are written to the folder `into`; `path` is never changed.
-    The facts are those of `clip_intake.ClipFacts`.
+    The facts are those of `clip_intake.ingest_clip`.
 
     Raises InvalidClip when the file cannot be used, Unavailable when it could not be checked now.
     """

@@ -75,7 +75,7 @@ def check_format(
     streams = ", ".join(stream.type for stream in container.streams)
     yield RuleResult("streams", len(container.streams) == (2 if audio else 1), streams)
     yield RuleResult("whole_file", not layout.trailing_bytes, f"{layout.trailing_bytes} bytes after the end")
-    yield RuleResult("faststart", layout.is_faststart, b" ".join(layout.box_kinds).decode())
+    yield RuleResult("faststart", layout.is_faststart, "index first" if layout.is_faststart else "index last or split")
     context = video.codec_context
     codec = f"{context.name} {context.profile} {context.pix_fmt}"
     yield RuleResult("video", codec in [f"h264 {profile} yuv420p" for profile in spec.h264_profiles], codec)

@@ -4,7 +4,6 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -18,20 +17,13 @@ from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio,
 from providers.media.overlay import draw_overlay
 from providers.media.subprocess_worker import ReportProgress, serve_request
 from providers.media.timeline import ClipSpan, build_timeline
-from providers.media.video_frames import FrameFormat, apply_overlay, blend_frames, create_frame, read_frames
+from providers.media.video_frames import apply_overlay, blend_frames, create_frame, read_frames
 from providers.renders.manifest import Manifest
 
 METADATA_COMMENT = "AI-generated content. Made with MyloWare."
 MAX_BITRATE = 24_000_000
 MAX_CRF = 42
 _MIN_FADE_SAMPLES = SAMPLE_RATE // 100
-
-
-class RenderResult(TypedDict):
-    """The result of a render in a subprocess: the delivery rules that reject the film, and the facts of the film."""
-
-    errors: list[str]
-    facts: dict[str, Any]
 
 
 def render_film(
@@ -46,16 +38,20 @@ def render_film(
     """
     spans = build_timeline(manifest)
     audio, lufs = master_audio(_mix_audio(manifest, spans, clips), lufs=manifest.loudness_lufs)
-    frame_format = FrameFormat(manifest.width, manifest.height, manifest.fps)
+    spec = _describe_film(manifest)
     max_bytes = int(min(MAX_FILM_BYTES * 0.95, MAX_BITRATE / 8 * manifest.seconds))
     for crf in range(DEFAULT_CRF, MAX_CRF + 1, 6):
         # Only films of noise need a higher CRF, and only in noise is the lower quality visible.
-        frames = _compose_frames(manifest, spans, clips, frame_format, progress)
+        frames = _compose_frames(manifest, spans, clips, spec, progress)
         limit = max_bytes if crf < MAX_CRF else None
         with contextlib.suppress(FilmTooLarge):
-            write_mp4(target, frames, audio, frame_format, crf=crf, max_bytes=limit, comment=METADATA_COMMENT)
+            write_mp4(target, frames, audio, spec, crf=crf, max_bytes=limit, comment=METADATA_COMMENT)
             break
     return lufs
+
+
+def _describe_film(manifest: Manifest) -> FilmSpec:
+    return FilmSpec(manifest.seconds, manifest.width, manifest.height, manifest.fps, manifest.loudness_lufs)
 
 
 def _mix_audio(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path]) -> AudioSamples:
@@ -78,14 +74,14 @@ def _fade_in(audio: AudioSamples, seconds: float) -> None:
 
 
 def _compose_frames(
-    manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path], frame_format: FrameFormat, report: ReportProgress
+    manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path], spec: FilmSpec, report: ReportProgress
 ) -> Iterator[VideoFrame]:
     """Yield the frames of the film; at most two clips are open at a time."""
     captions = [draw_overlay(clip.overlay, manifest.width, manifest.height) for clip in manifest.clips]
     streams: dict[int, Iterator[VideoFrame]] = {}
     for frame in range(spans[-1].end_frame):
         visible = [number for number, span in enumerate(spans) if span.first_frame <= frame < span.end_frame]
-        streams = {n: streams.get(n) or read_frames(clips[n], spans[n].frames, frame_format) for n in visible}
+        streams = {n: streams.get(n) or read_frames(clips[n], spans[n].frames, spec) for n in visible}
         canvas = create_frame(manifest.width, manifest.height)
         bottom, *top = map(next, streams.values())
         blend_frames(canvas, bottom, top[0] if top else None, spans[visible[-1]].crossfade_weight(frame))
@@ -96,14 +92,13 @@ def _compose_frames(
         report((frame + 1) / spans[-1].end_frame)
 
 
-def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> RenderResult:
+def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json:
     """Check a rendered film of this loudness against the delivery rules, and `text` for characters without a glyph.
 
-    The facts are seconds, width, height, fps, codec, lufs (None for silence), size_bytes, and warnings: the failed
-    rules that do not reject the film.
+    The result has `errors`, the rules that reject the film, and `facts`: seconds, width, height, fps, codec, lufs (None
+    for silence), size_bytes, and warnings, the failed rules that do not reject the film.
     """
-    spec = FilmSpec(manifest.seconds, manifest.width, manifest.height, manifest.fps, manifest.loudness_lufs)
-    results = check_film(film, spec)
+    results = check_film(film, _describe_film(manifest))
     if missing := sorted(set(text) - set(strip_missing_glyphs(text))):
         results.append(RuleResult("overlay", False, f"left out {''.join(missing)}", "warning"))
     facts = {
@@ -117,7 +112,7 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Rend
     return {"errors": list(map(str, failed_errors(results))), "facts": facts}
 
 
-def _handle_request(request: Json, report_progress: ReportProgress) -> RenderResult:
+def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
     """Render `film.mp4` in the work folder, or master the `rendered.mp4` of a service, and check it."""
     manifest, film = Manifest.model_validate(request["manifest"]), Path(request["work_dir"], "film.mp4")
     texts = [clip.overlay for clip in manifest.clips]
@@ -126,17 +121,11 @@ def _handle_request(request: Json, report_progress: ReportProgress) -> RenderRes
         lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9))
     else:
         texts += [manifest.title, *manifest.props.values()]  # the service draws them as well
-        lufs = _master_film(manifest, film.with_name("rendered.mp4"), film)
+        rendered, seconds = film.with_name("rendered.mp4"), build_timeline(manifest)[-1].end_frame / manifest.fps
+        aac_packets, lufs = master_audio(decode_audio(rendered, seconds), lufs=manifest.loudness_lufs)
+        replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT)
         report_progress(0.5)
     return check_render(manifest, film, lufs, "".join(texts))
-
-
-def _master_film(manifest: Manifest, rendered: Path, film: Path) -> float:
-    """Write the rendered video with mastered audio to `film`, and return its loudness in LUFS."""
-    seconds = build_timeline(manifest)[-1].end_frame / manifest.fps
-    aac_packets, lufs = master_audio(decode_audio(rendered, seconds), lufs=manifest.loudness_lufs)
-    replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT)
-    return lufs
 
 
 if __name__ == "__main__":

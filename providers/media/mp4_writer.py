@@ -15,9 +15,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from providers.media.audio import AAC_BITRATE, AAC_FRAME_SAMPLES
+from providers.media.conformance import FilmSpec
 from providers.media.loudness import SAMPLE_RATE
 from providers.media.probe import open_mp4, select_video_stream
-from providers.media.video_frames import FrameFormat
 
 # Instagram and YouTube recommend no edit list. Negative offsets keep the first frame at 0 without one.
 # The audio is written first: it has to wait for the video, however long it is.
@@ -41,7 +41,7 @@ def write_mp4(
     path: Path,
     frames: Iterable[VideoFrame],
     aac_packets: list[bytes],
-    frame_format: FrameFormat,
+    spec: FilmSpec,
     *,
     crf: int = DEFAULT_CRF,
     max_bytes: int | None = None,
@@ -53,10 +53,10 @@ def write_mp4(
     (lower is better). Raises FilmTooLarge as soon as the video alone has more than `max_bytes`.
     """
     with _create_mp4(path, comment) as container:
-        video = _add_video_stream(container, frame_format, crf)
+        video = _add_video_stream(container, spec, crf)
         _mux_audio(container, aac_packets)
         video_bytes = 0
-        for packet in _encode_frames(video, frames, frame_format.fps):
+        for packet in _encode_frames(video, frames, spec.fps):
             video_bytes += packet.size
             if max_bytes is not None and video_bytes > max_bytes:
                 raise FilmTooLarge
@@ -93,12 +93,12 @@ def _mux_audio(container: OutputContainer, aac_packets: list[bytes]) -> None:
         container.mux(packet)
 
 
-def _add_video_stream(container: OutputContainer, frame_format: FrameFormat, crf: int) -> VideoStream:
-    options = {**_X264_OPTIONS, "crf": str(crf), "g": str(2 * frame_format.fps), **_DETERMINISTIC_OPTIONS}
-    stream = container.add_stream("libx264", frame_format.fps, options=options)
-    stream.width, stream.height, stream.pix_fmt = frame_format.width, frame_format.height, "yuv420p"
+def _add_video_stream(container: OutputContainer, spec: FilmSpec, crf: int) -> VideoStream:
+    options = {**_X264_OPTIONS, "crf": str(crf), "g": str(2 * spec.fps), **_DETERMINISTIC_OPTIONS}
+    stream = container.add_stream("libx264", spec.fps, options=options)
+    stream.width, stream.height, stream.pix_fmt = spec.width, spec.height, "yuv420p"
     context = stream.codec_context
-    context.time_base = Fraction(1, frame_format.fps)
+    context.time_base = Fraction(1, spec.fps)
     context.sample_aspect_ratio = Fraction(1, 1)
     context.thread_count = X264_THREADS
     context.thread_type = "FRAME"

@@ -1,5 +1,7 @@
 """Open a file as MP4, and decode its video completely, within limits."""
 
+import contextlib
+import errno
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ BT709, UNSPECIFIED = 1, 2
 MAX_SIDE_PX = 2160
 MAX_FPS = 60
 MAX_STREAMS = 4
+MAX_BOXES = 4096
 
 # Like ffmpeg's blackdetect and freezedetect: mean luma, of which video black is 16, and mean difference between frames.
 _BLACK_LUMA = 20
@@ -43,17 +46,12 @@ _DEMUXER_OPTIONS = {
 class Mp4Layout:
     """The top-level structure of an MP4 file."""
 
-    box_kinds: list[bytes]
-    #: Bytes after the last box; negative if that box is incomplete.
+    #: Whether the complete index (`moov`) precedes the content (`mdat`).
+    is_faststart: bool
     trailing_bytes: int
     has_edit_list: bool
     #: The length in the movie header, which players display.
     declared_seconds: float
-
-    @property
-    def is_faststart(self) -> bool:
-        """Return whether the complete index (`moov`) precedes the content (`mdat`)."""
-        return b"moof" not in self.box_kinds and self.box_kinds.index(b"moov") < self.box_kinds.index(b"mdat")
 
 
 def read_layout(path: Path) -> Mp4Layout:
@@ -63,7 +61,7 @@ def read_layout(path: Path) -> Mp4Layout:
     """
     size, end, kinds, index = path.stat().st_size, 0, list[bytes](), b""
     with path.open("rb") as file:
-        while end + 8 <= size:
+        while end + 8 <= size and len(kinds) < MAX_BOXES:
             file.seek(end)
             length, kind, long_length = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
             length = {0: size - end, 1: long_length}.get(length, length)
@@ -71,45 +69,44 @@ def read_layout(path: Path) -> Mp4Layout:
                 break
             if kind == b"moov":
                 file.seek(end)
-                index = file.read(length)
+                index = file.read(min(length, size))
             kinds.append(kind)
             end += length
     _check_boxes(kinds, size, size - end)
-    return Mp4Layout(kinds, size - end, b"elst" in index, _read_duration(index))
+    is_faststart = b"moof" not in kinds and kinds.index(b"moov") < kinds.index(b"mdat")
+    return Mp4Layout(is_faststart, size - end, b"elst" in index, _read_duration(index))
 
 
 def _read_duration(index: bytes) -> float:
     start = index.find(b"mvhd") + 4
-    try:
-        *_, scale, duration = struct.unpack_from(
-            ">QQIQ" if index[start : start + 1] == b"\1" else ">IIII", index, start + 4
-        )
-    except struct.error:
-        return 0.0
+    layout = ">QQIQ" if index[start : start + 1] == b"\1" else ">IIII"
+    *_, scale, duration = struct.unpack_from(layout, index[start + 4 : start + 32].ljust(28, b"\0"))
     return float(duration / max(scale, 1))
 
 
 def _check_boxes(kinds: list[bytes], size: int, trailing_bytes: int) -> None:
     if size == 0:
         raise InvalidClip("clip_empty", "The clip is an empty file.")
-    if kinds[:1] != [b"ftyp"]:
-        raise InvalidClip("clip_not_mp4", "The clip is not an MP4 file.")
     is_complete = {b"moov", b"mdat"} <= set(kinds)
-    if trailing_bytes > 0 and not is_complete:
-        raise InvalidClip("clip_not_mp4", "The clip starts like an MP4 file and continues with other data.")
+    if kinds[:1] != [b"ftyp"] or (trailing_bytes > 0 and not is_complete):
+        raise InvalidClip("clip_not_mp4", "The clip is not an MP4 file, or only its first bytes are.")
     if trailing_bytes < 0 or not is_complete:
         raise InvalidClip("clip_truncated", "The clip is truncated: its index or its content is incomplete.")
 
 
-def open_mp4(path: Path) -> InputContainer:
+@contextlib.contextmanager
+def open_mp4(path: Path) -> Iterator[InputContainer]:
     """Open the file as MP4, never as another format.
 
-    Raises InvalidClip `clip_corrupt` when its index cannot be read.
+    Raises InvalidClip `clip_corrupt` when it cannot be read, also for an error of a decoder inside the block.
     """
     try:
-        return av.open(str(path), "r", format="mp4", options=_DEMUXER_OPTIONS, metadata_errors="replace")
-    except FFmpegError as error:
-        raise InvalidClip("clip_corrupt", "The clip's index cannot be read.") from error
+        with av.open(str(path), "r", format="mp4", options=_DEMUXER_OPTIONS, metadata_errors="replace") as container:
+            yield container
+    except (FFmpegError, ValueError) as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise  # another file could not be written
+        raise InvalidClip("clip_corrupt", "The clip cannot be decoded completely.") from error
 
 
 def select_video_stream(container: InputContainer) -> VideoStream:
@@ -194,7 +191,8 @@ def decode_video(container: InputContainer, *, max_seconds: float) -> DecodedVid
 
 
 def _check_limits(container: InputContainer, video: VideoStream, max_seconds: float) -> None:
-    if _codec_name(video) not in _VIDEO_CODECS or not set(map(_codec_name, container.streams.audio)) <= _AUDIO_CODECS:
+    audio_codecs = set(map(_codec_name, container.streams.audio[:1]))
+    if _codec_name(video) not in _VIDEO_CODECS or not audio_codecs <= _AUDIO_CODECS:
         raise InvalidClip("clip_wrong_format", "The clip's codec is not supported.")
     sides = (video.codec_context.width, video.codec_context.height)
     seconds = max(to_seconds(stream.duration, stream.time_base) for stream in container.streams)
@@ -222,17 +220,14 @@ def _decode_frames(container: InputContainer, video: VideoStream, max_seconds: f
     """Yield every frame of the stream. Raises InvalidClip for one that is corrupt, late, or of another size."""
     video.thread_type = "AUTO"
     size = video.codec_context.width, video.codec_context.height
-    try:
-        for number, frame in enumerate(container.decode(video), start=1):
-            if frame.is_corrupt or frame.pts is None:
-                raise InvalidClip("clip_corrupt", f"Frame {number} of the clip is corrupt.")
-            if (frame.width, frame.height) != size:
-                raise InvalidClip("clip_wrong_format", "The clip's frames differ in size.")
-            if number > MAX_FPS * max_seconds or frame.time > max_seconds:
-                raise InvalidClip("clip_too_large", f"The clip is longer than {max_seconds:g} seconds.")
-            yield frame
-    except (FFmpegError, ValueError) as error:
-        raise InvalidClip("clip_corrupt", "The clip cannot be decoded completely.") from error
+    for number, frame in enumerate(container.decode(video), start=1):
+        if frame.is_corrupt or frame.pts is None:
+            raise InvalidClip("clip_corrupt", f"Frame {number} of the clip is corrupt.")
+        if (frame.width, frame.height) != size:
+            raise InvalidClip("clip_wrong_format", "The clip's frames differ in size.")
+        if number > MAX_FPS * max_seconds or frame.time > max_seconds:
+            raise InvalidClip("clip_too_large", f"The clip is longer than {max_seconds:g} seconds.")
+        yield frame
 
 
 def _sample_luma(frame: VideoFrame) -> NDArray[np.int16]:

@@ -1,19 +1,19 @@
 """Decode a clip to scaled video frames, blend frames, and draw caption overlays on them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 
 import av
 import numpy as np
-from av.error import FFmpegError
 from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from providers.media.conformance import FilmSpec
 from providers.media.errors import InvalidClip
 from providers.media.overlay import Overlay
 from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream, start_of
@@ -21,64 +21,44 @@ from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_str
 _ROTATION_FILTERS = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}
 
 
-@dataclass(frozen=True)
-class FrameFormat:
-    """Width and height of a video in pixels, and its frames per second."""
+def read_frames(path: Path, frames: int, spec: FilmSpec) -> Iterator[VideoFrame]:
+    """Yield exactly `frames` frames of the clip at the film's rate, scaled and cropped to fill its size.
 
-    width: int
-    height: int
-    fps: int
-
-
-def read_frames(path: Path, frames: int, frame_format: FrameFormat) -> Iterator[VideoFrame]:
-    """Yield exactly `frames` frames of the clip at the format's rate, scaled and cropped to fill its size.
-
-    They are upright yuv420p in BT.709 and must not be modified. The last frame of a clip that is too short is
-    repeated. Raises InvalidClip `clip_corrupt` when the clip cannot be decoded.
+    They are upright yuv420p in BT.709 and must not be modified. The first frame of a clip whose audio starts earlier
+    and the last frame of a clip that is too short are repeated.
+    Raises InvalidClip `clip_corrupt` when the clip cannot be decoded.
     """
-    try:
-        yield from islice(_read_scaled(path, frame_format), frames)
-    except FFmpegError as error:
-        raise InvalidClip("clip_corrupt", "The clip cannot be decoded.") from error
-
-
-def _read_scaled(path: Path, frame_format: FrameFormat) -> Iterator[VideoFrame]:
     with open_mp4(path) as container:
         stream = select_video_stream(container)
         stream.thread_type = "AUTO"
-        frames = container.decode(stream)
-        first = next(frames, None)
+        decoded = container.decode(stream)
+        first = next(decoded, None)
         if first is None:
             raise InvalidClip("clip_corrupt", "The clip has no video frames.")
-        graph = _build_filter_graph(stream, first, start_of(container), frame_format)
-        for frame in chain([first], frames, [None]):
-            graph.vpush(frame)
-            yield from _pull_frames(graph)
+        graph = _build_filter_graph(stream, first, start_of(container), spec)
+        yield from islice(_filter_frames(graph, chain([first], decoded, [None])), frames)
 
 
-def _pull_frames(graph: Graph) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            yield graph.vpull()
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
+def _filter_frames(graph: Graph, frames: Iterable[VideoFrame | None]) -> Iterator[VideoFrame]:
+    for frame in frames:
+        graph.vpush(frame)
+        with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
+            while True:
+                yield graph.vpull()
 
 
-def _build_filter_graph(
-    stream: VideoStream, first_frame: VideoFrame, start: Fraction, frame_format: FrameFormat
-) -> Graph:
+def _build_filter_graph(stream: VideoStream, first_frame: VideoFrame, start: Fraction, spec: FilmSpec) -> Graph:
     """Return the filters that convert this clip's frames to the film's format."""
     # Players treat untagged HD video as BT.709; the scale filter would treat it as BT.601.
     matrix = "bt709" if first_frame.colorspace in (BT709, UNSPECIFIED) else "auto"
-    width, height = frame_format.width, frame_format.height
-    filters = [f"setpts=PTS-{start}/TB", f"fps={frame_format.fps}:start_time=0"]
+    filters = [f"setpts=PTS-{start}/TB", f"fps={spec.fps}:start_time=0"]
     filters += _ROTATION_FILTERS.get(first_frame.rotation % 360, [])
     if stream.sample_aspect_ratio not in (None, 0, 1):
         filters += ["scale=iw*sar:ih", "setsar=1"]
     filters += [
-        f"scale={width}:{height}:force_original_aspect_ratio=increase:flags=bicubic"
+        f"scale={spec.width}:{spec.height}:force_original_aspect_ratio=increase:flags=bicubic"
         f":in_color_matrix={matrix}:out_color_matrix=bt709:out_range=tv",
-        f"crop={width}:{height}",
+        f"crop={spec.width}:{spec.height}",
         "setsar=1",
         "format=yuv420p",
         "tpad=stop=-1:stop_mode=clone",

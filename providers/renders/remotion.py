@@ -123,8 +123,9 @@ class RemotionRenders(Provider):
                 response = await self._api.download(f"/renders/{task_id}/file", rendered)
                 if response.status != 200:
                     raise self._api.unexpected_response(response)
-                if _sha256(rendered) != digest:
-                    raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
+                with rendered.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                        raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
                 order, film = {"manifest": request}, into / f"{task_id}.mp4"
                 limit_seconds = 60 + 5 * Manifest.model_validate(request).seconds
                 return await make_film(
@@ -158,8 +159,3 @@ def _build_order(render_id: str, manifest: Manifest) -> dict[str, Any]:
         "props": {name: strip_missing_glyphs(text) for name, text in props.items()},
         "manifest": plain,
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

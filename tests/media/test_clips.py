@@ -40,6 +40,13 @@ async def test_a_conformant_clip_is_kept_byte_for_byte(clip, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_conformant_clip_without_audio_is_kept(clip, tmp_path):
+    """A film has silence in its place."""
+    facts = ingest_clip(clip(channel_layout=None), tmp_path / "never", seconds=1, **SIZE)
+
+    assert (facts["how"], facts["audio"], facts["lufs"], facts["warnings"]) == ("kept", None, None, ["silent"])
+
+
 def truncate(size):
     return lambda path, data: path.write_bytes(data[: int(len(data) * size) if size > 0 else size])
 
@@ -76,6 +83,11 @@ def damage_sample_sizes(path, data):
     path.write_bytes(data[:position] + sizes + data[position + len(sizes) :])
 
 
+def declare_an_endless_index(path, data):
+    start = data.index(b"moov") - 4
+    path.write_bytes(data[:start] + struct.pack(">I4sQ", 1, b"moov", 2**64 - 1) + data[start + 8 :])
+
+
 def extend_with_zeros(path, data):
     path.write_bytes(data)
     os.truncate(path, 3 * 1024**3)
@@ -98,6 +110,7 @@ INVALID = {
     "the first half": ("clip_truncated", {}, truncate(0.5)),
     "all but one byte": ("clip_truncated", {}, truncate(-1)),
     "the first half, index last": ("clip_truncated", {"movflags": ""}, truncate(0.5)),
+    "an index longer than any file": ("clip_truncated", {}, declare_an_endless_index),
     "garbage in the middle": ("clip_corrupt", {}, damage(0.3, 0.35, bytes(range(255, 0, -7)))),
     "zeros in the middle": ("clip_corrupt", {}, damage(0.4, 0.5, b"\0")),
     "wrong sample sizes in the index": ("clip_corrupt", {}, damage_sample_sizes),

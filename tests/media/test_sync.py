@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from providers.media.clip_intake import ingest_clip
@@ -60,3 +62,20 @@ def test_a_coded_clip_is_itself_in_time(case, tmp_path):
     assert find_flashes(clip) == pytest.approx(MARKS, abs=0.045)
     assert find_tones(clip) == pytest.approx(MARKS, abs=0.045)
     assert ingest_clip(clip, tmp_path / "never", seconds=4, **SIZE)["how"] == "kept"
+
+
+def test_an_edit_list_that_starts_later_in_the_picture_is_applied(tmp_path):
+    """The first 0.2 s of the picture are not displayed, so the flashes are earlier in the film, and the tones are not."""
+    delivered = write_marked_clip(tmp_path / "delivered.mp4", MarkedClip())
+    content = bytearray(delivered.read_bytes())
+    # The entry has the duration in milliseconds and the start in ticks of 1/15360 s.
+    struct.pack_into(">II", content, content.index(b"elst") + 12, 3800, 3072)
+    delivered.write_bytes(content)
+
+    facts = ingest_clip(delivered, tmp_path / "clip.mp4", seconds=4, **SIZE)
+    manifest = Manifest(**SIZE, clips=[ManifestClip(digest="0" * 64, seconds=facts["seconds"])])
+    render_film(manifest, [tmp_path / "clip.mp4"], tmp_path / "film.mp4")
+
+    assert facts["how"] == "re-encoded"
+    assert find_flashes(tmp_path / "film.mp4") == pytest.approx([0.8, 2.8], abs=0.045)
+    assert find_tones(tmp_path / "film.mp4") == pytest.approx(MARKS, abs=0.045)
