@@ -10,22 +10,51 @@ from api.authentication import API_KEY_HEADER, BEARER, AppStateDep, authenticate
 from api.errors import ApiError, responses
 from runs import media_links
 from runs.errors import ArtifactNotFound
-from storage.artifacts import Artifacts
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"], responses=responses(401, 422, 429))
 
+CACHE_CONTROL = "private, max-age=31536000, immutable"
 _BYTES: dict[str, Any] = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 #: The responses of a route that serves a file.
-FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
-    **responses(404, 416),
-    200: _BYTES,
-    206: _BYTES,
-    304: {"description": "Not modified."},
-}
+FILE_RESPONSES = {**responses(404, 416), 200: _BYTES, 206: _BYTES, 304: {"description": "Not modified."}}
 
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-RangeHeader = Annotated[str | None, Header(max_length=200)]
-IfNoneMatchHeader = Annotated[str | None, Header(max_length=1000)]
+
+
+class FileRequest:
+    """A request for a stored file, whole or in part."""
+
+    def __init__(
+        self,
+        request: Request,
+        state: AppStateDep,
+        range: Annotated[str | None, Header(max_length=200)] = None,  # noqa: A002 - the header's name
+        if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
+    ) -> None:
+        self._method, self._artifacts = request.method, state.services.artifacts
+        self._range, self._if_none_match = range, if_none_match or ""
+
+    async def respond(self, digest: str) -> Response:
+        """Return the file or the range of it; for HEAD its headers. Raises ArtifactNotFound, or ApiError 416."""
+        row = await self._artifacts.find(digest)
+        if row is None:
+            raise ArtifactNotFound(f"Artifact {digest[:12]}… not found.")
+        headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", "Cache-Control": CACHE_CONTROL}
+        if digest in self._if_none_match or self._if_none_match.strip() == "*":
+            return Response(status_code=304, headers=headers)
+        byte_range = _parse_range(self._range, row.size_bytes) if self._range else None
+        start, end = byte_range or (0, row.size_bytes)
+        headers["Content-Length"] = str(end - start)
+        if byte_range:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size_bytes}"
+        status = 206 if byte_range else 200
+        if self._method == "HEAD":
+            return Response(None, status, headers, row.media_type)
+        body = await self._artifacts.stream(digest, start, end)
+        return StreamingResponse(body, status, headers=headers, media_type=row.media_type)
+
+
+FileRequestDep = Annotated[FileRequest, Depends()]
 
 
 async def authorize_reader(
@@ -52,37 +81,9 @@ ROUTE: dict[str, Any] = {
 
 @router.head("/{digest}", **ROUTE)
 @router.get("/{digest}", **ROUTE)
-async def get_artifact(
-    request: Request,
-    digest: Digest,
-    state: AppStateDep,
-    range: RangeHeader = None,  # noqa: A002 - the header's name
-    if_none_match: IfNoneMatchHeader = None,
-) -> Response:
+async def get_artifact(digest: Digest, file: FileRequestDep) -> Response:
     """Return a file by its sha256. Supports a single `Range`; the ETag is the digest."""
-    return await file_response(request, state.services.artifacts, digest, range, if_none_match)
-
-
-async def file_response(
-    request: Request, artifacts: Artifacts, digest: str, range_header: str | None, if_none_match: str | None
-) -> Response:
-    """Return the file or the requested range of it; for HEAD its headers. Raises ArtifactNotFound, or ApiError 416."""
-    row = await artifacts.find(digest)
-    if row is None:
-        raise ArtifactNotFound(f"Artifact {digest[:12]}… not found.")
-    headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
-    if if_none_match and (digest in if_none_match or if_none_match.strip() == "*"):
-        return Response(status_code=304, headers=headers)
-    byte_range = _parse_range(range_header, row.size_bytes) if range_header else None
-    start, end = byte_range or (0, row.size_bytes)
-    headers["Content-Length"] = str(end - start)
-    if byte_range:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size_bytes}"
-    status = 206 if byte_range else 200
-    if request.method == "HEAD":
-        return Response(None, status, headers, row.media_type)
-    body = await artifacts.stream(digest, start, end)
-    return StreamingResponse(body, status, headers=headers, media_type=row.media_type)
+    return await file.respond(digest)
 
 
 def _parse_range(header: str, size: int) -> tuple[int, int] | None:
@@ -94,7 +95,6 @@ def _parse_range(header: str, size: int) -> tuple[int, int] | None:
     start = int(first) if first else max(0, size - int(last))
     end = min(size, int(last) + 1) if first and last else size
     if start >= size or end <= start:
-        raise ApiError(
-            416, "range_not_satisfiable", f"The file has {size} bytes.", headers={"Content-Range": f"bytes */{size}"}
-        )
+        headers = {"Content-Range": f"bytes */{size}"}
+        raise ApiError(416, "range_not_satisfiable", f"The file has {size} bytes.", headers=headers)
     return start, end

@@ -68,9 +68,10 @@ def client_address(request: Request) -> str:
 
 async def count_request(state: AppState, client: str) -> None:
     """Count a request of `client`. Raises ApiError 429 when the rate limit is exceeded."""
-    wait_seconds = await admit(state.services.db, client, limit=state.rate_limit, seconds=RATE_LIMIT_WINDOW_SECONDS)
+    limit = state.settings.rate_limit
+    wait_seconds = await admit(state.services.db, client, limit=limit, seconds=RATE_LIMIT_WINDOW_SECONDS)
     if wait_seconds:
-        message = f"Rate limit exceeded: {state.rate_limit} requests per minute. Retry in {wait_seconds} s."
+        message = f"Rate limit exceeded: {limit} requests per minute. Retry in {wait_seconds} s."
         raise too_many_requests("rate_limited", message, wait_seconds)
 
 

@@ -29,7 +29,8 @@ async def chat(body: ChatMessageRequest, request: Request, state: AppStateDep, i
     is_stream = "text/event-stream" in request.headers.get("accept", "")
     if completed := await idempotent.find_completed(body):
         content = ChatResponse.model_validate(completed.body)
-        return EventSourceResponse(_replay(content), sep="\n") if is_stream else JSONResponse(completed.body)
+        events = iter([_event("done", content.model_dump_json())])
+        return EventSourceResponse(events, sep="\n") if is_stream else JSONResponse(completed.body)
     chat_request = ChatRequest(
         session_id=body.session_id or f"chat_{uuid4().hex}",
         message=body.message,
@@ -54,10 +55,6 @@ async def _store_result(
             yield event
 
 
-async def _replay(content: ChatResponse) -> AsyncIterator[ServerSentEvent]:
-    yield _event("done", content.model_dump_json())
-
-
 async def _stream(stream: TurnStream) -> AsyncIterator[ServerSentEvent]:
     try:
         while not isinstance(event := await stream.next_event(), TurnResult):
@@ -74,11 +71,4 @@ def _event(kind: str, data: str) -> ServerSentEvent:
 
 
 def _response(turn: TurnResult) -> ChatResponse:
-    return ChatResponse.model_validate(
-        {
-            "session_id": turn.session_id,
-            "response": turn.response,
-            "run_ids": turn.run_ids,
-            "pending_decision": turn.pending,
-        }
-    )
+    return ChatResponse.model_validate({**vars(turn), "pending_decision": turn.pending})

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from prompts.validation import describe_validation_error
@@ -27,16 +27,11 @@ STATUS_CODES: dict[type[Exception], int] = {
     errors.RevisionNotFound: 404,
     errors.ArtifactNotFound: 404,
     errors.InvalidRequest: 422,
-    errors.GateNotOpen: 409,
-    errors.StaleReview: 409,
-    errors.BudgetExceeded: 409,
     errors.ApprovalNotPermitted: 403,
     errors.ConfirmationNotFound: 404,
     errors.LinkNotFound: 404,
     errors.LinkClosed: 410,
-    errors.RunEnded: 409,
-    errors.NotRetryable: 409,
-    errors.OutcomeUnknown: 409,
+    errors.RunError: 409,
     InvalidSignature: 401,
     InvalidEvent: 400,
     Unavailable: 503,
@@ -62,10 +57,8 @@ class ErrorDetail(BaseModel):
     details: dict[str, Any]
 
 
-class ErrorBody(BaseModel):
+class ErrorBody(BaseModel, extra="allow"):
     """The body of every error response."""
-
-    model_config = ConfigDict(extra="allow")
 
     error: ErrorDetail
 
@@ -126,8 +119,8 @@ def install(app: FastAPI) -> None:
     """Register the handlers that answer every error of the app in the common shape."""
     for kind in (ApiError, errors.RunError, ProviderError, *DATABASE_UNAVAILABLE, LockBusy, LockLost):
         app.add_exception_handler(kind, _handle_known)
-    app.add_exception_handler(RequestValidationError, _handle_invalid)
-    app.add_exception_handler(HTTPException, _handle_http)
+    app.exception_handler(RequestValidationError)(_handle_invalid)
+    app.exception_handler(HTTPException)(_handle_http)
     app.add_exception_handler(Exception, _handle_unexpected)
 
 
@@ -135,8 +128,7 @@ async def _handle_known(_request: Request, error: Exception) -> JSONResponse:
     return to_api_error(error).as_response()
 
 
-async def _handle_invalid(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for this class only
+async def _handle_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
     # The rejected input is not repeated: it may be text that cannot be encoded.
     fields = {".".join(map(str, fault["loc"])): fault["msg"] for fault in error.errors()}
     message = f"{describe_validation_error(error)}."
@@ -152,8 +144,7 @@ def _allow_header(request: Request) -> Mapping[str, str] | None:
     return None
 
 
-async def _handle_http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class only
+async def _handle_http(request: Request, error: HTTPException) -> JSONResponse:
     code, message = HTTP_ERRORS.get(error.status_code, ("http_error", "The request cannot be processed."))
     headers = (_allow_header(request) if error.status_code == 405 else None) or error.headers
     return ApiError(error.status_code, code, message, headers=headers).as_response()

@@ -22,8 +22,6 @@ from storage.api_keys import ApiKeyRow
 from storage.database import Database
 from storage.events import Event, list_events
 
-PAGE_SIZE = 500
-
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(401, 422, 429))
 
 _event = TypeAdapter(Event)
@@ -84,6 +82,6 @@ class _RunStream(EventSourceResponse):
 
 async def _serve_page(db: Database, run_id: UUID, after: int, actor: Actor) -> list[Event]:
     """Return the next events, among them the reviews that the actor is served with them."""
-    events = await list_events(db, run_id, after=after, limit=PAGE_SIZE)
+    events = await list_events(db, run_id, after=after)
     await served_reviews.record_events(db, actor, run_id, events)
     return events

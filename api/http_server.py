@@ -163,8 +163,8 @@ async def run_server(state: AppState, listening: socket.socket) -> AsyncIterator
         create_app(opened),
         http=LimitedProtocol,
         log_level="warning",
-        proxy_headers=bool(state.trusted_proxies),
-        forwarded_allow_ips=list(state.trusted_proxies),
+        proxy_headers=bool(state.settings.trusted_proxies),
+        forwarded_allow_ips=state.settings.trusted_proxies,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
     )
     for name in ("asyncio", "uvicorn.error"):

@@ -23,14 +23,9 @@ POLL_INTERVAL_SECONDS = 0.05
 #: Well below `storage.idempotency.IN_PROGRESS_TIMEOUT_SECONDS`, after which a request counts as abandoned.
 RENEWAL_INTERVAL_SECONDS = 8.0
 
+KEY_DESCRIPTION = "The same key with the same body returns the same response; with another body it is an error 409."
 IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
-        description="The same key with the same body returns the same response; with another body it is an error 409.",
-    ),
+    str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description=KEY_DESCRIPTION)
 ]
 #: Stores the response of the request in progress.
 StoreResponse = Callable[[BaseModel], Awaitable[dict[str, Any]]]
@@ -66,9 +61,8 @@ class IdempotentRequest:
                 case NewRequest():
                     return None
                 case KeyReused():
-                    raise ApiError(
-                        409, "idempotency_key_reused", "The Idempotency-Key was used for a different request."
-                    )
+                    message = "The Idempotency-Key was used for a different request."
+                    raise ApiError(409, "idempotency_key_reused", message)
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
         raise ApiError(409, "request_in_progress", "The same request is in progress. Retry in a few seconds.")
 

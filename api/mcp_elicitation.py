@@ -51,6 +51,10 @@ class ElicitationUnsupported:
     """The client cannot put a question to the person."""
 
 
+CodeQuestion = Elicit[Code] | ElicitationUnsupported
+AmountQuestion = Elicit[Amount] | ElicitationUnsupported
+
+
 @dataclass(frozen=True)
 class McpCaller:
     """The caller of a tool, with the services; links start with `base_url`."""
@@ -86,26 +90,19 @@ def as_tool_errors(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable
 
 def can_elicit(ctx: Ctx) -> bool:
     """Return whether the client can show the person a form within a call."""
-    capabilities = ctx.client_capabilities
-    form = capabilities.elicitation if capabilities else None
-    return (
-        (ctx.protocol_version or "") >= ELICITATION_PROTOCOL_VERSION
-        and form is not None
-        and (form.form is not None or not form.url)
-    )
+    if ctx.client_capabilities is None or (ctx.protocol_version or "") < ELICITATION_PROTOCOL_VERSION:
+        return False
+    elicitation = ctx.client_capabilities.elicitation
+    return elicitation is not None and (elicitation.form is not None or not elicitation.url)
 
 
 @as_tool_errors
 async def pending_decision(run_id: str, decision: Verdict, ctx: Ctx, comment: str | None = None) -> PendingConfirmation:
     """Prepare the decision. While its question is open, a repeated call returns the same code."""
     caller = mcp_caller(ctx)
+    db, parsed_id = caller.services.db, queries.parse_run_id(run_id)
     return await confirmations.create_pending(
-        caller.services.db,
-        queries.parse_run_id(run_id),
-        decision,
-        comment=comment,
-        context=caller.context,
-        base_url=caller.base_url,
+        db, parsed_id, decision, comment=comment, context=caller.context, base_url=caller.base_url
     )
 
 
@@ -114,30 +111,24 @@ async def pending_changes(run_id: str, comment: str, ctx: Ctx) -> PendingConfirm
     return await pending_decision(run_id, "revise", ctx, comment)
 
 
-def _ask_for_code(pending: PendingConfirmation, ctx: Ctx) -> Elicit[Code] | ElicitationUnsupported:
+def _ask_for_code(pending: PendingConfirmation, ctx: Ctx) -> CodeQuestion:
     if not can_elicit(ctx):
         return ElicitationUnsupported()
     question = confirmations.describe_review(pending)
     return Elicit(f"{question}\nTo {pending['verdict']} it yourself, write the code {pending['code']}.", Code)
 
 
-async def elicit_decision(
-    pending: Annotated[PendingConfirmation, Resolve(pending_decision)], ctx: Ctx
-) -> Elicit[Code] | ElicitationUnsupported:
+async def elicit_decision(pending: Annotated[PendingConfirmation, Resolve(pending_decision)], ctx: Ctx) -> CodeQuestion:
     """Return the question whether to decide so."""
     return _ask_for_code(pending, ctx)
 
 
-async def elicit_changes(
-    pending: Annotated[PendingConfirmation, Resolve(pending_changes)], ctx: Ctx
-) -> Elicit[Code] | ElicitationUnsupported:
+async def elicit_changes(pending: Annotated[PendingConfirmation, Resolve(pending_changes)], ctx: Ctx) -> CodeQuestion:
     """Return the question whether to request these changes."""
     return _ask_for_code(pending, ctx)
 
 
-async def elicit_budget(
-    project: str, budget_usd: float | None, ctx: Ctx
-) -> Elicit[Amount] | ElicitationUnsupported | None:
+async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> AmountQuestion | None:
     """Return the question whether the project's budget may be exceeded; None when it is not, or may not be."""
     caller = mcp_caller(ctx)
     spec = caller.services.projects.get(project)
@@ -152,7 +143,7 @@ async def elicit_budget(
 
 
 @as_tool_errors
-async def elicit_cancellation(run_id: str, ctx: Ctx) -> Elicit[Code] | ElicitationUnsupported | None:
+async def elicit_cancellation(run_id: str, ctx: Ctx) -> CodeQuestion | None:
     """Return the question whether to end a run; None for a run that an agent with this API key started."""
     caller = mcp_caller(ctx)
     run = await queries.get_run(caller.services.db, queries.parse_run_id(run_id))

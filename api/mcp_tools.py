@@ -61,7 +61,8 @@ async def _call(tool: Tool, ctx: Ctx, arguments: Json) -> Json:
     context = ChatContext(base_url=caller.base_url)
     result = await tool.function(ToolRequest(tool.services, context, max_runs=MAX_LISTED_RUNS), **arguments)
     if isinstance(review := result.value, ReviewDetails):
-        await served_reviews.record_reviews(tool.services.db, caller.context.actor, review.run_id, [review])
+        actor, served = caller.context.actor, [review.model_dump()]
+        await served_reviews.record_payloads(tool.services.db, actor, review.run_id, served)
     value: Json = to_jsonable_python({tool.key: result.value} if tool.key else result.value)
     return value
 
@@ -112,13 +113,9 @@ async def start_run(
             raise ToolError("This exceeds the project's budget, and the person did not allow it.")
     caller = mcp_caller(ctx)
     key = idempotency_key or f"{datetime.now(UTC):%Y-%m-%d}:{digest_of([project, ' '.join(brief.split())])}"
-    run = await start.start_run(
-        caller.services,
-        project=project,
-        brief=brief,
-        budget_usd=None if budget_usd is None else Decimal(str(budget_usd)),
-        context=replace(caller.context, idempotency_key=f"mcp:{key}"),
-    )
+    cap_usd = None if budget_usd is None else Decimal(str(budget_usd))
+    context = replace(caller.context, idempotency_key=f"mcp:{key}")
+    run = await start.start_run(caller.services, project=project, brief=brief, budget_usd=cap_usd, context=context)
     return {"run_id": str(run.id), "status": run.status, "project": run.project}
 
 

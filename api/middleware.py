@@ -59,25 +59,22 @@ class AllowedHosts:
             # Browsers send `Origin` with each request to the MCP endpoint, which its protocol has servers verify.
             origin = headers.get("origin") if scope["path"].startswith("/mcp") else None
             for url in (f"http://{headers.get('host', '')}", *([origin] if origin else ())):
-                if not _is_allowed(_host_of(url), scope):
+                if not _is_allowed(url, scope):
                     message = "This host is not served here. Add it to MYLOWARE_ALLOWED_HOSTS."
                     await ApiError(400, "host_not_allowed", message).as_response()(scope, receive, send)
                     return
         await self.app(scope, receive, send)
 
 
-def _host_of(url: str) -> str:
+def _is_allowed(url: str, scope: Scope) -> bool:
     try:
-        return (urlsplit(url).hostname or "").rstrip(".")
+        host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
-        return ""
-
-
-def _is_allowed(host: str, scope: Scope) -> bool:
+        return False
     with suppress(ValueError):
         if ip_address(host).is_loopback or host == scope["server"][0]:
             return True
-    return host == "localhost" or host in scope["app"].state.app_state.allowed_hosts
+    return host == "localhost" or host in scope["app"].state.app_state.settings.host_names
 
 
 class BodyTooLarge(Exception):

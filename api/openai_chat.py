@@ -100,13 +100,8 @@ async def create_completion(
     if model.id == UTILITY or is_side_request(message):
         turn = answer_side_request(state.chat, body.texts[-schemas.MAX_HISTORY_MESSAGES :], actor.id)
     else:
-        chat_request = ChatRequest(
-            session_id=_session_id(request, caller),
-            message=message,
-            context=RequestContext(actor, "chat"),
-            history=body.history,
-            base_url=state.base_url,
-        )
+        session_id, context = _session_id(request, caller), RequestContext(actor, "chat")
+        chat_request = ChatRequest(session_id, message, context, history=body.history, base_url=state.base_url)
         turn = run_turn(state.chat, chat_request)
     includes_usage = bool((body.stream_options or {}).get("include_usage"))
     stream, completion = state.turns.start(turn), Completion(model.id, includes_usage=includes_usage)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from agents.texts import clean_text
 from api.errors import ApiError
@@ -18,10 +18,8 @@ MAX_HISTORY_MESSAGES, MAX_MESSAGE_CHARACTERS = 30, 20_000
 ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-class Message(BaseModel):
+class Message(BaseModel, extra="allow"):
     """A message of a conversation. Its content is a string or a list of parts."""
-
-    model_config = ConfigDict(extra="allow")
 
     role: str
     content: str | list[dict[str, Any]] | None = None
@@ -35,10 +33,8 @@ class Message(BaseModel):
         return "\n".join(part for part in parts if isinstance(part, str))
 
 
-class CompletionRequest(BaseModel):
+class CompletionRequest(BaseModel, extra="allow"):
     """The body of a request. Fields that have no meaning here are ignored."""
-
-    model_config = ConfigDict(extra="allow")
 
     model: str
     messages: list[Message] = Field(min_length=1)
@@ -77,10 +73,8 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-class OpenAIError(BaseModel):
+class OpenAIError(BaseModel, extra="allow"):
     """An error in OpenAI's shape."""
-
-    model_config = ConfigDict(extra="allow")
 
     error: dict[str, Any]
 
@@ -129,9 +123,5 @@ class Completion:
 
 
 def _usage(turn: TurnResult) -> dict[str, int]:
-    input_tokens, output_tokens = turn.tokens
-    return {
-        "prompt_tokens": input_tokens,
-        "completion_tokens": output_tokens,
-        "total_tokens": input_tokens + output_tokens,
-    }
+    prompt, completion = turn.tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

@@ -9,45 +9,33 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from api.artifacts import FILE_RESPONSES, IfNoneMatchHeader, RangeHeader, file_response
+from api.artifacts import FILE_RESPONSES, FileRequest, FileRequestDep
 from api.authentication import AppStateDep, client_address, count_request
 from api.errors import ApiError, responses, to_api_error
-from api.schemas import ClipNumber, RequestBody, Text
+from api.schemas import ClipNumbers, RequestBody, Text
 from api.wiring import AppState
 from console import pages
 from graph.decisions import DecisionInput, Gate, Verdict
-from graph.review_content import FilmContent, ReviewContent
-from graph.state import ChangeResult
+from graph.review_content import FilmContent
 from prompts.validation import describe_validation_error
 from runs import review_links
 from runs.errors import InvalidRequest, RunError
 from runs.review_links import OpenedLink
-from runs.reviews import Change
+from runs.reviews import OpenedReview
 
 router = APIRouter(prefix="/review", tags=["reviewer's link"])
 
 PAGE: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}}
-ERRORS = {
-    status: {**declared, "content": PAGE} for status, declared in responses(400, 404, 409, 410, 413, 422, 429).items()
-}
+ERRORS = {status: {**error, "content": PAGE} for status, error in responses(400, 404, 409, 410, 413, 422, 429).items()}
 
 
-class LinkReview(BaseModel):
+class LinkReview(OpenedReview):
     """The review that a reviewer's link opens."""
 
     run_id: UUID
     project: str
     brief: str
-    gate: Gate
-    revision: int
-    digest: str
-    content: ReviewContent
-    requested: list[ChangeResult]
-    opened_at: datetime
-    due_at: datetime | None
-    on_due: str | None
     expires_at: datetime
-    changes: list[Change]
     previous_comment: str | None
     film_url: str | None
 
@@ -57,8 +45,8 @@ class LinkDecision(RequestBody):
 
     decision: Verdict
     comment: Text | None = Field(None, max_length=4_000)
-    sample: list[ClipNumber] = Field(
-        [], max_length=24, description="Ideation, with an approval: generate only these clips before the rest."
+    sample: ClipNumbers = Field(
+        [], description="Ideation, with an approval: generate only these clips before the rest."
     )
 
     @field_validator("sample", mode="before")
@@ -78,12 +66,8 @@ class LinkDecisionResult(BaseModel):
 
 
 _DECISION: dict[str, Any] = {"schema": LinkDecision.model_json_schema()}
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": _DECISION, "application/x-www-form-urlencoded": _DECISION},
-    }
-}
+_CONTENT = {"application/json": _DECISION, "application/x-www-form-urlencoded": _DECISION}
+BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 
 
 @router.get("/{token}", response_model=LinkReview, responses={**ERRORS, 200: {"content": PAGE}})
@@ -97,7 +81,7 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
         # Every error is shown as a page, because a person reads it in a browser.
         return _error_response(error, as_json)
     if as_json:
-        return _json_response(_as_review(opened, token))
+        return JSONResponse(_as_review(opened, token).model_dump(mode="json"), headers=pages.HEADERS)
     return _page_response(pages.review_page(opened, token=token))
 
 
@@ -114,11 +98,8 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
     try:
         await count_request(state, f"link:{client_address(request)}")
         decision = await _parse_decision(request)
-        opened = await review_links.decide_by_link(
-            state.services,
-            token,
-            DecisionInput(verdict=decision.decision, comment=decision.comment or "", sample=decision.sample),
-        )
+        chosen = DecisionInput(verdict=decision.decision, comment=decision.comment or "", sample=decision.sample)
+        opened = await review_links.decide_by_link(state.services, token, chosen)
     except InvalidRequest as error:
         if as_json or decision is None:
             return _error_response(error, as_json)
@@ -128,69 +109,52 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
     message = _confirmation(decision.decision, opened.link.gate)
     if not as_json:
         return _page_response(pages.decision_page(decision.decision, message))
-    result = {**vars(opened.link), "decision": decision.decision, "message": message}
-    return _json_response(LinkDecisionResult.model_validate(result))
+    fields = {**vars(opened.link), "decision": decision.decision, "message": message}
+    result = LinkDecisionResult.model_validate(fields)
+    return JSONResponse(result.model_dump(mode="json"), headers=pages.HEADERS)
 
 
-@router.head("/{token}/film", response_class=Response, responses={**responses(409, 410, 429), **FILE_RESPONSES})
-@router.get("/{token}/film", response_class=Response, responses={**responses(409, 410, 429), **FILE_RESPONSES})
-async def stream_film(
-    token: str,
-    request: Request,
-    state: AppStateDep,
-    range: RangeHeader = None,  # noqa: A002 - the header's name
-    if_none_match: IfNoneMatchHeader = None,
-) -> Response:
+#: The declaration of a route that serves a file while the link is valid.
+_FILE_RESPONSES = {**responses(400, 409, 410, 429), **FILE_RESPONSES}
+FILE_ROUTE: dict[str, Any] = {"response_class": Response, "responses": _FILE_RESPONSES}
+
+
+@router.head("/{token}/film", **FILE_ROUTE)
+@router.get("/{token}/film", **FILE_ROUTE)
+async def stream_film(token: str, request: Request, state: AppStateDep, file: FileRequestDep) -> Response:
     """Return the film of the review while the link is valid."""
-    # A player requests a film in many parts. They are counted separately, so that playback leaves room to decide.
-    await count_request(state, f"film:{client_address(request)}")
-    opened = await review_links.open_link(state.services, token)
-    content = opened.review.content
+    content = (await _open_to_stream(request, state, token)).review.content
     if not isinstance(content, FilmContent):
         raise ApiError(404, "no_film", "The review has no film.")
-    return await _stream(state, request, content.film.digest, range, if_none_match)
+    return await _stream(file, content.film.digest)
 
 
-@router.head(
-    "/{token}/clips/{clip}", response_class=Response, responses={**responses(404, 409, 410, 429), **FILE_RESPONSES}
-)
-@router.get(
-    "/{token}/clips/{clip}", response_class=Response, responses={**responses(400, 404, 409, 410, 429), **FILE_RESPONSES}
-)
-async def stream_clip(
-    token: str,
-    clip: int,
-    request: Request,
-    state: AppStateDep,
-    range: RangeHeader = None,  # noqa: A002 - the header's name
-    if_none_match: IfNoneMatchHeader = None,
-) -> Response:
+@router.head("/{token}/clips/{clip}", **FILE_ROUTE)
+@router.get("/{token}/clips/{clip}", **FILE_ROUTE)
+async def stream_clip(token: str, clip: int, request: Request, state: AppStateDep, file: FileRequestDep) -> Response:
     """Return a clip that is generated already, while the link is valid."""
-    await count_request(state, f"film:{client_address(request)}")
-    digest = (await review_links.open_link(state.services, token)).clips.get(clip)
+    digest = (await _open_to_stream(request, state, token)).clips.get(clip)
     if digest is None:
         raise ApiError(404, "no_clip", f"The review shows no clip {clip}.")
-    return await _stream(state, request, digest, range, if_none_match)
+    return await _stream(file, digest)
 
 
-async def _stream(
-    state: AppState, request: Request, digest: str, range_header: str | None, if_none_match: str | None
-) -> Response:
-    response = await file_response(request, state.services.artifacts, digest, range_header, if_none_match)
+async def _open_to_stream(request: Request, state: AppState, token: str) -> OpenedLink:
+    # A player requests a film in many parts. They are counted separately, so that playback leaves room to decide.
+    await count_request(state, f"film:{client_address(request)}")
+    return await review_links.open_link(state.services, token)
+
+
+async def _stream(file: FileRequest, digest: str) -> Response:
+    response = await file.respond(digest)
     response.headers.update({**pages.HEADERS, "Cache-Control": "private, max-age=600"})
     return response
 
 
 def _as_review(opened: OpenedLink, token: str) -> LinkReview:
-    return LinkReview.model_validate(
-        {
-            **vars(opened.run),
-            **dict(opened.review),
-            **vars(opened.link),
-            "previous_comment": opened.previous_comment,
-            "film_url": f"/review/{token}/film" if opened.link.gate == "publish" else None,
-        }
-    )
+    film_url = f"/review/{token}/film" if opened.link.gate == "publish" else None
+    fields = {**vars(opened.run), **dict(opened.review), **vars(opened.link), "film_url": film_url}
+    return LinkReview.model_validate({**fields, "previous_comment": opened.previous_comment})
 
 
 async def _parse_decision(request: Request) -> LinkDecision:
@@ -244,10 +208,6 @@ def _error_response(error: Exception, as_json: bool) -> Response:
     if as_json:
         return JSONResponse(known.body, known.status, headers)
     return HTMLResponse(pages.error_page(known.code, known.message), known.status, headers)
-
-
-def _json_response(content: BaseModel) -> Response:
-    return JSONResponse(content.model_dump(mode="json"), headers=pages.HEADERS)
 
 
 def _page_response(page: str, status: int = 200) -> Response:

@@ -8,19 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
+from api import schemas
 from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, responses
 from api.idempotency import IdempotentDep
-from api.schemas import (
-    ApproveRequest,
-    ClipNumber,
-    ForkRequest,
-    ProjectName,
-    RetryRequest,
-    RunPage,
-    RunStarted,
-    StartRunRequest,
-)
 from api.wiring import AppState
 from graph.status import Status
 from runs import cancel, decide, fork, queries, retry, served_reviews, start
@@ -31,13 +22,13 @@ from storage.actors import Actor
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(400, 401, 413, 422, 429))
 
 
-@router.post("/start", response_model=RunStarted, responses=responses(403, 404, 409))
-async def start_run(body: StartRunRequest, state: AppStateDep, idempotent: IdempotentDep) -> JSONResponse:
+@router.post("/start", response_model=schemas.RunStarted, responses=responses(403, 404, 409))
+async def start_run(body: schemas.StartRunRequest, state: AppStateDep, idempotent: IdempotentDep) -> JSONResponse:
     """Start a video production from a brief."""
 
-    async def process() -> RunStarted:
+    async def process() -> schemas.RunStarted:
         run = await start.start_run(state.services, **dict(body), context=idempotent.context)
-        return RunStarted(run_id=run.id, status="pending")
+        return schemas.RunStarted(run_id=run.id, status="pending")
 
     return await idempotent(body, process)
 
@@ -49,13 +40,13 @@ async def list_runs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     status: Status | None = None,
-    project: ProjectName | None = None,
-) -> RunPage:
+    project: schemas.ProjectName | None = None,
+) -> schemas.RunPage:
     """Return runs, newest first."""
     before = _parse_cursor(cursor) if cursor else None
     runs = await queries.list_runs(state.services.db, limit=limit, before=before, status=status, project=project)
     await served_reviews.record_runs(state.services.db, caller.actor, runs)
-    return RunPage(runs=runs, next_cursor=_cursor_after(runs[-1]) if len(runs) == limit else None)
+    return schemas.RunPage(runs=runs, next_cursor=_cursor_after(runs[-1]) if len(runs) == limit else None)
 
 
 @router.get("/{run_id:uuid}", responses=responses(404))
@@ -65,7 +56,9 @@ async def get_run(run_id: UUID, state: AppStateDep, caller: CallerDep) -> RunVie
 
 
 @router.post("/{run_id:uuid}/approve", response_model=RunView, responses=responses(403, 404, 409))
-async def approve(run_id: UUID, body: ApproveRequest, state: AppStateDep, idempotent: IdempotentDep) -> JSONResponse:
+async def approve(
+    run_id: UUID, body: schemas.ApproveRequest, state: AppStateDep, idempotent: IdempotentDep
+) -> JSONResponse:
     """Decide at a gate: approve, request changes (`approved: false` with a comment), or reject (without one)."""
 
     async def process() -> RunView:
@@ -88,7 +81,7 @@ async def cancel_run(run_id: UUID, state: AppStateDep, idempotent: IdempotentDep
 
 @router.post("/{run_id:uuid}/retry", response_model=RunView, responses=responses(403, 404, 409, 503))
 async def retry_run(
-    run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: RetryRequest | None = None
+    run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: schemas.RetryRequest | None = None
 ) -> JSONResponse:
     """Continue a failed run from its last checkpoint, or try again now what a run in trouble waits for.
 
@@ -102,22 +95,22 @@ async def retry_run(
     return await idempotent(body, process)
 
 
-@router.post("/{run_id:uuid}/fork", response_model=RunStarted, responses=responses(403, 404, 409))
+@router.post("/{run_id:uuid}/fork", response_model=schemas.RunStarted, responses=responses(403, 404, 409))
 async def fork_run(
-    run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: ForkRequest | None = None
+    run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: schemas.ForkRequest | None = None
 ) -> JSONResponse:
     """Start a new run with the ideas of this one. Identical clips are not paid again."""
 
-    async def process() -> RunStarted:
+    async def process() -> schemas.RunStarted:
         run = await fork.fork_run(state.services, run_id, **dict(body or ()), context=idempotent.context)
-        return RunStarted(run_id=run.id, status="pending")
+        return schemas.RunStarted(run_id=run.id, status="pending")
 
     return await idempotent(body, process)
 
 
 @router.get("/{run_id:uuid}/quote", responses=responses(404, 409))
 async def quote_clips(
-    run_id: UUID, state: AppStateDep, _caller: CallerDep, clips: Annotated[list[ClipNumber], Query(max_length=24)]
+    run_id: UUID, state: AppStateDep, _caller: CallerDep, clips: Annotated[schemas.ClipNumbers, Query()]
 ) -> Quote:
     """Return the price of generating these clips again. Nothing is decided."""
     return await decide.quote(state.services, run_id, clips)

@@ -2,10 +2,10 @@
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from chat.confirmations import PendingConfirmation
@@ -65,17 +65,18 @@ BudgetUsd = Annotated[
 ]
 Options = Annotated[dict[Name, Annotated[int, Field(ge=-(2**31), lt=2**31)]], Field(max_length=20)]
 ClipNumber = Annotated[int, Field(ge=1, le=24)]
+ClipNumbers = Annotated[list[ClipNumber], Field(max_length=24)]
 CLIP_KEY_PATTERN = "^([1-9]|1[0-9]|2[0-4])$"
-#: A clip number as the key of a JSON object, which is text. Fields with such keys declare CLIP_KEYS.
+#: A clip number as the key of a JSON object, which is text.
 ClipKey = Annotated[int, _matching(CLIP_KEY_PATTERN, "must be a clip number from 1 to 24")]
 CLIP_KEYS: JsonDict = {"propertyNames": {"pattern": CLIP_KEY_PATTERN}}
+T = TypeVar("T")
+ByClip = Annotated[dict[ClipKey, T], Field(max_length=24, json_schema_extra=CLIP_KEYS)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_check_storable)]
 
 
-class RequestBody(BaseModel):
+class RequestBody(BaseModel, extra="forbid"):
     """A request body. Unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class StartRunRequest(RequestBody):
@@ -86,10 +87,8 @@ class StartRunRequest(RequestBody):
     budget_usd: BudgetUsd | None = Field(
         None, description="Hard cap of this run. Above the project's it requires approval permission."
     )
-    metadata: dict[Name, MetadataText] = Field(
-        default_factory=dict, max_length=20, description="Returned with the run."
-    )
-    options: Options = Field(default_factory=dict, description="Options that the project file declares.")
+    metadata: dict[Name, MetadataText] = Field({}, max_length=20, description="Returned with the run.")
+    options: Options = Field({}, description="Options that the project file declares.")
 
 
 class RunStarted(BaseModel):
@@ -106,7 +105,7 @@ class RunPage(BaseModel):
     next_cursor: str | None
 
 
-class ClipChange(RequestBody):
+class ClipChange(ClipNote, extra="forbid"):
     """A clip to generate again, and the requested change."""
 
     clip: ClipNumber
@@ -126,19 +125,15 @@ class ApproveRequest(RequestBody):
     clips: list[ClipNumber | ClipChange] | None = Field(
         None, max_length=24, description="Publish, with changes requested: the clips to generate again."
     )
-    takes: dict[ClipKey, Annotated[int, Field(ge=0, le=1000)]] | None = Field(
-        None,
-        max_length=24,
-        description="Publish, with changes requested: by clip number, the take to use.",
-        json_schema_extra=CLIP_KEYS,
+    takes: ByClip[Annotated[int, Field(ge=0, le=1000)]] | None = Field(
+        None, description="Publish, with changes requested: by clip number, the take to use."
     )
-    sample: list[ClipNumber] | None = Field(
+    sample: ClipNumbers | None = Field(
         None,
-        max_length=24,
         description="Ideation, with an approval: generate only these clips; then the gate opens again with the rest.",
     )
-    keep: list[ClipNumber] | None = Field(
-        None, max_length=24, description="Ideation, with an approval: the numbers of the ideas to keep, in order."
+    keep: ClipNumbers | None = Field(
+        None, description="Ideation, with an approval: the numbers of the ideas to keep, in order."
     )
     digest: Text | None = Field(
         None,
@@ -149,19 +144,8 @@ class ApproveRequest(RequestBody):
 
     def as_input(self) -> DecisionInput:
         """Return the decision that the request describes."""
-        return DecisionInput(
-            verdict=self.decision or verdict_of(self.approved, self.comment),
-            comment=self.comment or "",
-            edits=self.edits,
-            clips=[
-                ClipNote(clip=clip) if isinstance(clip, int) else ClipNote(clip=clip.clip, comment=clip.comment)
-                for clip in self.clips or []
-            ],
-            takes=self.takes or {},
-            keep=self.keep,
-            sample=self.sample or [],
-            digest=self.digest,
-        )
+        fields = {name: value for name, value in self if name in DecisionInput.model_fields and value is not None}
+        return DecisionInput(verdict=self.decision or verdict_of(self.approved, self.comment), **fields)
 
 
 class RetryRequest(RequestBody):
@@ -176,15 +160,10 @@ class RetryRequest(RequestBody):
         description="With `not_made`: the code in the details of the 409 that showed the orders of unknown outcome and"
         " the price of placing them again.",
     )
-    prompts: dict[ClipKey, Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
-        default_factory=dict,
-        max_length=24,
-        description="New prompts for failed clips, by clip number.",
-        json_schema_extra=CLIP_KEYS,
+    prompts: ByClip[Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
+        {}, description="New prompts for failed clips, by clip number."
     )
-    drop: list[ClipNumber] = Field(
-        default_factory=list, max_length=24, description="The numbers of failed clips to leave out."
-    )
+    drop: ClipNumbers = Field([], description="The numbers of failed clips to leave out.")
     stop_waiting: bool = Field(
         False,
         description="For a run that waits in trouble: gives up the orders that it waits for. The run then fails, and"

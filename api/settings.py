@@ -1,12 +1,12 @@
-"""The settings, read from the environment and from `.env`. Only `api/wiring.py` and the CLI use them."""
+"""The settings, read from the environment and from `.env`. Only `api` and the CLI use them."""
 
 import difflib
 import os
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -20,14 +20,14 @@ from api.settings_types import (
     Url,
     Urls,
     VideoServer,
+    WebhookSecret,
+    WebhookSecrets,
     default_path,
-    parse_secrets,
     weakness_of,
 )
-from prompts.project import FOLDER, Project, read_projects
+from prompts.project import FOLDER, Project, ProjectError, read_projects
 from prompts.validation import describe_validation_error
-from providers.video_profiles import VideoModel, load_profiles, profile_for
-from providers.webhooks import Secret
+from providers.video_profiles import ProfileError, VideoModel, load_profiles, profile_for
 
 OPENAI_URL = "https://api.openai.com/v1"
 UPLOAD_POST_URL = "https://api.upload-post.com/api"
@@ -35,8 +35,8 @@ UPLOAD_POST_URL = "https://api.upload-post.com/api"
 NO_KEY = SecretStr("none")
 #: Prefixes of this service's environment variables: an unknown variable with such a name is an error.
 PREFIXES = ("MYLOWARE_", "VIDEO_", "UPLOAD_POST_", "REMOTION_")
-
-
+#: The services that the sandbox can replace.
+Service = Literal["language model and moderation", "video", "publishing"]
 #: Settings that count only with another one.
 NEEDED = {"UPLOAD_POST_URL": "UPLOAD_POST_API_KEY", "MYLOWARE_DATABASE_DIRECT_URL": "DATABASE_URL"}
 
@@ -55,7 +55,6 @@ class Settings(BaseSettings):
     day_cap_usd: Decimal = Field(Decimal(100), alias="MYLOWARE_DAY_CAP_USD", ge=0)
     rate_limit: int = Field(60, alias="MYLOWARE_RATE_LIMIT", ge=1)
     database_url: NonEmptySecret | None = Field(None, alias="DATABASE_URL")
-
     database_direct_url: NonEmptySecret | None = Field(None, alias="MYLOWARE_DATABASE_DIRECT_URL")
 
     openai_api_key: NonEmptySecret | None = Field(None, alias="OPENAI_API_KEY")
@@ -67,12 +66,12 @@ class Settings(BaseSettings):
     video_base_url: Annotated[Url, default_path("/v1")] | None = Field(None, alias="VIDEO_BASE_URL")
     video_model: str | None = Field(None, alias="VIDEO_MODEL", min_length=1)
     video_api_key: NonEmptySecret | None = Field(None, alias="VIDEO_API_KEY")
-    video_webhook_secrets: Secrets | None = Field(None, alias="VIDEO_WEBHOOK_SECRETS")
+    video_webhook_secrets: WebhookSecrets | None = Field(None, alias="VIDEO_WEBHOOK_SECRETS")
     video_profiles: Path | None = Field(None, alias="VIDEO_PROFILES")
 
     remotion_url: Url | None = Field(None, alias="REMOTION_URL")
     remotion_service_key: NonEmptySecret | None = Field(None, alias="REMOTION_SERVICE_KEY")
-    remotion_webhook_secrets: Secrets | None = Field(None, alias="REMOTION_WEBHOOK_SECRETS")
+    remotion_webhook_secrets: WebhookSecrets | None = Field(None, alias="REMOTION_WEBHOOK_SECRETS")
 
     upload_post_url: Annotated[Url, default_path("/api")] | None = Field(None, alias="UPLOAD_POST_URL")
     upload_post_api_key: NonEmptySecret | None = Field(None, alias="UPLOAD_POST_API_KEY")
@@ -83,7 +82,7 @@ class Settings(BaseSettings):
     trusted_proxies: Hosts | None = Field(None, alias="MYLOWARE_TRUSTED_PROXIES")
     notify_urls: Urls | None = Field(None, alias="MYLOWARE_NOTIFY_URLS")
     notify_escalate_urls: Urls | None = Field(None, alias="MYLOWARE_NOTIFY_ESCALATE_URLS")
-    notify_secret: NonEmptySecret | None = Field(None, alias="MYLOWARE_NOTIFY_SECRET")
+    notify_secret: WebhookSecret | None = Field(None, alias="MYLOWARE_NOTIFY_SECRET")
     notify_private_hosts: Hosts | None = Field(None, alias="MYLOWARE_NOTIFY_PRIVATE_HOSTS")
 
     @model_validator(mode="after")
@@ -136,46 +135,20 @@ class Settings(BaseSettings):
         return "MYLOWARE_DATABASE_DIRECT_URL" if self.database_direct_url else "DATABASE_URL"
 
     @property
-    def models_missing(self) -> bool:
-        """Return whether no model server is configured."""
-        return self.openai_api_key is None and self.openai_base_url is None
-
-    @property
-    def video_missing(self) -> bool:
-        """Return whether no video provider is configured."""
-        return self.video_base_url is None and self.video_model is None and self.video_api_key is None
-
-    @property
-    def publisher_missing(self) -> bool:
-        """Return whether no publisher is configured."""
-        return self.publish_folder is None and self.upload_post_api_key is None
+    def missing_services(self) -> list[Service]:
+        """Return the services that are not configured. The sandbox replaces them."""
+        configured: dict[Service, object] = {
+            "language model and moderation": self.openai_api_key or self.openai_base_url,
+            "video": self.video_base_url or self.video_model or self.video_api_key,
+            "publishing": self.publish_folder or self.upload_post_api_key,
+        }
+        return [service for service, setting in configured.items() if setting is None]
 
     def video(self, today: date) -> VideoServer:
         """Return the video server. Raises ProfileError for an unknown model or one past its shutdown date."""
         base_url, model = self.video_base_url or OPENAI_URL, self.video_model or "sora-2"
         profile = profile_for(load_profiles(self.video_profiles), base_url, model, today)
-        return VideoServer(
-            base_url=base_url,
-            api_key=self.video_api_key or self.openai_api_key or NO_KEY,
-            video=VideoModel(model, profile),
-            webhook_secrets=self.video_secrets,
-        )
-
-    @property
-    def video_secrets(self) -> tuple[Secret, ...]:
-        """Return the secrets of the video provider's webhooks. Raises SettingsError."""
-        return parse_secrets("VIDEO_WEBHOOK_SECRETS", self.video_webhook_secrets)
-
-    @property
-    def render_secrets(self) -> tuple[Secret, ...]:
-        """Return the secrets of the render service's webhooks. Raises SettingsError."""
-        return parse_secrets("REMOTION_WEBHOOK_SECRETS", self.remotion_webhook_secrets)
-
-    @property
-    def notification_secret(self) -> Secret | None:
-        """Return the secret that signs notifications. Raises SettingsError."""
-        secrets = parse_secrets("MYLOWARE_NOTIFY_SECRET", [self.notify_secret] if self.notify_secret else None)
-        return secrets[0] if secrets else None
+        return VideoServer(base_url, self.video_api_key or self.openai_api_key or NO_KEY, VideoModel(model, profile))
 
     def weak_keys(self) -> list[str]:
         """Return a sentence for every API key that can be guessed or found by trying."""
@@ -211,22 +184,44 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             hint = f" Did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name}: unknown setting.{hint}")
     try:
-        settings = Settings()
+        return Settings()
     except ValidationError as error:
         raise SettingsError(_describe(error)) from None
-    # Parsed now, so that an invalid secret is reported at start-up.
-    _ = settings.video_secrets, settings.render_secrets, settings.notification_secret
-    return settings
 
 
-def sandbox_settings(url: str) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
-    """Return the settings that make the sandbox at `url` the provider of models, of video and of publishing."""
+class CheckedSettings(NamedTuple):
+    """The projects and the video server, read and checked before anything is opened."""
+
+    projects: dict[str, Project]
+    video: VideoServer
+
+
+def check_settings(settings: Settings) -> CheckedSettings:
+    """Read the files that the settings name. Raises SettingsError naming the file or variable."""
+    try:
+        projects = settings.projects()
+        server = settings.video(datetime.now(UTC).date())
+    except (ProjectError, ProfileError) as error:
+        raise SettingsError(str(error)) from error
+    for project in projects.values():
+        try:
+            server.video.check(project.clip_seconds, project.clip_size)
+        except ProfileError as error:
+            raise SettingsError(f"{project.name}.md: {error.message}") from error
+        if not settings.notify_escalate_urls and any(gate.on_due == "escalate" for gate in project.gates.values()):
+            raise SettingsError(f"{project.name}.md: a gate escalates, but MYLOWARE_NOTIFY_ESCALATE_URLS is not set.")
+    return CheckedSettings(projects, server)
+
+
+def sandbox_settings(url: str) -> dict[Service, dict[str, object]]:
+    """Return the settings that make the sandbox at `url` the provider of each of these services."""
     key = SecretStr("sandbox")
-    return (
-        {"openai_base_url": f"{url}/v1", "openai_api_key": key, "openai_model": "sandbox-rules"},
-        {"video_base_url": f"{url}/v1", "video_api_key": key, "video_model": "sandbox-video"},
-        {"upload_post_url": f"{url}/api", "upload_post_api_key": key},
-    )
+    models = {"openai_base_url": f"{url}/v1", "openai_api_key": key, "openai_model": "sandbox-rules"}
+    return {
+        "language model and moderation": models,
+        "video": {"video_base_url": f"{url}/v1", "video_api_key": key, "video_model": "sandbox-video"},
+        "publishing": {"upload_post_url": f"{url}/api", "upload_post_api_key": key},
+    }
 
 
 def _describe(error: ValidationError) -> str:

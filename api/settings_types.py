@@ -37,6 +37,20 @@ def _parse_host(value: str) -> str:
     return value
 
 
+def _parse_secret(value: object) -> object:
+    return parse_secret(value) if isinstance(value, str) else value
+
+
+def _parse_secrets(values: list[object]) -> list[object]:
+    secrets = []
+    for position, value in enumerate(values, start=1):
+        try:
+            secrets.append(_parse_secret(value))
+        except ValueError as error:
+            raise ValueError(f"secret {position} is invalid: {error}") from None
+    return secrets
+
+
 def default_path(path: str) -> AfterValidator:
     """Return a validator that appends `path` to a URL without a path."""
     return AfterValidator(lambda url: url if url.count("/") > 2 else url + path)
@@ -46,6 +60,9 @@ CommaSeparated = BeforeValidator(_split_commas)
 NonEmptySecret = Annotated[SecretStr, AfterValidator(_check_not_blank)]
 Url = Annotated[str, AfterValidator(_parse_url)]
 Secrets = Annotated[list[NonEmptySecret], NoDecode, CommaSeparated]
+WebhookSecret = Annotated[Secret, NoDecode, BeforeValidator(_parse_secret)]
+#: Validators run from the last to the first.
+WebhookSecrets = Annotated[list[Secret], NoDecode, BeforeValidator(_parse_secrets), CommaSeparated]
 Urls = Annotated[list[Url], NoDecode, CommaSeparated]
 Hosts = Annotated[list[Annotated[str, AfterValidator(_parse_host)]], NoDecode, CommaSeparated]
 
@@ -67,20 +84,8 @@ def weakness_of(key: str) -> str | None:
 
 @dataclass(frozen=True)
 class VideoServer:
-    """The server of the video model, and the secrets of its webhooks."""
+    """The server of the video model."""
 
     base_url: str
     api_key: SecretStr
     video: VideoModel
-    webhook_secrets: tuple[Secret, ...]
-
-
-def parse_secrets(name: str, values: list[SecretStr] | None) -> tuple[Secret, ...]:
-    """Return the webhook secrets of the setting `name`. Raises SettingsError."""
-    secrets = []
-    for position, value in enumerate(values or [], start=1):
-        try:
-            secrets.append(parse_secret(value.get_secret_value()))
-        except ValueError as error:
-            raise SettingsError(f"{name}: secret {position} is invalid: {error}.".replace("..", ".")) from None
-    return tuple(secrets)

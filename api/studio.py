@@ -50,15 +50,9 @@ SANDBOX_VARIABLE, FOLDER_VARIABLE = "MYLOWARE_STUDIO_SANDBOX", "MYLOWARE_STUDIO_
 DEFAULT_SANDBOX = "http://127.0.0.1:8900"
 #: The settings that name a provider, a store or another receiver of requests.
 DESTINATIONS = (
-    "openai_base_url",
-    "video_base_url",
-    "upload_post_url",
-    "remotion_url",
-    "publish_folder",
-    "store_url",
-    "notify_urls",
-    "notify_escalate_urls",
-)
+    "openai_base_url", "video_base_url", "upload_post_url", "remotion_url", "publish_folder", "store_url",
+    "notify_urls", "notify_escalate_urls",
+)  # fmt: skip
 STUDIO = Actor("studio", "studio", "LangGraph Studio", frozenset({"start", "approve"}))
 
 RunGraph = CompiledStateGraph[RunState, None, RunInput, RunState]
@@ -125,9 +119,10 @@ def studio_settings(configured: Settings, *, sandbox: str, folder: Path, dsn: st
         if value is not None and not f"{value}/".startswith(f"{sandbox}/"):
             name = Settings.model_fields[field].alias
             raise SettingsError(f"{name}: Studio accepts no provider but the sandbox at {sandbox}. Unset it.")
-    models, video, publisher = sandbox_settings(sandbox)
-    storage = {"data_dir": folder, "database_url": SecretStr(dsn)}
-    return configured.model_copy(update=storage | models | video | publisher)
+    changes: dict[str, object] = {"data_dir": folder, "database_url": SecretStr(dsn)}
+    for service_settings in sandbox_settings(sandbox).values():
+        changes |= service_settings
+    return configured.model_copy(update=changes)
 
 
 def sandbox_only(url: str) -> dict[str, Any]:
@@ -199,12 +194,6 @@ class StudioRecords(RunRecords):
         if run is None or run.review == opened:
             return
         node = f"{review.gate}_gate"
-        projection = runs.Projection(
-            status=STATUS_OF_WAITING_NODE[node],
-            current_step=STEP_OF_NODE[node],
-            revision=revision,
-            review=opened,
-            artifacts=run.artifacts,
-            event=("review.opened", opened),
-        )
+        status, step, event = STATUS_OF_WAITING_NODE[node], STEP_OF_NODE[node], ("review.opened", opened)
+        projection = runs.Projection(status, step, revision, opened, run.artifacts, event=event)
         await runs.save_projection(self.db, run_id, projection)

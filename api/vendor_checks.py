@@ -51,7 +51,7 @@ async def _check_video(settings: Settings) -> str:
     await _check_provider(lambda client: open_videos(server, client))
     profile = server.video.profile
     shutdown = f", shut down on {profile.shutdown}" if profile.shutdown else ""
-    updates = "webhooks and polling" if profile.webhooks and server.webhook_secrets else "polling only"
+    updates = "webhooks and polling" if profile.webhooks and settings.video_webhook_secrets else "polling only"
     return f"{server.video.model} at {server.base_url}, {updates}{shutdown}"
 
 
@@ -63,8 +63,9 @@ async def _check_provider(open_provider: Callable[[httpx.AsyncClient], Provider]
     return provider.name
 
 
+VendorCheck = Callable[[Settings], Awaitable[str]]
 #: By name: the check, and the settings to look at when it fails.
-VENDOR_CHECKS: dict[str, tuple[Callable[[Settings], Awaitable[str]], str]] = {
+VENDOR_CHECKS: dict[str, tuple[VendorCheck, str]] = {
     "store": (_check_store, ""),
     "language model": (_check_model, "OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL"),
     "moderation": (_check_moderation, "OPENAI_BASE_URL, OPENAI_API_KEY"),

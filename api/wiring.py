@@ -1,6 +1,6 @@
 """Create the collaborators from the settings. Only this module names concrete providers."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,7 @@ import httpx2
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from api.settings import NO_KEY, OPENAI_URL, UPLOAD_POST_URL, Settings
-from api.settings_check import CheckedSettings, check_settings
+from api.settings import NO_KEY, OPENAI_URL, UPLOAD_POST_URL, CheckedSettings, Settings, check_settings
 from api.settings_types import SettingsError, VideoServer
 from chat.session import ChatServices
 from chat.turns import TurnRunner
@@ -27,11 +26,9 @@ from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders
 from providers.renders.remotion import RemotionRenders
 from providers.videos import Videos
-from providers.webhooks import Secret
 from runs.event_feed import EventFeed
 from runs.queue import Queue
-from runs.run_feedback import RunFeedback
-from runs.run_records import RunRecords
+from runs.run_records import RunFeedback, RunRecords
 from runs.services import NotificationTargets, Services
 from storage import api_keys, deliveries
 from storage.admission import Caps
@@ -52,7 +49,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 @dataclass(frozen=True)
 class AppState:
-    """The collaborators of the API: services, queue, chat, webhook secrets and limits."""
+    """The collaborators of the API, and the settings that they were created from."""
 
     services: Services
     dependencies: Dependencies
@@ -60,22 +57,14 @@ class AppState:
     chat: ChatServices
     turns: TurnRunner
     readiness: Readiness
-    video_secrets: tuple[Secret, ...]
-    render_secrets: tuple[Secret, ...]
-    rate_limit: int
-    #: The URL at which people reach this service, if it is not the one that it listens on.
-    public_url: str | None
-    #: Host names, besides the addresses of this machine, under which pages and API are served.
-    allowed_hosts: frozenset[str]
-    #: Addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto count.
-    trusted_proxies: tuple[str, ...]
+    settings: Settings
     event_feed: EventFeed
     listening_url: str = DEFAULT_URL
 
     @property
     def base_url(self) -> str:
         """Return the base of links to this service. It never depends on what a request says."""
-        return self.public_url or self.listening_url
+        return self.settings.public_url or self.listening_url
 
 
 @asynccontextmanager
@@ -99,9 +88,8 @@ async def open_app_state(
     make_private(folder / "scratch")
     async with AsyncExitStack() as stack:
         locks = await stack.enter_async_context(Locks(session_url))
-        pool = await stack.enter_async_context(
-            open_pool(dsn, min_size=2, max_size=MAX_CONNECTIONS, name=locks.worker_id, prepare=not is_pooled)
-        )
+        opened = open_pool(dsn, min_size=2, max_size=MAX_CONNECTIONS, name=locks.worker_id, prepare=not is_pooled)
+        pool = await stack.enter_async_context(opened)
         # Procrastinate listens for jobs, which needs a session.
         sessions = await stack.enter_async_context(open_pool(session_url)) if is_pooled else pool
         client = await stack.enter_async_context(httpx.AsyncClient(**client_options or {}))
@@ -142,12 +130,7 @@ async def open_app_state(
             chat=ChatServices(services, model),
             turns=await stack.enter_async_context(TurnRunner()),
             readiness=Readiness(db, artifacts),
-            video_secrets=checked.video.webhook_secrets,
-            render_secrets=settings.render_secrets,
-            rate_limit=settings.rate_limit,
-            public_url=settings.public_url,
-            allowed_hosts=settings.host_names,
-            trusted_proxies=tuple(settings.trusted_proxies or ()),
+            settings=settings,
             event_feed=await stack.enter_async_context(EventFeed(db)),
         )
 
@@ -157,10 +140,12 @@ async def reconcile_keys(settings: Settings, db: Database) -> str | None:
 
     Only `serve` does this: other processes with the same database may have other settings.
     """
-    if settings.api_keys or settings.limited_api_keys:
-        await api_keys.sync_settings_keys(db, _texts(settings.api_keys), _texts(settings.limited_api_keys))
-        return None
-    return await api_keys.generate_first_key(db)
+    keys = [_text(key) for key in settings.api_keys or ()]
+    limited = [_text(key) for key in settings.limited_api_keys or ()]
+    if not keys and not limited:
+        return await api_keys.generate_first_key(db)
+    await api_keys.sync_settings_keys(db, keys, limited)
+    return None
 
 
 def _open_ledger(
@@ -189,13 +174,8 @@ def open_chat_model(
     settings: Settings, client: httpx2.AsyncClient, timeout: float = MODEL_TIMEOUT_SECONDS
 ) -> ChatOpenAI:
     """Return the language model; `timeout` is seconds per call."""
-    return chat_model(
-        base_url=settings.openai_base_url or OPENAI_URL,
-        api_key=_text(settings.openai_api_key or NO_KEY),
-        model=settings.openai_model,
-        http_async_client=client,
-        timeout=timeout,
-    )
+    url, key = settings.openai_base_url or OPENAI_URL, _text(settings.openai_api_key or NO_KEY)
+    return chat_model(base_url=url, api_key=key, model=settings.openai_model, http_async_client=client, timeout=timeout)
 
 
 def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation:
@@ -229,18 +209,13 @@ def open_publisher(settings: Settings, files: Files, client: httpx.AsyncClient) 
 @asynccontextmanager
 async def _notification_targets(settings: Settings) -> AsyncIterator[NotificationTargets]:
     """Open the notification targets. Without a signing secret there are none."""
-    secret = settings.notification_secret
-    if secret is None:
+    if settings.notify_secret is None:
         yield NotificationTargets()
         return
     async with notification_client() as client:
-        sender = NotificationSender(client, secret, settings.notify_private_hosts or ())
+        sender = NotificationSender(client, settings.notify_secret, settings.notify_private_hosts or ())
         yield NotificationTargets(sender, tuple(settings.notify_urls or ()), tuple(settings.notify_escalate_urls or ()))
 
 
 def _text(secret: SecretStr) -> str:
     return secret.get_secret_value()
-
-
-def _texts(secrets: Sequence[SecretStr] | None) -> list[str]:
-    return [_text(secret) for secret in secrets or ()]

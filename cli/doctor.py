@@ -1,6 +1,5 @@
 """`myloware doctor`: show the settings, and ask the database, the store and every service whether they work."""
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import psutil
@@ -8,16 +7,19 @@ import typer
 from pydantic import BaseModel
 from rich.table import Table
 
-from api.settings import Settings, read_settings, variables
+from api.settings import Service, Settings, read_settings, variables
 from api.settings_types import SettingsError
-from api.vendor_checks import VENDOR_CHECKS
-from cli.local_services import sandboxed_services, with_local_services
+from api.vendor_checks import VENDOR_CHECKS, VendorCheck
+from cli.local_services import with_local_services
 from cli.output import exit_with_error, stdout
 from providers.base import ProviderError
 from storage.migrate import DatabaseUnusable, migrate
 
 SECRET_WORDS = ("KEY", "SECRET", "DATABASE_URL")
 MIN_FREE_GIB = 2
+MODELS: Service = "language model and moderation"
+#: The service that the sandbox can replace, by the name of its check.
+SERVICES = {"language model": MODELS, "moderation": MODELS, "video": "video", "publisher": "publishing"}
 
 
 class Check(BaseModel):
@@ -32,7 +34,7 @@ class Report(BaseModel):
     """The settings by variable, the services that the sandbox replaces, warnings, and the checks."""
 
     settings: dict[str, str | None]
-    sandbox: list[str]
+    sandbox: list[Service]
     warnings: list[str]
     checks: list[Check]
 
@@ -44,21 +46,14 @@ async def examine(*, as_json: bool) -> None:
     except SettingsError as error:
         exit_with_error(str(error))
     checks = {
-        "database" if settings.database_url else "embedded database": _check_database,
-        "projects": _check_projects,
-        "disk": _check_disk,
+        "database" if settings.database_url else "embedded database": (_check_database, ""),
+        "projects": (_check_projects, ""),
+        "disk": (_check_disk, ""),
+        **VENDOR_CHECKS,
     }
-    found = [await _run_check(name, check, settings) for name, check in checks.items()]
-    for name, (check, to_set) in VENDOR_CHECKS.items():
-        found.append(
-            await _run_check(name, _answer_of_sandbox if _is_sandbox(name, settings) else check, settings, to_set)
-        )
-    report = Report(
-        settings=_visible_settings(settings),
-        sandbox=sandboxed_services(settings),
-        warnings=settings.weak_keys(),
-        checks=found,
-    )
+    found = [await _run_check(name, check, settings, to_set) for name, (check, to_set) in checks.items()]
+    visible, sandbox, warnings = _visible_settings(settings), settings.missing_services, settings.weak_keys()
+    report = Report(settings=visible, sandbox=sandbox, warnings=warnings, checks=found)
     if as_json:
         stdout.print_json(report.model_dump_json())
     else:
@@ -67,23 +62,12 @@ async def examine(*, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _is_sandbox(name: str, settings: Settings) -> bool:
-    """Return whether the sandbox replaces the service of this check."""
-    missing = {"video": settings.video_missing, "publisher": settings.publisher_missing}
-    missing |= dict.fromkeys(("language model", "moderation"), settings.models_missing)
-    return missing.get(name, False)
-
-
-async def _answer_of_sandbox(_settings: Settings) -> str:
-    return "sandbox"
-
-
-async def _run_check(
-    name: str, check: Callable[[Settings], Awaitable[str]], settings: Settings, to_set: str = ""
-) -> Check:
+async def _run_check(name: str, check: VendorCheck, settings: Settings, to_set: str) -> Check:
     """Run a check, which returns what it found and raises an error with what is wrong; `to_set` are its settings."""
     try:
-        return Check(check=name, ok=True, message=await check(settings))
+        is_replaced = SERVICES.get(name) in settings.missing_services
+        message = "sandbox" if is_replaced else await check(settings)
+        return Check(check=name, ok=True, message=message)
     except ProviderError as error:
         message = f"{error.message} Check {to_set}." if to_set else error.message
     except (ValueError, DatabaseUnusable) as error:

@@ -58,7 +58,6 @@ COMMANDS = {
     "quit": Command(BOTH, "quit", "leave the gate open and stop here"),
 }
 SYNONYMS = {"yes": "approve", "y": "approve", "?": "help", "exit": "quit", "q": "quit"}
-WITHOUT_ARGUMENTS = ("approve", "reject", "render", "reset", "show", "help", "quit")
 
 
 def parse_line(line: str, gate: Gate) -> tuple[str, str]:
@@ -77,7 +76,7 @@ def parse_line(line: str, gate: Gate) -> tuple[str, str]:
         return "change", line.strip()
     if gate not in COMMANDS[name].gates:
         raise InputError(f"`{name}` works only at the {COMMANDS[name].gates[0]} gate.")
-    if bool(rest) == (name in WITHOUT_ARGUMENTS):
+    if bool(rest) != (" " in COMMANDS[name].example):
         raise InputError(f"Type it as: {COMMANDS[name].example}. To request changes in words, start with: change")
     return name, rest
 
@@ -118,10 +117,10 @@ class GatePrompt:
         return line
 
     async def _confirm(self, question: str) -> bool:
-        answer = (await self._ask(f"{question} [bold]yes[/] or [bold]no[/]")).strip().lower()
-        if answer not in ("yes", "y"):
+        is_confirmed = (await self._ask(f"{question} [bold]yes[/] or [bold]no[/]")).strip().lower() in ("yes", "y")
+        if not is_confirmed:
             _say("Nothing was ordered.")
-        return answer in ("yes", "y")
+        return is_confirmed
 
     def _content(self, edits: Any, sample: list[int] | None = None) -> ReviewContent:
         return decided_content(self._review.content, edits, sample or [])
@@ -149,8 +148,7 @@ class GatePrompt:
         return self._decision(verdict="reject", edits=None)
 
     async def _change(self, comment: str) -> DecisionInput | None:
-        is_film = self._review.gate == "publish"
-        if self._edits and not is_film:
+        if self._edits and self._review.gate == "ideation":
             raise InputError("Edited ideas go with an approval only: type approve, or reset.")
         _say(f"Requested: {comment}")
         return self._decision(verdict="revise", comment=comment, takes=self._takes)

@@ -16,11 +16,11 @@ from typing import IO, Any
 
 from pydantic import SecretStr
 
-from api.settings import Settings, read_settings, sandbox_settings
-from api.settings_check import check_settings
+from api.settings import Settings, check_settings, read_settings, sandbox_settings
 from api.settings_types import SettingsError
 from cli.output import exit_with_error
 from prompts.project import FOLDER, read_projects
+from providers.webhooks import parse_secret
 from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from storage.private_folders import make_private
 
@@ -40,7 +40,7 @@ def checked_settings(change: Callable[[Settings], Settings] | None = None) -> Se
     """
     try:
         settings = change(read_settings()) if change else read_settings()
-        if settings.video_missing:
+        if "video" in settings.missing_services:
             settings.projects()
         else:
             check_settings(settings)
@@ -75,15 +75,9 @@ async def with_local_services(
     """Yield complete settings: start local services for what is not configured, and stop them after the block.
 
     Without DATABASE_URL an embedded server starts in the data folder. Vendors that are not configured are replaced by
-    the sandbox on a loopback port. Processes with the same data folder share both.
-
-    Args:
-        settings: The settings of the process.
-        webhooks_to: The URL of the API that receives the sandbox's webhooks; without it the sandbox is polled.
-        with_sandbox: Start the sandbox. Commands that only read runs do not need it.
-
-    Raises:
-        SettingsError: A service does not start.
+    the sandbox on a loopback port; commands that only read runs do not need it started. Processes with the same data
+    folder share both. `webhooks_to` is the URL of the API that receives the sandbox's webhooks; without it the sandbox
+    is polled. Raises SettingsError if a service does not start.
     """
     async with AsyncExitStack() as stack:
         changes: dict[str, Any] = {}
@@ -95,7 +89,7 @@ async def with_local_services(
             except EmbeddedPostgresError as error:
                 raise SettingsError(str(error)) from error
             changes["database_url"] = SecretStr(server.dsn)
-        if sandboxed_services(settings):
+        if settings.missing_services:
             sandbox = Sandbox(settings.data_dir.absolute() / "sandbox")
             if with_sandbox:
                 await stack.enter_async_context(sandbox.running(webhooks_to))
@@ -113,33 +107,17 @@ async def _finish_in_thread(function: Callable[[], None]) -> None:
         raise
 
 
-def sandboxed_services(settings: Settings) -> list[str]:
-    """Return the services that the sandbox replaces."""
-    missing = {
-        "language model and moderation": settings.models_missing,
-        "video": settings.video_missing,
-        "publishing": settings.publisher_missing,
-    }
-    return [service for service, is_missing in missing.items() if is_missing]
-
-
 def sandbox_notice(settings: Settings) -> str | None:
     """Return the notice that the sandbox replaces vendors, or None if all are configured."""
-    services = sandboxed_services(settings)
-    return f"[yellow]SANDBOX[/] replaces {', '.join(services)}: nothing is charged or posted." if services else None
+    services = ", ".join(settings.missing_services)
+    return f"[yellow]SANDBOX[/] replaces {services}: nothing is charged or posted." if services else None
 
 
 def _sandbox_settings(settings: Settings, sandbox: "Sandbox") -> dict[str, Any]:
-    models, video, publisher = sandbox_settings(sandbox.url)
-    changes: dict[str, Any] = {}
-    if settings.models_missing:
-        changes |= models
-    if settings.video_missing:
-        secrets = [*(settings.video_webhook_secrets or []), SecretStr(sandbox.secret)]
-        changes |= video | {"video_webhook_secrets": secrets}
-    if settings.publisher_missing:
-        changes |= publisher
-    return changes
+    replacements = sandbox_settings(sandbox.url)
+    secrets = [*(settings.video_webhook_secrets or []), parse_secret(sandbox.secret)]
+    replacements["video"]["video_webhook_secrets"] = secrets
+    return {name: value for service in settings.missing_services for name, value in replacements[service].items()}
 
 
 class Sandbox:
@@ -230,9 +208,8 @@ class Sandbox:
                 if supervisor.done():
                     break
                 await asyncio.sleep(HEALTH_INTERVAL_SECONDS)
-        raise SettingsError(
-            f"The sandbox does not respond on port {self.port}. Its log is {self.folder / 'sandbox.log'}."
-        )
+        log = self.folder / "sandbox.log"
+        raise SettingsError(f"The sandbox does not respond on port {self.port}. Its log is {log}.")
 
     def _stop(self) -> None:
         if self._process is not None:

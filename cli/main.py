@@ -7,7 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,21 +16,16 @@ from cli.output import exit_with_error
 from cli.run_changes import Url
 from cli.runs import runs
 
-app = typer.Typer(
-    name="myloware",
-    help="Multi-agent video production with human approval at two gates.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+if TYPE_CHECKING:
+    from storage.database import Database
+
+app = typer.Typer(name="myloware", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(runs, name="runs")
 app.add_typer(keys, name="keys")
 webhooks = typer.Typer(help="Webhook signatures.", no_args_is_help=True)
 app.add_typer(webhooks, name="webhooks")
 audits = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
 app.add_typer(audits, name="audit")
-
-Host = Annotated[str, typer.Option(help="The address to listen on.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")]
 
 
 @app.callback()
@@ -68,19 +63,18 @@ def make_command(
     from cli.running import run as run_work
 
     flags = ["--sandbox"] * (sandbox or remotion) + ["--remotion"] * remotion
-    source = str(run) if brief is None else make.NewRun(brief, project)
     # The project of an existing run is not known yet.
     change = partial(sandbox_only, project=None if run else project, keep_renderer=remotion)
     settings = checked_settings(change if flags else None)
     if yes:
         make.check_unattended(settings)
-    run_work(make.make(settings, source, flags=flags, yes=yes, as_json=as_json))
+    run_work(make.make(settings, brief or "", project, run, flags=flags, yes=yes, as_json=as_json))
 
 
 @app.command("serve")
 def serve_command(
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 8000,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; run workers separately.")] = False,
 ) -> None:
     """Serve the API, with a worker in the same process."""
@@ -111,9 +105,7 @@ def sandbox_command(arguments: Annotated[list[str] | None, typer.Argument(metava
 
 
 @app.command("mcp")
-def mcp_command(
-    url: Url = None,
-) -> None:
+def mcp_command(url: Url = None) -> None:
     """Print the settings for MCP clients."""
     from api.mcp_server import client_settings
     from cli.local_services import service_url
@@ -154,9 +146,15 @@ def audit_verify(
     """
     if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
         exit_with_error("--head must have 64 hexadecimal digits, as `myloware audit verify` prints them.")
-    from cli import audit
+    from cli.running import read
+    from storage import decisions
+    from storage.spending import verify_spending
 
-    faults, count, new_head = audit.verify_decisions(head)
+    async def verify(db: "Database") -> tuple[list[str], int, str]:
+        faults = [*await decisions.verify_chain(db, head or decisions.GENESIS), *await verify_spending(db)]
+        return faults, await decisions.count_decisions(db), await decisions.chain_head(db)
+
+    faults, count, new_head = read(verify)
     for fault in faults:
         typer.echo(fault)
     typer.echo(f"{count} decisions, {len(faults)} faults")

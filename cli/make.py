@@ -3,20 +3,17 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from uuid import UUID
 
 import typer
 
 from api.http_server import listen_on_free_port, run_server, url_of
-from api.settings import OPENAI_URL, Settings
-from api.settings_check import check_settings
+from api.settings import OPENAI_URL, Settings, check_settings
 from cli.files import copy_film
 from cli.gate_prompt import GatePrompt
 from cli.lines import LineReader
-from cli.local_services import sandbox_notice, sandboxed_services
+from cli.local_services import sandbox_notice
 from cli.output import exit_with_error, program, stderr
 from cli.progress import ProgressReporter
 from cli.running import LOCAL_CONTEXT
@@ -32,28 +29,21 @@ from runs.services import Services
 from runs.start import start_run
 from runs.worker import run_own_worker
 from storage.events import list_events
+from storage.runs import RunRow
 
 POLL_INTERVAL_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class NewRun:
-    """The brief and the project of a run to start."""
-
-    brief: str
-    project: str
 
 
 def check_unattended(settings: Settings) -> None:
     """Exit with a message if approving without a person could cost money or publish."""
     paid = []
-    if not settings.models_missing:
-        is_openai = settings.openai_base_url in (None, OPENAI_URL)
-        if is_openai or settings.usd_per_million_input_tokens or settings.usd_per_million_output_tokens:
-            paid.append("the language model (OPENAI_API_KEY)")
-    if not settings.video_missing and _clip_prices(settings) != {Decimal(0)}:
+    is_openai = settings.openai_base_url in (None, OPENAI_URL)
+    missing = settings.missing_services
+    if "language model and moderation" not in missing and (is_openai or settings.usd_of_tokens(1, 1)):
+        paid.append("the language model (OPENAI_API_KEY)")
+    if "video" not in missing and _clip_prices(settings) != {Decimal(0)}:
         paid.append("the video server (VIDEO_MODEL)")
-    if not settings.publisher_missing and settings.publish_folder is None:
+    if "publishing" not in missing and settings.publish_folder is None:
         paid.append("the publisher (UPLOAD_POST_API_KEY)")
     if paid:
         exit_with_error(
@@ -67,8 +57,10 @@ def _clip_prices(settings: Settings) -> set[Decimal]:
     return {server.video.price(project.clip_seconds, project.clip_size) for project in projects.values()}
 
 
-async def make(settings: Settings, source: NewRun | str, *, flags: Sequence[str], yes: bool, as_json: bool) -> None:
-    """Make a film: start a run, or go on with the one whose id starts with `source`. Exits with 1 if it fails.
+async def make(
+    settings: Settings, brief: str, project: str, go_on: str | None, *, flags: Sequence[str], yes: bool, as_json: bool
+) -> None:
+    """Make a film from the brief, or go on with the run whose id starts with `go_on`. Exits with 1 if it fails.
 
     `flags` are the options that a command which goes on with the run needs too.
     """
@@ -76,43 +68,43 @@ async def make(settings: Settings, source: NewRun | str, *, flags: Sequence[str]
     listening = listen_on_free_port()
     reporter = ProgressReporter(as_json, sandbox_notice(settings))
     with reporter.status:
-        reporter.status.update("Starting the database" + (" and the sandbox" if sandboxed_services(settings) else ""))
+        reporter.status.update("Starting the database" + (" and the sandbox" if settings.missing_services else ""))
         async with (
             open_services(settings, webhooks_to=url_of(listening), worker=None) as state,
             # Providers send their webhooks here, as to any server.
             run_server(state, listening),
         ):
-            run_id = await _open_run(state.services, source)
-            async with run_own_worker(state.services, state.queue, str(run_id)):
+            opened = await _open_run(state.services, brief, project, go_on)
+            async with run_own_worker(state.services, state.queue, str(opened.id)):
                 try:
-                    run = await _drive_run(state.services, reporter, run_id, is_new=isinstance(source, NewRun), yes=yes)
+                    last_seq = 0 if go_on is None else opened.last_seq
+                    run = await _drive_run(state.services, reporter, opened.id, last_seq, yes=yes)
                 except (asyncio.CancelledError, typer.Exit):
                     # Printed before the worker has stopped, which can take seconds.
-                    reporter.report_stop(" ".join([program(), "make", *flags, "--run", str(run_id)]))
+                    reporter.report_stop(" ".join([program(), "make", *flags, "--run", str(opened.id)]))
                     raise
-            film = await _copy_completed(state.services, run, settings.data_dir.absolute() / "films")
+            is_completed = run.status == "completed"
+            folder = settings.data_dir.absolute() / "films"
+            film = await copy_film(state.services, run, folder) if is_completed else None
     reporter.report_end(run, film, time.monotonic() - started_at)
-    if run.status != "completed":
+    if not is_completed:
         raise typer.Exit(1)
 
 
-async def _open_run(services: Services, source: NewRun | str) -> UUID:
-    if isinstance(source, str):
-        return (await queries.get_run(services.db, await queries.find_run_id(services.db, source))).id
-    return (await start_run(services, project=source.project, brief=source.brief, context=LOCAL_CONTEXT)).id
+async def _open_run(services: Services, brief: str, project: str, go_on: str | None) -> RunRow:
+    if go_on is None:
+        return await start_run(services, project=project, brief=brief, context=LOCAL_CONTEXT)
+    return await queries.get_run(services.db, await queries.find_run_id(services.db, go_on))
 
 
-async def _drive_run(
-    services: Services, reporter: ProgressReporter, run_id: UUID, *, is_new: bool, yes: bool
-) -> RunView:
-    """Report the events of a run and decide at its gates until it has ended."""
+async def _drive_run(services: Services, reporter: ProgressReporter, run_id: UUID, seq: int, *, yes: bool) -> RunView:
+    """Report the events of a run after `seq` and decide at its gates until it has ended."""
     reporter.report_start(run_id)
     prompt = GatePrompt(services, run_id, LineReader())
-    last_seq = 0 if is_new else (await queries.get_run(services.db, run_id)).last_seq
     while True:
         run = await queries.get_run_view(services.db, run_id)
-        for event in await list_events(services.db, run_id, after=last_seq):
-            last_seq = event.seq
+        for event in await list_events(services.db, run_id, after=seq):
+            seq = event.seq
             reporter.report_event(event)
         if run.status in TERMINAL_STATUSES:
             return run
@@ -143,7 +135,3 @@ def _is_own_offer(services: Services, content: ReviewContent) -> bool:
     if content.model != services.video.model:
         return False
     return content.usd_per_clip == services.video.price(content.seconds, content.size)
-
-
-async def _copy_completed(services: Services, run: RunView, folder: Path) -> Path | None:
-    return await copy_film(services, run, folder) if run.status == "completed" else None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import arguments
-from cli.arguments import AsJson, Budget, Edits, ProjectOptions, RunId
 from cli.output import exit_with_error, stderr, stdout
-from cli.runs import runs
+from cli.runs import AsJson, RunId, runs
 from graph.status import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
     from runs.errors import OutcomeUnknown
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Texts = list[str] | None
 GateArgument = Annotated[Gate, typer.Argument(help="The gate.")]
+Edits = Annotated[str | None, typer.Option(metavar="JSON", help="The edited content, as in REST: JSON or @FILE.")]
 Url = Annotated[str | None, typer.Option(help="The URL of the service; MYLOWARE_PUBLIC_URL by default.")]
 
 
@@ -49,18 +51,18 @@ def approve(
     from graph.decisions import DecisionInput, verdict_of
     from runs.decide import decide
 
-    overlays, takes = arguments.numbered(overlay, "--overlay"), arguments.numbered(take, "--take")
-    notes, texts = arguments.clip_notes(clips), {"caption": caption, "hashtags": hashtags, "overlays": overlays or None}
-    changes = arguments.with_texts(arguments.json_of(edits), texts)
+    overlays, takes = _numbered(overlay, "--overlay"), _numbered(take, "--take")
+    notes, texts = _clip_notes(clips), {"caption": caption, "hashtags": hashtags, "overlays": overlays or None}
+    changes = _with_texts(_json_of(edits), texts)
     is_revision = any((notes, takes, overlays, no and changes))
     decision = DecisionInput(
         verdict="revise" if is_revision else verdict_of(not no, comment),
         comment=comment or "",
-        keep=arguments.numbers(keep, "--keep") or None,
-        sample=arguments.numbers(sample, "--sample"),
+        keep=_numbers(keep, "--keep") or None,
+        sample=_numbers(sample, "--sample"),
         edits=changes,
         clips=notes,
-        takes=dict(zip(takes, arguments.numbers(list(takes.values()), "--take"), strict=True)),
+        takes=dict(zip(takes, _numbers(list(takes.values()), "--take"), strict=True)),
         digest=digest,
     )
     _change(run, as_json, lambda services, run_id, context: decide(services, run_id, gate, decision, context))
@@ -78,10 +80,8 @@ def link(
     from cli.local_services import service_url
     from runs.review_links import create_link
 
-    base = service_url(url)
-    token, created = running.call_run(
-        run, lambda services, run_id: create_link(services.db, run_id, gate, hours=hours, context=running.LOCAL_CONTEXT)
-    )
+    base, context = service_url(url), running.LOCAL_CONTEXT
+    token, created = running.read_run(run, lambda db, id_: create_link(db, id_, gate, hours=hours, context=context))
     stdout.print(f"{base}/review/{token}", markup=False, soft_wrap=True)
     stderr.print(f"Anyone who has it can decide once, until {created.expires_at:%Y-%m-%d %H:%M} UTC.")
 
@@ -112,11 +112,8 @@ def retry(
     from runs.errors import OutcomeUnknown
     from runs.retry import retry_run
 
-    changes: dict[str, Any] = {
-        "prompts": arguments.numbered(prompt, "--prompt"),
-        "drop": arguments.numbers(drop, "--drop"),
-        "stop_waiting": stop_waiting,
-    }
+    prompts, dropped = _numbered(prompt, "--prompt"), _numbers(drop, "--drop")
+    changes: dict[str, Any] = {"prompts": prompts, "drop": dropped, "stop_waiting": stop_waiting}
     confirm: str | None = None
 
     async def process(services: Services, run_id: UUID) -> RunView | OutcomeUnknown:
@@ -132,9 +129,8 @@ def retry(
         tables.print_unknown_orders(stderr, outcome.details)
         if not not_made:
             exit_with_error("Check with the provider. Add --not-made if the orders were not executed.")
-        typer.confirm(
-            f"None of them was executed. Order again for {outcome.details['usd']:.2f} USD?", abort=True, err=True
-        )
+        price = f"{outcome.details['usd']:.2f} USD"
+        typer.confirm(f"None of them was executed. Order again for {price}?", abort=True, err=True)
         confirm = outcome.details["confirm"]
     tables.print_run(outcome, as_json)
 
@@ -144,25 +140,21 @@ def fork(
     run: RunId,
     revision: Annotated[int | None, typer.Option(min=1, help="The revision of the ideas; by default the last.")] = None,
     project: Annotated[str | None, typer.Option(help="The same ideas in the style of another project.")] = None,
-    option: ProjectOptions = None,
+    option: Annotated[Texts, typer.Option(metavar="NAME=N", help="An option of the project; repeatable.")] = None,
     edits: Edits = None,
-    budget: Budget = None,
+    budget: Annotated[float | None, typer.Option(min=0, max=100_000, help="The cap of the run, in USD.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Start a new run with the ideas of a run. Identical clips are not paid again."""
     from cli import running, tables
     from runs.fork import fork_run
 
-    changes: dict[str, Any] = {
-        "revision": revision,
-        "project": project,
-        "options": arguments.options(option),
-        "edits": arguments.json_of(edits),
-        "budget_usd": None if budget is None else Decimal(str(budget)),
-    }
+    options, ideas = _options(option), _json_of(edits)
+    changes: dict[str, Any] = {"revision": revision, "project": project, "options": options, "edits": ideas}
+    changes["budget_usd"] = None if budget is None else Decimal(str(budget))
 
-    async def process(services: Services, source: UUID) -> RunView:
-        new = await fork_run(services, source, context=running.LOCAL_CONTEXT, **changes)
+    async def process(services: Services, run_id: UUID) -> RunView:
+        new = await fork_run(services, run_id, context=running.LOCAL_CONTEXT, **changes)
         return await running.serve_run(services.db, new.id)
 
     tables.print_run(running.call_run(run, process), as_json)
@@ -177,3 +169,55 @@ def _change(run: str, as_json: bool, change: Callable[[Services, UUID, Any], Awa
         return await running.serve_run(services.db, run_id)
 
     tables.print_run(running.call_run(run, process), as_json)
+
+
+# How the texts of options are read. Each of these functions raises BadParameter.
+
+
+def _numbers(values: Sequence[str] | None, option: str) -> list[int]:
+    """Return the numbers of an option: `1,3`, or given several times."""
+    found = [part for value in values or () for part in re.split(r"[,\s]+", value.strip())]
+    if not all(re.fullmatch("[0-9]{1,4}", part) for part in found):
+        raise typer.BadParameter(f"{option} takes numbers, such as 1,3.")
+    return [int(part) for part in found]
+
+
+def _numbered(values: Sequence[str] | None, option: str) -> dict[int, str]:
+    """Return the values of an option by number: `2=text`, given several times."""
+    found = [value.partition("=") for value in values or ()]
+    if not all(separator for _, separator, _ in found):
+        raise typer.BadParameter(f"{option} takes a number and a value, such as 2=text.")
+    return dict(zip(_numbers([name for name, _, _ in found], option), (value for *_, value in found), strict=True))
+
+
+def _options(values: Sequence[str] | None) -> dict[str, int]:
+    """Return the options of a project by name: `clips=2`, given several times."""
+    found = [value.partition("=") for value in values or ()]
+    return dict(zip((name for name, _, _ in found), _numbers([value for *_, value in found], "--option"), strict=True))
+
+
+def _clip_notes(values: Sequence[str] | None) -> list[Any]:
+    """Return the clips to generate again: `1,3`, or `3:too dark`, given several times."""
+    notes: list[Any] = []
+    for value in values or ():
+        clips, _, comment = value.partition(":")
+        notes += [{"clip": clip, "comment": comment.strip()} for clip in _numbers([clips], "--clips")]
+    return notes
+
+
+def _with_texts(edits: Any, texts: Mapping[str, Any]) -> Any:
+    """Return the edits of a film with the texts that are given, or the edits as they are without any."""
+    given = {name: text for name, text in texts.items() if text is not None}
+    if given and isinstance(edits, list):
+        raise typer.BadParameter("--edits with a list of ideas excludes texts of the film.")
+    return {**(edits or {}), **given} if given else edits
+
+
+def _json_of(value: str | None) -> Any:
+    """Return the value of JSON text or of the file `@FILE`, or None."""
+    if value is None:
+        return None
+    try:
+        return json.loads(Path(value[1:]).read_text() if value.startswith("@") else value)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"--edits takes JSON, or @ and the name of a file with JSON: {error}.") from None

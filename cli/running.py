@@ -74,14 +74,12 @@ def read(function: Callable[[Database], Awaitable[T]]) -> T:
 
     async def process() -> T:
         async with with_local_services(checked, with_sandbox=False) as settings:
-            assert settings.database_url is not None  # noqa: S101 - set by with_local_services
-            dsn = settings.database_url.get_secret_value()
             try:
-                if not await is_migrated(dsn):
-                    await migrate(dsn)
+                if not await is_migrated(settings.session_url):
+                    await migrate(settings.session_url)
             except DatabaseUnusable as error:
-                raise SettingsError(f"DATABASE_URL: {error}") from error
-            async with open_pool(dsn, name="myloware-cli") as pool:
+                raise SettingsError(f"{settings.session_variable}: {error}") from error
+            async with open_pool(settings.session_url, name="myloware-cli") as pool:
                 return await function(Database(pool))
 
     return run(process())

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.arguments import AsJson, RunId
 from cli.output import program, stderr, stdout
 from graph.status import TERMINAL_STATUSES, Status
 
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from runs.queries import RunView
     from runs.services import Services
     from storage.database import Database
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of the run, or its first 6 characters or more.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 POLL_INTERVAL_SECONDS = 0.3
 

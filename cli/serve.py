@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 from api.app import create_app
 from api.http_server import listen, run_server, url_of
@@ -29,10 +29,7 @@ async def open_services(
     settings: Settings, *, webhooks_to: str | None, worker: Worker | None = run_worker
 ) -> AsyncIterator[AppState]:
     """Open the app state with local services for everything that is not configured, and optionally a worker."""
-    async with (
-        with_local_services(settings, webhooks_to=webhooks_to) as complete,
-        open_app_state(complete) as state,
-    ):
+    async with with_local_services(settings, webhooks_to=webhooks_to) as complete, open_app_state(complete) as state:
         # Before anything is bought that could not be stored.
         try:
             await state.services.artifacts.probe()
@@ -71,13 +68,8 @@ async def work(settings: Settings) -> None:
 
 def openapi_description() -> dict[str, Any]:
     """Return the OpenAPI description of the API."""
-
-    @asynccontextmanager
-    async def refused() -> AsyncIterator[AppState]:
-        raise SettingsError("This app only describes itself.")
-        yield
-
-    return create_app(refused).openapi()
+    # This app serves nothing, so that its state is never opened.
+    return create_app(lambda: nullcontext(cast("AppState", None))).openapi()
 
 
 async def _wait_for_database(settings: Settings) -> None:

@@ -4,8 +4,6 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -18,7 +16,7 @@ from langgraph_sdk.client import LangGraphClient
 from api.settings_types import SettingsError
 from api.studio_threads import TOKEN_HEADER
 from cli.local_services import checked_settings, with_local_services
-from cli.output import exit_with_error
+from cli.running import run as run_work
 from storage import chat_sessions, runs
 from storage.database import DATABASE_UNAVAILABLE, Database, open_pool
 from storage.migrate import DatabaseUnusable, is_migrated
@@ -34,8 +32,8 @@ MAX_BRIEF_CHARACTERS = 200
 async def main(server: str) -> None:
     """Print two lines, the database's connection string and the lister's token, then list its threads at `server`.
 
-    Keeps the database running and the list up to date until SIGINT or SIGTERM. Raises SettingsError if there is no
-    database, or it was never used by this version.
+    Keeps the database running and the list up to date until cancelled. Raises SettingsError if there is no database, or
+    it was never used by this version.
     """
     async with with_local_services(checked_settings(), with_sandbox=False) as settings:
         dsn = settings.session_url
@@ -51,11 +49,7 @@ async def main(server: str) -> None:
             open_pool(dsn, name="myloware-studio", read_only=True) as pool,
             get_client(url=server, headers={TOKEN_HEADER.decode(): token}) as studio,
         ):
-            listing = asyncio.create_task(_list_threads(Database(pool), studio))
-            for name in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(name, listing.cancel)
-            with suppress(asyncio.CancelledError):
-                await listing
+            await _list_threads(Database(pool), studio)
 
 
 @dataclass(frozen=True)
@@ -86,35 +80,21 @@ async def _list_threads(db: Database, studio: LangGraphClient) -> None:
 
 async def _newest_threads(db: Database) -> list[ListedThread]:
     """Return the newest threads, oldest first: Studio lists first what was updated last."""
-    of_runs = [
-        ListedThread(
-            str(run.id),
-            "run",
-            run.created_at,
-            {"project": run.project, "brief": run.brief[:MAX_BRIEF_CHARACTERS], "status": run.status},
-        )
-        for run in await runs.list_runs(db, limit=MAX_LISTED)
-    ]
-    of_sessions = [
-        ListedThread(
-            chat_sessions.thread_id_of(session.id),
-            "chat",
-            session.created_at,
-            {"session_id": session.id, "actor_id": session.actor_id},
-        )
-        for session in await chat_sessions.list_newest(db, limit=MAX_LISTED)
-    ]
-    return sorted([*of_runs, *of_sessions], key=lambda thread: thread.created_at)
+    threads: list[ListedThread] = []
+    for run in await runs.list_runs(db, limit=MAX_LISTED):
+        metadata = {"project": run.project, "brief": run.brief[:MAX_BRIEF_CHARACTERS], "status": run.status}
+        threads.append(ListedThread(str(run.id), "run", run.created_at, metadata))
+    for session in await chat_sessions.list_newest(db, limit=MAX_LISTED):
+        thread_id = chat_sessions.thread_id_of(session.id)
+        metadata = {"session_id": session.id, "actor_id": session.actor_id}
+        threads.append(ListedThread(thread_id, "chat", session.created_at, metadata))
+    return sorted(threads, key=lambda thread: thread.created_at)
 
 
 def command(server: Annotated[str, typer.Argument(help="URL of Studio's server.")]) -> None:
     """List the product's threads in LangGraph Studio until stopped."""
     os.umask(0o077)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        asyncio.run(main(server))
-    except SettingsError as error:
-        exit_with_error(str(error))
+    run_work(main(server))
 
 
 if __name__ == "__main__":

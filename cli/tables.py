@@ -78,12 +78,9 @@ def _ideas_table(content: IdeasContent) -> Table:
 def print_unknown_orders(console: Console, evidence: Mapping[str, Any]) -> None:
     """Print orders of unknown outcome: where to look, and the provider's orders that may be the same."""
     for order in evidence["orders"]:
-        console.print(
-            f"{order['order']}, called {order['called_at']}, {order['usd']:.2f} USD, at {order['provider']}.\n"
-            f"  {order['lookup_proof']} Look: {order['lookup_url']}",
-            soft_wrap=True,
-            markup=False,
-        )
+        called = f"{order['order']}, called {order['called_at']}, {order['usd']:.2f} USD, at {order['provider']}."
+        proof = f"{order['lookup_proof']} Look: {order['lookup_url']}"
+        console.print(f"{called}\n  {proof}", soft_wrap=True, markup=False)
         if order["candidates"] is None:
             console.print("  The provider cannot be asked for candidates now.")
         for found in order["candidates"] or []:

@@ -6,13 +6,11 @@ needed has no effect.
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
 from graph.decisions import RecordedDecision
@@ -22,7 +20,7 @@ from graph.status import STEP_OF_NODE, TERMINAL_STATUSES
 from providers.base import ProviderError, Unavailable
 from providers.orders import OrderKey
 from runs.projections import fail, retry_later, save_end, save_waiting
-from runs.services import Services
+from runs.services import RunGraph, Services
 from storage import decisions
 from storage import runs as table
 from storage.database import DatabaseError
@@ -38,26 +36,6 @@ MAX_DRIVES = 40
 LOCK_WAIT_SECONDS = 1.0
 LOCK_POLL_INTERVAL_SECONDS = 0.05
 INTERNAL_ERROR = Unavailable("internal_error", "Internal error. The details are in the server log.")
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """The thread waits in `node`; `payload` is the value of its interrupt."""
-
-    node: str
-    payload: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Runnable:
-    """The thread can continue with this input (None: from its checkpoint)."""
-
-    input: Any
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The thread has ended."""
 
 
 async def advance(services: Services, run_id: str) -> None:
@@ -98,39 +76,35 @@ async def _drive(services: Services, run_id: str) -> None:
     raise RuntimeError(f"run {run_id} did not stop within {MAX_DRIVES} drives")
 
 
-async def _continue(
-    services: Services, run: RunRow, graph: CompiledStateGraph[RunState], config: RunnableConfig
-) -> bool:
+async def _continue(services: Services, run: RunRow, graph: RunGraph, config: RunnableConfig) -> bool:
     """Take the next step of the run. Return whether there may be another one now."""
     snapshot = await graph.aget_state(config)
-    state = cast("RunState", snapshot.values)
-    match await _next(services, run, snapshot):
-        case Runnable(graph_input):
-            return await _run(services, run, graph, config, graph_input)
-        case Waiting(node, payload):
-            is_saved = await save_waiting(services.ledger, run, state, node, payload)
-            for key in payload.get("orders", []):
-                # A clip is announced by its webhook, or polled later. A render begins with its first poll.
-                if OrderKey.parse(key).kind != "clip":
-                    services.wakeups.reconcile(key)
-            # The event may have happened after the thread was read, and the saved wake-up time replaced an earlier one.
-            return not is_saved or await _answer(services, run.id, payload) is not None
-        case Ended():
-            await save_end(services.ledger, run, state)
+    if snapshot.created_at is None:
+        return await _run(services, run, graph, config, RunInput(project=run.project, brief=run.brief))
+    if snapshot.interrupts:
+        interrupt = snapshot.interrupts[0]
+        answer = await _answer(services, run.id, interrupt.value)
+        if answer is None:
+            return await _wait(services, run, snapshot, interrupt.value)
+        # Resumed by id only: the answer to one interrupt must never reach another.
+        return await _run(services, run, graph, config, Command(resume={interrupt.id: answer}))
+    # `snapshot.next` is unreliable: after a crash it can be empty although tasks are left.
+    if snapshot.tasks:
+        return await _run(services, run, graph, config, None)
+    await save_end(services.ledger, run, cast("RunState", snapshot.values))
     return False
 
 
-async def _next(services: Services, run: RunRow, snapshot: StateSnapshot) -> Runnable | Waiting | Ended:
-    if snapshot.created_at is None:
-        return Runnable(RunInput(project=run.project, brief=run.brief))
-    if snapshot.interrupts:
-        interrupt = snapshot.interrupts[0]
-        node = next(task.name for task in snapshot.tasks if task.interrupts)
-        answer = await _answer(services, run.id, interrupt.value)
-        # Resumed by id only: the answer to one interrupt must never reach another.
-        return Waiting(node, interrupt.value) if answer is None else Runnable(Command(resume={interrupt.id: answer}))
-    # `snapshot.next` is unreliable: after a crash it can be empty although tasks are left.
-    return Runnable(None) if snapshot.tasks else Ended()
+async def _wait(services: Services, run: RunRow, snapshot: StateSnapshot, payload: dict[str, Any]) -> bool:
+    """Save that the thread waits for the answer to its interrupt. Return whether the answer may be there now."""
+    node = next(task.name for task in snapshot.tasks if task.interrupts)
+    is_saved = await save_waiting(services.ledger, run, cast("RunState", snapshot.values), node, payload)
+    for key in payload.get("orders", []):
+        # A clip is announced by its webhook, or polled later. A render begins with its first poll.
+        if OrderKey.parse(key).kind != "clip":
+            services.wakeups.reconcile(key)
+    # The event may have happened after the thread was read, and the saved wake-up time replaced an earlier one.
+    return not is_saved or await _answer(services, run.id, payload) is not None
 
 
 async def _answer(services: Services, run_id: UUID, payload: dict[str, Any]) -> dict[str, Any] | None:
@@ -147,19 +121,12 @@ async def _answer(services: Services, run_id: UUID, payload: dict[str, Any]) -> 
     return None
 
 
-async def _run(
-    services: Services,
-    run: RunRow,
-    graph: CompiledStateGraph[RunState],
-    config: RunnableConfig,
-    graph_input: Any,
-) -> bool:
+async def _run(services: Services, run: RunRow, graph: RunGraph, config: RunnableConfig, graph_input: Any) -> bool:
     """Run the thread until it stops. Return whether the run may continue now."""
     current_step = run.current_step
     try:
-        async for chunk in graph.astream(
-            graph_input, config, stream_mode="tasks", durability="sync", control=services.drain
-        ):
+        chunks = graph.astream(graph_input, config, stream_mode="tasks", durability="sync", control=services.drain)
+        async for chunk in chunks:
             started = STEP_OF_NODE.get(chunk["name"]) if "triggers" in chunk else None
             if started and started != current_step:
                 current_step = started

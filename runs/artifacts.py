@@ -24,18 +24,21 @@ async def list_artifacts(
         artifacts["clip_manifest"] = {"clips": clips}
     if "film" in state:
         artifacts["final_video"] = {**state["film"], "url": f"/v1/artifacts/{state['film']['digest']}"}
-    if "publication" in state:
-        post = state["caption"]
-        artifacts["publication"] = {**state["publication"], "caption": post["caption"], "hashtags": post["hashtags"]}
-    elif (posts := _publications(orders)) and (outcome := publication_outcome(posts)).links:
-        # A run that failed may have published the film on some of its platforms.
-        texts = {name: posts[-1].request.get(name) for name in ("caption", "hashtags")}
-        artifacts["publication"] = {**outcome.as_json(), **texts}
+    if publication := _publication(state, orders):
+        artifacts["publication"] = publication
     return artifacts
 
 
-def _publications(orders: Sequence[OrderRow]) -> list[OrderRow]:
-    return [order for order in orders if order.kind == "publication"]
+def _publication(state: RunState, orders: Sequence[OrderRow]) -> dict[str, Any] | None:
+    if "publication" in state:
+        post = state["caption"]
+        return {**state["publication"], "caption": post["caption"], "hashtags": post["hashtags"]}
+    posts = [order for order in orders if order.kind == "publication"]
+    outcome = publication_outcome(posts)
+    if not outcome.links:
+        return None
+    # A run that failed may have published the film on some of its platforms.
+    return {**outcome.as_json(), **{name: posts[-1].request.get(name) for name in ("caption", "hashtags")}}
 
 
 def describe_unknown_order(ledger: Ledger, order: OrderRow) -> dict[str, Any]:
@@ -59,13 +62,8 @@ def usd_of(order: OrderRow) -> float:
 
 def _manifest_entry(order: OrderRow) -> dict[str, Any]:
     result = order.result or {}
-    entry: dict[str, Any] = {
-        "clip": order.clip,
-        "take": order.take,
-        "task_id": order.task_id,
-        "state": order.state,
-        "usd": usd_of(order),
-    }
+    entry: dict[str, Any] = {name: getattr(order, name) for name in ("clip", "take", "task_id", "state")}
+    entry["usd"] = usd_of(order)
     if order.state == "settled":
         entry |= {key: result[key] for key in ("digest", "seconds") if key in result}
         entry["url"] = f"/v1/artifacts/{result['digest']}"

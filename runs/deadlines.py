@@ -1,5 +1,6 @@
 """Process overdue reviews: remind, escalate or reject."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import cast
 
@@ -34,14 +35,13 @@ async def process_deadlines(services: Services) -> int:
                 await review_deadlines.advance_deadline(conn, row)
     for row in claimed:
         if row.still_open and row.on_due == "reject":
-            await _reject(services, row)
+            # A decision may have arrived at the last moment.
+            with suppress(GateNotOpen, StaleReview):
+                await _reject(services, row)
     return len(claimed)
 
 
 async def _reject(services: Services, row: DeadlineRow) -> None:
     hours = row.repeat_every / timedelta(hours=1)
     decision = DecisionInput(verdict="reject", comment=f"No decision within {hours:g} hours.", digest=row.digest)
-    try:
-        await decide(services, row.run_id, cast("Gate", row.gate), decision, DEADLINE)
-    except (GateNotOpen, StaleReview):
-        return  # a decision arrived at the last moment
+    await decide(services, row.run_id, cast("Gate", row.gate), decision, DEADLINE)

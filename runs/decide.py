@@ -25,6 +25,15 @@ from storage.reviews import was_served
 from storage.runs import RunRow
 
 MAX_COMMENT_CHARACTERS = 4_000
+REVISED_FILM, APPROVED_IDEAS, APPROVED_FILM = ("publish", "revise"), ("ideation", "approve"), ("publish", "approve")
+EDITABLE = [APPROVED_IDEAS, APPROVED_FILM, REVISED_FILM]
+#: The gates and verdicts that accept a field of a decision, and the error with any other.
+FIELD_RULES = {
+    "clips": ([REVISED_FILM], "`clips` requires a request for changes at the publish gate."),
+    "takes": ([REVISED_FILM], "`takes` requires a request for changes at the publish gate."),
+    "sample": ([APPROVED_IDEAS], "`sample` requires an approval at the ideation gate."),
+    "edits": (EDITABLE, "`edits` requires an approval: approve the edited content."),
+}
 
 
 class Quote(BaseModel):
@@ -125,14 +134,10 @@ def _check_fields(content: ReviewContent, decision: DecisionInput) -> None:
     """Check that gate and verdict accept the fields that the decision uses."""
     if len(decision.comment) > MAX_COMMENT_CHARACTERS:
         raise InvalidRequest(f"The comment must have at most {MAX_COMMENT_CHARACTERS:,} characters.", field="comment")
-    revises_film = (content.gate, decision.verdict) == ("publish", "revise")
-    for field in ("clips", "takes"):
-        if getattr(decision, field) and not revises_film:
-            raise InvalidRequest(f"`{field}` requires a request for changes at the publish gate.", field=field)
-    if decision.sample and (content.gate, decision.verdict) != ("ideation", "approve"):
-        raise InvalidRequest("`sample` requires an approval at the ideation gate.", field="sample")
-    if decision.edits is not None and decision.verdict != "approve" and not revises_film:
-        raise InvalidRequest("`edits` requires an approval: approve the edited content.", field="edits")
+    used = decision.model_dump(exclude_defaults=True)
+    for field, (accepted_with, message) in FIELD_RULES.items():
+        if field in used and (content.gate, decision.verdict) not in accepted_with:
+            raise InvalidRequest(message, field=field)
     if decision.verdict == "revise" and not any((decision.comment, decision.clips, decision.takes, decision.edits)):
         raise InvalidRequest("Describe the requested changes in a comment.", field="comment")
 
@@ -150,9 +155,8 @@ def _kept_ideas(content: ReviewContent, decision: DecisionInput, keep: Sequence[
 def _check_clip_numbers(content: ReviewContent, clips: Collection[int]) -> None:
     numbers = [clip.clip for clip in content.clips] if isinstance(content, FilmContent) else []
     if unknown := sorted(set(clips) - set(numbers)):
-        raise InvalidRequest(
-            f"The film has no clip {unknown[0]}; its clips: {', '.join(map(str, numbers))}.", field="clips"
-        )
+        known = ", ".join(map(str, numbers))
+        raise InvalidRequest(f"The film has no clip {unknown[0]}; its clips: {known}.", field="clips")
 
 
 def _check_takes(content: FilmContent, decision: DecisionInput) -> None:
@@ -185,38 +189,29 @@ async def _check_price(ledger: Ledger, run_id: UUID, usd: Decimal) -> None:
 
 
 def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -> None:
-    project = resolve_project(services.projects, services.video, run.project, run.options)
+    project = resolve_project(services, run.project, run.options)
     seconds = project.film_seconds_of(len(content.ideas))
     if seconds < MIN_FILM_SECONDS:
-        raise InvalidRequest(
-            f"The film would be {seconds:g} s long; the minimum is {MIN_FILM_SECONDS} s.", field="edits"
-        )
+        message = f"The film would be {seconds:g} s long; the minimum is {MIN_FILM_SECONDS} s."
+        raise InvalidRequest(message, field="edits")
 
 
 def _new_decision(review: Review, decision: DecisionInput, approved: ReviewContent) -> NewDecision:
-    content = decision.model_dump(mode="json", include={"verdict", "comment", "edits", "sample", "clips", "takes"})
-    approved_digest = None if decision.verdict == "reject" else approved.digest
+    content = decision.model_dump(mode="json", exclude={"keep", "digest"})
     columns: dict[str, Any] = {name: value or None for name, value in content.items()}
-    return NewDecision(
-        review.gate, review.revision, seen_digest=review.digest, approved_digest=approved_digest, **columns
-    )
+    columns["approved_digest"] = None if decision.verdict == "reject" else approved.digest
+    return NewDecision(review.gate, review.revision, seen_digest=review.digest, **columns)
 
 
 async def _gate_not_open(db: Database, run: RunRow, gate: Gate) -> GateNotOpen:
     review = open_review_of(run)
     open_gate = review.gate if review else None
-    message = f"The {gate} gate is not open" + (
-        f"; the {open_gate} gate is." if open_gate else f": the run's status is {run.status}."
-    )
-    last_decision = None
+    state = f"; the {open_gate} gate is" if open_gate else f": the run's status is {run.status}"
+    message = f"The {gate} gate is not open{state}."
+    last_decision: dict[str, Any] | None = None
     if recorded := await decisions.list_decisions(db, run.id):
         last = recorded[-1]
         message += f" Last decision: {last.verdict} at the {last.gate} gate by {last.actor_name} ({last.actor_id})."
-        last_decision = {
-            "gate": last.gate,
-            "revision": last.revision,
-            "verdict": last.verdict,
-            "actor": last.actor_json,
-            "decided_at": last.decided_at.isoformat(),
-        }
+        last_decision = {name: getattr(last, name) for name in ("gate", "revision", "verdict")}
+        last_decision |= {"actor": last.actor_json, "decided_at": last.decided_at.isoformat()}
     return GateNotOpen(message, open_gate=open_gate, last_decision=last_decision)

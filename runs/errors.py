@@ -4,9 +4,12 @@ from typing import Any
 
 
 class RunError(Exception):
-    """A request about a run was refused. Nothing was changed."""
+    """A request about a run was refused. Nothing was changed. Each class names its code."""
 
     code = "run_error"
+
+    def __init_subclass__(cls, code: str) -> None:
+        cls.code = code
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -14,109 +17,73 @@ class RunError(Exception):
         self.details = details
 
 
-class ProjectNotFound(RunError):
+class ProjectNotFound(RunError, code="project_not_found"):
     """No project has this name."""
 
-    code = "project_not_found"
 
-
-class RunNotFound(RunError):
+class RunNotFound(RunError, code="run_not_found"):
     """No run has this id."""
 
-    code = "run_not_found"
 
-
-class RevisionNotFound(RunError):
+class RevisionNotFound(RunError, code="revision_not_found"):
     """The run has no such revision."""
 
-    code = "revision_not_found"
 
-
-class ArtifactNotFound(RunError):
+class ArtifactNotFound(RunError, code="artifact_not_found"):
     """No stored file has this digest."""
 
-    code = "artifact_not_found"
 
-
-class InvalidRequest(RunError):
+class InvalidRequest(RunError, code="invalid_request"):
     """The request is invalid. The message names the field."""
 
-    code = "invalid_request"
 
-
-class GateNotOpen(RunError):
+class GateNotOpen(RunError, code="gate_not_open"):
     """The gate is not open. The details contain the open gate and the last decision."""
 
-    code = "gate_not_open"
 
-
-class StaleReview(RunError):
+class StaleReview(RunError, code="stale_review"):
     """The content that was reviewed differs from the content that the gate shows now, which the details contain."""
 
-    code = "stale_review"
 
-
-class BudgetExceeded(RunError):
+class BudgetExceeded(RunError, code="budget_exceeded"):
     """The cost is higher than the amount that remains under a cap."""
 
-    code = "budget_exceeded"
 
-
-class ApprovalNotPermitted(RunError):
+class ApprovalNotPermitted(RunError, code="approval_not_permitted"):
     """The actor lacks approval permission."""
 
-    code = "approval_not_permitted"
 
-
-class ConfirmationNotFound(RunError):
+class ConfirmationNotFound(RunError, code="confirmation_not_found"):
     """No pending confirmation has this code, or it has expired."""
 
-    code = "confirmation_not_found"
 
-
-class LinkNotFound(RunError):
+class LinkNotFound(RunError, code="link_not_found"):
     """The reviewer's link is unknown or was altered."""
 
-    code = "link_not_found"
 
-
-class LinkClosed(RunError):
+class LinkClosed(RunError, code="link_closed"):
     """The reviewer's link cannot be used: its review was decided, its run has ended, or its creator lost the right."""
 
-    code = "link_closed"
 
-
-class LinkExpired(LinkClosed):
+class LinkExpired(LinkClosed, code="link_expired"):
     """The reviewer's link has expired."""
 
-    code = "link_expired"
 
-
-class LinkUsed(LinkClosed):
+class LinkUsed(LinkClosed, code="link_used"):
     """The reviewer's link was used for a decision; it works once."""
 
-    code = "link_used"
 
-
-class RunEnded(RunError):
+class RunEnded(RunError, code="run_ended"):
     """The run has ended."""
 
-    code = "run_ended"
 
-
-class OutcomeUnknown(RunError):
+class OutcomeUnknown(RunError, code="outcome_unknown"):
     """The outcome of an order is unknown. A person must check with the provider before it is placed again."""
 
-    code = "outcome_unknown"
 
-
-class NotRetryable(RunError):
+class NotRetryable(RunError, code="run_not_retryable"):
     """The run did not fail, or its failure is final."""
 
-    code = "run_not_retryable"
 
-
-class TooManyStreams(RunError):
+class TooManyStreams(RunError, code="too_many_streams"):
     """The API key has as many event streams open as it can have."""
-
-    code = "too_many_streams"

@@ -49,7 +49,7 @@ async def fork_run(
         raise InvalidRequest(str(error), field="edits") from error
     name = project or source.project
     merged_options = {**(source.options if name == source.project else {}), **(options or {})}
-    spec = resolve_project(services.projects, services.video, name, merged_options)
+    spec = resolve_project(services, name, merged_options)
     new_id = run_id_for(context, "fork")
     new = NewRun(
         id=new_id,
@@ -94,13 +94,10 @@ def _seed(video: VideoModel, spec: Project, content: IdeasContent, orders: Seque
 def _reusable_orders(
     video: VideoModel, spec: Project, ideas: Sequence[Idea], orders: Sequence[OrderRow]
 ) -> dict[int, OrderRow]:
+    """Return the settled orders of clips whose content is that of an idea, by the number of the idea."""
     settled = {_request_content(order.request): order for order in orders if order.clip and order.state == "settled"}
-    contents = enumerate((_clip_content(video, spec, idea) for idea in ideas), start=1)
-    return {number: settled[content] for number, content in contents if content in settled}
-
-
-def _clip_content(video: VideoModel, spec: Project, idea: Idea) -> tuple[Any, ...]:
-    return shot_prompt(spec, idea), spec.clip_seconds, spec.clip_size, video.model
+    contents = [(shot_prompt(spec, idea), spec.clip_seconds, spec.clip_size, video.model) for idea in ideas]
+    return {number: settled[content] for number, content in enumerate(contents, start=1) if content in settled}
 
 
 def _request_content(request: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """The history of a run: every revision, decision, take, charge and post in order, with actor and time."""
 
 import heapq
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -97,20 +98,15 @@ async def _list_all_events(db: Database, run_id: UUID) -> list[Event]:
 
 
 def _totals(entries: Sequence[HistoryEntry], orders: Sequence[OrderRow], cost: RunCost) -> Totals:
-    charged: dict[str, Decimal] = {}
+    charged: defaultdict[str, Decimal] = defaultdict(Decimal)
     for order in orders:
-        charged[order.kind] = charged.get(order.kind, Decimal(0)) + (order.spent_usd or 0)
-    revisions: dict[str, int] = {}
-    for entry in entries:
-        if entry.kind == "revision":
-            gate = entry.details["gate"]
-            revisions[gate] = max(revisions.get(gate, 0), entry.details["revision"])
-    settled = [order.kind for order in orders if order.state == "settled"]
+        charged[order.kind] += order.spent_usd or 0
+    settled = Counter(order.kind for order in orders if order.state == "settled")
     return Totals(
-        revisions=revisions,
+        revisions={entry.details["gate"]: entry.details["revision"] for entry in entries if entry.kind == "revision"},
         decisions=sum(entry.kind == "decision" for entry in entries),
-        takes=settled.count("clip"),
-        posts=settled.count("publication"),
+        takes=settled["clip"],
+        posts=settled["publication"],
         spent_usd=cost.spent_usd,
         reserved_usd=cost.reserved_usd,
         charged_usd={kind: round(float(usd), 4) for kind, usd in charged.items() if usd},

@@ -21,6 +21,7 @@ CANCELLED, NEEDS_ATTENTION = "cancel.requested", "run.needs_attention"
 
 #: Events that request an approval, with the reason that the notification states.
 REASONS = {"review.opened": "opened", "review.reminded": "reminded", "review.escalated": "escalated"}
+REVIEW_FIELDS = ("gate", "revision", "digest", "due_at")
 
 #: Seconds between one attempt to deliver a notification and the next.
 RETRY_DELAYS_SECONDS = (1, 5, 30, 120, 600, 3600, 3600, 3600, 3600, 3600, 3600)
@@ -35,24 +36,23 @@ async def enqueue_notifications(services: Services) -> int:
 
     Any process may call this at any time: an event is processed once, and sent once to each URL.
     """
+    targets = services.notification_targets
     async with services.db.transaction() as conn:
         events = await deliveries.take_outbox_events(conn)
         for event in events:
             due_at = await _set_deadline(services, conn, event) if event.kind == "review.opened" else None
-            urls = _urls_for(services, event.kind)
+            escalation_urls = targets.escalation_urls if event.kind == "review.escalated" else ()
+            urls = dict.fromkeys((*targets.urls, *escalation_urls))
             if not urls:
                 continue
             kind, data = _content(event)
             if due_at:
                 data["due_at"] = due_at.isoformat()
-            body = json.dumps(
-                {"type": kind, "timestamp": event.created_at.astimezone(UTC).isoformat(), "data": data},
-                ensure_ascii=False,
-            )
+            content = {"type": kind, "timestamp": event.created_at.astimezone(UTC).isoformat(), "data": data}
+            body = json.dumps(content, ensure_ascii=False)
             for url in urls:
-                await deliveries.add_delivery(
-                    conn, id=f"msg_{uuid4().hex}", event=event.id, url=url, kind=kind, body=body
-                )
+                message_id = f"msg_{uuid4().hex}"
+                await deliveries.add_delivery(conn, id=message_id, event=event.id, url=url, kind=kind, body=body)
     return len(events)
 
 
@@ -70,26 +70,15 @@ def retry_delay_seconds(attempts: int) -> float | None:
     return RETRY_DELAYS_SECONDS[attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
 
-def _urls_for(services: Services, kind: str) -> list[str]:
-    targets = services.notification_targets
-    urls = (*targets.urls, *(targets.escalation_urls if kind == "review.escalated" else ()))
-    return list(dict.fromkeys(urls))
-
-
 async def _set_deadline(services: Services, conn: Connection, event: OutboxEvent) -> datetime | None:
     """Set the deadline of the opened review, if its project has one."""
-    gate = event.payload["gate"]
+    gate, revision = event.payload["gate"], event.payload["revision"]
     deadline = deadline_of(services.projects, event.project, gate)
     if deadline is None:
         return None
+    opened_at, after = event.created_at, timedelta(hours=deadline.due_hours)
     return await review_deadlines.set_deadline(
-        conn,
-        event.run_id,
-        gate,
-        event.payload["revision"],
-        opened_at=event.created_at,
-        after=timedelta(hours=deadline.due_hours),
-        on_due=deadline.on_due,
+        conn, event.run_id, gate, revision, opened_at=opened_at, after=after, on_due=deadline.on_due
     )
 
 
@@ -98,9 +87,7 @@ def _content(event: OutboxEvent) -> tuple[str, dict[str, Any]]:
     payload, run_id = event.payload, str(event.run_id)
     if reason := REASONS.get(event.kind):
         data = {"run_id": run_id, "status": f"awaiting_{payload['gate']}_approval", "reason": reason}
-        return AWAITING, data | {
-            key: payload[key] for key in ("gate", "revision", "digest", "due_at") if key in payload
-        }
+        return AWAITING, data | {key: payload[key] for key in REVIEW_FIELDS if key in payload}
     if event.kind == COMPLETED:
         return COMPLETED, {"run_id": run_id, "status": "completed"}
     if event.kind == NEEDS_ATTENTION:

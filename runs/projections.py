@@ -31,15 +31,10 @@ async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, 
         event = ("review.opened", review)
     elif run.status != status:
         event = ("status.changed", {"status": status})
-    projection = Projection(
-        status=status,
-        current_step=STEP_OF_NODE[node],
-        revision=payload.get("revision", run.revision),
-        review=review,
-        artifacts=await list_artifacts(ledger, run.id, state),
-        wake_in=None if review else WAKEUP_INTERVAL,
-        event=event,
-    )
+    step, revision = STEP_OF_NODE[node], payload.get("revision", run.revision)
+    artifacts = await list_artifacts(ledger, run.id, state)
+    wake_in = None if review else WAKEUP_INTERVAL
+    projection = Projection(status, step, revision, review, artifacts, wake_in=wake_in, event=event)
     if run.attempts:
         await troubles.end_now(ledger.db, str(run.id))
     return await save_projection(ledger.db, run.id, projection)
@@ -48,17 +43,8 @@ async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, 
 async def save_end(ledger: Ledger, run: RunRow, state: RunState) -> None:
     """Save that the thread has ended: the run is completed, or failed for good."""
     failure = state.get("failure")
-    projection = Projection(
-        status="failed" if failure else "completed",
-        current_step=None,
-        revision=run.revision,
-        review=None,
-        artifacts=await list_artifacts(ledger, run.id, state),
-        error={**failure, "retryable": False} if failure else None,
-        event=("run.failed", {**failure}) if failure else ("run.completed", {}),
-    )
-    await troubles.end_now(ledger.db, str(run.id))
-    await save_projection(ledger.db, run.id, projection)
+    error = {**failure, "retryable": False} if failure else None
+    await _save_end(ledger, run, None, await list_artifacts(ledger, run.id, state), error)
 
 
 async def retry_later(ledger: Ledger, run: RunRow, step: str | None, error: Unavailable) -> None:
@@ -68,15 +54,8 @@ async def retry_later(ledger: Ledger, run: RunRow, step: str | None, error: Unav
     if attempts >= MAX_ATTEMPTS:
         await fail(ledger, run, step, error.code, error.message)
         return
-    projection = Projection(
-        status="running",
-        current_step=step,
-        revision=run.revision,
-        review=None,
-        artifacts=run.artifacts,
-        attempts=attempts,
-        wake_in=min(timedelta(seconds=2 ** (attempts - 1)), MAX_BACKOFF),
-    )
+    pause = min(timedelta(seconds=2 ** (attempts - 1)), MAX_BACKOFF)
+    projection = Projection("running", step, run.revision, None, run.artifacts, attempts=attempts, wake_in=pause)
     await save_projection(ledger.db, run.id, projection)
 
 
@@ -87,14 +66,15 @@ async def fail(ledger: Ledger, run: RunRow, step: str | None, code: str, message
     orders = await ledger.list_for_run(run.id)
     if unknown := [describe_unknown_order(ledger, order) for order in orders if order.state == "unknown"]:
         error["unknown_orders"] = unknown
-    projection = Projection(
-        status="failed",
-        current_step=step,
-        revision=run.revision,
-        review=None,
-        artifacts=await list_artifacts(ledger, run.id, {}, run.artifacts),
-        error=error,
-        event=("run.failed", {"code": code, "message": message}),
-    )
+    await _save_end(ledger, run, step, await list_artifacts(ledger, run.id, {}, run.artifacts), error)
+
+
+async def _save_end(
+    ledger: Ledger, run: RunRow, step: str | None, artifacts: dict[str, Any], error: dict[str, Any] | None
+) -> None:
+    """Save the end of the run: failed with this error, or completed without one."""
+    event = ("run.failed", {name: error[name] for name in ("code", "message")}) if error else ("run.completed", {})
+    status = "failed" if error else "completed"
+    projection = Projection(status, step, run.revision, None, artifacts, error, event=event)
     await troubles.end_now(ledger.db, str(run.id))
     await save_projection(ledger.db, run.id, projection)

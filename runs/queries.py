@@ -3,11 +3,10 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from graph.review_content import Review
 from graph.status import Status
@@ -22,33 +21,32 @@ from storage.troubles import WaitingRow
 MIN_PREFIX_CHARACTERS, SHORT_ID_CHARACTERS, MAX_LISTED_MATCHES = 6, 8, 5
 
 
-class RunFailure(BaseModel):
+class RunFailure(BaseModel, extra="allow"):
     """Why a run failed, and whether it can be retried."""
-
-    model_config = ConfigDict(extra="allow")
 
     code: str
     message: str
     retryable: bool = False
 
 
+Usd = Annotated[float, BeforeValidator(lambda amount: round(float(amount), 4))]
+
+
 class RunCost(BaseModel):
     """The costs of a run, in USD."""
 
-    estimated_usd: float | None
-    reserved_usd: float
-    spent_usd: float
-    cap_usd: float
+    estimated_usd: Usd | None
+    reserved_usd: Usd
+    spent_usd: Usd
+    cap_usd: Usd
 
 
-class Waiting(BaseModel):
+class Waiting(BaseModel, from_attributes=True):
     """What a run waits for: an order, a step or a worker.
 
     `last_answer` and `code` are those of the last attempt without a useful answer, `attempts` counts these attempts,
     and `since` is the time of the first one, or the time since which the order or step is awaited.
     """
-
-    model_config = ConfigDict(from_attributes=True)
 
     what: str = Field(validation_alias="name")
     provider: str | None
@@ -170,22 +168,7 @@ async def _views(db: Database, rows: Sequence[RunWithCosts]) -> list[RunView]:
 
 
 def _view(row: RunWithCosts, waiting: WaitingRow | None) -> RunView:
-    estimated = row.artifacts.get("ideas", {}).get("estimated_usd")
-    return RunView.model_validate(
-        vars(row)
-        | {
-            "run_id": row.id,
-            "waiting": waiting and Waiting.model_validate(waiting),
-            "needs_attention": waiting is not None and waiting.needs_attention,
-            "cost": RunCost(
-                estimated_usd=None if estimated is None else _usd(estimated),
-                reserved_usd=_usd(row.reserved_usd),
-                spent_usd=_usd(row.spent_usd),
-                cap_usd=_usd(row.cap_usd),
-            ),
-        }
-    )
-
-
-def _usd(amount: Decimal | str) -> float:
-    return round(float(amount), 4)
+    costs = vars(row) | {"estimated_usd": row.artifacts.get("ideas", {}).get("estimated_usd")}
+    needs_attention = waiting is not None and waiting.needs_attention
+    derived = {"run_id": row.id, "waiting": waiting, "needs_attention": needs_attention, "cost": costs}
+    return RunView.model_validate(vars(row) | derived)

@@ -3,26 +3,14 @@
 Any process may call this at any time, any number of times.
 """
 
-import asyncio
 import logging
-import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import uuid4
 
-from providers.base import (
-    Failed,
-    FileMissing,
-    NotFound,
-    Pending,
-    Succeeded,
-    Unavailable,
-    Unconfirmed,
-    disk_unwritable,
-)
+from providers.base import Failed, FileMissing, NotFound, Pending, Succeeded, Unavailable, Unconfirmed, disk_unwritable
 from runs.services import Services
 from storage import troubles
 from storage.database import DatabaseError
@@ -185,10 +173,11 @@ async def _poll(services: Services, order: OrderRow) -> Unavailable | None:
     async def progress(share: float) -> None:
         await ledger.reschedule_poll(key, PROGRESS_POLL_DELAY, share)
 
-    async with _temporary_folder(services.scratch) as folder:
+    services.scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=services.scratch, ignore_cleanup_errors=True) as folder:
         hit("poll.before")
         try:
-            result = await provider.poll(order.task_id or "", order.request, into=folder, progress=progress)
+            result = await provider.poll(order.task_id or "", order.request, into=Path(folder), progress=progress)
         except Unconfirmed as error:
             await ledger.record_facts(key, error.facts)
             await _handle_not_found(ledger, order)
@@ -251,24 +240,12 @@ async def _store(services: Services, order: OrderRow, success: Succeeded) -> dic
     """Store the files of the result, and return its facts with the digests of the files."""
     result: dict[str, Any] = dict(success.facts)
     if success.file is not None:
-        kind, store = ARTIFACT_KINDS[order.kind], services.artifacts.store
-        result["digest"] = await store(success.file, kind=kind, media_type="video/mp4", facts=success.facts)
+        kind, store = ARTIFACT_KINDS[order.kind], partial(services.artifacts.store, media_type="video/mp4")
+        result["digest"] = await store(success.file, kind=kind, facts=success.facts)
         if success.original is not None and success.original != success.file:
-            result["original_digest"] = await store(
-                success.original, kind=f"{kind}_original", media_type="video/mp4", facts={}
-            )
+            result["original_digest"] = await store(success.original, kind=f"{kind}_original", facts={})
     return result
 
 
 def _pause(order: OrderRow) -> timedelta:
     return timedelta(seconds=POLL_INTERVALS_SECONDS[min(order.poll_count, len(POLL_INTERVALS_SECONDS) - 1)])
-
-
-@asynccontextmanager
-async def _temporary_folder(scratch: Path) -> AsyncIterator[Path]:
-    folder = scratch / uuid4().hex
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

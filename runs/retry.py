@@ -34,29 +34,20 @@ async def retry_run(
 ) -> None:
     """Resume a failed run from its last checkpoint, or try again now what a run in trouble waits for.
 
-    Orders that were paid are not paid again.
-
-    A clip that was charged and could not be downloaded is fetched first; another take is ordered only without it.
+    Orders that were paid are not paid again. A clip that was charged and could not be downloaded is fetched first;
+    another take is ordered only without it. `not_made` is the caller's assurance that orders of unknown outcome were
+    not made: they are looked up again, and those that are not found are ordered again, if `confirm` is the code of the
+    OutcomeUnknown that showed them and their price. Without `not_made` a film is posted only to the platforms that
+    failed by their own word. `prompts` are new prompts for failed clips by clip number, `drop` the numbers of failed
+    clips to leave out; an earlier take of such a clip, if there is one, stays in the film. `stop_waiting` gives up the
+    orders that a run in trouble waits for; it then fails, and can be retried.
 
     Raises ApprovalNotPermitted, RunNotFound, NotRetryable, OutcomeUnknown, InvalidRequest, and Unavailable when the
     provider of an order of unknown outcome cannot be polled.
-
-    Args:
-        services: The collaborators.
-        run_id: The run.
-        not_made: The caller's assurance that orders of unknown outcome were not made. They are looked up again, and
-            those that are not found are ordered again. Without it a film is posted only to the platforms that failed
-            by their own word.
-        confirm: The code of the OutcomeUnknown that showed these orders and the price of ordering them again.
-        prompts: New prompts for failed clips, by clip number.
-        stop_waiting: Give up the orders that the run in trouble waits for. It then fails, and can be retried.
-        drop: Numbers of failed clips to leave out. An earlier take of the clip, if there is one, stays in the film.
-        context: The request.
     """
     if not context.actor.can_approve:
-        raise ApprovalNotPermitted(
-            "API key lacks approval permission, which a retry requires because it may cost money."
-        )
+        message = "API key lacks approval permission, which a retry requires because it may cost money."
+        raise ApprovalNotPermitted(message)
     run = await get_run(services.db, run_id)
     if not any((not_made, prompts, drop)) and await _retry_waiting(services, run, context, stop_waiting=stop_waiting):
         return
@@ -82,12 +73,11 @@ async def _retry_waiting(services: Services, run: RunRow, context: RequestContex
             raise NotRetryable("The run waits for nothing that is in trouble.", status=run.status)
         return False
     await run_requests.try_again(services.db, run.id, subjects, context)
-    orders = [order for key in subjects if (order := await services.ledger.get(key))]
-    for order in orders:
-        if not stop_waiting:
-            services.wakeups.reconcile(order.key)
-        else:
+    for order in [order for key in subjects if (order := await services.ledger.get(key))]:
+        if stop_waiting:
             await services.ledger.stop_waiting(order.key)
+        else:
+            services.wakeups.reconcile(order.key)
     services.wakeups.advance(str(run.id))
     return True
 
@@ -107,8 +97,7 @@ async def _retry_options(
 
 
 async def _newest_takes(services: Services, run_id: UUID) -> dict[int, OrderRow]:
-    """Return the order of the newest take of each clip."""
-    # Oldest first, so that the newest take of each clip remains.
+    """Return the order of the newest take of each clip, which replaces the older ones before it in the list."""
     return {order.clip: order for order in await services.ledger.list_for_run(run_id) if order.clip is not None}
 
 
@@ -122,16 +111,13 @@ async def _fetch_finished_clips(services: Services, run_id: UUID, drop: Sequence
 
 
 async def _check_film_length(services: Services, run: RunRow, clips: set[int], drop: set[int]) -> None:
-    project = resolve_project(services.projects, services.video, run.project, run.options)
+    project = resolve_project(services, run.project, run.options)
     if not drop:
         return
-    count = len(clips) - len(drop - await _in_film(services, run))
-    if project.film_seconds_of(count) < MIN_FILM_SECONDS:
-        raise InvalidRequest(f"Without these clips the film would be shorter than {MIN_FILM_SECONDS} s.", field="drop")
-
-
-async def _in_film(services: Services, run: RunRow) -> set[int]:
-    """Return the numbers of the clips that the film has, each in some take."""
+    # The clips that the film has, each in some take.
     graph = services.run_graph.copy({"checkpointer": services.new_saver()})
     thread = await graph.aget_state({"configurable": {"thread_id": str(run.id)}})
-    return {int(number) for number in thread.values.get("clips", {})}
+    in_film = {int(number) for number in thread.values.get("clips", {})}
+    count = len(clips) - len(drop - in_film)
+    if project.film_seconds_of(count) < MIN_FILM_SECONDS:
+        raise InvalidRequest(f"Without these clips the film would be shorter than {MIN_FILM_SECONDS} s.", field="drop")

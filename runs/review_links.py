@@ -12,17 +12,8 @@ from uuid import UUID
 
 from graph.decisions import DecisionInput, Gate
 from graph.review_content import IdeasContent
+from runs import errors
 from runs.decide import decide, require_open_review
-from runs.errors import (
-    ApprovalNotPermitted,
-    GateNotOpen,
-    LinkClosed,
-    LinkExpired,
-    LinkNotFound,
-    LinkUsed,
-    RunNotFound,
-    StaleReview,
-)
 from runs.queries import get_run
 from runs.reviews import ReviewView, list_reviews
 from runs.services import Services
@@ -56,11 +47,6 @@ class ReviewLink:
     creator_kind: str
     creator_id: str
 
-    @property
-    def actor(self) -> Actor:
-        """Return the actor of a decision with this link."""
-        return Actor("link", self.nonce, "reviewer's link", frozenset({"approve"}))
-
 
 @dataclass(frozen=True)
 class OpenedLink:
@@ -92,35 +78,36 @@ async def create_link(
     """
     creator = context.actor
     if not creator.can_approve:
-        raise ApprovalNotPermitted("API key lacks approval permission, which creating a reviewer's link requires.")
+        message = "API key lacks approval permission, which creating a reviewer's link requires."
+        raise errors.ApprovalNotPermitted(message)
     review = await require_open_review(db, await get_run(db, run_id), gate)
     expires_at = (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0)
     link = ReviewLink(
         run_id, gate, review.revision, review.digest, expires_at, secrets.token_hex(8), creator.kind, creator.id
     )
-    payload = {name: getattr(link, name) for name in ("gate", "revision", "digest")}
-    payload |= {"link": link.nonce, "expires_at": expires_at.isoformat()}
+    payload = {"gate": gate, "revision": review.revision, "digest": review.digest, "link": link.nonce}
+    payload["expires_at"] = expires_at.isoformat()
     await record_link_created(db, run_id, context, link.nonce, payload)
     return _create_token(link.nonce, await get_secret(db, SECRET_NAME)), link
 
 
-async def open_link(services: Services, token: str, *, now: datetime | None = None) -> OpenedLink:
+async def open_link(services: Services, token: str) -> OpenedLink:
     """Return the review that a link opens. A link can be opened any number of times.
 
     Raises LinkNotFound, LinkUsed, LinkExpired, LinkClosed, or StaleReview if there is a newer revision.
     """
     link = await _find_link(services.db, token)
     if not await _can_creator_approve(services.db, link):
-        raise LinkClosed("The creator of this link no longer has approval permission. Request a new link.")
+        raise errors.LinkClosed("The creator of this link no longer has approval permission. Request a new link.")
     try:
         run = await get_run(services.db, link.run_id)
-    except RunNotFound:
-        raise LinkNotFound("The run of this link no longer exists.") from None
+    except errors.RunNotFound:
+        raise errors.LinkNotFound("The run of this link no longer exists.") from None
     reviews = {each.revision: each for each in await list_reviews(services, link.run_id) if each.gate == link.gate}
     review = reviews.get(link.revision)
     if review is None:
-        raise LinkNotFound("The review of this link no longer exists.")
-    _check_usable(link, run, review, reviews[max(reviews)], now or datetime.now(UTC))
+        raise errors.LinkNotFound("The review of this link no longer exists.")
+    _check_usable(link, run, review, reviews[max(reviews)])
     previous = reviews.get(link.revision - 1)
     comment = previous.decision.comment if previous and previous.decision else None
     return OpenedLink(link, run, review, comment)
@@ -134,9 +121,10 @@ async def decide_by_link(services: Services, token: str, decision: DecisionInput
     opened = await open_link(services, token)
     link = opened.link
     bound = decision.model_copy(update={"digest": link.digest})
+    actor = Actor("link", link.nonce, "reviewer's link", frozenset({"approve"}))
     try:
-        await decide(services, link.run_id, link.gate, bound, RequestContext(link.actor, "link"))
-    except (GateNotOpen, StaleReview):
+        await decide(services, link.run_id, link.gate, bound, RequestContext(actor, "link"))
+    except (errors.GateNotOpen, errors.StaleReview):
         # Another decision was first: report the same error as for a link that is opened now.
         await open_link(services, token)
         raise
@@ -150,21 +138,21 @@ async def _can_creator_approve(db: Database, link: ReviewLink) -> bool:
     return key is not None and key.actor.can_approve and not key.has_ended
 
 
-def _check_usable(link: ReviewLink, run: RunRow, review: ReviewView, newest: ReviewView, now: datetime) -> None:
+def _check_usable(link: ReviewLink, run: RunRow, review: ReviewView, newest: ReviewView) -> None:
     decision = review.decision
     is_superseded = newest.revision > link.revision
     hint = f" Revision {newest.revision} is newer." if is_superseded else ""
     if decision and (decision.actor_kind, decision.actor_id) == ("link", link.nonce):
-        raise LinkUsed(
+        raise errors.LinkUsed(
             f"This link was used on {_format_time(decision.decided_at)} for revision {link.revision}"
             f" ({VERDICT_PHRASES[decision.verdict]}). A link works once.{hint}",
             verdict=decision.verdict,
             revision=link.revision,
         )
-    if now >= link.expires_at:
-        raise LinkExpired(f"This link expired on {_format_time(link.expires_at)}. Request a new link.{hint}")
+    if datetime.now(UTC) >= link.expires_at:
+        raise errors.LinkExpired(f"This link expired on {_format_time(link.expires_at)}. Request a new link.{hint}")
     if is_superseded:
-        raise StaleReview(
+        raise errors.StaleReview(
             f"This link is for revision {link.revision}; revision {newest.revision} is newer. Request a link to it.",
             revision=newest.revision,
             digest=newest.digest,
@@ -172,11 +160,11 @@ def _check_usable(link: ReviewLink, run: RunRow, review: ReviewView, newest: Rev
     if review.open and review.digest == link.digest:
         return
     if decision:
-        raise LinkClosed(
+        raise errors.LinkClosed(
             f"This review was decided on {_format_time(decision.decided_at)}: {VERDICT_PHRASES[decision.verdict]}.",
             verdict=decision.verdict,
         )
-    raise LinkClosed(f"This review is closed: the run's status is {run.status}.")
+    raise errors.LinkClosed(f"This review is closed: the run's status is {run.status}.")
 
 
 def _format_time(at: datetime) -> str:
@@ -193,23 +181,16 @@ async def _find_link(db: Database, token: str) -> ReviewLink:
     expected = _signature(payload, await get_secret(db, SECRET_NAME))
     # The encoded signature is compared, so that each link has exactly one spelling.
     if not TOKEN_PATTERN.fullmatch(token) or not hmac.compare_digest(signature, expected):
-        raise LinkNotFound("Unknown link. Check that the whole link was copied.")
+        raise errors.LinkNotFound("Unknown link. Check that the whole link was copied.")
     if not NONCE_PATTERN.fullmatch(payload):
         return _parse_link_of_0_2(payload)
     event = await find_link(db, payload)
     if event is None:
-        raise LinkNotFound("Unknown link. Request a new one.")
+        raise errors.LinkNotFound("Unknown link. Request a new one.")
     fields, actor = event.payload, event.payload["actor"]
-    return ReviewLink(
-        run_id=event.run_id,
-        gate=fields["gate"],
-        revision=fields["revision"],
-        digest=fields["digest"],
-        expires_at=datetime.fromisoformat(fields["expires_at"]),
-        nonce=payload,
-        creator_kind=actor["kind"],
-        creator_id=actor["id"],
-    )
+    gate, revision, digest = (fields[name] for name in ("gate", "revision", "digest"))
+    expires_at = datetime.fromisoformat(fields["expires_at"])
+    return ReviewLink(event.run_id, gate, revision, digest, expires_at, payload, actor["kind"], actor["id"])
 
 
 def _parse_link_of_0_2(payload: str) -> ReviewLink:
@@ -221,8 +202,5 @@ def _parse_link_of_0_2(payload: str) -> ReviewLink:
 
 
 def _signature(payload: str, secret: bytes) -> str:
-    return _base64(hmac.digest(secret, SIGNATURE_PREFIX + payload.encode(), hashlib.sha256))
-
-
-def _base64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    digest = hmac.digest(secret, SIGNATURE_PREFIX + payload.encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

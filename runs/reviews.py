@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from graph.decisions import Gate
-from graph.review_content import ReviewContent, parse_content
+from graph.review_content import Review, parse_content
 from graph.state import ChangeResult
 from prompts.project import Deadline, Project
 from providers.orders import digest_of
@@ -40,20 +40,21 @@ class Change(BaseModel):
     diff: list[DiffPart]
 
 
-class ReviewView(BaseModel):
-    """A review. `changes` are those since the previous review of the same gate; the first review has none."""
+class OpenedReview(Review):
+    """A review, without its decision."""
 
-    gate: Gate
-    revision: int
-    digest: str
-    content: ReviewContent
     requested: list[ChangeResult]
     opened_at: datetime
     due_at: datetime | None
     on_due: str | None
+    changes: list[Change]
+
+
+class ReviewView(OpenedReview):
+    """A review. `changes` are those since the previous review of the same gate; the first review has none."""
+
     open: bool
     decision: DecisionRow | None
-    changes: list[Change]
 
 
 async def list_reviews(services: Services, run_id: UUID) -> list[ReviewView]:
@@ -101,9 +102,8 @@ def diff_values(before: Any, after: Any, path: str = "") -> list[Change]:
             for change in diff_values(before.get(key), after.get(key), f"{path}.{key}".lstrip("."))
         ]
     if _is_list_of_objects(before) and _is_list_of_objects(after):
-        return [
-            change for old, new, index in _paired(before, after) for change in diff_values(old, new, f"{path}.{index}")
-        ]
+        pairs = _paired(before, after)
+        return [change for old, new, index in pairs for change in diff_values(old, new, f"{path}.{index}")]
     return [Change(path=path, before=before, after=after, diff=_diff_words(_as_text(before), _as_text(after)))]
 
 

@@ -1,11 +1,15 @@
-"""The records of runs and decisions, as the run graph uses them."""
+"""The records of runs, decisions and requests, as the run graph uses them."""
 
+from datetime import datetime
 from typing import cast
 
-from graph.decisions import RecordedDecision
+from agents.ideator import PreviousReview
+from graph.decisions import Gate, RecordedDecision
 from graph.nodes.orders import StepFailed
 from graph.review_content import Review
 from graph.state import RunState
+from providers.orders import RetryOptions
+from storage import decisions, events
 from storage import runs as table
 from storage.database import Database
 
@@ -28,3 +32,25 @@ class RunRecords:
         if not decision.number:
             raise StepFailed("decision_not_recorded", "Decisions of this run require the API: this one has no record.")
         return decision.number
+
+
+class RunFeedback:
+    """Implements `graph.dependencies.RunFeedback` with the tables."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
+        """Return the options of the last retry of the run, if it was requested after `since`."""
+        last = await events.last_event(self.db, run_id, "retry.requested")
+        if last is None or last.created_at <= since:
+            return None
+        return RetryOptions(prompts=last.payload.get("prompts", {}), drop=last.payload.get("drop", []))
+
+    async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
+        """Return the reviews of this gate, oldest first."""
+        reviews = []
+        for review in await decisions.list_review_comments(self.db, run_id, gate):
+            ideas = [f"{idea['title']}: {idea['scene']}" for idea in review.content.get("ideas", [])]
+            reviews.append(PreviousReview(revision=review.revision, ideas=ideas, comment=review.comment or ""))
+        return reviews

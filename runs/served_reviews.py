@@ -1,14 +1,15 @@
 """Record which reviews an actor was served: a decision that names no digest counts for these only.
 
-Every entry point that sends the content of a review records it here before it sends it. A review link needs
-no record: it carries the digest. A refusal records nothing, although it contains the current
-content: a client that repeats its request must not decide about what no person has read.
+Every entry point that sends the content of a review records it here before it sends it. A review link needs no record:
+it carries the digest. A refusal records nothing, although it contains the current content: a client that repeats its
+request must not decide about what no person has read.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
+from graph.review_content import Review
 from runs.history import History
 from runs.queries import RunView
 from storage import reviews
@@ -18,25 +19,14 @@ from storage.events import Event
 from storage.reviews import ServedReview
 
 
-class _Revision(Protocol):
-    """A review in any form that contains its content."""
-
-    @property
-    def gate(self) -> str: ...
-    @property
-    def revision(self) -> int: ...
-    @property
-    def digest(self) -> str: ...
-
-
-def served_review(run_id: UUID, review: _Revision) -> ServedReview:
+def served_review(run_id: UUID, review: Review) -> ServedReview:
     """Return the record of a review that is served."""
     return ServedReview(run_id, review.gate, review.revision, review.digest)
 
 
-async def record_reviews(db: Database, actor: Actor, run_id: UUID, revisions: Iterable[_Revision]) -> None:
+async def record_reviews(db: Database, actor: Actor, run_id: UUID, opened: Iterable[Review]) -> None:
     """Record that the actor is served these reviews of a run."""
-    await reviews.record_served(db, actor.id, [served_review(run_id, review) for review in revisions])
+    await reviews.record_served(db, actor.id, [served_review(run_id, review) for review in opened])
 
 
 async def record_runs(db: Database, actor: Actor, runs: Iterable[RunView]) -> None:

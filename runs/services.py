@@ -11,7 +11,7 @@ from langgraph.runtime import RunControl
 
 from graph.state import RunState
 from prompts.project import Project
-from providers.notifications import SendResult
+from providers.notifications import NotificationSender
 from providers.video_profiles import VideoModel
 from storage.artifacts import Artifacts
 from storage.database import Database
@@ -24,19 +24,9 @@ class Wakeups(Protocol):
 
     def advance(self, run_id: str) -> None:
         """Wake the run with this id."""
-        ...
 
     def reconcile(self, order_key: str) -> None:
         """Wake the order with this key."""
-        ...
-
-
-class NotificationSender(Protocol):
-    """Sends one notification to a URL."""
-
-    async def send(self, url: str, *, id: str, body: bytes) -> SendResult:  # noqa: A002 - its name in the contract
-        """Make one attempt and return its result."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +38,8 @@ class NotificationTargets:
     escalation_urls: tuple[str, ...] = ()
 
 
+#: Compiled without a checkpointer: each drive takes a copy with its own.
+RunGraph = CompiledStateGraph[RunState]
 #: Creates a checkpointer. Each drive of a run uses its own, because one checkpointer serialises its callers.
 NewSaver = Callable[[], BaseCheckpointSaver[str]]
 
@@ -62,8 +54,7 @@ class Services:
     artifacts: Artifacts
     projects: Mapping[str, Project]
     video: VideoModel
-    #: Compiled without a checkpointer: each drive takes a copy with its own.
-    run_graph: CompiledStateGraph[RunState]
+    run_graph: RunGraph
     new_saver: NewSaver
     wakeups: Wakeups
     scratch: Path

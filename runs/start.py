@@ -7,7 +7,7 @@ from uuid import UUID, uuid4, uuid5
 
 from agents.texts import clean_text
 from prompts.project import OptionError, Project
-from providers.video_profiles import ProfileError, VideoModel
+from providers.video_profiles import ProfileError
 from runs.errors import ApprovalNotPermitted, InvalidRequest, ProjectNotFound
 from runs.queries import get_run
 from runs.services import Services
@@ -35,21 +35,14 @@ async def start_run(
     `budget_usd` caps the run instead of the project's own budget. `run_id` is set only for a run that already has a
     thread, in Studio. Raises ProjectNotFound, InvalidRequest or ApprovalNotPermitted.
     """
-    spec = resolve_project(services.projects, services.video, project, options or {})
+    spec = resolve_project(services, project, options or {})
     brief = clean_text(brief)
     if not 1 <= len(brief) <= MAX_BRIEF_CHARACTERS:
-        raise InvalidRequest(
-            f"The brief must have 1 to {MAX_BRIEF_CHARACTERS:,} characters, not {len(brief):,}.", field="brief"
-        )
-    run_id = run_id or run_id_for(context)
-    new = NewRun(
-        id=run_id,
-        project=project,
-        brief=brief,
-        options=dict(options or {}),
-        metadata=dict(metadata or {}),
-        cap_usd=run_cap(spec, budget_usd, context.actor),
-    )
+        message = f"The brief must have 1 to {MAX_BRIEF_CHARACTERS:,} characters, not {len(brief):,}."
+        raise InvalidRequest(message, field="brief")
+    run_id, cap_usd = run_id or run_id_for(context), run_cap(spec, budget_usd, context.actor)
+    chosen, kept = dict(options or {}), dict(metadata or {})
+    new = NewRun(id=run_id, project=project, brief=brief, options=chosen, metadata=kept, cap_usd=cap_usd)
     await table.create_run(services.db, new, context)
     services.wakeups.advance(str(run_id))
     return await get_run(services.db, run_id)
@@ -75,20 +68,15 @@ def run_id_for(context: RequestContext, action: Literal["start", "fork"] = "star
     return uuid5(NAMESPACE, f"{context.actor.id}:{action}:{context.idempotency_key}")
 
 
-def resolve_project(
-    projects: Mapping[str, Project], video: VideoModel, name: str, options: Mapping[str, int]
-) -> Project:
-    """Return the project with these options, checked against the video model.
-
-    Raises ProjectNotFound or InvalidRequest.
-    """
-    spec = projects.get(name)
+def resolve_project(services: Services, name: str, options: Mapping[str, int]) -> Project:
+    """Return the project with options that suit the video model. Raises ProjectNotFound or InvalidRequest."""
+    spec = services.projects.get(name)
     if spec is None:
-        known = sorted(projects)
+        known = sorted(services.projects)
         raise ProjectNotFound(f"Project {name!r} not found. Projects: {', '.join(known)}.", projects=known)
     try:
         spec = spec.with_options(options)
-        video.check(spec.clip_seconds, spec.clip_size)
+        services.video.check(spec.clip_seconds, spec.clip_size)
     except (OptionError, ProfileError) as error:
         raise InvalidRequest(str(error), field="options") from error
     return spec

@@ -1,7 +1,5 @@
 """Find work without a wake-up: lost wake-ups and webhooks, and the runs and orders of processes that died."""
 
-from collections.abc import Collection
-
 from runs import deadlines, notifications
 from runs.services import Services
 from storage import runs as table
@@ -24,11 +22,10 @@ async def sweep(services: Services) -> int:
     return woken + notified + overdue + late
 
 
-async def sweep_runs(services: Services, only: Collection[str] | None = None) -> int:
+async def sweep_runs(services: Services, only: list[str] | None = None) -> int:
     """Wake every run and order that is due, with `only` those of these runs; return how many there were."""
-    of_runs = None if only is None else list(only)
-    run_ids = await table.claim_due(services.db, only=of_runs)
-    order_keys = await services.ledger.claim_due(only=of_runs)
+    run_ids = await table.claim_due(services.db, only=only)
+    order_keys = await services.ledger.claim_due(only=only)
     for run_id in run_ids:
         services.wakeups.advance(run_id)
     for key in order_keys:

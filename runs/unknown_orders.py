@@ -37,32 +37,28 @@ async def settle_unknown_orders(
 
 
 async def _unknown_orders(services: Services, run_id: UUID, *, not_made: bool) -> list[OrderRow]:
-    """Look up the orders of unknown outcome, and return those still unknown that the retry needs to know about.
-
-    Raises Unavailable when the provider of an order that is declared not made cannot be queried.
-    """
-    was_polled = {}
-    for order in await services.ledger.list_for_run(run_id):
-        if order.state == "unknown":
-            was_polled[order.key] = await check_order(services, order)
+    """Look up the orders of unknown outcome, and return those still unknown that the retry needs to know about."""
+    looked_up = await _look_up(services, run_id, not_made=not_made)
+    orders = await services.ledger.list_for_run(run_id)
     # Only orders that were unknown when the request arrived: the caller's assurance does not cover later ones.
-    unknown = [
-        order
-        for order in await services.ledger.list_for_run(run_id)
-        if order.state == "unknown" and order.key in was_polled
-    ]
-    if not_made and not all(was_polled[order.key] or is_overdue(order) for order in unknown):
-        raise Unavailable("provider_unavailable", "Provider unavailable; the order cannot be looked up. Retry later.")
-    if not not_made and await _has_failed_platforms(services, run_id):
-        # These are posted to again; those that may have published the film are left alone.
+    unknown = [order for order in orders if order.state == "unknown" and order.key in looked_up]
+    if not not_made and publication_outcome(order for order in orders if order.kind == "publication").failed:
+        # Platforms that failed by their own word are posted to again; the others are left alone.
         return [order for order in unknown if order.kind != "publication"]
     return unknown
 
 
-async def _has_failed_platforms(services: Services, run_id: UUID) -> bool:
-    """Return whether the film can be posted again to platforms that failed by their own word."""
-    posts = [order for order in await services.ledger.list_for_run(run_id) if order.kind == "publication"]
-    return bool(publication_outcome(posts).failed)
+async def _look_up(services: Services, run_id: UUID, *, not_made: bool) -> set[str]:
+    """Look up the orders of unknown outcome, and return their keys.
+
+    Raises Unavailable when the provider of an order that is declared not made cannot be queried.
+    """
+    orders = [order for order in await services.ledger.list_for_run(run_id) if order.state == "unknown"]
+    for order in orders:
+        if not await check_order(services, order) and not_made and not is_overdue(order):
+            message = "Provider unavailable; the order cannot be looked up. Retry later."
+            raise Unavailable("provider_unavailable", message)
+    return {order.key for order in orders}
 
 
 async def _evidence(services: Services, orders: Sequence[OrderRow]) -> dict[str, Any]:
@@ -74,9 +70,7 @@ async def _evidence(services: Services, orders: Sequence[OrderRow]) -> dict[str,
         {**describe_unknown_order(services.ledger, order), "candidates": await _candidates(services, order)}
         for order in orders
     ]
-    seen = [
-        [each["order"], each["usd"], [found["task_id"] for found in each["candidates"] or []]] for each in described
-    ]
+    seen = [[row["order"], row["usd"], [found["task_id"] for found in row["candidates"] or []]] for row in described]
     usd = float(sum(order.amount_usd for order in orders))
     return {"orders": described, "usd": usd, "confirm": digest_of(seen)[:12]}
 

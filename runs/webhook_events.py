@@ -1,5 +1,6 @@
 """Record webhook events of providers. An event only triggers a poll; its content is never trusted."""
 
+from typing import Any
 from uuid import UUID
 
 from runs.services import Services
@@ -14,18 +15,7 @@ async def record_video_webhook(
     `run_id` is a hint for a task that belongs to no known order, because its id may not be recorded yet.
     """
     provider, payload = services.ledger.providers["clip"].name, {"type": kind, "id": event_id}
-    recorded = await record_webhook(
-        services.db,
-        source="sora",
-        webhook_id=webhook_id,
-        provider=provider,
-        task_id=task_id,
-        run_id=run_id,
-        payload=payload,
-    )
-    if recorded.is_new and recorded.order_key:
-        services.wakeups.reconcile(recorded.order_key)
-    return recorded.is_new
+    return await _record(services, "sora", webhook_id, provider, task_id, run_id, payload)
 
 
 async def record_render_webhook(
@@ -39,15 +29,16 @@ async def record_render_webhook(
     order = await services.ledger.find_by_task(provider, task_id)
     if order is None or order.run_id != run_id:
         return None
+    return await _record(services, "remotion", webhook_id, provider, task_id, run_id, {"type": kind})
+
+
+async def _record(
+    services: Services, source: str, webhook_id: str, provider: str, task_id: str, run_id: UUID | None, payload: Any
+) -> bool:
+    task = {"provider": provider, "task_id": task_id}
     recorded = await record_webhook(
-        services.db,
-        source="remotion",
-        webhook_id=webhook_id,
-        provider=provider,
-        task_id=task_id,
-        run_id=run_id,
-        payload={"type": kind},
+        services.db, source=source, webhook_id=webhook_id, **task, run_id=run_id, payload=payload
     )
-    if recorded.is_new:
-        services.wakeups.reconcile(order.key)
+    if recorded.is_new and recorded.order_key:
+        services.wakeups.reconcile(recorded.order_key)
     return recorded.is_new

@@ -38,14 +38,8 @@ async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
     """
     work = _work(services)
 
-    @queue.app.task(name="advance")
-    async def _advance(subject: str) -> None:
-        await run_logged(work["advance"], subject)
-
-    @queue.app.task(name="reconcile")
-    async def _reconcile(subject: str) -> None:
-        await run_logged(work["reconcile"], subject)
-
+    for name, function in work.items():
+        queue.app.task(name=name)(partial(run_logged, function))
     queue.local = local = LocalWorker(work, CONCURRENCY[RUNS])
     loops = [
         _repeat(partial(sweep, services), SWEEP_INTERVAL_SECONDS),

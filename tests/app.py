@@ -25,6 +25,7 @@ from api.http_server import listen_on_free_port, run_server, url_of
 from api.settings import Settings
 from api.wiring import AppState, open_app_state, reconcile_keys
 from providers.orders import digest_of
+from providers.webhooks import parse_secret
 from runs.worker import run_worker
 from tests.databases import fast_folder, fresh_database, migrated_template, postgres_server
 from tests.openapi import check_response
@@ -291,7 +292,7 @@ def open_app(
         app = App(settings_for(dsn, Path(folder), sandbox, **changes), sandbox, with_worker=with_worker)
         url = f"{url_of(app._listening)}/v1/webhooks/sora" if webhooks else "http://127.0.0.1:9/unused"
         with sandbox.webhooks_to(url) as secret:
-            app.settings = app.settings.model_copy(update={"video_webhook_secrets": [SecretStr(secret)]})
+            app.settings = app.settings.model_copy(update={"video_webhook_secrets": [parse_secret(secret)]})
             with app:
                 yield app
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from providers.webhooks import parse_secret, sign
+from providers.webhooks import sign
 from tests.app import App, SandboxClient
 
 STEPS = {
@@ -68,7 +68,7 @@ def completed(app: App, sandbox_process: SandboxClient) -> Iterator[CompletedRun
 def _send_false_failure(app: App, video_id: str) -> httpx.Response:
     body = json.dumps({"object": "event", "type": "video.failed", "data": {"id": video_id}}).encode()
     (secret,) = app.settings.video_webhook_secrets or []
-    headers = sign(parse_secret(secret.get_secret_value()), id="msg_false", at=datetime.now(UTC), body=body)
+    headers = sign(secret, id="msg_false", at=datetime.now(UTC), body=body)
     return httpx.post(f"{app.url}/v1/webhooks/sora", content=body, headers=headers)
 
 

@@ -252,7 +252,8 @@ async def test_an_unexpected_error_reveals_nothing(caplog: pytest.LogCaptureFixt
 
     @asynccontextmanager
     async def broken() -> Any:
-        yield SimpleNamespace(services=SimpleNamespace(db=BrokenDatabase()), allowed_hosts={"here"})
+        settings = SimpleNamespace(host_names={"here"})
+        yield SimpleNamespace(services=SimpleNamespace(db=BrokenDatabase()), settings=settings)
 
     app = create_app(broken)
     async with app.router.lifespan_context(app):

@@ -43,7 +43,7 @@ def signed(app: App, body: bytes, *, secret: str = "", name: str = "", at: datet
     """Return the headers of a delivery."""
     (configured,) = app.settings.video_webhook_secrets or []
     name = name or f"msg_{uuid4().hex}"
-    return sign(parse_secret(secret or configured.get_secret_value()), id=name, at=at or datetime.now(UTC), body=body)
+    return sign(parse_secret(secret) if secret else configured, id=name, at=at or datetime.now(UTC), body=body)
 
 
 def deliver(app: App, body: bytes, headers: dict[str, str], path: str = "/v1/webhooks/sora") -> httpx.Response:

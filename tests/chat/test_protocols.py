@@ -27,7 +27,9 @@ def limited_url(app: App) -> Iterator[str]:
     listening, stop = listen_on_free_port(), asyncio.Event()
 
     async def serve() -> None:
-        async with run_server(replace(app.state, rate_limit=2), listening):
+        async with run_server(
+            replace(app.state, settings=app.settings.model_copy(update={"rate_limit": 2})), listening
+        ):
             await stop.wait()
 
     server = asyncio.run_coroutine_threadsafe(serve(), app._loop)

@@ -35,8 +35,7 @@ from providers.base import (
 from providers.orders import Approval, Order, OrderKey, OrderKind, digest_of
 from runs.errors import OutcomeUnknown as OutcomeUnknownError
 from runs.retry import retry_run
-from runs.run_feedback import RunFeedback
-from runs.run_records import RunRecords
+from runs.run_records import RunFeedback, RunRecords
 from runs.services import Services
 from storage import decisions, failpoints, runs
 from storage.actors import Actor, RequestContext

@@ -18,7 +18,7 @@ from runs.errors import OutcomeUnknown
 from runs.history import get_history
 from runs.reconcile import reconcile_order
 from runs.retry import retry_run
-from runs.run_feedback import RunFeedback
+from runs.run_records import RunFeedback
 from runs.services import Services
 from storage.spending import Costs, run_costs
 from tests.ledger.fake_provider import (

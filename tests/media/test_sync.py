@@ -65,7 +65,7 @@ def test_a_coded_clip_is_itself_in_time(case, tmp_path):
 
 
 def test_an_edit_list_that_starts_later_in_the_picture_is_applied(tmp_path):
-    """The first 0.2 s of the picture are not displayed, so the flashes are earlier in the film, and the tones are not."""
+    """The first 0.2 s of the picture are not displayed: the flashes are earlier in the film, the tones are not."""
     delivered = write_marked_clip(tmp_path / "delivered.mp4", MarkedClip())
     content = bytearray(delivered.read_bytes())
     # The entry has the duration in milliseconds and the start in ticks of 1/15360 s.

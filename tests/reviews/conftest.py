@@ -13,8 +13,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import SecretStr
 
+from providers.webhooks import parse_secret
 from runs.advance import advance
 from runs.notifications import enqueue_notifications, send_due_notifications
 from runs.services import Services
@@ -130,7 +130,7 @@ def notification_settings(receiver: Receiver, projects: Path) -> dict[str, Any]:
         "projects_dir": projects,
         "notify_urls": [f"{receiver.url}/hook"],
         "notify_escalate_urls": [f"{receiver.url}/boss"],
-        "notify_secret": SecretStr(SECRET),
+        "notify_secret": parse_secret(SECRET),
         "notify_private_hosts": ["127.0.0.1"],
     }
 
