@@ -103,14 +103,12 @@ def check_format(
 
 
 def _check_film(container: InputContainer, decoded: probe.DecodedVideo, spec: FilmSpec) -> Iterator[RuleResult]:
-    size = container.size
-    yield RuleResult("size", size <= MAX_FILM_BYTES, f"{size} bytes")
-    rate = size * 8 / decoded.seconds / 1e6
+    yield RuleResult("size", container.size <= MAX_FILM_BYTES, f"{container.size} bytes")
+    rate = container.size * 8 / decoded.seconds / 1e6
     yield RuleResult("bitrate", 1 <= rate <= 25, f"{rate:.2f} Mbit/s", "warning")
     yield RuleResult("length", MIN_FILM_SECONDS <= decoded.seconds <= MAX_FILM_SECONDS, f"{decoded.seconds:.3f} s")
-    difference = abs(decoded.seconds - spec.seconds)
-    seconds = f"{decoded.seconds:.3f} s for {spec.seconds:.3f} s"
-    yield RuleResult("length_as_asked", difference <= 1 / spec.fps + 1e-3, seconds)
+    is_as_asked = abs(decoded.seconds - spec.seconds) <= 1 / spec.fps + 1e-3
+    yield RuleResult("length_as_asked", is_as_asked, f"{decoded.seconds:.3f} s for {spec.seconds:.3f} s")
     sounds = [float(probe.to_seconds(stream.duration, stream.time_base)) for stream in container.streams.audio]
     yield RuleResult("sound", len(sounds) == 1, f"{len(sounds)} audio streams")
     skew = sum(sounds) - decoded.seconds
