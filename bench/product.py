@@ -70,7 +70,7 @@ def _settings(options: ProductOptions) -> Settings:
         video_base_url="http://127.0.0.1:9/v1",
         video_model="stub",
         video_profiles=profiles,
-        video_webhook_secrets=[SecretStr(WEBHOOK_SECRET)],
+        video_webhook_secrets=[WEBHOOK_SECRET],
         publish_folder=folder / "published",
     )
 

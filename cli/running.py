@@ -79,7 +79,7 @@ def read(function: Callable[[Database], Awaitable[T]]) -> T:
                     await migrate(settings.session_url)
             except DatabaseUnusable as error:
                 raise SettingsError(f"{settings.session_variable}: {error}") from error
-            async with open_pool(settings.session_url, name="myloware-cli") as pool:
+            async with open_pool(settings.session_url, name="myloware-cli", prepare=False) as pool:
                 return await function(Database(pool))
 
     return run(process())

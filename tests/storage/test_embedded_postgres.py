@@ -225,6 +225,8 @@ def test_cluster_of_an_earlier_version_is_changed_on_start(initialised: Path, is
             assert connect_as("nobody", server).returncode == 2
             with psycopg.connect(server.dsn) as connection:
                 assert connection.execute("select number from kept").fetchone() == (1,)
+            # The last user, which stops the server, is this one.
+            stack.close()
 
 
 @as_root
