@@ -92,10 +92,6 @@ class Orders:
         by_task = "select * from orders where provider = %s and task_id = %s"
         return await self.db.fetch_one(by_task, (provider, task_id), row=OrderRow)
 
-    async def poll_now(self, key: str) -> None:
-        """Make an open order due for a poll."""
-        await self.db.execute("update orders set next_poll_at = now() where key = %s and settled_at is null", (key,))
-
     async def get(self, key: str) -> OrderRow | None:
         """Return the order of this key, or None."""
         return await self.db.fetch_one("select * from orders where key = %s", (key,), row=OrderRow)
