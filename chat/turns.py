@@ -106,7 +106,8 @@ class TurnStream:
     async def next_event(self, timeout: float | None = None) -> StreamEvent | TurnResult | None:  # noqa: ASYNC109
         """Return the next event, the result being the last; None after `timeout` seconds. Raises the turn's error."""
         try:
-            event = await asyncio.wait_for(self.queue.get(), timeout)
+            async with asyncio.timeout(timeout):
+                event = await self.queue.get()
         except TimeoutError:
             return None
         if isinstance(event, Exception):

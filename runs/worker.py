@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -54,9 +54,7 @@ async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
     finally:
         services.drain.request_drain("the process was requested to stop")
         queue.local = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(asyncio.wait(tasks), local.stop(SHUTDOWN_GRACE_SECONDS))
+        await asyncio.gather(_end(tasks), local.stop(SHUTDOWN_GRACE_SECONDS))
 
 
 @asynccontextmanager
@@ -73,8 +71,7 @@ async def run_own_worker(services: Services, queue: Queue, run_id: str) -> Async
     finally:
         services.drain.request_drain("the process was requested to stop")
         queue.local = None
-        sweeper.cancel()
-        await asyncio.gather(asyncio.wait([sweeper]), local.stop(SHUTDOWN_GRACE_SECONDS))
+        await asyncio.gather(_end([sweeper]), local.stop(SHUTDOWN_GRACE_SECONDS))
 
 
 def _work(services: Services) -> dict[Task, Work]:
@@ -97,6 +94,15 @@ async def _delete_stalled_jobs(queue: Queue) -> None:
     """Delete the jobs of processes that died; the sweeper has sent other wake-ups since."""
     for job in await queue.app.job_manager.get_stalled_jobs():
         await queue.app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended. A library may lose one cancellation in `asyncio.wait_for` of Python 3.11."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=SHUTDOWN_GRACE_SECONDS + 1)
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:

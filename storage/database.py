@@ -1,5 +1,6 @@
 """The connection pool and the statements that run on it."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +21,6 @@ from storage.failpoints import hit
 T = TypeVar("T", default=DictRow)
 
 Connection = AsyncConnection[DictRow]
-Pool = AsyncConnectionPool[Connection]
 Params = Sequence[Any] | Mapping[str, Any]
 #: Raised by every function of this package while the database cannot be reached, or only be read after a failover.
 DATABASE_UNAVAILABLE = (OperationalError, ReadOnlySqlTransaction)
@@ -34,6 +34,20 @@ RECONNECT_TIMEOUT_SECONDS = 15.0
 
 #: A connection that was used so recently is not checked before its next use.
 TRUSTED_SECONDS = 2.0
+
+
+class Pool(AsyncConnectionPool[Connection]):
+    """A pool that loses no cancellation: `asyncio.wait_for` of Python 3.11 drops one that arrives with a connection."""
+
+    async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109
+        """Return a connection within `timeout` seconds. Raises PoolTimeout."""
+        task = asyncio.current_task()
+        cancellations = task.cancelling() if task else 0
+        connection = await super().getconn(timeout)
+        if task and task.cancelling() > cancellations:
+            await self.putconn(connection)
+            raise asyncio.CancelledError
+        return connection
 
 
 def open_pool(
@@ -81,7 +95,7 @@ def open_pool(
             await pool.check()
             raise
 
-    pool: Pool = AsyncConnectionPool(
+    pool = Pool(
         dsn,
         min_size=min_size,
         max_size=max_size,

@@ -133,6 +133,33 @@ async def test_pool_is_shared_with_checkpoints_and_queue(db: Database) -> None:
     assert found.checkpoint["v"] == empty_checkpoint()["v"]
 
 
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_cancellation_takes_effect_although_a_connection_comes(database_url: str, steps: int) -> None:
+    """In whatever step of the event loop between the return of a connection and its next use it arrives."""
+    async with open_pool(database_url, max_size=1) as pool:
+
+        async def use() -> None:
+            async with pool.connection():
+                await asyncio.sleep(60)
+
+        async with pool.connection():
+            waiting = asyncio.create_task(use())
+            await asyncio.sleep(0.05)
+            assert pool.get_stats()["requests_waiting"] == 1
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        done, _ = await asyncio.wait([waiting], timeout=2)
+        for task in {waiting} - done:
+            task.cancel()
+            await asyncio.wait([task])
+
+        assert done == {waiting}
+        assert waiting.cancelled()
+        async with pool.connection(timeout=1):
+            pass
+
+
 @pytest.mark.parametrize(("trusted_seconds", "is_checked"), [(60.0, False), (0.0, True)])
 async def test_a_connection_is_checked_only_after_a_pause(
     database_url: str, monkeypatch: pytest.MonkeyPatch, trusted_seconds: float, is_checked: bool
