@@ -25,7 +25,32 @@ if TYPE_CHECKING:
 Texts = list[str] | None
 GateArgument = Annotated[Gate, typer.Argument(help="The gate.")]
 Edits = Annotated[str | None, typer.Option(metavar="JSON", help="The edited content, as in REST: JSON or @FILE.")]
+ProjectOptions = Annotated[Texts, typer.Option("--option", metavar="NAME=N", help="A project's option; repeatable.")]
+Budget = Annotated[float | None, typer.Option(min=0, max=100_000, help="The cap of the run, in USD.")]
 Url = Annotated[str | None, typer.Option(help="The URL of the service; MYLOWARE_PUBLIC_URL by default.")]
+
+
+@runs.command("start")
+def start(
+    project: Annotated[str, typer.Argument(help="The project.")],
+    brief: Annotated[str, typer.Argument(help="The brief of the video.")],
+    option: ProjectOptions = None,
+    budget: Budget = None,
+    metadata: Annotated[Texts, typer.Option(metavar="NAME=TEXT", help="Kept with the run; repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a run for the workers of `serve` and `worker`; `myloware make` works on one itself."""
+    from cli import running, tables
+    from runs.start import start_run
+
+    texts: dict[str, Any] = {"project": project, "brief": brief, "metadata": _pairs(metadata, "--metadata")}
+    texts |= {"options": _options(option), "budget_usd": _usd(budget)}
+
+    async def process(services: Services) -> RunView:
+        new = await start_run(services, context=running.LOCAL_CONTEXT, **texts)
+        return await running.serve_run(services.db, new.id)
+
+    tables.print_run(running.call(process), as_json)
 
 
 @runs.command("approve")
@@ -140,18 +165,17 @@ def fork(
     run: RunId,
     revision: Annotated[int | None, typer.Option(min=1, help="The revision of the ideas; by default the last.")] = None,
     project: Annotated[str | None, typer.Option(help="The same ideas in the style of another project.")] = None,
-    option: Annotated[Texts, typer.Option(metavar="NAME=N", help="An option of the project; repeatable.")] = None,
+    option: ProjectOptions = None,
     edits: Edits = None,
-    budget: Annotated[float | None, typer.Option(min=0, max=100_000, help="The cap of the run, in USD.")] = None,
+    budget: Budget = None,
     as_json: AsJson = False,
 ) -> None:
     """Start a new run with the ideas of a run. Identical clips are not paid again."""
     from cli import running, tables
     from runs.fork import fork_run
 
-    options, ideas = _options(option), _json_of(edits)
-    changes: dict[str, Any] = {"revision": revision, "project": project, "options": options, "edits": ideas}
-    changes["budget_usd"] = None if budget is None else Decimal(str(budget))
+    changes: dict[str, Any] = {"revision": revision, "project": project, "edits": _json_of(edits)}
+    changes |= {"options": _options(option), "budget_usd": _usd(budget)}
 
     async def process(services: Services, run_id: UUID) -> RunView:
         new = await fork_run(services, run_id, context=running.LOCAL_CONTEXT, **changes)
@@ -182,18 +206,28 @@ def _numbers(values: Sequence[str] | None, option: str) -> list[int]:
     return [int(part) for part in found]
 
 
+def _pairs(values: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Return the values of an option by name: `name=text`, given several times."""
+    found = [value.partition("=") for value in values or ()]
+    if not all(name and separator for name, separator, _ in found):
+        raise typer.BadParameter(f"{option} takes a name and a value, joined by =, such as 2=text.")
+    return {name: value for name, _, value in found}
+
+
 def _numbered(values: Sequence[str] | None, option: str) -> dict[int, str]:
     """Return the values of an option by number: `2=text`, given several times."""
-    found = [value.partition("=") for value in values or ()]
-    if not all(separator for _, separator, _ in found):
-        raise typer.BadParameter(f"{option} takes a number and a value, such as 2=text.")
-    return dict(zip(_numbers([name for name, _, _ in found], option), (value for *_, value in found), strict=True))
+    pairs = _pairs(values, option)
+    return dict(zip(_numbers(list(pairs), option), pairs.values(), strict=True))
 
 
 def _options(values: Sequence[str] | None) -> dict[str, int]:
     """Return the options of a project by name: `clips=2`, given several times."""
-    found = [value.partition("=") for value in values or ()]
-    return dict(zip((name for name, _, _ in found), _numbers([value for *_, value in found], "--option"), strict=True))
+    pairs = _pairs(values, "--option")
+    return dict(zip(pairs, _numbers(list(pairs.values()), "--option"), strict=True))
+
+
+def _usd(amount: float | None) -> Decimal | None:
+    return None if amount is None else Decimal(str(amount))
 
 
 def _clip_notes(values: Sequence[str] | None) -> list[Any]:

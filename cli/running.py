@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,8 +34,8 @@ LOCAL_CONTEXT = RequestContext(LOCAL, "cli")
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Return the result of the work. Exits with a message on a known error.
 
-    SIGINT and SIGTERM cancel the work, which closes everything that it opened, and exit with status 130 and 143. Work
-    that handles these signals itself replaces this.
+    SIGINT, SIGTERM and SIGHUP cancel the work, which closes everything that it opened, and exit with status 130, 143
+    and 129. Work that handles these signals itself replaces this.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     received: list[int] = []
@@ -49,8 +50,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
                 received.append(number)
                 task.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        on_stop_signal(stop)
         return await work
 
     try:
@@ -59,6 +59,23 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         exit_with_error(str(error))
     except asyncio.CancelledError:
         raise typer.Exit(128 + received[0]) from None
+
+
+def on_stop_signal(stop: Callable[[int], None]) -> None:
+    """Call `stop` with the number of each signal that requests the process to stop."""
+
+    def hang_up(number: int) -> None:
+        # The terminal was closed: whatever is printed from now on would raise.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for output in (1, 2):
+            os.dup2(nowhere, output)
+        stop(number)
+
+    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which `nohup` sets
+        handlers[signal.SIGHUP] = hang_up
+    for number, handler in handlers.items():
+        asyncio.get_running_loop().add_signal_handler(number, handler, number)
 
 
 async def serve_run(db: Database, run_id: UUID) -> RunView:

@@ -1,7 +1,6 @@
 """Run the API server, the worker and the sandbox."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, cast
@@ -13,6 +12,7 @@ from api.settings_types import SettingsError
 from api.wiring import AppState, open_app_state, reconcile_keys
 from cli.local_services import sandbox_notice, with_local_services
 from cli.output import stderr, stdout
+from cli.running import on_stop_signal
 from providers.base import Unavailable
 from runs.queue import Queue
 from runs.services import Services
@@ -40,7 +40,7 @@ async def open_services(
 
 
 async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) -> None:
-    """Serve until SIGINT or SIGTERM. Raises SettingsError, also for a port that is in use."""
+    """Serve until a signal to stop. Raises SettingsError, also for a port that is in use."""
     await _wait_for_database(settings)
     listening = listen(host, port)
     url = url_of(listening)
@@ -59,7 +59,7 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
 
 
 async def work(settings: Settings) -> None:
-    """Run a worker until SIGINT or SIGTERM."""
+    """Run a worker until a signal to stop."""
     await _wait_for_database(settings)
     async with open_services(settings, webhooks_to=None):
         stdout.print("The worker is running. Stop it with Ctrl-C.")
@@ -89,8 +89,7 @@ async def _wait_for_database(settings: Settings) -> None:
 
 
 async def _wait_for_signal() -> None:
-    """Wait for SIGINT or SIGTERM, so that everything is closed before the program ends."""
+    """Wait for a signal to stop, so that everything is closed before the program ends."""
     stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    on_stop_signal(lambda _: stop.set())
     await stop.wait()

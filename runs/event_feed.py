@@ -10,7 +10,7 @@ from uuid import UUID
 
 from runs.errors import TooManyStreams
 from storage import runs as table
-from storage.database import DATABASE_UNAVAILABLE, Database
+from storage.database import Database, DatabaseError
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class EventFeed:
                 continue
             try:
                 newest = await table.last_sequence_numbers(self._db, self._streams)
-            except DATABASE_UNAVAILABLE:
+            except DatabaseError:
                 # Each stream queries the database itself, and ends with its error.
                 newest = dict.fromkeys(self._streams, -1)
             for run_id, seq in newest.items():

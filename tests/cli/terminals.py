@@ -124,8 +124,12 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while self._read():
             assert time.monotonic() < deadline, f"still running:\n{self.output}"
-        os.close(self._fd)
+        self.close()
         return self.process.wait(seconds)
+
+    def close(self) -> None:
+        """Close the terminal, whose program gets SIGHUP."""
+        os.close(self._fd)
 
     def terminate(self) -> None:
         """Send SIGTERM."""

@@ -14,8 +14,8 @@ PROMPT = "or help:"
 
 
 @pytest.mark.timeout(300)
-def test_ctrl_c_and_sigterm_stop_at_the_prompt_and_the_run_goes_on(tmp_path: Path) -> None:
-    """Both exit at once with their status, leave no process, and `--run` with a prefix goes on with the run."""
+def test_signals_stop_at_the_prompt_and_the_run_goes_on(tmp_path: Path) -> None:
+    """Each exits at once with its status and leaves no process; `--run` with a prefix goes on with the run."""
     terminal = Terminal("make", "Rain on a window", "--sandbox", cwd=tmp_path)
     terminal.until(PROMPT)
     running = " ".join(processes_of(tmp_path))
@@ -32,6 +32,13 @@ def test_ctrl_c_and_sigterm_stop_at_the_prompt_and_the_run_goes_on(tmp_path: Pat
 
     assert terminal.wait() == 143
     assert f"make --sandbox --run {run_id}" in terminal.output
+    assert processes_of(tmp_path) == []
+
+    terminal = Terminal("make", "--sandbox", "--run", run_id, cwd=tmp_path)
+    terminal.until(PROMPT)
+    terminal.close()
+
+    assert terminal.process.wait(60) == 129
     assert processes_of(tmp_path) == []
 
     # Without a terminal: the end of the input decides nothing.
