@@ -12,8 +12,6 @@ from storage import api_keys
 from storage.api_keys import ApiKeyRow
 from storage.rate_limits import admit
 
-RATE_LIMIT_WINDOW_SECONDS = 60
-
 API_KEY_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="Your API key.")
 BEARER = HTTPBearer(auto_error=False, description="Your API key, as a bearer token.")
 
@@ -33,8 +31,10 @@ async def authenticate(request: Request, state: AppState) -> ApiKeyRow:
     Requests without a valid key are counted separately, by client address.
     """
     sent = {key for key in (request.headers.get("x-api-key"), _bearer_token(request)) if key}
-    row = await api_keys.find_key(state.services.db, next(iter(sent))) if len(sent) == 1 else None
-    await count_request(state, row.id if row and not row.has_ended else client_address(request))
+    key = next(iter(sent)) if len(sent) == 1 else None
+    limit = state.settings.rate_limit
+    row, wait = await api_keys.authenticate(state.services.db, key, client_address(request), limit=limit)
+    _check_wait(limit, wait)
     if row is None or row.has_ended:
         raise _refusal(len(sent), row)
     return row
@@ -69,10 +69,14 @@ def client_address(request: Request) -> str:
 async def count_request(state: AppState, client: str) -> None:
     """Count a request of `client`. Raises ApiError 429 when the rate limit is exceeded."""
     limit = state.settings.rate_limit
-    wait_seconds = await admit(state.services.db, client, limit=limit, seconds=RATE_LIMIT_WINDOW_SECONDS)
-    if wait_seconds:
-        message = f"Rate limit exceeded: {limit} requests per minute. Retry in {wait_seconds} s."
-        raise too_many_requests("rate_limited", message, wait_seconds)
+    _check_wait(limit, await admit(state.services.db, client, limit=limit))
+
+
+def _check_wait(limit: int, wait: int) -> None:
+    """Raise ApiError 429 if a request has to wait so many seconds."""
+    if wait:
+        message = f"Rate limit exceeded: {limit} requests per minute. Retry in {wait} s."
+        raise too_many_requests("rate_limited", message, wait)
 
 
 async def authenticate_caller(

@@ -12,12 +12,10 @@ from api import schemas
 from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, responses
 from api.idempotency import IdempotentDep
-from api.wiring import AppState
 from graph.status import Status
-from runs import cancel, decide, fork, queries, retry, served_reviews, start
+from runs import cancel, decide, fork, queries, retry, start
 from runs.decide import Quote
 from runs.queries import RunView
-from storage.actors import Actor
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(400, 401, 413, 422, 429))
 
@@ -44,15 +42,16 @@ async def list_runs(
 ) -> schemas.RunPage:
     """Return runs, newest first."""
     before = _parse_cursor(cursor) if cursor else None
-    runs = await queries.list_runs(state.services.db, limit=limit, before=before, status=status, project=project)
-    await served_reviews.record_runs(state.services.db, caller.actor, runs)
+    runs = await queries.list_runs(
+        state.services.db, limit=limit, before=before, status=status, project=project, served_to=caller.actor
+    )
     return schemas.RunPage(runs=runs, next_cursor=_cursor_after(runs[-1]) if len(runs) == limit else None)
 
 
 @router.get("/{run_id:uuid}", responses=responses(404))
 async def get_run(run_id: UUID, state: AppStateDep, caller: CallerDep) -> RunView:
     """Return a run."""
-    return await _serve_run(state, run_id, caller.actor)
+    return await queries.get_run_view(state.services.db, run_id, served_to=caller.actor)
 
 
 @router.post("/{run_id:uuid}/approve", response_model=RunView, responses=responses(403, 404, 409))
@@ -63,7 +62,7 @@ async def approve(
 
     async def process() -> RunView:
         await decide.decide(state.services, run_id, body.gate, body.as_input(), idempotent.context)
-        return await _serve_run(state, run_id, idempotent.context.actor)
+        return await queries.get_run_view(state.services.db, run_id, served_to=idempotent.context.actor)
 
     return await idempotent(body, process)
 
@@ -74,7 +73,7 @@ async def cancel_run(run_id: UUID, state: AppStateDep, idempotent: IdempotentDep
 
     async def process() -> RunView:
         await cancel.cancel_run(state.services, run_id, idempotent.context)
-        return await _serve_run(state, run_id, idempotent.context.actor)
+        return await queries.get_run_view(state.services.db, run_id, served_to=idempotent.context.actor)
 
     return await idempotent(None, process)
 
@@ -90,7 +89,7 @@ async def retry_run(
 
     async def process() -> RunView:
         await retry.retry_run(state.services, run_id, **dict(body or ()), context=idempotent.context)
-        return await _serve_run(state, run_id, idempotent.context.actor)
+        return await queries.get_run_view(state.services.db, run_id, served_to=idempotent.context.actor)
 
     return await idempotent(body, process)
 
@@ -114,13 +113,6 @@ async def quote_clips(
 ) -> Quote:
     """Return the price of generating these clips again. Nothing is decided."""
     return await decide.quote(state.services, run_id, clips)
-
-
-async def _serve_run(state: AppState, run_id: UUID, actor: Actor) -> RunView:
-    """Return a run, whose open review the actor is served with it. Raises RunNotFound."""
-    run = await queries.get_run_view(state.services.db, run_id)
-    await served_reviews.record_runs(state.services.db, actor, [run])
-    return run
 
 
 def _cursor_after(run: RunView) -> str:

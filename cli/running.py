@@ -17,7 +17,6 @@ from cli.output import exit_with_error
 from providers.base import ProviderError
 from runs.errors import RunError
 from runs.queries import RunView, find_run_id, get_run_view
-from runs.served_reviews import record_runs
 from storage.actors import LOCAL, RequestContext
 from storage.database import Database, open_pool
 from storage.migrate import DatabaseUnusable, is_migrated, migrate
@@ -80,9 +79,7 @@ def on_stop_signal(stop: Callable[[int], None]) -> None:
 
 async def serve_run(db: Database, run_id: UUID) -> RunView:
     """Return a run to print, whose open review the operator is served with it. Raises RunNotFound."""
-    view = await get_run_view(db, run_id)
-    await record_runs(db, LOCAL, [view])
-    return view
+    return await get_run_view(db, run_id, served_to=LOCAL)
 
 
 def read(function: Callable[[Database], Awaitable[T]]) -> T:

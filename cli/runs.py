@@ -35,13 +35,12 @@ def list_runs(
 ) -> None:
     """List the newest runs."""
     from cli import running, tables
-    from runs import queries, served_reviews
+    from runs import queries
     from storage.actors import LOCAL
 
     async def process(db: Database) -> tuple[list[RunView], dict[UUID, str]]:
-        found = await queries.list_runs(db, limit=limit, status=status, project=project)
-        if as_json:
-            await served_reviews.record_runs(db, LOCAL, found)
+        served_to = LOCAL if as_json else None
+        found = await queries.list_runs(db, limit=limit, status=status, project=project, served_to=served_to)
         return found, await queries.short_ids(db, [run.run_id for run in found])
 
     found, short_ids = running.read(process)

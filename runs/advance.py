@@ -62,10 +62,8 @@ async def _drive(services: Services, run_id: str) -> None:
         "configurable": {"thread_id": run_id, "__pregel_strict_resume": True},
         "recursion_limit": RECURSION_LIMIT,
     }
-    if await table.claim(services.db, run_id) is None:
-        return
+    run = await table.claim(services.db, run_id)
     for _ in range(MAX_DRIVES):
-        run = await table.get_run(services.db, run_id)
         if run is None or services.drain.drain_requested:
             return
         if run.status in TERMINAL_STATUSES:
@@ -73,6 +71,7 @@ async def _drive(services: Services, run_id: str) -> None:
             return
         if not await _continue(services, run, graph, config):
             return
+        run = await table.get_run(services.db, run_id)
     raise RuntimeError(f"run {run_id} did not stop within {MAX_DRIVES} drives")
 
 

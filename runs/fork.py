@@ -61,9 +61,9 @@ async def fork_run(
         forked_from=run_id,
         seed=_seed(services.video, spec, edited, await services.ledger.list_for_run(run_id)),
     )
-    await table.create_run(services.db, new, context)
+    run = await table.create_run(services.db, new, context)
     services.wakeups.advance(str(new_id))
-    return await get_run(services.db, new_id)
+    return run
 
 
 async def _ideas_at(db: Database, run_id: UUID, revision: int | None) -> IdeasContent:

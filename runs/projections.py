@@ -15,8 +15,9 @@ from storage.runs import Projection, RunRow, save_projection
 
 log = logging.getLogger(__name__)
 
-#: Attempts of a step that meets an unavailable service before the run fails, and the longest pause between them.
-MAX_ATTEMPTS = 7
+#: Attempts of a step that meets a defect, or an unavailable service for about a day, before the run fails; and the
+#: longest pause between them.
+MAX_ATTEMPTS, MAX_OUTAGE_ATTEMPTS = 7, 2_900
 MAX_BACKOFF = timedelta(seconds=30)
 #: A run that waits for orders is woken this often without any event.
 WAKEUP_INTERVAL = timedelta(seconds=30)
@@ -36,7 +37,7 @@ async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, 
     wake_in = None if review else WAKEUP_INTERVAL
     projection = Projection(status, step, revision, review, artifacts, wake_in=wake_in, event=event)
     if run.attempts:
-        await troubles.end_now(ledger.db, str(run.id))
+        await troubles.end(ledger.db, str(run.id))
     return await save_projection(ledger.db, run.id, projection)
 
 
@@ -48,13 +49,13 @@ async def save_end(ledger: Ledger, run: RunRow, state: RunState) -> None:
 
 
 async def retry_later(ledger: Ledger, run: RunRow, step: str | None, error: Unavailable) -> None:
-    """Schedule another attempt with exponential backoff; fail the run after `MAX_ATTEMPTS`."""
+    """Schedule another attempt with exponential backoff; fail the run after the last one."""
     attempts = run.attempts + 1
     await troubles.report(ledger.db, str(run.id), run.id, error)
-    if attempts >= MAX_ATTEMPTS:
+    if attempts >= (MAX_ATTEMPTS if error.code == "internal_error" else MAX_OUTAGE_ATTEMPTS):
         await fail(ledger, run, step, error.code, error.message)
         return
-    pause = min(timedelta(seconds=2 ** (attempts - 1)), MAX_BACKOFF)
+    pause = min(timedelta(seconds=2 ** min(attempts - 1, 10)), MAX_BACKOFF)
     projection = Projection("running", step, run.revision, None, run.artifacts, attempts=attempts, wake_in=pause)
     await save_projection(ledger.db, run.id, projection)
 
@@ -76,5 +77,5 @@ async def _save_end(
     event = ("run.failed", {name: error[name] for name in ("code", "message")}) if error else ("run.completed", {})
     status = "failed" if error else "completed"
     projection = Projection(status, step, run.revision, None, artifacts, error, event=event)
-    await troubles.end_now(ledger.db, str(run.id))
+    await troubles.end(ledger.db, str(run.id))
     await save_projection(ledger.db, run.id, projection)

@@ -13,9 +13,9 @@ from graph.status import Status
 from runs.errors import GateNotOpen, InvalidRequest, RunNotFound
 from storage import runs as table
 from storage import troubles
+from storage.actors import Actor
 from storage.database import Database
-from storage.runs import RunRow, RunWithCosts
-from storage.troubles import WaitingRow
+from storage.runs import RunInFull, RunRow
 
 #: The shortest start of an id that names a run, the shortest that is printed, and the most matches an error lists.
 MIN_PREFIX_CHARACTERS, SHORT_ID_CHARACTERS, MAX_LISTED_MATCHES = 6, 8, 5
@@ -41,7 +41,7 @@ class RunCost(BaseModel):
     cap_usd: Usd
 
 
-class Waiting(BaseModel, from_attributes=True):
+class Waiting(BaseModel):
     """What a run waits for: an order, a step or a worker.
 
     `last_answer` and `code` are those of the last attempt without a useful answer, `attempts` counts these attempts,
@@ -127,12 +127,12 @@ async def get_run(db: Database, run_id: UUID) -> RunRow:
     return row
 
 
-async def get_run_view(db: Database, run_id: UUID) -> RunView:
-    """Return the run with its costs. Raises RunNotFound."""
-    row = await table.get_run_with_costs(db, run_id)
+async def get_run_view(db: Database, run_id: UUID, *, served_to: Actor | None = None) -> RunView:
+    """Return the run, and record to which actor its open review is served. Raises RunNotFound."""
+    row = await table.get_run_in_full(db, run_id, served_to=served_to)
     if row is None:
         raise _not_found(run_id)
-    return (await _views(db, [row]))[0]
+    return _view(row)
 
 
 async def list_runs(
@@ -142,10 +142,11 @@ async def list_runs(
     before: tuple[datetime, UUID] | None = None,
     status: str | None = None,
     project: str | None = None,
+    served_to: Actor | None = None,
 ) -> list[RunView]:
-    """Return up to `limit` runs, newest first, that are older than `before` (creation time, id)."""
-    rows = await table.list_runs(db, limit=limit, before=before, status=status, project=project)
-    return await _views(db, rows)
+    """Return up to `limit` runs as `get_run_view`, newest first, that are older than `before` (creation time, id)."""
+    rows = await table.list_runs(db, limit=limit, before=before, status=status, project=project, served_to=served_to)
+    return [_view(row) for row in rows]
 
 
 def open_review_of(row: RunRow) -> Review | None:
@@ -162,13 +163,9 @@ def _not_found(run_id: UUID) -> RunNotFound:
     return RunNotFound(f"Run {run_id} not found.", run_id=str(run_id))
 
 
-async def _views(db: Database, rows: Sequence[RunWithCosts]) -> list[RunView]:
-    waiting = await troubles.list_waiting(db, [row.id for row in rows])
-    return [_view(row, waiting.get(row.id)) for row in rows]
-
-
-def _view(row: RunWithCosts, waiting: WaitingRow | None) -> RunView:
+def _view(row: RunInFull) -> RunView:
     costs = vars(row) | {"estimated_usd": row.artifacts.get("ideas", {}).get("estimated_usd")}
-    needs_attention = waiting is not None and waiting.needs_attention
+    waiting = row.waiting and row.waiting | {"name": troubles.name_of(row.waiting["subject"], row.current_step)}
+    needs_attention = bool(waiting and waiting["needs_attention"])
     derived = {"run_id": row.id, "waiting": waiting, "needs_attention": needs_attention, "cost": costs}
     return RunView.model_validate(vars(row) | derived)

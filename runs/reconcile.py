@@ -50,26 +50,30 @@ async def reconcile_order(services: Services, key: str) -> None:
             order = await ledger.get(key)
             if order is None or order.settled_at is not None:
                 return
-            if order.state == "reserved" and order.called_at is None:
+            is_placed, error = order.called_at is not None, None
+            if is_placed:
+                error = await _check(services, order)
+            else:
                 await ledger.place(key)
-            elif order.called_at:
-                await _report(services, key, await _check(services, order))
             order = await ledger.get(key)
-            if order and order.run_id and order.state in ("settled", "failed", "unknown"):
+            if order is None or order.run_id is None:
+                return
+            if is_placed:
+                await _report(services, order, error)
+            if order.state in ("settled", "failed", "unknown"):
                 services.wakeups.advance(str(order.run_id))
     except LockBusy:
         log.debug("order %s is being reconciled by another process", key)
 
 
-async def _report(services: Services, key: str, error: Unavailable | None) -> None:
+async def _report(services: Services, order: OrderRow, error: Unavailable | None) -> None:
     """Record whether an attempt had a useful answer, while the order is open."""
-    order = await services.ledger.get(key)
     if error is None:
-        await troubles.end_now(services.db, key)
-    elif order and order.run_id and order.state in ("reserved", "submitted"):
-        is_changed = await troubles.report(services.db, key, order.run_id, error)
+        await troubles.end(services.db, order.key)
+    elif order.run_id and order.state in ("reserved", "submitted"):
+        is_changed = await troubles.report(services.db, order.key, order.run_id, error)
         if is_changed and error.__cause__:
-            log.error("order %s: unexpected error", key, exc_info=error.__cause__)
+            log.error("order %s: unexpected error", order.key, exc_info=error.__cause__)
 
 
 async def check_order(services: Services, order: OrderRow) -> bool:

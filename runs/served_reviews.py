@@ -1,8 +1,8 @@
 """Record which reviews an actor was served: a decision that names no digest counts for these only.
 
-Every entry point that sends the content of a review records it here before it sends it. A review link needs no record:
-it carries the digest. A refusal records nothing, although it contains the current content: a client that repeats its
-request must not decide about what no person has read.
+Every entry point that sends the content of a review records it before it sends it: here, or with the run that it reads.
+A review link needs no record: it carries the digest. A refusal records nothing, although it contains the current
+content: a client that repeats its request must not decide about what no person has read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,6 @@ from uuid import UUID
 
 from graph.review_content import Review
 from runs.history import History
-from runs.queries import RunView
 from storage import reviews
 from storage.actors import Actor
 from storage.database import Database
@@ -27,11 +26,6 @@ def served_review(run_id: UUID, review: Review) -> ServedReview:
 async def record_reviews(db: Database, actor: Actor, run_id: UUID, opened: Iterable[Review]) -> None:
     """Record that the actor is served these reviews of a run."""
     await reviews.record_served(db, actor.id, [served_review(run_id, review) for review in opened])
-
-
-async def record_runs(db: Database, actor: Actor, runs: Iterable[RunView]) -> None:
-    """Record that the actor is served these runs, each with the review that it has open."""
-    await reviews.record_served(db, actor.id, [served_review(run.run_id, run.review) for run in runs if run.review])
 
 
 async def record_events(db: Database, actor: Actor, run_id: UUID, events: Iterable[Event]) -> None:

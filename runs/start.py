@@ -9,7 +9,6 @@ from agents.texts import clean_text
 from prompts.project import OptionError, Project
 from providers.video_profiles import ProfileError
 from runs.errors import ApprovalNotPermitted, InvalidRequest, ProjectNotFound
-from runs.queries import get_run
 from runs.services import Services
 from storage import runs as table
 from storage.actors import Actor, RequestContext
@@ -43,9 +42,9 @@ async def start_run(
     run_id, cap_usd = run_id or run_id_for(context), run_cap(spec, budget_usd, context.actor)
     chosen, kept = dict(options or {}), dict(metadata or {})
     new = NewRun(id=run_id, project=project, brief=brief, options=chosen, metadata=kept, cap_usd=cap_usd)
-    await table.create_run(services.db, new, context)
+    run = await table.create_run(services.db, new, context)
     services.wakeups.advance(str(run_id))
-    return await get_run(services.db, run_id)
+    return run
 
 
 def run_cap(spec: Project, budget_usd: Decimal | None, actor: Actor) -> Decimal:

@@ -9,6 +9,7 @@ from typing import Literal, LiteralString, get_args
 
 from storage.actors import Actor, Right
 from storage.database import Database, fetch_one
+from storage.rate_limits import ADMIT, seconds_to_wait
 
 #: What a key can do; each level includes those before it.
 LEVELS: tuple[Right, ...] = get_args(Right)
@@ -33,17 +34,21 @@ on conflict (digest) do update
 set origin = 'settings', name = excluded.name, can = excluded.can, expires_at = null, revoked_at = null
 """
 COLUMNS: LiteralString = """id, name, can, origin, created_at, expires_at, last_used_at, revoked_at, former_id,
-    revoked_at is not null or coalesce(expires_at <= now(), false) as has_ended,
-    coalesce(last_used_at < now() - interval '1 minute', true) as use_is_stale"""
+    revoked_at is not null or coalesce(expires_at <= now(), false) as has_ended"""
 INSERT: LiteralString = """
 insert into api_keys (id, digest, name, can, origin, expires_at)
 select 'key_' || left(replace(gen_random_uuid()::text, '-', ''), 12), %s, %s, %s, %s, %s
 """
-# One process of several writes it, and none more than once a minute.
-TOUCH = """
-update api_keys set last_used_at = now()
-where id = %s and (last_used_at is null or last_used_at < now() - interval '1 minute')
-"""
+# A use is written at most once a minute.
+AUTHENTICATE: LiteralString = f"""
+with key as (select {COLUMNS} from api_keys where digest = %(digest)s),
+used as (
+    update api_keys set last_used_at = now() where id = (
+        select id from key
+        where not has_ended and (last_used_at is null or last_used_at < now() - interval '1 minute'))),
+admitted as ({ADMIT.format("(select coalesce((select id from key where not has_ended), %(address)s) as client)")})
+select key.*, exists (select from admitted) as is_admitted from (select) as request left join key on true
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,6 @@ class ApiKeyRow:
     revoked_at: datetime | None
     former_id: str | None
     has_ended: bool
-    use_is_stale: bool
 
     @property
     def actor(self) -> Actor:
@@ -129,13 +133,20 @@ async def list_keys(db: Database) -> list[ApiKeyRow]:
     return await db.fetch_all(select, row=ApiKeyRow)
 
 
-async def find_key(db: Database, key: str) -> ApiKeyRow | None:
-    """Return the row of this key, or None, and record its use. The duration reveals nothing about a wrong key."""
-    select: LiteralString = f"select {COLUMNS} from api_keys where digest = %s"  # noqa: S608 - constants
-    row = await db.fetch_one(select, (_digest(key),), row=ApiKeyRow)
-    if row and row.use_is_stale and not row.has_ended:
-        await db.execute(TOUCH, (row.id,))
-    return row
+async def authenticate(db: Database, key: str | None, address: str, *, limit: int) -> tuple[ApiKeyRow | None, int]:
+    """Count a request, and return the row of its key, or None, and the seconds to wait if the limit is exceeded.
+
+    It counts for the key if that is valid, and otherwise for the address. The duration reveals nothing about a wrong
+    key.
+    """
+    values = {"digest": key and _digest(key), "address": address, "limit": limit}
+    [found] = await db.fetch_all(AUTHENTICATE, values)
+    is_admitted = found.pop("is_admitted")
+    row = ApiKeyRow(**found) if found["id"] else None
+    if is_admitted:
+        return row, 0
+    client = row.id if row and not row.has_ended else address
+    return row, await seconds_to_wait(db, client, limit=limit)
 
 
 async def get_key(db: Database, key_id: str) -> ApiKeyRow | None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeAlias
 from weakref import WeakKeyDictionary
 
 from psycopg import AsyncConnection, AsyncCursor, Error, OperationalError
@@ -21,6 +21,7 @@ from storage.failpoints import hit
 T = TypeVar("T", default=DictRow)
 
 Connection = AsyncConnection[DictRow]
+Statement: TypeAlias = LiteralString | Composed
 Params = Sequence[Any] | Mapping[str, Any]
 #: Raised by every function of this package while the database cannot be reached, or only be read after a failover.
 DATABASE_UNAVAILABLE = (OperationalError, ReadOnlySqlTransaction)
@@ -115,16 +116,12 @@ def open_pool(
     return pool
 
 
-async def fetch_all(
-    conn: Connection, sql: LiteralString, params: Params = (), *, row: type[T] | None = None
-) -> list[T]:
+async def fetch_all(conn: Connection, sql: Statement, params: Params = (), *, row: type[T] | None = None) -> list[T]:
     """Return all rows, as instances of the dataclass `row` if given, else as dicts."""
     return await (await _cursor(conn, row).execute(sql, params or None)).fetchall()
 
 
-async def fetch_one(
-    conn: Connection, sql: LiteralString, params: Params = (), *, row: type[T] | None = None
-) -> T | None:
+async def fetch_one(conn: Connection, sql: Statement, params: Params = (), *, row: type[T] | None = None) -> T | None:
     """Return the first row, as an instance of the dataclass `row` if given, else as a dict; None if there is none."""
     return await (await _cursor(conn, row).execute(sql, params or None)).fetchone()
 
@@ -134,13 +131,20 @@ def _cursor(conn: Connection, row: type[T] | None) -> AsyncCursor[T]:
     return conn.cursor(row_factory=row_factory)
 
 
-async def insert(conn: Connection, table: LiteralString, values: Mapping[str, object]) -> DictRow | None:
-    """Insert a row and return it; return None if there is one with the same key. A value may be an SQL expression."""
+def insert_statement(table: LiteralString, values: Mapping[str, object]) -> Composed:
+    """Return the statement that inserts a row, and returns it if there is none with the same key.
+
+    A value may be an SQL expression; the others are its parameters.
+    """
     expressions = [value if isinstance(value, Composable) else Placeholder(name) for name, value in values.items()]
-    statement = SQL("insert into {} ({}) values ({}) on conflict do nothing returning *").format(
+    return SQL("insert into {} ({}) values ({}) on conflict do nothing returning *").format(
         Identifier(table), SQL(", ").join(map(Identifier, values)), SQL(", ").join(expressions)
     )
-    return await (await conn.execute(statement, values)).fetchone()
+
+
+async def insert(conn: Connection, table: LiteralString, values: Mapping[str, object]) -> DictRow | None:
+    """Insert a row and return it; return None if there is one with the same key. See `insert_statement`."""
+    return await (await conn.execute(insert_statement(table, values), values)).fetchone()
 
 
 def from_now(delay: timedelta = timedelta()) -> Composed:
@@ -154,17 +158,17 @@ class Database:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
-    async def fetch_all(self, sql: LiteralString, params: Params = (), *, row: type[T] | None = None) -> list[T]:
+    async def fetch_all(self, sql: Statement, params: Params = (), *, row: type[T] | None = None) -> list[T]:
         """Return all rows. See `fetch_all`."""
         async with self.pool.connection() as connection:
             return await fetch_all(connection, sql, params, row=row)
 
-    async def fetch_one(self, sql: LiteralString, params: Params = (), *, row: type[T] | None = None) -> T | None:
+    async def fetch_one(self, sql: Statement, params: Params = (), *, row: type[T] | None = None) -> T | None:
         """Return the first row, or None. See `fetch_one`."""
         async with self.pool.connection() as connection:
             return await fetch_one(connection, sql, params, row=row)
 
-    async def execute(self, sql: LiteralString, params: Params = ()) -> int:
+    async def execute(self, sql: Statement, params: Params = ()) -> int:
         """Run a statement and return the number of affected rows."""
         async with self.pool.connection() as connection:
             hit("commit.before")
@@ -172,10 +176,16 @@ class Database:
         hit("commit.after")
         return affected
 
+    async def change(self, sql: Statement, params: Params = (), *, row: type[T] | None = None) -> T | None:
+        """Run a statement that changes rows, and return its first row, or None. See `fetch_one`."""
+        hit("commit.before")
+        changed = await self.fetch_one(sql, params, row=row)
+        hit("commit.after")
+        return changed
+
     async def insert(self, table: LiteralString, values: Mapping[str, object]) -> DictRow | None:
-        """Insert a row in a transaction of its own. See `insert`."""
-        async with self.transaction() as connection:
-            return await insert(connection, table, values)
+        """Insert a row. See `insert`."""
+        return await self.change(insert_statement(table, values), values)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any, LiteralString, get_args
 from uuid import UUID, uuid4
 
+from psycopg.sql import SQL, Composable, Composed
+
 from storage.actors import Channel, RequestContext
 from storage.database import Connection, Database
-from storage.failpoints import hit
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,25 @@ with numbered as (
 insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
 values (%s, (select last_seq from numbered), %s, %s, %s, %s, %s)
 on conflict (source, dedup_key) do nothing
+"""
+# For a statement whose `numbered` has the id of a run and the number that was drawn from its row.
+OF_NUMBERED: LiteralString = """
+insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
+select id, last_seq, %(event_source)s, gen_random_uuid()::text, %(event_kind)s, %(event_subject)s, %(event_payload)s
+from numbered
+"""
+# A change of an order with its event. The order is locked before its run. An order of the chat has no run.
+OF_CHANGED: LiteralString = """
+with changed as ({}), numbered as (
+    update runs set last_seq = last_seq + 1,
+        next_wakeup_at = case when %(event_wakes)s then now() else next_wakeup_at end
+    where id = (select run_id from changed) returning id, last_seq
+), recorded as (
+    insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
+    select run_id, (select last_seq from numbered), %(event_source)s, gen_random_uuid()::text, %(event_kind)s,
+        %(event_subject)s, %(event_payload)s from changed
+)
+select * from changed
 """
 # One statement: the order of the task becomes due, and the event is recorded with its run. The order is locked before
 # the run, as wherever both change. Without an order the run of the hint counts, if there is one.
@@ -80,6 +100,22 @@ async def record_event(
     return (await conn.execute(RECORD, values)).rowcount == 1
 
 
+def with_event(change: Composable) -> Composed:
+    """Return the statement that changes an order, and records an event of its run if one row was changed.
+
+    `change` returns `run_id`. The event is given by further parameters: see `event_values`.
+    """
+    return SQL(OF_CHANGED).format(change)
+
+
+def event_values(
+    source: str, kind: str | None, payload: Mapping[str, Any] | None, *, subject: str | None = None, wakes: bool = False
+) -> dict[str, object]:
+    """Return the parameters of an event that a statement records. `wakes` makes the run due."""
+    values = {"source": source, "kind": kind, "payload": payload, "subject": subject, "wakes": wakes}
+    return {f"event_{name}": value for name, value in values.items()}
+
+
 @dataclass(frozen=True)
 class RecordedWebhook:
     """Whether a webhook was recorded now or before, and the order that it is about, if it is known."""
@@ -100,9 +136,7 @@ async def record_webhook(
 ) -> RecordedWebhook:
     """Record a webhook once, and make the order of its task due for a poll. `run_id` counts for an unknown task."""
     values = {"source": source, "webhook_id": webhook_id, "provider": provider, "task_id": task_id, "run_id": run_id}
-    hit("commit.before")
-    row = await db.fetch_one(RECORD_WEBHOOK, {**values, "payload": dict(payload)}, row=RecordedWebhook)
-    hit("commit.after")
+    row = await db.change(RECORD_WEBHOOK, {**values, "payload": dict(payload)}, row=RecordedWebhook)
     assert row is not None  # noqa: S101 - the statement returns one row
     return row
 

@@ -7,12 +7,14 @@ from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
 
+from psycopg.sql import SQL
+
 from providers.base import NotSent, OutcomeUnknown, Provider, ProviderError, Refused
 from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order
 from storage.actors import RequestContext
 from storage.admission import CANCELLED_FIRST, CapRoom, Caps, check_admission, tightest_cap
-from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert
-from storage.events import record_event
+from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert_statement
+from storage.events import event_values, record_event, with_event
 from storage.failpoints import hit
 from storage.model_calls import ModelCalls
 from storage.orders import OrderRow
@@ -21,8 +23,8 @@ from storage.troubles import end, report
 
 #: Delay before the first poll of an order that was called or submitted.
 FIRST_POLL_DELAY = timedelta(seconds=1)
-#: Attempts to submit an order that did not arrive, before it fails.
-MAX_SUBMIT_ATTEMPTS = 8
+#: Attempts to submit an order that did not arrive, before it fails: about a day.
+MAX_SUBMIT_ATTEMPTS = 1_450
 #: Poll interval of an order of unknown outcome.
 UNKNOWN_POLL_INTERVAL = timedelta(minutes=1)
 #: A claim is used within this time or not at all.
@@ -105,8 +107,8 @@ class Ledger(ModelCalls):
             kind, payload = "order.reserved", {"usd": str(order.amount_usd)}
             decision = order.approval.decision if order.approval else None
             values |= {"decision": decision, "next_poll_at": from_now(FIRST_POLL_DELAY)}
-        if await insert(conn, "orders", values):
-            await record_event(conn, source="ledger", kind=kind, run_id=order.run_id, payload=payload, subject=key)
+        event = event_values("ledger", kind, payload, subject=key)
+        await fetch_one(conn, with_event(insert_statement("orders", values)), {**values, **event})
 
     async def place(self, key: str) -> None:
         """Submit a reserved order that was not submitted before, and record the outcome."""
@@ -154,7 +156,7 @@ class Ledger(ModelCalls):
         await self.db.execute(
             "update orders set state = 'reserved', called_at = null, poll_count = poll_count + 1,"
             " next_poll_at = now() + %s where key = %s and state in ('reserved', 'unknown') and task_id is null",
-            (timedelta(seconds=min(2**order.poll_count, 60)), order.key),
+            (timedelta(seconds=min(2 ** min(order.poll_count, 10), 60)), order.key),
         )
 
     async def _report(self, order: OrderRow, error: ProviderError) -> None:
@@ -231,6 +233,7 @@ class Ledger(ModelCalls):
         update: LiteralString = f"{FAIL} where run_id = %(run_id)s and key = any(%(keys)s) and state = 'unknown'"
         values = {"result": result, "run_id": run_id, "keys": list(keys)}
         async with self.db.transaction() as conn:
+            await lock_spending(conn, run_id, orders=keys)
             for row in await fetch_all(conn, f"{update} returning key", values):
                 payload, source = {**result, "actor": actor}, context.channel
                 await record_event(
@@ -240,16 +243,14 @@ class Ledger(ModelCalls):
     async def _update(
         self, update: LiteralString, key: str, kind: str, payload: Mapping[str, Any], **values: object
     ) -> bool:
-        """Run a guarded update. If it changed the order, record the event and wake the run in the same transaction.
+        """Run a guarded update. If it changed the order, record the event and wake the run in the same statement.
 
         Every such change is progress and ends a trouble of the order.
         """
-        async with self.db.transaction() as conn:
-            row = await fetch_one(conn, update + " returning run_id", {"key": key, **values})
-            if row is None:
-                return False
-            await end(conn, key)
-            await record_event(
-                conn, source="ledger", kind=kind, run_id=row["run_id"], subject=key, payload=payload, wake=True
-            )
-        return True
+        in_trouble: LiteralString = "exists (select from troubles where subject = orders.key) as in_trouble"
+        event = event_values("ledger", kind, payload, subject=key, wakes=True)
+        statement = with_event(SQL(f"{update} returning run_id, {in_trouble}"))
+        changed = await self.db.change(statement, {"key": key, **values, **event})
+        if changed and changed["in_trouble"]:
+            await end(self.db, key)
+        return changed is not None

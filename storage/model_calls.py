@@ -110,7 +110,7 @@ class ModelCalls(Orders):
     async def _reserve_call(self, key: str, run_id: str | None, usd: Decimal) -> None:
         async with self.db.transaction() as conn:
             if usd:
-                await lock_spending(conn, run_id, order=key)
+                await lock_spending(conn, run_id, orders=[key])
             if run_id and await is_cancelled(conn, run_id):
                 raise Refused("cancelled", "The run was cancelled before this model call.")
             unapproved = run_id is None or not await has_approval(conn, run_id)

@@ -4,12 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
-from providers.orders import OrderState, OrderStatus
-from storage.database import Database, fetch_all, fetch_one
-from storage.events import record_event
+from psycopg.sql import SQL
+
+from providers.orders import OrderKey, OrderState, OrderStatus
+from storage.database import Database, fetch_all
+from storage.events import event_values, record_event, with_event
+
+POSTPONE: LiteralString = """
+update orders set poll_count = poll_count + 1, next_poll_at = now() + %(after)s,
+    progress = coalesce(%(progress)s, progress)
+where key = %(key)s and settled_at is null returning run_id
+"""
 
 
 @dataclass(frozen=True)
@@ -49,18 +57,13 @@ class Orders:
 
     async def reschedule_poll(self, key: str, after: timedelta, progress: float | None = None) -> None:
         """Postpone the next poll of an open order, and save its progress (0..1)."""
-        async with self.db.transaction() as conn:
-            row = await fetch_one(
-                conn,
-                "update orders set poll_count = poll_count + 1, next_poll_at = now() + %s,"
-                " progress = coalesce(%s, progress) where key = %s and settled_at is null returning run_id, kind",
-                (after, progress, key),
-            )
-            if row and progress is not None:
-                payload = {"kind": row["kind"], "progress": round(progress, 2)}
-                await record_event(
-                    conn, source="ledger", kind="order.progress", run_id=row["run_id"], payload=payload, subject=key
-                )
+        values = {"key": key, "after": after, "progress": progress}
+        if progress is None:
+            await self.db.execute(POSTPONE, values)
+            return
+        payload = {"kind": OrderKey.parse(key).kind, "progress": round(progress, 2)}
+        event = event_values("ledger", "order.progress", payload, subject=key)
+        await self.db.change(with_event(SQL(POSTPONE)), {**values, **event})
 
     async def mark_not_found(self, key: str) -> None:
         """Record that the provider does not know the order at present."""

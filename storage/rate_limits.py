@@ -1,44 +1,49 @@
-"""Rate limits, counted in the database for all processes together."""
+"""Rate limits: requests per minute, counted in the database for all processes together."""
 
-import math
+from typing import LiteralString
 
 from storage.database import Database
 
-# The times of the last requests in a sliding window. They are read under the lock of the row, so two requests never
-# use the same last place; a request that is refused changes nothing.
-ADMIT = """
-insert into rate_limit_hits as r (client, hits) values (%(client)s, array[clock_timestamp()])
-on conflict (client) do update
-    set hits = array(select hit from unnest(r.hits) as hit
-                     where hit > clock_timestamp() - make_interval(secs => %(seconds)s) order by hit)
-               || clock_timestamp()
-    where (select count(*) from unnest(r.hits) as hit
-           where hit > clock_timestamp() - make_interval(secs => %(seconds)s)) < %(limit)s
+# The running second and the minute before it count, so that no minute admits more requests than the limit. The sum is
+# read under the lock of the row, so two requests never use the same last place; a request that is refused changes
+# nothing. To be completed with the source of the client's name.
+ADMIT: LiteralString = """
+insert into rate_limits as r (client, second, counts)
+select client, extract(epoch from clock_timestamp())::bigint, array[1] || array_fill(0, array[60]) from {} as request
+on conflict (client) do update set (second, counts) = (
+        select r.second + passed,
+            case when passed = 0 then array[r.counts[1] + 1] || r.counts[2:]
+            else (array[1] || array_fill(0, array[least(passed, 61) - 1]) || r.counts)[:61] end
+        from (select greatest(excluded.second - r.second, 0)::integer as passed) as clock)
+    where (select coalesce(sum(requests), 0)
+           from unnest(r.counts[:61 - greatest(excluded.second - r.second, 0)]) as requests) < %(limit)s
+returning client
+"""
+COUNTS = """
+select counts[:61 - greatest(extract(epoch from clock_timestamp())::bigint - second, 0)] as counts
+from rate_limits where client = %s
 """
 
-# A place is free again when the oldest of the last `limit` requests leaves the window.
-WAIT = """
-select extract(epoch from min(hit) + make_interval(secs => %(seconds)s) - clock_timestamp())::float8 as seconds
-from (select hit from rate_limit_hits, unnest(hits) as hit where client = %(client)s
-      order by hit desc limit %(limit)s) as last
-"""
 
-
-async def admit(db: Database, client: str, *, limit: int = 60, seconds: float = 60) -> int:
-    """Count a request of the client and return 0, or return the whole seconds to wait (at least 1), uncounted.
-
-    No window of `seconds` admits more than `limit` requests, however they are spaced.
-    """
-    params = {"client": client, "limit": limit, "seconds": seconds}
-    if await db.execute(ADMIT, params) == 1:
+async def admit(db: Database, client: str, *, limit: int) -> int:
+    """Count a request of the client and return 0, or return the seconds to wait, uncounted. See `seconds_to_wait`."""
+    values = {"client": client, "limit": limit}
+    if await db.fetch_one(ADMIT.format("(select %(client)s::text as client)"), values):
         return 0
-    [row] = await db.fetch_all(WAIT, params)
-    return max(1, math.ceil(row["seconds"] or 0))
+    return await seconds_to_wait(db, client, limit=limit)
 
 
-async def forget_idle(db: Database, *, seconds: float = 60) -> int:
-    """Delete clients without a request for `seconds`, and return their number. An address may never return."""
-    return await db.execute(
-        "delete from rate_limit_hits where hits[cardinality(hits)] < clock_timestamp() - make_interval(secs => %s)",
-        (seconds,),
-    )
+async def seconds_to_wait(db: Database, client: str, *, limit: int) -> int:
+    """Return the whole seconds, from 1 to 61, after which the limit admits another request of the client."""
+    row = await db.fetch_one(COUNTS, (client,))
+    counts: list[int] = row["counts"] if row else []
+    wait = 1
+    # Of the counts, the newest first, one leaves the minute in each second.
+    while sum(counts[: max(len(counts) - wait, 0)]) >= limit:
+        wait += 1
+    return wait
+
+
+async def forget_idle(db: Database) -> int:
+    """Delete clients without a request that counts, and return their number. An address may never return."""
+    return await db.execute("delete from rate_limits where second < extract(epoch from clock_timestamp()) - 61")

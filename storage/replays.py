@@ -62,7 +62,7 @@ async def _claim(ledger: Ledger, key: str) -> OrderRow | None:
     if order is None or replayable is None or datetime.now(UTC) - (order.called_at or order.created_at) > replayable:
         return None
     async with ledger.db.transaction() as conn:
-        await lock_spending(conn, order.run_id, order=key)
+        await lock_spending(conn, order.run_id, orders=[key])
         if refused := await check_replay(conn, ledger.caps, order):
             log.info("order %s is not submitted again: %s", key, refused["message"])
             return None

@@ -7,10 +7,14 @@ from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID
 
-from storage.actors import ClaimedUser, RequestContext
-from storage.database import Database, fetch_one, from_now, insert
-from storage.events import record_event
-from storage.spending import OF_RUN, Costs
+from psycopg.sql import SQL
+
+from storage.actors import Actor, ClaimedUser, RequestContext
+from storage.database import Database, from_now, insert_statement
+from storage.events import OF_NUMBERED, event_values
+from storage.spending import OF_RUN as COSTS_OF_RUN
+from storage.spending import Costs
+from storage.troubles import WAITING
 
 #: The sweeper sends a wake-up again if it had no effect within this time.
 WAKEUP_TIMEOUT = timedelta(seconds=2)
@@ -82,22 +86,25 @@ class RunRow(NewRun, Progress):
     updated_at: datetime
 
 
-@dataclass(frozen=True)
-class RunWithCosts(RunRow, Costs):
-    """A row of `runs` with the costs of its orders."""
+@dataclass(frozen=True, kw_only=True)
+class RunInFull(RunRow, Costs):
+    """A row of `runs` with the costs of its orders, and what it waits for: a row of `WAITING` as JSON, or None."""
+
+    waiting: dict[str, Any] | None
 
 
-async def create_run(db: Database, new: NewRun, context: RequestContext) -> bool:
-    """Create a run and return whether it is new; an existing run of this id is left as it is."""
-    values = {**vars(new), **context.columns(), "next_wakeup_at": from_now(WAKEUP_TIMEOUT)}
+async def create_run(db: Database, new: NewRun, context: RequestContext) -> RunRow:
+    """Create a run and return it; an existing run of this id is returned as it is."""
+    values = {**vars(new), **context.columns(), "next_wakeup_at": from_now(WAKEUP_TIMEOUT), "last_seq": 1}
     payload: dict[str, object] = {"project": new.project, "actor": context.actor.as_json()}
     if new.forked_from:
         payload["forked_from"] = str(new.forked_from)
-    async with db.transaction() as conn:
-        if not await insert(conn, "runs", values):
-            return False
-        await record_event(conn, source=context.channel, kind="run.started", run_id=new.id, payload=payload)
-    return True
+    event = event_values(context.channel, "run.started", payload)
+    statement = SQL("with numbered as ({}), recorded as ({}) select * from numbered")
+    created = statement.format(insert_statement("runs", values), SQL(OF_NUMBERED))
+    run = await db.change(created, {**values, **event}, row=RunRow) or await get_run(db, new.id)
+    assert run is not None  # noqa: S101 - runs are not deleted
+    return run
 
 
 async def get_run(db: Database, run_id: UUID | str) -> RunRow | None:
@@ -111,12 +118,27 @@ async def last_sequence_numbers(db: Database, run_ids: Collection[UUID]) -> dict
     return {row["id"]: row["last_seq"] for row in rows}
 
 
-WITH_COSTS: LiteralString = f"select runs.*, costs.* from runs cross join lateral ({OF_RUN} runs.id::text) as costs"  # noqa: S608 - SQL
+# It records that the actor, if one is given, is served the open reviews: see `runs/served_reviews.py`.
+IN_FULL: LiteralString = f"""
+with found as (
+    select run.*, costs.*, to_jsonb(waiting) as waiting
+    from runs as run cross join lateral ({COSTS_OF_RUN} run.id::text) as costs
+        left join lateral ({WAITING}) as waiting on true
+    where {{}}
+), served as (
+    insert into served_reviews (actor_id, run_id, gate, revision, digest)
+    select %(served_to)s, id, review ->> 'gate', (review ->> 'revision')::integer, review ->> 'digest' from found
+    where %(served_to)s::text is not null and review is not null
+    on conflict do nothing
+)
+select * from found order by created_at desc, id desc
+"""  # noqa: S608 - SQL
 
 
-async def get_run_with_costs(db: Database, run_id: UUID | str) -> RunWithCosts | None:
-    """Return the run with its costs, or None."""
-    return await db.fetch_one(f"{WITH_COSTS} where id = %s", (run_id,), row=RunWithCosts)
+async def get_run_in_full(db: Database, run_id: UUID | str, *, served_to: Actor | None) -> RunInFull | None:
+    """Return the run with its costs and what it waits for, or None. Record to which actor its review is served."""
+    values = {"id": run_id, "served_to": served_to.id if served_to else None}
+    return await db.fetch_one(IN_FULL.format("id = %(id)s"), values, row=RunInFull)
 
 
 async def list_runs(
@@ -126,17 +148,21 @@ async def list_runs(
     before: tuple[datetime, UUID] | None = None,
     status: str | None = None,
     project: str | None = None,
-) -> list[RunWithCosts]:
-    """Return runs with their costs, newest first, older than the position `before` (creation time, id)."""
+    served_to: Actor | None = None,
+) -> list[RunInFull]:
+    """Return runs as `get_run_in_full`, newest first, older than the position `before` (creation time, id)."""
     at, run_id = before or (None, None)
+    filters: list[tuple[LiteralString, object]] = [
+        ("status = %(status)s", status),
+        ("project = %(project)s", project),
+        ("(created_at, id) < (%(at)s, %(id)s)", before),
+    ]
+    where: LiteralString = " and ".join(condition for condition, value in filters if value) or "true"
+    values = {"status": status, "project": project, "at": at, "id": run_id, "limit": limit}
     return await db.fetch_all(
-        f"""{WITH_COSTS}
-        where (%(status)s::text is null or status = %(status)s)
-          and (%(project)s::text is null or project = %(project)s)
-          and (%(at)s::timestamptz is null or (created_at, id) < (%(at)s, %(id)s::uuid))
-        order by created_at desc, id desc limit %(limit)s""",
-        {"status": status, "project": project, "at": at, "id": run_id, "limit": limit},
-        row=RunWithCosts,
+        IN_FULL.format(f"{where} order by created_at desc, id desc limit %(limit)s"),
+        {**values, "served_to": served_to.id if served_to else None},
+        row=RunInFull,
     )
 
 
@@ -157,48 +183,48 @@ async def neighbours_of_ids(db: Database, ids: Sequence[UUID]) -> dict[UUID, lis
     return {row["id"]: [other for other in (row["before"], row["after"]) if other] for row in rows}
 
 
-SAVE_PROJECTION = """
-update runs set status = %(status)s, current_step = %(current_step)s, revision = %(revision)s, review = %(review)s,
-    artifacts = %(artifacts)s, error = %(error)s, attempts = %(attempts)s,
-    next_wakeup_at = now() + %(wake_in)s::interval, updated_at = now()
-where id = %(id)s
-  -- A process that is not the driver any more has an outdated view.
-  and driver = current_setting('application_name')
-  -- A cancelled run stays cancelled.
-  and error ->> 'code' is distinct from 'cancelled'
-  -- A review that was decided after the thread was read does not open again.
-  and not (%(review)s::jsonb is not null and exists (
-      select from decisions where run_id = runs.id and gate = %(review)s::jsonb ->> 'gate'
-          and revision = (%(review)s::jsonb ->> 'revision')::int))
-returning id
-"""
+SAVE_PROJECTION: LiteralString = f"""
+with numbered as (
+    update runs set status = %(status)s, current_step = %(current_step)s, revision = %(revision)s, review = %(review)s,
+        artifacts = %(artifacts)s, error = %(error)s, attempts = %(attempts)s,
+        next_wakeup_at = now() + %(wake_in)s::interval, updated_at = now(),
+        last_seq = last_seq + (%(event_kind)s::text is not null)::integer
+    where id = %(id)s
+      -- A process that is not the driver any more has an outdated view.
+      and driver = current_setting('application_name')
+      -- A cancelled run stays cancelled.
+      and error ->> 'code' is distinct from 'cancelled'
+      -- A review that was decided after the thread was read does not open again.
+      and not (%(review)s::jsonb is not null and exists (
+          select from decisions where run_id = runs.id and gate = %(review)s::jsonb ->> 'gate'
+              and revision = (%(review)s::jsonb ->> 'revision')::int))
+    returning id, last_seq
+), recorded as ({OF_NUMBERED} where %(event_kind)s::text is not null)
+select id from numbered
+"""  # noqa: S608 - constants
+RECORD_STEP: LiteralString = f"""
+with numbered as (
+    update runs set status = 'running', current_step = %(step)s, review = null, updated_at = now(),
+        next_wakeup_at = now() + %(wake_in)s, last_seq = last_seq + 1
+    where id = %(id)s and status not in ('completed', 'failed') and driver = current_setting('application_name')
+    returning id, last_seq
+) {OF_NUMBERED}
+"""  # noqa: S608 - constants
 
 
 async def save_projection(db: Database, run_id: UUID | str, projection: Projection) -> bool:
-    """Save the progress of a run.
+    """Save the progress of a run, and record its event, in one statement.
 
     Return False if the run was cancelled, has another driver, or the review to open is already decided.
     """
-    values = vars(projection) | {"id": run_id}
-    async with db.transaction() as conn:
-        if not await fetch_one(conn, SAVE_PROJECTION, values):
-            return False
-        if projection.event:
-            kind, payload = projection.event
-            await record_event(conn, source="advance", kind=kind, run_id=run_id, payload=payload)
-    return True
+    event = event_values("advance", *(projection.event or (None, None)))
+    return await db.change(SAVE_PROJECTION, {**vars(projection), "id": run_id, **event}) is not None
 
 
 async def record_step(db: Database, run_id: UUID | str, step: str) -> None:
-    """Record that the run starts a step."""
-    async with db.transaction() as conn:
-        await conn.execute(
-            """update runs set status = 'running', current_step = %s, review = null, updated_at = now(),
-                next_wakeup_at = now() + %s
-            where id = %s and status not in ('completed', 'failed') and driver = current_setting('application_name')""",
-            (step, WAKEUP_TIMEOUT, run_id),
-        )
-        await record_event(conn, source="advance", kind="step.started", run_id=run_id, payload={"step": step})
+    """Record that the run starts a step, unless it has ended or has another driver."""
+    values = {"id": run_id, "step": step, "wake_in": WAKEUP_TIMEOUT}
+    await db.execute(RECORD_STEP, {**values, **event_values("advance", "step.started", {"step": step})})
 
 
 async def claim(db: Database, run_id: UUID | str) -> RunRow | None:

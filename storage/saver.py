@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple, copy_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 from storage.failpoints import hit
@@ -16,6 +16,19 @@ class Saver(AsyncPostgresSaver):
     The database refuses what it writes for a run unless this process is the run's driver (trigger `check_driver`).
     """
 
+    #: The newest checkpoint, if it was read once and is not outdated.
+    _newest: CheckpointTuple | None = None
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Read a checkpoint. What a drive reads to decide what to do, the graph then reads without a statement."""
+        configurable = config["configurable"]
+        if configurable.get("checkpoint_ns") or configurable.get("checkpoint_id"):
+            return await super().aget_tuple(config)
+        newest, self._newest = self._newest, None
+        if newest is None and (newest := await super().aget_tuple(config)):
+            self._newest = newest._replace(checkpoint=copy_checkpoint(newest.checkpoint))
+        return newest
+
     async def aput(
         self,
         config: RunnableConfig,
@@ -24,6 +37,7 @@ class Saver(AsyncPostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Write a checkpoint."""
+        self._newest = None
         hit("checkpoint.before")
         written = await super().aput(config, checkpoint, metadata, new_versions)
         hit("checkpoint.after")
@@ -33,6 +47,7 @@ class Saver(AsyncPostgresSaver):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Write the result of a node, before the checkpoint that contains it."""
+        self._newest = None
         hit("writes.before")
         await super().aput_writes(config, writes, task_id, task_path)
         hit("writes.after")

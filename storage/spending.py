@@ -1,5 +1,6 @@
 """The sums of reserved and spent amounts, kept by a trigger on `orders`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import LiteralString
@@ -7,10 +8,13 @@ from uuid import UUID
 
 from storage.database import Connection, Database, fetch_all
 
-# Opens the sums and locks them until the end of the transaction, always in the same order.
+# Opens the sums and locks them until the end of the transaction, always in the same order and after the run: a change
+# of an order counts in the sums at the end of its statement, which has numbered an event of the run by then.
 LOCK = """
+with run as (select from runs where id = %(run_id)s for no key update)
 insert into spending (scope, name, day)
-select scope, name, day from spending_keys(%(run_id)s, now(), true) order by lock_order
+select scope, name, day from (select count(*) from run) as locked cross join spending_keys(%(run_id)s, now(), true)
+order by lock_order
 on conflict (scope, name, day) do update set reserved_usd = spending.reserved_usd
 """
 COMMITTED = """
@@ -48,19 +52,13 @@ async def day_costs(db: Database) -> Costs:
     return row
 
 
-async def run_costs(db: Database, run_id: UUID | str) -> Costs:
-    """Return the costs of the orders of a run."""
-    [row] = await db.fetch_all(f"{OF_RUN} %s", (str(run_id),), row=Costs)
-    return row
+async def lock_spending(conn: Connection, run_id: UUID | str | None, *, orders: Sequence[str] = ()) -> None:
+    """Lock the run and the sums that an order of it counts in; without a run, those of the chat.
 
-
-async def lock_spending(conn: Connection, run_id: UUID | str | None, *, order: str | None = None) -> None:
-    """Lock the sums that an order of this run counts in; without a run, those of the chat.
-
-    An order that exists already, given by its key, is locked before them: a change of its amount locks it first too.
+    Orders that exist already, given by their keys, are locked before: a change of their amounts locks them first too.
     """
-    if order is not None:
-        await conn.execute("select from orders where key = %s for update", (order,))
+    if orders:
+        await conn.execute("select from orders where key = any(%s) order by key for update", (list(orders),))
     await conn.execute(LOCK, {"run_id": run_id})
 
 

@@ -1,15 +1,13 @@
 """Troubles: orders and steps whose last attempts had no useful answer; and what runs wait for."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import LiteralString
 from uuid import UUID
 
 from providers.base import ProviderError
 from providers.orders import OrderKey
-from storage.database import Connection, Database, fetch_all, fetch_one
+from storage.database import Database, fetch_all
 from storage.events import record_event
 
 log = logging.getLogger(__name__)
@@ -17,30 +15,6 @@ log = logging.getLogger(__name__)
 #: After so long without a useful answer a person's attention is requested.
 ATTENTION_AFTER = timedelta(minutes=5)
 ORDER_NAMES = {"clip": "clip {}", "render": "the film", "publication": "the post"}
-
-
-@dataclass(frozen=True)
-class WaitingRow:
-    """What a run waits for: an order, a step or a worker. Code and message are those of the last useless answer.
-
-    `step` is the step of the run; `needs_attention` counts for all troubles of the run.
-    """
-
-    run_id: UUID
-    subject: str
-    step: str | None
-    provider: str | None
-    since: datetime
-    code: str | None
-    message: str | None
-    attempts: int
-    next_attempt_at: datetime | None
-    needs_attention: bool
-
-    @property
-    def name(self) -> str:
-        """Return the awaited thing in words."""
-        return name_of(self.subject, self.step)
 
 
 def name_of(subject: str, step: str | None) -> str:
@@ -70,23 +44,26 @@ async def report(db: Database, subject: str, run_id: UUID | str, error: Provider
     return is_changed
 
 
-async def end(conn: Connection, subject: str) -> None:
-    """Delete a trouble, if there is one, in the caller's transaction; record it if attention was requested."""
-    ended = await fetch_one(conn, "delete from troubles where subject = %s returning *", (subject,))
-    if ended is None:
-        return
-    log.warning("%s: the trouble ended after %d attempts (%s)", subject, ended["attempts"], ended["code"])
-    if ended["attention_at"]:
-        run_id, payload = ended["run_id"], {"code": ended["code"], "message": ended["message"]}
-        await record_event(
-            conn, source="sweep", kind="run.attention_ended", run_id=run_id, payload=payload, subject=subject
-        )
+# With an event of the run if attention was requested.
+END = """
+with ended as (delete from troubles where subject = %(subject)s returning *),
+numbered as (
+    update runs set last_seq = last_seq + 1 where id = (select run_id from ended where attention_at is not null)
+    returning id, last_seq
+), recorded as (
+    insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
+    select id, numbered.last_seq, 'sweep', gen_random_uuid()::text, 'run.attention_ended', subject,
+        jsonb_build_object('code', code, 'message', message)
+    from numbered, ended
+)
+select attempts, code from ended
+"""
 
 
-async def end_now(db: Database, subject: str) -> None:
-    """Delete a trouble in a transaction of its own. See `end`."""
-    async with db.transaction() as conn:
-        await end(conn, subject)
+async def end(db: Database, subject: str) -> None:
+    """Delete a trouble, if there is one."""
+    if ended := await db.change(END, {"subject": subject}):
+        log.warning("%s: the trouble ended after %d attempts (%s)", subject, ended["attempts"], ended["code"])
 
 
 # A trouble counts while its run goes on and, if it is one of an order, while the run waits for that order.
@@ -118,12 +95,12 @@ async def request_attention(db: Database) -> int:
     return len(late)
 
 
-# A trouble comes first, the oldest of several; without one the oldest order, and without orders the step.
+# For a row of `runs`. A trouble comes first, the oldest of several; without one the oldest order, and without orders
+# the step.
 WAITING: LiteralString = f"""
-select distinct on (run.id) run.id as run_id, run.current_step as step, awaited.subject, provider, awaited.since,
-    awaited.code, awaited.message, awaited.attempts, next_attempt_at,
+select awaited.subject, provider, awaited.since, awaited.code, awaited.message, awaited.attempts, next_attempt_at,
     exists (select {COUNTS} and attention_at is not null and troubles.run_id = run.id) as needs_attention
-from runs as run cross join lateral (
+from (
     select key as subject, provider, coalesce(since, submitted_at, created_at) as since, code, message,
         coalesce(attempts, 0) as attempts, next_poll_at as next_attempt_at, 1 as rank
     from orders left join troubles on subject = key
@@ -132,15 +109,9 @@ from runs as run cross join lateral (
     select run.id::text, null, coalesce(since, run.updated_at), code, message, coalesce(attempts, 0),
         run.next_wakeup_at, 2
     from (select) as step left join troubles on subject = run.id::text) as awaited
-where run.id = any(%s) and run.status not in ('completed', 'failed') and run.review is null
-order by run.id, awaited.code is null, rank, awaited.since
+where run.status not in ('completed', 'failed') and run.review is null
+order by awaited.code is null, rank, awaited.since limit 1
 """  # noqa: S608 - SQL
-
-
-async def list_waiting(db: Database, run_ids: Sequence[UUID]) -> dict[UUID, WaitingRow]:
-    """Return what each of these runs waits for, by run; a run that has ended or waits for a person is left out."""
-    rows = await db.fetch_all(WAITING, (list(run_ids),), row=WaitingRow)
-    return {row.run_id: row for row in rows}
 
 
 async def list_subjects(db: Database, run_id: UUID) -> list[str]:

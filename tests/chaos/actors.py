@@ -122,7 +122,11 @@ class Actors:
     async def _was_made(self, order: dict[str, Any]) -> bool:
         """Return whether the sandbox has the clip or the post of an order of unknown outcome."""
         if order["kind"] == "publication":
-            response = await self.sandbox.get(order["lookup_url"], headers={"Authorization": "Apikey any"})
+            while True:  # a person tries again when the page does not load
+                response = await self.sandbox.get(order["lookup_url"], headers={"Authorization": "Apikey any"})
+                if response.status_code != 500:
+                    break
+                await asyncio.sleep(ATTEMPT_INTERVAL_SECONDS)
             assert response.status_code in (200, 404), response.text
             return response.status_code == 200
         key = OrderKey.parse(order["order"])

@@ -46,6 +46,7 @@ from storage.decisions import DecisionRow, NewDecision
 from storage.ledger import Ledger
 from storage.locks import Locks
 from storage.saver import Saver
+from storage.spending import OF_RUN, Costs
 from tests.graph.fakes import PROJECT, FakeModeration, FakeVideo, QueuedModel
 
 GENEROUS_CAPS = Caps(day_usd=Decimal(1000))
@@ -329,3 +330,9 @@ async def events_of(db: Database, run_id: str, kind: str) -> list[dict[str, Any]
     return await db.fetch_all(
         "select subject, payload from events where run_id = %s and kind = %s order by seq", (run_id, kind)
     )
+
+
+async def run_costs(db: Database, run_id: UUID | str) -> Costs:
+    """Return the costs of the orders of a run."""
+    [row] = await db.fetch_all(f"{OF_RUN} %s", (str(run_id),), row=Costs)
+    return row

@@ -14,8 +14,16 @@ from hypothesis import strategies as st
 from providers.orders import Order
 from runs.services import Services
 from storage.admission import Caps
-from storage.spending import run_costs
-from tests.ledger.fake_provider import FakeProviders, approval, events_of, new_order, new_run, open_services, state_of
+from tests.ledger.fake_provider import (
+    FakeProviders,
+    approval,
+    events_of,
+    new_order,
+    new_run,
+    open_services,
+    run_costs,
+    state_of,
+)
 
 MONEY = st.integers(1, 8)
 BATCHES = st.lists(

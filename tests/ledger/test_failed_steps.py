@@ -8,8 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from providers.base import Unavailable
 from runs.advance import advance
-from runs.projections import MAX_ATTEMPTS
+from runs.projections import MAX_ATTEMPTS, MAX_OUTAGE_ATTEMPTS
 from runs.retry import retry_run
 from storage import runs as table
 from tests.graph.fakes import QueuedModel
@@ -49,6 +50,34 @@ async def test_unexpected_error_fails_the_run_after_the_last_attempt(
     )
     assert "KeyError" in caplog.text
     assert again.status == "awaiting_ideation_approval"
+
+
+class SilentModel(QueuedModel):
+    """A model server that refuses connections."""
+
+    def _generate(self, *args: Any, **options: Any) -> Any:
+        raise Unavailable("model_unavailable", "The language model cannot be reached.")
+
+
+async def test_outage_of_the_model_does_not_fail_the_run(
+    database_url: str, fake_providers: FakeProviders, tmp_path: Path
+) -> None:
+    """It waits for as long as it takes to request attention, and longer; about a day later it fails."""
+    async with open_services(database_url, fake_providers, tmp_path, model=SilentModel()) as services:
+        run = await new_run(services.db)
+        for _ in range(20):
+            await advance(services, run)
+        waiting = await table.get_run(services.db, run)
+        await services.db.execute("update runs set attempts = %s where id = %s", (MAX_OUTAGE_ATTEMPTS - 1, run))
+        await advance(services, run)
+        ended = await table.get_run(services.db, run)
+
+    assert waiting is not None
+    assert ended is not None
+    assert (waiting.status, waiting.attempts) == ("running", 20)
+    assert ended.status == "failed"
+    assert ended.error is not None
+    assert ended.error["code"] == "model_unavailable"
 
 
 async def test_wakeup_of_a_retried_run_is_kept(

@@ -20,7 +20,7 @@ from runs.reconcile import reconcile_order
 from runs.retry import retry_run
 from runs.run_records import RunFeedback
 from runs.services import Services
-from storage.spending import Costs, run_costs
+from storage.spending import Costs
 from tests.ledger.fake_provider import (
     ANNA,
     Charge,
@@ -33,6 +33,7 @@ from tests.ledger.fake_provider import (
     open_services,
     request,
     retry_not_made,
+    run_costs,
     state_of,
 )
 

@@ -17,8 +17,8 @@ from providers.orders import ModelAnswer, OrderKey
 from runs.services import Services
 from storage.admission import UNAPPROVED_SHARE, Caps
 from storage.model_calls import RESERVED_TOKENS
-from storage.spending import day_costs, run_costs, verify_spending
-from tests.ledger.fake_provider import FakeProviders, approval, new_order, new_run, open_services
+from storage.spending import day_costs, verify_spending
+from tests.ledger.fake_provider import FakeProviders, approval, new_order, new_run, open_services, run_costs
 
 RESERVED = sum(RESERVED_TOKENS["screening"])
 

@@ -20,7 +20,6 @@ from runs.retry import retry_run
 from runs.services import Services
 from storage import failpoints
 from storage import ledger as ledger_module
-from storage.spending import run_costs
 from tests.ledger.fake_provider import (
     ANNA,
     FakeProvider,
@@ -34,6 +33,7 @@ from tests.ledger.fake_provider import (
     open_services,
     request,
     retry_not_made,
+    run_costs,
     state_of,
 )
 
@@ -232,16 +232,21 @@ async def test_process_frozen_between_claim_and_call_does_not_call(
 
 
 async def test_order_that_never_arrives_fails(services: Services, fake_providers: FakeProviders) -> None:
-    """An order that certainly did not arrive is placed again, and fails after a number of attempts."""
-    fake_providers.clip.behaviours = ["not_sent"] * 20
+    """An order that certainly did not arrive is placed again, for longer than it takes to request attention."""
+    fake_providers.clip.behaviours = ["not_sent"] * 30
     run = await new_run(services.db)
     order = new_order(run, await approval(services.db, run))
 
     await services.ledger.place_once(order)
-    for _ in range(20):
+    for _ in range(19):
+        await services.ledger.place(str(order.key))
+    assert (fake_providers.clip.calls, await state_of(services, order.key)) == (20, "reserved")
+    nearly = ledger_module.MAX_SUBMIT_ATTEMPTS - 2
+    await services.db.execute("update orders set poll_count = %s where key = %s", (nearly, str(order.key)))
+    for _ in range(5):
         await services.ledger.place(str(order.key))
 
-    assert fake_providers.clip.calls == ledger_module.MAX_SUBMIT_ATTEMPTS
+    assert fake_providers.clip.calls == 22
     assert await state_of(services, order.key) == "failed"
     assert not fake_providers.clip.charges
 

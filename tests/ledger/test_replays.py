@@ -13,7 +13,6 @@ from runs.cancel import cancel_run
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from storage.admission import Caps
-from storage.spending import run_costs
 from tests.ledger.fake_provider import (
     ANNA,
     FakeProviders,
@@ -23,6 +22,7 @@ from tests.ledger.fake_provider import (
     kill_at,
     new_order,
     new_run,
+    run_costs,
     state_of,
 )
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from providers.base import Json, PollResult, Progress
+from runs.queries import get_run_view
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from storage import troubles
@@ -62,6 +63,37 @@ async def test_defect_is_a_trouble_of_the_order(
         assert len(clips.charges) == 1
 
 
+class FullDisk(FakeProvider):
+    """A provider whose files are written to a disk without space, until there is some."""
+
+    is_full = True
+
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
+        if self.is_full:
+            (into / "made.mp4").symlink_to("/dev/full")
+        return await super().poll(task_id, request, into=into, progress=progress)
+
+
+async def test_clip_waits_for_space_on_the_disk(database_url: str, tmp_path: Path) -> None:
+    """The trouble names the setting of the folder and the cause; the clip is fetched, and paid once, with space."""
+    clips = FullDisk("clips")
+    async with open_services(database_url, FakeProviders(clip=clips), tmp_path) as services:
+        run = await new_run(services.db)
+        order = new_order(run, await approval(services.db, run))
+        await services.ledger.place_once(order)
+        clips.finish(clips.charges[0].task_id)
+        await reconcile_order(services, str(order.key))
+        [trouble] = await troubles_of(services, run)
+        assert trouble["code"] == "disk_unwritable"
+        assert trouble["message"] == "MYLOWARE_DATA_DIR: the folder cannot be written: No space left on device."
+
+        clips.is_full = False
+        await reconcile_order(services, str(order.key))
+        assert await state_of(services, order.key) == "settled"
+        assert await troubles_of(services, run) == []
+        assert len(clips.charges) == 1
+
+
 async def test_attention_is_requested_once_and_for_open_orders_only(
     services: Services, fake_providers: FakeProviders
 ) -> None:
@@ -80,8 +112,9 @@ async def test_attention_is_requested_once_and_for_open_orders_only(
     assert [await troubles.request_attention(services.db) for _ in range(2)] == [1, 0]
     [event] = await events_of(services.db, running, "run.needs_attention")
     assert (event["payload"]["what"], event["payload"]["code"]) == ("clip 1", "provider_unavailable")
-    waiting = await troubles.list_waiting(services.db, [UUID(running), UUID(ended)])
-    assert {run_id: row.needs_attention for run_id, row in waiting.items()} == {UUID(running): True}
+    views = [await get_run_view(services.db, UUID(run)) for run in (running, ended)]
+    assert [view.needs_attention for view in views] == [True, False]
+    assert [view.waiting and view.waiting.what for view in views] == ["clip 1", None]
 
 
 async def test_useful_answer_ends_the_trouble(services: Services, fake_providers: FakeProviders) -> None:

@@ -449,13 +449,14 @@ def test_links_are_rate_limited_by_address(
     """The page reports the time to wait; the rate limit of the API key is separate."""
     url = create_link(manual_app, waiting["run_id"])
     manual_app.app.rows(
-        "insert into rate_limit_hits (client, hits) select 'link:address:127.0.0.1', array_agg(now())"
-        " from generate_series(1, 100000) on conflict (client) do update set hits = excluded.hits returning 1"
+        "insert into rate_limits (client, second, counts) select 'link:address:127.0.0.1',"
+        " extract(epoch from clock_timestamp())::bigint, array_fill(100000, array[61])"
+        " on conflict (client) do update set second = excluded.second, counts = excluded.counts returning 1"
     )
     try:
         response, page = anonymous.get(url, headers=JSON), anonymous.get(url, headers=PAGE)
     finally:
-        manual_app.app.rows("delete from rate_limit_hits returning 1")
+        manual_app.app.rows("delete from rate_limits returning 1")
 
     assert error_of(response) == (429, "rate_limited")
     assert int(response.headers["retry-after"]) == response.json()["retry_after_seconds"] >= 1

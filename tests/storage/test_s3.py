@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,7 +18,7 @@ import pytest
 from providers.base import Unavailable
 from storage.artifacts import Artifacts
 from storage.database import Database
-from tests.app import App, app, sandbox_process
+from tests.app import App, SandboxClient, app, open_app, sandbox_process
 from tests.cli.terminals import run_command, settings_of
 
 __all__ = ["app", "sandbox_process"]
@@ -28,20 +28,30 @@ BUCKET = "films"
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment that names a running S3 server, which has one bucket."""
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of the server."""
     folder = tmp_path_factory.mktemp("moto")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     install = [str(folder / "venv/bin/pip"), "install", "--quiet", "moto[server]>=5"]
     subprocess.run(install, check=True, capture_output=True)
+    return folder / "venv/bin/moto_server"
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(moto_server: Path, port: int, log: Path) -> Iterator[dict[str, str]]:
+    """Run an S3 server with one bucket for the block, and yield the environment that names it."""
     url = f"http://127.0.0.1:{port}"
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen([str(folder / "venv/bin/moto_server"), "-p", str(port)], stdout=log, stderr=log)
+    with log.open("w") as output:
+        server = subprocess.Popen([str(moto_server), "-p", str(port)], stdout=output, stderr=output)
     try:
-        until_created(f"{url}/{BUCKET}", folder / "log")
+        until_created(f"{url}/{BUCKET}", log)
         yield {
             "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": "films",
@@ -51,6 +61,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture(scope="module")
+def s3(moto_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment that names a running S3 server, which has one bucket."""
+    with running(moto_server, free_port(), tmp_path_factory.mktemp("s3") / "log") as environment:
+        yield environment
 
 
 def until_created(bucket: str, log: Path) -> None:
@@ -129,3 +146,30 @@ def test_commands_probe_the_store(app: App, s3: dict[str, str], tmp_path: Path) 
         [line] = result.stderr.strip().splitlines()
         assert (result.returncode, result.stdout) == (1, "")
         assert line.startswith("myloware: MYLOWARE_STORE_URL: the store of clips and films cannot be used: ")
+
+
+def test_run_waits_for_a_store_that_cannot_be_reached(
+    moto_server: Path, postgres_server: str, migrated_template: str, sandbox_process: SandboxClient, tmp_path: Path
+) -> None:
+    """It names the setting within ten seconds, and its clip is paid once, and stored, when the store is back."""
+    port = free_port()
+    with ExitStack() as stack:
+        environment = stack.enter_context(running(moto_server, port, tmp_path / "log"))
+        store = {"store_url": f"s3://{BUCKET}/productions"}
+        with (
+            environ(environment),
+            open_app(postgres_server, migrated_template, sandbox_process, **store) as app,
+        ):
+            run_id = app.start("A heron in the reeds")
+            app.until(run_id, "awaiting_ideation_approval")
+            stack.close()
+            app.decide(run_id, "ideation")
+            app.until_true(run_id, lambda _: "order.submitted" in [event["kind"] for event in app.events(run_id)])
+            waiting = app.until_true(run_id, lambda run: bool(run["waiting"]["code"]), seconds=10)["waiting"]
+            assert waiting["code"] == "store_unavailable"
+            assert waiting["last_answer"].startswith("MYLOWARE_STORE_URL: the store of clips and films cannot be used")
+
+            with running(moto_server, port, tmp_path / "log"):
+                assert app.client.post(f"/v1/runs/{run_id}/retry").status_code == 200
+                app.until(run_id, "awaiting_publish_approval")
+                assert len(sandbox_process.charges(run_id)) == 1

@@ -1,4 +1,4 @@
-"""The read-only checkpointer."""
+"""The checkpointers."""
 
 from __future__ import annotations
 
@@ -26,6 +26,25 @@ async def test_read_only_saver_reads_checkpoints(db: Database, database_url: str
     assert newest is not None
     assert newest.config == written
     assert [each.config for each in listed] == [written]
+
+
+async def test_newest_checkpoint_is_read_once_for_two_readers(db: Database) -> None:
+    """A drive and its graph share one statement, but not the checkpoint; after a write it is read again."""
+    saver = Saver(db.pool)
+    first = await saver.aput(CONFIG, empty_checkpoint(), {"step": 1}, {})
+    before = db.pool.get_stats()["requests_num"]
+    one, two = await saver.aget_tuple(CONFIG), await saver.aget_tuple(CONFIG)
+
+    assert db.pool.get_stats()["requests_num"] == before + 1
+    assert one is not None
+    assert two is not None
+    assert one.checkpoint == two.checkpoint
+    assert one.checkpoint["channel_versions"] is not two.checkpoint["channel_versions"]
+    await saver.aget_tuple(CONFIG)
+    await saver.aput_writes(first, [("messages", "x")], "task")
+    after = await saver.aget_tuple(CONFIG)
+    assert after is not None
+    assert after.pending_writes == [("task", "messages", "x")]
 
 
 async def test_read_only_saver_refuses_every_write(db: Database, database_url: str) -> None:
