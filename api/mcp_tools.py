@@ -21,10 +21,9 @@ from pydantic_core import to_jsonable_python
 
 from api import mcp_elicitation as elicitation
 from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, as_tool_errors, mcp_caller
-from chat import confirmations, summaries
+from chat import confirmations
 from chat.confirmations import ConfirmationCommand, PendingConfirmation
-from chat.summaries import ReviewDetails
-from chat.tools import Tool, ToolRequest, tool_table
+from chat.tools import Tool, ToolRequest, describe_run, tool_table
 from graph.chat import ChatContext
 from providers.orders import digest_of
 from runs import cancel, queries, served_reviews, start
@@ -60,9 +59,9 @@ async def _call(tool: Tool, ctx: Ctx, arguments: Json) -> Json:
     caller = mcp_caller(ctx)
     context = ChatContext(base_url=caller.base_url)
     result = await tool.function(ToolRequest(tool.services, context, max_runs=MAX_LISTED_RUNS), **arguments)
-    if isinstance(review := result.value, ReviewDetails):
-        actor, served = caller.context.actor, [review.model_dump()]
-        await served_reviews.record_payloads(tool.services.db, actor, review.run_id, served)
+    if tool.name == "get_review":
+        actor, review = caller.context.actor, result.value
+        await served_reviews.record_payloads(tool.services.db, actor, review["run_id"], [review])
     value: Json = to_jsonable_python({tool.key: result.value} if tool.key else result.value)
     return value
 
@@ -189,5 +188,5 @@ async def cancel_run(
             raise ToolError("No agent started this run, and the person did not confirm its end.")
     context = replace(caller.context, idempotency_key=f"mcp:{parsed_id}")
     await cancel.cancel_run(caller.services, parsed_id, context)
-    details = await summaries.summarize_run(caller.services.db, parsed_id, caller.base_url)
-    return details.model_dump(mode="json")
+    value: Json = to_jsonable_python(await describe_run(caller.services.db, parsed_id, caller.base_url))
+    return value

@@ -7,20 +7,25 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_type_hints
+from uuid import UUID
 
 from pydantic import BaseModel, create_model
 
 from agents.supervisor import ToolError, ToolResult
-from chat import confirmations, summaries
+from chat import confirmations
 from graph.chat import ChatContext, ChatTool
 from graph.decisions import Verdict
-from runs import cancel, media_links, start
+from graph.review_content import Review
+from runs import cancel, media_links, queries, start
 from runs.errors import RunError
-from runs.queries import parse_run_id
+from runs.queries import RunView, parse_run_id
 from runs.services import Services
 from storage.actors import Actor, ActorKind, ClaimedUser, RequestContext, Right
+from storage.database import Database
+from storage.spending import day_costs
 
-MAX_LISTED_RUNS = 10
+MAX_LISTED_RUNS, MAX_BRIEF_CHARACTERS = 10, 300
+REVIEW_STATUSES = ("awaiting_ideation_approval", "awaiting_publish_approval")
 
 
 @dataclass(frozen=True)
@@ -43,35 +48,79 @@ class ToolRequest:
 
 async def list_projects(request: ToolRequest) -> ToolResult:
     """List the projects a video can be produced for, each with its length, its number of clips and its budget."""
-    return ToolResult(summaries.list_projects(request.services.projects))
+    projects = [
+        {
+            "project": name,
+            "summary": project.summary,
+            "clips": project.clips,
+            "film_seconds": project.film_seconds,
+            "budget_usd": float(project.budget_usd),
+        }
+        for name, project in sorted(request.services.projects.items())
+    ]
+    return ToolResult(projects)
 
 
 async def list_runs(request: ToolRequest) -> ToolResult:
     """List the newest runs: id, project, brief, status and the amount spent."""
-    return ToolResult(await summaries.list_runs(request.services.db, limit=request.max_runs))
+    runs = [
+        {
+            **run.model_dump(include={"run_id", "status", "project", "needs_attention"}),
+            "brief": _shorten(run.brief),
+            "spent_usd": run.cost.spent_usd,
+        }
+        for run in await queries.list_runs(request.services.db, limit=request.max_runs)
+    ]
+    return ToolResult(runs)
 
 
 async def get_run(request: ToolRequest, run_id: str) -> ToolResult:
     """Get one run: status, step, costs in USD, a link to its film, and the open gate, if any."""
     parsed_id = parse_run_id(run_id)
-    details = await summaries.summarize_run(request.services.db, parsed_id, request.context.base_url)
+    details = await describe_run(request.services.db, parsed_id, request.context.base_url)
     return ToolResult(details, run_ids=[str(parsed_id)])
+
+
+async def describe_run(db: Database, run_id: UUID, base_url: str) -> dict[str, object]:
+    """Return one run as the value of a tool, with a link to its film. Raises RunNotFound."""
+    run = await queries.get_run_view(db, run_id)
+    return {
+        **run.model_dump(
+            include={"run_id", "status", "project", "current_step", "cost", "error", "waiting", "needs_attention"}
+        ),
+        "brief": _shorten(run.brief),
+        "film": (await media_links.links_of_run(db, run_id, base_url)).get("film"),
+        "open_gate": run.review.gate if run.review else None,
+        "publication": run.artifacts.get("publication"),
+    }
 
 
 async def list_reviews(request: ToolRequest) -> ToolResult:
     """List the gates that wait for a person's decision, and what approving each would cost."""
-    return ToolResult(await summaries.list_open_reviews(request.services.db))
+    db = request.services.db
+    runs = [run for status in REVIEW_STATUSES for run in await queries.list_runs(db, status=status)]
+    runs.sort(key=lambda run: run.created_at, reverse=True)
+    return ToolResult([_describe_review(run, run.review) for run in runs if run.review])
 
 
 async def get_review(request: ToolRequest, run_id: str) -> ToolResult:
     """Get the content of the open gate of a run: the ideas and their price, or the film and its caption."""
-    parsed_id = parse_run_id(run_id)
-    return ToolResult(await summaries.summarize_review(request.services.db, parsed_id), run_ids=[str(parsed_id)])
+    run = await queries.get_run_view(request.services.db, parse_run_id(run_id))
+    if run.review is None:
+        raise queries.no_open_review(run.status)
+    value = _describe_review(run, run.review) | {"content": run.review.content, "requested": run.review.requested}
+    return ToolResult(value, run_ids=[str(run.run_id)])
 
 
 async def get_costs(request: ToolRequest, run_id: str | None = None) -> ToolResult:
     """Get the costs of one run in USD; without a run, the amount spent today and the day's cap."""
-    return ToolResult(await summaries.summarize_costs(request.services, parse_run_id(run_id) if run_id else None))
+    services = request.services
+    if run_id:
+        run = await queries.get_run_view(services.db, parse_run_id(run_id))
+        return ToolResult({"run_id": run.run_id, "status": run.status, **run.cost.model_dump()})
+    day, cap = await day_costs(services.db), services.ledger.caps.day_usd
+    amounts = {"spent_today_usd": day.spent_usd, "reserved_today_usd": day.reserved_usd, "day_cap_usd": cap}
+    return ToolResult({name: float(amount) for name, amount in amounts.items()})
 
 
 async def get_media_link(request: ToolRequest, run_id: str) -> ToolResult:
@@ -120,6 +169,18 @@ async def cancel_run(request: ToolRequest, run_id: str) -> ToolResult:
         raise ToolError("Only the person can name a run from outside this conversation: ask for its id.")
     await cancel.cancel_run(request.services, parsed_id, request.request_context(f":{parsed_id}"))
     return ToolResult({"run_id": parsed_id, "status": "failed", "error": "cancelled"}, run_ids=[str(parsed_id)])
+
+
+def _describe_review(run: RunView, review: Review) -> dict[str, Any]:
+    """Return an open review, and the cost of approving it."""
+    estimated_usd = float(getattr(review.content, "estimated_usd", 0))
+    described = {"title": review.content.title, "estimated_usd": estimated_usd, "digest": review.digest}
+    return {"run_id": run.run_id, "status": run.status, "gate": review.gate, "revision": review.revision, **described}
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_BRIEF_CHARACTERS else f"{line[:MAX_BRIEF_CHARACTERS]}…"
 
 
 @dataclass(frozen=True, kw_only=True)
