@@ -1,8 +1,5 @@
 """The FastAPI application: REST API, OpenAI-compatible chat endpoints, MCP endpoint and review pages."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
@@ -27,25 +24,22 @@ from api.middleware import AllowedHosts, BodyLimit, RequestId
 from api.wiring import AppState
 from console import pages
 
-OpenAppState = Callable[[], AbstractAsyncContextManager[AppState]]
-
 DESCRIPTION = """Multi-agent video production with human approval before clips are generated and before a film is
 published."""
 
 
-def create_app(open_app_state: OpenAppState) -> FastAPI:
-    """Return the application. `open_app_state` is entered for the lifetime of the application."""
-    mcp = mcp_server.McpEndpoint()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_app_state() as state, mcp.opened(state):
-            app.state.app_state = state
-            yield
-
+def create_app(state: AppState) -> FastAPI:
+    """Return the application."""
+    mcp = mcp_server.McpEndpoint(state)
     app = FastAPI(
-        title="MyloWare", version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="MyloWare",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lambda _app: mcp.opened(),
+        docs_url=None,
+        redoc_url=None,
     )
+    app.state.app_state = state
     app.add_middleware(BodyLimit)
     app.add_middleware(AllowedHosts)
     app.add_middleware(RequestId)

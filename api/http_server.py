@@ -153,14 +153,9 @@ class _Server(uvicorn.Server):
 async def run_server(state: AppState, listening: socket.socket) -> AsyncIterator[None]:
     """Serve on a listening socket for the block. Requests in progress get five seconds to complete."""
     state = replace(state, listening_url=url_of(listening))
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[AppState]:
-        yield state
-
     _raise_descriptor_limit()
     config = uvicorn.Config(
-        create_app(opened),
+        create_app(state),
         http=LimitedProtocol,
         log_level="warning",
         proxy_headers=bool(state.settings.trusted_proxies),
@@ -181,8 +176,8 @@ async def run_server(state: AppState, listening: socket.socket) -> AsyncIterator
 _repeated_messages = RepeatedMessages()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one. Raises SettingsError."""
+def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """Return a listening socket, by default of a loopback address; port 0 takes a free one. Raises SettingsError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio sends each answer at once instead of collecting small packets (TCP_NODELAY).
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -197,11 +192,6 @@ def listen(host: str, port: int) -> socket.socket:
     listening.listen(2048)
     listening.setblocking(False)
     return listening
-
-
-def listen_on_free_port() -> socket.socket:
-    """Return a socket that listens on a free loopback port."""
-    return listen("127.0.0.1", 0)
 
 
 def url_of(listening: socket.socket) -> str:

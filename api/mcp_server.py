@@ -1,6 +1,6 @@
 """`/mcp`: the tools for agents, by the Model Context Protocol over Streamable HTTP."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -53,25 +53,23 @@ def build_server(services: Services, secret: bytes) -> MCPServer[Any]:
 class McpEndpoint:
     """The ASGI app of `/mcp`. It authenticates every request."""
 
-    def __init__(self) -> None:
-        self._state: AppState | None = None
-        self._server: MCPServer[Any] | None = None
+    def __init__(self, state: AppState) -> None:
+        self._state = state
 
     @asynccontextmanager
-    async def opened(self, state: AppState) -> AsyncIterator[None]:
+    async def opened(self) -> AsyncIterator[None]:
         """Serve requests while the block runs."""
-        server = build_server(state.services, await get_secret(state.services.db, STATE_SECRET))
+        services = self._state.services
+        server = build_server(services, await get_secret(services.db, STATE_SECRET))
         # The middleware verifies Host and Origin, for every path alike.
         security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
         server.streamable_http_app(stateless_http=True, json_response=True, transport_security=security)
-        async with server.session_manager.run():
-            self._state, self._server = state, server
+        self._sessions = server.session_manager
+        async with self._sessions.run():
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if self._state is None or self._server is None:
-            raise RuntimeError("The MCP endpoint is not open.")
         request, state = Request(scope), self._state
         try:
             key = await authenticate(request, state)
@@ -82,9 +80,4 @@ class McpEndpoint:
             return
         caller = McpCaller(state.services, RequestContext(key.actor, "mcp"), state.base_url)
         scope["state"] = {**scope.get("state", {}), "mcp_caller": caller}
-        await self._server.session_manager.handle_request(scope, receive, send)
-
-
-def client_settings(url: str) -> Mapping[str, object]:
-    """Return the settings for a client that connects to MCP servers by URL."""
-    return {"type": "http", "url": f"{url.rstrip('/')}{PATH}", "headers": {"Authorization": "Bearer your-api-key"}}
+        await self._sessions.handle_request(scope, receive, send)

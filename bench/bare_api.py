@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api.http_server import listen_on_free_port, url_of
+from api.http_server import listen, url_of
 from bench.options import WEBHOOK_SECRET
 
 
@@ -77,7 +77,7 @@ def create_app(dsn: str) -> FastAPI:
 
 async def main(dsn: str) -> None:
     """Serve until standard input ends."""
-    listening = listen_on_free_port()
+    listening = listen()
     server = uvicorn.Server(uvicorn.Config(create_app(dsn), http="httptools", log_level="warning", access_log=False))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     os.write(1, json.dumps({"url": url_of(listening), "pid": os.getpid()}).encode() + b"\n")

@@ -18,7 +18,7 @@ from pathlib import Path
 import uvloop
 from pydantic import SecretStr
 
-from api.http_server import listen_on_free_port, run_server, url_of
+from api.http_server import listen, run_server, url_of
 from api.settings import Settings
 from api.wiring import AppState, open_app_state, reconcile_keys
 from bench.options import API_KEY, WEBHOOK_SECRET, ProductOptions
@@ -41,7 +41,7 @@ async def main(options: ProductOptions) -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    listening = listen_on_free_port()
+    listening = listen()
     async with AsyncExitStack() as stack:
         settings = _settings(options)
         state = await stack.enter_async_context(open_app_state(settings))

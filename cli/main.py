@@ -107,10 +107,11 @@ def sandbox_command(arguments: Annotated[list[str] | None, typer.Argument(metava
 @app.command("mcp")
 def mcp_command(url: Url = None) -> None:
     """Print the settings for MCP clients."""
-    from api.mcp_server import client_settings
+    from api.mcp_server import PATH
     from cli.local_services import service_url
 
-    entry = client_settings(service_url(url))
+    headers = {"Authorization": "Bearer your-api-key"}
+    entry = {"type": "http", "url": f"{service_url(url)}{PATH}", "headers": headers}
     settings = {"Clients with mcpServers in their settings (Cursor and others)": "mcpServers", "VS Code": "servers"}
     for client, key in settings.items():
         typer.echo(f"{client}:\n\n{json.dumps({key: {'myloware': entry}}, indent=2)}\n")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from api.http_server import listen_on_free_port, run_server, url_of
+from api.http_server import listen, run_server, url_of
 from api.settings import OPENAI_URL, Settings, check_settings
 from cli.files import copy_film
 from cli.gate_prompt import GatePrompt
@@ -65,7 +65,7 @@ async def make(
     `flags` are the options that a command which goes on with the run needs too.
     """
     started_at = time.monotonic()
-    listening = listen_on_free_port()
+    listening = listen()
     reporter = ProgressReporter(as_json, sandbox_notice(settings))
     with reporter.status:
         reporter.status.update("Starting the database" + (" and the sandbox" if settings.missing_services else ""))

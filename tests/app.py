@@ -21,7 +21,7 @@ import uvloop
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from api.http_server import listen_on_free_port, run_server, url_of
+from api.http_server import listen, run_server, url_of
 from api.settings import Settings
 from api.wiring import AppState, open_app_state, reconcile_keys
 from providers.orders import digest_of
@@ -130,7 +130,7 @@ class App:
         self.dsn = settings.database_url.get_secret_value() if settings.database_url else ""
         self.url = ""
         self._with_worker = with_worker
-        self._listening = listen_on_free_port()
+        self._listening = listen()
         self._ready = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="app")

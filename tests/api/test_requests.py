@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -249,13 +248,9 @@ class BrokenDatabase:
 
 async def test_an_unexpected_error_reveals_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """The 500 has the common shape and the request id of the log line, which contains no secret of the path."""
-
-    @asynccontextmanager
-    async def broken() -> Any:
-        settings = SimpleNamespace(host_names={"here"})
-        yield SimpleNamespace(services=SimpleNamespace(db=BrokenDatabase()), settings=settings)
-
-    app = create_app(broken)
+    settings = SimpleNamespace(host_names={"here"})
+    state: Any = SimpleNamespace(services=SimpleNamespace(db=BrokenDatabase()), settings=settings)
+    app = create_app(state)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:

@@ -17,7 +17,7 @@ import pytest
 from mcp_types import ElicitResult
 from psycopg.types.json import Jsonb
 
-from api.http_server import listen_on_free_port, run_server, url_of
+from api.http_server import listen, run_server, url_of
 from chat.session import ChatServices
 from providers.chat_models import chat_model
 from tests.app import ANNA, App, SandboxClient
@@ -35,7 +35,7 @@ EVERYWHERE = [(place, text) for place, texts in PLACES.items() for text in texts
 @pytest.fixture(scope="module")
 def subverted_url(app: App, adversarial_model: AdversarialModel) -> Iterator[str]:
     """The URL of the same product with a subverted supervisor; run graph, worker and sandbox are unchanged."""
-    listening, stop = listen_on_free_port(), asyncio.Event()
+    listening, stop = listen(), asyncio.Event()
 
     async def serve() -> None:
         async with httpx2.AsyncClient(verify=False) as http:

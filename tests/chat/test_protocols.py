@@ -13,7 +13,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from api.http_server import listen_on_free_port, run_server, url_of
+from api.http_server import listen, run_server, url_of
 from api.settings import SettingsError, read_settings
 from cli.main import app
 from tests.app import ANNA, App
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def limited_url(app: App) -> Iterator[str]:
     """The URL of the same product with a rate limit of two requests per minute."""
-    listening, stop = listen_on_free_port(), asyncio.Event()
+    listening, stop = listen(), asyncio.Event()
 
     async def serve() -> None:
         async with run_server(

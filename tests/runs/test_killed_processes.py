@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.http_server import listen_on_free_port
+from api.http_server import listen
 from tests.app import ANNA, PROFILES, TINY_PROJECT, SandboxClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -31,7 +31,7 @@ class Server:
         (folder / "projects").mkdir()
         (folder / "projects" / "tiny.md").write_text(TINY_PROJECT)
         (folder / "profiles.toml").write_text(PROFILES)
-        with listen_on_free_port() as listener:
+        with listen() as listener:
             self.port = listener.getsockname()[1]
         self.folder = folder
         self.environment = {
