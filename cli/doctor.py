@@ -1,25 +1,36 @@
 """`myloware doctor`: show the settings, and ask the database, the store and every service whether they work."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
+import httpx
+import httpx2
 import psutil
 import typer
 from pydantic import BaseModel
 from rich.table import Table
 
+from agents.structured import ask_structured
 from api.settings import Service, Settings, read_settings, variables
-from api.settings_types import SettingsError
-from api.vendor_checks import VENDOR_CHECKS, VendorCheck
+from api.wiring import open_artifacts, open_chat_model, open_moderation, open_publisher, open_renderer, open_videos
 from cli.local_services import with_local_services
-from cli.output import exit_with_error, stdout
-from providers.base import ProviderError
+from cli.output import stdout
+from prompts.templates import Prompt
+from providers.base import ArtifactMissing, Files, Provider, ProviderError
+from storage.database import Database, open_pool
 from storage.migrate import DatabaseUnusable, migrate
 
 SECRET_WORDS = ("KEY", "SECRET", "DATABASE_URL")
 MIN_FREE_GIB = 2
+#: How long the language model may take for its answer.
+MODEL_TIMEOUT_SECONDS = 30.0
+QUESTION = Prompt("Answer in JSON.", "Is water wet?")
 MODELS: Service = "language model and moderation"
 #: The service that the sandbox can replace, by the name of its check.
 SERVICES = {"language model": MODELS, "moderation": MODELS, "video": "video", "publisher": "publishing"}
+#: A check returns what it found, and raises an error with what is wrong.
+RunCheck = Callable[[Settings], Awaitable[str]]
 
 
 class Check(BaseModel):
@@ -39,18 +50,20 @@ class Report(BaseModel):
     checks: list[Check]
 
 
+class _Answer(BaseModel):
+    yes: bool
+
+
+class _NoFiles(Files):
+    async def local_path(self, digest: str) -> Path:
+        raise ArtifactMissing(digest)
+
+
 async def examine(*, as_json: bool) -> None:
-    """Print every setting and the result of every check. Exits with status 1 if a check failed."""
-    try:
-        settings = read_settings()
-    except SettingsError as error:
-        exit_with_error(str(error))
-    checks = {
-        "database" if settings.database_url else "embedded database": (_check_database, ""),
-        "projects": (_check_projects, ""),
-        "disk": (_check_disk, ""),
-        **VENDOR_CHECKS,
-    }
+    """Print every setting and the result of every check. Exits with 1 if a check failed. Raises SettingsError."""
+    settings = read_settings()
+    database = "database" if settings.database_url else "embedded database"
+    checks = {database: (_check_database, ""), **CHECKS}
     found = [await _run_check(name, check, settings, to_set) for name, (check, to_set) in checks.items()]
     visible, sandbox, warnings = _visible_settings(settings), settings.missing_services, settings.weak_keys()
     report = Report(settings=visible, sandbox=sandbox, warnings=warnings, checks=found)
@@ -62,8 +75,8 @@ async def examine(*, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-async def _run_check(name: str, check: VendorCheck, settings: Settings, to_set: str) -> Check:
-    """Run a check, which returns what it found and raises an error with what is wrong; `to_set` are its settings."""
+async def _run_check(name: str, check: RunCheck, settings: Settings, to_set: str) -> Check:
+    """Return the result of a check; `to_set` are the settings to look at when it fails."""
     try:
         is_replaced = SERVICES.get(name) in settings.missing_services
         message = "sandbox" if is_replaced else await check(settings)
@@ -107,6 +120,60 @@ async def _check_disk(settings: Settings) -> str:
     if free_gib <= MIN_FREE_GIB:
         raise ValueError(message)
     return message
+
+
+async def _check_store(settings: Settings) -> str:
+    # The rows are not needed: the pool stays closed.
+    await open_artifacts(settings, Database(open_pool(""))).probe()
+    return f"{settings.store_url or settings.data_dir / 'artifacts'} was written, read and cleaned"
+
+
+async def _check_model(settings: Settings) -> str:
+    async with httpx2.AsyncClient() as client:
+        await ask_structured(open_chat_model(settings, client, MODEL_TIMEOUT_SECONDS), QUESTION, _Answer)
+    return f"{settings.openai_model} answered with structured output"
+
+
+async def _check_moderation(settings: Settings) -> str:
+    async with httpx.AsyncClient() as client:
+        await open_moderation(settings, client).check(["Rain on a quiet window"])
+    return "a text was moderated"
+
+
+async def _check_video(settings: Settings) -> str:
+    server = settings.video(datetime.now(UTC).date())
+    await _check_provider(lambda client: open_videos(server, client))
+    profile = server.video.profile
+    shutdown = f", shut down on {profile.shutdown}" if profile.shutdown else ""
+    updates = "webhooks and polling" if profile.webhooks and settings.video_webhook_secrets else "polling only"
+    return f"{server.video.model} at {server.base_url}, {updates}{shutdown}"
+
+
+async def _check_provider(open_provider: Callable[[httpx.AsyncClient], Provider]) -> str:
+    """Return the name of a provider that answers."""
+    async with httpx.AsyncClient() as client:
+        provider = open_provider(client)
+        await provider.check()
+    return provider.name
+
+
+#: By name: the check, and the settings to look at when it fails.
+CHECKS: dict[str, tuple[RunCheck, str]] = {
+    "projects": (_check_projects, ""),
+    "disk": (_check_disk, ""),
+    "store": (_check_store, ""),
+    "language model": (_check_model, "OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL"),
+    "moderation": (_check_moderation, "OPENAI_BASE_URL, OPENAI_API_KEY"),
+    "video": (_check_video, "VIDEO_BASE_URL, VIDEO_API_KEY, VIDEO_MODEL"),
+    "renderer": (
+        lambda settings: _check_provider(lambda client: open_renderer(settings, _NoFiles(), client)),
+        "REMOTION_URL, REMOTION_SERVICE_KEY",
+    ),
+    "publisher": (
+        lambda settings: _check_provider(lambda client: open_publisher(settings, _NoFiles(), client)),
+        "UPLOAD_POST_API_KEY, UPLOAD_POST_URL, MYLOWARE_PUBLISH_FOLDER",
+    ),
+}
 
 
 def _print_report(report: Report) -> None:
