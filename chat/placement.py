@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import dropwhile, takewhile
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
@@ -102,20 +103,13 @@ def _human_messages(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 def _messages_from(messages: Sequence[AnyMessage], number: int) -> list[AnyMessage]:
     """Return the messages from the person's message with this number on."""
-    for position, message in enumerate(messages):
-        if message.additional_kwargs.get(NUMBER, 0) >= number:
-            return list(messages[position:])
-    return []
+    return list(dropwhile(lambda message: message.additional_kwargs.get(NUMBER, 0) < number, messages))
 
 
 def _count_equal(known: Sequence[str | None], sent: Sequence[str]) -> int:
     """Count the equal digests from the end."""
-    count = 0
-    for one, other in zip(reversed(known), reversed(sent), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+    pairs = zip(reversed(known), reversed(sent), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _renumber(messages: Sequence[AnyMessage], first: int) -> list[AnyMessage]:

@@ -30,11 +30,7 @@ DOCS_HEADERS = {
 
 #: Labels of the fields of a review. Other paths are labelled by `_label`.
 LABELS = {
-    "title": "Title",
     "estimated_usd": "Price",
-    "caption": "Caption",
-    "hashtags": "Hashtags",
-    "platforms": "Platforms",
     "make": "Clips to be made",
     "usd_per_clip": "Price of a clip",
     "model": "Video model",
