@@ -13,8 +13,8 @@ from api.authentication import AppStateDep
 from api.errors import responses, to_api_error
 from api.idempotency import IdempotentDep, IdempotentRequest
 from api.schemas import EVENT_STREAM, ChatMessageRequest, ChatResponse
-from chat.session import ChatRequest, StreamEvent, TurnResult, run_turn
-from chat.turns import TurnStream
+from chat.session import run_turn
+from chat.turns import ChatRequest, StreamEvent, TurnResult, TurnStream
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"], responses=responses(400, 401, 413, 422, 429))
 

@@ -29,8 +29,6 @@ from storage.chat_sessions import claim_session, thread_id_of
 from storage.database import Database
 from storage.locks import LockBusy
 
-__all__ = ["ChatGraph", "ChatRequest", "ChatServices", "StreamEvent", "TurnResult", "run_turn"]
-
 MAX_MESSAGE_CHARACTERS = 10_000
 #: How long a message waits for the turn before it.
 LOCK_TIMEOUT_SECONDS = 20.0

@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from chat.session import StreamEvent, TurnResult
-from chat.turns import TurnRunner
+from chat.turns import StreamEvent, TurnResult, TurnRunner
 from providers.base import Unavailable
 
 
