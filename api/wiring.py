@@ -16,7 +16,7 @@ from chat.session import ChatServices
 from chat.turns import TurnRunner
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
-from providers.base import Files, Provider, Unavailable
+from providers.base import Files, Provider
 from providers.chat_models import chat_model
 from providers.media.clips import accept_clip
 from providers.moderation import Moderation
@@ -74,7 +74,7 @@ async def open_app_state(
     """Open the collaborators for the block. `settings` must be complete: see `cli/local_services.py`.
 
     `client_options` are passed to the HTTP clients of the model server and the providers.
-    Raises SettingsError for a setting that is missing or invalid.
+    Raises SettingsError for a setting that is missing or invalid, Unavailable for a store that cannot be opened.
     """
     checked = check_settings(settings)
     session_url, dsn = settings.session_url, _text(settings.database_url or SecretStr(settings.session_url))
@@ -162,12 +162,9 @@ def _open_ledger(
 
 
 def open_artifacts(settings: Settings, db: Database) -> Artifacts:
-    """Return the store of clips and films. Raises SettingsError."""
+    """Return the store of clips and films. Raises Unavailable for an invalid setting."""
     folder = settings.data_dir.absolute()
-    try:
-        return Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
-    except Unavailable as error:
-        raise SettingsError(error.message) from error
+    return Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
 
 
 def open_chat_model(

@@ -70,7 +70,7 @@ async def make(
     with reporter.status:
         reporter.status.update("Starting the database" + (" and the sandbox" if settings.missing_services else ""))
         async with (
-            open_services(settings, webhooks_to=url_of(listening), worker=None) as state,
+            open_services(settings, webhooks_to=url_of(listening)) as state,
             # Providers send their webhooks here, as to any server.
             run_server(state, listening),
         ):

@@ -1,8 +1,8 @@
 """Run the API server, the worker and the sandbox."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, cast
 
 from api.app import create_app
@@ -13,30 +13,19 @@ from api.wiring import AppState, open_app_state, reconcile_keys
 from cli.local_services import sandbox_notice, with_local_services
 from cli.output import stderr, stdout
 from cli.running import on_stop_signal
-from providers.base import Unavailable
-from runs.queue import Queue
-from runs.services import Services
 from runs.worker import run_worker
 from storage.migrate import DatabaseUnreachable, DatabaseUnusable, check_database
-
-Worker = Callable[[Services, Queue], AbstractAsyncContextManager[None]]
 
 DATABASE_INTERVAL_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def open_services(
-    settings: Settings, *, webhooks_to: str | None, worker: Worker | None = run_worker
-) -> AsyncIterator[AppState]:
-    """Open the app state with local services for everything that is not configured, and optionally a worker."""
+async def open_services(settings: Settings, *, webhooks_to: str | None) -> AsyncIterator[AppState]:
+    """Open the app state with local services for everything that is not configured."""
     async with with_local_services(settings, webhooks_to=webhooks_to) as complete, open_app_state(complete) as state:
         # Before anything is bought that could not be stored.
-        try:
-            await state.services.artifacts.probe()
-        except Unavailable as error:
-            raise SettingsError(error.message) from error
-        async with worker(state.services, state.queue) if worker else nullcontext():
-            yield state
+        await state.services.artifacts.probe()
+        yield state
 
 
 async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) -> None:
@@ -44,8 +33,10 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
     await _wait_for_database(settings)
     listening = listen(host, port)
     url = url_of(listening)
-    worker = run_worker if with_worker else None
-    async with open_services(settings, webhooks_to=url, worker=worker) as state:
+    async with (
+        open_services(settings, webhooks_to=url) as state,
+        run_worker(state.services, state.queue) if with_worker else nullcontext(),
+    ):
         new_key = await reconcile_keys(settings, state.services.db)
         async with run_server(state, listening):
             if new_key:
@@ -61,7 +52,7 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
 async def work(settings: Settings) -> None:
     """Run a worker until a signal to stop."""
     await _wait_for_database(settings)
-    async with open_services(settings, webhooks_to=None):
+    async with open_services(settings, webhooks_to=None) as state, run_worker(state.services, state.queue):
         stdout.print("The worker is running. Stop it with Ctrl-C.")
         await _wait_for_signal()
 
