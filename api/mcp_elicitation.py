@@ -1,13 +1,11 @@
 """Questions of MCP tools to the person, as forms of the client (elicitation).
 
-An agent prepares a decision and never makes it: the person writes the code that the question contains.
+An agent prepares a decision and never records it: the person writes the code that the question contains.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 from mcp.server.mcpserver import Context
@@ -16,7 +14,6 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from api.errors import to_api_error
 from chat import confirmations
 from chat.confirmations import PendingConfirmation
 from chat.questions import quote_text
@@ -30,8 +27,6 @@ from storage.actors import RequestContext
 ELICITATION_PROTOCOL_VERSION = "2026-07-28"
 
 Ctx = Context[Any, Any]
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Code(BaseModel):
@@ -73,21 +68,6 @@ def mcp_caller(ctx: Ctx) -> McpCaller:
     return caller
 
 
-def as_tool_errors(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Return the function with its errors as ToolError: a sentence for the agent."""
-
-    @wraps(function)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await function(*args, **kwargs)
-        except ToolError:
-            raise
-        except Exception as error:
-            raise ToolError(to_api_error(error).message) from error
-
-    return call
-
-
 def can_elicit(ctx: Ctx) -> bool:
     """Return whether the client can show the person a form within a call."""
     if ctx.client_capabilities is None or (ctx.protocol_version or "") < ELICITATION_PROTOCOL_VERSION:
@@ -96,7 +76,6 @@ def can_elicit(ctx: Ctx) -> bool:
     return elicitation is not None and (elicitation.form is not None or not elicitation.url)
 
 
-@as_tool_errors
 async def pending_decision(run_id: str, decision: Verdict, ctx: Ctx, comment: str | None = None) -> PendingConfirmation:
     """Prepare the decision. While its question is open, a repeated call returns the same code."""
     caller = mcp_caller(ctx)
@@ -142,7 +121,6 @@ async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> Amo
     return Elicit(question, Amount)
 
 
-@as_tool_errors
 async def elicit_cancellation(run_id: str, ctx: Ctx) -> CodeQuestion | None:
     """Return the question whether to end a run; None for a run that an agent with this API key started."""
     caller = mcp_caller(ctx)

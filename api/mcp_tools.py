@@ -20,7 +20,8 @@ from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from api import mcp_elicitation as elicitation
-from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, as_tool_errors, mcp_caller
+from api.errors import to_api_error
+from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, mcp_caller
 from chat import confirmations
 from chat.confirmations import ConfirmationCommand, PendingConfirmation
 from chat.tools import Tool, ToolRequest, describe_run, tool_table
@@ -29,7 +30,7 @@ from providers.orders import digest_of
 from runs import cancel, queries, served_reviews, start
 from runs.services import Services
 
-#: The same limit as that of the REST API.
+#: The same limit as in `api/schemas.py`.
 MAX_BUDGET_USD = 100_000
 MAX_LISTED_RUNS = 20
 
@@ -54,7 +55,6 @@ def register_tools(server: MCPServer[Any], services: Services) -> None:
         add_resource(_resource_function(tool))
 
 
-@as_tool_errors
 async def _call(tool: Tool, ctx: Ctx, arguments: Json) -> Json:
     caller = mcp_caller(ctx)
     context = ChatContext(base_url=caller.base_url)
@@ -81,13 +81,12 @@ def _resource_function(tool: Tool) -> Callable[[str, Ctx], Awaitable[str]]:
     async def read(run_id: str, ctx: Ctx) -> str:
         try:
             return json.dumps(await _call(tool, ctx, {"run_id": run_id}), ensure_ascii=False)
-        except ToolError as error:
-            raise ResourceError(str(error)) from error
+        except Exception as error:
+            raise ResourceError(to_api_error(error).message) from error
 
     return read
 
 
-@as_tool_errors
 async def start_run(
     project: str,
     brief: str,
@@ -118,7 +117,6 @@ async def start_run(
     return {"run_id": str(run.id), "status": run.status, "project": run.project}
 
 
-@as_tool_errors
 async def decide_review(
     run_id: str,
     decision: Literal["approve", "reject"],
@@ -131,7 +129,6 @@ async def decide_review(
     return await _confirm(pending, answer, ctx)
 
 
-@as_tool_errors
 async def request_changes(
     run_id: str,
     comment: str,
@@ -166,7 +163,6 @@ async def _confirm(pending: PendingConfirmation, answer: Any, ctx: Ctx) -> Json:
             return result | {"decided": False, "next": "The person did not confirm it: do not try again."}
 
 
-@as_tool_errors
 async def cancel_run(
     run_id: str, ctx: Ctx, answer: Annotated[ElicitationResult[Code], Resolve(elicitation.elicit_cancellation)]
 ) -> Json:

@@ -15,7 +15,7 @@ from api.errors import ApiError
 MAX_BODY_BYTES = 256 * 1024
 #: Chat clients send the whole conversation with every request, images included.
 MAX_BODY_BYTES_BY_PATH = {"/v1/chat/completions": 4 * 1024 * 1024}
-#: Paths whose requests may name any host: probes, and webhooks, which are signed.
+#: Paths that may be requested under any host: probes, and webhooks, which are signed.
 ANY_HOST_PATHS = ("/health", "/ready", "/metrics", "/v1/webhooks/")
 
 

@@ -42,7 +42,7 @@ MAX_CLAIM_CHARACTERS = 200
 
 
 class OpenAIErrorRoute(APIRoute):
-    """A route whose errors have OpenAI's shape."""
+    """A route with errors in OpenAI's shape."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, with its errors as responses."""

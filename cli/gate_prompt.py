@@ -25,7 +25,7 @@ IDEA_FIELDS = ("title", "scene", "sound", "overlay")
 
 
 class InputError(ValueError):
-    """A line cannot be understood; the message says what to type instead."""
+    """A line cannot be understood; the message names what to type instead."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def parse_line(line: str, gate: Gate) -> tuple[str, str]:
 
 
 class GatePrompt:
-    """Asks a person for the decision at a gate. A command returns the decision to send, or None to continue."""
+    """Prompts a person for the decision at a gate. A command returns the decision to send, or None to continue."""
 
     def __init__(self, services: Services, run_id: UUID, lines: LineReader) -> None:
         self._services, self._run_id, self._lines = services, run_id, lines

@@ -129,7 +129,7 @@ async def _approve(services: Services, reporter: ProgressReporter, run_id: UUID,
 
 
 def _is_own_offer(services: Services, content: ReviewContent) -> bool:
-    """Return whether the offer is that of this process, whose providers were checked to be free."""
+    """Return whether the offer is that of this process: its providers were checked to be free."""
     if isinstance(content, FilmContent):
         return content.publisher in ("", services.ledger.providers["publication"].name)
     if content.model != services.video.model:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The operator makes every request of the command line.
+#: The operator sends every request of the command line.
 LOCAL_CONTEXT = RequestContext(LOCAL, "cli")
 
 
