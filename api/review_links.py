@@ -82,7 +82,7 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
         return _error_response(error, as_json)
     if as_json:
         return JSONResponse(_as_review(opened, token).model_dump(mode="json"), headers=pages.HEADERS)
-    return _page_response(pages.review_page(opened, token=token))
+    return HTMLResponse(pages.review_page(opened, token=token), headers=pages.HEADERS)
 
 
 @router.post(
@@ -108,7 +108,7 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
         return _error_response(error, as_json)
     message = _confirmation(decision.decision, opened.link.gate)
     if not as_json:
-        return _page_response(pages.decision_page(decision.decision, message))
+        return HTMLResponse(pages.decision_page(decision.decision, message), headers=pages.HEADERS)
     fields = {**vars(opened.link), "decision": decision.decision, "message": message}
     result = LinkDecisionResult.model_validate(fields)
     return JSONResponse(result.model_dump(mode="json"), headers=pages.HEADERS)
@@ -182,7 +182,8 @@ async def _form_with_error(state: AppState, token: str, error: InvalidRequest, c
         opened = await review_links.open_link(state.services, token)
     except RunError as refusal:
         return _error_response(refusal, as_json=False)
-    return _page_response(pages.review_page(opened, token=token, problem=error.message, comment=comment), 422)
+    page = pages.review_page(opened, token=token, problem=error.message, comment=comment)
+    return HTMLResponse(page, 422, pages.HEADERS)
 
 
 def _confirmation(verdict: Verdict, gate: Gate) -> str:
@@ -208,7 +209,3 @@ def _error_response(error: Exception, as_json: bool) -> Response:
     if as_json:
         return JSONResponse(known.body, known.status, headers)
     return HTMLResponse(pages.error_page(known.code, known.message), known.status, headers)
-
-
-def _page_response(page: str, status: int = 200) -> Response:
-    return HTMLResponse(page, status, pages.HEADERS)
