@@ -115,7 +115,7 @@ def to_api_error(error: Exception) -> ApiError:
     return ApiError(500, "internal_error", message)
 
 
-def install(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers that answer every error of the app in the common shape."""
     for kind in (ApiError, errors.RunError, ProviderError, *DATABASE_UNAVAILABLE, LockBusy, LockLost):
         app.add_exception_handler(kind, _handle_known)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from fastapi import FastAPI
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
@@ -74,8 +75,8 @@ class McpEndpoint:
         self._state = state
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
-        """Serve requests while the block runs."""
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Serve requests while the application runs."""
         services = self._state.services
         server = build_server(services, await get_secret(services.db, STATE_SECRET))
         # The middleware verifies Host and Origin, for every path alike.

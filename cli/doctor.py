@@ -112,9 +112,8 @@ async def _check_projects(settings: Settings) -> str:
 
 
 async def _check_disk(settings: Settings) -> str:
-    folder = settings.data_dir.absolute()
-    while not folder.exists():
-        folder = folder.parent
+    path = settings.data_dir.absolute()
+    folder = next(each for each in (path, *path.parents) if each.exists())
     free_gib = psutil.disk_usage(str(folder)).free / 2**30
     message = f"{free_gib:.1f} GiB free for {settings.data_dir}"
     if free_gib <= MIN_FREE_GIB:

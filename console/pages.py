@@ -8,7 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runs.review_links import OpenedLink
 
-STATIC = Path(__file__).parent / "static"
+STATIC, TEMPLATES = Path(__file__).parent / "static", Path(__file__).parent / "templates"
+#: The page that shows the API description.
+DOCS_PAGE = TEMPLATES / "docs.html"
 
 #: Browsers load, run, frame and submit to nothing but this service.
 HEADERS = {
@@ -78,11 +80,6 @@ def decision_page(verdict: str, message: str) -> str:
     return _render("message.html", heading=VERDICT_HEADINGS[verdict], message=message, tone=verdict)
 
 
-def docs_page() -> str:
-    """Return the page that shows the API description."""
-    return _render("docs.html")
-
-
 def error_page(code: str, message: str) -> str:
     """Return the page that reports an error."""
     heading = ERROR_HEADINGS.get(code, "That did not work")
@@ -118,7 +115,7 @@ def _sort_key(path: str) -> tuple[int, ...]:
 
 
 _environment = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=FileSystemLoader(TEMPLATES),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
