@@ -111,11 +111,11 @@ class OrderStatus:
     kind: str
     state: OrderState
     amount_usd: Decimal
+    created_at: datetime
     task_id: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
     settled_at: datetime | None = None
     request: dict[str, Any] = field(default_factory=dict)
-    created_at: datetime | None = None
 
     @property
     def is_terminal(self) -> bool:

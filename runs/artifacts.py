@@ -61,7 +61,7 @@ def usd_of(order: OrderRow) -> float:
 
 
 def _manifest_entry(order: OrderRow) -> dict[str, Any]:
-    result = order.result or {}
+    result = order.result
     entry: dict[str, Any] = {name: getattr(order, name) for name in ("clip", "take", "task_id", "state")}
     entry["usd"] = usd_of(order)
     if order.state == "settled":

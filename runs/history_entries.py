@@ -134,7 +134,7 @@ def _with_charge(event: Event, order: OrderRow, entry: HistoryEntry) -> list[His
 
 def _order_text(event: Event, order: OrderRow) -> str:
     name = _name(order)
-    platforms = ", ".join((order.result or {}).get("platforms") or {})
+    platforms = ", ".join(order.result.get("platforms") or {})
     return ORDER_EVENTS[event.kind].format(
         name=name[0].upper() + name[1:],
         small_name=name,
@@ -142,7 +142,7 @@ def _order_text(event: Event, order: OrderRow) -> str:
         message=event.payload.get("message"),
         verb={"publication": "was published", "render": "was rendered"}.get(order.kind, "was made"),
         platforms=f" on {platforms}" if platforms else "",
-        warnings="".join(f" {text.rstrip('.')}." for text in (order.result or {}).get("warnings", [])),
+        warnings="".join(f" {text.rstrip('.')}." for text in order.result.get("warnings", [])),
     )
 
 
@@ -178,7 +178,7 @@ def _name(order: OrderRow) -> str:
 
 
 def _facts(order: OrderRow) -> dict[str, Any]:
-    result = order.result or {}
+    result = order.result
     facts = {name: getattr(order, name) for name in ("kind", "provider", "task_id", "state")}
     kept: dict[str, Any] = {key: result[key] for key in OUTCOME_FACTS if key in result}
     return {"order": order.key, **facts, "usd": usd_of(order), **kept}

@@ -104,7 +104,7 @@ async def _newest_takes(services: Services, run_id: UUID) -> dict[int, OrderRow]
 async def _fetch_finished_clips(services: Services, run_id: UUID, drop: Sequence[int]) -> None:
     """Poll the failed clips that are charged: what was generated is fetched before another take is ordered."""
     for number, order in (await _newest_takes(services, run_id)).items():
-        is_charged = order.state == "failed" and (order.result or {}).get("charged")
+        is_charged = order.state == "failed" and order.result.get("charged")
         if is_charged and number not in drop and not await check_order(services, order) and not is_overdue(order):
             message = "Provider unavailable; the clip that was charged cannot be fetched. Retry later."
             raise Unavailable("provider_unavailable", message)

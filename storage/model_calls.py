@@ -64,7 +64,7 @@ class ModelCalls(Orders):
         text = str(key)
         known = await self.get(text)
         if known and known.state == "settled":
-            return known.result or {}
+            return known.result
         async with self._admitted(text, key.run_id, RESERVED_TOKENS[key.kind]):
             hit("answer.before")
             answer = await request()

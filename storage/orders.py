@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg.sql import SQL
 
-from providers.orders import OrderKey, OrderState, OrderStatus
+from providers.orders import OrderKey, OrderStatus
 from storage.database import Database, fetch_all
 from storage.events import event_values, record_event, with_event
 
@@ -20,33 +20,27 @@ where key = %(key)s and settled_at is null returning run_id
 """
 
 
-@dataclass(frozen=True)
-class OrderRow:
+@dataclass(frozen=True, kw_only=True)
+class OrderRow(OrderStatus):
     """A row of `orders`. `clip` and `take` are set for orders of clips; `progress` is 0..1."""
 
-    key: str
     run_id: UUID | None
-    kind: str
     clip: int | None
     take: int | None
     provider: str
-    request: dict[str, Any]
-    amount_usd: Decimal
     spent_usd: Decimal | None
-    state: OrderState
     decision: int | None
     called_at: datetime | None
-    task_id: str | None
     submitted_at: datetime | None
-    settled_at: datetime | None
-    result: dict[str, Any] | None
     progress: float | None
     missing_since: datetime | None
     file_missing_since: datetime | None
     poll_count: int
     next_poll_at: datetime | None
-    created_at: datetime
     unapproved: bool
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "result", self.result or {})  # null in the table until there is one
 
 
 class Orders:
@@ -119,13 +113,8 @@ class Orders:
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         """Return the states of these orders by key. See `graph.dependencies.Ledger`."""
-        rows = await self.db.fetch_all(
-            "select key, kind, state, amount_usd, task_id, coalesce(result, '{}') as result, settled_at, request,"
-            " created_at from orders where key = any(%s)",
-            (list(keys),),
-            row=OrderStatus,
-        )
-        return {status.key: status for status in rows}
+        rows = await self.db.fetch_all("select * from orders where key = any(%s)", (list(keys),), row=OrderRow)
+        return {row.key: row for row in rows}
 
     async def list_for_run(self, run_id: UUID | str) -> list[OrderRow]:
         """Return the orders of a run, oldest first."""

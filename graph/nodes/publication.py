@@ -55,8 +55,8 @@ async def await_publication(state: RunState, *, deps: Dependencies) -> RunState:
     if not outcome.failed and not outcome.unconfirmed:
         warnings = [*state["caption"].get("notices", []), *outcome.facts.get("warnings", [])]
         return {"route": "end", "publication": {**outcome.as_json(), **({"warnings": warnings} if warnings else {})}}
-    ended = [at for order in orders if (at := order.settled_at or order.created_at)]
-    if outcome.failed and ended and await deps.feedback.retry_requested_since(state["run_id"], max(ended)):
+    ended_at = max(order.settled_at or order.created_at for order in orders)
+    if outcome.failed and await deps.feedback.retry_requested_since(state["run_id"], ended_at):
         return {"route": "order_publication"}
     raise _failure(outcome, orders[-1])
 

@@ -1,27 +1,10 @@
 """The outcome of a film's publication by platform, over all orders that were placed for it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-
-class PublicationOrder(Protocol):
-    """The part of an order that the outcome depends on."""
-
-    @property
-    def state(self) -> str:
-        """Return the state of the order in the ledger."""
-        ...
-
-    @property
-    def request(self) -> Mapping[str, Any]:
-        """Return the post: its `platforms` are those that were asked for."""
-        ...
-
-    @property
-    def result(self) -> Mapping[str, Any] | None:
-        """Return the facts of the order: `platforms`, `failed`, `unconfirmed`, `warnings`; `message` of a failure."""
-        ...
+from providers.orders import OrderStatus
 
 
 @dataclass
@@ -47,10 +30,9 @@ class PublicationOutcome:
         rest = {"failed": self.failed, "unconfirmed": sorted(self.unconfirmed)}
         return {**self.facts, "platforms": self.links, **{name: value for name, value in rest.items() if value}}
 
-    def add(self, order: PublicationOrder) -> None:
+    def add(self, order: OrderStatus) -> None:
         """Add what a later order says."""
-        result = order.result or {}
-        links, reasons = result.get("platforms") or {}, result.get("failed") or {}
+        result, links, reasons = order.result, order.result.get("platforms") or {}, order.result.get("failed") or {}
         self.links |= links
         warnings = [*self.facts.get("warnings", []), *result.get("warnings", [])]
         self.facts |= {name: value for name, value in result.items() if name not in _OUTCOME}
@@ -78,7 +60,7 @@ class PublicationOutcome:
 _OUTCOME = ("platforms", "failed", "unconfirmed", "warnings", "code", "message")
 
 
-def publication_outcome(orders: Iterable[PublicationOrder]) -> PublicationOutcome:
+def publication_outcome(orders: Iterable[OrderStatus]) -> PublicationOutcome:
     """Return the outcome of these orders, oldest first."""
     outcome = PublicationOutcome()
     for order in orders:

@@ -114,7 +114,10 @@ class FakeLedger:
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         if self.is_everything_recorded:
-            return {key: self.recorded.get(key, OrderStatus(key, "clip", "reserved", Decimal(0))) for key in keys}
+            created = datetime.now(UTC)
+            return {
+                key: self.recorded.get(key, OrderStatus(key, "clip", "reserved", Decimal(0), created)) for key in keys
+            }
         return {key: self.recorded[key] for key in keys if key in self.recorded}
 
     def settle(self, key: str, **facts: Any) -> None:
@@ -142,7 +145,7 @@ class FakeLedger:
         at = datetime.now(UTC) if state in ("settled", "failed") else None
         created = self.created.setdefault(key, datetime.now(UTC))
         self.recorded[key] = OrderStatus(
-            key, order.kind, state, order.amount_usd, f"task of {key}", result, at, order.request, created
+            key, order.kind, state, order.amount_usd, created, f"task of {key}", result, at, order.request
         )
 
     def orders_of(self, kind: str) -> list[Order]:
