@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +20,6 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 QUERY_TIMEOUT_SECONDS = 30.0
 
 _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
-
-class FileTooLarge(ProviderError):
-    """A downloaded file exceeds the size limit."""
-
-    def __init__(self, service_name: str, max_bytes: int) -> None:
-        super().__init__("file_too_large", f"{service_name} sent a file of more than {max_bytes // 1024**2} MiB.")
 
 
 def endpoint_label(url: str) -> str:
@@ -62,10 +55,6 @@ class ApiResponse:
         return parsed if isinstance(parsed, dict) else {}
 
 
-#: What a response to an order means: the service's id of the accepted order, or the error to raise.
-Classification = str | NotSent | Refused | OutcomeUnknown
-
-
 @dataclass
 class ApiClient:
     """A client of the service at `base_url`. Error messages refer to the service as `service_name` with its host."""
@@ -92,22 +81,18 @@ class ApiClient:
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unavailable("unreachable", f"{self.service_name} did not respond.") from error
 
-    async def submit(self, path: str, *, classify: Callable[[ApiResponse], Classification], **content: Any) -> str:
-        """Send a POST request that places an order, once, and return the id of the order. Only the ledger repeats it.
+    async def submit(self, path: str, **content: Any) -> ApiResponse:
+        """Send a POST request that places an order, once, and return the response. Only the ledger repeats it.
 
-        `classify` gives the meaning of the response; `submit_error` has the rules that apply to most services.
-        Raises NotSent, Refused or OutcomeUnknown.
+        `submit_error` gives the error that the status of the response means. Raises NotSent, or OutcomeUnknown when
+        there is no response.
         """
         try:
-            response = await self._send("POST", path, self.limits.submit_seconds, **content)
+            return await self._send("POST", path, self.limits.submit_seconds, **content)
         except _NOT_SENT_ERRORS as error:
             raise NotSent("unreachable", f"{self.service_name} cannot be reached.") from error
         except (httpx.HTTPError, TimeoutError) as error:
             raise self.outcome_unknown("the connection was lost before the response") from error
-        meaning = classify(response)
-        if isinstance(meaning, ProviderError):
-            raise meaning
-        return meaning
 
     async def download(self, path: str, to: Path, params: Mapping[str, str] | None = None) -> ApiResponse:
         """Stream a file to the path `to`.
@@ -115,7 +100,8 @@ class ApiClient:
         With status 200 the file is complete and the body of the response empty; a response with any other status is
         returned with its body.
 
-        Raises FileTooLarge, and Unavailable for an incomplete or slow transfer and for a page instead of a file.
+        Raises ProviderError `file_too_large`, and Unavailable for an incomplete or slow transfer and for a page instead
+        of a file.
         """
         try:
             async with (
@@ -159,13 +145,7 @@ class ApiClient:
 
     def unexpected_response(self, response: ApiResponse) -> Unavailable:
         """Return the error for a response that does not follow the contract."""
-        if response.status == 429:
-            return Unavailable("rate_limited", self._rate_limit_message(response))
-        if response.status in (401, 403):
-            return Unavailable("api_key_rejected", self._api_key_message(response))
-        return Unavailable(
-            "unexpected_response", f"{self.service_name} sent an unexpected response (HTTP {response.status})."
-        )
+        return Unavailable(*self._fault(response))
 
     def submit_error(self, response: ApiResponse, refusal_code: str) -> NotSent | Refused | OutcomeUnknown | None:
         """Return the error that a response to an order means by its status, or None for a 2xx response.
@@ -175,27 +155,27 @@ class ApiClient:
         status = response.status
         if 200 <= status < 300:
             return None
-        if status == 429:
-            return NotSent("rate_limited", self._rate_limit_message(response))
+        if status in (401, 429):
+            return NotSent(*self._fault(response))
+        if status == 403:
+            return Refused(refusal_code, self._fault(response)[1])
         if status in (301, 307, 308):
             return Refused(refusal_code, f"{self.service_name} has moved. Correct its base URL.")
-        if status == 401:
-            return NotSent("api_key_rejected", self._api_key_message(response))
-        if status == 403:
-            return Refused(refusal_code, self._api_key_message(response))
         if status in (408, 409, 425) or not 400 <= status < 500:
             return self.outcome_unknown(f"it responded with HTTP {status}")
         code, message = self.error_details(response.json(), refusal_code)
         return Refused(code, f"{self.service_name} refused the order: {message or f'HTTP {status}'}")
 
-    def _api_key_message(self, response: ApiResponse) -> str:
-        # The service's own message is not repeated: some services quote the key in it.
-        return f"{self.service_name} rejected the API key (HTTP {response.status})."
-
-    def _rate_limit_message(self, response: ApiResponse) -> str:
-        seconds = response.headers.get("retry-after", "")
-        retry = f" Retry after {seconds} seconds." if re.fullmatch("[0-9]{1,6}", seconds) else ""
-        return f"{self.service_name}: rate limit exceeded.{retry}"
+    def _fault(self, response: ApiResponse) -> tuple[str, str]:
+        """Return code and message for the status of a response that is not the expected one."""
+        if response.status == 429:
+            seconds = response.headers.get("retry-after", "")
+            retry = f" Retry after {seconds} seconds." if re.fullmatch("[0-9]{1,6}", seconds) else ""
+            return "rate_limited", f"{self.service_name}: rate limit exceeded.{retry}"
+        if response.status in (401, 403):
+            # The service's own message is not repeated: some services quote the key in it.
+            return "api_key_rejected", f"{self.service_name} rejected the API key (HTTP {response.status})."
+        return "unexpected_response", f"{self.service_name} sent an unexpected response (HTTP {response.status})."
 
     async def _send(self, method: str, path: str, limit_seconds: float, **content: Any) -> ApiResponse:
         async with asyncio.timeout(limit_seconds), self._stream(method, path, limit_seconds, **content) as response:
@@ -215,7 +195,8 @@ class ApiClient:
             with await asyncio.to_thread(to.open, "wb") as file:
                 async for chunk in response.aiter_bytes():
                     if file.tell() + len(chunk) > self.limits.file_bytes:
-                        raise FileTooLarge(self.service_name, self.limits.file_bytes)
+                        limit = f"{self.limits.file_bytes // 1024**2} MiB"
+                        raise ProviderError("file_too_large", f"{self.service_name} sent a file of more than {limit}.")
                     file.write(chunk)
                 received = file.tell()
             announced = response.headers.get("content-length")

@@ -29,7 +29,7 @@ from providers.base import (
     Succeeded,
     Unavailable,
 )
-from providers.http import ApiClient, ApiResponse, Classification, Limits, endpoint_label
+from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
 from providers.values import is_plain_text, parse_number, parse_progress
 from providers.video_profiles import Profile
 
@@ -82,15 +82,14 @@ class Videos(Provider):
         form = {name: (None, value) for name, value in fields.items()}
         is_json, headers = self._profile.encoding == "json", self._profile.create_headers
         content: dict[str, Any] = {"json": fields | self._profile.create_fields} if is_json else {"files": form}
-        return await self._api.submit("/videos", classify=self._classify, headers=headers, **content)
-
-    def _classify(self, response: ApiResponse) -> Classification:
-        """Return the meaning of a response to a create."""
+        response = await self._api.submit("/videos", headers=headers, **content)
         if error := self._api.submit_error(response, "video_refused"):
             message = self._api.error_details(response.json(), "video_refused")[1]
-            return error if self._profile.is_accepted(message) else NotSent("not_ready", f"{SERVICE_NAME}: {message}")
+            raise error if self._profile.is_accepted(message) else NotSent("not_ready", f"{SERVICE_NAME}: {message}")
         video_id = response.json().get("id")
-        return video_id if is_plain_text(video_id) else self._api.outcome_unknown("its response contains no video id")
+        if not is_plain_text(video_id):
+            raise self._api.outcome_unknown("its response contains no video id")
+        return video_id
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the ids of the listed videos that match `request` and were created at or after `since`, oldest first.

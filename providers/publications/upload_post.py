@@ -10,7 +10,6 @@ entry says counts.
 
 import asyncio
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +30,7 @@ from providers.base import (
     Unavailable,
     Unconfirmed,
 )
-from providers.http import ApiClient, ApiResponse, Classification, Limits, endpoint_label
+from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
 from providers.publications.post import Post, id_of
 from providers.publications.texts import fit_title
 from providers.publications.upload_post_answers import AI_LABELS, PlatformAnswers
@@ -80,13 +79,13 @@ class UploadPost(Provider):
         post = Post.model_validate(request)
         request_id = id_of(request, key)
         with await self._open_film(post.digest) as film:
-            return await self._api.submit(
+            response = await self._api.submit(
                 "/upload",
-                classify=partial(self._classify, request_id=request_id),
                 headers={"idempotency-key": request_id, "x-request-id": request_id},
                 data=self._form_fields(post, request_id),
                 files={"video": ("film.mp4", film, "video/mp4")},
             )
+        return self._accepted_id(response, request_id)
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the request id, if Upload-Post knows it. Raises Unavailable."""
@@ -140,16 +139,16 @@ class UploadPost(Provider):
         texts = {"user": self._user, "title": post.text, "request_id": request_id, **titles, **places}
         return {**texts, **switches, "platform[]": list(post.platforms)}
 
-    def _classify(self, response: ApiResponse, request_id: str) -> Classification:
-        """Return the meaning of a response to an upload."""
+    def _accepted_id(self, response: ApiResponse, request_id: str) -> str:
+        """Return the id under which the status of an upload is reported. Raises as `submit` does."""
         if error := self._api.submit_error(response, "publication_refused"):
-            return error
+            raise error
         body = response.json()
         if not body:
-            return self._api.outcome_unknown("its response is empty")
+            raise self._api.outcome_unknown("its response is empty")
         if body.get("success") is False and "results" not in body and "request_id" not in body:
             code, message = self._api.error_details(body, "publication_refused")
-            return Refused(code, f"{SERVICE_NAME} refused the order: {message or 'no reason given'}")
+            raise Refused(code, f"{SERVICE_NAME} refused the order: {message or 'no reason given'}")
         # The status of an upload that is treated as a repetition is reported under the id of the earlier upload.
         accepted = body.get("request_id")
         request_id = accepted if is_plain_text(accepted, 255) else request_id

@@ -20,7 +20,7 @@ from providers.base import (
     Refused,
     Unavailable,
 )
-from providers.http import ApiClient, ApiResponse, Classification, Limits
+from providers.http import ApiClient, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
 from providers.media.subprocess_client import create_work_folder
@@ -95,12 +95,10 @@ class RemotionRenders(Provider):
         raise self._api.unexpected_response(response)
 
     async def _place(self, render_id: str, request: Json) -> str:
-        order = _build_order(render_id, parse_manifest(request))
-
-        def classify(response: ApiResponse) -> Classification:
-            return self._api.submit_error(response, "render_refused") or render_id
-
-        return await self._api.submit("/renders", classify=classify, json=order)
+        response = await self._api.submit("/renders", json=_build_order(render_id, parse_manifest(request)))
+        if error := self._api.submit_error(response, "render_refused"):
+            raise error
+        return render_id
 
     async def _place_again(self, render_id: str, request: Json) -> Pending | Failed:
         """Place a render that the service has lost: the same id is the same render."""
