@@ -27,7 +27,7 @@ from api.settings_types import (
 )
 from prompts.project import FOLDER, Project, ProjectError, read_projects
 from prompts.validation import describe_validation_error
-from providers.video_profiles import ProfileError, VideoModel, load_profiles, profile_for
+from providers.video_profiles import ProfileError, load_profiles, profile_for
 
 OPENAI_URL = "https://api.openai.com/v1"
 UPLOAD_POST_URL = "https://api.upload-post.com/api"
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         """Return the video server. Raises ProfileError for an unknown model or one past its shutdown date."""
         base_url, model = self.video_base_url or OPENAI_URL, self.video_model or "sora-2"
         profile = profile_for(load_profiles(self.video_profiles), base_url, model, today)
-        return VideoServer(base_url, self.video_api_key or self.openai_api_key or NO_KEY, VideoModel(model, profile))
+        return VideoServer(base_url, self.video_api_key or self.openai_api_key or NO_KEY, profile)
 
     def weak_keys(self) -> list[str]:
         """Return a sentence for every API key that can be guessed or found by trying."""

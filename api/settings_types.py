@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from providers.video_profiles import VideoModel
+from providers.video_profiles import Profile
 from providers.webhooks import Secret, parse_secret
 
 
@@ -88,4 +88,4 @@ class VideoServer:
 
     base_url: str
     api_key: SecretStr
-    video: VideoModel
+    video: Profile

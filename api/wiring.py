@@ -182,7 +182,7 @@ def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation
 
 def open_videos(server: VideoServer, client: httpx.AsyncClient) -> Videos:
     """Return the provider of clips."""
-    return Videos(server.base_url, _text(server.api_key), server.video.profile, client, accept_clip)
+    return Videos(server.base_url, _text(server.api_key), server.video, client, accept_clip)
 
 
 def open_renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:

@@ -142,10 +142,10 @@ async def _check_moderation(settings: Settings) -> str:
 async def _check_video(settings: Settings) -> str:
     server = settings.video(datetime.now(UTC).date())
     await _check_provider(lambda client: open_videos(server, client))
-    profile = server.video.profile
+    profile = server.video
     shutdown = f", shut down on {profile.shutdown}" if profile.shutdown else ""
     updates = "webhooks and polling" if profile.webhooks and settings.video_webhook_secrets else "polling only"
-    return f"{server.video.model} at {server.base_url}, {updates}{shutdown}"
+    return f"{profile.model} at {server.base_url}, {updates}{shutdown}"
 
 
 async def _check_provider(open_provider: Callable[[httpx.AsyncClient], Provider]) -> str:

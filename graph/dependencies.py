@@ -14,7 +14,7 @@ from graph.state import RunState
 from prompts.project import Project
 from providers.moderation import Moderation
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions
-from providers.video_profiles import VideoModel
+from providers.video_profiles import Profile
 
 
 class Ledger(Protocol):
@@ -76,7 +76,7 @@ class Dependencies:
     project: Callable[[str, dict[str, int]], Project]
     model: BaseChatModel
     moderation: Moderation
-    video: VideoModel
+    video: Profile
     ledger: Ledger
     feedback: RunFeedback
     records: RunRecords

@@ -7,7 +7,6 @@ your own.
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -118,6 +117,11 @@ class Profile(BaseModel):
             raise ValueError(f"there is no price for {', '.join(sorted(unpriced))}")
         return self
 
+    @property
+    def model(self) -> str:
+        """Return the model that `profile_for` was asked for."""
+        return self.models[0]
+
     def price(self, seconds: int, size: str) -> Decimal:
         """Return the price of one clip in US dollars. Raises ProfileError for an unsupported clip."""
         self.check(seconds, size)
@@ -125,12 +129,12 @@ class Profile(BaseModel):
 
     def check(self, seconds: int, size: str) -> None:
         """Raise ProfileError for an unsupported length or size."""
-        model, lengths, sizes = self.models[0], ", ".join(map(str, self.seconds)), ", ".join(self.sizes)
         if seconds not in self.seconds:
-            message = f"{model} generates clips of {lengths} seconds, not {seconds}."
+            message = f"{self.model} generates clips of {', '.join(map(str, self.seconds))} seconds, not {seconds}."
             raise ProfileError("video_seconds_unsupported", message)
         if size not in self.sizes:
-            raise ProfileError("video_size_unsupported", f"{model} generates clips of {sizes}, not {size}.")
+            message = f"{self.model} generates clips of {', '.join(self.sizes)}, not {size}."
+            raise ProfileError("video_size_unsupported", message)
 
     @property
     def lookup_proof(self) -> str:
@@ -155,22 +159,6 @@ class Profile(BaseModel):
         return states.get(status.lower(), "running") if isinstance(status, str) else "running"
 
 
-@dataclass(frozen=True)
-class VideoModel:
-    """The model that generates the clips, with its profile."""
-
-    model: str
-    profile: Profile
-
-    def price(self, seconds: int, size: str) -> Decimal:
-        """Return the price of one clip in US dollars. Raises ProfileError for an unsupported clip."""
-        return self.profile.price(seconds, size)
-
-    def check(self, seconds: int, size: str) -> None:
-        """Raise ProfileError for an unsupported length or size."""
-        self.profile.check(seconds, size)
-
-
 def load_profiles(extra: Path | None = None) -> list[Profile]:
     """Return the profiles of the file `extra`, if any, followed by the built-in ones.
 
@@ -183,7 +171,7 @@ def load_profiles(extra: Path | None = None) -> list[Profile]:
 
 
 def profile_for(profiles: Sequence[Profile], base_url: str, model: str, today: date) -> Profile:
-    """Return the profile for `model` at `base_url`: the first that names the host, else the first for any host.
+    """Return the profile for `model` alone at `base_url`: the first that names the host, else the first for any host.
 
     Raises ProfileError for an unknown model and for one that was shut down.
     """
@@ -202,7 +190,7 @@ def profile_for(profiles: Sequence[Profile], base_url: str, model: str, today: d
             f"The video model {model} at {host} was shut down on {profile.shutdown.isoformat()}. "
             "Choose another base URL or model.",
         )
-    return profile
+    return profile.model_copy(update={"models": (model,)})
 
 
 def _host_names(base_url: str) -> set[str]:

@@ -11,7 +11,7 @@ from graph.nodes.clips import clip_offer
 from graph.review_content import EditError, IdeasContent, apply_edits, parse_content
 from graph.state import Clip, IdeasState, RunState
 from prompts.project import Project
-from providers.video_profiles import VideoModel
+from providers.video_profiles import Profile
 from runs.errors import InvalidRequest, RevisionNotFound
 from runs.queries import get_run
 from runs.services import Services
@@ -77,7 +77,7 @@ async def _ideas_at(db: Database, run_id: UUID, revision: int | None) -> IdeasCo
     return content
 
 
-def _seed(video: VideoModel, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> RunState:
+def _seed(video: Profile, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> RunState:
     """Return the initial channels of the thread: the ideas, and the clips that can be reused."""
     reused = _reusable_orders(video, spec, content.ideas, orders)
     ideas: IdeasState = {
@@ -92,7 +92,7 @@ def _seed(video: VideoModel, spec: Project, content: IdeasContent, orders: Seque
 
 
 def _reusable_orders(
-    video: VideoModel, spec: Project, ideas: Sequence[Idea], orders: Sequence[OrderRow]
+    video: Profile, spec: Project, ideas: Sequence[Idea], orders: Sequence[OrderRow]
 ) -> dict[int, OrderRow]:
     """Return the settled orders of clips whose content is that of an idea, by the number of the idea."""
     settled = {_request_content(order.request): order for order in orders if order.clip and order.state == "settled"}

@@ -12,7 +12,7 @@ from langgraph.runtime import RunControl
 from graph.state import RunState
 from prompts.project import Project
 from providers.notifications import NotificationSender
-from providers.video_profiles import VideoModel
+from providers.video_profiles import Profile
 from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.ledger import Ledger
@@ -53,7 +53,7 @@ class Services:
     locks: Locks
     artifacts: Artifacts
     projects: Mapping[str, Project]
-    video: VideoModel
+    video: Profile
     run_graph: RunGraph
     new_saver: NewSaver
     wakeups: Wakeups

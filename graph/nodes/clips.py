@@ -16,7 +16,7 @@ from graph.review_content import content_at, ideas_of, used_ideas
 from graph.state import Clip, Offer, RunState
 from providers.base import Json, ProviderError
 from providers.orders import NOT_AWAITED, Approval, Order, OrderKey, OrderStatus, digest_of
-from providers.video_profiles import VideoModel
+from providers.video_profiles import Profile
 
 #: Codes with which the ledger refuses an order. Another attempt would be refused again.
 LEDGER_REFUSALS = ("budget_exceeded", "not_approved", "cancelled", NOT_AWAITED)
@@ -28,7 +28,7 @@ OFFER_CHANGED = "The model, its clips or their price have changed since this was
 _ORDER = TypeAdapter(Order)
 
 
-def clip_offer(video: VideoModel, seconds: int, size: str) -> Offer:
+def clip_offer(video: Profile, seconds: int, size: str) -> Offer:
     """Return the current offer for a clip of this length and size. Raises ProviderError if there is none."""
     return Offer(model=video.model, seconds=seconds, size=size, usd_per_clip=str(video.price(seconds, size)))
 

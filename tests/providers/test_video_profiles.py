@@ -71,11 +71,11 @@ def test_price_depends_on_seconds_and_size(model: str, seconds: int, size: str, 
     ],
 )
 def test_unsupported_lengths_and_sizes_are_rejected(seconds: int, size: str, code: str, message: str) -> None:
-    """The message lists the supported ones, and there is no price."""
-    profile = profile_for(load_profiles(), ELSEWHERE, "sora-2", SHUTDOWN)
+    """The message names the model that was asked for and lists the supported ones, and there is no price."""
+    profile = profile_for(load_profiles(), ELSEWHERE, "sora-2-2025-12-08", SHUTDOWN)
 
     for check in (profile.check, profile.price):
-        with pytest.raises(ProfileError, match=message) as caught:
+        with pytest.raises(ProfileError, match=f"^sora-2-2025-12-08 generates clips of {message}") as caught:
             check(seconds, size)
         assert caught.value.code == code
 
