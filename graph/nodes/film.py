@@ -3,7 +3,7 @@
 from agents import caption_writer
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
-from graph.nodes.orders import await_settled, project_of_run
+from graph.nodes.orders import await_orders, order_failure, project_of_run, requested_retry
 from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import RunState
 from providers.orders import Order, OrderKey
@@ -30,9 +30,13 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
 
 
 async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
-    """Wait until the film is rendered or the render has failed."""
-    render = await await_settled(state["render_key"], state, deps)
-    return {"route": "write_caption", "film": render.result} if render else {"route": "order_render"}
+    """Wait until the film is rendered; render it again if that was requested after a failure, else raise StepFailed."""
+    [render] = (await await_orders([state["render_key"]], "render", deps)).values()
+    if render.state == "settled":
+        return {"route": "write_caption", "film": render.result}
+    if not await requested_retry(state, [render], deps):
+        raise order_failure("The film", render)
+    return {"route": "order_render"}
 
 
 async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:

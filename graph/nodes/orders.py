@@ -8,7 +8,7 @@ from graph.decisions import Gate, GateDecision
 from graph.dependencies import Dependencies
 from graph.state import RunState
 from prompts.project import Project
-from providers.orders import OrderKey, OrderStatus, RetryOptions
+from providers.orders import OrderStatus, RetryOptions
 
 
 class StepFailed(Exception):
@@ -31,20 +31,6 @@ async def await_orders(keys: list[str], subject: str, deps: Dependencies) -> dic
         if not open_keys:
             return statuses
         interrupt({"waiting_for": subject, "orders": open_keys, "hint": "resumed automatically"})
-
-
-async def await_settled(key: str, state: RunState, deps: Dependencies) -> OrderStatus | None:
-    """Return the status of a render or publication once it is settled, or None if it failed and is to be retried.
-
-    Raises StepFailed if it failed and no retry was requested.
-    """
-    kind = OrderKey.parse(key).kind
-    status = (await await_orders([key], kind, deps))[key]
-    if status.state == "settled":
-        return status
-    if not await requested_retry(state, [status], deps):
-        raise order_failure(f"The {'film' if kind == 'render' else kind}", status)
-    return None
 
 
 async def requested_retry(state: RunState, failed: Collection[OrderStatus], deps: Dependencies) -> RetryOptions | None:
