@@ -179,7 +179,7 @@ def video_servers_table() -> str:
 def _protection(name: str, profile: Profile) -> str:
     sent = [f"`{header}: {value}`" for header, value in profile.create_headers.items()]
     sent += [f"`{field}: {json.dumps(value)}`" for field, value in profile.create_fields.items()]
-    texts = ", ".join(f"`{pattern.replace('|', chr(92) + '|')}`" for pattern in profile.not_accepted)
+    texts = ", ".join(f"`{pattern.pattern.replace('|', chr(92) + '|')}`" for pattern in profile.not_accepted)
     refused = f" Certainly not accepted, and placed again: {texts}." if texts else ""
     return f"{CREATES[name]} Sent with every create: {', '.join(sent)}.{refused}"
 

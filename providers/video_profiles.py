@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -32,16 +31,7 @@ BUILT_IN_PROFILES = Path(__file__).with_name("video_profiles.toml")
 JobState = Literal["running", "completed", "failed"]
 
 
-def _check_pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text} is not a regular expression") from error
-    return text
-
-
 Host = Annotated[str, StringConstraints(to_lower=True)]
-Pattern = Annotated[str, AfterValidator(_check_pattern)]
 Size = Annotated[str, Field(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")]
 Usd = Annotated[Decimal, Field(ge=0, le=1000)]
 
@@ -78,11 +68,9 @@ class Profile(BaseModel):
     #: Fields of a create in addition to the order; they need the JSON encoding.
     create_fields: dict[str, bool | int | str] = {}
     #: Patterns in the error messages that the server sends before it accepts an order; case does not matter.
-    not_accepted: tuple[Pattern, ...] = ()
+    not_accepted: tuple[re.Pattern[str], ...] = ()
     #: The time within which a submitted order appears in the list.
     lookup_window_seconds: int = Field(120, ge=0, le=3600)
-    #: The interval between two polls of an unfinished clip.
-    poll_seconds: int = Field(10, ge=1, le=600)
     #: Whether the server sends a webhook when a clip is finished.
     webhooks: bool = True
     #: Whether `GET /videos` lists all jobs with their prompts, so that an order of unknown outcome can be looked up.
@@ -151,7 +139,7 @@ class Profile(BaseModel):
 
     def is_accepted(self, message: str) -> bool:
         """Return whether the server may have accepted an order that it answered with this error message."""
-        return not any(re.search(pattern, message, re.IGNORECASE) for pattern in self.not_accepted)
+        return not any(re.search(pattern.pattern, message, re.IGNORECASE) for pattern in self.not_accepted)
 
     def job_state(self, status: object) -> JobState:
         """Return the state of a job with this status of the server."""

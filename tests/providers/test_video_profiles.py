@@ -129,6 +129,10 @@ def test_own_profiles_take_precedence(tmp_path: Path) -> None:
         (OWN.replace("480x832", "tall") + "usd_per_second = 0", r"profiles\[0\].sizes.0"),
         (OWN.replace("[5]", "[0]") + "usd_per_second = 0", r"profiles\[0\].seconds.0"),
         (OWN + 'usd_per_second = 0\nstatuses = { done = "fine" }', r"profiles\[0\].statuses.done"),
+        (
+            OWN + 'usd_per_second = 0\nnot_accepted = ["("]',
+            r"profiles\[0\].not_accepted.0: .* valid regular expression",
+        ),
     ],
 )
 def test_an_invalid_file_is_reported_with_its_field(tmp_path: Path, text: str, message: str) -> None:
