@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal
+from operator import not_
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -92,10 +93,6 @@ class FilmClip(BaseModel):
     overlay: str
 
 
-def _omitted_if_empty(value: object) -> bool:
-    return not value
-
-
 class FilmContent(_Content):
     """Content of the publish gate: the film and the post. `usd_per_clip` is the price of another take.
 
@@ -113,9 +110,9 @@ class FilmContent(_Content):
     platforms: list[str]
     labelled_as_ai: Literal[True] = True
     # Absent when empty: a review that an earlier version opened keeps its digest.
-    destinations: dict[str, str] = Field({}, exclude_if=_omitted_if_empty)
-    publisher: str = Field("", exclude_if=_omitted_if_empty)
-    notices: list[str] = Field([], exclude_if=_omitted_if_empty)
+    destinations: dict[str, str] = Field({}, exclude_if=not_)
+    publisher: str = Field("", exclude_if=not_)
+    notices: list[str] = Field([], exclude_if=not_)
 
     def _edited(self, edits: Any) -> Self:
         changes = FilmEdits.model_validate(edits)

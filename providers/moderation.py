@@ -23,10 +23,6 @@ class _TextResult(BaseModel):
     flagged: StrictBool
     categories: dict[str, Any]
 
-    @property
-    def applied(self) -> set[str]:
-        return {name for name, applies in self.categories.items() if applies is True}
-
 
 class _Results(BaseModel):
     results: list[_TextResult]
@@ -35,9 +31,8 @@ class _Results(BaseModel):
 class Moderation:
     """Moderation by `POST {base_url}/moderations` (the OpenAI contract)."""
 
-    def __init__(self, base_url: str, api_key: str, client: httpx.AsyncClient, *, model: str = MODEL) -> None:
+    def __init__(self, base_url: str, api_key: str, client: httpx.AsyncClient) -> None:
         self._api = ApiClient(client, base_url, f"Bearer {api_key}", "The moderation service")
-        self._model = model
 
     async def check(self, texts: list[str]) -> ModerationResult:
         """Check all texts in one request. Blank texts are skipped; without any other text no request is sent.
@@ -48,12 +43,12 @@ class Moderation:
         inputs = list(filter(str.strip, texts))
         if not inputs:
             return ModerationResult(False, [])
-        response = await self._api.query("POST", "/moderations", json={"model": self._model, "input": inputs})
+        response = await self._api.query("POST", "/moderations", json={"model": MODEL, "input": inputs})
         try:
             results = _Results.model_validate(response.json()).results
         except ValidationError as error:
             raise self._api.unexpected_response(response) from error
         if response.status != 200 or len(results) != len(inputs):
             raise self._api.unexpected_response(response)
-        categories = set[str]().union(*(result.applied for result in results))
+        categories = {name for result in results for name, applies in result.categories.items() if applies is True}
         return ModerationResult(bool(categories) or any(result.flagged for result in results), sorted(categories))

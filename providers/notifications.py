@@ -1,6 +1,7 @@
 """Notifications as Standard Webhooks, sent to public addresses only unless a host is allowed by name."""
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import socket
@@ -74,14 +75,11 @@ class NotificationSender:
             return SendResult("later", f"the connection failed ({type(error).__name__})")
 
     async def _send(self, url: httpx.URL, message_id: str, body: bytes) -> SendResult:
-        addresses = await self._resolve(url)
-        for number, address in enumerate(addresses, start=1):
-            try:
+        *others, last = await self._resolve(url)
+        for address in others:
+            with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
                 return await self._post(url, address, message_id, body)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                if number == len(addresses):
-                    raise
-        raise OSError("the host has no address")
+        return await self._post(url, last, message_id, body)
 
     async def _resolve(self, url: httpx.URL) -> list[str]:
         """Return the addresses of the host, each checked: the connection goes to a checked address, not to the name."""

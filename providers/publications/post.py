@@ -1,6 +1,7 @@
 """A publication: a stored film with its title, caption and hashtags, labelled as made by AI."""
 
 import uuid
+from operator import not_
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -24,7 +25,7 @@ class Post(BaseModel):
     caption: str
     hashtags: Annotated[tuple[str, ...], BeforeValidator(lambda hashtags: hashtags or ())] = ()
     platforms: tuple[str, ...]
-    destinations: dict[str, str] = Field({}, exclude_if=lambda places: not places)
+    destinations: dict[str, str] = Field({}, exclude_if=not_)
     digest: str
 
     @property
