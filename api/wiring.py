@@ -28,7 +28,7 @@ from providers.renders.remotion import RemotionRenders
 from providers.videos import Videos
 from runs.event_feed import EventFeed
 from runs.queue import Queue
-from runs.run_records import RunFeedback, RunRecords
+from runs.run_records import RunRecords
 from runs.services import NotificationTargets, Services
 from storage import api_keys, deliveries
 from storage.admission import Caps
@@ -105,7 +105,6 @@ async def open_app_state(
             moderation=open_moderation(settings, client),
             video=checked.video.video,
             ledger=ledger,
-            feedback=RunFeedback(db),
             records=RunRecords(db),
             publisher=ledger.providers["publication"].name,
         )

@@ -40,18 +40,8 @@ class Ledger(Protocol):
         """Return the statuses of these orders by key; an order that was never recorded is absent."""
 
 
-class RunFeedback(Protocol):
-    """Requests of people other than decisions, and the reviews so far."""
-
-    async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
-        """Return the options of the last retry of the failed run that was requested after that time, or None."""
-
-    async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
-        """Return the reviews of this gate so far, oldest first, with the comment on each."""
-
-
 class RunRecords(Protocol):
-    """The records of runs and decisions outside the thread."""
+    """The records of runs, decisions and other requests of people outside the thread."""
 
     async def load(self, run_id: str, project: str, brief: str) -> RunState:
         """Return the first channels of the run, in addition to its input; Studio creates the record of the run first.
@@ -64,6 +54,12 @@ class RunRecords(Protocol):
 
         Only Studio records here. The product records decisions before it resumes the graph, and raises StepFailed.
         """
+
+    async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
+        """Return the options of the last retry of the failed run that was requested after that time, or None."""
+
+    async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
+        """Return the reviews of this gate so far, oldest first, with the comment on each."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,5 @@ class Dependencies:
     moderation: Moderation
     video: Profile
     ledger: Ledger
-    feedback: RunFeedback
     records: RunRecords
     publisher: str = ""

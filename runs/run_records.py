@@ -15,7 +15,7 @@ from storage.database import Database
 
 
 class RunRecords:
-    """Implements `graph.dependencies.RunRecords` with the table `runs`."""
+    """Implements `graph.dependencies.RunRecords` with the tables."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
@@ -32,13 +32,6 @@ class RunRecords:
         if not decision.number:
             raise StepFailed("decision_not_recorded", "Decisions of this run require the API: this one has no record.")
         return decision.number
-
-
-class RunFeedback:
-    """Implements `graph.dependencies.RunFeedback` with the tables."""
-
-    def __init__(self, db: Database) -> None:
-        self.db = db
 
     async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
         """Return the options of the last retry of the run, if it was requested after `since`."""

@@ -44,7 +44,7 @@ async def _start(state: RunState, run_id: str, deps: Dependencies) -> RunState:
 async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
     """Write the ideas, or other ones after a comment, with the current offer for each clip."""
     run_id, project, revision = state["run_id"], project_of_run(state, deps), next_revision("ideation", state)
-    history = await deps.feedback.review_history(run_id, "ideation") if revision > 1 else []
+    history = await deps.records.review_history(run_id, "ideation") if revision > 1 else []
     comment = state["change"]["comment"]
     answer = await deps.ledger.cached_answer(
         OrderKey(run_id, "ideas", revision),

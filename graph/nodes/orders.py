@@ -41,7 +41,7 @@ async def requested_retry(state: RunState, failed: Collection[OrderStatus], deps
     ended = [status.settled_at for status in failed if status.settled_at]
     if not ended or any(status.state == "unknown" for status in failed):
         return None
-    return await deps.feedback.retry_requested_since(state["run_id"], max(ended))
+    return await deps.records.retry_requested_since(state["run_id"], max(ended))
 
 
 def order_failure(subject: str, status: OrderStatus) -> StepFailed:

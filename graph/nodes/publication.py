@@ -56,7 +56,7 @@ async def await_publication(state: RunState, *, deps: Dependencies) -> RunState:
         warnings = [*state["caption"].get("notices", []), *outcome.facts.get("warnings", [])]
         return {"route": "end", "publication": {**outcome.as_json(), **({"warnings": warnings} if warnings else {})}}
     ended_at = max(order.settled_at or order.created_at for order in orders)
-    if outcome.failed and await deps.feedback.retry_requested_since(state["run_id"], ended_at):
+    if outcome.failed and await deps.records.retry_requested_since(state["run_id"], ended_at):
         return {"route": "order_publication"}
     raise _failure(outcome, orders[-1])
 

@@ -156,32 +156,19 @@ class FakeLedger:
 
 
 @dataclass
-class FakeRunFeedback:
-    """Requests of people, set by a test."""
-
-    retried_at: datetime | None = None
-    options: RetryOptions = field(default_factory=lambda: RetryOptions(prompts={}, drop=[]))
-    history: list[PreviousReview] = field(default_factory=list)
-
-    def request_retry(self, **options: Any) -> None:
-        self.retried_at = datetime.now(UTC)
-        self.options = RetryOptions(**{"prompts": {}, "drop": [], **options})
-
-    async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
-        return self.options if self.retried_at is not None and self.retried_at > since else None
-
-    async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
-        return self.history
-
-
-@dataclass
 class FakeRunRecords:
-    """Records of one run. As Studio does, it records decisions if `next_number` is set; as the product, it refuses."""
+    """Records of one run, and the requests of people, set by a test.
+
+    As Studio does, it records decisions if `next_number` is set; as the product, it refuses.
+    """
 
     seed: RunState = field(default_factory=RunState)
     next_number: int | None = None
     loaded: list[tuple[str, str, str]] = field(default_factory=list)
     decisions: list[tuple[str, Review, RecordedDecision]] = field(default_factory=list)
+    retried_at: datetime | None = None
+    options: RetryOptions = field(default_factory=lambda: RetryOptions(prompts={}, drop=[]))
+    history: list[PreviousReview] = field(default_factory=list)
 
     async def load(self, run_id: str, project: str, brief: str) -> RunState:
         self.loaded.append((run_id, project, brief))
@@ -193,6 +180,16 @@ class FakeRunRecords:
         self.decisions.append((run_id, review, decision))
         self.next_number += 1
         return self.next_number - 1
+
+    def request_retry(self, **options: Any) -> None:
+        self.retried_at = datetime.now(UTC)
+        self.options = RetryOptions(**{"prompts": {}, "drop": [], **options})
+
+    async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
+        return self.options if self.retried_at is not None and self.retried_at > since else None
+
+    async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
+        return self.history
 
 
 @dataclass
@@ -235,7 +232,6 @@ class RunHarness:
         self.id, self.project = str(uuid4()), project
         self.model = QueuedModel(queued=queued)
         self.ledger = FakeLedger()
-        self.feedback = FakeRunFeedback()
         self.records = FakeRunRecords(fork or RunState())
         self.moderation = FakeModeration()
         self.video = FakeVideo()
@@ -245,7 +241,6 @@ class RunHarness:
             moderation=self.moderation,
             video=self.video,
             ledger=self.ledger,
-            feedback=self.feedback,
             records=self.records,
             publisher="upload_post:first",
         )

@@ -127,7 +127,7 @@ async def test_a_refused_prompt_is_rewritten_once() -> None:
         await run.answer({"over": []})
     assert failed.value.code == "moderation_blocked"
     assert [schema for schema, _ in run.model.requests].count("Shot") == 1
-    run.feedback.request_retry(prompts={"2": "A roof, seen from far."})
+    run.records.request_retry(prompts={"2": "A roof, seen from far."})
     (key,) = (await run.resume())["orders"]
     assert run.ledger.orders[key].request["prompt"].startswith("A roof, seen from far.")
     assert (await run.settle_orders())["waiting_for"] == "render"
@@ -136,7 +136,7 @@ async def test_a_refused_prompt_is_rewritten_once() -> None:
 async def test_a_failed_clip_can_be_dropped() -> None:
     """The film consists of the others, which keep their numbers and are not ordered again."""
     run = await run_with_failed_clip_2()
-    run.feedback.request_retry(drop=[2])
+    run.records.request_retry(drop=[2])
     await run.resume()
     pending = await run.settle_orders()
 
@@ -152,7 +152,7 @@ async def test_a_dropped_new_take_leaves_the_clip_as_it_was() -> None:
     run.ledger.fail(key, code="budget_exceeded")
     with pytest.raises(StepFailed):
         await run.answer({"over": []})
-    run.feedback.request_retry(drop=[2])
+    run.records.request_retry(drop=[2])
     await run.resume()
     pending = await run.settle_orders()
 
@@ -169,7 +169,7 @@ async def test_a_charged_clip_gets_no_take_automatically() -> None:
     with pytest.raises(StepFailed, match="It is charged nevertheless"):
         await run.answer({"over": []})
     assert takes_of(run) == ["1:1", "2:1", "3:1"]
-    run.feedback.request_retry()
+    run.records.request_retry()
     await run.resume()
 
     assert takes_of(run) == ["1:1", "2:1", "2:2", "3:1"]
@@ -226,7 +226,7 @@ async def test_prompts_are_kept_while_another_offer_is_reviewed() -> None:
     """Those of a retry are kept, and each note stays with its clip."""
     run = await run_with_failed_clip_2()
     run.video.model = "video-2"
-    run.feedback.request_retry(prompts={"2": "A heron."})
+    run.records.request_retry(prompts={"2": "A heron."})
     pending = await run.resume()
     assert (pending["gate"], pending["content"]["make"]) == ("ideation", [2])
     assert "have changed since this was approved" in pending["content"]["notice"]

@@ -114,7 +114,7 @@ async def test_failed_orders_are_placed_again(node: str, orders: int, success: R
     run.ledger.fail(keys[0])
     for key in keys[1:]:
         run.ledger.settle(key)
-    run.feedback.request_retry()
+    run.records.request_retry()
     await run.answer({"over": keys})
     assert (node, failure) in run.routes
 

@@ -142,7 +142,7 @@ async def test_requested_ideas_open_the_same_gate_again() -> None:
     """The ideator receives the comment and the earlier revisions; nothing is ordered."""
     run = RunHarness(Ideas=[{"title": "Rain", "ideas": [idea("Leaf"), idea("Roof"), idea("Sea")]}, FOGGY])
     await run.start()
-    run.feedback.history = [{"revision": 1, "ideas": ["Leaf", "Roof", "Sea"], "comment": "More fog"}]
+    run.records.history = [{"revision": 1, "ideas": ["Leaf", "Roof", "Sea"], "comment": "More fog"}]
     again = await run.answer({"verdict": "revise", "comment": "More fog", "number": 1})
 
     assert (again["gate"], again["revision"], again["content"]["title"]) == ("ideation", 2, "Fog")
@@ -382,7 +382,7 @@ async def test_a_failed_clip_gets_another_take_under_the_same_approval() -> None
     with pytest.raises(StepFailed):
         await run.resume()
     assert len(run.ledger.orders_of("clip")) == 4
-    run.feedback.request_retry()
+    run.records.request_retry()
     assert [take_of(key) for key in (await run.resume())["orders"]] == ["2:3"]
     assert (await run.settle_orders())["waiting_for"] == "render"
 
@@ -415,7 +415,7 @@ async def test_a_retry_places_a_failed_order_again(kind: str) -> None:
     with pytest.raises(StepFailed):
         await run.answer({"over": [key]})
 
-    run.feedback.request_retry()
+    run.records.request_retry()
     pending = await run.resume()
     assert [take_of(key) for key in pending["orders"]] == ["1:2"]
     assert len(run.ledger.orders_of("clip")) == 3
@@ -445,7 +445,7 @@ async def test_a_retry_posts_to_the_platforms_that_failed() -> None:
     message = "Published on tiktok. youtube failed: Quota. A retry posts to youtube only."
     assert (failed.value.code, failed.value.message) == ("publication_incomplete", message)
 
-    run.feedback.request_retry()
+    run.records.request_retry()
     (second,) = (await run.resume())["orders"]
     assert posted_to(run) == [["tiktok", "youtube"], ["youtube"]]
     run.ledger.settle(second, platforms={"youtube": {"url": "http://yt/1"}}, warnings=["No label."])
@@ -465,7 +465,7 @@ async def test_an_unconfirmed_platform_is_not_posted_to_again() -> None:
     assert failed.value.code == "publication_unconfirmed"
     assert "may or may not have been posted to youtube" in failed.value.message
 
-    run.feedback.request_retry()
+    run.records.request_retry()
     (second,) = (await run.resume())["orders"]
     run.ledger.settle(second, platforms={"tiktok": {"url": "http://tt/1"}})
     with pytest.raises(StepFailed) as failed:
@@ -475,7 +475,7 @@ async def test_an_unconfirmed_platform_is_not_posted_to_again() -> None:
         await run.resume()
 
     run.ledger.fail(key, code="declared_not_made", **facts)
-    run.feedback.request_retry()
+    run.records.request_retry()
     (third,) = (await run.resume())["orders"]
     assert posted_to(run) == [["tiktok", "youtube", "x"], ["tiktok"], ["youtube"]]
     run.ledger.settle(third, platforms={"youtube": {"url": "http://yt/1"}})
@@ -489,7 +489,7 @@ async def test_a_late_success_is_not_posted_again() -> None:
     run.ledger.mark_unknown(key, platforms={}, failed={"tiktok": "Banned."}, unconfirmed=["youtube"])
     with pytest.raises(StepFailed):
         await run.answer({"over": [key]})
-    run.feedback.request_retry()
+    run.records.request_retry()
     run.ledger.settle(key, platforms={"tiktok": {"url": None}, "youtube": {"url": None}})
 
     assert await run.resume() == {}
@@ -505,7 +505,7 @@ async def test_another_publisher_reopens_the_gate(was_placed: bool) -> None:
         run.ledger.settle(key, platforms={"tiktok": {"url": None}}, failed={"youtube": "Quota."})
         with pytest.raises(StepFailed):
             await run.answer({"over": [key]})
-        run.feedback.request_retry()
+        run.records.request_retry()
         again = await run.resume()
     else:
         run.ledger.fail(key, code="publisher_changed")

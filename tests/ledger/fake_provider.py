@@ -35,7 +35,7 @@ from providers.base import (
 from providers.orders import Approval, Order, OrderKey, OrderKind, digest_of
 from runs.errors import OutcomeUnknown as OutcomeUnknownError
 from runs.retry import retry_run
-from runs.run_records import RunFeedback, RunRecords
+from runs.run_records import RunRecords
 from runs.services import Services
 from storage import decisions, failpoints, runs
 from storage.actors import Actor, RequestContext
@@ -209,7 +209,6 @@ async def open_services(
             moderation=FakeModeration(),
             video=FakeVideo(),
             ledger=ledger,
-            feedback=RunFeedback(db),
             records=RunRecords(db),
         )
         yield Services(

@@ -18,7 +18,7 @@ from runs.errors import OutcomeUnknown
 from runs.history import get_history
 from runs.reconcile import reconcile_order
 from runs.retry import retry_run
-from runs.run_records import RunFeedback
+from runs.run_records import RunRecords
 from runs.services import Services
 from storage.spending import Costs
 from tests.ledger.fake_provider import (
@@ -143,11 +143,10 @@ async def test_unchanged_share_is_no_progress(services: Services, fake_providers
 
 async def test_retry_counts_for_earlier_failures_only(services: Services, fake_providers: FakeProviders) -> None:
     """A post is found after a retry; when it is lost again later, that retry does not permit another post."""
-    feedback = RunFeedback(services.db)
     key = await _place(services, "publication")
     run = OrderKey.parse(key).run_id
     state: Any = {"run_id": run, "publication_key": key}
-    deps: Any = SimpleNamespace(ledger=services.ledger, feedback=feedback)
+    deps: Any = SimpleNamespace(ledger=services.ledger, records=RunRecords(services.db))
     await services.ledger.mark_unknown(key)
     await _fail_run(services, key)
     fake_providers.publication.results = {fake_providers.publication.charges[0].task_id: Pending()}

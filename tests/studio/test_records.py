@@ -153,7 +153,7 @@ async def test_a_comment_is_given_to_the_ideator(thread: Thread) -> None:
     """A request for changes is recorded, and the review history of the run contains it."""
     await thread.start()
     await thread.answer({"approved": False, "comment": "More rain"})
-    history = await thread.state.dependencies.feedback.review_history(thread.id, "ideation")
+    history = await thread.state.dependencies.records.review_history(thread.id, "ideation")
 
     assert [(review["revision"], review["comment"]) for review in history] == [(1, "More rain")]
     question = await thread.question()
