@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from agents.texts import CaptionText, DrawableText, Hashtags, Idea, NewIdea
 from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, RunState
-from prompts.validation import describe_validation_error
+from prompts.validation import describe_validation_errors
 from providers.orders import digest_of
 from providers.publications.texts import caption_problem, fit_post
 
@@ -236,7 +236,7 @@ def apply_edits(content: ContentT, edits: Any) -> ContentT:
     try:
         return content._edited(edits)
     except ValidationError as error:
-        raise EditError(f"{describe_validation_error(error, root='edits')}.") from error
+        raise EditError(f"{describe_validation_errors(error.errors(), root='edits')}.") from error
 
 
 def decided_content(content: ContentT, edits: Any, sample: Collection[int]) -> ContentT:

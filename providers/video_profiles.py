@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from prompts.validation import describe_validation_error
+from prompts.validation import describe_validation_errors
 from providers.base import ProviderError
 
 BUILT_IN_PROFILES = Path(__file__).with_name("video_profiles.toml")
@@ -211,7 +211,7 @@ def _parse_profiles(path: Path, content: dict[str, Any], kinds: dict[str, dict[s
         try:
             profiles.append(Profile.model_validate({**kinds[kind], **entry}))
         except ValidationError as error:
-            raise _invalid_file(path, describe_validation_error(error, root=field)) from None
+            raise _invalid_file(path, describe_validation_errors(error.errors(), root=field)) from None
     return profiles
 
 
