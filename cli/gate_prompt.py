@@ -14,7 +14,7 @@ from cli.output import stderr
 from cli.running import LOCAL_CONTEXT
 from cli.tables import describe_quote, print_review
 from graph.decisions import ClipNote, DecisionInput, Gate
-from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, decided_content
+from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
 from runs.decide import decide, quote
 from runs.errors import GateNotOpen, RunError, StaleReview
 from runs.services import Services
@@ -123,7 +123,7 @@ class GatePrompt:
         return is_confirmed
 
     def _content(self, edits: Any, sample: list[int] | None = None) -> ReviewContent:
-        return decided_content(self._review.content, edits, sample or [])
+        return edited_content(self._review.content, edits, sample or [])
 
     def _decision(self, **fields: Any) -> DecisionInput:
         return DecisionInput(digest=self._review.digest, **{"edits": self._edits, **fields})

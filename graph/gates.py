@@ -5,7 +5,7 @@ from langgraph.types import interrupt
 from graph.decisions import Gate, GateDecision, RecordedDecision
 from graph.dependencies import Dependencies
 from graph.nodes.orders import end_run
-from graph.review_content import changed_fields, channels_of, decided_content, interrupt_payload, open_review
+from graph.review_content import changed_fields, channels_of, edited_content, interrupt_payload, open_review
 from graph.state import Route, RunState
 
 
@@ -23,7 +23,7 @@ async def _await_decision(gate: Gate, route_if_approved: Route, state: RunState,
     review = open_review(gate, state)
     # The node runs again from its first line when it is resumed: nothing before this call has an effect.
     decision: RecordedDecision = interrupt(interrupt_payload(review), response_schema=RecordedDecision)
-    content = decided_content(review.content, decision.edits, decision.sample)
+    content = edited_content(review.content, decision.edits, decision.sample)
     approved = content if decision.verdict == "approve" else review.content
     # The product records a decision before it resumes the run; only Studio resumes with an unrecorded one.
     number = decision.number or await deps.records.record_decision(state["run_id"], review, decision)

@@ -225,23 +225,16 @@ def used_ideas(state: RunState) -> list[tuple[int, Idea]]:
     return [(number, idea) for number, idea in enumerate(ideas_of(state), start=1) if number not in dropped]
 
 
-def apply_edits(content: ContentT, edits: Any) -> ContentT:
-    """Return the content with the edits of a reviewer. Raises EditError.
+def edited_content(content: ContentT, edits: Any, sample: Collection[int] = ()) -> ContentT:
+    """Return the content with the edits and the sample of a reviewer. Raises EditError.
 
     At the ideation gate `edits` is the complete list of ideas, in any order; ideas may be left out as long as all
     clips are still to be ordered. At the publish gate it is an object with `caption`, `hashtags` and `overlays`.
     """
-    if edits is None:
-        return content
     try:
-        return content._edited(edits)
+        edited = content if edits is None else content._edited(edits)
     except ValidationError as error:
         raise EditError(f"{describe_validation_errors(error.errors(), root='edits')}.") from error
-
-
-def decided_content(content: ContentT, edits: Any, sample: Collection[int]) -> ContentT:
-    """Return the content that a decision with these edits and this sample is about. Raises EditError."""
-    edited = apply_edits(content, edits)
     if not sample:
         return edited
     if not isinstance(edited, IdeasContent):

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from agents.texts import clean_text
 from graph.decisions import DecisionInput, Gate
-from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, decided_content
+from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
 from prompts.project import MIN_FILM_SECONDS
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
@@ -120,7 +120,7 @@ def _approved_content(content: ReviewContent, decision: DecisionInput) -> Review
         _check_clip_numbers(content, [note.clip for note in decision.clips])
         _check_takes(content, decision)
     try:
-        changed = decided_content(content, decision.edits, decision.sample)
+        changed = edited_content(content, decision.edits, decision.sample)
     except EditError as error:
         raise InvalidRequest(str(error), field=error.field) from error
     if decision.verdict != "approve":

@@ -8,7 +8,7 @@ from uuid import UUID
 from agents.shot_writer import shot_prompt, without_correlation_tag
 from agents.texts import Idea
 from graph.nodes.clips import clip_offer
-from graph.review_content import EditError, IdeasContent, apply_edits, parse_content
+from graph.review_content import EditError, IdeasContent, edited_content, parse_content
 from graph.state import Clip, IdeasState, RunState
 from prompts.project import Project
 from providers.video_profiles import Profile
@@ -44,7 +44,7 @@ async def fork_run(
     content = await _ideas_at(services.db, run_id, revision)
     content = content.model_copy(update={"make": list(range(1, len(content.ideas) + 1))})
     try:
-        edited = apply_edits(content, edits)
+        edited = edited_content(content, edits)
     except EditError as error:
         raise InvalidRequest(str(error), field="edits") from error
     name = project or source.project

@@ -12,10 +12,10 @@ from graph.review_content import (
     IdeasContent,
     Review,
     ReviewContent,
-    apply_edits,
     changed_fields,
     content_at,
     describe_clips,
+    edited_content,
     interrupt_payload,
     open_review,
     parse_content,
@@ -115,17 +115,17 @@ def test_the_payload_has_the_form_of_the_agent_inboxes(gate: Gate, name: str) ->
 def test_edits_change_the_content_and_its_digest() -> None:
     """Only the edited fields differ."""
     content = film_content()
-    after = apply_edits(content, {"caption": "  Sun. "})
+    after = edited_content(content, {"caption": "  Sun. "})
 
     assert after == content.model_copy(update={"caption": "Sun."})
     assert changed_fields(content, after) == ["caption"]
     assert after.digest != content.digest
-    assert apply_edits(content, {"hashtags": ["#sun", "#sun"]}) == content.model_copy(update={"hashtags": ["#sun"]})
-    assert apply_edits(content, None) == content
+    assert edited_content(content, {"hashtags": ["#sun", "#sun"]}) == content.model_copy(update={"hashtags": ["#sun"]})
+    assert edited_content(content, None) == content
     ideas = ideas_content()
     edited = [idea("Fog"), idea("Ice")]
-    assert as_json(apply_edits(ideas, edited)) == {**as_json(ideas), "ideas": edited}
-    assert changed_fields(ideas, apply_edits(ideas, edited)) == ["ideas"]
+    assert as_json(edited_content(ideas, edited)) == {**as_json(ideas), "ideas": edited}
+    assert changed_fields(ideas, edited_content(ideas, edited)) == ["ideas"]
 
 
 def posted_to(*platforms: str, **post: Any) -> FilmContent:
@@ -148,7 +148,7 @@ def posted_to(*platforms: str, **post: Any) -> FilmContent:
 )
 def test_edited_hashtags_are_brought_into_form(hashtags: Any, kept: list[str], left_out: str | None) -> None:
     """They are never refused for their form; those over a platform's limit are left out, with a notice."""
-    after = apply_edits(posted_to("tiktok"), {"hashtags": hashtags})
+    after = edited_content(posted_to("tiktok"), {"hashtags": hashtags})
 
     assert after.hashtags == kept
     assert [left_out in notice for notice in after.notices if left_out] == [True] * bool(left_out)
@@ -166,7 +166,7 @@ def test_edited_hashtags_are_brought_into_form(hashtags: Any, kept: list[str], l
 def test_a_caption_that_a_platform_refuses_is_no_edit(platform: str, caption: str, problem: str) -> None:
     """The reviewer's words are not changed: the edit is refused with the platform and the reason."""
     with pytest.raises(EditError, match=re.escape(problem)):
-        apply_edits(posted_to("tiktok", platform), {"caption": caption})
+        edited_content(posted_to("tiktok", platform), {"caption": caption})
 
 
 @pytest.mark.parametrize(
@@ -174,10 +174,10 @@ def test_a_caption_that_a_platform_refuses_is_no_edit(platform: str, caption: st
 )
 def test_an_edited_overlay_is_shown_as_it_is_drawn(text: str, drawn: str) -> None:
     """Characters that nobody sees are not part of it."""
-    after = apply_edits(film_content(), {"overlays": {"2": text}})
+    after = edited_content(film_content(), {"overlays": {"2": text}})
 
     assert after.clips[1].overlay == drawn
-    assert apply_edits(ideas_content(), [{**idea("Fog"), "overlay": text}, idea("Ice")]).ideas[0].overlay == drawn
+    assert edited_content(ideas_content(), [{**idea("Fog"), "overlay": text}, idea("Ice")]).ideas[0].overlay == drawn
 
 
 def test_content_of_earlier_versions_is_read_as_it_is() -> None:
@@ -199,22 +199,22 @@ def test_what_a_review_does_not_have_is_not_in_its_digest() -> None:
 
 def test_an_omitted_idea_is_not_paid() -> None:
     """Ideas may be omitted and reordered while all their clips are still to be ordered."""
-    after = apply_edits(ideas_content(), [IDEAS[1]])
+    after = edited_content(ideas_content(), [IDEAS[1]])
 
     assert ([item.model_dump() for item in after.ideas], after.make) == ([IDEAS[1]], [1])
     assert as_json(after)["estimated_usd"] == "0.40"
     with pytest.raises(EditError, match="expected 2 ideas, got 1"):
-        apply_edits(ideas_content(make=[2]), [IDEAS[1]])
+        edited_content(ideas_content(make=[2]), [IDEAS[1]])
 
 
 def test_another_overlay_is_another_film() -> None:
     """The text over a clip is edited by the clip's number; a clip that is not in the film is refused."""
-    after = apply_edits(film_content(), {"overlays": {"2": "Gutter"}})
+    after = edited_content(film_content(), {"overlays": {"2": "Gutter"}})
 
     assert [clip.overlay for clip in after.clips] == ["Leaf", "Gutter"]
     assert changed_fields(film_content(), after) == ["clips"]
     with pytest.raises(EditError, match="the film has no clip 3"):
-        apply_edits(film_content(), {"overlays": {"3": "Sea"}})
+        edited_content(film_content(), {"overlays": {"3": "Sea"}})
 
 
 def test_a_dropped_clip_is_not_in_the_film() -> None:
@@ -245,7 +245,7 @@ def test_a_dropped_clip_is_not_in_the_film() -> None:
 def test_edits_that_do_not_fit_name_the_place(gate: Gate, edits: Any, place: str) -> None:
     """The message is one sentence and does not repeat the input."""
     with pytest.raises(EditError, match=place):
-        apply_edits(content_at(gate, STATE), edits)
+        edited_content(content_at(gate, STATE), edits)
 
 
 def test_the_description_states_the_offer() -> None:

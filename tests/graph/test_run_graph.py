@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from graph.nodes.orders import StepFailed
-from graph.review_content import EditError, IdeasContent, decided_content, parse_content
+from graph.review_content import EditError, IdeasContent, edited_content, parse_content
 from providers.base import Unavailable
 from providers.orders import Approval, OrderKey
 from tests.graph.fakes import ANSWERS, PROJECT, RunHarness, idea, requested
@@ -579,9 +579,9 @@ async def test_a_sample_is_not_another_idea() -> None:
     ideas = again["content"]["ideas"]
 
     with pytest.raises(EditError, match="clip 1 is generated already"):
-        decided_content(content, [{**ideas[0], "scene": "Snow."}, *ideas[1:]], [])
+        edited_content(content, [{**ideas[0], "scene": "Snow."}, *ideas[1:]], [])
     with pytest.raises(EditError, match="sample: choose from the clips to generate: 2, 3"):
-        decided_content(content, None, [1])
-    edited = decided_content(content, [{**ideas[0], "overlay": "First"}, *ideas[1:]], [3])
+        edited_content(content, None, [1])
+    edited = edited_content(content, [{**ideas[0], "overlay": "First"}, *ideas[1:]], [3])
     assert isinstance(edited, IdeasContent)
     assert (edited.ideas[0].overlay, edited.make, str(edited.estimated_usd)) == ("First", [3], "0.40")
