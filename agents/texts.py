@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator
 
 from providers.media.glyphs import require_drawable
-from providers.publications.texts import normalize_hashtags
+from providers.publications.post import normalize_hashtags
 
 
 def clean_text(text: str) -> str:

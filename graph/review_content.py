@@ -12,7 +12,7 @@ from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, RunState
 from prompts.validation import describe_validation_errors
 from providers.orders import digest_of
-from providers.publications.texts import caption_problem, fit_post
+from providers.publications.post import caption_problem, fit_post
 
 
 class EditError(ValueError):

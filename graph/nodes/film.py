@@ -7,7 +7,7 @@ from graph.nodes.orders import await_orders, order_failure, project_of_run, requ
 from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import RunState
 from providers.orders import Order, OrderKey
-from providers.publications.texts import fit_post
+from providers.publications.post import fit_post
 from providers.renders.manifest import Manifest, ManifestClip
 
 

@@ -31,8 +31,7 @@ from providers.base import (
     Unconfirmed,
 )
 from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
-from providers.publications.post import Post, id_of
-from providers.publications.texts import fit_title
+from providers.publications.post import Post, fit_title, id_of
 from providers.publications.upload_post_answers import AI_LABELS, PlatformAnswers
 from providers.values import is_plain_text, parse_progress
 
