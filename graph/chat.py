@@ -72,17 +72,8 @@ class ChatState(TypedDict, total=False):
 class ChatContext:
     """The runtime context of a turn. The server sets it; the defaults are those of LangGraph Studio.
 
-    Attributes:
-        session_id: The chat session.
-        message: The person's message.
-        message_key: The idempotency key of what the message causes.
-        actor_kind: The kind of the actor.
-        actor_id: The id of the actor.
-        actor_name: The name of the actor.
-        claimed_user: The user of the actor's client, as the client claims it.
-        rights: The rights of the actor.
-        base_url: The address that links start with.
-        can_act: Whether tools that are not read-only may be called.
+    `message_key` is the idempotency key of what the person's message causes; `claimed_user` is the user of the actor's
+    client, as the client claims it. Links start with `base_url`. Without `can_act` all tools called are read-only.
     """
 
     session_id: str | None = None

@@ -79,12 +79,9 @@ class Pending:
 
 @dataclass(frozen=True)
 class Failed:
-    """The order ended without a usable result.
+    """The order ended without a usable result. `message` is a sentence that helps the user to act.
 
-    Attributes:
-        code: A snake_case code.
-        message: A sentence that helps the user to act.
-        charged: True if the provider produced a result, and so charges for it, that cannot be downloaded or used.
+    `charged` is True if the provider produced a result, and so charges for it, that cannot be downloaded or used.
     """
 
     code: str
@@ -124,11 +121,7 @@ class FileMissing:
 class Candidate:
     """An order at the provider that may be one of unknown outcome: it matches as far as the provider reports it.
 
-    Attributes:
-        task_id: The provider's id.
-        status: The status in the provider's words.
-        created_at: The time at which the provider created it.
-        url: Where a person can look at it.
+    `status` is in the provider's words. A person can look at it at `url`.
     """
 
     task_id: str

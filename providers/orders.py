@@ -52,12 +52,9 @@ class OrderKey:
 
 @dataclass(frozen=True)
 class Approval:
-    """The decision that permits an order.
+    """The decision that permits an order, by its number, and the digest of the content that was approved.
 
-    Attributes:
-        decision: The number of the decision.
-        digest: The digest of the content that was approved.
-        clip: The number of the clip, if the decision requested to generate that clip again.
+    `clip` is the number of the clip, if the decision requested to generate that clip again.
     """
 
     decision: int
@@ -93,18 +90,10 @@ class Order:
 
 @dataclass(frozen=True)
 class OrderStatus:
-    """The state of an order.
+    """The state of an order in the ledger, with its reserved amount.
 
-    Attributes:
-        key: The key as text.
-        kind: The kind of the order.
-        state: Its state in the ledger.
-        amount_usd: The reserved amount.
-        task_id: The provider's id of the order.
-        result: Digests and facts of a settled order, code and message of a failed one.
-        settled_at: The time at which it was settled or failed.
-        request: What the provider was sent.
-        created_at: The time at which it was reserved.
+    `task_id` is the provider's id of it, and `request` what the provider was sent. `result` contains digests and facts
+    of a settled order, code and message of a failed one; `settled_at` is when it was settled or failed.
     """
 
     key: str

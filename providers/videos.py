@@ -74,10 +74,7 @@ class Videos(Provider):
             raise self._api.unexpected_response(response)
 
     async def submit(self, request: Json, *, key: str) -> str:
-        """Place one order and return the server's id of the video. The contract has no field for `key`.
-
-        Raises NotSent, Refused or OutcomeUnknown.
-        """
+        """Place one order and return the server's id of the video. The contract has no field for `key`."""
         fields = {name: str(request[name]) for name in ("model", "prompt", "seconds", "size")}
         form = {name: (None, value) for name, value in fields.items()}
         is_json, headers = self._profile.encoding == "json", self._profile.create_headers

@@ -166,21 +166,15 @@ def read_render_event(body: bytes) -> RenderEvent:
     Remotion Lambda has names of its own: `renderId`; `type`, which is success, error or timeout; and `outputUrl`.
     """
     event = _parse_object(body)
-    render_id = _read_text(event, "renderId" if "renderId" in event else "render_id")
-    match event:
-        case {"renderId": _, "type": "success"}:
-            _read_text(event, "outputUrl")
+    is_lambda = "renderId" in event
+    render_id = _read_text(event, "renderId" if is_lambda else "render_id")
+    match is_lambda, event.get("type" if is_lambda else "status"):
+        case (True, "success") | (False, "completed"):
+            _read_text(event, "outputUrl" if is_lambda else "output_url")
             return RenderEvent(render_id, "completed")
-        case {"renderId": _, "type": "error" | "timeout"}:
+        case (True, "error" | "timeout") | (False, "failed"):
             return RenderEvent(render_id, "failed")
-        case {"renderId": _}:
-            raise InvalidEvent("`type` is neither success, error nor timeout")
-        case {"status": "completed"}:
-            _read_text(event, "output_url")
-            return RenderEvent(render_id, "completed")
-        case {"status": "failed"}:
-            return RenderEvent(render_id, "failed")
-    raise InvalidEvent("`status` is neither completed nor failed")
+    raise InvalidEvent("the render has neither completed nor failed")
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:

@@ -55,10 +55,7 @@ class RemotionRenders(Provider):
             raise self._api.unexpected_response(response)
 
     async def submit(self, request: Json, *, key: str) -> str:
-        """Place the order and return its id: the same for the same manifest and key.
-
-        Raises NotSent, Refused or OutcomeUnknown.
-        """
+        """Place the order and return its id: the same for the same manifest and key."""
         return await self._place(_render_id(request, key), request)
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:

@@ -215,8 +215,9 @@ def test_lambda_events_are_parsed() -> None:
 
     assert RenderEvent("r1", "completed") == read_render_event(done)
     assert RenderEvent("r1", "failed") == read_render_event(b'{"type":"timeout","renderId":"r1"}')
-    with pytest.raises(InvalidEvent):
-        read_render_event(b'{"type":"webhook","renderId":"r1"}')
+    for unknown in (b'{"type":"webhook","renderId":"r1"}', b'{"type":"failed","renderId":"r1"}', b'{"renderId":"r1"}'):
+        with pytest.raises(InvalidEvent):
+            read_render_event(unknown)
 
 
 @pytest.mark.parametrize(
