@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from pydantic import BaseModel, ValidationError
 
 from prompts.templates import Prompt
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 from providers.base import ProviderError
 from providers.chat_models import model_errors, tokens_of
 from providers.orders import ModelAnswer
@@ -43,7 +43,7 @@ async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) 
             value = schema.model_validate_json(str(answer.text))
             return ModelAnswer(value, *tokens)
         except ValidationError as error:
-            faults = describe_validation_errors(error.errors(), limit=5)
+            faults = describe_errors(error.errors(), limit=5)
         messages += [answer, HumanMessage(f"That answer is invalid: {faults}. Send a corrected answer.")]
     raise AnswerError("model_answer_invalid", f"The model's answer was invalid twice: {faults}.")
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 from providers.base import ProviderError, Unavailable
 from providers.webhooks import InvalidEvent, InvalidSignature
 from runs import errors
@@ -131,7 +131,7 @@ async def _handle_known(_request: Request, error: Exception) -> JSONResponse:
 async def _handle_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
     # The rejected input is not repeated: it may be text that cannot be encoded.
     fields = {".".join(map(str, fault["loc"])): fault["msg"] for fault in error.errors()}
-    message = f"{describe_validation_errors(error.errors())}."
+    message = f"{describe_errors(error.errors())}."
     return ApiError(422, "invalid_request", message, {"fields": fields}).as_response()
 
 

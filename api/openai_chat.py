@@ -27,7 +27,7 @@ from api.schemas import EVENT_STREAM
 from chat.session import run_turn
 from chat.side_requests import answer_side_request, is_side_request
 from chat.turns import ChatRequest, StreamEvent, TurnResult, TurnStream
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 from storage.actors import ClaimedUser, RequestContext
 from storage.api_keys import ApiKeyRow
 
@@ -52,9 +52,7 @@ class OpenAIErrorRoute(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                return schemas.error_response(
-                    ApiError(400, "invalid_request", f"{describe_validation_errors(error.errors())}.")
-                )
+                return schemas.error_response(ApiError(400, "invalid_request", f"{describe_errors(error.errors())}."))
             except HTTPException:
                 return schemas.error_response(ApiError(400, "invalid_request", "The request cannot be parsed."))
             except Exception as error:

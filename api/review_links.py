@@ -17,7 +17,7 @@ from api.wiring import AppState
 from console import pages
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 from runs import review_links
 from runs.errors import InvalidRequest, RunError
 from runs.review_links import OpenedLink
@@ -168,7 +168,7 @@ async def _parse_decision(request: Request) -> LinkDecision:
             fields = dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=10))
             return LinkDecision.model_validate(fields)
     except ValidationError as error:
-        fault = describe_validation_errors(error.errors(), root="body")
+        fault = describe_errors(error.errors(), root="body")
         field, _, message = fault.partition(": ")
         raise ApiError(422, "invalid_request", f"{fault}.", {"fields": {field: message}}) from None
     except ValueError:

@@ -26,7 +26,7 @@ from api.settings_types import (
     weakness_of,
 )
 from prompts.project import FOLDER, Project, ProjectError, read_projects
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 from providers.video_profiles import ProfileError, load_profiles, profile_for
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -228,4 +228,4 @@ def _describe(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
     if fault["type"] == "extra_forbidden":
         return f"{str(fault['loc'][0]).upper()}: unknown setting in the file .env."
-    return f"{describe_validation_errors(error.errors())}."
+    return f"{describe_errors(error.errors())}."

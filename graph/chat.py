@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from agents import supervisor as agent
 from agents.supervisor import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, AgentTool, ToolError, ToolResult
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 from providers.chat_models import estimate_tokens, tokens_of
 
 #: The number of messages that a thread keeps and the model is shown. The longest possible turn fits in it.
@@ -138,7 +138,7 @@ async def tools(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDe
     except ToolError as error:
         result = ToolResult(f"The call failed: {error}")
     except ValidationError as error:
-        result = ToolResult(f"The arguments are invalid: {describe_validation_errors(error.errors())}.")
+        result = ToolResult(f"The arguments are invalid: {describe_errors(error.errors())}.")
     text = result.text[:MAX_RESULT_CHARACTERS]
     return {
         "messages": [ToolMessage(text, tool_call_id=str(call["id"]), name=call["name"])],

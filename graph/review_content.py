@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from agents.texts import CaptionText, DrawableText, Hashtags, Idea, NewIdea
 from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, RunState
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 from providers.orders import digest_of
 from providers.publications.post import caption_problem, fit_post
 
@@ -234,7 +234,7 @@ def edited_content(content: ContentT, edits: Any, sample: Collection[int] = ()) 
     try:
         edited = content if edits is None else content._edited(edits)
     except ValidationError as error:
-        raise EditError(f"{describe_validation_errors(error.errors(), root='edits')}.") from error
+        raise EditError(f"{describe_errors(error.errors(), root='edits')}.") from error
     if not sample:
         return edited
     if not isinstance(edited, IdeasContent):

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from prompts.platforms import platform_problem
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 
 FOLDER = Path(__file__).parent / "projects"
 
@@ -129,9 +129,7 @@ class Project(BaseModel, extra="forbid", frozen=True):
         try:
             return Project.model_validate({**self.model_dump(), **options})
         except ValidationError as error:
-            raise OptionError(
-                f"These options are not possible: {describe_validation_errors(error.errors())}."
-            ) from error
+            raise OptionError(f"These options are not possible: {describe_errors(error.errors())}.") from error
 
 
 def read_project(path: Path) -> Project:
@@ -154,7 +152,7 @@ def read_project(path: Path) -> Project:
     try:
         return Project.model_validate({**spec, "name": path.stem, "direction": parts[2].strip()})
     except ValidationError as error:
-        raise ProjectError(f"{path.name}: {describe_validation_errors(error.errors())}.") from error
+        raise ProjectError(f"{path.name}: {describe_errors(error.errors())}.") from error
 
 
 def read_projects(folders: Iterable[Path]) -> dict[str, Project]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def describe_validation_errors(errors: Sequence[Any], *, root: str = "", limit: int = 1) -> str:
+def describe_errors(errors: Sequence[Any], *, root: str = "", limit: int = 1) -> str:
     """Return the first `limit` of the errors as "field.path: message", joined by "; " and without a final period.
 
     They are those of pydantic's or FastAPI's validation; `root` is put before every path, for example "edits".

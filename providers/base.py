@@ -144,6 +144,8 @@ class Provider(Protocol):
     #: The time after the call within which `submit` may be called again with the same request and key, because the
     #: service recognises the key and returns the first order; None if another call may be another order.
     replayable: timedelta | None = None
+    #: What a lookup can prove about an order of unknown outcome, as a sentence for a person.
+    lookup_proof: str = "The provider knows every order by an id that was chosen before the call."
 
     async def check(self) -> None:
         """Ask the service something that costs nothing. Raises Unavailable when it does not answer as expected."""
@@ -165,10 +167,6 @@ class Provider(Protocol):
 
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return where a person can look up an order of unknown outcome: a URL, or a few words."""
-
-    def lookup_proof(self) -> str:
-        """Return what a lookup can prove about an order of unknown outcome, as a sentence for a person."""
-        return "The provider knows every order by an id that was chosen before the call."
 
     async def candidates(self, request: Json, *, since: datetime) -> list[Candidate]:
         """Return the orders since then that may be this one, where a lookup cannot tell, oldest first.

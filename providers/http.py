@@ -19,8 +19,6 @@ MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_SECONDS = 10.0
 QUERY_TIMEOUT_SECONDS = 30.0
 
-_NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
 
 def endpoint_label(url: str) -> str:
     """Return host, port and path of a URL, without scheme, credentials and query, for the name of a provider."""
@@ -89,7 +87,7 @@ class ApiClient:
         """
         try:
             return await self._send("POST", path, self.limits.submit_seconds, **content)
-        except _NOT_SENT_ERRORS as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
             raise NotSent("unreachable", f"{self.service_name} cannot be reached.") from error
         except (httpx.HTTPError, TimeoutError) as error:
             raise self.outcome_unknown("the connection was lost before the response") from error

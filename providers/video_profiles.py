@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 from providers.base import ProviderError
 
 BUILT_IN_PROFILES = Path(__file__).with_name("video_profiles.toml")
@@ -92,13 +92,9 @@ class Profile(BaseModel):
         return value if isinstance(value, dict) else {"*": value}
 
     @model_validator(mode="after")
-    def _check_create_fields(self) -> Self:
+    def _is_consistent(self) -> Self:
         if self.create_fields and self.encoding != "json":
             raise ValueError('create_fields need encoding = "json"')
-        return self
-
-    @model_validator(mode="after")
-    def _check_prices(self) -> Self:
         if unknown := self.usd_per_second.keys() - {"*", *self.sizes}:
             raise ValueError(f"there is a price for {', '.join(sorted(unknown))}, which is not among the sizes")
         if "*" not in self.usd_per_second and (unpriced := set(self.sizes) - self.usd_per_second.keys()):
@@ -211,7 +207,7 @@ def _parse_profiles(path: Path, content: dict[str, Any], kinds: dict[str, dict[s
         try:
             profiles.append(Profile.model_validate({**kinds[kind], **entry}))
         except ValidationError as error:
-            raise _invalid_file(path, describe_validation_errors(error.errors(), root=field)) from None
+            raise _invalid_file(path, describe_errors(error.errors(), root=field)) from None
     return profiles
 
 

@@ -39,12 +39,9 @@ LIMITS = Limits(submit_seconds=120.0)
 MAX_CLOCK_SKEW = timedelta(seconds=60)
 MAX_LIST_PAGES = 20
 
-#: The validation of a downloaded clip: `accept_clip` of `providers/media/clips.py`.
-AcceptClip = Callable[..., Awaitable[Succeeded]]
-
 
 class Videos(Provider):
-    """The provider of clips.
+    """The provider of clips. `accept` validates a downloaded clip, as `accept_clip` of `providers/media/clips.py` does.
 
     A request contains `model`, `prompt`, `seconds` (a whole number) and `size` (pixels, "720x1280").
     """
@@ -55,11 +52,12 @@ class Videos(Provider):
         api_key: str,
         profile: Profile,
         client: httpx.AsyncClient,
-        accept: AcceptClip,
+        accept: Callable[..., Awaitable[Succeeded]],
         limits: Limits = LIMITS,
     ) -> None:
         self.name = f"videos:{endpoint_label(base_url)}"
         self.lookup_window = timedelta(seconds=profile.lookup_window_seconds)
+        self.lookup_proof = profile.lookup_proof
         self._profile = profile
         self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME, limits)
         self._accept = accept
@@ -140,10 +138,6 @@ class Videos(Provider):
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return the URL of the list of videos, newest first, or the console if the list proves nothing."""
         return f"{self._api.base_url}/videos" if self._profile.list_shows_jobs else self._profile.console
-
-    def lookup_proof(self) -> str:
-        """Return what the list of this kind of server can prove."""
-        return self._profile.lookup_proof
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
         """Return the status of a video; once it is completed, its clip, downloaded to `into` and validated.

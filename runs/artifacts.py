@@ -50,7 +50,7 @@ def describe_unknown_order(ledger: Ledger, order: OrderRow) -> dict[str, Any]:
         "provider": provider.name,
         "called_at": order.called_at.isoformat() if order.called_at else None,
         "lookup_url": provider.lookup_url(order.request, key=order.key),
-        "lookup_proof": provider.lookup_proof(),
+        "lookup_proof": provider.lookup_proof,
         "usd": float(order.amount_usd),
     }
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from pydantic import ValidationError
 
-from prompts.validation import describe_validation_errors
+from prompts.validation import describe_errors
 from providers.base import Json, Refused
 from providers.renders.manifest import Manifest
 
@@ -53,7 +53,7 @@ def parse_manifest(request: Json) -> Manifest:
     try:
         manifest = Manifest.model_validate(request)
     except ValidationError as error:
-        problems = describe_validation_errors(error.errors(), limit=5)
+        problems = describe_errors(error.errors(), limit=5)
         raise InvalidManifest(f"The manifest is invalid: {problems}.") from error
     build_timeline(manifest)
     return manifest

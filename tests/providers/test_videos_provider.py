@@ -359,7 +359,7 @@ async def test_a_person_is_sent_where_something_can_be_seen(kind: str, place: st
     provider, requests = create_provider(respond_with(500), **kind_fields(kind))
 
     assert provider.lookup_url(REQUEST, key="k") == place
-    assert proof in provider.lookup_proof()
+    assert proof in provider.lookup_proof
     if kind in ("litellm", "openrouter"):
         assert (await provider.candidates(REQUEST, since=SINCE), requests) == ([], [])
     else:
