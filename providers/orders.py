@@ -77,16 +77,6 @@ class Order:
         """Return the id of the run."""
         return self.key.run_id
 
-    @property
-    def clip(self) -> int | None:
-        """Return the clip number of a clip order, else None."""
-        return self.key.number if self.kind == "clip" else None
-
-    @property
-    def take(self) -> int | None:
-        """Return the take of a clip order, else None."""
-        return self.key.attempt if self.kind == "clip" else None
-
 
 @dataclass(frozen=True)
 class OrderStatus:

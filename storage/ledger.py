@@ -98,8 +98,10 @@ class Ledger(ModelCalls):
 
     async def _insert(self, conn: Connection, order: Order, refused: dict[str, str] | None) -> None:
         key, provider = str(order.key), self.providers[order.kind].name
-        names = ("run_id", "kind", "clip", "take", "request", "amount_usd")
+        names = ("run_id", "kind", "request", "amount_usd")
         values = {"key": key, "provider": provider, **{name: getattr(order, name) for name in names}}
+        if order.kind == "clip":
+            values |= {"clip": order.key.number, "take": order.key.attempt}
         if refused:
             kind, payload = "order.refused", refused
             values |= {"state": "failed", "result": refused, "settled_at": from_now()}

@@ -135,7 +135,7 @@ class FakeLedger:
     def settle_except(self, clip: int, **failure: Any) -> None:
         """Settle the open orders of all clips except this one, which fails."""
         for key in self.open_keys():
-            if self.orders[key].clip == clip:
+            if self.orders[key].key.number == clip:
                 self.fail(key, **failure)
             else:
                 self.settle(key)

@@ -215,7 +215,7 @@ async def test_a_clip_to_generate_again_at_another_price_is_presented_first() ->
     waiting = await run.answer({**APPROVE, "number": 5})
     (key,) = waiting["orders"]
     order = run.ledger.orders[key]
-    assert (order.clip, order.take, str(order.amount_usd)) == (2, 2, "0.80")
+    assert (order.key.number, order.key.attempt, str(order.amount_usd)) == (2, 2, "0.80")
     assert "Much darker" in order.request["prompt"]
     await run.settle_orders()
     content = (await run.settle_orders())["content"]

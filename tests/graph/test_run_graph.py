@@ -75,7 +75,7 @@ async def test_edited_ideas_are_ordered() -> None:
     run = RunHarness()
     await run.start()
     await run.answer({**APPROVE, "edits": [idea("Fog"), idea("Ice"), idea("Sun")]})
-    prompts = {order.clip: order.request["prompt"] for order in run.ledger.orders_of("clip")}
+    prompts = {order.key.number: order.request["prompt"] for order in run.ledger.orders_of("clip")}
 
     assert [prompts[n].split(" ")[0] for n in (1, 2, 3)] == ["Fog", "Ice", "Sun"]
     assert len({order.request["prompt"] for order in run.ledger.orders_of("clip")}) == 3

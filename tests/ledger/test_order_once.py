@@ -56,6 +56,19 @@ async def test_twenty_callers_of_two_processes_place_one_order(
         assert len(await events_of(one.db, run, "order.submitted")) == 1
 
 
+async def test_only_clip_orders_have_clip_and_take(services: Services) -> None:
+    """Number and attempt of a clip order are its clip and take."""
+    run = await new_run(services.db)
+    approved = await approval(services.db, run)
+    orders = [new_order(run, approved, number=2, take=3, kind=kind) for kind in ("clip", "render")]
+
+    await services.ledger.reserve(orders)
+
+    clip, render = await services.ledger.list_for_run(run)
+    assert (clip.run_id, clip.clip, clip.take) == (UUID(run), 2, 3)
+    assert (render.run_id, render.clip, render.take) == (UUID(run), None, None)
+
+
 async def test_order_with_a_lost_answer_is_found(services: Services, fake_providers: FakeProviders) -> None:
     """After a crash between the call and its answer the order is found by its prompt, and not placed again."""
     run = await new_run(services.db)

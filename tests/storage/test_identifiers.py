@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providers.orders import Order, OrderKey
+from providers.orders import OrderKey
 from storage.actors import LOCAL, Actor, RequestContext
 
 
@@ -22,14 +22,6 @@ def test_malformed_order_key_is_refused(text: str) -> None:
     """Parsing raises ValueError."""
     with pytest.raises(ValueError, match=r"order key|invalid literal"):
         OrderKey.parse(text)
-
-
-def test_only_clip_orders_have_clip_and_take() -> None:
-    """Number and attempt of a clip order are its clip and take."""
-    clip, render = (Order(OrderKey("run", kind, 2, 3), kind, {}) for kind in ("clip", "render"))
-
-    assert (clip.run_id, clip.clip, clip.take) == ("run", 2, 3)
-    assert (render.run_id, render.clip, render.take) == ("run", None, None)
 
 
 def test_repeated_request_has_the_same_event_id() -> None:
