@@ -1,6 +1,6 @@
 """The content of a review, the digest that a decision is bound to, and the effect of edits."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from operator import not_
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from agents.texts import CaptionText, DrawableText, Hashtags, Idea, NewIdea
 from graph.decisions import Gate
-from graph.state import CaptionState, ChangeResult, RunState
+from graph.state import CaptionState, ChangeResult, IdeasState, RunState
 from prompts.validation import describe_errors
 from providers.orders import digest_of
 from providers.publications.post import caption_problem, fit_post
@@ -205,13 +205,15 @@ def channels_of(content: ReviewContent, state: RunState) -> RunState:
             "ideas": {**state["ideas"], "ideas": [idea.model_dump() for idea in content.ideas], "make": content.make}
         }
     overlays = {clip.clip: clip.overlay for clip in content.clips}
-    ideas = [
-        {**idea, "overlay": overlays.get(number, idea["overlay"])}
-        for number, idea in enumerate(state["ideas"]["ideas"], start=1)
-    ]
     post = content.model_dump(include={"caption", "hashtags", "notices"})
     caption = cast("CaptionState", {**state["caption"], "notices": [], **post})
-    return {"caption": caption, "ideas": {**state["ideas"], "ideas": ideas}}
+    return {"caption": caption, "ideas": with_overlays(state["ideas"], overlays)}
+
+
+def with_overlays(ideas: IdeasState, overlays: Mapping[int, str]) -> IdeasState:
+    """Return the ideas with these texts over their clips, by clip number."""
+    edited = [{**idea, "overlay": overlays.get(n, idea["overlay"])} for n, idea in enumerate(ideas["ideas"], start=1)]
+    return {**ideas, "ideas": edited}
 
 
 def ideas_of(state: RunState) -> list[Idea]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from pydantic import BaseModel, StrictBool, ValidationError
+from pydantic import BaseModel, StrictBool, TypeAdapter, ValidationError
 
 from providers.http import ApiClient
 
@@ -24,8 +24,7 @@ class _TextResult(BaseModel):
     categories: dict[str, Any]
 
 
-class _Results(BaseModel):
-    results: list[_TextResult]
+_RESULTS = TypeAdapter(list[_TextResult])
 
 
 class Moderation:
@@ -45,7 +44,7 @@ class Moderation:
             return ModerationResult(False, [])
         response = await self._api.query("POST", "/moderations", json={"model": MODEL, "input": inputs})
         try:
-            results = _Results.model_validate(response.json()).results
+            results = _RESULTS.validate_python(response.json().get("results"))
         except ValidationError as error:
             raise self._api.unexpected_response(response) from error
         if response.status != 200 or len(results) != len(inputs):

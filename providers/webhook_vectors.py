@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from providers.webhooks import InvalidEvent, InvalidSignature, parse_secret, read_video_event, sign, verify_signature
+from providers.webhooks import InvalidEvent, InvalidSignature, parse_secret, read_video_event, verify_signature
 
 
 def check_vectors(path: Path) -> Iterator[tuple[str, bool, str]]:
@@ -16,28 +16,23 @@ def check_vectors(path: Path) -> Iterator[tuple[str, bool, str]]:
     """
     vectors = json.loads(path.read_text(encoding="utf-8"))
     for vector in vectors["official_vectors"]:
-        at = datetime.fromtimestamp(vector["timestamp"], UTC)
-        body = vector["body"].encode()
-        signed = sign(parse_secret(vector["secret"]), id=vector["id"], at=at, body=body)
-        headers = {**signed, "webhook-signature": vector["signature"]}
-        outcome = _verify([vector["secret"]], headers, body, at)
+        headers = {f"webhook-{name}": str(vector[name]) for name in ("id", "timestamp", "signature")}
+        outcome = _verify([vector["secret"]], headers, vector["body"].encode(), vector["timestamp"])
         # The body of an official vector is not an event; only its signature is tested.
-        passed = signed == headers and outcome == "accept_signature_reject_payload"
-        yield f"official {vector['id']}", passed, outcome
+        yield f"official {vector['id']}", outcome == "accept_signature_reject_payload", outcome
     for vector in vectors["vectors"]:
-        now = datetime.fromtimestamp(vector["now"], UTC)
-        outcome = _verify(vector["secrets"], vector["headers"], base64.b64decode(vector["body_b64"]), now)
+        outcome = _verify(vector["secrets"], vector["headers"], base64.b64decode(vector["body_b64"]), vector["now"])
         yield vector["name"], outcome == vector["expect"], outcome
 
 
-def _verify(secrets: list[str], headers: Mapping[str, str], body: bytes, now: datetime) -> str:
-    """Return the outcome of a delivery in the words of the vectors."""
+def _verify(secrets: list[str], headers: Mapping[str, str], body: bytes, now: float) -> str:
+    """Return the outcome of a delivery at the Unix time `now` in the words of the vectors."""
     try:
         parsed = [parse_secret(text) for text in secrets]
     except ValueError:
         return "misconfigured"
     try:
-        verify_signature(headers, body, parsed, now=now)
+        verify_signature(headers, body, parsed, now=datetime.fromtimestamp(now, UTC))
         read_video_event(body)
     except InvalidSignature:
         return "reject"

@@ -10,7 +10,7 @@ from decimal import Decimal
 from agents.supervisor import RequestedChange, read_comment
 from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
-from graph.review_content import ideas_of, used_ideas
+from graph.review_content import ideas_of, used_ideas, with_overlays
 from graph.state import (
     ChangeOutcome,
     ChangeRequest,
@@ -113,7 +113,8 @@ def _possible(change: RequestedChange, numbers: Sequence[int]) -> RequestedChang
 def _work_on(changes: Sequence[RequestedChange], comment: str, state: RunState, *, needs_render: bool) -> RunState:
     """Return the update that starts the work on these changes: on ideas, else on clips, texts and the caption."""
     target = _target({change.step for change in changes}, needs_render=needs_render)
-    ideas, notes = _with_overlays(state["ideas"], changes), _notes(changes)
+    overlays = {number: change.overlay for change in changes if change.step == "overlay" for number in change.clips}
+    ideas, notes = with_overlays(state["ideas"], overlays), _notes(changes)
     if target == "clips":
         ideas = _offered_again(ideas, sorted(map(int, notes)))
     update = change_update(target, comment)
@@ -144,14 +145,6 @@ def _reason(change: RequestedChange, target: ChangeTarget) -> str:
 def _notes(changes: Sequence[RequestedChange]) -> dict[str, str]:
     """Return what the changes say about clips to generate again, by clip number."""
     return {str(number): change.text for change in changes if change.step == "clips" for number in change.clips}
-
-
-def _with_overlays(ideas: IdeasState, changes: Sequence[RequestedChange]) -> IdeasState:
-    texts = {number: change.overlay for change in changes if change.step == "overlay" for number in change.clips}
-    edited = [
-        {**idea, "overlay": texts.get(number, idea["overlay"])} for number, idea in enumerate(ideas["ideas"], start=1)
-    ]
-    return {**ideas, "ideas": edited}
 
 
 def _offered_again(ideas: IdeasState, clips: Sequence[int]) -> IdeasState:
