@@ -151,7 +151,7 @@ def _open_ledger(
     settings: Settings, checked: CheckedSettings, db: Database, files: Files, client: httpx.AsyncClient
 ) -> Ledger:
     providers: dict[str, Provider] = {
-        "clip": open_videos(checked.video, client),
+        "clip": open_videos(checked.video, client, is_announced=bool(settings.video_webhook_secrets)),
         "render": open_renderer(settings, files, client),
         "publication": open_publisher(settings, files, client),
     }
@@ -179,9 +179,10 @@ def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation
     return Moderation(settings.openai_base_url or OPENAI_URL, _text(settings.openai_api_key or NO_KEY), client)
 
 
-def open_videos(server: VideoServer, client: httpx.AsyncClient) -> Videos:
-    """Return the provider of clips."""
-    return Videos(server.base_url, _text(server.api_key), server.video, client, accept_clip)
+def open_videos(server: VideoServer, client: httpx.AsyncClient, *, is_announced: bool = False) -> Videos:
+    """Return the provider of clips. `is_announced` means that a secret of webhooks is configured."""
+    announced = is_announced and server.video.webhooks
+    return Videos(server.base_url, _text(server.api_key), server.video, client, accept_clip, is_announced=announced)
 
 
 def open_renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:

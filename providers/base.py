@@ -133,6 +133,15 @@ class Candidate:
 PollResult = Pending | Failed | NotFound | FileMissing | Succeeded
 
 
+#: The pauses between attempts to learn of an order, in seconds; the last one repeats.
+PAUSES_SECONDS = (1, 1, 2, 2, 3, 5, 5, 10, 15)
+
+
+def default_pause(attempts: int) -> timedelta:
+    """Return the pause after so many attempts to learn of an order."""
+    return timedelta(seconds=PAUSES_SECONDS[min(attempts, len(PAUSES_SECONDS) - 1)])
+
+
 class Provider(Protocol):
     """A service that takes orders: it generates clips, renders films or publishes them."""
 
@@ -150,6 +159,10 @@ class Provider(Protocol):
     async def check(self) -> None:
         """Ask the service something that costs nothing. Raises Unavailable when it does not answer as expected."""
         return  # no service, no question
+
+    def poll_pause(self, polls: int) -> timedelta:
+        """Return the pause after so many polls of an unfinished order."""
+        return default_pause(polls)
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place the order with a single call, which is never retried here, and return the provider's id of it.

@@ -71,6 +71,8 @@ class Profile(BaseModel):
     not_accepted: tuple[re.Pattern[str], ...] = ()
     #: The time within which a submitted order appears in the list.
     lookup_window_seconds: int = Field(120, ge=0, le=3600)
+    #: The pause between two polls of an unfinished clip. By default it depends on whether webhooks are configured.
+    poll_seconds: int | None = Field(None, ge=1, le=600)
     #: Whether the server sends a webhook when a clip is finished.
     webhooks: bool = True
     #: Whether `GET /videos` lists all jobs with their prompts, so that an order of unknown outcome can be looked up.

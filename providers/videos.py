@@ -5,6 +5,7 @@ describes what a server and model support.
 """
 
 import math
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -38,12 +39,15 @@ LIMITS = Limits(submit_seconds=120.0)
 #: The largest difference between the server's clock and ours.
 MAX_CLOCK_SKEW = timedelta(seconds=60)
 MAX_LIST_PAGES = 20
+#: The shortest and the longest pause between two polls of a clip that a webhook announces.
+ANNOUNCED_POLL_SECONDS = (30.0, 60.0)
 
 
 class Videos(Provider):
     """The provider of clips. `accept` validates a downloaded clip, as `accept_clip` of `providers/media/clips.py` does.
 
-    A request contains `model`, `prompt`, `seconds` (a whole number) and `size` (pixels, "720x1280").
+    A request contains `model`, `prompt`, `seconds` (a whole number) and `size` (pixels, "720x1280"). `is_announced`
+    means that webhooks are configured.
     """
 
     def __init__(
@@ -54,6 +58,8 @@ class Videos(Provider):
         client: httpx.AsyncClient,
         accept: Callable[..., Awaitable[Succeeded]],
         limits: Limits = LIMITS,
+        *,
+        is_announced: bool = False,
     ) -> None:
         self.name = f"videos:{endpoint_label(base_url)}"
         self.lookup_window = timedelta(seconds=profile.lookup_window_seconds)
@@ -61,6 +67,15 @@ class Videos(Provider):
         self._profile = profile
         self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME, limits)
         self._accept = accept
+        self._is_announced = is_announced
+
+    def poll_pause(self, polls: int) -> timedelta:
+        """Return the pause of the profile; without one a clip that a webhook announces is polled rarely."""
+        if self._profile.poll_seconds:
+            return timedelta(seconds=self._profile.poll_seconds)
+        if self._is_announced:
+            return timedelta(seconds=random.uniform(*ANNOUNCED_POLL_SECONDS))  # noqa: S311 - to spread the polls
+        return super().poll_pause(polls)
 
     async def check(self) -> None:
         """Read a page of the list, or of the models of a server without a list of its jobs. Raises Unavailable."""

@@ -10,7 +10,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from providers.base import Failed, FileMissing, NotFound, Pending, Succeeded, Unavailable, Unconfirmed, disk_unwritable
+from providers.base import (
+    Failed,
+    FileMissing,
+    NotFound,
+    Pending,
+    Succeeded,
+    Unavailable,
+    Unconfirmed,
+    default_pause,
+    disk_unwritable,
+)
 from runs.services import Services
 from storage import troubles
 from storage.database import DatabaseError
@@ -24,8 +34,6 @@ log = logging.getLogger(__name__)
 
 #: The artifact kind of the file that an order produces, by the kind of the order.
 ARTIFACT_KINDS = {"clip": "clip", "render": "final_video"}
-#: The pauses between polls of an order; the last one repeats.
-POLL_INTERVALS_SECONDS = (1, 1, 2, 2, 3, 5, 5, 10, 15)
 #: How long an order waits for an unavailable provider, and how long any order may take.
 UNREACHABLE_AFTER = {"clip": timedelta(hours=24), "render": timedelta(minutes=30), "publication": timedelta(hours=24)}
 MAX_DURATION = timedelta(hours=24)
@@ -163,9 +171,9 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
             return None
     is_too_late = _since(called_at) > provider.lookup_window
     if is_too_late and order.state == "reserved" and await replay_order(ledger, key):
-        await ledger.reschedule_poll(key, _pause(order))
+        await ledger.reschedule_poll(key, default_pause(order.poll_count))
     else:
-        await _wait(ledger, order, _pause(order), is_too_late=is_too_late)
+        await _wait(ledger, order, default_pause(order.poll_count), is_too_late=is_too_late)
     return NoOutcome("order_not_listed", f"The call had no answer, and {provider.name} does not list the order.")
 
 
@@ -209,7 +217,7 @@ async def _handle_missing_file(ledger: Ledger, order: OrderRow, failure: Failed)
     if _since(order.file_missing_since or datetime.now(UTC)) > NOT_FOUND_AFTER:
         await ledger.fail(order.key, failure.code, failure.message, charged=failure.charged)
     else:
-        await ledger.reschedule_poll(order.key, _pause(order))
+        await ledger.reschedule_poll(order.key, default_pause(order.poll_count))
 
 
 async def _handle_pending(ledger: Ledger, order: OrderRow, share: float | None) -> None:
@@ -221,14 +229,15 @@ async def _handle_pending(ledger: Ledger, order: OrderRow, share: float | None) 
         return
     if order.state == "unknown" or order.missing_since or order.file_missing_since:
         await ledger.mark_found(order.key)
-    await ledger.reschedule_poll(order.key, _pause(order), share if has_progressed else None)
+    pause = ledger.providers[order.kind].poll_pause(order.poll_count)
+    await ledger.reschedule_poll(order.key, pause, share if has_progressed else None)
 
 
 async def _handle_not_found(ledger: Ledger, order: OrderRow) -> None:
     """Wait for an order that the provider does not know, or of which it does not say the outcome; not for long."""
     await ledger.mark_not_found(order.key)
     since = order.missing_since or datetime.now(UTC)
-    await _wait(ledger, order, _pause(order), is_too_late=_since(since) > NOT_FOUND_AFTER)
+    await _wait(ledger, order, default_pause(order.poll_count), is_too_late=_since(since) > NOT_FOUND_AFTER)
 
 
 async def _postpone(ledger: Ledger, order: OrderRow, error: Unavailable, limit: timedelta) -> None:
@@ -237,7 +246,7 @@ async def _postpone(ledger: Ledger, order: OrderRow, error: Unavailable, limit: 
     if order.kind == "render" and is_too_late:
         await ledger.fail(order.key, error.code, error.message)
     else:
-        await _wait(ledger, order, _pause(order), is_too_late=is_too_late)
+        await _wait(ledger, order, default_pause(order.poll_count), is_too_late=is_too_late)
 
 
 async def _store(services: Services, order: OrderRow, success: Succeeded) -> dict[str, Any]:
@@ -249,7 +258,3 @@ async def _store(services: Services, order: OrderRow, success: Succeeded) -> dic
         if success.original is not None and success.original != success.file:
             result["original_digest"] = await store(success.original, kind=f"{kind}_original", facts={})
     return result
-
-
-def _pause(order: OrderRow) -> timedelta:
-    return timedelta(seconds=POLL_INTERVALS_SECONDS[min(order.poll_count, len(POLL_INTERVALS_SECONDS) - 1)])

@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg.sql import SQL
 
 from providers.base import NotSent, OutcomeUnknown, Provider, ProviderError, Refused
-from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order
+from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order, OrderKey
 from storage.actors import RequestContext
 from storage.admission import CANCELLED_FIRST, CapRoom, Caps, check_admission, tightest_cap
 from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert_statement
@@ -21,7 +21,7 @@ from storage.orders import OrderRow
 from storage.spending import lock_spending
 from storage.troubles import end, report
 
-#: Delay before the first poll of an order that was called or submitted.
+#: Delay before the first look for an order whose call may have been interrupted.
 FIRST_POLL_DELAY = timedelta(seconds=1)
 #: Attempts to submit an order that did not arrive, before it fails: about a day.
 MAX_SUBMIT_ATTEMPTS = 1_450
@@ -181,8 +181,8 @@ class Ledger(ModelCalls):
                 next_poll_at = now() + %(poll_in)s
             where key = %(key)s and state in ('reserved', 'unknown') and task_id is null and not exists (
                 select from orders as o where o.provider = orders.provider and o.task_id = %(task_id)s)"""
-        payload = {"task_id": task_id}
-        if await self._update(update, key, "order.submitted", payload, task_id=task_id, poll_in=FIRST_POLL_DELAY):
+        payload, poll_in = {"task_id": task_id}, self.providers[OrderKey.parse(key).kind].poll_pause(0)
+        if await self._update(update, key, "order.submitted", payload, task_id=task_id, poll_in=poll_in):
             return True
         row = await self.get(key)
         return row is not None and row.task_id == task_id

@@ -29,6 +29,7 @@ models = ["sandbox-video"]
 sizes = ["180x320", "720x1280"]
 seconds = [3, 4, 8]
 usd_per_second = "0.10"
+poll_seconds = 1
 lookup_window_seconds = 12
 """
 

@@ -642,3 +642,18 @@ async def test_an_unavailable_validation_is_not_a_failure(tmp_path: Path) -> Non
     provider = Videos("http://m/v1", KEY, build_profile(), httpx.AsyncClient(transport=transport), busy)
     with pytest.raises(Unavailable, match="Later"):
         await poll(provider, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("profile", "is_announced", "shortest", "longest"),
+    [({"poll_seconds": 7}, True, 7, 7), ({}, True, 30, 60), ({}, False, 1, 15)],
+)
+async def test_a_clip_is_polled_as_often_as_useful(
+    client: httpx.AsyncClient, profile: dict[str, Any], is_announced: bool, shortest: float, longest: float
+) -> None:
+    """As the profile says; else rarely if a webhook announces it, and more and more rarely if none does."""
+    videos = Videos("http://server/v1/", KEY, build_profile(**profile), client, accept, is_announced=is_announced)
+    pauses = [videos.poll_pause(polls).total_seconds() for polls in range(50)]
+
+    assert shortest <= min(pauses) <= max(pauses) <= longest
+    assert len(set(pauses)) == 1 or max(pauses) > 1.5 * min(pauses)
