@@ -34,7 +34,7 @@ from runs.reconcile import reconcile_order
 from runs.retry import retry_run
 from runs.services import Services
 from runs.webhook_events import record_video_webhook
-from storage import failpoints
+from storage import failpoints, troubles
 from storage.actors import LOCAL, RequestContext
 from storage.orders import OrderRow
 from tests.chaos.invariants import FORKS
@@ -265,6 +265,8 @@ class RunMachine(RuleBasedStateMachine):
         created = {charge.key for provider in self.all_providers() for charge in provider.charges}
         not_made = bool(unknown) and not any(order.key in created for order in unknown)
         is_retryable = view.error is not None and view.status == "failed" and view.error.retryable
+        # What a run in trouble waits for is tried again at once.
+        is_retryable |= bool(self.do(troubles.list_subjects(self.services.db, UUID(self.run))))
         try:
             with no_failpoints():
                 self.do(self.retry_run(not_made=not_made))
