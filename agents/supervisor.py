@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall, ToolMessage
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
@@ -86,28 +85,16 @@ class ToolResult:
         return self.value if isinstance(self.value, str) else to_json(self.value).decode()
 
 
-@dataclass(frozen=True, kw_only=True)
-class AgentTool:
-    """A tool as a model is shown it. `args` is the model of its arguments."""
-
-    name: str
-    description: str
-    args: type[BaseModel]
-
-
 async def respond(
-    model: BaseChatModel, tools: Sequence[AgentTool], messages: Sequence[AnyMessage], *, may_call_tools: bool = True
+    model: BaseChatModel, tools: Sequence[type[BaseModel]], messages: Sequence[AnyMessage], *, may_call_tools: bool
 ) -> AIMessage:
     """Return the next message of the chat agent, the supervisor: text, or at most MAX_CALLS_PER_ROUND tool calls.
 
+    Each of the `tools` is the model of its arguments, which has its name and its description as docstring.
     Raises AnswerError for an answer that was cut off, because half a tool call must never be executed, and for an
     empty one; and as `model_errors` does.
     """
-    schemas = [
-        convert_to_openai_tool({**tool.args.model_json_schema(), "title": tool.name, "description": tool.description})
-        for tool in tools
-    ]
-    bound = model.bind_tools(schemas, **({} if may_call_tools else {"tool_choice": "none"}))
+    bound = model.bind_tools(tools, **({} if may_call_tools else {"tool_choice": "none"}))
     async with model_errors():
         answer = await bound.ainvoke([SystemMessage(prompt("chat").system), *messages])
     check_complete(answer)

@@ -217,8 +217,8 @@ def tool_table(services: Services) -> list[Tool]:
         """Return a tool with the name, the docstring and the parameters of its function."""
         hints, (_, *parameters) = get_type_hints(function), inspect.signature(function).parameters.values()
         fields: Any = {p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in parameters}
-        args = create_model(function.__name__, **fields)
         description = inspect.getdoc(function) or ""
+        args = create_model(function.__name__, __doc__=description, **fields)
         return Tool(
             name=function.__name__, description=description, args=args, function=function, services=services, **options
         )

@@ -16,7 +16,7 @@ from langgraph.runtime import Runtime
 from pydantic import BaseModel, ValidationError
 
 from agents import supervisor as agent
-from agents.supervisor import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, AgentTool, ToolError, ToolResult
+from agents.supervisor import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, ToolError, ToolResult
 from prompts.validation import describe_errors
 from providers.chat_models import estimate_tokens, tokens_of
 
@@ -89,9 +89,12 @@ class ChatContext:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatTool(AgentTool):
-    """A tool of the supervisor."""
+class ChatTool:
+    """A tool of the supervisor. `args` is the model of its arguments, with the name and the description of the tool."""
 
+    name: str
+    description: str
+    args: type[BaseModel]
     is_read_only: bool = True
 
     async def run(self, args: BaseModel, context: ChatContext, started: Sequence[str]) -> ToolResult:
@@ -114,7 +117,7 @@ class ChatDependencies:
 
 async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:
     """Answer, or call tools. Raises as `respond` does, and Refused if a cap is reached."""
-    messages, allowed_tools = recent_messages(state["messages"]), _allowed_tools(deps, runtime)
+    messages, allowed_tools = recent_messages(state["messages"]), [tool.args for tool in _allowed_tools(deps, runtime)]
     may_call_tools = _count_tool_rounds(state["messages"]) < MAX_TOOL_ROUNDS
     async with deps.admit(estimate_tokens(messages)) as record:
         answer = await agent.respond(deps.model, allowed_tools, messages, may_call_tools=may_call_tools)

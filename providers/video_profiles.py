@@ -161,7 +161,8 @@ def profile_for(profiles: Sequence[Profile], base_url: str, model: str, today: d
 
     Raises ProfileError for an unknown model and for one that was shut down.
     """
-    host, hosts = urlsplit(base_url).hostname, _host_names(base_url)
+    parts = urlsplit(base_url)
+    host, hosts = parts.hostname, {parts.netloc.rpartition("@")[2].lower(), parts.hostname or ""}
     known = [each for each in profiles if model in each.models and not {*hosts, "*"}.isdisjoint(each.hosts)]
     profile = min(known, key=lambda each: hosts.isdisjoint(each.hosts), default=None)
     if profile is None:
@@ -177,12 +178,6 @@ def profile_for(profiles: Sequence[Profile], base_url: str, model: str, today: d
             "Choose another base URL or model.",
         )
     return profile.model_copy(update={"models": (model,)})
-
-
-def _host_names(base_url: str) -> set[str]:
-    """Return the host of the URL with and without its port."""
-    parts = urlsplit(base_url)
-    return {parts.netloc.rpartition("@")[2].lower(), parts.hostname or ""}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -77,7 +77,8 @@ async def _admit(_input_tokens: int) -> AsyncIterator[Callable[[int, int], Await
 
 async def test_calls_beyond_the_limit_of_a_round_are_dropped() -> None:
     """The results of one round must not push the rest of the conversation out of the thread."""
-    answer = await respond(GreedyModel(), [], [HumanMessage("All of it")])  # type: ignore[arg-type]  # a fake
+    messages: list[AnyMessage] = [HumanMessage("All of it")]
+    answer = await respond(GreedyModel(), [], messages, may_call_tools=True)  # type: ignore[arg-type]  # a fake
 
     assert [call["id"] for call in answer.tool_calls] == [f"1-{n}" for n in range(MAX_CALLS_PER_ROUND)]
 
