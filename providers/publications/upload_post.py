@@ -111,12 +111,8 @@ class UploadPost(Provider):
         answers = PlatformAnswers(Post.model_validate(request).platforms, status, self._api.sanitize)
         if len(answers.failed) < len(answers.names):
             answers.add_history(await self._get_history(task_id), task_id)
-        return self._finish(answers, self._accepted.get(task_id, {}))
-
-    def _finish(self, answers: PlatformAnswers, accepted: Json) -> Failed | Succeeded:
-        """Return the outcome. Raises Unconfirmed when a platform says neither yes nor no."""
-        facts, unconfirmed = answers.facts(accepted), answers.unconfirmed
-        if unconfirmed:
+        facts = answers.facts(self._accepted.get(task_id, {}))
+        if unconfirmed := answers.unconfirmed:
             message = f"{SERVICE_NAME} does not say whether the film was published on {', '.join(unconfirmed)}."
             raise Unconfirmed("publication_unconfirmed", message, facts)
         if not answers.published:
