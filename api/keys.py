@@ -1,5 +1,6 @@
 """`/v1/keys`: list, add and revoke API keys, with a key that has the right `admin`."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,30 +14,17 @@ from api.idempotency import IdempotentDep
 from api.schemas import RequestBody
 from storage import api_keys
 from storage.actors import Right
-from storage.api_keys import NAME_PATTERN, Origin
+from storage.api_keys import NAME_PATTERN, KeyView
 
 router = APIRouter(
     prefix="/v1/keys", tags=["keys"], dependencies=[Depends(require_admin)], responses=responses(401, 403, 422, 429)
 )
 
 
-class KeyView(BaseModel, from_attributes=True):
-    """An API key, without the key itself."""
-
-    id: str
-    name: str
-    can: Right
-    origin: Origin
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    revoked_at: datetime | None
-
-
 class KeyList(BaseModel):
     """All API keys, oldest first, also those that have ended."""
 
-    keys: list[KeyView]
+    keys: Sequence[KeyView]
 
 
 class AddKeyRequest(RequestBody):
@@ -56,7 +44,7 @@ class KeyAdded(KeyView):
 @router.get("")
 async def list_keys(state: AppStateDep) -> KeyList:
     """Return all API keys: names, rights, ends and last uses."""
-    return KeyList.model_validate({"keys": await api_keys.list_keys(state.services.db)})
+    return KeyList(keys=await api_keys.list_keys(state.services.db))
 
 
 @router.post("", response_model=KeyAdded, responses=responses(400, 409, 413))
@@ -82,4 +70,4 @@ async def revoke_key(name_or_id: Annotated[str, Path(max_length=64)], state: App
     row = await api_keys.revoke_key(state.services.db, name_or_id)
     if row is None:
         raise ApiError(404, "key_not_found", "API key not found. GET /v1/keys lists names and ids.")
-    return KeyView.model_validate(row)
+    return row

@@ -3,9 +3,10 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, LiteralString, get_args
+
+from pydantic import BaseModel
 
 from storage.actors import Actor, Right
 from storage.database import Database, fetch_one
@@ -51,9 +52,8 @@ select key.*, exists (select from admitted) as is_admitted from (select) as requ
 """  # noqa: S608 - constants
 
 
-@dataclass(frozen=True)
-class ApiKeyRow:
-    """A known key. `id` is random, public and safe to log."""
+class KeyView(BaseModel, frozen=True):
+    """An API key, without the key itself."""
 
     id: str
     name: str
@@ -63,6 +63,11 @@ class ApiKeyRow:
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+
+
+class ApiKeyRow(KeyView, frozen=True):
+    """A known key. `id` is random, public and safe to log."""
+
     former_id: str | None
     has_ended: bool
 
