@@ -5,6 +5,7 @@ history in the request is all that is known, and the supervisor has only read-on
 """
 
 import hashlib
+import json
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
@@ -151,7 +152,7 @@ async def _stream(
                 yield completion.chunk(content=event.text)
             event = await stream.next_event()
     except Exception as error:
-        yield schemas.error_body(to_api_error(error))
+        yield json.dumps(schemas.error_content(to_api_error(error)), ensure_ascii=False)
         return
     if not sent.endswith(event.response):
         yield completion.chunk(content=event.response)

@@ -79,17 +79,13 @@ class OpenAIError(BaseModel, extra="allow"):
     error: dict[str, Any]
 
 
-def error_body(error: ApiError) -> str:
-    """Return an error in OpenAI's shape as JSON."""
-    return json.dumps(_error_content(error), ensure_ascii=False)
-
-
 def error_response(error: ApiError) -> JSONResponse:
     """Return an error response in OpenAI's shape. Invalid requests have the status 400."""
-    return JSONResponse(_error_content(error), 400 if error.status == 422 else error.status, error.headers)
+    return JSONResponse(error_content(error), 400 if error.status == 422 else error.status, error.headers)
 
 
-def _error_content(error: ApiError) -> dict[str, Any]:
+def error_content(error: ApiError) -> dict[str, object]:
+    """Return an error in OpenAI's shape."""
     kind = "server_error" if error.status >= 500 else ERROR_TYPES.get(error.status, "invalid_request_error")
     return {**error.body, "error": {"message": error.message, "type": kind, "param": None, "code": error.code}}
 
