@@ -81,7 +81,10 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
         # Every error is shown as a page, because a person reads it in a browser.
         return _error_response(error, as_json)
     if as_json:
-        return JSONResponse(_as_review(opened, token).model_dump(mode="json"), headers=pages.HEADERS)
+        film_url = f"/review/{token}/film" if opened.link.gate == "publish" else None
+        fields = {**vars(opened.run), **dict(opened.review), **vars(opened.link), "film_url": film_url}
+        review = LinkReview.model_validate({**fields, "previous_comment": opened.previous_comment})
+        return JSONResponse(review.model_dump(mode="json"), headers=pages.HEADERS)
     return HTMLResponse(pages.review_page(opened, token=token), headers=pages.HEADERS)
 
 
@@ -149,12 +152,6 @@ async def _stream(file: FileRequest, digest: str) -> Response:
     response = await file.respond(digest)
     response.headers.update({**pages.HEADERS, "Cache-Control": "private, max-age=600"})
     return response
-
-
-def _as_review(opened: OpenedLink, token: str) -> LinkReview:
-    film_url = f"/review/{token}/film" if opened.link.gate == "publish" else None
-    fields = {**vars(opened.run), **dict(opened.review), **vars(opened.link), "film_url": film_url}
-    return LinkReview.model_validate({**fields, "previous_comment": opened.previous_comment})
 
 
 async def _parse_decision(request: Request) -> LinkDecision:
