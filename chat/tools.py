@@ -63,15 +63,8 @@ async def list_projects(request: ToolRequest) -> ToolResult:
 
 async def list_runs(request: ToolRequest) -> ToolResult:
     """List the newest runs: id, project, brief, status and the amount spent."""
-    runs = [
-        {
-            **run.model_dump(include={"run_id", "status", "project", "needs_attention"}),
-            "brief": _shorten(run.brief),
-            "spent_usd": run.cost.spent_usd,
-        }
-        for run in await queries.list_runs(request.services.db, limit=request.max_runs)
-    ]
-    return ToolResult(runs)
+    runs = await queries.list_runs(request.services.db, limit=request.max_runs)
+    return ToolResult([{**_fields_of(run), "spent_usd": run.cost.spent_usd} for run in runs])
 
 
 async def get_run(request: ToolRequest, run_id: str) -> ToolResult:
@@ -85,10 +78,7 @@ async def describe_run(db: Database, run_id: UUID, base_url: str) -> dict[str, o
     """Return one run as the value of a tool, with a link to its film. Raises RunNotFound."""
     run = await queries.get_run_view(db, run_id)
     return {
-        **run.model_dump(
-            include={"run_id", "status", "project", "current_step", "cost", "error", "waiting", "needs_attention"}
-        ),
-        "brief": _shorten(run.brief),
+        **_fields_of(run, "current_step", "cost", "error", "waiting"),
         "film": (await media_links.links_of_run(db, run_id, base_url)).get("film"),
         "open_gate": run.review.gate if run.review else None,
         "publication": run.artifacts.get("publication"),
@@ -178,9 +168,11 @@ def _describe_review(run: RunView, review: Review) -> dict[str, Any]:
     return {"run_id": run.run_id, "status": run.status, "gate": review.gate, "revision": review.revision, **described}
 
 
-def _shorten(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_BRIEF_CHARACTERS else f"{line[:MAX_BRIEF_CHARACTERS]}…"
+def _fields_of(run: RunView, *more: str) -> dict[str, Any]:
+    """Return the fields of a run that every tool shows, and those that are named; the brief is shortened."""
+    line = " ".join(run.brief.split())
+    brief = line if len(line) <= MAX_BRIEF_CHARACTERS else f"{line[:MAX_BRIEF_CHARACTERS]}…"
+    return {**run.model_dump(include={"run_id", "status", "project", "needs_attention", *more}), "brief": brief}
 
 
 @dataclass(frozen=True, kw_only=True)
