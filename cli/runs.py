@@ -9,6 +9,7 @@ import typer
 
 from cli.output import program, stderr, stdout
 from graph.status import TERMINAL_STATUSES, Status
+from storage.actors import LOCAL
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -36,7 +37,6 @@ def list_runs(
     """List the newest runs."""
     from cli import running, tables
     from runs import queries
-    from storage.actors import LOCAL
 
     async def process(db: Database) -> tuple[list[RunView], dict[UUID, str]]:
         served_to = LOCAL if as_json else None
@@ -71,7 +71,6 @@ def watch(
     from cli import running, tables
     from cli.progress import ProgressReporter
     from runs import queries, served_reviews
-    from storage.actors import LOCAL
     from storage.events import list_events
 
     reporter = ProgressReporter(as_json, None)
@@ -107,7 +106,6 @@ def history(run: RunId, as_json: AsJson = False) -> None:
     from cli import running
     from runs import served_reviews
     from runs.history import get_history
-    from storage.actors import LOCAL
 
     async def process(services: Services, run_id: UUID) -> History:
         found = await get_history(services.db, services.ledger, run_id)
