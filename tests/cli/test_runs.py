@@ -95,7 +95,7 @@ def test_a_film_is_made_by_commands(app: App, sandbox: SandboxClient, here: Here
     """Start, keep, sample, quote, order again, edit, publish; watch, read the history, copy the files, and fork."""
     brief, extras = "Rain on a quiet window", ("--option", "clips=2", "--budget", "4.5", "--metadata", "shoot=7=b")
     started = json.loads(here.run("runs", "start", "pair", brief, *extras, "--json"))
-    assert (started["metadata"], started["cap_usd"]) == ({"shoot": "7=b"}, "4.50")
+    assert (started["metadata"], started["cost"]["cap_usd"]) == ({"shoot": "7=b"}, 4.5)
     run_id = started["run_id"]
     run = run_id[:8]
     ideas = app.until(run_id, STATUS)["review"]["content"]["ideas"]
