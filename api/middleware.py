@@ -93,10 +93,10 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         limit = MAX_BODY_BYTES_BY_PATH.get(scope["path"], MAX_BODY_BYTES)
-        refusal = ApiError(413, "body_too_large", f"The request body must not exceed {limit} bytes.").as_response()
+        refusal = ApiError(413, "body_too_large", f"The request body must not exceed {limit} bytes.")
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
-            await refusal(scope, receive, send)
+            await refusal.as_response()(scope, receive, send)
             return
         bytes_read, is_answered = 0, False
 
@@ -121,4 +121,4 @@ class BodyLimit:
             if is_answered:
                 raise
         if bytes_read > limit and not is_answered:
-            await refusal(scope, receive, send)
+            await refusal.as_response()(scope, receive, send)

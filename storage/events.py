@@ -43,13 +43,13 @@ values (%s, (select last_seq from numbered), %s, %s, %s, %s, %s)
 on conflict (source, dedup_key) do nothing
 """
 # For a statement whose `numbered` has the id of a run and the number that was drawn from its row.
-OF_NUMBERED: LiteralString = """
+NUMBERED_EVENT: LiteralString = """
 insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
 select id, last_seq, %(event_source)s, gen_random_uuid()::text, %(event_kind)s, %(event_subject)s, %(event_payload)s
 from numbered
 """
 # A change of an order with its event. The order is locked before its run. An order of the chat has no run.
-OF_CHANGED: LiteralString = """
+CHANGE_WITH_EVENT: LiteralString = """
 with changed as ({}), numbered as (
     update runs set last_seq = last_seq + 1,
         next_wakeup_at = case when %(event_wakes)s then now() else next_wakeup_at end
@@ -105,7 +105,7 @@ def with_event(change: Composable) -> Composed:
 
     `change` returns `run_id`. The event is given by further parameters: see `event_values`.
     """
-    return SQL(OF_CHANGED).format(change)
+    return SQL(CHANGE_WITH_EVENT).format(change)
 
 
 def event_values(

@@ -11,7 +11,7 @@ from psycopg.sql import SQL
 
 from storage.actors import Actor, ClaimedUser, RequestContext
 from storage.database import Database, from_now, insert_statement
-from storage.events import OF_NUMBERED, event_values
+from storage.events import NUMBERED_EVENT, event_values
 from storage.spending import OF_RUN as COSTS_OF_RUN
 from storage.spending import Costs
 from storage.troubles import WAITING
@@ -101,7 +101,7 @@ async def create_run(db: Database, new: NewRun, context: RequestContext) -> RunR
         payload["forked_from"] = str(new.forked_from)
     event = event_values(context.channel, "run.started", payload)
     statement = SQL("with numbered as ({}), recorded as ({}) select * from numbered")
-    created = statement.format(insert_statement("runs", values), SQL(OF_NUMBERED))
+    created = statement.format(insert_statement("runs", values), SQL(NUMBERED_EVENT))
     run = await db.change(created, {**values, **event}, row=RunRow) or await get_run(db, new.id)
     assert run is not None  # noqa: S101 - runs are not deleted
     return run
@@ -199,7 +199,7 @@ with numbered as (
           select from decisions where run_id = runs.id and gate = %(review)s::jsonb ->> 'gate'
               and revision = (%(review)s::jsonb ->> 'revision')::int))
     returning id, last_seq
-), recorded as ({OF_NUMBERED} where %(event_kind)s::text is not null)
+), recorded as ({NUMBERED_EVENT} where %(event_kind)s::text is not null)
 select id from numbered
 """  # noqa: S608 - constants
 RECORD_STEP: LiteralString = f"""
@@ -208,7 +208,7 @@ with numbered as (
         next_wakeup_at = now() + %(wake_in)s, last_seq = last_seq + 1
     where id = %(id)s and status not in ('completed', 'failed') and driver = current_setting('application_name')
     returning id, last_seq
-) {OF_NUMBERED}
+) {NUMBERED_EVENT}
 """  # noqa: S608 - constants
 
 
