@@ -40,7 +40,7 @@ def limited_url(app: App) -> Iterator[str]:
 
 def test_the_rate_limit_counts_all_protocols_together(app: App, limited_url: str) -> None:
     """A request over one protocol counts for all; each refuses in its own shape, with the time to wait."""
-    app.rows("delete from rate_limit_hits returning 1")
+    app.rows("delete from rate_limits returning 1")
     headers = {"Authorization": f"Bearer {ANNA}", "X-API-Key": ANNA, "Accept": "application/json, text/event-stream"}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     allowed = [
@@ -50,7 +50,7 @@ def test_the_rate_limit_counts_all_protocols_together(app: App, limited_url: str
     rest = httpx.post(f"{limited_url}/v1/chat/supervisor", json={"message": "Hello"}, headers=headers)
     openai = httpx.get(f"{limited_url}/v1/models", headers=headers)
     mcp = httpx.post(f"{limited_url}/mcp", json=body, headers=headers)
-    app.rows("delete from rate_limit_hits returning 1")
+    app.rows("delete from rate_limits returning 1")
 
     assert [answer.status_code for answer in allowed] == [200, 200]
     for refused in (rest, openai, mcp):
