@@ -118,27 +118,37 @@ async def last_sequence_numbers(db: Database, run_ids: Collection[UUID]) -> dict
     return {row["id"]: row["last_seq"] for row in rows}
 
 
-# It records that the actor, if one is given, is served the open reviews: see `runs/served_reviews.py`.
 IN_FULL: LiteralString = f"""
-with found as (
-    select run.*, costs.*, to_jsonb(waiting) as waiting
-    from runs as run cross join lateral ({COSTS_OF_RUN} run.id::text) as costs
-        left join lateral ({WAITING}) as waiting on true
-    where {{}}
-), served as (
+select run.*, costs.*, to_jsonb(waiting) as waiting
+from runs as run cross join lateral ({COSTS_OF_RUN} run.id::text) as costs
+    left join lateral ({WAITING}) as waiting on true
+where {{}}
+"""  # noqa: S608 - SQL
+# Records that the actor is served the open reviews: see `runs/served_reviews.py`.
+SERVED: LiteralString = """
+with found as ({}), served as (
     insert into served_reviews (actor_id, run_id, gate, revision, digest)
-    select %(served_to)s, id, review ->> 'gate', (review ->> 'revision')::integer, review ->> 'digest' from found
-    where %(served_to)s::text is not null and review is not null
+    select %(actor_id)s, id, review ->> 'gate', (review ->> 'revision')::integer, review ->> 'digest' from found
+    where review is not null
     on conflict do nothing
 )
 select * from found order by created_at desc, id desc
-"""  # noqa: S608 - SQL
+"""
+
+
+async def _fetch_in_full(
+    db: Database, where: LiteralString, values: Mapping[str, object], served_to: Actor | None
+) -> list[RunInFull]:
+    select = IN_FULL.format(where)
+    if served_to is None:
+        return await db.fetch_all(select, values, row=RunInFull)
+    return await db.fetch_all(SERVED.format(select), {**values, "actor_id": served_to.id}, row=RunInFull)
 
 
 async def get_run_in_full(db: Database, run_id: UUID | str, *, served_to: Actor | None) -> RunInFull | None:
     """Return the run with its costs and what it waits for, or None. Record to which actor its review is served."""
-    values = {"id": run_id, "served_to": served_to.id if served_to else None}
-    return await db.fetch_one(IN_FULL.format("id = %(id)s"), values, row=RunInFull)
+    rows = await _fetch_in_full(db, "id = %(id)s", {"id": run_id}, served_to)
+    return rows[0] if rows else None
 
 
 async def list_runs(
@@ -159,11 +169,7 @@ async def list_runs(
     ]
     where: LiteralString = " and ".join(condition for condition, value in filters if value) or "true"
     values = {"status": status, "project": project, "at": at, "id": run_id, "limit": limit}
-    return await db.fetch_all(
-        IN_FULL.format(f"{where} order by created_at desc, id desc limit %(limit)s"),
-        {**values, "served_to": served_to.id if served_to else None},
-        row=RunInFull,
-    )
+    return await _fetch_in_full(db, f"{where} order by created_at desc, id desc limit %(limit)s", values, served_to)
 
 
 async def list_ids_between(db: Database, first: UUID, last: UUID, *, limit: int) -> list[UUID]:

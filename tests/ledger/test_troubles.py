@@ -9,10 +9,11 @@ from uuid import UUID
 import pytest
 
 from providers.base import Json, PollResult, Progress
-from runs.queries import get_run_view
+from runs.queries import get_run_view, list_runs
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from storage import troubles
+from storage.database import Database, open_pool
 from tests.ledger.fake_provider import (
     FakeProvider,
     FakeProviders,
@@ -132,3 +133,13 @@ async def test_useful_answer_ends_the_trouble(services: Services, fake_providers
     assert await state_of(services, order.key) == "submitted"
     assert await troubles_of(services, run) == []
     assert len(await events_of(services.db, run, "run.attention_ended")) == 1
+
+
+async def test_runs_are_read_from_a_read_only_database(services: Services, database_url: str) -> None:
+    """Nobody is served them: nothing is written."""
+    run = UUID(await new_run(services.db))
+    async with open_pool(database_url, read_only=True) as pool:
+        view = await get_run_view(Database(pool), run)
+        listed = await list_runs(Database(pool))
+
+    assert [each.run_id for each in (view, *listed)] == [run, run]
