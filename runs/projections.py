@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 #: Attempts of a step that meets a defect, or an unavailable service for about a day, before the run fails; and the
 #: longest pause between them.
 MAX_ATTEMPTS, MAX_OUTAGE_ATTEMPTS = 7, 2_900
-MAX_BACKOFF = timedelta(seconds=30)
+MAX_BACKOFF_SECONDS = 30
 #: A run that waits for orders is woken this often without any event.
 WAKEUP_INTERVAL = timedelta(seconds=30)
 
@@ -55,7 +55,7 @@ async def retry_later(ledger: Ledger, run: RunRow, step: str | None, error: Unav
     if attempts >= (MAX_ATTEMPTS if error.code == "internal_error" else MAX_OUTAGE_ATTEMPTS):
         await fail(ledger, run, step, error.code, error.message)
         return
-    pause = min(timedelta(seconds=2 ** min(attempts - 1, 10)), MAX_BACKOFF)
+    pause = timedelta(seconds=min(2 ** (attempts - 1), MAX_BACKOFF_SECONDS))
     projection = Projection("running", step, run.revision, None, run.artifacts, attempts=attempts, wake_in=pause)
     await save_projection(ledger.db, run.id, projection)
 

@@ -35,9 +35,7 @@ class LinkCreated:
 # The number is drawn from the run's own row, which stays locked until the commit: no smaller number can appear after
 # a reader has seen this one. A repeated event draws a number and leaves it unused.
 RECORD = """
-with numbered as (
-    update runs set last_seq = last_seq + 1, next_wakeup_at = case when %s then now() else next_wakeup_at end
-    where id = %s returning last_seq)
+with numbered as (update runs set last_seq = last_seq + 1 where id = %s returning last_seq)
 insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
 values (%s, (select last_seq from numbered), %s, %s, %s, %s, %s)
 on conflict (source, dedup_key) do nothing
@@ -90,13 +88,9 @@ async def record_event(
     payload: Mapping[str, Any],
     subject: str | None = None,
     dedup_key: str | None = None,
-    wake: bool = False,
 ) -> bool:
-    """Record an event in the caller's transaction, and make its run due if `wake` is set.
-
-    Return False if `source` has already sent `dedup_key`.
-    """
-    values = (wake, run_id, run_id, source, dedup_key or str(uuid4()), kind, subject, dict(payload))
+    """Record an event in the caller's transaction. Return False if `source` has already sent `dedup_key`."""
+    values = (run_id, run_id, source, dedup_key or str(uuid4()), kind, subject, dict(payload))
     return (await conn.execute(RECORD, values)).rowcount == 1
 
 

@@ -158,7 +158,7 @@ class Ledger(ModelCalls):
         await self.db.execute(
             "update orders set state = 'reserved', called_at = null, poll_count = poll_count + 1,"
             " next_poll_at = now() + %s where key = %s and state in ('reserved', 'unknown') and task_id is null",
-            (timedelta(seconds=min(2 ** min(order.poll_count, 10), 60)), order.key),
+            (timedelta(seconds=min(2**order.poll_count, 60)), order.key),
         )
 
     async def _report(self, order: OrderRow, error: ProviderError) -> None:
