@@ -1,23 +1,67 @@
-"""Checkpointers: LangGraph's own with failpoints, and a read-only one."""
+"""Checkpointers: LangGraph's own with failpoints and fewer statements, and a read-only one."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Any, NoReturn
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple, copy_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg import AsyncCursor
+from psycopg.rows import DictRow
 
 from storage.failpoints import hit
+
+
+class _Writes:
+    """Takes the place of a cursor: collects the statements of one write, and sends them as one."""
+
+    def __init__(self) -> None:
+        self._statements: list[str] = []
+        self._values: list[object] = []
+
+    async def execute(self, query: str, values: Sequence[object]) -> None:
+        """Collect a statement of one row."""
+        await self.executemany(query, [values])
+
+    async def executemany(self, query: str, rows: Iterable[Sequence[object]]) -> None:
+        """Collect an insert of these rows."""
+        if values := list(rows):
+            together = re.sub(r"(?<=VALUES )\(.*?\)", lambda row: ", ".join([row[0]] * len(values)), query)
+            self._statements.append(together.strip().removesuffix(";"))
+            self._values += chain.from_iterable(values)
+
+    async def send(self, cursor: AsyncCursor[DictRow]) -> None:
+        """Execute all of them as one statement."""
+        if self._statements:
+            *others, last = self._statements
+            tables = ", ".join(f"part_{number} as ({statement})" for number, statement in enumerate(others))
+            await cursor.execute((f"with {tables} {last}" if tables else last).encode(), self._values)
 
 
 class Saver(AsyncPostgresSaver):
     """LangGraph's checkpointer with failpoints. Create one per drive of a run: a saver serialises its users.
 
-    The database refuses what it writes for a run unless this process is the run's driver (trigger `check_driver`).
+    A step is written with one statement for its results and one for its checkpoint. The database refuses what it
+    writes for a run unless this process is the run's driver (trigger `check_driver`).
     """
 
     #: The newest checkpoint, if it was read once and is not outdated.
     _newest: CheckpointTuple | None = None
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[Any]:
+        """Yield a cursor; for writes, which the base class sends in a pipeline, one that makes them one statement."""
+        if not pipeline:
+            async with super()._cursor() as cursor:
+                yield cursor
+            return
+        writes = _Writes()
+        yield writes
+        async with super()._cursor() as cursor:
+            await writes.send(cursor)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Read a checkpoint. What a drive reads to decide what to do, the graph then reads without a statement."""

@@ -47,6 +47,30 @@ async def test_newest_checkpoint_is_read_once_for_two_readers(db: Database) -> N
     assert after.pending_writes == [("task", "messages", "x")]
 
 
+async def test_saver_writes_what_the_base_class_writes(db: Database) -> None:
+    """One statement for a checkpoint and one for the results of a node leave the same rows; a thread can be deleted."""
+    values = {"ideas": [{"n": 1}], "film": {"digest": "a"}, "title": "Rain", "empty": None}
+    versions: Any = dict.fromkeys(values, "1.0")
+    tuples = []
+    for saver in (AsyncPostgresSaver(db.pool), Saver(db.pool)):
+        checkpoint = {**empty_checkpoint(), "id": "1", "channel_values": values, "channel_versions": versions}
+        written = await saver.aput(CONFIG, checkpoint, {"step": 1}, versions)  # type: ignore[arg-type]
+        await saver.aput_writes(written, [("ideas", [1]), ("film", {"digest": "b"}), ("title", "Sun")], "task")
+        await saver.aput_writes(written, [("__interrupt__", ["first"])], "gate")
+        await saver.aput_writes(written, [("__interrupt__", ["second"])], "gate")
+        await saver.aput_writes(written, [], "none")
+        tuples.append(await saver.aget_tuple(CONFIG))
+        await saver.adelete_thread("chat")
+        assert await AsyncPostgresSaver(db.pool).aget_tuple(CONFIG) is None
+
+    base, own = tuples
+    assert base is not None
+    assert own is not None
+    assert own.pending_writes == base.pending_writes
+    assert len(own.pending_writes or []) == 4
+    assert {**own.checkpoint, "ts": ""} == {**base.checkpoint, "ts": ""}
+
+
 async def test_read_only_saver_refuses_every_write(db: Database, database_url: str) -> None:
     """The read-only connection would refuse the writes, too."""
     config = await Saver(db.pool).aput(CONFIG, empty_checkpoint(), {}, {})
