@@ -16,8 +16,8 @@ API_KEY_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="Y
 BEARER = HTTPBearer(auto_error=False, description="Your API key, as a bearer token.")
 
 
-def app_state(request: Request) -> AppState:
-    """Return the state of the app that serves the request."""
+async def app_state(request: Request) -> AppState:
+    """Return the state of the app that serves the request. A function that is not async would run in a thread."""
     state: AppState = request.app.state.app_state
     return state
 

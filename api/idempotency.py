@@ -14,7 +14,7 @@ from api.errors import ApiError
 from providers.orders import digest_of
 from storage import idempotency
 from storage.actors import RequestContext
-from storage.database import DATABASE_UNAVAILABLE
+from storage.database import DATABASE_UNAVAILABLE, Database
 from storage.idempotency import CompletedRequest, KeyReused, NewRequest
 
 #: How long a request waits for the response of the same request that is in progress.
@@ -34,12 +34,10 @@ StoreResponse = Callable[[BaseModel], Awaitable[dict[str, Any]]]
 class IdempotentRequest:
     """A POST request with its context. It is processed once per Idempotency-Key."""
 
-    def __init__(
-        self, request: Request, state: AppStateDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
-    ) -> None:
-        self.context = RequestContext(caller.actor, "api", idempotency_key)
-        self._path = request.url.path
-        self._db = state.services.db
+    def __init__(self, db: Database, path: str, context: RequestContext) -> None:
+        self.context = context
+        self._path = path
+        self._db = db
 
     async def __call__(self, body: BaseModel | None, process: Callable[[], Awaitable[BaseModel]]) -> JSONResponse:
         """Return the response of `process`, or the stored one of the same request. Raises ApiError 409."""
@@ -100,4 +98,12 @@ class IdempotentRequest:
                 await idempotency.renew(self._db, self.context.actor.id, key)
 
 
-IdempotentDep = Annotated[IdempotentRequest, Depends()]
+async def idempotent_request(
+    request: Request, state: AppStateDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
+) -> IdempotentRequest:
+    """Return the request with its context."""
+    context = RequestContext(caller.actor, "api", idempotency_key)
+    return IdempotentRequest(state.services.db, request.url.path, context)
+
+
+IdempotentDep = Annotated[IdempotentRequest, Depends(idempotent_request)]

@@ -35,6 +35,7 @@ RECONNECT_TIMEOUT_SECONDS = 15.0
 
 #: A connection that was used so recently is not checked before its next use.
 TRUSTED_SECONDS = 2.0
+_returned_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
 
 class Pool(AsyncConnectionPool[Connection]):
@@ -49,6 +50,11 @@ class Pool(AsyncConnectionPool[Connection]):
             await self.putconn(connection)
             raise asyncio.CancelledError
         return connection
+
+    async def putconn(self, conn: Connection) -> None:
+        """Return a connection. A `reset` function, which could note the time, would make each return a task."""
+        _returned_at[conn] = time.monotonic()
+        await super().putconn(conn)
 
 
 def open_pool(
@@ -73,7 +79,6 @@ def open_pool(
         read_only: Let the server refuse every write.
         prepare: Prepare statements, which a pooler in transaction mode does not support.
     """
-    returned_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
     async def configure(connection: Connection) -> None:
         # Not a connection keyword: Procrastinate passes those on next to an `autocommit` of its own.
@@ -82,11 +87,8 @@ def open_pool(
         if read_only:
             await connection.execute("set default_transaction_read_only = on")
 
-    async def reset(connection: Connection) -> None:
-        returned_at[connection] = time.monotonic()
-
     async def check(connection: Connection) -> None:
-        if time.monotonic() - returned_at.get(connection, 0.0) < TRUSTED_SECONDS:
+        if time.monotonic() - _returned_at.get(connection, 0.0) < TRUSTED_SECONDS:
             return
         try:
             await AsyncConnectionPool.check_connection(connection)
@@ -110,7 +112,6 @@ def open_pool(
             "application_name": name,
         },
         configure=configure,
-        reset=reset,
         check=check,
     )
     return pool
