@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError
@@ -93,10 +94,9 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         limit = MAX_BODY_BYTES_BY_PATH.get(scope["path"], MAX_BODY_BYTES)
-        refusal = ApiError(413, "body_too_large", f"The request body must not exceed {limit} bytes.")
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
-            await refusal.as_response()(scope, receive, send)
+            await _too_large(limit)(scope, receive, send)
             return
         bytes_read, is_answered = 0, False
 
@@ -121,4 +121,8 @@ class BodyLimit:
             if is_answered:
                 raise
         if bytes_read > limit and not is_answered:
-            await refusal.as_response()(scope, receive, send)
+            await _too_large(limit)(scope, receive, send)
+
+
+def _too_large(limit: int) -> JSONResponse:
+    return ApiError(413, "body_too_large", f"The request body must not exceed {limit} bytes.").as_response()

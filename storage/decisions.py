@@ -143,6 +143,8 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
 
 async def find_recorded(db: Database, run_id: UUID, context: RequestContext) -> DecisionRow | None:
     """Return the decision about this run that a request of this actor with this idempotency key recorded, or None."""
+    if context.idempotency_key is None:
+        return None
     return await db.fetch_one(BY_IDEMPOTENCY_KEY, (run_id, context.actor.id, context.idempotency_key), row=DecisionRow)
 
 
