@@ -61,7 +61,7 @@ def _decode_samples(container: InputContainer) -> Iterator[tuple[int, AudioSampl
             for part in resampler.resample(frame):
                 yield (
                     round((to_seconds(part.pts, part.time_base) - start) * SAMPLE_RATE),
-                    part.to_ndarray().astype(np.float32),
+                    np.clip(np.nan_to_num(part.to_ndarray()), -8, 8).astype(np.float32),
                 )
 
 
@@ -109,13 +109,13 @@ def master_audio(audio: AudioSamples, *, lufs: float, ceiling_dbtp: float = -1.0
     again with corrected settings if necessary. A loudness that is impossible below the ceiling is not reached.
     """
     target_lufs, headroom_db, bitrate = lufs, 0.3, AAC_BITRATE
-    for _ in range(5):
+    for attempt in range(8):
         normalised = normalise_loudness(audio, lufs=target_lufs, ceiling_dbtp=ceiling_dbtp - headroom_db)
         packets = encode_aac(normalised, bitrate)
         decoded = decode_aac(packets)
         loudness, excess_db = measure_loudness(decoded), measure_true_peak(decoded) - ceiling_dbtp
         is_near = abs(loudness - lufs) < _LOUDNESS_TOLERANCE_LU
-        if loudness <= SILENCE_LUFS or (excess_db <= 0 and is_near):
+        if loudness <= SILENCE_LUFS or (excess_db <= 0 and (is_near or attempt >= 3)):
             break
         target_lufs += 0 if is_near else lufs - loudness
         if excess_db > 0:

@@ -124,5 +124,7 @@ def _check_audio(audio: AudioSamples, spec: FilmSpec) -> Iterator[RuleResult]:
     loudness, peak = measure_loudness(audio), measure_true_peak(audio)
     is_silent = loudness <= SILENCE_LUFS
     observed = "silent" if is_silent else f"{loudness:.2f} LUFS"
-    yield RuleResult("loudness", is_silent or abs(loudness - spec.lufs) <= 1, observed)
+    # Clicks are not louder below the peak limit, so a film that is too quiet is not rejected.
+    severity: Literal["error", "warning"] = "warning" if loudness < spec.lufs else "error"
+    yield RuleResult("loudness", is_silent or abs(loudness - spec.lufs) <= 1, observed, severity)
     yield RuleResult("true_peak", peak <= -1, f"{peak:.2f} dBTP")

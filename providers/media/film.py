@@ -12,7 +12,7 @@ from providers.base import Json
 from providers.media.audio import create_silence, decode_audio, master_audio
 from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, check_film, failed_errors
 from providers.media.glyphs import strip_missing_glyphs
-from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples
+from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, remove_subsonic
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.overlay import draw_overlay
 from providers.media.subprocess_worker import ReportProgress, serve_request
@@ -58,7 +58,7 @@ def _mix_audio(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path])
     """Return the audio of all clips, with equal-power crossfades."""
     mix = create_silence(spans[-1].end_frame / manifest.fps)
     for span, clip in zip(spans, clips, strict=True):
-        audio = decode_audio(clip, span.frames / manifest.fps)
+        audio = remove_subsonic(decode_audio(clip, span.frames / manifest.fps))
         _fade_in(audio, span.fade_in_frames / manifest.fps)
         _fade_in(audio[:, ::-1], span.fade_out_frames / manifest.fps)
         start = round(span.first_frame / manifest.fps * SAMPLE_RATE)
@@ -96,11 +96,18 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json
     """Check a rendered film of this loudness against the delivery rules, and `text` for characters without a glyph.
 
     The result has `errors`, the rules that reject the film, and `facts`: seconds, width, height, fps, codec, lufs (None
-    for silence), size_bytes, and warnings, the failed rules that do not reject the film.
+    for silence), size_bytes, warnings, the failed rules that do not reject the film, and notices, which are sentences
+    for the reviewer about the warnings that a person hears or sees.
     """
     results = check_film(film, _describe_film(manifest))
     if missing := sorted(set(text) - set(strip_missing_glyphs(text))):
         results.append(RuleResult("overlay", False, f"left out {''.join(missing)}", "warning"))
+    notices = list[str]()
+    if missing:
+        notices.append(f"The text over a clip is drawn without {' '.join(missing)}.")
+    if any(result.rule == "loudness" and not result.ok for result in results):
+        target = f"instead of {manifest.loudness_lufs:g}"
+        notices.append(f"The film has {lufs:.1f} LUFS {target}: its short sounds are as loud as they can be.")
     facts = {
         "seconds": round(build_timeline(manifest)[-1].end_frame / manifest.fps, 3),
         **manifest.model_dump(include={"width", "height", "fps"}),
@@ -108,6 +115,7 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json
         "lufs": round(lufs, 2) if lufs > SILENCE_LUFS else None,
         "size_bytes": film.stat().st_size,
         "warnings": [str(result) for result in results if not result.ok and result.severity == "warning"],
+        "notices": notices,
     }
     return {"errors": list(map(str, failed_errors(results))), "facts": facts}
 
@@ -122,7 +130,8 @@ def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
     else:
         texts += [manifest.title, *manifest.props.values()]  # the service draws them as well
         rendered, seconds = film.with_name("rendered.mp4"), build_timeline(manifest)[-1].end_frame / manifest.fps
-        aac_packets, lufs = master_audio(decode_audio(rendered, seconds), lufs=manifest.loudness_lufs)
+        audio = remove_subsonic(decode_audio(rendered, seconds))
+        aac_packets, lufs = master_audio(audio, lufs=manifest.loudness_lufs)
         replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT)
         report_progress(0.5)
     return check_render(manifest, film, lufs, "".join(texts))

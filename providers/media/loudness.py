@@ -10,11 +10,14 @@ AudioSamples = NDArray[np.float32]  # shape (2, samples): left and right at 48 k
 SAMPLE_RATE = 48_000
 #: Audio at or below this loudness counts as silence: it is neither amplified nor judged.
 SILENCE_LUFS = -60.0
+#: Audio just above silence gets this gain to be as loud as a film; more would only amplify what is no sound.
+MAX_GAIN_DB = 46.0
 
 _FLOOR_LUFS = -120.0
 _FFT_SAMPLES = 1 << 18  # samples transformed at once, so that memory does not grow with the length of the film
 _FILTER_SETTLE_SAMPLES = SAMPLE_RATE // 2  # the impulse response of the weighting filter is negligible after this
 _LOOKAHEAD_SAMPLES = SAMPLE_RATE // 100
+_SUBSONIC_HZ = 18.0  # attenuated by 3 dB at 20 Hz and by 12 dB at 15 Hz
 
 
 def measure_loudness(audio: AudioSamples) -> float:
@@ -34,26 +37,40 @@ def measure_true_peak(audio: AudioSamples) -> float:
     return float(20 * np.log10(max(float(_oversampled_peaks(audio).max(initial=0.0)), 1e-6)))
 
 
+def remove_subsonic(audio: AudioSamples) -> AudioSamples:
+    """Return the audio without a constant offset and what is below about 20 Hz: inaudible, and it takes headroom."""
+    margin = _FILTER_SETTLE_SAMPLES
+    # A reflected margin at both ends: silence there would turn an offset into a click.
+    padded = np.pad(audio, ((0, 0), (margin, margin)), "reflect", reflect_type="odd")
+    response = 1 / (1 + (_SUBSONIC_HZ / np.maximum(np.fft.rfftfreq(_FFT_SAMPLES, 1 / SAMPLE_RATE), 1e-3)) ** 8)
+    blocks = [
+        np.fft.irfft(spectrum * response, _FFT_SAMPLES)[:, block]
+        for spectrum, block in _transform_blocks(padded, margin=margin, after=margin)
+    ]
+    return np.concatenate(blocks, axis=1)[:, margin:-margin].astype(np.float32)
+
+
 def normalise_loudness(audio: AudioSamples, *, lufs: float, ceiling_dbtp: float) -> AudioSamples:
     """Return the audio at this loudness with a true peak of at most `ceiling_dbtp`; silence is returned unchanged.
 
-    A constant gain is applied if the peaks allow it. If they do not, a limiter also attenuates the peaks.
+    A constant gain is applied if the peaks allow it. If they do not, a limiter also attenuates the peaks; the loudness
+    of a few clicks cannot be reached then.
     """
     before = measure_loudness(audio)
     if before <= SILENCE_LUFS:
         return audio
     ceiling = 10 ** (ceiling_dbtp / 20)
     peaks = _oversampled_peaks(audio)
-    gain_db = lufs - before
+    gain_db = min(lufs - before, MAX_GAIN_DB)
     for _ in range(12):
         gain = np.float32(10 ** (gain_db / 20))
         if float(peaks.max()) * gain <= ceiling:
             return (audio * gain).astype(np.float32)
         limited = (audio * (gain * _limiter_gains(peaks * gain, ceiling))).astype(np.float32)
         missing_db = lufs - measure_loudness(limited)
-        if abs(missing_db) < 0.1:
+        if abs(missing_db) < 0.1 or (gain_db == MAX_GAIN_DB and missing_db > 0):
             break
-        gain_db += missing_db
+        gain_db = min(gain_db + missing_db, MAX_GAIN_DB)
     return limited
 
 

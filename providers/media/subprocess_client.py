@@ -70,6 +70,9 @@ async def run_in_subprocess(
         process.stdin.close()
         await process.stdout.read()  # releases the pipe
         await process.wait()
+    if exit_code:
+        tail = (work_dir / "stderr").read_bytes()[-2000:].decode(errors="replace")
+        log.warning("Subprocess %s exited with %d: %s", module, exit_code, tail)
     if "result" in response:
         result: Json = response["result"]
         return result
@@ -77,8 +80,6 @@ async def run_in_subprocess(
         raise disk_unwritable("MYLOWARE_DATA_DIR", OSError(response["disk"], os.strerror(response["disk"])))
     if "code" in response:
         raise ProviderError(response["code"], response["message"])
-    tail = (work_dir / "stderr").read_bytes()[-2000:].decode(errors="replace")
-    log.warning("Subprocess %s exited with %d without a result: %s", module, exit_code, tail)
     raise SubprocessDied(exit_code)
 
 

@@ -27,7 +27,8 @@ def serve_request(handle: Callable[[Json, ReportProgress], Json]) -> None:
 
     The messages are lines of JSON: `{"progress": 0..1}`, then `{"result": …}` or, for a ProviderError,
     `{"code": …, "message": …}`, or `{"disk": errno}` for a disk that cannot be written.
-    Any other exception ends the process with its traceback.
+    Any other exception has the code `media_failed`, because another attempt would fail in the same way, and ends the
+    process with its traceback. Without memory there is no message: another attempt can succeed.
     Progress is sent at most twice per second, and never a smaller value than before.
     The parent keeps standard input open: when it closes, the work folder is removed and the process exits.
     """
@@ -52,10 +53,14 @@ def serve_request(handle: Callable[[Json, ReportProgress], Json]) -> None:
         result = handle(request, report_progress)
     except ProviderError as error:
         send({"code": error.code, "message": error.message})
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
+    except Exception as error:
+        if (code := getattr(error, "errno", None)) in DISK_ERRORS:
+            return send({"disk": code})
+        if isinstance(error, MemoryError):
             raise
-        send({"disk": error.errno})
+        reason = f"The program cannot process this file ({type(error).__name__}; the log has the details)."
+        send({"code": "media_failed", "message": reason})
+        raise
     else:
         send({"result": result})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import suppress
 
@@ -24,6 +25,11 @@ def handle(request, report_progress):
             return {}
         case "crash":
             raise RuntimeError
+        case "run out of memory":
+            raise MemoryError
+        case "be killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+            return {}
         case "print":
             print("not a message", flush=True)
             return {"printed": True}

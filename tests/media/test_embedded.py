@@ -57,6 +57,7 @@ async def test_a_render_returns_a_film_and_its_facts(file_store, clip, tmp_path)
         "size_bytes": result.file.stat().st_size,
         "renderer": "embedded",
         "warnings": result.facts["warnings"],
+        "notices": [],
     }
     assert shares
     assert shares == sorted(set(shares))
@@ -95,15 +96,16 @@ async def test_an_invalid_clip_fails_the_render(file_store, tmp_path):
     assert (failed.code, list(into.iterdir())) == ("clip_corrupt", [])
 
 
-async def test_a_film_that_does_not_conform_fails_and_is_not_kept(file_store, clip, tmp_path):
-    """A loudness that is impossible without clipping fails the render."""
+async def test_a_loudness_that_is_impossible_is_a_warning(file_store, clip, tmp_path):
+    """The clips are paid: the film is as loud as it can be without clipping, and the reviewer is told."""
     request = build_request(file_store.put(clip(seconds=3.0)), seconds=3.0, loudness_lufs=0.0)
 
-    failed = await EmbeddedRenders(file_store).poll("rnd_1", request, into=tmp_path, progress=ignore)
+    result = await EmbeddedRenders(file_store).poll("rnd_1", request, into=tmp_path, progress=ignore)
 
-    assert isinstance(failed, Failed)
-    assert (failed.code, "loudness" in failed.message) == ("film_not_conformant", True)
-    assert list(tmp_path.iterdir()) == []
+    assert isinstance(result, Succeeded)
+    [notice] = result.facts["notices"]
+    assert "LUFS instead of 0" in notice
+    assert any(warning.startswith("loudness") for warning in result.facts["warnings"])
 
 
 def long_request(file_store, clip):

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from providers.media.audio import decode_aac, decode_audio, master_audio
-from providers.media.loudness import SAMPLE_RATE, measure_loudness, measure_true_peak, normalise_loudness
+from providers.media.loudness import (
+    SAMPLE_RATE,
+    SILENCE_LUFS,
+    measure_loudness,
+    measure_true_peak,
+    normalise_loudness,
+    remove_subsonic,
+)
 
 
 def tone(dbfs: float, seconds: float, hertz: float = 1000.0, phase: float = 0.0):
@@ -67,6 +74,66 @@ def test_mastered_audio_has_the_target_loudness_without_clipping(signal):
     assert measure_loudness(decoded) == pytest.approx(-14, abs=1)
     assert measure_loudness(decoded) == pytest.approx(loudness)
     assert measure_true_peak(decoded) <= -1
+
+
+def sampled(function):
+    at = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
+    return np.tile(function(at).astype(np.float32), (2, 1))
+
+
+INAUDIBLE = {
+    "a constant offset": lambda at: 0.5 + 0 * at,
+    "a negative offset": lambda at: -0.9 + 0 * at,
+    "a 3 Hz hum": lambda at: 0.5 * np.sin(2 * np.pi * 3 * at),
+    "a 7 Hz hum with an offset": lambda at: 0.3 + 0.3 * np.sin(2 * np.pi * 7 * at),
+}
+UNREACHABLE = {
+    "one click": lambda at: 0.9 * ((at >= 2) & (at < 2.001)),
+    "a click of one sample": lambda at: 0.5 * (at == 1.0),
+    "a tap each second": lambda at: 0.5 * np.sin(2 * np.pi * 3000 * at) * (at % 1 < 0.002),
+    "an offset with a click": lambda at: 0.5 + 0.4 * ((at >= 2) & (at < 2.001)),
+}
+REACHABLE = {
+    "an offset with a voice": lambda at: 0.4 + 0.05 * np.sin(2 * np.pi * 440 * at),
+    "a 3 Hz hum with a voice": lambda at: 0.6 * np.sin(2 * np.pi * 3 * at) + 0.02 * np.sin(2 * np.pi * 300 * at),
+}
+
+
+@pytest.mark.parametrize("signal", INAUDIBLE)
+def test_what_is_below_20_hz_is_silence(signal):
+    """Nothing is left to amplify, neither in the middle nor at the ends."""
+    audio = remove_subsonic(sampled(INAUDIBLE[signal]))
+
+    assert (audio.shape, audio.dtype) == ((2, 3 * SAMPLE_RATE), np.float32)
+    assert measure_loudness(audio) <= SILENCE_LUFS
+
+
+@pytest.mark.parametrize("hertz", [30, 440, 15_000])
+def test_what_is_above_20_hz_is_kept(hertz):
+    """A tone has the same level as before."""
+    before = tone(-20, 3, hertz)
+
+    assert np.abs(remove_subsonic(before))[:, 48_000:96_000].max() == pytest.approx(np.abs(before).max(), rel=0.06)
+
+
+@pytest.mark.parametrize("signal", UNREACHABLE)
+def test_clicks_become_as_loud_as_the_peaks_allow(signal):
+    """The gain is bounded: every sample is finite, and the peaks are close to the limit."""
+    packets, loudness = master_audio(remove_subsonic(sampled(UNREACHABLE[signal])), lufs=-14.0)
+
+    decoded = decode_aac(packets)
+    assert np.isfinite(decoded).all()
+    assert loudness < -15
+    assert -5 < measure_true_peak(decoded) <= -1
+
+
+@pytest.mark.parametrize("signal", REACHABLE)
+def test_a_voice_over_an_offset_or_a_hum_has_the_target_loudness(signal):
+    """What cannot be heard does not take the headroom of what can."""
+    packets, loudness = master_audio(remove_subsonic(sampled(REACHABLE[signal])), lufs=-14.0)
+
+    assert loudness == pytest.approx(-14, abs=1)
+    assert measure_true_peak(decode_aac(packets)) <= -1
 
 
 def test_silence_is_not_amplified():

@@ -50,9 +50,18 @@ async def test_a_full_disk_is_temporary(tmp_path):
 
 
 async def test_a_crash_is_reported(tmp_path):
-    """A subprocess without a result raises SubprocessDied."""
-    with pytest.raises(SubprocessDied):
+    """An unexpected error would be the same in another attempt: it is raised with a code, not as an interruption."""
+    with pytest.raises(ProviderError, match="RuntimeError") as raised:
         await run("crash", tmp_path)
+
+    assert raised.value.code == "media_failed"
+
+
+@pytest.mark.parametrize("action", ["run out of memory", "be killed"])
+async def test_an_interruption_is_reported(action, tmp_path):
+    """A subprocess without a result raises SubprocessDied: another attempt can succeed."""
+    with pytest.raises(SubprocessDied):
+        await run(action, tmp_path)
 
 
 async def test_printed_output_is_not_a_message(tmp_path):
