@@ -46,7 +46,7 @@ FIELD_ORDER = (
     "film", "title", "caption", "hashtags", "platforms", "ideas", "scene", "sound", "overlay", "take", "clips",
 )  # fmt: skip
 #: Fields that change only together with another field that is shown.
-HIDDEN_FIELDS = ("takes", "clip", "notice", "notices")
+HIDDEN_FIELDS = ("takes", "clip", "notice", "notices", "warnings")
 VERDICT_HEADINGS = {"approve": "Approved", "revise": "Changes requested", "reject": "Rejected"}
 ERROR_HEADINGS = {
     "link_not_found": "This link does not open anything",

@@ -97,7 +97,8 @@ class FilmContent(_Content):
     """Content of the publish gate: the film and the post. `usd_per_clip` is the price of another take.
 
     `destinations` are pages, boards or subreddits by platform, `publisher` is the service and account that posts, and
-    `notices` are sentences about what a platform does not take. They are absent where there are none.
+    `notices` are sentences about what a platform does not take, `warnings` about faults of the film and its clips. They
+    are absent where there are none.
     """
 
     gate: Literal["publish"] = "publish"
@@ -113,6 +114,7 @@ class FilmContent(_Content):
     destinations: dict[str, str] = Field({}, exclude_if=not_)
     publisher: str = Field("", exclude_if=not_)
     notices: list[str] = Field([], exclude_if=not_)
+    warnings: list[str] = Field([], exclude_if=not_)
 
     def _edited(self, edits: Any) -> Self:
         changes = FilmEdits.model_validate(edits)
@@ -194,6 +196,7 @@ def content_at(gate: Gate, state: RunState) -> ReviewContent:
             for n, idea in used_ideas(state)
         ],
         usd_per_clip=Decimal(ideas["usd_per_clip"]),
+        warnings=state["film"].get("notices", []),
         **state["caption"],
     )
 
@@ -250,9 +253,9 @@ def changed_fields(before: ReviewContent, after: ReviewContent) -> list[str]:
 
 
 def describe_clips(content: ReviewContent) -> str:
-    """Return sentences about the offer for each clip to order; at the publish gate those of its notices."""
+    """Return sentences about the offer for each clip to order; at the publish gate its warnings and notices."""
     if not isinstance(content, IdeasContent):
-        return " ".join(content.notices)
+        return " ".join([*content.warnings, *content.notices])
     each = f"Each is {content.seconds} s of {content.size} by {content.model}."
     return f"{each} {content.notice}" if content.notice else each
 

@@ -176,9 +176,8 @@ class Videos(Provider):
     async def _download_clip(
         self, task_id: str, video: Json, request: Json, into: Path
     ) -> Failed | FileMissing | Succeeded:
-        received = into / "received.mp4"
+        received, path = into / "received.mp4", f"{_video_path(task_id)}/content"
         try:
-            path = f"{_video_path(task_id)}/content"
             response = await self._api.download(path, received, self._profile.content_query)
             if response.status != 200:
                 return self._download_failed(response)
@@ -189,7 +188,8 @@ class Videos(Provider):
         except Unavailable:
             raise
         except ProviderError as error:  # the file is too large, or not a usable clip
-            return Failed(error.code, error.message, charged=True)
+            message = f"{error.message.rstrip('.')} (the delivered file: {self._api.base_url}{path})."
+            return Failed(error.code, message, charged=True)
         model, seconds = video.get("model") or request["model"], parse_number(video.get("seconds"))
         return replace(clip, facts={**clip.facts, "model": model, "provider_seconds": seconds})
 

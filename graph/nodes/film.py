@@ -1,11 +1,15 @@
 """From clips to a film and its caption."""
 
+from collections.abc import Sequence
+
 from agents import caption_writer
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
 from graph.nodes.orders import await_orders, order_failure, project_of_run, requested_retry
 from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import RunState
+from prompts.project import MIN_FILM_SECONDS, Project
+from providers.base import Json
 from providers.orders import Order, OrderKey
 from providers.publications.post import fit_post
 from providers.renders.manifest import Manifest, ManifestClip
@@ -14,14 +18,17 @@ from providers.renders.manifest import Manifest, ManifestClip
 async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
     """Order the film from its clips."""
     project, ideas, last = project_of_run(state, deps), state["ideas"], state.get("render_key")
+    facts = await _facts_of_clips(state, deps)
+    delivered = [min(ideas["seconds"], clip.get("seconds", ideas["seconds"])) for clip in facts.values()]
+    lengths, crossfade = _fit_lengths(delivered, project)
     manifest = Manifest(
-        crossfade_seconds=project.crossfade_seconds,
+        crossfade_seconds=crossfade,
         composition=project.composition,
         title=ideas["title"],
         props=project.look,
         clips=[
-            ManifestClip(digest=state["clips"][str(number)]["digest"], seconds=ideas["seconds"], overlay=idea.overlay)
-            for number, idea in used_ideas(state)
+            ManifestClip(digest=state["clips"][str(number)]["digest"], seconds=seconds, overlay=idea.overlay)
+            for (number, idea), seconds in zip(used_ideas(state), lengths, strict=True)
         ],
     )
     key = OrderKey(state["run_id"], "render", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
@@ -29,11 +36,29 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
     return {"render_key": str(key), **mark_done(state, "overlay")}
 
 
+async def _facts_of_clips(state: RunState, deps: Dependencies) -> dict[int, Json]:
+    """Return the result of the order of each clip of the film, by the number of the clip."""
+    keys = {n: state["made"][str(n)][str(state["clips"][str(n)]["take"])] for n, _ in used_ideas(state)}
+    statuses = await deps.ledger.statuses(list(keys.values()))
+    return {number: statuses[key].result if key in statuses else {} for number, key in keys.items()}
+
+
+def _fit_lengths(lengths: Sequence[float], project: Project) -> tuple[list[float], float]:
+    """Return the lengths of the clips and of the crossfades, in seconds, for clips of which some are too short."""
+    crossfade = min(project.crossfade_seconds, round(min(lengths) * 30) // 2 / 30)
+    missing = MIN_FILM_SECONDS - sum(lengths) + crossfade * (len(lengths) - 1)
+    # The last picture is held until the film has the minimum length.
+    return [*lengths[:-1], lengths[-1] + max(0, round(missing, 3))], crossfade
+
+
 async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
     """Wait until the film is rendered; render it again if that was requested after a failure, else raise StepFailed."""
     [render] = (await await_orders([state["render_key"]], "render", deps)).values()
     if render.state == "settled":
-        return {"route": "write_caption", "film": render.result}
+        clips = (await _facts_of_clips(state, deps)).items()
+        notices = [f"Clip {number}: {warning}" for number, facts in clips for warning in facts.get("warnings", [])]
+        film = {**render.result, "notices": [*notices, *render.result.get("notices", [])]}
+        return {"route": "write_caption", "film": film}
     if not await requested_retry(state, [render], deps):
         raise order_failure("The film", render)
     return {"route": "order_render"}

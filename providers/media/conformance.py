@@ -37,7 +37,8 @@ class RuleResult:
 class FilmSpec:
     """The expected properties of a film."""
 
-    seconds: float
+    #: None for a film whose length is not known before.
+    seconds: float | None
     width: int = 1080
     height: int = 1920
     fps: int = 30
@@ -81,6 +82,7 @@ def check_format(
     yield RuleResult("video", codec in [f"h264 {profile} yuv420p" for profile in spec.h264_profiles], codec)
     frame_size = f"{context.width}x{context.height}, rotated by {decoded.rotation}"
     yield RuleResult("frame_size", frame_size == f"{spec.width}x{spec.height}, rotated by 0", frame_size)
+    yield RuleResult("progressive", not decoded.is_interlaced, "interlaced" if decoded.is_interlaced else "progressive")
     ratio = video.sample_aspect_ratio
     yield RuleResult("square_pixels", ratio in (None, 0, 1), ratio)
     steps = f"{float(min(decoded.steps)):.4f} to {float(max(decoded.steps)):.4f} s a frame"
@@ -107,8 +109,9 @@ def _check_film(container: InputContainer, decoded: probe.DecodedVideo, spec: Fi
     rate = container.size * 8 / decoded.seconds / 1e6
     yield RuleResult("bitrate", 1 <= rate <= 25, f"{rate:.2f} Mbit/s", "warning")
     yield RuleResult("length", MIN_FILM_SECONDS <= decoded.seconds <= MAX_FILM_SECONDS, f"{decoded.seconds:.3f} s")
-    is_as_asked = abs(decoded.seconds - spec.seconds) <= 1 / spec.fps + 1e-3
-    yield RuleResult("length_as_asked", is_as_asked, f"{decoded.seconds:.3f} s for {spec.seconds:.3f} s")
+    if spec.seconds is not None:
+        is_as_asked = abs(decoded.seconds - spec.seconds) <= 1 / spec.fps + 1e-3
+        yield RuleResult("length_as_asked", is_as_asked, f"{decoded.seconds:.3f} s for {spec.seconds:.3f} s")
     sounds = [float(probe.to_seconds(stream.duration, stream.time_base)) for stream in container.streams.audio]
     yield RuleResult("sound", len(sounds) == 1, f"{len(sounds)} audio streams")
     skew = sum(sounds) - decoded.seconds

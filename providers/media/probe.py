@@ -136,6 +136,7 @@ class DecodedVideo:
     steps: set[Fraction]
     #: The time from the start of the file, which audio can determine, to the end of the last frame.
     seconds: float
+    is_interlaced: bool
     #: Anticlockwise rotation in degrees that displays the video upright.
     rotation: int
     #: Of every frame: whether it is a keyframe, whether it is black, and whether it is like the one before.
@@ -169,12 +170,12 @@ def decode_video(container: InputContainer, *, max_seconds: float) -> DecodedVid
 
     Raises InvalidClip: `clip_too_large`, `clip_wrong_format`, or `clip_corrupt` at the first fault.
     """
-    video, rotation, luma = select_video_stream(container), 0, None
+    video, rotation, luma, is_interlaced = select_video_stream(container), 0, None, False
     times, keyframes, black, frozen = list[Fraction](), list[bool](), list[bool](), list[bool]()
     _check_limits(container, video, max_seconds)
     for frame in _decode_frames(container, video, max_seconds):
         times.append(to_seconds(frame.pts, frame.time_base))
-        rotation = frame.rotation
+        rotation, is_interlaced = frame.rotation, is_interlaced or frame.interlaced_frame
         previous, luma = luma, _sample_luma(frame)
         keyframes.append(frame.key_frame)
         black.append(bool(luma.mean() < _BLACK_LUMA))
@@ -187,7 +188,8 @@ def decode_video(container: InputContainer, *, max_seconds: float) -> DecodedVid
     declared_end = to_seconds((video.start_time or 0) + (video.duration or 0), video.time_base)
     end = max(times[-1] + usual_step, declared_end)
     steps = {later - earlier for earlier, later in pairwise([*times, end])}
-    return DecodedVideo(steps, float(end - start_of(container)), rotation, keyframes, black, frozen)
+    seconds = float(end - start_of(container))
+    return DecodedVideo(steps, seconds, is_interlaced, rotation, keyframes, black, frozen)
 
 
 def _check_limits(container: InputContainer, video: VideoStream, max_seconds: float) -> None:

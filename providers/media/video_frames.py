@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from providers.media.colour import lookup_table, needs_conversion
 from providers.media.conformance import FilmSpec
 from providers.media.errors import InvalidClip
 from providers.media.overlay import Overlay
@@ -21,11 +22,11 @@ from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_str
 _ROTATION_FILTERS = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}
 
 
-def read_frames(path: Path, frames: int, spec: FilmSpec) -> Iterator[VideoFrame]:
+def read_frames(path: Path, frames: int, spec: FilmSpec, *, is_interlaced: bool = False) -> Iterator[VideoFrame]:
     """Yield exactly `frames` frames of the clip at the film's rate, scaled and cropped to fill its size.
 
-    They are upright yuv420p in BT.709 and must not be modified. The first frame of a clip whose audio starts earlier
-    and the last frame of a clip that is too short are repeated.
+    They are upright progressive yuv420p in BT.709 and must not be modified. The first frame of a clip whose audio
+    starts earlier and the last frame of a clip that is too short are repeated.
     Raises InvalidClip `clip_corrupt` when the clip cannot be decoded.
     """
     with open_mp4(path) as container:
@@ -35,7 +36,7 @@ def read_frames(path: Path, frames: int, spec: FilmSpec) -> Iterator[VideoFrame]
         first = next(decoded, None)
         if first is None:
             raise InvalidClip("clip_corrupt", "The clip has no video frames.")
-        graph = _build_filter_graph(stream, first, start_of(container), spec)
+        graph = _build_filter_graph(stream, first, start_of(container), spec, is_interlaced=is_interlaced)
         yield from islice(_filter_frames(graph, chain([first], decoded, [None])), frames)
 
 
@@ -47,14 +48,20 @@ def _filter_frames(graph: Graph, frames: Iterable[VideoFrame | None]) -> Iterato
                 yield graph.vpull()
 
 
-def _build_filter_graph(stream: VideoStream, first_frame: VideoFrame, start: Fraction, spec: FilmSpec) -> Graph:
+def _build_filter_graph(
+    stream: VideoStream, first_frame: VideoFrame, start: Fraction, spec: FilmSpec, *, is_interlaced: bool
+) -> Graph:
     """Return the filters that convert this clip's frames to the film's format."""
     # Players treat untagged HD video as BT.709; the scale filter would treat it as BT.601.
     matrix = "bt709" if first_frame.colorspace in (BT709, UNSPECIFIED) else "auto"
-    filters = [f"setpts=PTS-{start}/TB", f"fps={spec.fps}:start_time=0"]
+    filters = ["bwdif=send_frame"] * is_interlaced + [f"setpts=PTS-{start}/TB", f"fps={spec.fps}:start_time=0"]
     filters += _ROTATION_FILTERS.get(first_frame.rotation % 360, [])
     if stream.sample_aspect_ratio not in (None, 0, 1):
         filters += ["scale=iw*sar:ih", "setsar=1"]
+    if needs_conversion(first_frame):
+        untagged = ":in_color_matrix=bt2020" if first_frame.colorspace == UNSPECIFIED else ""
+        filters += [f"scale=iw:ih{untagged}", "format=gbrp16le", "lut3d"]
+        matrix = "auto"
     filters += [
         f"scale={spec.width}:{spec.height}:force_original_aspect_ratio=increase:flags=bicubic"
         f":in_color_matrix={matrix}:out_color_matrix=bt709:out_range=tv",
@@ -67,7 +74,8 @@ def _build_filter_graph(stream: VideoStream, first_frame: VideoFrame, start: Fra
     nodes = [graph.add_buffer(template=stream)]
     for each in filters:
         name, _, arguments = each.partition("=")
-        nodes.append(graph.add(name, arguments or None))
+        with lookup_table(first_frame) if name == "lut3d" else contextlib.nullcontext() as table:
+            nodes.append(graph.add(name, arguments or None, **({"file": str(table)} if table else {})))
     graph.link_nodes(*nodes, graph.add("buffersink")).configure()
     return graph
 

@@ -28,6 +28,8 @@ class ClipSpec:
     luma: int = 120
     is_moving: bool = True
     amplitude: float = 0.1
+    sound: Callable[[np.ndarray], np.ndarray] | None = None  # samples at these times in seconds, instead of a tone
+    is_interlaced: bool = False  # the odd rows of a frame are half a frame later
     codec: str = "libx264"
     pixel_format: str = "yuv420p"
     color: int = 1
@@ -71,6 +73,8 @@ def _add_video_stream(container, spec):
     context.sample_aspect_ratio = spec.sample_aspect_ratio
     context.colorspace = context.color_primaries = context.color_trc = spec.color
     context.color_range = 1 if spec.color == 1 else 0
+    if spec.is_interlaced:
+        stream.options = {**stream.options, "flags": "+ildct+ilme", "x264-params": "tff=1"}
     if spec.rotation:
         stream.set_display_rotation(spec.rotation)
     return stream
@@ -93,6 +97,10 @@ def _draw_frames(spec):
             luma = luma + np.roll(noise, 7 * number, axis=0)
             left = number * 5 % (spec.width - 20)
             luma[-16:, left : left + 20] = 235
+        if spec.is_interlaced:
+            for field in (0, 1):
+                left = (number * 2 + field) * 9 % (spec.width - 20)
+                luma[field::2, left : left + 20] = 235
         planes = [np.clip(luma, 16, 235).astype(np.uint8).ravel()]
         planes.append(np.full(spec.width * spec.height // 2, 128, np.uint8))
         pixels = np.concatenate(planes).reshape(spec.height * 3 // 2, spec.width)
@@ -106,7 +114,8 @@ def _draw_frames(spec):
 def _generate_tone(spec):
     count = round(spec.seconds * spec.sample_rate)
     channels = 1 if spec.channel_layout == "mono" else 2
-    tone = spec.amplitude * np.sin(2 * np.pi * 440 * np.arange(count) / spec.sample_rate)
+    at = np.arange(count) / spec.sample_rate
+    tone = spec.sound(at) if spec.sound else spec.amplitude * np.sin(2 * np.pi * 440 * at)
     audio = np.tile(tone.astype(np.float32), (channels, 1))
     for start in range(0, count, 1024):
         part = np.ascontiguousarray(audio[:, start : start + 1024])

@@ -551,6 +551,7 @@ async def test_a_clip_that_cannot_be_used_fails(tmp_path: Path, content: Respond
 
     assert isinstance(result, Failed)
     assert (result.code, result.charged) == (code, code != "nsfw")
+    assert ("(the delivered file: http://server/v1/videos/" in result.message) == (code == "clip_unreadable")
 
 
 @pytest.mark.parametrize(
