@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.keys import keys
+from cli.media_checks import clips, films
 from cli.output import exit_with_error
 from cli.run_changes import Url
 from cli.runs import runs
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 app = typer.Typer(name="myloware", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(runs, name="runs")
 app.add_typer(keys, name="keys")
+app.add_typer(clips, name="clips")
+app.add_typer(films, name="films")
 webhooks = typer.Typer(help="Webhook signatures.", no_args_is_help=True)
 app.add_typer(webhooks, name="webhooks")
 audits = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
