@@ -48,7 +48,7 @@ async def accept_clip(
 
 
 def _explain_death(error: SubprocessDied) -> InvalidClip | Unavailable:
-    if error.signal in (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL):
+    if error.is_crash:
         return InvalidClip("clip_corrupt", "The clip crashes the decoder.")
     if error.signal == signal.SIGXCPU:
         return InvalidClip("clip_too_large", "The clip takes too long to decode.")

@@ -128,6 +128,6 @@ def _check_audio(audio: AudioSamples, spec: FilmSpec) -> Iterator[RuleResult]:
     is_silent = loudness <= SILENCE_LUFS
     observed = "silent" if is_silent else f"{loudness:.2f} LUFS"
     # Clicks are not louder below the peak limit, so a film that is too quiet is not rejected.
-    severity: Literal["error", "warning"] = "warning" if loudness < spec.lufs else "error"
-    yield RuleResult("loudness", is_silent or abs(loudness - spec.lufs) <= 1, observed, severity)
+    is_near = is_silent or abs(loudness - spec.lufs) <= 1
+    yield RuleResult("loudness", is_near, observed, "warning" if loudness < spec.lufs else "error")
     yield RuleResult("true_peak", peak <= -1, f"{peak:.2f} dBTP")

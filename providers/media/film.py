@@ -107,7 +107,7 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json
         notices.append(f"The text over a clip is drawn without {' '.join(missing)}.")
     if any(result.rule == "loudness" and not result.ok for result in results):
         target = f"instead of {manifest.loudness_lufs:g}"
-        notices.append(f"The film has {lufs:.1f} LUFS {target}: its short sounds are as loud as they can be.")
+        notices.append(f"The film has {lufs:.1f} LUFS {target}: it cannot be louder without clipping.")
     facts = {
         "seconds": round(build_timeline(manifest)[-1].end_frame / manifest.fps, 3),
         **manifest.model_dump(include={"width", "height", "fps"}),

@@ -15,6 +15,7 @@ from providers.base import Json, Progress, ProviderError, disk_unwritable
 
 log = logging.getLogger(__name__)
 
+CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,6 +25,8 @@ class SubprocessDied(Exception):
     def __init__(self, exit_code: int) -> None:
         super().__init__(f"subprocess exited with {exit_code}")
         self.signal = -exit_code if exit_code < 0 else None
+        #: Whether the file crashed a decoder or an encoder: another attempt would end in the same way.
+        self.is_crash = self.signal in CRASH_SIGNALS
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ async def make_film(
             "providers.media.film", request, work_dir=folder, limit_seconds=limit_seconds, progress=progress
         )
     except (TimeoutError, SubprocessDied) as error:
+        if isinstance(error, SubprocessDied) and error.is_crash:
+            return Failed("media_failed", "The program that renders the film crashes; the log has the details.")
         message = "The render was interrupted or took too long; it will be retried."
         raise Unavailable("render_interrupted", message) from error
     if result["errors"]:

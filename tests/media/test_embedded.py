@@ -122,9 +122,9 @@ async def test_a_render_over_its_time_limit_is_retried_and_leaves_nothing(file_s
     assert (media_subprocesses(), list(tmp_path.iterdir())) == ([], [])
 
 
-@pytest.mark.parametrize("interruption", ["subprocess killed", "poll cancelled"])
+@pytest.mark.parametrize("interruption", ["subprocess crashed", "subprocess killed", "poll cancelled"])
 async def test_an_interrupted_render_leaves_nothing(interruption, file_store, clip, tmp_path):
-    """Partial files are removed in both cases; a render whose subprocess was killed is retried."""
+    """Partial files are removed; a render whose subprocess was killed is retried, one that crashed is not."""
     started = asyncio.Event()
 
     async def progress(_):
@@ -134,7 +134,12 @@ async def test_an_interrupted_render_leaves_nothing(interruption, file_store, cl
     task = asyncio.create_task(renders.poll("rnd_1", request, into=tmp_path, progress=progress))
     await asyncio.wait_for(started.wait(), 60)
     [process] = media_subprocesses()
-    if interruption == "subprocess killed":
+    if interruption == "subprocess crashed":
+        os.killpg(process.pid, signal.SIGSEGV)
+        failed = await task
+        assert isinstance(failed, Failed)
+        assert failed.code == "media_failed"
+    elif interruption == "subprocess killed":
         os.killpg(process.pid, signal.SIGKILL)
         with pytest.raises(Unavailable):
             await task

@@ -182,3 +182,36 @@ def test_a_film_that_would_be_too_large_is_encoded_with_a_higher_crf(clip, tmp_p
     results = check_film(tmp_path / "film.mp4", FilmSpec(3, **SIZE))
     assert failed_errors(results) == []
     assert (tmp_path / "film.mp4").stat().st_size < (500_000 + 192_000) / 8 * 3 * 1.2
+
+
+def hum(hertz: float, level: float = 0.5):
+    return lambda at: level * np.sin(2 * np.pi * hertz * at)
+
+
+#: Sounds of a clip, and whether they cannot be as loud as a film; None where the encoder of the clip decides that.
+SOUNDS = {
+    "a constant offset": (lambda at: 0.5 + 0 * at, None),
+    "a 3 Hz hum": (hum(3), None),
+    "an offset with a click": (lambda at: 0.4 + 0.5 * ((at >= 2) & (at < 2.001)), True),
+    "an offset with a voice": (lambda at: 0.4 + hum(440, 0.05)(at), False),
+    "one click": (lambda at: 0.9 * ((at >= 2) & (at < 2.001)), True),
+    "a tap per second": (lambda at: hum(3000)(at) * (at % 1 < 0.002), True),
+    "a soft tap per second": (lambda at: hum(800, 0.02)(at) * (at % 1 < 0.003), True),
+    "a 20 Hz hum": (hum(20), None),
+    "a 12 Hz hum": (hum(12), None),
+    "a 25 Hz hum": (hum(25, 0.9), None),
+}
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_a_clip_of_any_sound_becomes_a_film(name, clip, tmp_path):
+    """No sound ends the run: a loudness that cannot be reached is a notice for the reviewer."""
+    sound, is_too_quiet = SOUNDS[name]
+    size = {"width": 64, "height": 112}
+    manifest = build_manifest(3, **size)
+
+    lufs = film.render_film(manifest, [clip(seconds=3.0, sound=sound, **size)], tmp_path / "film.mp4")
+    report = film.check_render(manifest, tmp_path / "film.mp4", lufs, "")
+
+    assert report["errors"] == []
+    assert is_too_quiet is None or bool(report["facts"]["notices"]) == is_too_quiet
