@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 clips = typer.Typer(help="Files of clips.", no_args_is_help=True)
 films = typer.Typer(help="Files of films.", no_args_is_help=True)
-
 File = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)]
 Size = Annotated[str, typer.Option(help="Width and height in pixels.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _parse_size(size: str) -> tuple[int, int]:
-    width, _, height = size.partition("x")
-    sides = [int(side) for side in (width, height) if side.isdecimal()]
-    if len(sides) < 2 or not all(16 <= side <= 2160 and side % 2 == 0 for side in sides):
+    sides = [int(side) for side in size.split("x") if side.isdecimal()]
+    if (
+        size != "x".join(map(str, sides))
+        or len(sides) != 2
+        or any(side % 2 or not 16 <= side <= 2160 for side in sides)
+    ):
         raise typer.BadParameter("Write it as 720x1280; both are even, and from 16 to 2160.", param_hint="--size")
     return sides[0], sides[1]
 

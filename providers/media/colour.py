@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from providers.media.probe import UNSPECIFIED
 
-Colours = NDArray[np.float64]  # shape (…, 3): red, green, blue
-
 #: Transfer functions of HDR, by their code in the tags of a file.
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 _BT2020 = 9
@@ -47,8 +45,8 @@ def lookup_table(frame: VideoFrame) -> Iterator[Path]:
         yield Path(file.name)
 
 
-def _decode_light(signal: Colours, transfer: int) -> Colours:
-    """Return the light of RGB signals (0..1); 1.0 is the white of a film."""
+def _decode_light(signal: NDArray[np.float64], transfer: int) -> NDArray[np.float64]:
+    """Return the light of RGB signals (0..1) of shape (…, 3); 1.0 is the white of a film."""
     if transfer not in HDR_TRANSFERS:
         return np.where(signal < 0.081, signal / 4.5, ((signal + 0.099) / 1.099) ** (1 / 0.45))
     if HDR_TRANSFERS[transfer] == "PQ":

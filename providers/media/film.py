@@ -97,17 +97,13 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json
 
     The result has `errors`, the rules that reject the film, and `facts`: seconds, width, height, fps, codec, lufs (None
     for silence), size_bytes, warnings, the failed rules that do not reject the film, and notices, which are sentences
-    for the reviewer about the warnings that a person hears or sees.
+    for the reviewer.
     """
     results = check_film(film, _describe_film(manifest))
     if missing := sorted(set(text) - set(strip_missing_glyphs(text))):
         results.append(RuleResult("overlay", False, f"left out {''.join(missing)}", "warning"))
-    notices = list[str]()
-    if missing:
-        notices.append(f"The text over a clip is drawn without {' '.join(missing)}.")
-    if any(result.rule == "loudness" and not result.ok for result in results):
-        target = f"instead of {manifest.loudness_lufs:g}"
-        notices.append(f"The film has {lufs:.1f} LUFS {target}: it cannot be louder without clipping.")
+    is_quiet = any(result.rule == "loudness" and not result.ok for result in results)
+    quiet = f"The film has {lufs:.1f} LUFS instead of {manifest.loudness_lufs:g}: it cannot be louder without clipping."
     facts = {
         "seconds": round(build_timeline(manifest)[-1].end_frame / manifest.fps, 3),
         **manifest.model_dump(include={"width", "height", "fps"}),
@@ -115,7 +111,7 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json
         "lufs": round(lufs, 2) if lufs > SILENCE_LUFS else None,
         "size_bytes": film.stat().st_size,
         "warnings": [str(result) for result in results if not result.ok and result.severity == "warning"],
-        "notices": notices,
+        "notices": [quiet] if is_quiet else [],
     }
     return {"errors": list(map(str, failed_errors(results))), "facts": facts}
 

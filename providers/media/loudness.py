@@ -17,7 +17,7 @@ _FLOOR_LUFS = -120.0
 _FFT_SAMPLES = 1 << 18  # samples transformed at once, so that memory does not grow with the length of the film
 _FILTER_SETTLE_SAMPLES = SAMPLE_RATE // 2  # the impulse response of the weighting filter is negligible after this
 _LOOKAHEAD_SAMPLES = SAMPLE_RATE // 100
-_SUBSONIC_HZ = 18.0  # attenuated by 3 dB at 20 Hz and by 12 dB at 15 Hz
+_SUBSONIC_HZ = 18.0  # attenuated by 3 dB at 20 Hz and by 15 dB at 15 Hz
 
 
 def measure_loudness(audio: AudioSamples) -> float:

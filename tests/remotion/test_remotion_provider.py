@@ -225,7 +225,7 @@ async def test_a_finished_film_is_downloaded_mastered_and_checked(quiet_film, tm
         "size_bytes": result.file.stat().st_size,
         "renderer": "remotion",
         "warnings": [],
-        "notices": ["The text over a clip is drawn without 🔥."],
+        "notices": [],
     }
     assert "overlay (left out 🔥)" in result.facts["warnings"]
 
