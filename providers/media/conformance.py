@@ -91,7 +91,8 @@ def check_format(
     yield RuleResult("colour", color == [1, 1, 1, 1], color, "warning")
     if audio:
         audio_format = f"{audio.codec_context.name} {audio.rate} {audio.layout.name}"
-        yield RuleResult("audio", audio_format == "aac 48000 stereo", audio_format)
+        seconds = float(probe.to_seconds(audio.duration, audio.time_base))
+        yield RuleResult("audio", audio_format == "aac 48000 stereo", f"{audio_format}, {seconds:.3f} s")
         ticks = max(
             (later.timestamp - earlier.timestamp for earlier, later in pairwise(audio.index_entries)), default=0
         )
