@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,12 +20,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _parse_size(size: str) -> tuple[int, int]:
-    sides = [int(side) for side in size.split("x") if side.isdecimal()]
-    if (
-        size != "x".join(map(str, sides))
-        or len(sides) != 2
-        or any(side % 2 or not 16 <= side <= 2160 for side in sides)
-    ):
+    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size)
+    sides = [int(side) for side in match.groups()] if match else [0, 0]
+    if any(side % 2 or not 16 <= side <= 2160 for side in sides):
         raise typer.BadParameter("Write it as 720x1280; both are even, and from 16 to 2160.", param_hint="--size")
     return sides[0], sides[1]
 

@@ -41,7 +41,7 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
         warnings = _find_faults(select_video_stream(container), decoded, spec)
     excess = decoded.seconds - seconds
     length = f"It lasts {decoded.seconds:.2f} s instead of {seconds:g} s"
-    if excess < -seconds / 2 - LENGTH_TOLERANCE_SECONDS:
+    if decoded.seconds < seconds / 2 - 0.001:
         raise InvalidClip("clip_wrong_length", f"{length.replace('It', 'The clip', 1)}; at least half is needed.")
     warnings[f"{length}, and was cut."] = excess > LENGTH_TOLERANCE_SECONDS
     warnings[f"{length}, so the film is shorter."] = excess < -LENGTH_TOLERANCE_SECONDS

@@ -21,7 +21,7 @@ async def make_film(
     except (TimeoutError, SubprocessDied) as error:
         if isinstance(error, SubprocessDied) and error.is_crash:
             return Failed("media_failed", "The program that renders the film crashes; the log has the details.")
-        message = "The render was interrupted or took too long; it will be retried."
+        message = "The render was interrupted or took too long."
         raise Unavailable("render_interrupted", message) from error
     if result["errors"]:
         return Failed("film_not_conformant", f"The film fails the delivery rules: {'; '.join(result['errors'])}.")

@@ -32,7 +32,7 @@ def test_a_clip_of_another_length_is_used_with_a_warning(delivered, used, warnin
     assert facts["how"] == ("kept" if delivered < 1 else "re-encoded")
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.1])
+@pytest.mark.parametrize("seconds", [0.43, 0.3, 0.1])
 def test_a_clip_of_less_than_half_the_length_is_refused(seconds, clip, tmp_path):
     """The message has both lengths."""
     with pytest.raises(InvalidClip, match=rf"lasts {seconds:.2f} s instead of 1 s; at least half") as raised:
