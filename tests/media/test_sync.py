@@ -64,6 +64,23 @@ def test_a_coded_clip_is_itself_in_time(case, tmp_path):
     assert ingest_clip(clip, tmp_path / "never", seconds=4, **SIZE)["how"] == "kept"
 
 
+@pytest.mark.parametrize(
+    ("picture_until", "properties"),
+    [(2.0, {}), (3.5, {}), (1.5, {"b_frames": 2}), (1.2, {"fps": 24}), (3.9, {"is_tagged": False})],
+    ids=str,
+)
+def test_a_last_picture_that_is_held_is_as_long_as_the_track_says(picture_until, properties, tmp_path):
+    """The clip has the length that was ordered, and the film has its sound to the end."""
+    delivered = write_marked_clip(tmp_path / "delivered.mp4", MarkedClip(picture_until=picture_until, **properties))
+    clip = tmp_path / "clip.mp4"
+
+    facts = ingest_clip(delivered, clip, seconds=4, **SIZE)
+
+    assert (facts["seconds"], [warning for warning in facts["warnings"] if "lasts" in warning]) == (4.0, [])
+    assert find_flashes(clip) == pytest.approx([mark for mark in MARKS if mark < picture_until], abs=0.045)
+    assert find_tones(clip) == pytest.approx(MARKS, abs=0.045)
+
+
 def test_an_edit_list_that_starts_later_in_the_picture_is_applied(tmp_path):
     """The first 0.2 s of the picture are not displayed: the flashes are earlier in the film, the tones are not."""
     delivered = write_marked_clip(tmp_path / "delivered.mp4", MarkedClip())
