@@ -3,8 +3,9 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,22 +102,12 @@ class ApiClient:
         Raises ProviderError `file_too_large`, and Unavailable for an incomplete or slow transfer and for a page instead
         of a file.
         """
-        try:
+        with transfer_errors(self.service_name):
             async with (
                 asyncio.timeout(self.limits.download_seconds),
                 self._stream("GET", path, self.limits.idle_seconds, params=params) as response,
             ):
-                if response.status_code != 200:
-                    return await _read_response(response)
-                media_type = response.headers.get("content-type", "").lower()
-                if media_type.startswith("text/") or "json" in media_type or "html" in media_type:
-                    raise Unavailable("not_a_file", f"{self.service_name} sent a page instead of a file.")
-                await self._write_file(response, to)
-                return ApiResponse(200, response.headers, b"")
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise Unavailable("download_incomplete", f"{self.service_name} did not send the whole file.") from error
-        except OSError as error:
-            raise disk_unwritable("MYLOWARE_DATA_DIR", error) from error
+                return await receive_file(response, to, self.service_name, self.limits)
 
     def error_details(self, body: Mapping[str, Any], default_code: str) -> tuple[str, str]:
         """Return code (snake_case) and message of the `error` in a JSON object.
@@ -183,28 +174,58 @@ class ApiClient:
         self, method: str, path: str, idle_seconds: float, *, headers: Mapping[str, str] | None = None, **content: Any
     ) -> AbstractAsyncContextManager[httpx.Response]:
         headers = {"authorization": self.authorization, "accept-encoding": "identity", **(headers or {})}
-        timeout = httpx.Timeout(idle_seconds, connect=min(idle_seconds, CONNECT_TIMEOUT_SECONDS))
-        url = self.base_url + path
+        url, timeout = self.base_url + path, timeout_of(idle_seconds)
         return self.client.stream(method, url, headers=headers, timeout=timeout, follow_redirects=False, **content)
 
-    async def _write_file(self, response: httpx.Response, to: Path) -> None:
-        """Write the body to `to`, completely or not at all."""
-        try:
-            with await asyncio.to_thread(to.open, "wb") as file:
-                async for chunk in response.aiter_bytes():
-                    if file.tell() + len(chunk) > self.limits.file_bytes:
-                        limit = f"{self.limits.file_bytes // 1024**2} MiB"
-                        raise ProviderError("file_too_large", f"{self.service_name} sent a file of more than {limit}.")
-                    file.write(chunk)
-                received = file.tell()
-            announced = response.headers.get("content-length")
-            # The length of an encoded file counts the encoded bytes. The request forbids encodings, but some
-            # proxies apply one anyway.
-            if announced not in (None, str(received)) and "content-encoding" not in response.headers:
-                raise httpx.RemoteProtocolError("The file has another length than announced.")
-        except BaseException:
-            to.unlink(missing_ok=True)
-            raise
+
+def timeout_of(idle_seconds: float) -> httpx.Timeout:
+    """Return the timeouts of a request that may have no data for so long."""
+    return httpx.Timeout(idle_seconds, connect=min(idle_seconds, CONNECT_TIMEOUT_SECONDS))
+
+
+@contextmanager
+def transfer_errors(service_name: str) -> Iterator[None]:
+    """Raise Unavailable for a transfer in the block that fails, and for a file that cannot be written."""
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError, socket.gaierror) as error:
+        raise Unavailable("download_incomplete", f"{service_name} did not send the whole file.") from error
+    except OSError as error:
+        raise disk_unwritable("MYLOWARE_DATA_DIR", error) from error
+
+
+async def receive_file(response: httpx.Response, to: Path, service_name: str, limits: Limits) -> ApiResponse:
+    """Write the body of a response with status 200 to the path `to`; read that of any other response.
+
+    Raises ProviderError `file_too_large`, and Unavailable for a page instead of a file.
+    """
+    if response.status_code != 200:
+        return await _read_response(response)
+    media_type = response.headers.get("content-type", "").lower()
+    if media_type.startswith("text/") or "json" in media_type or "html" in media_type:
+        raise Unavailable("not_a_file", f"{service_name} sent a page instead of a file.")
+    await _write_file(response, to, service_name, limits)
+    return ApiResponse(200, response.headers, b"")
+
+
+async def _write_file(response: httpx.Response, to: Path, service_name: str, limits: Limits) -> None:
+    """Write the body to `to`, completely or not at all."""
+    try:
+        with await asyncio.to_thread(to.open, "wb") as file:
+            async for chunk in response.aiter_bytes():
+                if file.tell() + len(chunk) > limits.file_bytes:
+                    limit = f"{limits.file_bytes // 1024**2} MiB"
+                    raise ProviderError("file_too_large", f"{service_name} sent a file of more than {limit}.")
+                file.write(chunk)
+            received = file.tell()
+        announced = response.headers.get("content-length")
+        # The length of an encoded file counts the encoded bytes. The request forbids encodings, but some
+        # proxies apply one anyway.
+        if announced not in (None, str(received)) and "content-encoding" not in response.headers:
+            raise httpx.RemoteProtocolError("The file has another length than announced.")
+    except BaseException:
+        to.unlink(missing_ok=True)
+        raise
 
 
 async def _read_response(response: httpx.Response) -> ApiResponse:

@@ -85,6 +85,12 @@ class Profile(BaseModel):
     console: str = "the console of the vendor"
     #: Query parameters for the URL of a clip's file.
     content_query: dict[str, str] = {}
+    #: Whether the server stores its clips elsewhere, as SGLang does with cloud storage: it then needs `file_hosts`.
+    files_elsewhere: bool = False
+    #: Hosts with https and public addresses from which clips may be downloaded; `*` in one matches any text.
+    file_hosts: tuple[Host, ...] = ()
+    #: The same for hosts that can have private addresses and plain http; without `*`.
+    private_file_hosts: tuple[Host, ...] = ()
     #: The day on which the model was or will be shut down.
     shutdown: date | None = None
 
@@ -115,12 +121,21 @@ class Profile(BaseModel):
 
     def check(self, seconds: int, size: str) -> None:
         """Raise ProfileError for an unsupported length or size."""
+        if refusal := self.refusal(seconds, size):
+            raise refusal
+
+    def refusal(self, seconds: int, size: str) -> ProfileError | None:
+        """Return why clips of this length and size cannot be generated or fetched, or None if they can."""
         if seconds not in self.seconds:
             message = f"{self.model} generates clips of {', '.join(map(str, self.seconds))} seconds, not {seconds}."
-            raise ProfileError("video_seconds_unsupported", message)
+            return ProfileError("video_seconds_unsupported", message)
         if size not in self.sizes:
             message = f"{self.model} generates clips of {', '.join(self.sizes)}, not {size}."
-            raise ProfileError("video_size_unsupported", message)
+            return ProfileError("video_size_unsupported", message)
+        if self.files_elsewhere and not (self.file_hosts or self.private_file_hosts):
+            message = f"The clips of {self.model} are stored elsewhere: name the host as `file_hosts` in its profile."
+            return ProfileError("video_files_unfetchable", message)
+        return None
 
     @property
     def lookup_proof(self) -> str:

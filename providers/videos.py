@@ -6,6 +6,7 @@ describes what a server and model support.
 
 import math
 import random
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from providers.base import (
     Succeeded,
     Unavailable,
 )
+from providers.foreign_files import FileRules, ForeignFiles
 from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
 from providers.values import is_plain_text, parse_number, parse_progress
 from providers.video_profiles import Profile
@@ -39,6 +41,7 @@ LIMITS = Limits(submit_seconds=120.0)
 #: The largest difference between the server's clock and ours.
 MAX_CLOCK_SKEW = timedelta(seconds=60)
 MAX_LIST_PAGES = 20
+_TEMPORARY_STATUSES = (401, 403, 408, 409, 425, 429)
 #: The shortest and the longest pause between two polls of a clip that a webhook announces.
 ANNOUNCED_POLL_SECONDS = (30.0, 60.0)
 
@@ -59,6 +62,7 @@ class Videos(Provider):
         accept: Callable[..., Awaitable[Succeeded]],
         limits: Limits = LIMITS,
         *,
+        files: ForeignFiles | None = None,
         is_announced: bool = False,
     ) -> None:
         self.name = f"videos:{endpoint_label(base_url)}"
@@ -66,7 +70,7 @@ class Videos(Provider):
         self.lookup_proof = profile.lookup_proof
         self._profile = profile
         self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME, limits)
-        self._accept = accept
+        self._accept, self._files = accept, files or ForeignFiles()
         self._is_announced = is_announced
 
     def poll_pause(self, polls: int) -> timedelta:
@@ -178,7 +182,7 @@ class Videos(Provider):
     ) -> Failed | FileMissing | Succeeded:
         received, path = into / "received.mp4", f"{_video_path(task_id)}/content"
         try:
-            response = await self._api.download(path, received, self._profile.content_query)
+            response = await self._download(task_id, video, received)
             if response.status != 200:
                 return self._download_failed(response)
             width, _, height = str(request["size"]).partition("x")
@@ -193,6 +197,21 @@ class Videos(Provider):
         model, seconds = video.get("model") or request["model"], parse_number(video.get("seconds"))
         return replace(clip, facts={**clip.facts, "model": model, "provider_seconds": seconds})
 
+    async def _download(self, task_id: str, video: Json, to: Path) -> ApiResponse:
+        """Download the clip from the server, or from the place that the server names."""
+        path = f"{_video_path(task_id)}/content"
+        response = await self._api.download(path, to, self._profile.content_query)
+        url = _find_url(self._api.base_url + path, response, video)
+        if response.status in (200, *_TEMPORARY_STATUSES) or url is None:
+            return response
+        rules = FileRules(self._profile.file_hosts, self._profile.private_file_hosts, self._api.base_url)
+        headers = {"authorization": self._api.authorization} if rules.is_own(url) else None
+        found = await self._files.download(str(url), to, rules=rules, limits=self._api.limits, headers=headers)
+        if found.status != 200:
+            message = f"{url.host} does not serve the file of this video (HTTP {found.status})."
+            raise Unavailable("file_not_served", message)
+        return found
+
     def _download_failed(self, response: ApiResponse) -> Failed | FileMissing:
         """Return why a completed video has no file. Raises Unavailable for a reason that is certainly temporary."""
         if self._profile.job_state(response.json().get("status")) == "failed":
@@ -200,7 +219,7 @@ class Videos(Provider):
         if response.status in (404, 410):
             message = f"{SERVICE_NAME} no longer stores the file of this video."
             return FileMissing(Failed("video_expired", message, charged=True))
-        if response.status >= 500 or response.status in (401, 403, 408, 409, 425, 429):
+        if response.status >= 500 or response.status in _TEMPORARY_STATUSES:
             raise self._api.unexpected_response(response)
         message = f"{SERVICE_NAME} does not serve the file itself (HTTP {response.status})."
         return FileMissing(Failed("video_unfetchable", message, charged=True))
@@ -212,6 +231,17 @@ class Videos(Provider):
         charged = status in ("expired", "deleted")
         default = f"{SERVICE_NAME} ended the video with status {self._api.sanitize(status)}."
         return Failed(code, message or default, charged)
+
+
+def _find_url(base: str, response: ApiResponse, video: Json) -> httpx.URL | None:
+    """Return the URL of a clip that the server stores elsewhere: of a redirect, an error message, or the video."""
+    location, detail = response.headers.get("location"), response.json().get("detail")
+    in_message = re.search(r"https?://\S+", detail if isinstance(detail, str) else "")
+    url = location or (in_message[0] if in_message else video.get("url"))
+    try:
+        return httpx.URL(base).join(url) if url and isinstance(url, str) else None
+    except httpx.InvalidURL:
+        return None
 
 
 def _video_path(video_id: str) -> str:

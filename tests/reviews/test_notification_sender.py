@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from providers import notifications
-from providers.notifications import NotificationSender, is_public, notification_client
+from providers.notifications import NotificationSender, notification_client
+from providers.public_hosts import is_public
 from providers.webhooks import parse_secret
 from tests.reviews.conftest import SECRET, Receiver
 
