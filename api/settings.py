@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.settings_types import (
     Hosts,
+    Names,
     NonEmptySecret,
     Secrets,
     SettingsError,
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     api_keys: Secrets | None = Field(None, alias="MYLOWARE_API_KEYS")
     limited_api_keys: Secrets | None = Field(None, alias="MYLOWARE_LIMITED_API_KEYS")
     projects_dir: Path | None = Field(None, alias="MYLOWARE_PROJECTS_DIR")
+    offered_projects: Names | None = Field(None, alias="MYLOWARE_PROJECTS")
     store_url: str | None = Field(None, alias="MYLOWARE_STORE_URL")
     publish_folder: Path | None = Field(None, alias="MYLOWARE_PUBLISH_FOLDER")
     day_cap_usd: Decimal = Field(Decimal(100), alias="MYLOWARE_DAY_CAP_USD", ge=0)
@@ -190,10 +192,19 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 class CheckedSettings(NamedTuple):
-    """The projects and the video server, read and checked before anything is opened."""
+    """The projects and the video server, read and checked before anything is opened.
+
+    `offered` are the names of the projects that can be started, as far as the video model can generate their clips.
+    """
 
     projects: dict[str, Project]
     video: VideoServer
+    offered: frozenset[str]
+
+    def refusals(self) -> dict[str, ProfileError]:
+        """Return, by name, the offered projects whose clips the video model cannot generate, each with the reason."""
+        found = {n: self.video.video.refusal(p.clip_seconds, p.clip_size) for n, p in self.projects.items()}
+        return {name: refusal for name, refusal in found.items() if refusal and name in self.offered}
 
 
 def check_settings(settings: Settings) -> CheckedSettings:
@@ -203,14 +214,13 @@ def check_settings(settings: Settings) -> CheckedSettings:
         server = settings.video(datetime.now(UTC).date())
     except (ProjectError, ProfileError) as error:
         raise SettingsError(str(error)) from error
-    for project in projects.values():
-        try:
-            server.video.check(project.clip_seconds, project.clip_size)
-        except ProfileError as error:
-            raise SettingsError(f"{project.name}.md: {error.message}") from error
-        if not settings.notify_escalate_urls and any(gate.on_due == "escalate" for gate in project.gates.values()):
-            raise SettingsError(f"{project.name}.md: a gate escalates, but MYLOWARE_NOTIFY_ESCALATE_URLS is not set.")
-    return CheckedSettings(projects, server)
+    offered = frozenset(settings.offered_projects or projects)
+    if unknown := sorted(offered - projects.keys()):
+        raise SettingsError(f"MYLOWARE_PROJECTS: {unknown[0]!r} is unknown; choose from {', '.join(sorted(projects))}.")
+    for name in offered:
+        if not settings.notify_escalate_urls and any(g.on_due == "escalate" for g in projects[name].gates.values()):
+            raise SettingsError(f"{name}.md: a gate escalates, but MYLOWARE_NOTIFY_ESCALATE_URLS is not set.")
+    return CheckedSettings(projects, server, offered)
 
 
 def sandbox_settings(url: str) -> dict[Service, dict[str, object]]:

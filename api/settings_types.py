@@ -64,6 +64,7 @@ WebhookSecret = Annotated[Secret, NoDecode, BeforeValidator(_parse_secret)]
 #: Validators run from the last to the first.
 WebhookSecrets = Annotated[list[Secret], NoDecode, BeforeValidator(_parse_secrets), CommaSeparated]
 Urls = Annotated[list[Url], NoDecode, CommaSeparated]
+Names = Annotated[list[str], NoDecode, CommaSeparated]
 Hosts = Annotated[list[Annotated[str, AfterValidator(_parse_host)]], NoDecode, CommaSeparated]
 
 

@@ -114,6 +114,7 @@ async def open_app_state(
             locks=locks,
             artifacts=artifacts,
             projects=checked.projects,
+            offered=checked.offered,
             video=checked.video.video,
             run_graph=build_run_graph(deps).compile(name="run"),
             new_saver=lambda: Saver(pool),

@@ -16,6 +16,8 @@ from chat import confirmations
 from graph.chat import ChatContext, ChatTool
 from graph.decisions import Verdict
 from graph.review_content import Review
+from prompts.project import Project
+from providers.video_profiles import Profile
 from runs import cancel, media_links, queries, start
 from runs.errors import RunError
 from runs.queries import RunView, parse_run_id
@@ -47,18 +49,24 @@ class ToolRequest:
 
 
 async def list_projects(request: ToolRequest) -> ToolResult:
-    """List the projects a video can be produced for, each with its length, its number of clips and its budget."""
-    projects = [
-        {
-            "project": name,
-            "summary": project.summary,
-            "clips": project.clips,
-            "film_seconds": project.film_seconds,
-            "budget_usd": float(project.budget_usd),
-        }
-        for name, project in sorted(request.services.projects.items())
-    ]
-    return ToolResult(projects)
+    """List the projects a video can be produced for, each with its length, its number of clips and its budget.
+
+    A project with `refused` cannot be started, for the reason given there.
+    """
+    services = request.services
+    return ToolResult([_describe_project(services.projects[name], services.video) for name in sorted(services.offered)])
+
+
+def _describe_project(project: Project, video: Profile) -> dict[str, object]:
+    refusal = video.refusal(project.clip_seconds, project.clip_size)
+    return {
+        "project": project.name,
+        "summary": project.summary,
+        "clips": project.clips,
+        "film_seconds": project.film_seconds,
+        "budget_usd": float(project.budget_usd),
+        **({"refused": {"code": refusal.code, "message": refusal.message}} if refusal else {}),
+    }
 
 
 async def list_runs(request: ToolRequest) -> ToolResult:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from agents.structured import ask_structured
-from api.settings import Service, Settings, read_settings, variables
+from api.settings import Service, Settings, check_settings, read_settings, variables
 from api.wiring import open_artifacts, open_chat_model, open_moderation, open_publisher, open_renderer, open_videos
 from cli.local_services import with_local_services
 from cli.output import stdout
@@ -108,7 +108,15 @@ async def _check_database(settings: Settings) -> str:
 
 
 async def _check_projects(settings: Settings) -> str:
-    return ", ".join(sorted(settings.projects()))
+    if "video" in settings.missing_services:
+        return ", ".join(sorted(settings.offered_projects or settings.projects()))
+    checked = check_settings(settings)
+    refusals = checked.refusals()
+    refused = [f"{name} is refused: {error.message} ({error.code})" for name, error in sorted(refusals.items())]
+    message = " ".join([", ".join(sorted(checked.offered - refusals.keys())) or "None can be started.", *refused])
+    if len(refused) == len(checked.offered):
+        raise ValueError(message)
+    return message
 
 
 async def _check_disk(settings: Settings) -> str:

@@ -53,8 +53,9 @@ def check_unattended(settings: Settings) -> None:
 
 
 def _clip_prices(settings: Settings) -> set[Decimal]:
-    projects, server = check_settings(settings)
-    return {server.video.price(project.clip_seconds, project.clip_size) for project in projects.values()}
+    checked = check_settings(settings)
+    projects = [checked.projects[name] for name in checked.offered - checked.refusals().keys()]
+    return {checked.video.video.price(project.clip_seconds, project.clip_size) for project in projects}
 
 
 async def make(

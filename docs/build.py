@@ -41,6 +41,7 @@ MYLOWARE_NOTIFY_SECRET  Secret that signs notifications, by Standard Webhooks. $
 MYLOWARE_NOTIFY_PRIVATE_HOSTS  Hosts that may be notified although they are private or use plain http. $ chat.local
 # Projects and caps
 MYLOWARE_PROJECTS_DIR  Folder with additional projects, one Markdown file each. $ projects
+MYLOWARE_PROJECTS  Names of the projects that can be started, comma-separated; without any, all. $ aismr,my-shop
 MYLOWARE_DAY_CAP_USD  Most that may be spent per day (UTC), in USD; each run has a cap of its own as well.
 # Language model and moderation
 OPENAI_API_KEY  API key of OpenAI, or of the server below. $ sk-…

@@ -21,6 +21,10 @@ class ProjectNotFound(RunError, code="project_not_found"):
     """No project has this name."""
 
 
+class ProjectRefused(RunError, code="project_refused"):
+    """The video model cannot generate the clips of the project. The details contain the code of the reason."""
+
+
 class RunNotFound(RunError, code="run_not_found"):
     """No run has this id."""
 

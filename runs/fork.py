@@ -38,7 +38,7 @@ async def fork_run(
     """Create a run that opens the ideation gate with the ideas of a revision of this run, by default the last one.
 
     `project` gives the ideas another style, `edits` replaces them. A clip whose order would have the same content is
-    reused without cost. Raises RunNotFound, RevisionNotFound, ProjectNotFound, InvalidRequest or ApprovalNotPermitted.
+    reused without cost. Raises RunNotFound, RevisionNotFound, ApprovalNotPermitted, or an error of `resolve_project`.
     """
     source = await get_run(services.db, run_id)
     content = await _ideas_at(services.db, run_id, revision)

@@ -1,6 +1,6 @@
 """The collaborators that runs need, created once per process and passed to the functions of this package."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -53,6 +53,8 @@ class Services:
     locks: Locks
     artifacts: Artifacts
     projects: Mapping[str, Project]
+    #: The names of the projects that new runs can have; the others have older runs only.
+    offered: Collection[str]
     video: Profile
     run_graph: RunGraph
     new_saver: NewSaver

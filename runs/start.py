@@ -7,8 +7,7 @@ from uuid import UUID, uuid4, uuid5
 
 from agents.texts import clean_text
 from prompts.project import OptionError, Project
-from providers.video_profiles import ProfileError
-from runs.errors import ApprovalNotPermitted, InvalidRequest, ProjectNotFound
+from runs.errors import ApprovalNotPermitted, InvalidRequest, ProjectNotFound, ProjectRefused
 from runs.services import Services
 from storage import runs as table
 from storage.actors import Actor, RequestContext
@@ -32,7 +31,7 @@ async def start_run(
     """Create a run, or return the run that the same actor started with the same idempotency key.
 
     `budget_usd` caps the run instead of the project's own budget. `run_id` is set only for a run that already has a
-    thread, in Studio. Raises ProjectNotFound, InvalidRequest or ApprovalNotPermitted.
+    thread, in Studio. Raises ProjectNotFound, ProjectRefused, InvalidRequest or ApprovalNotPermitted.
     """
     spec = resolve_project(services, project, options or {})
     brief = clean_text(brief)
@@ -68,14 +67,20 @@ def run_id_for(context: RequestContext, action: Literal["start", "fork"] = "star
 
 
 def resolve_project(services: Services, name: str, options: Mapping[str, int]) -> Project:
-    """Return the project with options that suit the video model. Raises ProjectNotFound or InvalidRequest."""
-    spec = services.projects.get(name)
-    if spec is None:
-        known = sorted(services.projects)
+    """Return the project with options that suit the video model.
+
+    Raises ProjectNotFound, ProjectRefused or InvalidRequest.
+    """
+    if name not in services.offered:
+        known = sorted(services.offered)
         raise ProjectNotFound(f"Project {name!r} not found. Projects: {', '.join(known)}.", projects=known)
     try:
-        spec = spec.with_options(options)
-        services.video.check(spec.clip_seconds, spec.clip_size)
-    except (OptionError, ProfileError) as error:
+        spec = services.projects[name].with_options(options)
+    except OptionError as error:
         raise InvalidRequest(str(error), field="options") from error
+    if refusal := services.video.refusal(spec.clip_seconds, spec.clip_size):
+        if "clip_seconds" in options:
+            raise InvalidRequest(refusal.message, field="options") from refusal
+        message = f"Project {name} cannot be started: {refusal.message}"
+        raise ProjectRefused(message, project=name, reason=refusal.code) from refusal
     return spec

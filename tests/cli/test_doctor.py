@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.app import App, SandboxClient
+from tests.app import PROFILES, App, SandboxClient
 from tests.cli.terminals import run_command, settings_of
 
 
@@ -64,3 +64,16 @@ def test_replaced_services_are_the_sandbox(app: App, tmp_path: Path) -> None:
 
     for name in ("language model", "moderation", "video", "publisher"):
         assert (checks[name]["ok"], checks[name]["message"]) == (True, "sandbox")
+
+
+def test_refused_projects_are_named_with_the_reason(app: App, tmp_path: Path) -> None:
+    """The check fails only if no offered project can be started."""
+    profiles = tmp_path / "narrow.toml"
+    profiles.write_text(PROFILES.replace("[1, 2, 3, 4, 8]", "[3]"))
+    settings = {**settings_of(app), "VIDEO_PROFILES": str(profiles)}
+    some = checks_of(tmp_path, **settings, MYLOWARE_PROJECTS="tiny,pair")["projects"]
+    none = checks_of(tmp_path, **settings, MYLOWARE_PROJECTS="pair")["projects"]
+
+    reason = "pair is refused: sandbox-video generates clips of 3 seconds, not 2. (video_seconds_unsupported)"
+    assert (some["ok"], some["message"]) == (True, f"tiny {reason}")
+    assert (none["ok"], none["message"]) == (False, f"None can be started. {reason}")

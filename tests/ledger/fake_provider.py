@@ -217,6 +217,7 @@ async def open_services(
             locks=locks,
             artifacts=Artifacts(db, folder / "store", folder / "cache"),
             projects={project.name: project},
+            offered=[project.name],
             video=cast("Any", AnyVideo()),
             run_graph=build_run_graph(deps).compile(name="run"),
             new_saver=lambda: Saver(pool),
@@ -228,7 +229,7 @@ async def open_services(
 class AnyVideo(FakeVideo):
     """A video model that generates clips of any length and size."""
 
-    def check(self, seconds: int, size: str) -> None:
+    def refusal(self, seconds: int, size: str) -> None:
         return None
 
 
