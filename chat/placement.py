@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import dropwhile, takewhile
+from itertools import takewhile
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
@@ -15,8 +15,8 @@ from runs.start import run_id_for
 from storage import runs
 from storage.database import Database
 
-#: The keys of `additional_kwargs` of a person's message: its number, and the digest of the text that was sent.
-NUMBER, DIGEST = "number", "digest"
+#: The key of `additional_kwargs` of a person's message for the digest of the text that was sent.
+DIGEST = "digest"
 #: The same text within this time is the same message, sent twice; later it is a new one.
 REPEAT_WINDOW = timedelta(minutes=10)
 
@@ -36,18 +36,18 @@ class Placement:
     missed: list[AnyMessage]
 
 
-def human_message(text: str, number: int, digest: str) -> HumanMessage:
+def human_message(text: str, digest: str) -> HumanMessage:
     """Return a person's message in the form that a thread keeps; `digest` is that of the text that was sent."""
-    return HumanMessage(text, additional_kwargs={NUMBER: number, DIGEST: digest})
+    return HumanMessage(text, additional_kwargs={DIGEST: digest})
 
 
 def place_alone(known: Sequence[AnyMessage], *, last: int, is_repeat: bool) -> Placement:
     """Return the place of a message of a client that sends no history.
 
-    `last` is the number of the message before; `is_repeat` is true if that message was sent again.
+    `last` is the number of the last person's message of the thread; `is_repeat` is true if that was sent again.
     """
     number = last if is_repeat else last + 1
-    return Placement(number, _messages_from(known, number), [])
+    return Placement(number, _messages_from(known, number, last), [])
 
 
 def place_with_history(
@@ -67,11 +67,10 @@ def place_with_history(
     sent_digests = [message.additional_kwargs[DIGEST] for message in sent_people]
     for end in range(len(positions), 0, -1):
         if (match := _find_match(known_digests, sent_digests[:end], digest)) is not None:
-            number = known_people[match].additional_kwargs[NUMBER] + 1
-            missed = _renumber(history[positions[end] :] if end < len(positions) else [], number)
-            return Placement(number + len(_human_messages(missed)), _messages_from(known, number), missed)
-    missed = _renumber(history, last + 1)
-    return Placement(last + 1 + len(_human_messages(missed)), [], missed)
+            number = last - len(known_people) + match + 2
+            missed = list(history[positions[end] :]) if end < len(positions) else []
+            return Placement(number + len(positions) - end, _messages_from(known, number, last), missed)
+    return Placement(last + 1 + len(sent_people), [], list(history))
 
 
 def _place_without_history(
@@ -79,9 +78,9 @@ def _place_without_history(
 ) -> Placement:
     """Place the first message, sent again; or a message of a client that never sends more than one."""
     messages = _human_messages(known)
-    is_first = bool(messages) and messages[0].additional_kwargs == {NUMBER: 1, DIGEST: digest}
+    is_first = len(messages) == last > 0 and messages[0].additional_kwargs.get(DIGEST) == digest
     number = 1 if is_first else last if is_repeat else last + 1
-    return Placement(number, _messages_from(known, number), [] if known else list(history))
+    return Placement(number, _messages_from(known, number, last), [] if known else list(history))
 
 
 def _find_match(known: Sequence[str | None], sent: Sequence[str], digest: str) -> int | None:
@@ -101,25 +100,17 @@ def _human_messages(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     return [message for message in messages if isinstance(message, HumanMessage)]
 
 
-def _messages_from(messages: Sequence[AnyMessage], number: int) -> list[AnyMessage]:
-    """Return the messages from the person's message with this number on."""
-    return list(dropwhile(lambda message: message.additional_kwargs.get(NUMBER, 0) < number, messages))
+def _messages_from(messages: Sequence[AnyMessage], number: int, last: int) -> list[AnyMessage]:
+    """Return the messages from the person's message with this number on; `last` is the number of the last one."""
+    positions = [position for position, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    replaced = positions[number - last - 1 :] if number <= last else []
+    return list(messages[replaced[0] :]) if replaced else []
 
 
 def _count_equal(known: Sequence[str | None], sent: Sequence[str]) -> int:
     """Count the equal digests from the end."""
     pairs = zip(reversed(known), reversed(sent), strict=False)
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-
-
-def _renumber(messages: Sequence[AnyMessage], first: int) -> list[AnyMessage]:
-    renumbered: list[AnyMessage] = []
-    for message in messages:
-        if isinstance(message, HumanMessage):
-            message = message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, NUMBER: first}})
-            first += 1
-        renumbered.append(message)
-    return renumbered
 
 
 async def place_message(
@@ -146,7 +137,7 @@ async def place_message(
         "key": last["key"] if is_last else await _message_key(db, request, place.number, digest, now),
         "idempotency_key": request.context.idempotency_key,
     }
-    message = human_message(kept_text or redact(request.message), place.number, digest)
+    message = human_message(kept_text or redact(request.message), digest)
     return {"messages": [*remove_messages(place.replaced), *place.missed, message], "last_message": placed}
 
 
@@ -159,9 +150,7 @@ async def messages_without_thread(db: Database, request: ChatRequest) -> ChatSta
 def _history_messages(request: ChatRequest, redact: Callable[[str], str]) -> list[AnyMessage]:
     """Return the history that the client sent as messages, the person's with the digest of their text."""
     return [
-        AIMessage(redact(text))
-        if role == "assistant"
-        else HumanMessage(redact(text), additional_kwargs={DIGEST: digest_of(text)})
+        AIMessage(redact(text)) if role == "assistant" else human_message(redact(text), digest_of(text))
         for role, text in request.history or ()
     ]
 

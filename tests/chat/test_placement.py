@@ -8,14 +8,9 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from chat.placement import Placement, human_message, place_alone, place_with_history
 
 
-def thread(*texts: str) -> list[AnyMessage]:
-    """Return a thread with these messages of the person, and an answer to each."""
-    return [m for n, t in enumerate(texts, 1) for m in (human_message(t, n, t), AIMessage(f"On {t}", id=f"answer-{n}"))]
-
-
-def sent(*texts: str) -> list[AnyMessage]:
-    """Return the history that a client sends along."""
-    return [m for t in texts for m in (HumanMessage(t, additional_kwargs={"digest": t}), AIMessage(f"On {t}"))]
+def conversation(*texts: str) -> list[AnyMessage]:
+    """Return these messages of the person and an answer to each, as a thread keeps them and as a client sends them."""
+    return [m for t in texts for m in (human_message(t, t), AIMessage(f"On {t}"))]
 
 
 def summary(place: Placement) -> tuple[int, list[str], list[str]]:
@@ -73,18 +68,21 @@ def test_placement_with_history(
     """A message sent again keeps its number; an edited one replaces everything from its place on."""
     texts = known.split()
 
-    assert summary(place_with_history(thread(*texts), sent(*history.split()), message, last=len(texts))) == expected
+    assert (
+        summary(place_with_history(conversation(*texts), conversation(*history.split()), message, last=len(texts)))
+        == expected
+    )
 
 
 @pytest.mark.parametrize(("is_repeat", "expected"), [(True, (2, ["b"], [])), (False, (3, [], []))])
 def test_placement_of_a_message_alone(is_repeat: bool, expected: tuple[int, list[str], list[str]]) -> None:
     """It is the next one, or replaces itself."""
-    assert summary(place_alone(thread("a", "b"), last=2, is_repeat=is_repeat)) == expected
+    assert summary(place_alone(conversation("a", "b"), last=2, is_repeat=is_repeat)) == expected
 
 
 def test_a_request_repeated_by_a_client_that_sends_one_message_at_a_time() -> None:
     """Within the window it is the same message; later it is a new one."""
-    known = thread("a", "b")
+    known = conversation("a", "b")
 
     assert summary(place_with_history(known, [], "b", last=2, is_repeat=True)) == (2, ["b"], [])
     assert summary(place_with_history(known, [], "b", last=2, is_repeat=False)) == (3, [], [])
@@ -92,10 +90,10 @@ def test_a_request_repeated_by_a_client_that_sends_one_message_at_a_time() -> No
 
 def test_missed_messages_are_known_afterwards() -> None:
     """Sent again, the same message has the same number."""
-    known = thread("a")
-    first = place_with_history(known, sent("a", "refused"), "b", last=1)
-    known += [*first.missed, human_message("b", first.number, "b"), AIMessage("On b", id="answer-b")]
-    again = place_with_history(known, sent("a", "refused"), "b", last=3)
+    known = conversation("a")
+    first = place_with_history(known, conversation("a", "refused"), "b", last=1)
+    known += [*first.missed, human_message("b", "b"), AIMessage("On b")]
+    again = place_with_history(known, conversation("a", "refused"), "b", last=3)
 
     assert (first.number, again.number) == (3, 3)
     assert summary(again)[1:] == (["b"], [])
@@ -104,7 +102,7 @@ def test_missed_messages_are_known_afterwards() -> None:
 
 def test_a_trimmed_thread_keeps_counting() -> None:
     """Numbers are those of the whole conversation, not of the part that the thread keeps."""
-    known = thread("a", "b", "c", "d")[4:]
+    known = conversation("a", "b", "c", "d")[4:]
 
-    assert summary(place_with_history(known, sent("a", "b", "c", "d"), "e", last=4)) == (5, [], [])
-    assert summary(place_with_history(known, sent("a", "b", "c"), "d", last=4)) == (4, ["d"], [])
+    assert summary(place_with_history(known, conversation("a", "b", "c", "d"), "e", last=4)) == (5, [], [])
+    assert summary(place_with_history(known, conversation("a", "b", "c"), "d", last=4)) == (4, ["d"], [])
