@@ -1,18 +1,24 @@
-"""Reviews, runs and orders as text for the terminal."""
+"""Reviews, runs, orders and the progress of a run as text for the terminal."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
 
-from cli.output import program, stdout
+from cli.output import program, stderr, stdout
 from graph.review_content import IdeasContent, ReviewContent, describe_clips
+from providers.orders import OrderKey
 from runs.queries import RunView, Waiting
+from storage.events import Event
 
 if TYPE_CHECKING:
     from runs.decide import Quote
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
 #: From this width on, whole ids are listed.
 WIDE_TERMINAL = 120
 PROJECT_CHARACTERS = 10
+
+_event = TypeAdapter(Event)
 
 
 def print_review(console: Console, content: ReviewContent) -> None:
@@ -49,7 +57,7 @@ def print_run(run: RunView, as_json: bool) -> None:
     if run.error:
         stdout.print(f"[red]{run.error.code}[/]: {escape(run.error.message)}", soft_wrap=True)
     if run.waiting:
-        print_waiting(stdout, run.waiting)
+        _print_waiting(run.waiting)
     if review := run.review:
         stdout.print(f"The {review.gate} gate is open, revision {review.revision}:")
         print_review(stdout, review.content)
@@ -75,24 +83,24 @@ def _ideas_table(content: IdeasContent) -> Table:
     return table
 
 
-def print_unknown_orders(console: Console, evidence: Mapping[str, Any]) -> None:
+def print_unknown_orders(evidence: Mapping[str, Any]) -> None:
     """Print orders of unknown outcome: where to look, and the provider's orders that may be the same."""
     for order in evidence["orders"]:
         called = f"{order['order']}, called {order['called_at']}, {order['usd']:.2f} USD, at {order['provider']}."
         proof = f"{order['lookup_proof']} Look: {order['lookup_url']}"
-        console.print(f"{called}\n  {proof}", soft_wrap=True, markup=False)
+        stderr.print(f"{called}\n  {proof}", soft_wrap=True, markup=False)
         if order["candidates"] is None:
-            console.print("  The provider cannot be asked for candidates now.")
+            stderr.print("  The provider cannot be asked for candidates now.")
         for found in order["candidates"] or []:
             line = f"  may be {found['task_id']}, {found['status']}, created {found['created_at']}: {found['url']}"
-            console.print(line, soft_wrap=True, markup=False)
+            stderr.print(line, soft_wrap=True, markup=False)
 
 
 def _utc(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def print_waiting(console: Console, waiting: Waiting) -> None:
+def _print_waiting(waiting: Waiting) -> None:
     """Print what a run waits for, the last answer and the time of the next attempt."""
     provider = f" from {waiting.provider}" if waiting.provider else ""
     text = f"Waiting for {waiting.what}{provider} since {_utc(waiting.since)}."
@@ -100,7 +108,7 @@ def print_waiting(console: Console, waiting: Waiting) -> None:
         text += f" Attempt {waiting.attempts}: {waiting.last_answer} ({waiting.code})"
     if waiting.next_attempt_at:
         text += f" Next attempt at {_utc(waiting.next_attempt_at)}."
-    console.print(text, soft_wrap=True, markup=False)
+    stdout.print(text, soft_wrap=True, markup=False)
 
 
 def list_of_runs(runs: Sequence[RunView], short_ids: Mapping[UUID, str], width: int) -> Iterator[str]:
@@ -123,3 +131,72 @@ def _row(run: RunView, run_id: str) -> tuple[str, str, str, str, str]:
 def _fitted(text: str, cells: int) -> str:
     """Return the text in exactly this many cells of the terminal, with an ellipsis if it is cut."""
     return set_cell_size(text, cells) if cell_len(text) <= cells else set_cell_size(text, max(cells - 1, 0)) + "…"
+
+
+class ProgressReporter:
+    """Reports the progress of a run, as text or as JSON lines."""
+
+    def __init__(self, as_json: bool, sandbox_notice: str | None) -> None:
+        self.as_json = as_json
+        self.sandbox_notice = sandbox_notice
+        self.status = Status("…", console=stderr)
+
+    def report_event(self, event: Event) -> None:
+        """Print an event of the run."""
+        if self.as_json:
+            print(_event.dump_json(event).decode(), flush=True)  # noqa: T201 - the output of the program
+            return
+        text = _describe_event(event)
+        if text and event.kind == "order.progress":
+            self.status.update(text)
+        elif text:
+            stderr.print(f"[dim]{event.created_at:%H:%M:%S}[/] {text}")
+
+    def report_start(self, run_id: UUID) -> None:
+        """Print the id of the run, and the notice of the sandbox."""
+        if not self.as_json:
+            if self.sandbox_notice:
+                stderr.print(self.sandbox_notice)
+            stderr.print(f"run {run_id}")
+
+    def report_stop(self, go_on: str) -> None:
+        """Print that the run was left, and the command that goes on with it."""
+        self.status.stop()
+        stderr.print(f"Stopped. The run is kept. Go on with: {go_on}", markup=False, soft_wrap=True)
+
+    def report_end(self, run: RunView, film: Path | None, seconds: float) -> None:
+        """Print the result of the run."""
+        if self.as_json:
+            result = {"run": run.model_dump(mode="json"), "film": str(film) if film else None}
+            print(json.dumps(result), flush=True)  # noqa: T201 - the output of the program
+        elif run.error:
+            stderr.print(f"[red]{run.error.code}[/]: {escape(run.error.message)}", soft_wrap=True)
+        else:
+            length, spent = run.artifacts["final_video"]["seconds"], run.cost.spent_usd
+            currency = "USD of the sandbox's play money" if self.sandbox_notice else "USD"
+            stderr.print(f"[green]completed[/] in {seconds:.0f} s: {length:.2f} s of film for {spent:.2f} {currency}")
+            stdout.print(str(film), soft_wrap=True)
+
+
+def _describe_event(event: Event) -> str | None:
+    payload = event.payload
+    match event.kind:
+        case "step.started":
+            return f"[cyan]{payload['step']}[/]"
+        case "order.submitted":
+            return f"  {_order_name(event)} is ordered ({payload['task_id']})"
+        case "order.progress":
+            return f"{_order_name(event)}: {payload['progress']:.0%}"
+        case "order.settled":
+            return f"  {_order_name(event)} is done"
+        case "order.failed" | "order.refused":
+            return f"  [red]{_order_name(event)} failed[/]: {escape(str(payload['message']))}"
+        case "webhook.received":
+            return f"  [dim]webhook {payload['type']}[/]"
+    return None
+
+
+def _order_name(event: Event) -> str:
+    """Return the name of the order that the event is about; empty for a model call."""
+    key = OrderKey.parse(event.subject or "")
+    return {"clip": f"clip {key.number}", "render": "the film", "publication": "the publication"}.get(key.kind, "")

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import typer
 
+from cli.display import describe_quote, print_review
 from cli.lines import LineReader
 from cli.output import stderr
 from cli.running import LOCAL_CONTEXT
-from cli.tables import describe_quote, print_review
 from graph.decisions import ClipNote, DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
 from runs.decide import decide, quote

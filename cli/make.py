@@ -10,15 +10,14 @@ import typer
 
 from api.http_server import listen, run_server, url_of
 from api.settings import OPENAI_URL, Settings, check_settings
+from cli.display import ProgressReporter, print_review
 from cli.files import copy_film
 from cli.gate_prompt import GatePrompt
 from cli.lines import LineReader
 from cli.local_services import sandbox_notice
 from cli.output import exit_with_error, program, stderr
-from cli.progress import ProgressReporter
 from cli.running import LOCAL_CONTEXT
 from cli.serve import open_services
-from cli.tables import print_review
 from graph.decisions import DecisionInput
 from graph.review_content import FilmContent, Review, ReviewContent
 from graph.status import TERMINAL_STATUSES

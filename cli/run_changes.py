@@ -40,7 +40,7 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Start a run for the workers of `serve` and `worker`; `myloware make` works on one itself."""
-    from cli import running, tables
+    from cli import display, running
     from runs.start import start_run
 
     texts: dict[str, Any] = {"project": project, "brief": brief, "metadata": _pairs(metadata, "--metadata")}
@@ -50,7 +50,7 @@ def start(
         new = await start_run(services, context=running.LOCAL_CONTEXT, **texts)
         return await running.serve_run(services.db, new.id)
 
-    tables.print_run(running.call(process), as_json)
+    display.print_run(running.call(process), as_json)
 
 
 @runs.command("approve")
@@ -133,7 +133,7 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Continue a failed run from its last checkpoint, or try again now what a run in trouble waits for."""
-    from cli import running, tables
+    from cli import display, running
     from runs.errors import OutcomeUnknown
     from runs.retry import retry_run
 
@@ -151,13 +151,13 @@ def retry(
 
     # Candidates that appear during the question are shown before anything is declared.
     while isinstance(outcome := running.call_run(run, process), OutcomeUnknown):
-        tables.print_unknown_orders(stderr, outcome.details)
+        display.print_unknown_orders(outcome.details)
         if not not_made:
             exit_with_error("Check with the provider. Add --not-made if the orders were not executed.")
         price = f"{outcome.details['usd']:.2f} USD"
         typer.confirm(f"None of them was executed. Order again for {price}?", abort=True, err=True)
         confirm = outcome.details["confirm"]
-    tables.print_run(outcome, as_json)
+    display.print_run(outcome, as_json)
 
 
 @runs.command("fork")
@@ -171,28 +171,23 @@ def fork(
     as_json: AsJson = False,
 ) -> None:
     """Start a new run with the ideas of a run. Identical clips are not paid again."""
-    from cli import running, tables
     from runs.fork import fork_run
 
     changes: dict[str, Any] = {"revision": revision, "project": project, "edits": _json_of(edits)}
     changes |= {"options": _options(option), "budget_usd": _usd(budget)}
-
-    async def process(services: Services, run_id: UUID) -> RunView:
-        new = await fork_run(services, run_id, context=running.LOCAL_CONTEXT, **changes)
-        return await running.serve_run(services.db, new.id)
-
-    tables.print_run(running.call_run(run, process), as_json)
+    _change(run, as_json, lambda services, run_id, context: fork_run(services, run_id, context=context, **changes))
 
 
 def _change(run: str, as_json: bool, change: Callable[[Services, UUID, Any], Awaitable[object]]) -> None:
-    """Change a run and print it."""
-    from cli import running, tables
+    """Change a run and print it, or the new run that the change has started."""
+    from cli import display, running
+    from storage.runs import RunRow
 
     async def process(services: Services, run_id: UUID) -> RunView:
-        await change(services, run_id, running.LOCAL_CONTEXT)
-        return await running.serve_run(services.db, run_id)
+        changed = await change(services, run_id, running.LOCAL_CONTEXT)
+        return await running.serve_run(services.db, changed.id if isinstance(changed, RunRow) else run_id)
 
-    tables.print_run(running.call_run(run, process), as_json)
+    display.print_run(running.call_run(run, process), as_json)
 
 
 # How the texts of options are read. Each of these functions raises BadParameter.

@@ -35,7 +35,7 @@ def list_runs(
     as_json: AsJson = False,
 ) -> None:
     """List the newest runs."""
-    from cli import running, tables
+    from cli import display, running
     from runs import queries
 
     async def process(db: Database) -> tuple[list[RunView], dict[UUID, str]]:
@@ -47,16 +47,16 @@ def list_runs(
     if as_json:
         stdout.print_json(data=[run.model_dump(mode="json") for run in found])
         return
-    for line in tables.list_of_runs(found, short_ids, stdout.width):
+    for line in display.list_of_runs(found, short_ids, stdout.width):
         stdout.print(line, markup=False, soft_wrap=True)
 
 
 @runs.command("show")
 def show(run: RunId, as_json: AsJson = False) -> None:
     """Show a run and its open review."""
-    from cli import running, tables
+    from cli import display, running
 
-    tables.print_run(running.read_run(run, running.serve_run), as_json)
+    display.print_run(running.read_run(run, running.serve_run), as_json)
 
 
 @runs.command("watch")
@@ -68,12 +68,11 @@ def watch(
     """Print the events of a run as they happen, until it has ended."""
     import asyncio
 
-    from cli import running, tables
-    from cli.progress import ProgressReporter
+    from cli import display, running
     from runs import queries, served_reviews
     from storage.events import list_events
 
-    reporter = ProgressReporter(as_json, None)
+    reporter = display.ProgressReporter(as_json, None)
 
     async def process(db: Database, run_id: UUID) -> RunView:
         last_seq = after
@@ -95,7 +94,7 @@ def watch(
 
     view = running.read_run(run, process)
     if not as_json:
-        tables.print_run(view, as_json=False)
+        display.print_run(view, as_json=False)
     if view.status != "completed":
         raise typer.Exit(1)
 
@@ -169,11 +168,11 @@ def quote(
     run: RunId, clips: Annotated[list[int], typer.Argument(min=1, help="The clips.")], as_json: AsJson = False
 ) -> None:
     """Print the price of generating clips again. Nothing is decided."""
-    from cli import running, tables
+    from cli import display, running
     from runs import decide
 
     found = running.call_run(run, lambda services, run_id: decide.quote(services, run_id, clips))
     if as_json:
         stdout.print_json(found.model_dump_json())
     else:
-        stdout.print(tables.describe_quote(found, len(set(clips))))
+        stdout.print(display.describe_quote(found, len(set(clips))))

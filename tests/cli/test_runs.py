@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from terminals import Here, run_command, settings_of
 
-from cli.tables import list_of_runs
+from cli.display import list_of_runs
 from graph.status import Status
 from runs.queries import RunView, list_runs
 from runs.start import start_run
