@@ -27,6 +27,7 @@ from api.settings import Settings, read_settings, sandbox_settings
 from api.settings_types import SettingsError
 from api.wiring import AppState, open_app_state
 from chat.session import ChatGraph
+from chat.tools import STUDIO
 from graph.chat import ChatContext, ChatDependencies, build_chat_graph
 from graph.decisions import DecisionInput, RecordedDecision
 from graph.dependencies import Dependencies
@@ -41,7 +42,7 @@ from runs.run_records import RunRecords
 from runs.services import Services
 from runs.start import start_run
 from storage import decisions, runs
-from storage.actors import Actor, RequestContext
+from storage.actors import RequestContext
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.ledger import Ledger
 
@@ -53,7 +54,6 @@ DESTINATIONS = (
     "openai_base_url", "video_base_url", "upload_post_url", "remotion_url", "publish_folder", "store_url",
     "notify_urls", "notify_escalate_urls",
 )  # fmt: skip
-STUDIO = Actor("studio", "studio", "LangGraph Studio", frozenset({"start", "approve"}))
 
 RunGraph = CompiledStateGraph[RunState, None, RunInput, RunState]
 #: The graphs without dependencies, for schemas, drawings and threads that are only read.

@@ -1,7 +1,7 @@
 """Chat sessions: run one turn of a conversation with the supervisor."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -114,10 +114,16 @@ async def _answer(chat: ChatServices, request: ChatRequest) -> AsyncIterator[Str
     else:
         graph, config, before = await chat.open_thread(session_id)
         turn = await place_message(chat.services.db, request, before)
-    state = ChatState()
-    parts: AsyncIterator[Any] = graph.astream(
-        turn, config, context=_context(request, turn), stream_mode=["messages", "values"]
+    context = ChatContext(
+        session_id=session_id,
+        message=request.message,
+        message_key=turn.get("last_message", {}).get("key", ""),
+        actor=request.context.actor,
+        base_url=request.base_url,
+        can_act=session_id is not None,
     )
+    state = ChatState()
+    parts: AsyncIterator[Any] = graph.astream(turn, config, context=context, stream_mode=["messages", "values"])
     try:
         async for mode, part in parts:
             if mode == "values":
@@ -144,22 +150,6 @@ async def _question(db: Database, actor: Actor, pending: PendingConfirmation) ->
     if confirmations.shows_content(pending):
         await served_reviews.record_payloads(db, actor, UUID(pending["run_id"]), [pending])
     return f"\n\n{confirmations.describe_pending(pending)}"
-
-
-def _context(request: ChatRequest, turn: ChatState) -> ChatContext:
-    actor = request.context.actor
-    return ChatContext(
-        session_id=request.session_id,
-        message=request.message,
-        message_key=turn.get("last_message", {}).get("key", ""),
-        actor_kind=actor.kind,
-        actor_id=actor.id,
-        actor_name=actor.name,
-        rights=sorted(actor.rights),
-        claimed_user=cast("Mapping[str, str] | None", actor.claimed_user),
-        base_url=request.base_url,
-        can_act=request.session_id is not None,
-    )
 
 
 async def _confirm(

@@ -6,7 +6,7 @@
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 from uuid import UUID
 
 from pydantic import BaseModel, create_model
@@ -22,11 +22,13 @@ from runs import cancel, media_links, queries, start
 from runs.errors import RunError
 from runs.queries import RunView, parse_run_id
 from runs.services import Services
-from storage.actors import Actor, ActorKind, ClaimedUser, RequestContext, Right
+from storage.actors import Actor, RequestContext
 from storage.database import Database
 from storage.spending import day_costs
 
 MAX_LISTED_RUNS, MAX_BRIEF_CHARACTERS = 10, 300
+#: The actor of what is done in LangGraph Studio, which sends none.
+STUDIO = Actor("studio", "studio", "LangGraph Studio", frozenset({"start", "approve"}))
 REVIEW_STATUSES = ("awaiting_ideation_approval", "awaiting_publish_approval")
 
 
@@ -41,11 +43,8 @@ class ToolRequest:
 
     def request_context(self, suffix: str = "") -> RequestContext:
         """Return the context of an effect of the message: the same message and `suffix` have one idempotency key."""
-        chat = self.context
-        rights = cast("frozenset[Right]", frozenset(chat.rights))
-        claimed_user = cast("ClaimedUser | None", chat.claimed_user)
-        actor = Actor(cast("ActorKind", chat.actor_kind), chat.actor_id, chat.actor_name, rights, claimed_user)
-        return RequestContext(actor, "chat", f"{chat.message_key}{suffix}" if chat.message_key else None)
+        actor, key = self.context.actor or STUDIO, self.context.message_key
+        return RequestContext(actor, "chat", f"{key}{suffix}" if key else None)
 
 
 async def list_projects(request: ToolRequest) -> ToolResult:

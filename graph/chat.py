@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Annotated, Literal, TypedDict, cast
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolMessage, trim_messages
@@ -72,18 +72,14 @@ class ChatState(TypedDict, total=False):
 class ChatContext:
     """The runtime context of a turn. The server sets it; the defaults are those of LangGraph Studio.
 
-    `message_key` is the idempotency key of what the person's message causes; `claimed_user` is the user of the actor's
-    client, as the client claims it. Links start with `base_url`. Without `can_act` all tools called are read-only.
+    `message_key` is the idempotency key of what the person's message causes. `actor` is that of the message, for the
+    tools, which define its type. Links start with `base_url`. Without `can_act` all tools called are read-only.
     """
 
     session_id: str | None = None
     message: str = ""
     message_key: str = ""
-    actor_kind: str = "studio"
-    actor_id: str = "studio"
-    actor_name: str = "LangGraph Studio"
-    rights: list[str] = field(default_factory=lambda: ["start", "approve"])
-    claimed_user: Mapping[str, str] | None = None
+    actor: Any = None
     base_url: str = ""
     can_act: bool = True
 

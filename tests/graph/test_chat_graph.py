@@ -123,7 +123,7 @@ async def test_tools_receive_the_context_and_their_results_become_state() -> Non
     deps = ChatDependencies(GreedyModel(), [tool], _admit)  # type: ignore[arg-type]  # fakes
     graph = build_chat_graph(deps).compile(checkpointer=saver)
     config: Any = {"configurable": {"thread_id": "chat"}, "recursion_limit": RECURSION_LIMIT}
-    context = ChatContext(session_id="chat", message="How?", actor_id="key_1")
+    context = ChatContext(session_id="chat", message="How?", actor="key_1")
     state = await graph.ainvoke({"messages": [HumanMessage("How?")]}, config, context=context)
     kept = (await graph.aget_state(config)).values
 
