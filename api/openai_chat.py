@@ -25,8 +25,7 @@ from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, to_api_error
 from api.openai_schemas import Completion, Model, OpenAIError
 from api.schemas import EVENT_STREAM
-from chat.session import run_turn
-from chat.side_requests import answer_side_request, is_side_request
+from chat.session import answer_side_request, is_side_request, run_turn
 from chat.turns import ChatRequest, StreamEvent, TurnResult, TurnStream
 from prompts.validation import describe_errors
 from storage.actors import ClaimedUser, RequestContext

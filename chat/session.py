@@ -1,7 +1,8 @@
-"""Chat sessions: run one turn of a conversation with the supervisor."""
+"""Chat sessions: run one turn of a conversation with the supervisor, or answer a side request of a chat client."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,17 +10,19 @@ from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
+from agents.structured import check_complete
 from agents.texts import clean_text
 from chat import confirmations
-from chat.confirmations import ConfirmationCommand, PendingConfirmation
+from chat.confirmations import ConfirmationCommand, PendingConfirmation, code_redactor
 from chat.placement import messages_without_thread, place_message
 from chat.tools import tool_table
 from chat.turns import ChatRequest, StreamEvent, TurnResult
 from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState, build_chat_graph
+from providers.chat_models import estimate_tokens, model_errors, tokens_of
 from providers.orders import digest_of
 from runs import served_reviews
 from runs.errors import ApprovalNotPermitted, InvalidRequest, RunError
@@ -33,6 +36,16 @@ MAX_MESSAGE_CHARACTERS = 10_000
 #: How long a message waits for the turn before it.
 LOCK_TIMEOUT_SECONDS = 20.0
 LOCK_INTERVAL_SECONDS = 0.1
+#: The openings of the clients' side requests. Open WebUI puts "### Task:" before a person's message, too, when a file
+#: is attached: "Respond to the user query …".
+SIDE_REQUEST = re.compile(
+    r"\s*(?:### Task:\s*(?:Generate|Suggest|Analyze|You are an autocompletion)\b"
+    r"|(?:Please )?(?:Provide|Generate|Write) an? (?:extremely )?concise(?:, 5-word-or-less)? title\b"
+    r"[^\n]{0,40}\b(?:the|this|a) conversation"
+    r"|Analyze this conversation and provide:"
+    r"|Detect (?:the|user) language\b)",
+    re.IGNORECASE,
+)
 
 ChatGraph = CompiledStateGraph[ChatState, ChatContext, ChatState, ChatState]
 
@@ -172,3 +185,31 @@ async def _confirm(
         await graph.aupdate_state(config, dict(turn), as_node="trim_history")
         await chat.prune_thread(session_id)
     return TurnResult(session_id, outcome, [str(row.run_id)])
+
+
+def is_side_request(message: str) -> bool:
+    """Return whether the message is a side request of a client, and not a person's."""
+    return bool(SIDE_REQUEST.match(message))
+
+
+async def answer_side_request(
+    chat: ChatServices, messages: Sequence[tuple[str, str]], actor_id: str
+) -> AsyncIterator[StreamEvent | TurnResult]:
+    """Let the model answer (role, text) messages without tools and without memory. Raises InvalidRequest."""
+    redact = await code_redactor(chat.services.db, actor_id)
+    prompt: list[AnyMessage] = [
+        SystemMessage(redacted) if role in ("system", "developer") else HumanMessage(redacted)
+        for role, text in messages
+        if role != "assistant" and (redacted := redact(clean_text(text)))
+    ]
+    if not any(isinstance(message, HumanMessage) for message in prompt):
+        raise InvalidRequest("The last message is empty.")
+    async with chat.services.ledger.chat_call(estimate_tokens(prompt)) as record:
+        async with model_errors():
+            answer = await chat.model.ainvoke(prompt)
+        tokens = tokens_of(answer, prompt)
+        await record(*tokens)
+    check_complete(answer)
+    text = str(answer.text)
+    yield StreamEvent("token", text)
+    yield TurnResult(None, text, tokens=tokens)

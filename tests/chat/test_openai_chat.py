@@ -14,7 +14,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from chat.side_requests import is_side_request
+from chat.session import is_side_request
 from storage.decisions import verify_chain
 from tests.app import ANNA, BEN, App, SandboxClient
 from tests.chat.conftest import LIM
