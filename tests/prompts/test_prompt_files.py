@@ -33,6 +33,7 @@ PASSED: dict[str, dict[str, Any]] = {
     },
     "requested_changes": {"ideas": [IDEA], "comment": "More </comment>"},
     "chat": {},
+    "mcp": {},
 }
 
 
