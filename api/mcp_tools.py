@@ -21,7 +21,7 @@ from pydantic_core import to_jsonable_python
 
 from api import mcp_elicitation as elicitation
 from api.errors import to_api_error
-from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, mcp_caller
+from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, mcp_caller, short_id
 from chat import confirmations
 from chat.confirmations import ConfirmationCommand, PendingConfirmation
 from chat.tools import Tool, ToolRequest, describe_run, tool_table
@@ -101,12 +101,10 @@ async def start_run(
     budget above the project's own is put to the person first.
     """
     match allowed:
-        case AcceptedElicitation(data=None):
-            pass
-        case AcceptedElicitation(data=Amount(usd=usd)) if usd == budget_usd:
-            pass
         case AcceptedElicitation(data=ElicitationUnsupported()):
             raise ToolError("This exceeds the project's budget, and this client cannot ask the person to allow it.")
+        case AcceptedElicitation(data=amount) if amount is None or amount.usd == budget_usd:
+            pass
         case _:
             raise ToolError("This exceeds the project's budget, and the person did not allow it.")
     caller = mcp_caller(ctx)
@@ -172,14 +170,12 @@ async def cancel_run(
     """
     caller, parsed_id = mcp_caller(ctx), queries.parse_run_id(run_id)
     match answer:
-        case AcceptedElicitation(data=None):
-            pass
-        case AcceptedElicitation(data=Code(code=code)) if code.strip().lower() == elicitation.short_id(parsed_id):
-            pass
         case AcceptedElicitation(data=ElicitationUnsupported()):
             raise ToolError(
                 f"No agent started this run, and this client cannot ask the person: `myloware runs cancel {parsed_id}`."
             )
+        case AcceptedElicitation(data=form) if form is None or form.code.strip().lower() == short_id(parsed_id):
+            pass
         case _:
             raise ToolError("No agent started this run, and the person did not confirm its end.")
     context = replace(caller.context, idempotency_key=f"mcp:{parsed_id}")
