@@ -41,25 +41,21 @@ def human_message(text: str, digest: str) -> HumanMessage:
     return HumanMessage(text, additional_kwargs={DIGEST: digest})
 
 
-def place_alone(known: Sequence[AnyMessage], *, last: int, is_repeat: bool) -> Placement:
-    """Return the place of a message of a client that sends no history.
-
-    `last` is the number of the last person's message of the thread; `is_repeat` is true if that was sent again.
-    """
-    number = last if is_repeat else last + 1
-    return Placement(number, _messages_from(known, number, last), [])
-
-
-def place_with_history(
-    known: Sequence[AnyMessage], history: Sequence[AnyMessage], digest: str, *, last: int, is_repeat: bool = False
+def find_place(
+    known: Sequence[AnyMessage],
+    history: Sequence[AnyMessage] | None,
+    digest: str,
+    *,
+    last: int,
+    is_repeat: bool = False,
 ) -> Placement:
     """Return the place of a message of a client that sends the `history` before it: all of it, or the end of it.
 
     The end of the history is searched in the thread; if it occurs more than once, the place with the longest match
-    counts. With an empty history `is_repeat` is true if the last message was sent again.
+    counts. `history` is None if the client never sends any. `last` is the number of the last message of the thread;
+    without a history `is_repeat` is true if that message was sent again.
     """
-    sent_people = _human_messages(history)
-    if not sent_people:
+    if history is None or not (sent_people := _human_messages(history)):
         return _place_without_history(known, history, digest, last=last, is_repeat=is_repeat)
     known_people = _human_messages(known)
     known_digests = [message.additional_kwargs.get(DIGEST) for message in known_people]
@@ -74,13 +70,14 @@ def place_with_history(
 
 
 def _place_without_history(
-    known: Sequence[AnyMessage], history: Sequence[AnyMessage], digest: str, *, last: int, is_repeat: bool
+    known: Sequence[AnyMessage], history: Sequence[AnyMessage] | None, digest: str, *, last: int, is_repeat: bool
 ) -> Placement:
     """Place the first message, sent again; or a message of a client that never sends more than one."""
     messages = _human_messages(known)
-    is_first = len(messages) == last > 0 and messages[0].additional_kwargs.get(DIGEST) == digest
+    is_whole = history is not None and len(messages) == last > 0
+    is_first = is_whole and messages[0].additional_kwargs.get(DIGEST) == digest
     number = 1 if is_first else last if is_repeat else last + 1
-    return Placement(number, _messages_from(known, number, last), [] if known else list(history))
+    return Placement(number, _messages_from(known, number, last), [] if known else list(history or []))
 
 
 def _find_match(known: Sequence[str | None], sent: Sequence[str], digest: str) -> int | None:
@@ -124,11 +121,8 @@ async def place_message(
     last, known = state.get("last_message", LastMessage()), state.get("messages", [])
     digest, now, last_number = digest_of(request.message), datetime.now(UTC), last.get("number", 0)
     is_repeat = last.get("digest") == digest and _is_repeat(last, request, now)
-    if request.history is None:
-        place = place_alone(known, last=last_number, is_repeat=is_repeat)
-    else:
-        history = _history_messages(request, redact)
-        place = place_with_history(known, history, digest, last=last_number, is_repeat=is_repeat)
+    history = None if request.history is None else _history_messages(request, redact)
+    place = find_place(known, history, digest, last=last_number, is_repeat=is_repeat)
     is_last = last.get("digest") == digest and last_number == place.number and "key" in last
     placed: LastMessage = {
         "number": place.number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from chat.placement import Placement, human_message, place_alone, place_with_history
+from chat.placement import Placement, find_place, human_message
 
 
 def conversation(*texts: str) -> list[AnyMessage]:
@@ -69,31 +69,30 @@ def test_placement_with_history(
     texts = known.split()
 
     assert (
-        summary(place_with_history(conversation(*texts), conversation(*history.split()), message, last=len(texts)))
-        == expected
+        summary(find_place(conversation(*texts), conversation(*history.split()), message, last=len(texts))) == expected
     )
 
 
 @pytest.mark.parametrize(("is_repeat", "expected"), [(True, (2, ["b"], [])), (False, (3, [], []))])
 def test_placement_of_a_message_alone(is_repeat: bool, expected: tuple[int, list[str], list[str]]) -> None:
     """It is the next one, or replaces itself."""
-    assert summary(place_alone(conversation("a", "b"), last=2, is_repeat=is_repeat)) == expected
+    assert summary(find_place(conversation("a", "b"), None, "a", last=2, is_repeat=is_repeat)) == expected
 
 
 def test_a_request_repeated_by_a_client_that_sends_one_message_at_a_time() -> None:
     """Within the window it is the same message; later it is a new one."""
     known = conversation("a", "b")
 
-    assert summary(place_with_history(known, [], "b", last=2, is_repeat=True)) == (2, ["b"], [])
-    assert summary(place_with_history(known, [], "b", last=2, is_repeat=False)) == (3, [], [])
+    assert summary(find_place(known, [], "b", last=2, is_repeat=True)) == (2, ["b"], [])
+    assert summary(find_place(known, [], "b", last=2, is_repeat=False)) == (3, [], [])
 
 
 def test_missed_messages_are_known_afterwards() -> None:
     """Sent again, the same message has the same number."""
     known = conversation("a")
-    first = place_with_history(known, conversation("a", "refused"), "b", last=1)
+    first = find_place(known, conversation("a", "refused"), "b", last=1)
     known += [*first.missed, human_message("b", "b"), AIMessage("On b")]
-    again = place_with_history(known, conversation("a", "refused"), "b", last=3)
+    again = find_place(known, conversation("a", "refused"), "b", last=3)
 
     assert (first.number, again.number) == (3, 3)
     assert summary(again)[1:] == (["b"], [])
@@ -104,5 +103,5 @@ def test_a_trimmed_thread_keeps_counting() -> None:
     """Numbers are those of the whole conversation, not of the part that the thread keeps."""
     known = conversation("a", "b", "c", "d")[4:]
 
-    assert summary(place_with_history(known, conversation("a", "b", "c", "d"), "e", last=4)) == (5, [], [])
-    assert summary(place_with_history(known, conversation("a", "b", "c"), "d", last=4)) == (4, ["d"], [])
+    assert summary(find_place(known, conversation("a", "b", "c", "d"), "e", last=4)) == (5, [], [])
+    assert summary(find_place(known, conversation("a", "b", "c"), "d", last=4)) == (4, ["d"], [])
