@@ -24,12 +24,10 @@ from chat.turns import ChatRequest, StreamEvent, TurnResult
 from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState, build_chat_graph
 from providers.chat_models import estimate_tokens, model_errors, tokens_of
 from providers.orders import digest_of
-from runs import served_reviews
 from runs.errors import ApprovalNotPermitted, InvalidRequest, RunError
+from runs.served_reviews import record_payloads
 from runs.services import Services
-from storage.actors import Actor
 from storage.chat_sessions import claim_session, thread_id_of
-from storage.database import Database
 from storage.locks import LockBusy
 
 MAX_MESSAGE_CHARACTERS = 10_000
@@ -151,18 +149,14 @@ async def _answer(chat: ChatServices, request: ChatRequest) -> AsyncIterator[Str
     response = str(state["messages"][-1].text)
     pending = cast("PendingConfirmation | None", state.get("pending"))
     if pending:
-        question = await _question(chat.services.db, request.context.actor, pending)
+        if confirmations.shows_content(pending):
+            # The question shows the person the whole content, which serves the review.
+            await record_payloads(chat.services.db, request.context.actor, UUID(pending["run_id"]), [pending])
+        question = f"\n\n{confirmations.describe_pending(pending)}"
         yield StreamEvent("token", question)
         response += question
     input_tokens, output_tokens = state.get("tokens", [0, 0])
     yield TurnResult(session_id, response, state.get("run_ids", []), pending, (input_tokens, output_tokens))
-
-
-async def _question(db: Database, actor: Actor, pending: PendingConfirmation) -> str:
-    """Return the question that follows the answer. An actor whom it shows the whole content is served the review."""
-    if confirmations.shows_content(pending):
-        await served_reviews.record_payloads(db, actor, UUID(pending["run_id"]), [pending])
-    return f"\n\n{confirmations.describe_pending(pending)}"
 
 
 async def _confirm(
