@@ -111,7 +111,7 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
         return _error_response(error, as_json)
     message = _confirmation(decision.decision, opened.link.gate)
     if not as_json:
-        return HTMLResponse(pages.decision_page(decision.decision, message), headers=pages.HEADERS)
+        return HTMLResponse(pages.message_page(decision.decision, message), headers=pages.HEADERS)
     fields = {**vars(opened.link), "decision": decision.decision, "message": message}
     result = LinkDecisionResult.model_validate(fields)
     return JSONResponse(result.model_dump(mode="json"), headers=pages.HEADERS)
@@ -205,4 +205,4 @@ def _error_response(error: Exception, as_json: bool) -> Response:
     headers = {**pages.HEADERS, **(known.headers or {})}
     if as_json:
         return JSONResponse(known.body, known.status, headers)
-    return HTMLResponse(pages.error_page(known.code, known.message), known.status, headers)
+    return HTMLResponse(pages.message_page(known.code, known.message), known.status, headers)

@@ -30,33 +30,12 @@ DOCS_HEADERS = {
     + "; script-src 'self'; connect-src 'self'",
 }
 
-#: Labels of the fields of a review. Other paths are labelled by `_label`.
-LABELS = {
-    "estimated_usd": "Price",
-    "make": "Clips to be made",
-    "usd_per_clip": "Price of a clip",
-    "model": "Video model",
-    "seconds": "Length of a clip",
-    "size": "Size of a clip",
-    "film.digest": "The film",
-    "film.seconds": "Length of the film",
-}
 #: The order of the fields on the page.
 FIELD_ORDER = (
     "film", "title", "caption", "hashtags", "platforms", "ideas", "scene", "sound", "overlay", "take", "clips",
 )  # fmt: skip
 #: Fields that change only together with another field that is shown.
 HIDDEN_FIELDS = ("takes", "clip", "notice", "notices", "warnings")
-VERDICT_HEADINGS = {"approve": "Approved", "revise": "Changes requested", "reject": "Rejected"}
-ERROR_HEADINGS = {
-    "link_not_found": "This link does not open anything",
-    "link_expired": "This link has expired",
-    "link_used": "This link was used already",
-    "link_closed": "There is nothing left to decide here",
-    "stale_review": "There is a newer revision",
-    "budget_exceeded": "This costs more than may be spent",
-    "rate_limited": "Too many requests",
-}
 
 
 def review_page(opened: OpenedLink, *, token: str, problem: str | None = None, comment: str = "") -> str:
@@ -75,15 +54,9 @@ def review_page(opened: OpenedLink, *, token: str, problem: str | None = None, c
     return _render("review.html", opened=opened, token=token, changes=changes, problem=problem, comment=comment)
 
 
-def decision_page(verdict: str, message: str) -> str:
-    """Return the page that confirms a decision."""
-    return _render("message.html", heading=VERDICT_HEADINGS[verdict], message=message, tone=verdict)
-
-
-def error_page(code: str, message: str) -> str:
-    """Return the page that reports an error."""
-    heading = ERROR_HEADINGS.get(code, "That did not work")
-    return _render("message.html", heading=heading, message=message, tone="refused")
+def message_page(outcome: str, message: str) -> str:
+    """Return the page that confirms a verdict, or reports an error by its code."""
+    return _render("message.html", outcome=outcome, message=message)
 
 
 def _format_time(at: datetime) -> str:
@@ -96,8 +69,6 @@ def _format_usd(amount: Any) -> str:
 
 def _label(path: str) -> str:
     """Return the label of a path in the content: `ideas.2.scene` is `Idea 3, scene`."""
-    if path in LABELS:
-        return LABELS[path]
     words = {"ideas": "Idea", "clips": "Clip", "overlay": "text over it"}
     kind, number, *rest = [*path.split("."), ""]
     if kind in words and number.isdecimal():
