@@ -1,25 +1,32 @@
-"""Lists the product's threads in LangGraph Studio: `make studio THREADS=product` runs this next to Studio's server."""
+"""The product's threads in LangGraph Studio, read-only, for `make studio THREADS=product`.
+
+It names the checkpointer and the authorization handler to Studio's server, and runs the lister next to it. A write is
+refused by the handler, by the checkpointer and by the database.
+"""
 
 import asyncio
+import hmac
 import logging
 import os
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import typer
-from langgraph_sdk import get_client
+from langgraph_sdk import Auth, get_client
 from langgraph_sdk.client import LangGraphClient
 
 from api.settings_types import SettingsError
-from api.studio_threads import TOKEN_HEADER
 from cli.local_services import checked_settings, with_local_services
 from cli.running import run as run_work
 from storage import chat_sessions, runs
 from storage.database import DATABASE_UNAVAILABLE, Database, open_pool
 from storage.migrate import DatabaseUnusable, is_migrated
+from storage.saver import ReadOnlyError, ReadOnlySaver
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +34,13 @@ log = logging.getLogger(__name__)
 MAX_LISTED = 200
 REFRESH_INTERVAL_SECONDS = 2.0
 MAX_BRIEF_CHARACTERS = 200
+#: Environment variables: the connection string of the database, and the token of the lister.
+DATABASE, TOKEN = "MYLOWARE_STUDIO_DATABASE", "MYLOWARE_STUDIO_TOKEN"
+TOKEN_HEADER = b"x-myloware-token"
+#: The two identities. Only the lister may create and update entries of the thread list.
+LISTER, VIEWER = "lister", "viewer"
+
+auth = Auth()
 
 
 async def main(server: str) -> None:
@@ -95,6 +109,27 @@ def command(server: Annotated[str, typer.Argument(help="URL of Studio's server."
     """List the product's threads in LangGraph Studio until stopped."""
     os.umask(0o077)
     run_work(main(server))
+
+
+@asynccontextmanager
+async def saver() -> AsyncIterator[ReadOnlySaver]:
+    """Yield the checkpointer of Studio's server."""
+    async with open_pool(os.environ[DATABASE], max_size=4, name="myloware-studio", read_only=True) as pool:
+        yield ReadOnlySaver(pool)
+
+
+@auth.authenticate
+async def authenticate(headers: dict[bytes, bytes]) -> str:
+    """Return the identity of a caller: the lister by its token, a viewer otherwise."""
+    is_lister = hmac.compare_digest(headers.get(TOKEN_HEADER, b""), os.environ[TOKEN].encode())
+    return LISTER if is_lister else VIEWER
+
+
+@auth.on
+async def authorize(ctx: Auth.types.AuthContext, value: Any) -> None:
+    """Refuse every write of a viewer with status 403."""
+    if ctx.action not in ("read", "search") and ctx.user.identity != LISTER:
+        raise Auth.exceptions.HTTPException(403, str(ReadOnlyError()))
 
 
 if __name__ == "__main__":
