@@ -40,17 +40,11 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Start a run for the workers of `serve` and `worker`; `myloware make` works on one itself."""
-    from cli import display, running
     from runs.start import start_run
 
     texts: dict[str, Any] = {"project": project, "brief": brief, "metadata": _pairs(metadata, "--metadata")}
     texts |= {"options": _options(option), "budget_usd": _usd(budget)}
-
-    async def process(services: Services) -> RunView:
-        new = await start_run(services, context=running.LOCAL_CONTEXT, **texts)
-        return await running.serve_run(services.db, new.id)
-
-    display.print_run(running.call(process), as_json)
+    _change(None, as_json, lambda services, id_, context: start_run(services, run_id=id_, context=context, **texts))
 
 
 @runs.command("approve")
@@ -150,7 +144,7 @@ def retry(
         return await running.serve_run(services.db, run_id)
 
     # Candidates that appear during the question are shown before anything is declared.
-    while isinstance(outcome := running.call_run(run, process), OutcomeUnknown):
+    while isinstance(outcome := running.call(run, process), OutcomeUnknown):
         display.print_unknown_orders(outcome.details)
         if not not_made:
             exit_with_error("Check with the provider. Add --not-made if the orders were not executed.")
@@ -178,7 +172,7 @@ def fork(
     _change(run, as_json, lambda services, run_id, context: fork_run(services, run_id, context=context, **changes))
 
 
-def _change(run: str, as_json: bool, change: Callable[[Services, UUID, Any], Awaitable[object]]) -> None:
+def _change(run: str | None, as_json: bool, change: Callable[[Services, UUID, Any], Awaitable[object]]) -> None:
     """Change a run and print it, or the new run that the change has started."""
     from cli import display, running
     from storage.runs import RunRow
@@ -187,7 +181,7 @@ def _change(run: str, as_json: bool, change: Callable[[Services, UUID, Any], Awa
         changed = await change(services, run_id, running.LOCAL_CONTEXT)
         return await running.serve_run(services.db, changed.id if isinstance(changed, RunRow) else run_id)
 
-    display.print_run(running.call_run(run, process), as_json)
+    display.print_run(running.call(run, process), as_json)
 
 
 # How the texts of options are read. Each of these functions raises BadParameter.

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import typer
 import uvloop
@@ -108,23 +108,18 @@ def read_run(run_id: str, function: Callable[[Database, UUID], Awaitable[T]]) ->
     return read(process)
 
 
-def call(function: Callable[["Services"], Awaitable[T]]) -> T:
-    """Return the result of a function that needs the services. Exits with its error message on failure."""
+def call(run_id: str | None, function: Callable[["Services", UUID], Awaitable[T]]) -> T:
+    """Return the result of a function that needs the services and a run, given by its id or the start of it, or new.
+
+    Exits with its error message on failure.
+    """
     from api.wiring import open_app_state
 
     checked = checked_settings()
 
     async def process() -> T:
         async with with_local_services(checked, with_sandbox=False) as settings, open_app_state(settings) as state:
-            return await function(state.services)
+            services = state.services
+            return await function(services, await find_run_id(services.db, run_id) if run_id else uuid4())
 
     return run(process())
-
-
-def call_run(run_id: str, function: Callable[["Services", UUID], Awaitable[T]]) -> T:
-    """Return the result of a function that needs the services and a run, given by its id or the start of it."""
-
-    async def process(services: "Services") -> T:
-        return await function(services, await find_run_id(services.db, run_id))
-
-    return call(process)

@@ -112,7 +112,7 @@ def history(run: RunId, as_json: AsJson = False) -> None:
             await served_reviews.record_history(services.db, LOCAL, found)
         return found
 
-    found = running.call_run(run, process)
+    found = running.call(run, process)
     if as_json:
         stdout.print_json(found.model_dump_json())
         return
@@ -133,7 +133,7 @@ def film(
     async def process(services: Services, run_id: UUID) -> Path:
         return await copy_film(services, await get_run_view(services.db, run_id), Path(), output)
 
-    stdout.print(str(running.call_run(run, process)), markup=False, soft_wrap=True)
+    stdout.print(str(running.call(run, process)), markup=False, soft_wrap=True)
 
 
 @runs.command("clips")
@@ -154,7 +154,7 @@ def clips(
                 await copy_file(services, take["digest"], output / f"clip-{take['clip']}-take-{take['take']}.mp4")
         return list(takes)
 
-    takes = running.call_run(run, process)
+    takes = running.call(run, process)
     if as_json:
         stdout.print_json(data=takes)
         return
@@ -171,7 +171,7 @@ def quote(
     from cli import display, running
     from runs import decide
 
-    found = running.call_run(run, lambda services, run_id: decide.quote(services, run_id, clips))
+    found = running.call(run, lambda services, run_id: decide.quote(services, run_id, clips))
     if as_json:
         stdout.print_json(found.model_dump_json())
     else:
