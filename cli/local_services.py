@@ -93,7 +93,11 @@ async def with_local_services(
             sandbox = Sandbox(settings.data_dir.absolute() / "sandbox")
             if with_sandbox:
                 await stack.enter_async_context(sandbox.running(webhooks_to))
-            changes |= _sandbox_settings(settings, sandbox)
+            replacements = sandbox_settings(sandbox.url)
+            webhook_secrets = [*(settings.video_webhook_secrets or []), parse_secret(sandbox.secret)]
+            replacements["video"]["video_webhook_secrets"] = webhook_secrets
+            for service in settings.missing_services:
+                changes |= replacements[service]
         yield settings.model_copy(update=changes)
 
 
@@ -111,13 +115,6 @@ def sandbox_notice(settings: Settings) -> str | None:
     """Return the notice that the sandbox replaces vendors, or None if all are configured."""
     services = ", ".join(settings.missing_services)
     return f"[yellow]SANDBOX[/] replaces {services}: nothing is charged or posted." if services else None
-
-
-def _sandbox_settings(settings: Settings, sandbox: "Sandbox") -> dict[str, Any]:
-    replacements = sandbox_settings(sandbox.url)
-    secrets = [*(settings.video_webhook_secrets or []), parse_secret(sandbox.secret)]
-    replacements["video"]["video_webhook_secrets"] = secrets
-    return {name: value for service in settings.missing_services for name, value in replacements[service].items()}
 
 
 class Sandbox:
