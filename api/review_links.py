@@ -45,9 +45,8 @@ class LinkDecision(RequestBody):
 
     decision: Verdict
     comment: Text | None = Field(None, max_length=4_000)
-    sample: ClipNumbers = Field(
-        [], description="Ideation, with an approval: generate only these clips before the rest."
-    )
+    sample: ClipNumbers = Field([])
+    """Ideation, with an approval: generate only these clips before the rest."""
 
     @field_validator("sample", mode="before")
     @classmethod

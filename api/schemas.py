@@ -75,8 +75,8 @@ ByClip = Annotated[dict[ClipKey, T], Field(max_length=24, json_schema_extra=CLIP
 JsonObject = Annotated[dict[str, Any], AfterValidator(_check_storable)]
 
 
-class RequestBody(BaseModel, extra="forbid"):
-    """A request body. Unknown fields are refused."""
+class RequestBody(BaseModel, extra="forbid", use_attribute_docstrings=True):
+    """A request body. Unknown fields are refused. A string after a field is its description."""
 
 
 class StartRunRequest(RequestBody):
@@ -84,9 +84,8 @@ class StartRunRequest(RequestBody):
 
     project: ProjectName = Field(examples=["aismr"])
     brief: Text = Field(min_length=1, max_length=10_000, examples=["Create a relaxing rain video"])
-    budget_usd: BudgetUsd | None = Field(
-        None, description="Hard cap of this run. Above the project's it requires approval permission."
-    )
+    budget_usd: BudgetUsd | None = None
+    """Hard cap of this run. Above the project's it requires approval permission."""
     metadata: dict[Name, MetadataText] = Field({}, max_length=20, description="Returned with the run.")
     options: Options = Field({}, description="Options that the project file declares.")
 
@@ -119,28 +118,19 @@ class ApproveRequest(RequestBody):
     approved: bool
     comment: Text | None = Field(None, max_length=4_000, examples=["Looks good"])
     decision: Verdict | None = Field(None, description="Overrides `approved` and `comment`: approve, revise or reject.")
-    edits: list[JsonObject] | JsonObject | None = Field(
-        None, description="Ideation: the edited list of ideas. Publish: `caption`, `hashtags`."
-    )
-    clips: list[ClipNumber | ClipChange] | None = Field(
-        None, max_length=24, description="Publish, with changes requested: the clips to generate again."
-    )
-    takes: ByClip[Annotated[int, Field(ge=0, le=1000)]] | None = Field(
-        None, description="Publish, with changes requested: by clip number, the take to use."
-    )
-    sample: ClipNumbers | None = Field(
-        None,
-        description="Ideation, with an approval: generate only these clips; then the gate opens again with the rest.",
-    )
-    keep: ClipNumbers | None = Field(
-        None, description="Ideation, with an approval: the numbers of the ideas to keep, in order."
-    )
-    digest: Text | None = Field(
-        None,
-        max_length=128,
-        description="Digest of the content that was reviewed; 409 if the content has changed. Without it the decision"
-        " counts if the open revision was served to this API key, otherwise 409 with the current content.",
-    )
+    edits: list[JsonObject] | JsonObject | None = None
+    """Ideation: the edited list of ideas. Publish: `caption`, `hashtags`."""
+    clips: list[ClipNumber | ClipChange] | None = Field(None, max_length=24)
+    """Publish, with changes requested: the clips to generate again."""
+    takes: ByClip[Annotated[int, Field(ge=0, le=1000)]] | None = None
+    """Publish, with changes requested: by clip number, the take to use."""
+    sample: ClipNumbers | None = None
+    """Ideation, with an approval: generate only these clips; then the gate opens again with the rest."""
+    keep: ClipNumbers | None = None
+    """Ideation, with an approval: the numbers of the ideas to keep, in order."""
+    digest: Text | None = Field(None, max_length=128)
+    """Digest of the content that was reviewed; 409 if the content has changed. Without it the decision counts if the
+    open revision was served to this API key, otherwise 409 with the current content."""
 
     def as_input(self) -> DecisionInput:
         """Return the decision that the request describes."""
@@ -151,24 +141,17 @@ class ApproveRequest(RequestBody):
 class RetryRequest(RequestBody):
     """The options of a retry."""
 
-    not_made: bool = Field(
-        False, description="Declares that the orders of unknown outcome were not executed; they are placed again."
-    )
-    confirm: str | None = Field(
-        None,
-        max_length=64,
-        description="With `not_made`: the code in the details of the 409 that showed the orders of unknown outcome and"
-        " the price of placing them again.",
-    )
-    prompts: ByClip[Annotated[Text, Field(min_length=1, max_length=4_000)]] = Field(
-        {}, description="New prompts for failed clips, by clip number."
-    )
+    not_made: bool = False
+    """Declares that the orders of unknown outcome were not executed; they are placed again."""
+    confirm: str | None = Field(None, max_length=64)
+    """With `not_made`: the code in the details of the 409 that showed the orders of unknown outcome and the price of
+    placing them again."""
+    prompts: ByClip[Annotated[Text, Field(min_length=1, max_length=4_000)]] = {}
+    """New prompts for failed clips, by clip number."""
     drop: ClipNumbers = Field([], description="The numbers of failed clips to leave out.")
-    stop_waiting: bool = Field(
-        False,
-        description="For a run that waits in trouble: gives up the orders that it waits for. The run then fails, and"
-        " the next retry orders them again or drops them. An order that may be charged is of unknown outcome.",
-    )
+    stop_waiting: bool = False
+    """For a run that waits in trouble: gives up the orders that it waits for. The run then fails, and the next retry
+    orders them again or drops them. An order that may be charged is of unknown outcome."""
 
 
 class ForkRequest(RequestBody):
