@@ -15,7 +15,6 @@ from storage.review_deadlines import DeadlineRow
 DEADLINE = RequestContext(Actor("deadline", "deadline", "deadline", frozenset({"approve"})), "deadline")
 #: Another process repeats a rejection that was lost with its process after this time.
 REJECTION_TIMEOUT = timedelta(seconds=30)
-EVENT_KINDS = {"remind": "review.reminded", "escalate": "review.escalated"}
 
 
 async def process_deadlines(services: Services) -> int:
@@ -24,17 +23,13 @@ async def process_deadlines(services: Services) -> int:
     Never approves. Concurrent processes claim different reviews.
     """
     async with services.db.transaction() as conn:
-        claimed = await review_deadlines.claim_due(conn)
-        for row in claimed:
-            if not row.still_open:
-                await review_deadlines.reschedule(conn, row, None)
-            elif row.on_due == "reject":
-                await review_deadlines.reschedule(conn, row, REJECTION_TIMEOUT)
-            else:
-                await review_deadlines.record_reminder(conn, row, EVENT_KINDS[row.on_due])
-                await review_deadlines.advance_deadline(conn, row)
-    for row in claimed:
-        if row.still_open and row.on_due == "reject":
+        claimed = await review_deadlines.claim_due(conn, rejected_within=REJECTION_TIMEOUT)
+        still_open = [row for row in claimed if row.still_open]
+        for row in still_open:
+            if row.on_due != "reject":
+                await review_deadlines.record_reminder(conn, row)
+    for row in still_open:
+        if row.on_due == "reject":
             # A decision may have arrived at the last moment.
             with suppress(GateNotOpen, StaleReview):
                 await _reject(services, row)

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import LiteralString
 from uuid import UUID
 
 from storage.database import Connection, fetch_all
 from storage.events import record_event
+
+#: The event of a deadline that is due, by what is to be done then.
+EVENT_KINDS = {"remind": "review.reminded", "escalate": "review.escalated"}
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class DeadlineRow:
         due_at: The first due time.
         repeat_every: The time between the first due time and the next one.
         on_due: "remind", "escalate" or "reject".
-        times_due: How many due times have passed before this one.
+        times_due: How many due times have been announced, this one included.
         digest: The digest of the review that the run has open.
         still_open: Whether the review waits for its decision.
     """
@@ -54,41 +56,35 @@ async def set_deadline(
     return kept
 
 
-# `skip locked` gives concurrent sweepers different rows.
+# `skip locked` gives concurrent sweepers different rows. The next due time is in the future even after a long downtime.
 CLAIM_DUE = """
-select d.run_id, d.gate, d.revision, d.due_at, d.repeat_every, d.on_due, d.times_due,
-       runs.review ->> 'digest' as digest,
-       coalesce(runs.review ->> 'gate' = d.gate and (runs.review ->> 'revision')::int = d.revision, false) as still_open
-from review_deadlines as d join runs on runs.id = d.run_id
-where d.next_at <= now() order by d.next_at limit %s for update of d skip locked
+with due as (
+    select d.*, runs.review ->> 'digest' as digest, coalesce(
+        runs.review ->> 'gate' = d.gate and (runs.review ->> 'revision')::int = d.revision, false) as still_open
+    from review_deadlines as d join runs on runs.id = d.run_id
+    where d.next_at <= now() order by d.next_at limit 50 for update of d skip locked)
+update review_deadlines as d set
+    times_due = d.times_due + (still_open and d.on_due <> 'reject')::int,
+    next_at = case when not still_open then null when d.on_due = 'reject' then now() + %s
+        else d.due_at + d.repeat_every
+            * (floor(extract(epoch from now() - d.due_at) / extract(epoch from d.repeat_every)) + 1) end
+from due where (d.run_id, d.gate, d.revision) = (due.run_id, due.gate, due.revision)
+returning d.run_id, d.gate, d.revision, d.due_at, d.repeat_every, d.on_due, d.times_due, digest, still_open
 """
 
 
-async def claim_due(conn: Connection, *, limit: int = 50) -> list[DeadlineRow]:
-    """Return the deadlines that are due, locked until the end of the caller's transaction."""
-    return await fetch_all(conn, CLAIM_DUE, (limit,), row=DeadlineRow)
+async def claim_due(conn: Connection, *, rejected_within: timedelta) -> list[DeadlineRow]:
+    """Return the deadlines that are due, and set the next due time of each in the caller's transaction.
+
+    Another caller gets a review to reject that is still open after `rejected_within`.
+    """
+    return await fetch_all(conn, CLAIM_DUE, (rejected_within,), row=DeadlineRow)
 
 
-OF_REVIEW: LiteralString = " where run_id = %(run_id)s and gate = %(gate)s and revision = %(revision)s"
-
-
-async def advance_deadline(conn: Connection, due: DeadlineRow) -> None:
-    """Set the next due time of a review, which is in the future even after a long downtime."""
-    update: LiteralString = """update review_deadlines set times_due = times_due + 1, next_at = due_at + repeat_every
-        * (floor(extract(epoch from now() - due_at) / extract(epoch from repeat_every)) + 1)"""
-    await conn.execute(update + OF_REVIEW, vars(due))
-
-
-async def reschedule(conn: Connection, due: DeadlineRow, after: timedelta | None) -> None:
-    """Process the same due time again after a while; never, if it is None."""
-    update: LiteralString = "update review_deadlines set next_at = now() + %(after)s::interval"
-    await conn.execute(update + OF_REVIEW, vars(due) | {"after": after})
-
-
-async def record_reminder(conn: Connection, due: DeadlineRow, kind: str) -> None:
-    """Record that a review is overdue, once per due time. `kind` is review.reminded or review.escalated."""
-    times = due.times_due + 1
+async def record_reminder(conn: Connection, due: DeadlineRow) -> None:
+    """Record that a review is overdue, once per due time."""
+    kind = EVENT_KINDS[due.on_due]
     review = {name: getattr(due, name) for name in ("gate", "revision", "digest")}
-    payload = {**review, "due_at": due.due_at.isoformat(), "times": times}
-    event_id = f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{times}"
+    payload = {**review, "due_at": due.due_at.isoformat(), "times": due.times_due}
+    event_id = f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{due.times_due}"
     await record_event(conn, source="deadline", kind=kind, run_id=due.run_id, payload=payload, dedup_key=event_id)
