@@ -100,19 +100,19 @@ def _content(event: OutboxEvent) -> tuple[str, dict[str, Any]]:
 async def _send(services: Services, delivery: DeliveryRow) -> None:
     db, targets, delivery_id = services.db, services.notification_targets, delivery.id
     if targets.sender is None or delivery.url not in (*targets.urls, *targets.escalation_urls):
-        await deliveries.abandon(db, delivery_id, "the URL is no longer in the settings")
+        await deliveries.record_attempt(db, delivery_id, "abandoned", "the URL is no longer in the settings")
         return
     sent = await targets.sender.send(delivery.url, id=delivery_id, body=delivery.body.encode())
     delay = retry_delay_seconds(delivery.attempts)
     match sent.outcome:
         case "delivered":
-            await deliveries.mark_delivered(db, delivery_id, sent.response)
+            await deliveries.record_attempt(db, delivery_id, "delivered", sent.response)
         case "later" if delay is not None:
             after = timedelta(seconds=max(delay, sent.wait_seconds))
-            await deliveries.reschedule(db, delivery_id, after, sent.response)
+            await deliveries.record_attempt(db, delivery_id, "waiting", sent.response, retry_in=after)
         case "gone":
             log.warning("notification %s: the endpoint answered 410 and is disabled", delivery_id)
             await deliveries.disable_endpoint(db, delivery.url, sent.response)
         case _:
             log.warning("notification %s is abandoned: %s", delivery_id, sent.response)
-            await deliveries.abandon(db, delivery_id, sent.response)
+            await deliveries.record_attempt(db, delivery_id, "abandoned", sent.response)

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, LiteralString
+from typing import Any, Literal
 from uuid import UUID
 
-from storage.database import Connection, Database, fetch_all, insert
+from storage.database import Connection, Database, fetch_all
+
+DeliveryState = Literal["waiting", "delivered", "abandoned"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class DeliveryRow:
     url: str
     kind: str
     body: str
-    state: str
+    state: DeliveryState
     attempts: int
     next_attempt_at: datetime | None
     last_response: str | None
@@ -74,7 +76,17 @@ where id in (select id from deliveries where next_attempt_at <= now() order by n
              for update skip locked)
 returning *
 """
-ABANDON: LiteralString = "update deliveries set state = 'abandoned', next_attempt_at = null, last_response = %s"
+# A delivery counts, whatever was recorded since its attempt was claimed.
+RECORD_ATTEMPT = """
+update deliveries set state = %(state)s, next_attempt_at = now() + %(retry_in)s::interval,
+    last_response = %(response)s, delivered_at = case when %(state)s = 'delivered' then now() end
+where id = %(id)s and (state = 'waiting' or %(state)s = 'delivered')
+"""
+DISABLE = """
+with disabled as (insert into disabled_endpoints (url) values (%(url)s) on conflict do nothing)
+update deliveries set state = 'abandoned', next_attempt_at = null, last_response = %(response)s
+where url = %(url)s and state = 'waiting'
+"""
 
 
 async def claim_due(db: Database, *, limit: int = 20) -> list[DeliveryRow]:
@@ -82,33 +94,17 @@ async def claim_due(db: Database, *, limit: int = 20) -> list[DeliveryRow]:
     return await db.fetch_all(CLAIM_DUE, (CLAIM_TIMEOUT, limit), row=DeliveryRow)
 
 
-async def mark_delivered(db: Database, delivery_id: str, response: str) -> None:
-    """Record that a notification was delivered."""
-    await db.execute(
-        "update deliveries set state = 'delivered', next_attempt_at = null, last_response = %s, delivered_at = now()"
-        " where id = %s",
-        (response, delivery_id),
-    )
-
-
-async def reschedule(db: Database, delivery_id: str, after: timedelta, response: str) -> None:
-    """Send a notification again after a while."""
-    await db.execute(
-        "update deliveries set next_attempt_at = now() + %s, last_response = %s where id = %s and state = 'waiting'",
-        (after, response, delivery_id),
-    )
-
-
-async def abandon(db: Database, delivery_id: str, response: str) -> None:
-    """Stop sending a notification."""
-    await db.execute(ABANDON + " where id = %s", (response, delivery_id))
+async def record_attempt(
+    db: Database, delivery_id: str, state: DeliveryState, response: str, *, retry_in: timedelta | None = None
+) -> None:
+    """Record the outcome of an attempt. A notification that is still waiting is sent again after `retry_in`."""
+    values = {"id": delivery_id, "state": state, "response": response, "retry_in": retry_in}
+    await db.execute(RECORD_ATTEMPT, values)
 
 
 async def disable_endpoint(db: Database, url: str, response: str) -> None:
     """Stop sending to this URL, present and future notifications included."""
-    async with db.transaction() as conn:
-        await insert(conn, "disabled_endpoints", {"url": url})
-        await conn.execute(ABANDON + " where url = %s and state = 'waiting'", (response, url))
+    await db.execute(DISABLE, {"url": url, "response": response})
 
 
 async def enable_endpoints(db: Database) -> None:
