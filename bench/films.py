@@ -25,11 +25,12 @@ from PIL import Image
 from bench.aims import aims_of
 from bench.results import ROOT, Result, ratio
 from bench.stage import Effort
-from providers.base import Pending, PollResult, Provider, Succeeded
+from providers.base import Provider
 from providers.media.overlay import draw_overlay
 from providers.renders.embedded import EmbeddedRenders
 from providers.renders.manifest import Manifest, ManifestClip
 from providers.renders.remotion import RemotionRenders
+from providers.results import Pending, PollResult, Succeeded
 
 FIGURES = ("render", "remotion")
 #: The clips are scaled to the film, as they usually are.

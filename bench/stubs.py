@@ -13,8 +13,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from providers.base import Json, Pending, PollResult, Progress, Provider, Succeeded
+from providers.base import Json, Progress, Provider
 from providers.moderation import Moderation, ModerationResult
+from providers.results import Pending, PollResult, Succeeded
 
 #: Reports an event at a vendor: "submit" or "poll", the key of the order or the task id, and the task id.
 Report = Callable[[str, str, str], None]

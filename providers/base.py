@@ -1,14 +1,15 @@
-"""The interface of providers, their results and their errors.
+"""The interface of providers and their errors.
 
 An order is a JSON request under an idempotency key. A provider implements three operations on it: `submit` places
 the order, `lookup` searches for an order that may have been placed, `poll` returns its progress or its result.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
+
+from providers.results import Candidate, PollResult
 
 Json = Mapping[str, Any]
 Progress = Callable[[float], Awaitable[None]]
@@ -68,69 +69,6 @@ class ArtifactChanged(Refused):
 
     def __init__(self, digest: str) -> None:
         super().__init__("artifact_changed", f"The file {digest[:12]}… was changed after it was stored.")
-
-
-@dataclass(frozen=True)
-class Pending:
-    """The order is not finished. `progress` is 0..1, None if the provider does not report it."""
-
-    progress: float | None = None
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The order ended without a usable result. `message` is a sentence that helps the user to act.
-
-    `charged` is True if the provider produced a result, and so charges for it, that cannot be downloaded or used.
-    """
-
-    code: str
-    message: str
-    charged: bool = False
-
-
-@dataclass(frozen=True)
-class NotFound:
-    """The provider does not know the order. This can be temporary; it is unknown whether the order is charged."""
-
-
-@dataclass(frozen=True)
-class Succeeded:
-    """The order is finished.
-
-    Attributes:
-        file: The result, in the folder that was passed to `poll`. The caller moves it away.
-        original: The file as the provider sent it, if `file` was derived from it.
-        facts: Small JSON. Of a clip or film `seconds`, `width`, `height`, `codec`, …; of a publication its links
-            by platform.
-    """
-
-    file: Path | None = None
-    original: Path | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class FileMissing:
-    """The order is finished, and its file cannot be downloaded. This can be temporary; else it is the `failure`."""
-
-    failure: Failed
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An order at the provider that may be one of unknown outcome: it matches as far as the provider reports it.
-
-    `status` is in the provider's words. A person can look at it at `url`.
-    """
-
-    task_id: str
-    status: str
-    created_at: datetime
-    url: str
-
-
-PollResult = Pending | Failed | NotFound | FileMissing | Succeeded
 
 
 #: The pauses between attempts to learn of an order, in seconds; the last one repeats.

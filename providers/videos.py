@@ -16,23 +16,10 @@ from urllib.parse import quote
 
 import httpx
 
-from providers.base import (
-    Candidate,
-    Failed,
-    FileMissing,
-    Json,
-    NotFound,
-    NotSent,
-    Pending,
-    PollResult,
-    Progress,
-    Provider,
-    ProviderError,
-    Succeeded,
-    Unavailable,
-)
+from providers.base import Json, NotSent, Progress, Provider, ProviderError, Unavailable
 from providers.foreign_files import FileRules, ForeignFiles
 from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
+from providers.results import Candidate, Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
 from providers.values import is_plain_text, parse_number, parse_progress
 from providers.video_profiles import Profile
 

@@ -10,17 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from providers.base import (
-    Failed,
-    FileMissing,
-    NotFound,
-    Pending,
-    Succeeded,
-    Unavailable,
-    Unconfirmed,
-    default_pause,
-    disk_unwritable,
-)
+from providers.base import Unavailable, Unconfirmed, default_pause, disk_unwritable
+from providers.results import Failed, FileMissing, NotFound, Pending, Succeeded
 from runs.services import Services
 from storage import troubles
 from storage.database import DatabaseError

@@ -4,9 +4,10 @@ import os
 import signal
 from pathlib import Path
 
-from providers.base import ProviderError, Succeeded, Unavailable
+from providers.base import ProviderError, Unavailable
 from providers.media.errors import InvalidClip
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
+from providers.results import Succeeded
 
 MAX_CLIP_BYTES = 64 * 1024 * 1024
 LIMIT_SECONDS = 300.0

@@ -8,8 +8,9 @@ import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from providers.base import Failed, Files, Json, Progress, Provider, Refused, Succeeded, disk_unwritable
+from providers.base import Files, Json, Progress, Provider, Refused, disk_unwritable
 from providers.publications.post import Post, id_of
+from providers.results import Failed, Succeeded
 
 DISCLOSURE = "This video was made with AI."
 

@@ -16,23 +16,11 @@ from typing import Any, BinaryIO
 import httpx
 
 from prompts.platforms import PLATFORMS
-from providers.base import (
-    Failed,
-    Files,
-    Json,
-    NotSent,
-    Pending,
-    PollResult,
-    Progress,
-    Provider,
-    Refused,
-    Succeeded,
-    Unavailable,
-    Unconfirmed,
-)
+from providers.base import Files, Json, NotSent, Progress, Provider, Refused, Unavailable, Unconfirmed
 from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
 from providers.publications.post import Post, fit_title, id_of
 from providers.publications.upload_post_answers import AI_LABELS, PlatformAnswers
+from providers.results import Failed, Pending, PollResult, Succeeded
 from providers.values import is_plain_text, parse_progress
 
 SERVICE_NAME = "Upload-Post"

@@ -3,11 +3,12 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from providers.base import Failed, Files, Json, PollResult, Progress, Provider, ProviderError, Unavailable
+from providers.base import Files, Json, Progress, Provider, ProviderError, Unavailable
 from providers.media.subprocess_client import create_work_folder
 from providers.media.timeline import parse_manifest
 from providers.orders import digest_of
 from providers.renders.results import make_film
+from providers.results import Failed, PollResult
 
 
 class EmbeddedRenders(Provider):

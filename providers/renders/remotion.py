@@ -8,18 +8,7 @@ from uuid import UUID
 
 import httpx
 
-from providers.base import (
-    Failed,
-    Json,
-    OutcomeUnknown,
-    Pending,
-    PollResult,
-    Progress,
-    Provider,
-    ProviderError,
-    Refused,
-    Unavailable,
-)
+from providers.base import Json, OutcomeUnknown, Progress, Provider, ProviderError, Refused, Unavailable
 from providers.http import ApiClient, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
@@ -28,6 +17,7 @@ from providers.media.timeline import parse_manifest
 from providers.orders import OrderKey, digest_of
 from providers.renders.manifest import Manifest
 from providers.renders.results import make_film
+from providers.results import Failed, Pending, PollResult
 from providers.values import parse_progress
 
 SERVICE_NAME = "The render service"

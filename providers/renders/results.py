@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-from providers.base import Failed, Json, Progress, Succeeded, Unavailable
+from providers.base import Json, Progress, Unavailable
 from providers.media.subprocess_client import SubprocessDied, run_in_subprocess
+from providers.results import Failed, Succeeded
 
 
 async def make_film(

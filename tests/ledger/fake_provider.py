@@ -17,22 +17,9 @@ from psycopg.types.json import Jsonb
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
 from prompts.project import Project
-from providers.base import (
-    Candidate,
-    Failed,
-    Json,
-    NotSent,
-    OutcomeUnknown,
-    Pending,
-    PollResult,
-    Progress,
-    Provider,
-    Refused,
-    Succeeded,
-    Unavailable,
-    Unconfirmed,
-)
+from providers.base import Json, NotSent, OutcomeUnknown, Progress, Provider, Refused, Unavailable, Unconfirmed
 from providers.orders import Approval, Order, OrderKey, OrderKind, digest_of
+from providers.results import Candidate, Failed, Pending, PollResult, Succeeded
 from runs.errors import OutcomeUnknown as OutcomeUnknownError
 from runs.retry import retry_run
 from runs.run_records import RunRecords

@@ -12,8 +12,9 @@ import pytest
 
 from graph.nodes.orders import StepFailed
 from graph.nodes.publication import await_publication
-from providers.base import Failed, FileMissing, NotFound, Pending, Succeeded, Unavailable
+from providers.base import Unavailable
 from providers.orders import OrderKey
+from providers.results import Failed, FileMissing, NotFound, Pending, Succeeded
 from runs.errors import OutcomeUnknown
 from runs.history import get_history
 from runs.reconcile import reconcile_order

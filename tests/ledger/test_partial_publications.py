@@ -8,8 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from providers.base import Succeeded, Unconfirmed
+from providers.base import Unconfirmed
 from providers.orders import OrderKey
+from providers.results import Succeeded
 from runs.errors import OutcomeUnknown
 from runs.queries import get_run
 from runs.reconcile import reconcile_order

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from providers.base import Json, PollResult, Progress
+from providers.base import Json, Progress
+from providers.results import PollResult
 from runs.queries import get_run_view, list_runs
 from runs.reconcile import reconcile_order
 from runs.services import Services

@@ -24,7 +24,8 @@ from hypothesis.stateful import (
 )
 
 from graph.decisions import DecisionInput, Gate, Verdict
-from providers.base import Failed, Json, Unavailable
+from providers.base import Json, Unavailable
+from providers.results import Failed
 from runs.advance import advance
 from runs.cancel import cancel_run
 from runs.decide import decide

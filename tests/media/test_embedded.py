@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from providers.base import Failed, Succeeded, Unavailable
+from providers.base import Unavailable
 from providers.renders.embedded import EmbeddedRenders
+from providers.results import Failed, Succeeded
 from tests.media.fake_worker import media_subprocesses
 
 

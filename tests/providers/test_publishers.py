@@ -11,21 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from providers.base import (
-    ArtifactChanged,
-    Failed,
-    NotSent,
-    OutcomeUnknown,
-    Pending,
-    ProviderError,
-    Refused,
-    Succeeded,
-    Unavailable,
-    Unconfirmed,
-)
+from providers.base import ArtifactChanged, NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable, Unconfirmed
 from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
 from providers.publications.upload_post_answers import AI_LABELS
+from providers.results import Failed, Pending, Succeeded
 from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client
 
 KEY = "up-very-secret"

@@ -11,20 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from providers.base import (
-    Failed,
-    FileMissing,
-    NotFound,
-    NotSent,
-    OutcomeUnknown,
-    Pending,
-    PollResult,
-    ProviderError,
-    Refused,
-    Succeeded,
-    Unavailable,
-)
+from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable
 from providers.http import Limits
+from providers.results import Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
 from providers.video_profiles import BUILT_IN_PROFILES, Profile
 from providers.videos import Videos
 from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client

@@ -19,10 +19,11 @@ import httpx
 import psutil
 from render_service import ArtifactFolder, RenderService, ignore_progress
 
-from providers.base import Pending, Provider, Succeeded
+from providers.base import Provider
 from providers.renders.embedded import EmbeddedRenders
 from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
+from providers.results import Pending, Succeeded
 
 SAMPLE_INTERVAL_SECONDS = 0.25
 

@@ -13,9 +13,10 @@ import httpx
 import pytest
 from render_service import ignore_progress, write_clip
 
-from providers.base import Failed, NotSent, OutcomeUnknown, Pending, Refused, Succeeded, Unavailable
+from providers.base import NotSent, OutcomeUnknown, Refused, Unavailable
 from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
+from providers.results import Failed, Pending, Succeeded
 
 RUN = "0d0e3f60-6a58-4b57-9d1d-2f3c8a8f3a11"
 KEY = f"{RUN}:render:1:1"

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from render_service import ignore_progress, render_request
 
-from providers.base import Succeeded
 from providers.media.conformance import FilmSpec, check_film, failed_errors
 from providers.media.overlay import SAFE_BOTTOM_PX, SAFE_SIDE_PX, SAFE_TOP_PX
 from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
+from providers.results import Succeeded
 from providers.webhooks import parse_secret, read_render_event, verify_signature
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -1,0 +1,69 @@
+"""What a provider says of an order when it is polled, or asked for orders that may be the same."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The order is not finished. `progress` is 0..1, None if the provider does not report it."""
+
+    progress: float | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The order ended without a usable result. `message` is a sentence that helps the user to act.
+
+    `charged` is True if the provider produced a result, and so charges for it, that cannot be downloaded or used.
+    """
+
+    code: str
+    message: str
+    charged: bool = False
+
+
+@dataclass(frozen=True)
+class NotFound:
+    """The provider does not know the order. This can be temporary; it is unknown whether the order is charged."""
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """The order is finished.
+
+    Attributes:
+        file: The result, in the folder that was passed to `poll`. The caller moves it away.
+        original: The file as the provider sent it, if `file` was derived from it.
+        facts: Small JSON. Of a clip or film `seconds`, `width`, `height`, `codec`, …; of a publication its links
+            by platform.
+    """
+
+    file: Path | None = None
+    original: Path | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FileMissing:
+    """The order is finished, and its file cannot be downloaded. This can be temporary; else it is the `failure`."""
+
+    failure: Failed
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An order at the provider that may be one of unknown outcome: it matches as far as the provider reports it.
+
+    `status` is in the provider's words. A person can look at it at `url`.
+    """
+
+    task_id: str
+    status: str
+    created_at: datetime
+    url: str
+
+
+PollResult = Pending | Failed | NotFound | FileMissing | Succeeded
