@@ -28,7 +28,6 @@ Route = Literal[
 ChangeTarget = Literal["ideas", "clips", "caption", "render", "review"]
 #: What makes one requested change; nothing has to be done to keep something.
 ChangeStep = Literal["ideas", "clips", "overlay", "caption", "keep", "impossible"]
-ChangeOutcome = Literal["done", "not_done", "not_possible"]
 
 
 class RunInput(TypedDict):
@@ -58,7 +57,7 @@ class ChangeResult(TypedDict):
     text: str
     step: ChangeStep
     clips: list[int]
-    outcome: ChangeOutcome
+    outcome: Literal["done", "not_done", "not_possible"]
     reason: str
 
 

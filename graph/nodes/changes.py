@@ -11,17 +11,7 @@ from agents.supervisor import RequestedChange, read_comment
 from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
 from graph.review_content import ideas_of, used_ideas, with_overlays
-from graph.state import (
-    ChangeOutcome,
-    ChangeRequest,
-    ChangeResult,
-    ChangeStep,
-    ChangeTarget,
-    Clip,
-    IdeasState,
-    Route,
-    RunState,
-)
+from graph.state import ChangeRequest, ChangeResult, ChangeStep, ChangeTarget, Clip, IdeasState, Route, RunState
 from providers.media.glyphs import require_drawable
 from providers.orders import OrderKey
 
@@ -114,7 +104,8 @@ def _work_on(changes: Sequence[RequestedChange], comment: str, state: RunState, 
     """Return the update that starts the work on these changes: on ideas, else on clips, texts and the caption."""
     target = _target({change.step for change in changes}, needs_render=needs_render)
     overlays = {number: change.overlay for change in changes if change.step == "overlay" for number in change.clips}
-    ideas, notes = with_overlays(state["ideas"], overlays), _notes(changes)
+    notes = {str(number): change.text for change in changes if change.step == "clips" for number in change.clips}
+    ideas = with_overlays(state["ideas"], overlays)
     if target == "clips":
         ideas = _offered_again(ideas, sorted(map(int, notes)))
     update = change_update(target, comment)
@@ -142,11 +133,6 @@ def _reason(change: RequestedChange, target: ChangeTarget) -> str:
     return {"clips": PRICE_FIRST, "impossible": change.reason}.get(change.step, "")
 
 
-def _notes(changes: Sequence[RequestedChange]) -> dict[str, str]:
-    """Return what the changes say about clips to generate again, by clip number."""
-    return {str(number): change.text for change in changes if change.step == "clips" for number in change.clips}
-
-
 def _offered_again(ideas: IdeasState, clips: Sequence[int]) -> IdeasState:
     """Return the ideas with the offer to generate these clips again."""
     *first, last = map(str, clips)
@@ -156,6 +142,10 @@ def _offered_again(ideas: IdeasState, clips: Sequence[int]) -> IdeasState:
 
 
 def _result(text: str, step: ChangeStep, clips: Sequence[int], reason: str = "") -> ChangeResult:
-    outcomes: dict[ChangeStep, ChangeOutcome] = {"keep": "done", "impossible": "not_possible"}
-    outcome = outcomes.get(step, "not_done")
-    return {"text": text, "step": step, "clips": list(clips), "outcome": outcome, "reason": reason}
+    result: ChangeResult = {"text": text, "step": step, "clips": list(clips), "outcome": "not_done", "reason": reason}
+    match step:
+        case "keep":
+            result["outcome"] = "done"
+        case "impossible":
+            result["outcome"] = "not_possible"
+    return result
