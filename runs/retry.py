@@ -1,18 +1,23 @@
-"""Retry a failed run."""
+"""Retry a failed run, also one with orders of unknown outcome.
+
+The caller gets the evidence about such orders, and may declare that they were not made.
+"""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from agents.texts import clean_text
 from prompts.project import MIN_FILM_SECONDS
 from providers.base import Unavailable
-from providers.orders import RetryOptions
-from runs.errors import ApprovalNotPermitted, InvalidRequest, NotRetryable
+from providers.orders import RetryOptions, digest_of
+from providers.publications.outcome import publication_outcome
+from runs.artifacts import describe_unknown_order
+from runs.errors import ApprovalNotPermitted, InvalidRequest, NotRetryable, OutcomeUnknown
 from runs.queries import get_run
 from runs.reconcile import check_order, is_overdue
 from runs.services import Services
 from runs.start import resolve_project
-from runs.unknown_orders import settle_unknown_orders
 from storage import run_requests, troubles
 from storage.actors import RequestContext
 from storage.orders import OrderRow
@@ -57,7 +62,7 @@ async def retry_run(
         raise NotRetryable(f"The run cannot be retried: {reason}.", status=run.status)
     options = await _retry_options(services, run, prompts or {}, drop)
     await _fetch_finished_clips(services, run_id, drop)
-    await settle_unknown_orders(services, run_id, context, not_made=not_made, confirm=confirm)
+    await _settle_unknown_orders(services, run_id, context, not_made=not_made, confirm=confirm)
     await run_requests.retry_run(services.db, run_id, context, options)
     services.wakeups.advance(str(run_id))
 
@@ -121,3 +126,75 @@ async def _check_film_length(services: Services, run: RunRow, clips: set[int], d
     count = len(clips) - len(drop - in_film)
     if project.film_seconds_of(count) < MIN_FILM_SECONDS:
         raise InvalidRequest(f"Without these clips the film would be shorter than {MIN_FILM_SECONDS} s.", field="drop")
+
+
+async def _settle_unknown_orders(
+    services: Services, run_id: UUID, context: RequestContext, *, not_made: bool, confirm: str | None
+) -> None:
+    """Look up the orders of unknown outcome again, and fail those that the caller declares not made.
+
+    Raises OutcomeUnknown with the evidence, the price of ordering again and its code, unless the declaration has that
+    code; and Unavailable when the provider of an order cannot be queried.
+    """
+    orders = await _unknown_orders(services, run_id, not_made=not_made)
+    if not orders:
+        return
+    evidence = await _evidence(services, orders)
+    if not not_made or confirm != evidence["confirm"]:
+        raise OutcomeUnknown(
+            "The outcome of an order is unknown. Check with the provider; if it was not made, retry with `not_made` and"
+            f" `confirm` {evidence['confirm']}, which orders it again for {evidence['usd']:.2f} USD.",
+            **evidence,
+        )
+    await services.ledger.declare_not_made(run_id, [order.key for order in orders], context)
+
+
+async def _unknown_orders(services: Services, run_id: UUID, *, not_made: bool) -> list[OrderRow]:
+    """Look up the orders of unknown outcome, and return those still unknown that the retry needs to know about.
+
+    Raises Unavailable when the provider of an order that is declared not made cannot be queried.
+    """
+    looked_up = [order for order in await services.ledger.list_for_run(run_id) if order.state == "unknown"]
+    for order in looked_up:
+        if not await check_order(services, order) and not_made and not is_overdue(order):
+            message = "Provider unavailable; the order cannot be looked up. Retry later."
+            raise Unavailable("provider_unavailable", message)
+    orders = await services.ledger.list_for_run(run_id)
+    # Only orders that were unknown when the request arrived: the caller's assurance does not cover later ones.
+    keys = {order.key for order in looked_up}
+    unknown = [order for order in orders if order.state == "unknown" and order.key in keys]
+    if not not_made and publication_outcome(order for order in orders if order.kind == "publication").failed:
+        # Platforms that failed by their own word are posted to again; the others are left alone.
+        return [order for order in unknown if order.kind != "publication"]
+    return unknown
+
+
+async def _evidence(services: Services, orders: Sequence[OrderRow]) -> dict[str, Any]:
+    """Return the orders with their candidates, the price of ordering them again, and the code that confirms it.
+
+    The code changes with the evidence: a declaration covers what its sender was shown.
+    """
+    described = [
+        {**describe_unknown_order(services.ledger, order), "candidates": await _candidates(services, order)}
+        for order in orders
+    ]
+    seen = [[row["order"], row["usd"], [found["task_id"] for found in row["candidates"] or []]] for row in described]
+    usd = float(sum(order.amount_usd for order in orders))
+    return {"orders": described, "usd": usd, "confirm": digest_of(seen)[:12]}
+
+
+async def _candidates(services: Services, order: OrderRow) -> list[dict[str, Any]] | None:
+    """Return the provider's orders that may be this one and belong to no other; None if they cannot be listed."""
+    provider = services.ledger.providers[order.kind]
+    if order.task_id or order.called_at is None or order.provider != provider.name:
+        return []
+    try:
+        found = await provider.candidates(order.request, since=order.called_at)
+    except Unavailable:
+        return None
+    unbound = set(await services.ledger.unbound(provider.name, [each.task_id for each in found]))
+    return [
+        {"task_id": each.task_id, "status": each.status, "created_at": each.created_at.isoformat(), "url": each.url}
+        for each in found
+        if each.task_id in unbound
+    ]
