@@ -13,13 +13,11 @@ from runs.history_entries import HistoryEntry, describe_event, describe_model_ch
 from runs.queries import RunCost, Waiting, get_run_view
 from storage import decisions, deliveries, events
 from storage.database import Database
-from storage.events import Event
 from storage.ledger import Ledger
 from storage.orders import OrderRow
 
 #: Events about the progress of work, which the events of the run contain and its history leaves out.
 PROGRESS_EVENTS = ("step.started", "status.changed", "order.reserved", "order.progress", "webhook.received")
-PAGE_SIZE = 500
 
 
 class Totals(BaseModel):
@@ -66,7 +64,7 @@ async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
     orders_by_key = {order.key: order for order in orders}
     described = [
         entry
-        for event in await _list_all_events(db, run_id)
+        for event in await events.list_events(db, run_id, limit=None)
         if event.kind not in PROGRESS_EVENTS
         for entry in describe_event(event, decisions_by_number, orders_by_key)
     ]
@@ -86,15 +84,6 @@ async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
             for row in await deliveries.list_deliveries(db, run_id)
         ],
     )
-
-
-async def _list_all_events(db: Database, run_id: UUID) -> list[Event]:
-    found: list[Event] = []
-    while True:
-        page = await events.list_events(db, run_id, after=found[-1].seq if found else 0, limit=PAGE_SIZE)
-        found += page
-        if len(page) < PAGE_SIZE:
-            return found
 
 
 def _totals(entries: Sequence[HistoryEntry], orders: Sequence[OrderRow], cost: RunCost) -> Totals:

@@ -135,8 +135,8 @@ async def record_webhook(
     return row
 
 
-async def list_events(db: Database, run_id: UUID | str, *, after: int = 0, limit: int = 500) -> list[Event]:
-    """Return the events of a run with a `seq` above `after`, in order."""
+async def list_events(db: Database, run_id: UUID | str, *, after: int = 0, limit: int | None = 500) -> list[Event]:
+    """Return the events of a run with a `seq` above `after`, in order; all of them without a limit."""
     return await db.fetch_all(OF_RUN + " and seq > %s order by seq limit %s", (run_id, after, limit), row=Event)
 
 
