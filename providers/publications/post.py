@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import not_
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from prompts.platforms import PLATFORMS, Platform
 from providers.base import Json
@@ -24,14 +24,12 @@ _SUBSTITUTES = {"<": "‹", ">": "›"}
 _UNKNOWN = Platform(text=10**9)
 
 
-class Post(BaseModel):
+class Post(BaseModel, frozen=True):
     """The publication in an order's request.
 
     `digest` is the sha256 of the film; hashtags can start with `#` or not. `destinations` are the page, board or
     subreddit of the platforms that need one.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     title: Annotated[str, BeforeValidator(lambda title: title or "")] = ""
     caption: str

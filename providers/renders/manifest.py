@@ -1,22 +1,18 @@
 """The render manifest: the data that describes a film, the same for every renderer."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
-class ManifestClip(BaseModel):
+class ManifestClip(BaseModel, extra="forbid", frozen=True):
     """One clip of the film: the digest of a stored file, its length in the film, and its caption."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     digest: str = Field(pattern="^[0-9a-f]{64}$")
     seconds: float = Field(gt=0, le=60)
     overlay: str = Field("", max_length=200)
 
 
-class Manifest(BaseModel):
+class Manifest(BaseModel, extra="forbid", frozen=True):
     """A film: clips in order, each crossfading into the next over `crossfade_seconds`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = 1
     width: int = Field(1080, ge=16, le=2160)
