@@ -22,17 +22,12 @@ _RETRYABLE_STATUSES = (408, 409, 425, 429)
 
 @dataclass(frozen=True)
 class SendResult:
-    """The result of an attempt.
+    """The result of an attempt. `response` is the response or the error in words."""
 
-    Attributes:
-        outcome: "delivered"; "later" for a temporary failure; "refused" for a permanent one; "gone" if the receiver
-            accepts no further notifications.
-        response: The response or the error, in words.
-        wait_seconds: The minimum delay before the next attempt.
-    """
-
+    #: "later" after a temporary failure, "refused" after a permanent one, "gone" if the receiver accepts no more.
     outcome: Literal["delivered", "later", "refused", "gone"]
     response: str
+    #: The minimum delay before the next attempt.
     wait_seconds: float = 0
 
 

@@ -41,13 +41,7 @@ class Artifacts(Files):
     """The files of one store: a folder (a path or `file://`), or S3 and compatible stores by URL (`s3://…`)."""
 
     def __init__(self, db: Database, store: str | Path, cache_dir: Path) -> None:
-        """Open a store.
-
-        Args:
-            db: The database with the rows.
-            store: A path or URL.
-            cache_dir: The folder that files of an object store are downloaded to; nothing is removed from it.
-        """
+        """Open the store at this path or URL. Files of an object store are downloaded to `cache_dir` and stay there."""
         self._db = db
         self._cache = cache_dir
         self._folder: Path | None = None

@@ -13,28 +13,20 @@ EVENT_KINDS = {"remind": "review.reminded", "escalate": "review.escalated"}
 
 @dataclass(frozen=True)
 class DeadlineRow:
-    """A deadline that is due.
-
-    Attributes:
-        run_id: The run of the review.
-        gate: "ideation" or "publish".
-        revision: The revision of the review.
-        due_at: The first due time.
-        repeat_every: The time between the first due time and the next one.
-        on_due: "remind", "escalate" or "reject".
-        times_due: How many due times have been announced, this one included.
-        digest: The digest of the review that the run has open.
-        still_open: Whether the review waits for its decision.
-    """
+    """A deadline that is due. `digest` is that of the review that the run has open."""
 
     run_id: UUID
     gate: str
     revision: int
+    #: The first due time, and the time between one and the next.
     due_at: datetime
     repeat_every: timedelta
+    #: "remind", "escalate" or "reject".
     on_due: str
+    #: How many due times have been announced, this one included.
     times_due: int
     digest: str | None
+    #: Whether the review waits for its decision.
     still_open: bool
 
 

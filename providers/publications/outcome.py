@@ -9,20 +9,16 @@ from providers.orders import OrderStatus
 
 @dataclass
 class PublicationOutcome:
-    """What is known of each platform. A platform that published the film is never posted to again.
-
-    Attributes:
-        published: The platforms that published the film.
-        failed: The reasons of those that did not, by their own word or that of a person.
-        unconfirmed: Those that said neither: they are not posted to again, and have not failed.
-        links: URL and id of each post.
-        facts: The other facts of the orders.
-    """
+    """What is known of each platform. A platform that published the film is never posted to again."""
 
     published: set[str] = field(default_factory=set)
+    #: The reasons of the platforms that did not publish the film, by their own word or that of a person.
     failed: dict[str, str] = field(default_factory=dict)
+    #: The platforms that said neither: they are not posted to again, and have not failed.
     unconfirmed: set[str] = field(default_factory=set)
+    #: URL and id of each post.
     links: dict[str, Any] = field(default_factory=dict)
+    #: The other facts of the orders.
     facts: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
