@@ -8,9 +8,9 @@ from graph.decisions import DecisionInput, Gate
 from runs.decide import decide
 from runs.errors import GateNotOpen, StaleReview
 from runs.services import Services
-from storage import review_deadlines
+from storage import reviews
 from storage.actors import Actor, RequestContext
-from storage.review_deadlines import DeadlineRow
+from storage.reviews import DeadlineRow
 
 DEADLINE = RequestContext(Actor("deadline", "deadline", "deadline", frozenset({"approve"})), "deadline")
 #: Another process repeats a rejection that was lost with its process after this time.
@@ -22,14 +22,9 @@ async def process_deadlines(services: Services) -> int:
 
     Never approves. Concurrent processes claim different reviews.
     """
-    async with services.db.transaction() as conn:
-        claimed = await review_deadlines.claim_due(conn, rejected_within=REJECTION_TIMEOUT)
-        still_open = [row for row in claimed if row.still_open]
-        for row in still_open:
-            if row.on_due != "reject":
-                await review_deadlines.record_reminder(conn, row)
-    for row in still_open:
-        if row.on_due == "reject":
+    claimed = await reviews.claim_due_deadlines(services.db, rejected_within=REJECTION_TIMEOUT)
+    for row in claimed:
+        if row.still_open and row.on_due == "reject":
             # A decision may have arrived at the last moment.
             with suppress(GateNotOpen, StaleReview):
                 await _reject(services, row)

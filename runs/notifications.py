@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from runs.reviews import deadline_of
 from runs.services import Services
-from storage import deliveries, review_deadlines
+from storage import deliveries, reviews
 from storage.database import Connection
 from storage.deliveries import DeliveryRow, OutboxEvent
 
@@ -77,7 +77,7 @@ async def _set_deadline(services: Services, conn: Connection, event: OutboxEvent
     if deadline is None:
         return None
     opened_at, after = event.created_at, timedelta(hours=deadline.due_hours)
-    return await review_deadlines.set_deadline(
+    return await reviews.set_deadline(
         conn, event.run_id, gate, revision, opened_at=opened_at, after=after, on_due=deadline.on_due
     )
 
