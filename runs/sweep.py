@@ -1,12 +1,24 @@
-"""Find work without a wake-up: lost wake-ups and webhooks, and the runs and orders of processes that died."""
+"""Find work without a wake-up: lost wake-ups and webhooks, what dead processes left, and overdue reviews."""
 
-from runs import deadlines, notifications
+from contextlib import suppress
+from datetime import timedelta
+from typing import cast
+
+from graph.decisions import DecisionInput, Gate
+from runs import notifications
+from runs.decide import decide
+from runs.errors import GateNotOpen, StaleReview
 from runs.services import Services
+from storage import reviews, troubles
 from storage import runs as table
-from storage import troubles
+from storage.actors import Actor, RequestContext
+from storage.reviews import DeadlineRow
 
 #: A process without a heartbeat for this time loses its locks.
 FROZEN_AFTER_SECONDS = 6.5
+DEADLINE = RequestContext(Actor("deadline", "deadline", "deadline", frozenset({"approve"})), "deadline")
+#: Another process repeats a rejection that was lost with its process after this time.
+REJECTION_TIMEOUT = timedelta(seconds=30)
 
 
 async def sweep(services: Services) -> int:
@@ -17,7 +29,7 @@ async def sweep(services: Services) -> int:
     await services.locks.disconnect_frozen_workers(FROZEN_AFTER_SECONDS)
     woken = await sweep_runs(services)
     notified = await notifications.enqueue_notifications(services)
-    overdue = await deadlines.process_deadlines(services)
+    overdue = await process_deadlines(services)
     late = await troubles.request_attention(services.db)
     return woken + notified + overdue + late
 
@@ -31,3 +43,23 @@ async def sweep_runs(services: Services, only: list[str] | None = None) -> int:
     for key in order_keys:
         services.wakeups.reconcile(key)
     return len(run_ids) + len(order_keys)
+
+
+async def process_deadlines(services: Services) -> int:
+    """Process the deadlines that have passed, once for each due time, and return their number.
+
+    Never approves. Concurrent processes claim different reviews.
+    """
+    claimed = await reviews.claim_due_deadlines(services.db, rejected_within=REJECTION_TIMEOUT)
+    for row in claimed:
+        if row.still_open and row.on_due == "reject":
+            # A decision may have arrived at the last moment.
+            with suppress(GateNotOpen, StaleReview):
+                await _reject(services, row)
+    return len(claimed)
+
+
+async def _reject(services: Services, row: DeadlineRow) -> None:
+    hours = row.repeat_every / timedelta(hours=1)
+    decision = DecisionInput(verdict="reject", comment=f"No decision within {hours:g} hours.", digest=row.digest)
+    await decide(services, row.run_id, cast("Gate", row.gate), decision, DEADLINE)
