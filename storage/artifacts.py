@@ -95,10 +95,12 @@ class Artifacts(Files):
         """
         key = _key(digest)
         path = (self._folder or self._cache) / key
-        if not await _has_digest(path, digest):
-            if self._folder is not None:
-                raise ArtifactChanged(digest) if path.exists() else ArtifactMissing(digest)
-            await self._download(digest, path)
+        is_stored = path.exists()
+        if is_stored and await asyncio.to_thread(_digest, path) == digest:
+            return path
+        if self._folder is not None:
+            raise ArtifactChanged(digest) if is_stored else ArtifactMissing(digest)
+        await self._download(digest, path)
         return path
 
     async def find(self, digest: str) -> Artifact | None:
@@ -151,13 +153,6 @@ def _key(digest: str) -> str:
     if not DIGEST.fullmatch(digest):
         raise ArtifactMissing(digest)
     return f"sha256/{digest[:2]}/{digest}"
-
-
-async def _has_digest(path: Path, digest: str) -> bool:
-    try:
-        return await asyncio.to_thread(_digest, path) == digest
-    except FileNotFoundError:
-        return False
 
 
 def _digest(path: Path) -> str:

@@ -173,7 +173,8 @@ class EmbeddedPostgres:
     def _ensure_running(self) -> None:
         launches = 0
         deadline = time.monotonic() + self.timeout_seconds
-        while not (self._is_running() and self._accepts_connections()):
+        # It accepts connections after crash recovery only.
+        while not (self._is_running() and PGconn.ping(f"{self.dsn}&connect_timeout=2".encode()) == Ping.OK):
             if time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
                     f"The server in {self.folder} did not accept connections within {self.timeout_seconds:g} seconds; "
@@ -181,7 +182,9 @@ class EmbeddedPostgres:
                 )
             if not self._is_running():
                 if launches == MAX_LAUNCHES:
-                    raise EmbeddedPostgresError(f"The server in {self.folder} does not start: {self._end_of_log()}")
+                    lines = (self.folder / "postgres.log").read_text(errors="replace").splitlines()
+                    end_of_log = " ".join(lines[-3:]) or "its log is empty."
+                    raise EmbeddedPostgresError(f"The server in {self.folder} does not start: {end_of_log}")
                 self._launch()
                 launches += 1
             time.sleep(POLL_INTERVAL_SECONDS)
@@ -210,10 +213,6 @@ class EmbeddedPostgres:
         with (self.folder / "server.lock").open("ab") as lock:
             return not _try_lock(lock)
 
-    def _accepts_connections(self) -> bool:
-        """Return whether the server accepts connections, which it does after crash recovery only."""
-        return PGconn.ping(f"{self.dsn}&connect_timeout=2".encode()) == Ping.OK
-
     def _shut_down(self) -> None:
         for signal_, seconds in SHUTDOWN_SIGNALS:
             self._send(signal_)
@@ -239,10 +238,6 @@ class EmbeddedPostgres:
     def _change_owner(self, folder: Path) -> None:
         if self._user:
             os.chown(folder, self._user["user"], self._user["group"])
-
-    def _end_of_log(self) -> str:
-        lines = (self.folder / "postgres.log").read_text(errors="replace").splitlines()
-        return " ".join(lines[-3:]) or "its log is empty."
 
 
 def _environment() -> dict[str, str]:

@@ -101,15 +101,11 @@ async def _migrate_langgraph(connection: Connection) -> list[str]:
     # Here and below, because a command that finds its tables up to date does not need these packages.
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
-    saver, before = AsyncPostgresSaver(connection), await _langgraph_version(connection)
+    is_new = await _value(connection, "select to_regclass('checkpoint_migrations') is null")
+    before = -1 if is_new else await _value(connection, "select coalesce(max(v), -1) from checkpoint_migrations")
+    saver = AsyncPostgresSaver(connection)
     await saver.setup()
     return [f"langgraph/{version}" for version in range(before + 1, len(saver.MIGRATIONS))]
-
-
-async def _langgraph_version(connection: Connection) -> int:
-    if await _value(connection, "select to_regclass('checkpoint_migrations') is null"):
-        return -1
-    return int(await _value(connection, "select coalesce(max(v), -1) from checkpoint_migrations"))
 
 
 async def _migrate_procrastinate(connection: Connection) -> list[str]:
