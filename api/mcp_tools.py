@@ -61,7 +61,7 @@ async def _call(tool: Tool, ctx: Ctx, arguments: Json) -> Json:
     result = await tool.function(ToolRequest(tool.services, context, max_runs=MAX_LISTED_RUNS), **arguments)
     if tool.name == "get_review":
         actor, review = caller.context.actor, result.value
-        await served_reviews.record_payloads(tool.services.db, actor, review["run_id"], [review])
+        await served_reviews.record_reviews(tool.services.db, actor, review["run_id"], [review])
     value: Json = to_jsonable_python({tool.key: result.value} if tool.key else result.value)
     return value
 

@@ -43,7 +43,7 @@ class LinkCreated(BaseModel):
 async def list_reviews(run_id: UUID, state: AppStateDep, caller: CallerDep) -> ReviewList:
     """Return all reviews of a run: content, changes since the previous review, deadline and decision."""
     found = await reviews.list_reviews(state.services, run_id)
-    await served_reviews.record_reviews(state.services.db, caller.actor, run_id, found)
+    await served_reviews.record_reviews(state.services.db, caller.actor, run_id, map(vars, found))
     return ReviewList(reviews=found)
 
 

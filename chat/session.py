@@ -25,7 +25,7 @@ from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState
 from providers.chat_models import estimate_tokens, model_errors, tokens_of
 from providers.orders import digest_of
 from runs.errors import ApprovalNotPermitted, InvalidRequest, RunError
-from runs.served_reviews import record_payloads
+from runs.served_reviews import record_reviews
 from runs.services import Services
 from storage.chat_sessions import claim_session, thread_id_of
 from storage.locks import LockBusy
@@ -151,7 +151,7 @@ async def _answer(chat: ChatServices, request: ChatRequest) -> AsyncIterator[Str
     if pending:
         if confirmations.shows_content(pending):
             # The question shows the person the whole content, which serves the review.
-            await record_payloads(chat.services.db, request.context.actor, UUID(pending["run_id"]), [pending])
+            await record_reviews(chat.services.db, request.context.actor, UUID(pending["run_id"]), [pending])
         question = f"\n\n{confirmations.describe_pending(pending)}"
         yield StreamEvent("token", question)
         response += question

@@ -23,23 +23,18 @@ def served_review(run_id: UUID, review: Review) -> ServedReview:
     return ServedReview(run_id, review.gate, review.revision, review.digest)
 
 
-async def record_reviews(db: Database, actor: Actor, run_id: UUID, opened: Iterable[Review]) -> None:
-    """Record that the actor is served these reviews of a run."""
-    await reviews.record_served(db, actor.id, [served_review(run_id, review) for review in opened])
-
-
 async def record_events(db: Database, actor: Actor, run_id: UUID, events: Iterable[Event]) -> None:
     """Record that the actor is served these events of a run: an opened review is one of them."""
-    await record_payloads(db, actor, run_id, (event.payload for event in events if event.kind == "review.opened"))
+    await record_reviews(db, actor, run_id, (event.payload for event in events if event.kind == "review.opened"))
 
 
 async def record_history(db: Database, actor: Actor, history: History) -> None:
     """Record that the actor is served this history, whose entries contain the opened reviews."""
     payloads = (entry.details for entry in history.entries if entry.kind == "revision")
-    await record_payloads(db, actor, history.run_id, payloads)
+    await record_reviews(db, actor, history.run_id, payloads)
 
 
-async def record_payloads(db: Database, actor: Actor, run_id: UUID, payloads: Iterable[Mapping[str, Any]]) -> None:
-    """Record that the actor is served these reviews, as JSON with `gate`, `revision` and `digest`."""
-    served = [ServedReview(run_id, each["gate"], each["revision"], each["digest"]) for each in payloads]
+async def record_reviews(db: Database, actor: Actor, run_id: UUID, opened: Iterable[Mapping[str, Any]]) -> None:
+    """Record that the actor is served these reviews of a run, each with `gate`, `revision` and `digest`."""
+    served = [ServedReview(run_id, each["gate"], each["revision"], each["digest"]) for each in opened]
     await reviews.record_served(db, actor.id, served)
