@@ -9,11 +9,11 @@ from typing import Literal
 
 from av.container.input import InputContainer
 
+from prompts.project import MAX_FILM_SECONDS, MIN_FILM_SECONDS
 from providers.media import probe
 from providers.media.audio import decode_audio
 from providers.media.errors import InvalidClip
 from providers.media.loudness import SILENCE_LUFS, AudioSamples, measure_loudness, measure_true_peak
-from providers.media.timeline import MAX_FILM_SECONDS, MIN_FILM_SECONDS
 
 MAX_FILM_BYTES = 287_000_000
 #: Sound and picture are in time within this.

@@ -16,9 +16,8 @@ from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, re
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.overlay import draw_overlay
 from providers.media.subprocess_worker import ReportProgress, serve_request
-from providers.media.timeline import ClipSpan, build_timeline
 from providers.media.video_frames import apply_overlay, blend_frames, create_frame, read_frames
-from providers.renders.manifest import Manifest
+from providers.renders.manifest import ClipSpan, Manifest, build_timeline
 
 METADATA_COMMENT = "AI-generated content. Made with MyloWare."
 MAX_BITRATE = 24_000_000

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from providers.base import Files, Json, Progress, Provider, ProviderError, Unavailable
 from providers.media.subprocess_client import create_work_folder
-from providers.media.timeline import parse_manifest
 from providers.orders import digest_of
+from providers.renders.manifest import parse_manifest
 from providers.renders.results import make_film
 from providers.results import Failed, PollResult
 

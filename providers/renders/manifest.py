@@ -1,6 +1,20 @@
-"""The render manifest: the data that describes a film, the same for every renderer."""
+"""The render manifest: the data that describes a film, the same for every renderer, and the timeline of its clips."""
 
-from pydantic import BaseModel, Field
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pydantic import BaseModel, Field, ValidationError
+
+from prompts.project import MAX_FILM_SECONDS, MIN_FILM_SECONDS
+from prompts.validation import describe_errors
+from providers.base import Json, Refused
+
+
+class InvalidManifest(Refused):
+    """The manifest does not describe a film that can be rendered."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("manifest_invalid", message)
 
 
 class ManifestClip(BaseModel, extra="forbid", frozen=True):
@@ -30,3 +44,66 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     def seconds(self) -> float:
         """Return the film's length in seconds."""
         return sum(clip.seconds for clip in self.clips) - self.crossfade_seconds * (len(self.clips) - 1)
+
+
+@dataclass(frozen=True)
+class ClipSpan:
+    """The film frames that show one clip, from `first_frame` up to but not including `end_frame`.
+
+    It crossfades from the previous clip in the first `fade_in_frames`, and to the next clip in the last
+    `fade_out_frames`.
+    """
+
+    first_frame: int
+    end_frame: int
+    fade_in_frames: int
+    fade_out_frames: int
+
+    @property
+    def frames(self) -> int:
+        """Return the number of frames."""
+        return self.end_frame - self.first_frame
+
+    def crossfade_weight(self, frame: int) -> float:
+        """Return the weight (0..1) of this clip over the previous one at a frame of the film."""
+        return min(1.0, (frame - self.first_frame + 1) / (self.fade_in_frames + 1))
+
+    def caption_opacity(self, frame: int) -> float:
+        """Return the opacity (0..1) of the clip's caption: it reaches 0 before the next caption appears."""
+        fade_in = (frame - self.first_frame + 1) / (self.fade_in_frames + 1)
+        fade_out = (self.end_frame - frame) / (self.fade_out_frames + 1)
+        return max(0.0, min(1.0, 2 * fade_in - 1, 2 * fade_out - 1))
+
+
+def parse_manifest(request: Json) -> Manifest:
+    """Return the manifest of a request. Raises InvalidManifest, also if it has no valid timeline."""
+    try:
+        manifest = Manifest.model_validate(request)
+    except ValidationError as error:
+        problems = describe_errors(error.errors(), limit=5)
+        raise InvalidManifest(f"The manifest is invalid: {problems}.") from error
+    build_timeline(manifest)
+    return manifest
+
+
+def build_timeline(manifest: Manifest) -> list[ClipSpan]:
+    """Return the span of each clip. Absolute times are rounded to frames, so rounding errors do not add up.
+
+    Raises InvalidManifest.
+    """
+    if not MIN_FILM_SECONDS <= manifest.seconds <= MAX_FILM_SECONDS:
+        limits = f"{MIN_FILM_SECONDS} to {MAX_FILM_SECONDS} seconds"
+        raise InvalidManifest(f"A film must last {limits}, not {manifest.seconds:.1f}.")
+    if manifest.width % 2 or manifest.height % 2:
+        raise InvalidManifest("The width and height of a film must be even.")
+    bounds, start = [], 0.0
+    for clip in manifest.clips:
+        bounds.append((round(start * manifest.fps), round((start + clip.seconds) * manifest.fps)))
+        start += clip.seconds - manifest.crossfade_seconds
+    overlaps = [end - next_first for (_, end), (next_first, _) in pairwise(bounds)]
+    fades = zip([0, *overlaps], [*overlaps, 0], strict=True)
+    spans = [ClipSpan(*frames, *fade) for frames, fade in zip(bounds, fades, strict=True)]
+    for number, span in enumerate(spans, start=1):
+        if span.frames < max(1, span.fade_in_frames + span.fade_out_frames):
+            raise InvalidManifest(f"Clip {number} is shorter than its crossfades.")
+    return spans

@@ -13,9 +13,8 @@ from providers.http import ApiClient, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
 from providers.media.subprocess_client import create_work_folder
-from providers.media.timeline import parse_manifest
 from providers.orders import OrderKey, digest_of
-from providers.renders.manifest import Manifest
+from providers.renders.manifest import Manifest, parse_manifest
 from providers.renders.results import make_film
 from providers.results import Failed, Pending, PollResult
 from providers.values import parse_progress

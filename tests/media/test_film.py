@@ -12,9 +12,8 @@ from providers.media import film
 from providers.media.audio import decode_audio
 from providers.media.conformance import FilmSpec, check_film, failed_errors
 from providers.media.overlay import draw_overlay
-from providers.media.timeline import InvalidManifest, build_timeline
 from providers.media.video_frames import view_planes
-from providers.renders.manifest import Manifest, ManifestClip
+from providers.renders.manifest import InvalidManifest, Manifest, ManifestClip, build_timeline
 
 SIZE = {"width": 360, "height": 640}
 
