@@ -92,20 +92,15 @@ async def _check(services: Services, order: OrderRow) -> Unavailable | None:
         return await (_poll(services, order) if order.task_id else _lookup(services.ledger, order))
     except (DatabaseError, LockLost):
         raise
+    except Unavailable as cause:
+        error = Unavailable(cause.code, cause.message)
+    except OSError as cause:
+        error = disk_unwritable("MYLOWARE_DATA_DIR", cause)
     except Exception as cause:
-        error = _explain(cause)
+        # A defect is tried again like the call of an unavailable provider.
+        error = Unavailable("internal_error", "Internal error. The details are in the server log.")
+        error.__cause__ = cause
     await _postpone(services.ledger, order, error, UNREACHABLE_AFTER[order.kind])
-    return error
-
-
-def _explain(cause: Exception) -> Unavailable:
-    """Return why an attempt has failed. A defect is tried again like the call of an unavailable provider."""
-    if isinstance(cause, Unavailable):
-        return Unavailable(cause.code, cause.message)
-    if isinstance(cause, OSError):
-        return disk_unwritable("MYLOWARE_DATA_DIR", cause)
-    error = Unavailable("internal_error", "Internal error. The details are in the server log.")
-    error.__cause__ = cause
     return error
 
 

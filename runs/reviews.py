@@ -18,7 +18,6 @@ from runs.queries import get_run, open_review_of
 from runs.services import Services
 from storage import decisions, reviews
 from storage.decisions import DecisionRow
-from storage.reviews import ReviewRow
 
 
 class DiffPart(BaseModel):
@@ -66,7 +65,9 @@ async def list_reviews(services: Services, run_id: UUID) -> list[ReviewView]:
     previous: dict[str, dict[str, Any]] = {}
     for row in await reviews.list_reviews(services.db, run_id):
         content = parse_content(row.content)
-        due_at, on_due = _due(row, deadline_of(services.projects, run.project, content.gate))
+        deadline, due_at, on_due = deadline_of(services.projects, run.project, content.gate), row.due_at, row.on_due
+        if row.just_opened and due_at is None and deadline:
+            due_at, on_due = row.opened_at + timedelta(hours=deadline.due_hours), deadline.on_due
         calculated = {
             "content": content,
             "due_at": due_at,
@@ -83,12 +84,6 @@ async def list_reviews(services: Services, run_id: UUID) -> list[ReviewView]:
 def deadline_of(projects: Mapping[str, Project], project: str, gate: Gate) -> Deadline | None:
     """Return the deadline that the project sets for reviews of this gate, or None."""
     return projects[project].gates.get(gate) if project in projects else None
-
-
-def _due(row: ReviewRow, deadline: Deadline | None) -> tuple[datetime | None, str | None]:
-    if row.just_opened and row.due_at is None and deadline:
-        return row.opened_at + timedelta(hours=deadline.due_hours), deadline.on_due
-    return row.due_at, row.on_due
 
 
 def diff_values(before: Any, after: Any, path: str = "") -> list[Change]:

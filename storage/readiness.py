@@ -39,7 +39,11 @@ class Readiness:
         """Return "ok" or a sentence for each of database, schema, worker and store."""
         async with self._lock:
             if time.monotonic() - self._checked_at > ANSWER_SECONDS:
-                self._checks = {**await self._check_database(), "store": await self._check_store()}
+                self._checks = {**await self._check_database(), "store": OK}
+                try:
+                    await self._artifacts.probe()
+                except Unavailable as error:
+                    self._checks["store"] = error.message
                 self._checked_at = time.monotonic()
             return dict(self._checks)
 
@@ -50,10 +54,3 @@ class Readiness:
         except (TimeoutError, *DATABASE_UNAVAILABLE):
             return dict.fromkeys(PROBLEMS, "The database cannot be reached.")
         return {name: OK if row[column] else problem for name, (column, problem) in PROBLEMS.items()}
-
-    async def _check_store(self) -> str:
-        try:
-            await self._artifacts.probe()
-        except Unavailable as error:
-            return error.message
-        return OK

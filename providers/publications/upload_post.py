@@ -65,13 +65,11 @@ class UploadPost(Provider):
         """
         post = Post.model_validate(request)
         request_id = id_of(request, key)
+        headers = {"idempotency-key": request_id, "x-request-id": request_id}
+        fields = self._form_fields(post, request_id)
         with await self._open_film(post.digest) as film:
-            response = await self._api.submit(
-                "/upload",
-                headers={"idempotency-key": request_id, "x-request-id": request_id},
-                data=self._form_fields(post, request_id),
-                files={"video": ("film.mp4", film, "video/mp4")},
-            )
+            files = {"video": ("film.mp4", film, "video/mp4")}
+            response = await self._api.submit("/upload", headers=headers, data=fields, files=files)
         return self._accepted_id(response, request_id)
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
