@@ -21,7 +21,6 @@ from storage import runs as table
 from storage.actors import RequestContext
 from storage.database import Database
 from storage.orders import OrderRow
-from storage.runs import NewRun, RunRow
 
 
 async def fork_run(
@@ -34,7 +33,7 @@ async def fork_run(
     edits: list[dict[str, Any]] | None = None,
     budget_usd: Decimal | None = None,
     context: RequestContext,
-) -> RunRow:
+) -> table.RunRow:
     """Create a run that opens the ideation gate with the ideas of a revision of this run, by default the last one.
 
     `project` gives the ideas another style, `edits` replaces them. A clip whose order would have the same content is
@@ -51,7 +50,7 @@ async def fork_run(
     merged_options = {**(source.options if name == source.project else {}), **(options or {})}
     spec = resolve_project(services, name, merged_options)
     new_id = run_id_for(context, "fork")
-    new = NewRun(
+    new = table.NewRun(
         id=new_id,
         project=name,
         brief=source.brief,

@@ -12,7 +12,6 @@ from runs.reviews import deadline_of
 from runs.services import Services
 from storage import deliveries, reviews
 from storage.database import Connection
-from storage.deliveries import DeliveryRow, OutboxEvent
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ def retry_delay_seconds(attempts: int) -> float | None:
     return RETRY_DELAYS_SECONDS[attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
 
-async def _set_deadline(services: Services, conn: Connection, event: OutboxEvent) -> datetime | None:
+async def _set_deadline(services: Services, conn: Connection, event: deliveries.OutboxEvent) -> datetime | None:
     """Set the deadline of the opened review, if its project has one."""
     gate, revision = event.payload["gate"], event.payload["revision"]
     deadline = deadline_of(services.projects, event.project, gate)
@@ -82,7 +81,7 @@ async def _set_deadline(services: Services, conn: Connection, event: OutboxEvent
     )
 
 
-def _content(event: OutboxEvent) -> tuple[str, dict[str, Any]]:
+def _content(event: deliveries.OutboxEvent) -> tuple[str, dict[str, Any]]:
     """Return the type of the notification and its data."""
     payload, run_id = event.payload, str(event.run_id)
     if reason := REASONS.get(event.kind):
@@ -97,7 +96,7 @@ def _content(event: OutboxEvent) -> tuple[str, dict[str, Any]]:
     return FAILED, {"run_id": run_id, "status": "failed", "error": {"code": error["code"], "message": message}}
 
 
-async def _send(services: Services, delivery: DeliveryRow) -> None:
+async def _send(services: Services, delivery: deliveries.DeliveryRow) -> None:
     db, targets, delivery_id = services.db, services.notification_targets, delivery.id
     if targets.sender is None or delivery.url not in (*targets.urls, *targets.escalation_urls):
         await deliveries.record_attempt(db, delivery_id, "abandoned", "the URL is no longer in the settings")

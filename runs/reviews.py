@@ -17,7 +17,6 @@ from providers.orders import digest_of
 from runs.queries import get_run, open_review_of
 from runs.services import Services
 from storage import decisions, reviews
-from storage.decisions import DecisionRow
 
 
 class DiffPart(BaseModel):
@@ -53,7 +52,7 @@ class ReviewView(OpenedReview):
     """A review. `changes` are those since the previous review of the same gate; the first review has none."""
 
     open: bool
-    decision: DecisionRow | None
+    decision: decisions.DecisionRow | None
 
 
 async def list_reviews(services: Services, run_id: UUID) -> list[ReviewView]:

@@ -12,7 +12,6 @@ from runs.services import Services
 from storage import reviews, troubles
 from storage import runs as table
 from storage.actors import Actor, RequestContext
-from storage.reviews import DeadlineRow
 
 #: A process without a heartbeat for this time loses its locks.
 FROZEN_AFTER_SECONDS = 6.5
@@ -59,7 +58,7 @@ async def process_deadlines(services: Services) -> int:
     return len(claimed)
 
 
-async def _reject(services: Services, row: DeadlineRow) -> None:
+async def _reject(services: Services, row: reviews.DeadlineRow) -> None:
     hours = row.repeat_every / timedelta(hours=1)
     decision = DecisionInput(verdict="reject", comment=f"No decision within {hours:g} hours.", digest=row.digest)
     await decide(services, row.run_id, cast("Gate", row.gate), decision, DEADLINE)

@@ -12,7 +12,7 @@ DeliveryState = Literal["waiting", "delivered", "abandoned"]
 
 @dataclass(frozen=True)
 class OutboxEvent:
-    """An event to announce, with project and options of its run."""
+    """An event to announce, with the project of its run."""
 
     id: int
     kind: str
@@ -20,7 +20,6 @@ class OutboxEvent:
     payload: dict[str, Any]
     created_at: datetime
     project: str
-    options: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ TAKE = """
 with taken as (
     delete from outbox where event in (select event from outbox order by event limit %s for update skip locked)
     returning event)
-select events.id, kind, run_id, payload, events.created_at, runs.project, runs.options
+select events.id, kind, run_id, payload, events.created_at, runs.project
 from taken join events on events.id = taken.event join runs on runs.id = events.run_id order by events.id
 """
 

@@ -99,15 +99,6 @@ class ModelCalls(Orders):
         provider it counts by its estimate.
         """
         usd = self.usd_of_tokens(*tokens)
-        await self._reserve_call(key, run_id, usd)
-        try:
-            yield
-        except ProviderError as error:
-            made = 0 if isinstance(error, Unavailable) else usd
-            await self.db.execute(END, {"key": key, "usd": made})
-            raise
-
-    async def _reserve_call(self, key: str, run_id: str | None, usd: Decimal) -> None:
         async with self.db.transaction() as conn:
             if usd:
                 await lock_spending(conn, run_id, orders=[key])
@@ -117,6 +108,12 @@ class ModelCalls(Orders):
             if usd and usd > (cap := await tightest_cap(conn, self.caps, run_id, unapproved=unapproved)).left_usd:
                 raise Refused("budget_exceeded", f"A model call of about {cap.describe_excess(usd)}")
             await conn.execute(RESERVE, {"key": key, "run_id": run_id, "usd": usd, "unapproved": unapproved})
+        try:
+            yield
+        except ProviderError as error:
+            made = 0 if isinstance(error, Unavailable) else usd
+            await self.db.execute(END, {"key": key, "usd": made})
+            raise
 
     async def _settle_call(self, key: str, tokens: tuple[int, ...], result: dict[str, Any]) -> dict[str, Any]:
         values = {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result}
