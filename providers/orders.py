@@ -23,18 +23,14 @@ NOT_AWAITED = "not_awaited"
 
 @dataclass(frozen=True)
 class OrderKey:
-    """Business key of an order, written `run:kind:number:attempt`.
-
-    Attributes:
-        run_id: The run that the order belongs to.
-        kind: "clip", "render", "publication", or the name of a model call such as "ideas" or "caption".
-        number: The clip number, or the revision of the review.
-        attempt: The take of a clip, or the attempt of a render or publication.
-    """
+    """Business key of an order, written `run:kind:number:attempt`."""
 
     run_id: str
+    #: "clip", "render", "publication", or the name of a model call such as "ideas" or "caption".
     kind: str
+    #: The clip number, or the revision of the review.
     number: int = 1
+    #: The take of a clip, or the attempt of a render or publication.
     attempt: int = 1
 
     def __str__(self) -> str:

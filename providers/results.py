@@ -32,17 +32,13 @@ class NotFound:
 
 @dataclass(frozen=True)
 class Succeeded:
-    """The order is finished.
+    """The order is finished."""
 
-    Attributes:
-        file: The result, in the folder that was passed to `poll`. The caller moves it away.
-        original: The file as the provider sent it, if `file` was derived from it.
-        facts: Small JSON. Of a clip or film `seconds`, `width`, `height`, `codec`, …; of a publication its links
-            by platform.
-    """
-
+    #: The result, in the folder that was passed to `poll`. The caller moves it away.
     file: Path | None = None
+    #: The file as the provider sent it, if `file` was derived from it.
     original: Path | None = None
+    #: Small JSON. Of a clip or film `seconds`, `width`, `height`, `codec`, …; of a publication its links by platform.
     facts: dict[str, Any] = field(default_factory=dict)
 
 

@@ -18,30 +18,21 @@ NEW_COLUMNS = ("sample", "claimed_user")
 
 @dataclass(frozen=True)
 class NewDecision:
-    """A decision before it is numbered and hashed.
-
-    Attributes:
-        gate: "ideation" or "publish".
-        revision: The revision of the review.
-        verdict: "approve", "revise" or "reject".
-        seen_digest: The digest of the content that the reviewer saw.
-        approved_digest: The digest of the content that may be ordered or published.
-        comment: The reviewer's comment.
-        edits: The reviewer's edits as JSON.
-        sample: The only clips to generate before the gate opens again.
-        clips: The clips to generate again, `{clip, comment}` each.
-        takes: By clip number, the take to use.
-    """
+    """A decision before it is numbered and hashed. `edits`, `clips` and `takes` are JSON."""
 
     gate: str
     revision: int
     verdict: str
+    #: The digest of the content that the reviewer saw, and that of the content that may be ordered or published.
     seen_digest: str
     approved_digest: str | None
     comment: str | None
     edits: Any
+    #: The clips to generate again, `{clip, comment}` each.
     clips: list[dict[str, Any]] | None
+    #: By clip number, the take to use.
     takes: dict[str, int] | None
+    #: The only clips to generate before the gate opens again.
     sample: list[int] | None
 
 

@@ -48,16 +48,10 @@ BeginResult = NewRequest | CompletedRequest | KeyReused | RequestInProgress
 
 
 async def begin(db: Database, actor_id: str, idempotency_key: str, digest: str) -> BeginResult:
-    """Register a request; one of several concurrent ones gets NewRequest.
+    """Register a request of the actor, by the digest of method, path and body; one of concurrent ones gets NewRequest.
 
     A request without a response for `IN_PROGRESS_TIMEOUT_SECONDS` can be executed again: its effects must be
     idempotent.
-
-    Args:
-        db: The database.
-        actor_id: The caller.
-        idempotency_key: The caller's key.
-        digest: The digest of method, path and body.
     """
     if await db.execute(BEGIN, (actor_id, idempotency_key, digest, IN_PROGRESS_TIMEOUT_SECONDS)) == 1:
         return NewRequest()

@@ -36,37 +36,28 @@ class NewRun:
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a run, as its thread shows it.
-
-    Attributes:
-        status: The status of the run.
-        current_step: The node that runs or ran last.
-        revision: The revision of the review that is open, or was open last.
-        review: The open review as JSON.
-        artifacts: The results so far as JSON.
-        error: Code, message and `retryable` of a failed run.
-        attempts: Consecutive attempts that met an unavailable provider.
-    """
+    """The progress of a run, as its thread shows it. The open review and the results so far are JSON."""
 
     status: str
+    #: That of the node that runs or ran last.
     current_step: str | None
+    #: That of the review that is open, or was open last.
     revision: int
     review: dict[str, Any] | None
     artifacts: dict[str, Any]
+    #: Code, message and `retryable` of a failed run.
     error: dict[str, Any] | None = None
+    #: Consecutive attempts that met an unavailable provider.
     attempts: int = 0
 
 
 @dataclass(frozen=True)
 class Projection(Progress):
-    """The progress of a run to save.
+    """The progress of a run to save."""
 
-    Attributes:
-        wake_in: When the sweeper wakes the run; None if an event will.
-        event: Kind and payload of an event to record in the same transaction.
-    """
-
+    #: When the sweeper wakes the run; None if an event will.
     wake_in: timedelta | None = None
+    #: Kind and payload of an event to record in the same transaction.
     event: tuple[str, dict[str, Any]] | None = None
 
 
