@@ -69,15 +69,8 @@ def open_pool(
     """Return a pool to enter with `async with`; SQL, AsyncPostgresSaver and Procrastinate share it.
 
     Connections autocommit, return rows as dicts and store dicts as JSON. A dead connection is replaced when it is
-    requested.
-
-    Args:
-        dsn: The connection string.
-        min_size: The number of connections kept open.
-        max_size: The largest number of connections.
-        name: The application_name of the sessions, by which `locks.py` finds and ends them.
-        read_only: Let the server refuse every write.
-        prepare: Prepare statements, which a pooler in transaction mode does not support.
+    requested. `name` is the application_name of the sessions, by which `locks.py` finds and ends them. With `read_only`
+    the server refuses every write; `prepare` prepares statements, which a pooler in transaction mode does not support.
     """
 
     async def configure(connection: Connection) -> None:
