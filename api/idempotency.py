@@ -15,7 +15,7 @@ from providers.orders import digest_of
 from storage import idempotency
 from storage.actors import RequestContext
 from storage.database import DATABASE_UNAVAILABLE, Database
-from storage.idempotency import CompletedRequest, KeyReused, NewRequest
+from storage.idempotency import CompletedRequest
 
 #: How long a request waits for the response of the same request that is in progress.
 WAIT_SECONDS = 20.0
@@ -56,9 +56,9 @@ class IdempotentRequest:
             match await idempotency.begin(self._db, self.context.actor.id, key, digest):
                 case CompletedRequest() as completed:
                     return completed
-                case NewRequest():
+                case "new":
                     return None
-                case KeyReused():
+                case "key_reused":
                     message = "The Idempotency-Key was used for a different request."
                     raise ApiError(409, "idempotency_key_reused", message)
             await asyncio.sleep(POLL_INTERVAL_SECONDS)

@@ -1,7 +1,7 @@
 """Responses to requests with an Idempotency-Key."""
 
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 
 from psycopg.types.json import Jsonb
 
@@ -22,11 +22,6 @@ IN_PROGRESS: LiteralString = " where actor_id = %s and idempotency_key = %s and 
 
 
 @dataclass(frozen=True)
-class NewRequest:
-    """Execute the request, then call `complete` or `discard`."""
-
-
-@dataclass(frozen=True)
 class CompletedRequest:
     """The request was completed with this response."""
 
@@ -34,37 +29,29 @@ class CompletedRequest:
     body: Any
 
 
-@dataclass(frozen=True)
-class KeyReused:
-    """The idempotency key was used for another request."""
-
-
-@dataclass(frozen=True)
-class RequestInProgress:
-    """The same request is in progress."""
-
-
-BeginResult = NewRequest | CompletedRequest | KeyReused | RequestInProgress
+#: What to do with a request that is not completed: execute it, and then call `complete` or `discard`; wait, because the
+#: same request is in progress; or refuse it, because the key was used for another request.
+BeginResult = CompletedRequest | Literal["new", "in_progress", "key_reused"]
 
 
 async def begin(db: Database, actor_id: str, idempotency_key: str, digest: str) -> BeginResult:
-    """Register a request of the actor, by the digest of method, path and body; one of concurrent ones gets NewRequest.
+    """Register a request of the actor, by the digest of method, path and body; one of concurrent ones is new.
 
     A request without a response for `IN_PROGRESS_TIMEOUT_SECONDS` can be executed again: its effects must be
     idempotent.
     """
     if await db.execute(BEGIN, (actor_id, idempotency_key, digest, IN_PROGRESS_TIMEOUT_SECONDS)) == 1:
-        return NewRequest()
+        return "new"
     row = await db.fetch_one(
         "select digest, status_code, body from idempotency_records where actor_id = %s and idempotency_key = %s",
         (actor_id, idempotency_key),
     )
     if row is None:  # discarded just now: the client will send it again
-        return RequestInProgress()
+        return "in_progress"
     if row["digest"] != digest:
-        return KeyReused()
+        return "key_reused"
     if row["status_code"] is None:
-        return RequestInProgress()
+        return "in_progress"
     return CompletedRequest(row["status_code"], row["body"])
 
 
