@@ -66,10 +66,12 @@ async def reconcile_order(services: Services, key: str) -> None:
 
 
 async def _report(services: Services, order: OrderRow, error: Unavailable | None) -> None:
-    """Record whether an attempt had a useful answer, while the order is open."""
+    """Record whether an attempt had a useful answer, while the order is open: a change of its state ends a trouble."""
+    if order.run_id is None or order.state not in ("reserved", "submitted"):
+        return
     if error is None:
         await troubles.end(services.db, order.key)
-    elif order.run_id and order.state in ("reserved", "submitted"):
+    else:
         is_changed = await troubles.report(services.db, order.key, order.run_id, error)
         if is_changed and error.__cause__:
             log.error("order %s: unexpected error", order.key, exc_info=error.__cause__)
