@@ -14,6 +14,7 @@ from api.authentication import AppStateDep, client_address, count_request
 from api.errors import ApiError, responses, to_api_error
 from api.schemas import ClipNumbers, RequestBody, Text
 from api.wiring import AppState
+from chat.confirmations import OUTCOMES
 from console import pages
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent
@@ -108,7 +109,8 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
         return await _form_with_error(state, token, error, decision.comment or "")
     except Exception as error:
         return _error_response(error, as_json)
-    message = _confirmation(decision.decision, opened.link.gate)
+    outcome = OUTCOMES[decision.decision, opened.link.gate].partition(": ")[2]
+    message = f"Thank you: {outcome}"
     if not as_json:
         return HTMLResponse(pages.message_page(decision.decision, message), headers=pages.HEADERS)
     fields = {**vars(opened.link), "decision": decision.decision, "message": message}
@@ -180,16 +182,6 @@ async def _form_with_error(state: AppState, token: str, error: InvalidRequest, c
         return _error_response(refusal, as_json=False)
     page = pages.review_page(opened, token=token, problem=error.message, comment=comment)
     return HTMLResponse(page, 422, pages.HEADERS)
-
-
-def _confirmation(verdict: Verdict, gate: Gate) -> str:
-    is_ideation = gate == "ideation"
-    match verdict:
-        case "approve":
-            return "Thank you. The clips are being made." if is_ideation else "Thank you. The film is being published."
-        case "revise":
-            return "Thank you. It is being changed, and a new revision will be shown for review."
-    return "Thank you. The run ends here; " + ("no clip is made." if is_ideation else "nothing is published.")
 
 
 def _accepts_json(request: Request) -> bool:

@@ -29,11 +29,12 @@ COMMAND = re.compile(
     rf"[\W_]*(?:(?:yes|ok|okay|please|i)\b[\W_]*)*(approve|confirm|revise|reject)[\W_]+({CODE})[\W_]*(?:please[\W_]*)?",
     re.IGNORECASE,
 )
-_OUTCOMES = {
+#: The outcome of a decision in words, by verdict and gate.
+OUTCOMES = {
     ("approve", "ideation"): "Approved: the clips are being generated.",
     ("approve", "publish"): "Approved: the film is being published.",
-    ("revise", "ideation"): "Changes requested: new ideas are being written.",
-    ("revise", "publish"): "Changes requested: the film is being changed.",
+    ("revise", "ideation"): "Changes requested: new ideas are being written, and will be shown for review.",
+    ("revise", "publish"): "Changes requested: the film is being changed, and will be shown for review.",
     ("reject", "ideation"): "Rejected: the run has ended.",
     ("reject", "publish"): "Rejected: the run has ended, and nothing is published.",
 }
@@ -182,7 +183,7 @@ def describe_outcome(row: PendingConfirmationRow, decision: DecisionRow | None) 
     """Return the outcome of a confirmation as a sentence."""
     if decision is None:
         return f"The code {row.code} was used already; nothing has changed."
-    verdict, _, effect = _OUTCOMES[row.verdict, row.gate].partition(":")
+    verdict, _, effect = OUTCOMES[row.verdict, row.gate].partition(":")
     return f"{verdict} by {decision.actor_name}:{effect} (Run {row.run_id}, {row.gate} gate, revision {row.revision}.)"
 
 

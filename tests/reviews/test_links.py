@@ -151,7 +151,7 @@ def test_link_decides(
     response = anonymous.post(url, headers=headers, **{body_type: decision})  # type: ignore[arg-type]  # by name
 
     assert response.status_code == 200, response.text
-    assert "Thank you." in response.text
+    assert "Thank you: " in response.text
     [row] = decisions_of(manual_app, run["run_id"])
     assert (row["verdict"], row["comment"], row["channel"]) == (decision["decision"], comment, "link")
     assert row["actor_kind"] == "link"
