@@ -21,12 +21,10 @@ from api.mcp_elicitation import Ctx, McpCaller
 from api.mcp_tools import register_tools
 from api.wiring import AppState
 from prompts.templates import prompt
-from runs.services import Services
 from storage.actors import RequestContext
 from storage.secrets import get_secret
 
 PATH = "/mcp"
-NAME = "myloware"
 STATE_SECRET = "state of mcp questions"  # noqa: S105 - the name of a secret
 
 
@@ -45,23 +43,8 @@ class _Server(MCPServer[Any]):
             raise ToolError(f"Error executing tool {name}: {known.message}") from error
 
 
-def build_server(services: Services, secret: bytes) -> MCPServer[Any]:
-    """Return the server with its tools. `secret` seals the state that a client carries from question to answer."""
-
-    def principal(ctx: ServerRequestContext[Any, Any]) -> str | None:
-        return str(ctx.request.state.mcp_caller.context.actor.id) if isinstance(ctx.request, Request) else None
-
-    server = _Server(
-        NAME,
-        title="MyloWare",
-        instructions=prompt("mcp").system,
-        version=VERSION,
-        log_level="WARNING",
-        request_state_security=RequestStateSecurity(keys=[secret], bind_principal=principal),
-        subscriptions=False,
-    )
-    register_tools(server, services)
-    return server
+def _principal(ctx: ServerRequestContext[Any, Any]) -> str | None:
+    return str(ctx.request.state.mcp_caller.context.actor.id) if isinstance(ctx.request, Request) else None
 
 
 class McpEndpoint:
@@ -74,7 +57,18 @@ class McpEndpoint:
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         """Serve requests while the application runs."""
         services = self._state.services
-        server = build_server(services, await get_secret(services.db, STATE_SECRET))
+        # It seals the state that a client carries from question to answer.
+        secret = await get_secret(services.db, STATE_SECRET)
+        server = _Server(
+            "myloware",
+            title="MyloWare",
+            instructions=prompt("mcp").system,
+            version=VERSION,
+            log_level="WARNING",
+            request_state_security=RequestStateSecurity(keys=[secret], bind_principal=_principal),
+            subscriptions=False,
+        )
+        register_tools(server, services)
         # The middleware verifies Host and Origin, for every path alike.
         security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
         server.streamable_http_app(stateless_http=True, json_response=True, transport_security=security)
