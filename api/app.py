@@ -1,20 +1,27 @@
 """The FastAPI application: REST API, OpenAI-compatible chat endpoints, MCP endpoint and review pages."""
 
-from fastapi import FastAPI
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import Route
 
-from api import artifacts, chat, events, health, keys, openai_chat, review_links, reviews, runs, webhooks
+from api import artifacts, chat, events, keys, openai_chat, review_links, reviews, runs, webhooks
+from api.authentication import AppStateDep
 from api.errors import install_error_handlers
-from api.health import VERSION
 from api.mcp_server import PATH, McpEndpoint
 from api.middleware import AllowedHosts, BodyLimit, RequestId
+from api.schemas import Health, Ready
 from api.wiring import AppState
 from console import pages
+from storage.readiness import OK
 
+VERSION = version("myloware")
 DESCRIPTION = """Multi-agent video production with human approval before clips are generated and before a film is
 published."""
+
+router = APIRouter(tags=["health"])
 
 
 def create_app(state: AppState) -> FastAPI:
@@ -28,7 +35,8 @@ def create_app(state: AppState) -> FastAPI:
     app.add_middleware(AllowedHosts)
     app.add_middleware(RequestId)
     install_error_handlers(app)
-    for module in (health, runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat, keys):
+    app.include_router(router)
+    for module in (runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat, keys):
         app.include_router(module.router)
     app.add_api_route("/docs", show_docs, include_in_schema=False)
     app.mount("/static/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
@@ -40,3 +48,20 @@ def create_app(state: AppState) -> FastAPI:
 async def show_docs() -> FileResponse:
     """Return the page that shows the API description."""
     return FileResponse(pages.DOCS_PAGE, headers=pages.DOCS_HEADERS)
+
+
+@router.get("/health")
+async def health() -> Health:
+    """Return the status and version of the service. No API key required."""
+    return Health(status="healthy", version=VERSION)
+
+
+@router.get("/ready", responses={503: {"model": Ready}})
+async def ready(state: AppStateDep, response: Response) -> Ready:
+    """Return whether the service can work: database, schema, store and worker. No API key required."""
+    checks = await state.readiness.check()
+    if set(checks.values()) == {OK}:
+        return Ready(status="ready", checks=checks)
+    response.status_code = 503
+    response.headers["Retry-After"] = "5"
+    return Ready(status="unavailable", checks=checks)

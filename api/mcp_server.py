@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -16,7 +17,6 @@ from starlette.types import Receive, Scope, Send
 
 from api.authentication import authenticate
 from api.errors import ApiError, to_api_error
-from api.health import VERSION
 from api.mcp_elicitation import Ctx, McpCaller
 from api.mcp_tools import register_tools
 from api.wiring import AppState
@@ -63,7 +63,7 @@ class McpEndpoint:
             "myloware",
             title="MyloWare",
             instructions=prompt("mcp").system,
-            version=VERSION,
+            version=version("myloware"),
             log_level="WARNING",
             request_state_security=RequestStateSecurity(keys=[secret], bind_principal=_principal),
             subscriptions=False,
