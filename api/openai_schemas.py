@@ -47,13 +47,9 @@ class CompletionRequest(BaseModel, extra="allow"):
         return [(message.role, clean_text(message.text)[:MAX_MESSAGE_CHARACTERS]) for message in self.messages]
 
     @property
-    def history(self) -> list[tuple[Literal["user", "assistant"], str]]:
+    def history(self) -> list[tuple[str, str]]:
         """Return the texts of the user and the assistant before the last message, the newest MAX_HISTORY_MESSAGES."""
-        history: list[tuple[Literal["user", "assistant"], str]] = [
-            ("user" if role == "user" else "assistant", text)
-            for role, text in self.texts[:-1]
-            if text and role in ("user", "assistant")
-        ]
+        history = [(role, text) for role, text in self.texts[:-1] if text and role in ("user", "assistant")]
         return history[-MAX_HISTORY_MESSAGES:]
 
 

@@ -24,7 +24,8 @@ class ChatRequest:
         message: The text of the message.
         context: The actor, the channel and the idempotency key of the request.
         is_new_session: Whether the session starts with this message.
-        history: The messages before it as (role, text), if the client sends them along; None if it never does.
+        history: The messages before it as (role, text), if the client sends them along; None if it never does. The
+            roles are user and assistant.
         base_url: The address that links start with.
     """
 
@@ -32,7 +33,7 @@ class ChatRequest:
     message: str
     context: RequestContext
     is_new_session: bool = False
-    history: Sequence[tuple[Literal["user", "assistant"], str]] | None = None
+    history: Sequence[tuple[str, str]] | None = None
     base_url: str = ""
 
 
