@@ -7,7 +7,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from cli.tables import print_review
+from cli.display import print_review
 from graph.review_content import FilmClip, FilmContent, FilmFile
 
 WARNINGS = [
