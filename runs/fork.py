@@ -16,7 +16,7 @@ from runs.errors import InvalidRequest, RevisionNotFound
 from runs.queries import get_run
 from runs.services import Services
 from runs.start import resolve_project, run_cap, run_id_for
-from storage import decisions
+from storage import reviews
 from storage import runs as table
 from storage.actors import RequestContext
 from storage.database import Database
@@ -66,8 +66,7 @@ async def fork_run(
 
 
 async def _ideas_at(db: Database, run_id: UUID, revision: int | None) -> IdeasContent:
-    reviews = await decisions.list_review_comments(db, run_id, "ideation")
-    known = {review.revision: review.content for review in reviews}
+    known = {row.revision: row.content for row in await reviews.list_reviews(db, run_id) if row.gate == "ideation"}
     if not known or (revision is not None and revision not in known):
         available = ", ".join(map(str, sorted(known))) or "none"
         raise RevisionNotFound(f"Revision of the ideas not found. Available: {available}.")

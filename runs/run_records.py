@@ -9,7 +9,7 @@ from graph.nodes.orders import StepFailed
 from graph.review_content import Review
 from graph.state import RunState
 from providers.orders import RetryOptions
-from storage import decisions, events
+from storage import decisions, events, reviews
 from storage import runs as table
 from storage.database import Database
 
@@ -42,8 +42,10 @@ class RunRecords:
 
     async def review_history(self, run_id: str, gate: Gate) -> list[PreviousReview]:
         """Return the reviews of this gate, oldest first."""
-        reviews = []
-        for review in await decisions.list_review_comments(self.db, run_id, gate):
+        comments = {(row.gate, row.revision): row.comment for row in await decisions.list_decisions(self.db, run_id)}
+        history = []
+        for review in [each for each in await reviews.list_reviews(self.db, run_id) if each.gate == gate]:
             ideas = [f"{idea['title']}: {idea['scene']}" for idea in review.content.get("ideas", [])]
-            reviews.append(PreviousReview(revision=review.revision, ideas=ideas, comment=review.comment or ""))
-        return reviews
+            comment = comments.get((gate, review.revision)) or ""
+            history.append(PreviousReview(revision=review.revision, ideas=ideas, comment=comment))
+        return history

@@ -58,15 +58,6 @@ class DecisionRow(NewDecision):
         return actor_json(self.actor_kind, self.actor_id, self.actor_name, self.claimed_user)
 
 
-@dataclass(frozen=True)
-class ReviewComment:
-    """A review that a gate opened, and the comment of its decision."""
-
-    revision: int
-    content: dict[str, Any]
-    comment: str | None
-
-
 # JSON nulls become SQL nulls, so one JSON object is both what is hashed and what is stored.
 INSERT = "insert into decisions select * from jsonb_populate_record(null::decisions, %s) returning *"
 LAST = "select number, hash from decisions order by number desc limit 1"
@@ -164,18 +155,6 @@ async def count_decisions(db: Database) -> int:
     """Return the number of all decisions."""
     [row] = await db.fetch_all("select count(*) as count from decisions")
     return int(row["count"])
-
-
-async def list_review_comments(db: Database, run_id: UUID | str, gate: str) -> list[ReviewComment]:
-    """Return the reviews that this gate has opened with the comments on them, oldest first."""
-    return await db.fetch_all(
-        """select (payload ->> 'revision')::int as revision, payload -> 'content' as content, decisions.comment
-        from events left join decisions on decisions.run_id = events.run_id and decisions.gate = %(gate)s
-             and decisions.revision = (payload ->> 'revision')::int
-        where events.run_id = %(run_id)s and kind = 'review.opened' and payload ->> 'gate' = %(gate)s order by seq""",
-        {"run_id": run_id, "gate": gate},
-        row=ReviewComment,
-    )
 
 
 async def chain_head(db: Database) -> str:

@@ -7,8 +7,6 @@ from storage.database import Database
 
 async def get_secret(db: Database, name: str) -> bytes:
     """Return the secret of this name. One of several processes that need it first generates it."""
-    await db.execute(
-        "insert into secrets (name, value) values (%s, %s) on conflict (name) do nothing", (name, token_bytes(32))
-    )
+    await db.insert("secrets", {"name": name, "value": token_bytes(32)})
     [row] = await db.fetch_all("select value from secrets where name = %s", (name,))
     return bytes(row["value"])
