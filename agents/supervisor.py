@@ -65,18 +65,14 @@ class ToolError(Exception):
 
 @dataclass(frozen=True)
 class ToolResult:
-    """The result of a tool call.
+    """The result of a tool call."""
 
-    Attributes:
-        value: A sentence, or a value that pydantic can write as JSON.
-        run_ids: The runs that the call read or changed.
-        started: The runs that the call started.
-        pending: The confirmation that the call prepared, as JSON.
-    """
-
+    #: A sentence, or a value that pydantic can write as JSON.
     value: Any
+    #: The runs that the call read or changed, and those that it started.
     run_ids: Sequence[str] = ()
     started: Sequence[str] = ()
+    #: The confirmation that the call prepared, as JSON.
     pending: Mapping[str, object] | None = None
 
     @property

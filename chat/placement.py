@@ -23,16 +23,12 @@ REPEAT_WINDOW = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Placement:
-    """The place of a message in its thread.
-
-    Attributes:
-        number: The position among the person's messages, from 1.
-        replaced: The messages of the thread that it replaces.
-        missed: Messages before it that the client sent and the thread does not contain.
-    """
+    """The place of a message in its thread, by its number among the person's messages, from 1."""
 
     number: int
+    #: The messages of the thread that it replaces.
     replaced: list[AnyMessage]
+    #: Messages before it that the client sent and the thread does not contain.
     missed: list[AnyMessage]
 
 

@@ -184,18 +184,13 @@ def _fields_of(run: RunView, *more: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Tool(ChatTool):
-    """A tool of the table.
-
-    Attributes:
-        services: The services it works on.
-        function: The function that executes a call.
-        key: The field for its value where a result must be an object, as in MCP; None if it is one already.
-        empty_message: The sentence for a chat in place of an empty value.
-    """
+    """A tool of the table. `function` executes a call."""
 
     services: Services
     function: Callable[..., Awaitable[ToolResult]]
+    #: The field for its value where a result must be an object, as in MCP; None if it is one already.
     key: str | None = None
+    #: The sentence for a chat in place of an empty value.
     empty_message: str | None = None
 
     async def run(self, args: BaseModel, context: ChatContext, started: Sequence[str]) -> ToolResult:

@@ -17,22 +17,14 @@ TURN_TIMED_OUT = Unavailable("model_unavailable", "The answer took too long: ask
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A message of a person.
+    """A message of a person, which may start its session. Links in the answer start with `base_url`."""
 
-    Attributes:
-        session_id: The chat session. Without one nothing is remembered, and only read-only tools are available.
-        message: The text of the message.
-        context: The actor, the channel and the idempotency key of the request.
-        is_new_session: Whether the session starts with this message.
-        history: The messages before it as (role, text), if the client sends them along; None if it never does. The
-            roles are user and assistant.
-        base_url: The address that links start with.
-    """
-
+    #: Without a session nothing is remembered, and only read-only tools are available.
     session_id: str | None
     message: str
     context: RequestContext
     is_new_session: bool = False
+    #: The messages before it as (role, text), user or assistant, if the client sends them along; None if it never does.
     history: Sequence[tuple[str, str]] | None = None
     base_url: str = ""
 

@@ -41,11 +41,8 @@ HIDDEN_FIELDS = ("takes", "clip", "notice", "notices", "warnings")
 def review_page(opened: OpenedLink, *, token: str, problem: str | None = None, comment: str = "") -> str:
     """Return the review with the form that decides it.
 
-    Args:
-        opened: The link and its review.
-        token: The token of the link, used in the URL of the film.
-        problem: The error of the form that was sent before.
-        comment: The comment of that form.
+    `token` is that of the link, for the URL of the film; `problem` and `comment` are those of the form that was sent
+    before.
     """
     changes = sorted(
         (change for change in opened.review.changes if change.path.rpartition(".")[2] not in HIDDEN_FIELDS),

@@ -31,41 +31,25 @@ RECURSION_LIMIT = MAX_TOOL_ROUNDS * (1 + MAX_CALLS_PER_ROUND) + 4
 
 
 class LastMessage(TypedDict, total=False):
-    """The person's last message.
-
-    Attributes:
-        number: Its position among the person's messages, from 1.
-        digest: The digest of its text.
-        received_at: When it arrived, in ISO 8601.
-        key: The key under which its effects are idempotent.
-        idempotency_key: The Idempotency-Key of its request, if there was one.
-    """
+    """The person's last message: its number among the person's messages, from 1, and the digest of its text."""
 
     number: int
     digest: str
-    received_at: str
-    key: str
-    idempotency_key: str | None
+    received_at: str  # in ISO 8601
+    key: str  # under which its effects are idempotent
+    idempotency_key: str | None  # the Idempotency-Key of its request
 
 
 class ChatState(TypedDict, total=False):
-    """The channels of a chat thread. `run_ids`, `pending` and `tokens` exist only while a turn runs.
-
-    Attributes:
-        messages: The conversation.
-        last_message: The person's last message.
-        started: The runs that were started in this session, oldest first.
-        run_ids: The runs that the turn read or changed.
-        pending: The confirmation that the turn prepared. It contains a code, so it is never written to a checkpoint.
-        tokens: The input and output tokens of the turn.
-    """
+    """The channels of a chat thread. `run_ids`, `pending` and `tokens` exist only while a turn runs."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     last_message: LastMessage
-    started: list[str]
-    run_ids: Annotated[list[str], UntrackedValue]
+    started: list[str]  # the runs that were started in this session, oldest first
+    run_ids: Annotated[list[str], UntrackedValue]  # the runs that the turn read or changed
+    # The confirmation that the turn prepared. It contains a code, so it is never written to a checkpoint.
     pending: Annotated[Mapping[str, object] | None, UntrackedValue]
-    tokens: Annotated[list[int], UntrackedValue]
+    tokens: Annotated[list[int], UntrackedValue]  # input and output
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,17 @@ from pydantic import BaseModel, TypeAdapter
 
 
 class Platform(BaseModel, extra="forbid", frozen=True):
-    """The limits of a platform.
+    """The limits of a platform; None where it has none."""
 
-    Attributes:
-        text: The most that caption and hashtags may have together, counted in `unit`.
-        unit: What the platform counts in a text.
-        hashtags: The most hashtags that it takes; None without a limit.
-        title: The most characters of a title of its own; None if the platform shows no title.
-        refused: Characters that it refuses in title and text.
-        destination: The field of a post that names its page, board or subreddit; None if the account is enough.
-    """
-
+    #: The most that caption and hashtags may have together, counted in `unit`.
     text: int
     unit: Literal["UTF-16 units", "UTF-8 bytes", "weights of X"] = "UTF-16 units"
     hashtags: int | None = None
+    #: The most characters of a title of its own; None if the platform shows no title.
     title: int | None = None
+    #: Characters that it refuses in title and text.
     refused: str = ""
+    #: The field of a post that names its page, board or subreddit; None if the account is enough.
     destination: str | None = None
 
     def measure(self, text: str) -> int:

@@ -13,15 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from prompts.validation import describe_errors
 from providers.base import ProviderError
@@ -46,10 +38,8 @@ class ProfileError(ProviderError):
     """The settings request something that no profile supports."""
 
 
-class Profile(BaseModel):
+class Profile(BaseModel, extra="forbid", frozen=True):
     """The capabilities and prices of one or more models at one or more hosts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     hosts: tuple[Host, ...] = Field(min_length=1)
     models: tuple[str, ...] = Field(min_length=1)
