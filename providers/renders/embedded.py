@@ -1,14 +1,14 @@
 """Render films on this machine, in a subprocess: no service to install, no cost."""
 
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from providers.base import Files, Json, Progress, Provider, ProviderError, Unavailable
-from providers.media.subprocess_client import create_work_folder
+from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 from providers.orders import digest_of
 from providers.renders.manifest import parse_manifest
-from providers.renders.results import make_film
-from providers.results import Failed, PollResult
+from providers.results import Failed, PollResult, Succeeded
 
 
 class EmbeddedRenders(Provider):
@@ -53,3 +53,27 @@ class EmbeddedRenders(Provider):
             raise
         except ProviderError as error:  # an invalid manifest, or a clip that is corrupt or no longer stored
             return Failed(error.code, error.message)
+
+
+async def make_film(
+    request: Json, folder: Path, film: Path, *, renderer: str, limit_seconds: float, progress: Progress
+) -> Failed | Succeeded:
+    """Run `providers.media.film` in the work folder, and move its film to `film` if it conforms to the delivery rules.
+
+    It renders the clips of the request, or masters the film of another renderer.
+
+    Raises Unavailable when the work was interrupted, and the ProviderError of the subprocess.
+    """
+    try:
+        result = await run_in_subprocess(
+            "providers.media.film", request, work_dir=folder, limit_seconds=limit_seconds, progress=progress
+        )
+    except (TimeoutError, SubprocessDied) as error:
+        if isinstance(error, SubprocessDied) and error.is_crash:
+            return Failed("media_failed", "The program that renders the film crashes; the log has the details.")
+        message = "The render was interrupted or took too long."
+        raise Unavailable("render_interrupted", message) from error
+    if result["errors"]:
+        return Failed("film_not_conformant", f"The film fails the delivery rules: {'; '.join(result['errors'])}.")
+    os.replace(folder / "film.mp4", film)
+    return Succeeded(film, facts={**result["facts"], "renderer": renderer})

@@ -14,8 +14,8 @@ from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
 from providers.media.subprocess_client import create_work_folder
 from providers.orders import OrderKey, digest_of
+from providers.renders.embedded import make_film
 from providers.renders.manifest import Manifest, parse_manifest
-from providers.renders.results import make_film
 from providers.results import Failed, Pending, PollResult
 from providers.values import parse_progress
 
