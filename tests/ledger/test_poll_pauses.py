@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from providers.base import Succeeded
+from providers.results import Succeeded
 from providers.video_profiles import Profile
 from providers.videos import Videos
 from runs.reconcile import reconcile_order

@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from providers.base import PollResult, ProviderError, Succeeded, Unavailable
+from providers.base import ProviderError, Unavailable
 from providers.http import Limits
+from providers.results import PollResult, Succeeded
 from providers.video_profiles import Profile, ProfileError
 from providers.videos import Videos
 from tests.providers.stub_server import ignore_progress
