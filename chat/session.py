@@ -142,7 +142,7 @@ async def _answer(chat: ChatServices, request: ChatRequest) -> AsyncIterator[Str
             elif isinstance(part[0], AIMessageChunk) and part[0].text:
                 yield StreamEvent("token", str(part[0].text))
             elif isinstance(part[0], ToolMessage):
-                yield StreamEvent("tool", part[0].name or "")
+                yield StreamEvent("tool", str(part[0].name))
     finally:
         if session_id is not None:
             await chat.prune_thread(session_id)
