@@ -59,12 +59,14 @@ class History(BaseModel):
 async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
     """Return the history of the run in the order in which it was committed. Raises RunNotFound."""
     run = await get_run_view(db, run_id)
+    # Read before the orders and decisions, so that those of every event are there.
+    recorded = await events.list_events(db, run_id, limit=None)
     orders = await ledger.list_for_run(run_id)
     decisions_by_number = {row.number: row for row in await decisions.list_decisions(db, run_id)}
     orders_by_key = {order.key: order for order in orders}
     described = [
         entry
-        for event in await events.list_events(db, run_id, limit=None)
+        for event in recorded
         if event.kind not in PROGRESS_EVENTS
         for entry in describe_event(event, decisions_by_number, orders_by_key)
     ]

@@ -9,13 +9,18 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
+from providers.orders import Order, OrderKey
+from runs.history import get_history
 from storage import decisions
+from storage.ledger import Ledger
+from storage.orders import OrderRow
 from tests.app import App, SandboxClient, open_app
-from tests.reviews.conftest import Receiver, notification_settings
+from tests.reviews.conftest import ManualApp, Receiver, notification_settings
 
 IDEATION, PUBLISH = "awaiting_ideation_approval", "awaiting_publish_approval"
 PUBLIC = "https://studio.example/base"
@@ -230,6 +235,27 @@ def test_failures_are_in_the_history(notifying_app: App, sandbox: SandboxClient)
     assert history["totals"]["spent_usd"] == 0
     assert "end" in [kind for kind, _ in entries]
     assert json.dumps(history)
+
+
+class LateLedger(Ledger):
+    """A ledger to which another process adds an order of the run just after its orders were read."""
+
+    async def list_for_run(self, run_id: UUID | str) -> list[OrderRow]:
+        orders = await super().list_for_run(run_id)
+        await self.reserve([Order(OrderKey(str(run_id), "clip"), "clip", {"prompt": "Rain"})])
+        return orders
+
+
+def test_order_that_is_written_while_the_history_is_read(manual_app: ManualApp) -> None:
+    """The event of the order is left out: the history contains what was committed before."""
+    run_id = manual_app.start_review()["run_id"]
+    ledger = manual_app.services.ledger
+    late = LateLedger(ledger.db, ledger.providers, ledger.caps, ledger.usd_of_tokens)
+
+    history = manual_app.app.in_loop(get_history(ledger.db, late, UUID(run_id)))
+
+    assert "order.refused" in manual_app.event_kinds(run_id)
+    assert "take" not in [entry.kind for entry in history.entries]
 
 
 def test_unknown_run_has_no_history(notifying_app: App) -> None:
