@@ -71,6 +71,14 @@ class ArtifactChanged(Refused):
         super().__init__("artifact_changed", f"The file {digest[:12]}… was changed after it was stored.")
 
 
+class InvalidClip(ProviderError):
+    """The delivered file cannot be used as a clip and is not repaired silently: order the clip again.
+
+    The code is one of `clip_empty`, `clip_not_mp4`, `clip_truncated`, `clip_corrupt`, `clip_too_large`,
+    `clip_wrong_format` and `clip_wrong_length`.
+    """
+
+
 #: The pauses between attempts to learn of an order, in seconds; the last one repeats.
 PAUSES_SECONDS = (1, 1, 2, 2, 3, 5, 5, 10, 15)
 

@@ -4,12 +4,11 @@ from pathlib import Path
 
 from av.video.stream import VideoStream
 
-from providers.base import Json
+from providers.base import InvalidClip, Json
 from providers.media import subprocess_worker
 from providers.media.audio import decode_audio, encode_aac
 from providers.media.colour import HDR_TRANSFERS
 from providers.media.conformance import FilmSpec, check_format
-from providers.media.errors import InvalidClip
 from providers.media.loudness import SILENCE_LUFS, measure_loudness, remove_subsonic
 from providers.media.mp4_writer import write_mp4
 from providers.media.probe import DecodedVideo, decode_video, open_mp4, read_layout, select_video_stream

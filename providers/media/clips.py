@@ -4,8 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from providers.base import ProviderError, Unavailable
-from providers.media.errors import InvalidClip
+from providers.base import InvalidClip, ProviderError, Unavailable
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 from providers.results import Succeeded
 

@@ -10,9 +10,9 @@ from typing import Literal
 from av.container.input import InputContainer
 
 from prompts.project import MAX_FILM_SECONDS, MIN_FILM_SECONDS
+from providers.base import InvalidClip
 from providers.media import probe
 from providers.media.audio import decode_audio
-from providers.media.errors import InvalidClip
 from providers.media.loudness import SILENCE_LUFS, AudioSamples, measure_loudness, measure_true_peak
 
 MAX_FILM_BYTES = 287_000_000

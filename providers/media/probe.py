@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from providers.media.errors import InvalidClip
+from providers.base import InvalidClip
 
 BT709, UNSPECIFIED = 1, 2
 MAX_SIDE_PX = 2160

@@ -13,9 +13,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from providers.base import InvalidClip
 from providers.media.colour import lookup_table, needs_conversion
 from providers.media.conformance import FilmSpec
-from providers.media.errors import InvalidClip
 from providers.media.overlay import Overlay
 from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream, start_of
 

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
+from providers.base import InvalidClip
 from providers.media.clip_intake import ingest_clip
-from providers.media.errors import InvalidClip
 
 SIZE = {"width": 180, "height": 320}
 
