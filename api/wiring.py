@@ -90,12 +90,11 @@ async def open_app_state(
         locks = await stack.enter_async_context(Locks(session_url))
         opened = open_pool(dsn, min_size=2, max_size=MAX_CONNECTIONS, name=locks.worker_id, prepare=not is_pooled)
         pool = await stack.enter_async_context(opened)
-        # Procrastinate listens for jobs, which needs a session.
-        sessions = await stack.enter_async_context(open_pool(session_url)) if is_pooled else pool
         client = await stack.enter_async_context(httpx.AsyncClient(**client_options or {}))
         model_client = await stack.enter_async_context(httpx2.AsyncClient(**client_options or {}))
-        db, queue = Database(pool), Queue()
-        await stack.enter_async_context(queue.sending(sessions))
+        db = Database(pool)
+        queue = Queue(db)
+        await stack.enter_async_context(queue.sending())
         artifacts = open_artifacts(settings, db)
         ledger = _open_ledger(settings, checked, db, artifacts, client)
         model = open_chat_model(settings, model_client)

@@ -26,10 +26,8 @@ WEBHOOK_SHARE, LOST_SHARE = 50, 15  # percent of the runs, percent of their webh
 GRACE_SECONDS = 180.0
 QUEUE_AGE = """
 select greatest(
-    coalesce((select extract(epoch from max(now() - e.at)) from procrastinate_jobs j join procrastinate_events e
-              on e.job_id = j.id and e.type = 'deferred' where j.status = 'todo'), 0),
-    coalesce((select extract(epoch from max(now() - next_wakeup_at)) from runs where next_wakeup_at < now()), 0),
-    coalesce((select extract(epoch from max(now() - next_poll_at)) from orders where next_poll_at < now()), 0)
+    coalesce((select extract(epoch from now() - min(next_wakeup_at)) from runs where next_wakeup_at < now()), 0),
+    coalesce((select extract(epoch from now() - min(next_poll_at)) from orders where next_poll_at < now()), 0)
 )::float as seconds
 """
 CONNECTIONS = """

@@ -1,137 +1,206 @@
-"""Wake-ups: a call in a process that has a worker with a free slot, else a Procrastinate job in the same Postgres."""
+"""Wake-ups: work in the slots of this process, or due rows and a notification for the processes that have a worker."""
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import Literal
-
-from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from contextlib import asynccontextmanager
 
 from providers.orders import OrderKey
-from storage.database import DATABASE_UNAVAILABLE, Pool
+from storage.database import DATABASE_UNAVAILABLE, Database
+from storage.runs import WAKEUP_TIMEOUT
+from storage.wakeups import make_due
 
 log = logging.getLogger(__name__)
 
-Task = Literal["advance", "reconcile"]
 Work = Callable[[str], Awaitable[None]]
+Claim = Callable[[int], Awaitable[list[str]]]
 
 #: The queues: driving runs, reconciling orders, and rendering, which uses the cores of the machine.
 RUNS, ORDERS, RENDERS = "runs", "orders", "renders"
+#: Further wake-ups of a queue are dropped: their rows are due soon, for any process.
+MAX_WAITING = 100
+#: Work that failed after so long has succeeded in between.
+NEW_FAILURE_AFTER_SECONDS = 60.0
+
+
+class LocalQueue:
+    """Work on subjects: on so many at once, on each once at a time, in the order of their wake-ups.
+
+    Due rows are claimed for free slots only, so that processes share them and none waits for a slot of another one.
+    """
+
+    def __init__(self, work: Work, claim: Claim, slots: int) -> None:
+        self._work, self._claim, self._slots = work, claim, slots
+        self.running: dict[str, asyncio.Task[None]] = {}
+        self._repeated: set[str] = set()
+        #: Subjects without a slot, with the time of their wake-up.
+        self.waiting: dict[str, float] = {}
+        self.claim_requested = asyncio.Event()
+        #: Whether rows may be due that were not claimed, and whether the next free slot is for one of them.
+        self._is_behind = self._is_turn_of_due_row = False
+
+    def start(self, subject: str) -> None:
+        """Start the work when there is a slot, or have it repeated if it is running: it may have read its rows."""
+        if subject in self.running:
+            self._repeated.add(subject)
+        elif len(self.running) < self._slots and not self.waiting:
+            self._run(subject)
+        elif len(self.waiting) < MAX_WAITING:
+            self.waiting.setdefault(subject, time.monotonic())
+        else:
+            self._is_behind = True
+
+    async def claim_due(self) -> None:
+        """Wait for a request, and start due rows in the free slots."""
+        await self.claim_requested.wait()
+        self.claim_requested.clear()
+        free = self._slots - len(self.running)
+        try:
+            due = await self._claim(free) if free else []
+            self._is_behind = len(due) == free
+            for subject in due:
+                if subject in self.running or len(self.running) == self._slots:
+                    self.start(subject)
+                else:
+                    self.waiting.pop(subject, None)
+                    self._run(subject)
+        finally:
+            self._fill()
+
+    def _run(self, subject: str) -> None:
+        self.running[subject] = asyncio.create_task(self._execute(subject))
+
+    async def _execute(self, subject: str) -> None:
+        self._repeated.add(subject)
+        try:
+            while subject in self._repeated:
+                self._repeated.discard(subject)
+                if not await run_logged(self._work, subject):
+                    # Nothing more is claimed at full speed by a process that may not be able to work.
+                    self._is_behind = False
+        finally:
+            del self.running[subject]
+            self._repeated.discard(subject)
+            self._fill()
+
+    def _fill(self) -> None:
+        """Use the free slots. While rows may be due, every other one is for such a row: neither side starves."""
+        while len(self.running) < self._slots:
+            if self._is_behind and (self._is_turn_of_due_row or not self.waiting):
+                self._is_behind = self._is_turn_of_due_row = False
+                self.claim_requested.set()
+                return
+            if not self.waiting:
+                return
+            subject = next(iter(self.waiting))
+            if time.monotonic() - self.waiting.pop(subject) < WAKEUP_TIMEOUT.total_seconds():
+                self._is_turn_of_due_row = True
+                self._run(subject)
+            else:
+                # Its row is due, and another process may have claimed it.
+                self._is_behind = True
 
 
 class LocalWorker:
-    """Executes wake-ups in this process, up to so many of each task at once, one at a time for each subject.
+    """The queues of this process. With `run_id` it takes the wake-ups of that run, and no other."""
 
-    With `run_id` it takes every wake-up of that run, and no other.
-    """
+    def __init__(self, queues: Mapping[str, LocalQueue], run_id: str | None = None) -> None:
+        self.queues, self._run_id = queues, run_id
 
-    def __init__(self, work: Mapping[Task, Work], slots: int = 0, *, run_id: str | None = None) -> None:
-        self._work, self._slots, self._run_id = work, slots, run_id
-        self._running: dict[tuple[Task, str], asyncio.Task[None]] = {}
-        self._repeated: set[tuple[Task, str]] = set()
-
-    def start(self, task: Task, subject: str) -> bool:
-        """Start the work, or have work on the subject repeated once it ends. Return False if it is not taken."""
-        name = (task, subject)
-        if name in self._running:
-            self._repeated.add(name)
-        elif self._takes(task, subject):
-            self._running[name] = asyncio.create_task(self._execute(task, subject))
-        else:
+    def start(self, queue: str, subject: str) -> bool:
+        """Take a wake-up. Return False if it is of another run."""
+        if self._run_id not in (None, subject.partition(":")[0]):
             return False
+        self.queues[queue].start(subject)
         return True
 
-    def _takes(self, task: Task, subject: str) -> bool:
-        if self._run_id:
-            return subject.partition(":")[0] == self._run_id
-        # Renders always go through the queue, which bounds how many run at once.
-        is_render = task == "reconcile" and OrderKey.parse(subject).kind == "render"
-        return not is_render and sum(running == task for running, _ in self._running) < self._slots
-
-    async def _execute(self, task: Task, subject: str) -> None:
-        name = (task, subject)
-        try:
-            await run_logged(self._work[task], subject)
-            while name in self._repeated:
-                self._repeated.discard(name)
-                await run_logged(self._work[task], subject)
-        finally:
-            del self._running[name]
-            self._repeated.discard(name)
+    def request_claims(self) -> None:
+        """Have the queues claim what is due, as far as they have free slots."""
+        for queue in self.queues.values():
+            queue.claim_requested.set()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Let the work end within this time, and cancel the rest."""
-        if tasks := list(self._running.values()):
+        """Let the running work end within this time, and cancel the rest."""
+        for queue in self.queues.values():
+            queue.waiting.clear()
+        if tasks := [task for queue in self.queues.values() for task in queue.running.values()]:
             _, unfinished = await asyncio.wait(tasks, timeout=grace_seconds)
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
 
 
-async def run_logged(work: Work, subject: str) -> None:
-    """Run work on a subject. An error is logged, because the sweeper repeats the work."""
+class Queue:
+    """Passes wake-ups on after the transaction that caused them. One that is lost is replaced by the sweeper."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        #: The worker of this process, if it has one.
+        self.local: LocalWorker | None = None
+        self._pending_runs: set[str] = set()
+        self._is_pending = asyncio.Event()
+
+    def advance(self, run_id: str) -> None:
+        """Wake the run with this id."""
+        if not (self.local and self.local.start(RUNS, run_id)):
+            self._pending_runs.add(run_id)
+            self._is_pending.set()
+
+    def reconcile(self, order_key: str) -> None:
+        """Wake the order with this key, which is due: without a worker here, only the others are notified."""
+        queue = RENDERS if OrderKey.parse(order_key).kind == "render" else ORDERS
+        if not (self.local and self.local.start(queue, order_key)):
+            self._is_pending.set()
+
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Notify other processes of what is not for the worker of this one while the block runs."""
+        sender = asyncio.create_task(repeat(self._send, 0))
+        try:
+            yield
+        finally:
+            sender.cancel()
+            await asyncio.wait([sender])
+
+    async def _send(self) -> None:
+        await self._is_pending.wait()
+        self._is_pending.clear()
+        run_ids, self._pending_runs = self._pending_runs, set()
+        await make_due(self._db, run_ids)
+
+
+async def run_logged(work: Work, subject: str) -> bool:
+    """Run work on a subject. An error is logged, because the sweeper repeats the work; return False after one."""
     try:
         await work(subject)
     except Exception as error:
         log_failure(error)
+        return False
+    return True
 
 
 def log_failure(error: Exception) -> None:
     """Log the error of background work: without a trace if the database is unavailable."""
-    # Procrastinate wraps the error of the database in its own.
-    causes = (error, error.__cause__)
-    unavailable = next((each for each in causes if isinstance(each, DATABASE_UNAVAILABLE)), None)
-    if unavailable is None:
-        log.error("background work failed and is repeated", exc_info=error)
+    if isinstance(error, DATABASE_UNAVAILABLE):
+        log.warning("database unavailable: %s", str(error).partition("\n")[0])
     else:
-        log.warning("database unavailable: %s", str(unavailable).partition("\n")[0])
+        log.error("background work failed and is repeated", exc_info=error)
 
 
-class Queue:
-    """Sends wake-ups after the transaction that caused them: inside it they would halve the request rate.
+async def repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
+    """Repeat the work until cancelled. No error ends the loop: the sweeper finds work that failed.
 
-    A wake-up that is lost with its process is replaced by the sweeper.
+    An error that is repeated at once is logged the first time.
     """
-
-    def __init__(self) -> None:
-        self.app = App(connector=PsycopgConnector())
-        #: The worker of this process, if it has one.
-        self.local: LocalWorker | None = None
-        self._pending: asyncio.Queue[tuple[str, Task, str]] = asyncio.Queue()
-
-    def advance(self, run_id: str) -> None:
-        """Wake the run with this id."""
-        if not (self.local and self.local.start("advance", run_id)):
-            self._pending.put_nowait((RUNS, "advance", run_id))
-
-    def reconcile(self, order_key: str) -> None:
-        """Wake the order with this key."""
-        if not (self.local and self.local.start("reconcile", order_key)):
-            queue = RENDERS if OrderKey.parse(order_key).kind == "render" else ORDERS
-            self._pending.put_nowait((queue, "reconcile", order_key))
-
-    @asynccontextmanager
-    async def sending(self, pool: Pool) -> AsyncIterator[None]:
-        """Send wake-ups over connections of this pool while the block runs."""
-        async with self.app.open_async(pool):
-            sender = asyncio.create_task(self._send_all())
-            try:
-                yield
-            finally:
-                sender.cancel()
-                with suppress(asyncio.CancelledError):
-                    await sender
-
-    async def _send_all(self) -> None:
-        while True:
-            queue, task, subject = await self._pending.get()
-            try:
-                # One queued wake-up per subject is enough: the worker that takes it reads everything.
-                job = self.app.configure_task(task, queue=queue, queueing_lock=f"{task}:{subject}")
-                await job.defer_async(subject=subject)
-            except AlreadyEnqueued:
-                pass
-            except ConnectorException:
-                log.warning("wake-up of %s was not sent; the sweeper will send another", subject, exc_info=True)
+    last = ""
+    while True:
+        started_at = time.monotonic()
+        try:
+            await work()
+            last = ""
+        except Exception as error:
+            if repr(error) != last or time.monotonic() - started_at > NEW_FAILURE_AFTER_SECONDS:
+                log_failure(error)
+            last = repr(error)
+        await asyncio.sleep(pause_seconds)

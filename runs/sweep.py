@@ -8,9 +8,9 @@ from graph.decisions import DecisionInput, Gate
 from runs import notifications
 from runs.decide import decide
 from runs.errors import GateNotOpen, StaleReview
+from runs.queue import LocalWorker
 from runs.services import Services
 from storage import reviews, troubles
-from storage import runs as table
 from storage.actors import Actor, RequestContext
 
 #: A process without a heartbeat for this time loses its locks.
@@ -20,28 +20,16 @@ DEADLINE = RequestContext(Actor("deadline", "deadline", "deadline", frozenset({"
 REJECTION_TIMEOUT = timedelta(seconds=30)
 
 
-async def sweep(services: Services) -> int:
-    """Wake every run and order that is due, handle notifications, deadlines and troubles; return their number.
+async def sweep(services: Services, local: LocalWorker) -> None:
+    """Start every run and order that is due, as slots become free, and handle notifications, deadlines and troubles.
 
-    Frozen workers are disconnected. Concurrent processes claim different rows.
+    Frozen workers are disconnected. A process without its locks claims nothing: that raises.
     """
     await services.locks.disconnect_frozen_workers(FROZEN_AFTER_SECONDS)
-    woken = await sweep_runs(services)
-    notified = await notifications.enqueue_notifications(services)
-    overdue = await process_deadlines(services)
-    late = await troubles.request_attention(services.db)
-    return woken + notified + overdue + late
-
-
-async def sweep_runs(services: Services, only: list[str] | None = None) -> int:
-    """Wake every run and order that is due, with `only` those of these runs; return how many there were."""
-    run_ids = await table.claim_due(services.db, only=only)
-    order_keys = await services.ledger.claim_due(only=only)
-    for run_id in run_ids:
-        services.wakeups.advance(run_id)
-    for key in order_keys:
-        services.wakeups.reconcile(key)
-    return len(run_ids) + len(order_keys)
+    local.request_claims()
+    await notifications.enqueue_notifications(services)
+    await process_deadlines(services)
+    await troubles.request_attention(services.db)
 
 
 async def process_deadlines(services: Services) -> int:

@@ -66,7 +66,7 @@ def open_pool(
     read_only: bool = False,
     prepare: bool = True,
 ) -> Pool:
-    """Return a pool to enter with `async with`; SQL, AsyncPostgresSaver and Procrastinate share it.
+    """Return a pool to enter with `async with`; SQL and AsyncPostgresSaver share it.
 
     Connections autocommit, return rows as dicts and store dicts as JSON. A dead connection is replaced when it is
     requested. `name` is the application_name of the sessions, by which `locks.py` finds and ends them. With `read_only`
@@ -74,8 +74,6 @@ def open_pool(
     """
 
     async def configure(connection: Connection) -> None:
-        # Not a connection keyword: Procrastinate passes those on next to an `autocommit` of its own.
-        await connection.set_autocommit(True)
         connection.adapters.register_dumper(dict, JsonbDumper)
         if read_only:
             await connection.execute("set default_transaction_read_only = on")
@@ -99,6 +97,7 @@ def open_pool(
         reconnect_timeout=RECONNECT_TIMEOUT_SECONDS,
         open=False,
         kwargs={
+            "autocommit": True,
             "row_factory": dict_row,
             "prepare_threshold": 0 if prepare else None,
             "connect_timeout": 10,

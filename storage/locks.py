@@ -77,7 +77,7 @@ class Locks:
     """
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        self.session_url = dsn
         # Also the application_name of the session; Postgres keeps 63 bytes of it.
         self.worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._connection: AsyncConnection[DictRow] | None = None
@@ -201,7 +201,7 @@ class Locks:
 
     async def _connect(self) -> None:
         connection = await AsyncConnection.connect(
-            self._dsn, autocommit=True, row_factory=dict_row, application_name=self.worker_id,
+            self.session_url, autocommit=True, row_factory=dict_row, application_name=self.worker_id,
             connect_timeout=5, keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
         )  # fmt: skip
         try:

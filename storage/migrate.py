@@ -1,11 +1,10 @@
-"""Migration of a database to the newest version of its three schemas: LangGraph's, Procrastinate's and the product's.
+"""Migration of a database to the newest version of its two schemas: LangGraph's and the product's.
 
-The table `schema_history` contains the applied files of the latter two.
+The table `schema_history` contains the applied files of the latter. In a database of version 0.2 it also names those of
+a queue that nothing uses any more.
 """
 
 import asyncio
-import importlib.resources
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +56,7 @@ async def migrate(dsn: str) -> list[str]:
         while not await _value(connection, "select pg_try_advisory_lock(%s)", MIGRATION_LOCK):  # noqa: ASYNC110
             await asyncio.sleep(LOCK_POLL_INTERVAL_SECONDS)
         await _applied(connection)
-        langgraph, procrastinate = await _migrate_langgraph(connection), await _migrate_procrastinate(connection)
-        return langgraph + procrastinate + await _apply(connection, OWNER, _read_files(MIGRATIONS.iterdir()))
+        return await _migrate_langgraph(connection) + await _apply_migrations(connection)
 
 
 async def is_migrated(dsn: str) -> bool:
@@ -98,7 +96,7 @@ async def _applied(connection: Connection) -> set[str]:
 
 
 async def _migrate_langgraph(connection: Connection) -> list[str]:
-    # Here and below, because a command that finds its tables up to date does not need these packages.
+    # Here, because a command that finds its tables up to date does not need this package.
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
     is_new = await _value(connection, "select to_regclass('checkpoint_migrations') is null")
@@ -108,38 +106,18 @@ async def _migrate_langgraph(connection: Connection) -> list[str]:
     return [f"langgraph/{version}" for version in range(before + 1, len(saver.MIGRATIONS))]
 
 
-async def _migrate_procrastinate(connection: Connection) -> list[str]:
-    files = _read_files((importlib.resources.files("procrastinate.sql") / "migrations").iterdir())
-    if not await _value(connection, "select to_regclass('procrastinate_jobs') is null"):
-        return await _apply(connection, "procrastinate", files)
-    from procrastinate.schema import SchemaManager
-
-    # A new database gets the newest schema at once; its migrations count as applied.
-    schema = {"schema.sql": SchemaManager.get_schema().encode()}
-    return await _apply(connection, "procrastinate", schema, replaces=files)
-
-
-def _read_files(folder: Iterable[Any]) -> dict[str, bytes]:
-    """Return the contents of the SQL files by name; `folder` yields paths or importlib's Traversables."""
-    return {path.name: path.read_bytes() for path in folder if path.name.endswith(".sql")}
-
-
-async def _apply(
-    connection: Connection, owner: str, files: dict[str, bytes], *, replaces: Iterable[str] = ()
-) -> list[str]:
+async def _apply_migrations(connection: Connection) -> list[str]:
     """Apply the new files in the order of their names, each in one transaction with its entry in the history."""
     await connection.execute(
         "create table if not exists schema_history "
         "(name text primary key, applied_at timestamptz not null default now())"
     )
-    known = await _applied(connection)
-    new = [file for file in sorted(files) if f"{owner}/{file}" not in known]
-    for file in new:
+    new = sorted(newest_schema() - await _applied(connection))
+    for name in new:
         async with connection.transaction():
-            await connection.execute(files[file])
-            for name in {file, *replaces}:
-                await connection.execute("insert into schema_history (name) values (%s)", (f"{owner}/{name}",))
-    return [f"{owner}/{file}" for file in new]
+            await connection.execute((MIGRATIONS / name.partition("/")[2]).read_bytes())
+            await connection.execute("insert into schema_history (name) values (%s)", (name,))
+    return new
 
 
 async def _value(connection: Connection, sql: Any, *params: object) -> Any:

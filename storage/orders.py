@@ -122,13 +122,19 @@ class Orders:
         return await self.db.fetch_all(of_run, (run_id,), row=OrderRow)
 
     async def claim_due(
-        self, *, limit: int = 100, postpone_by: timedelta = timedelta(seconds=5), only: list[str] | None = None
+        self,
+        limit: int,
+        *,
+        renders: bool,
+        postpone_by: timedelta = timedelta(seconds=5),
+        only: list[str] | None = None,
     ) -> list[str]:
-        """Return the keys of orders to poll now, with `only` of these runs, and postpone their next poll."""
+        """Return the keys of orders to poll now, either renders or others, and postpone their next poll."""
         rows = await self.db.fetch_all(
             "update orders set next_poll_at = now() + %(postpone_by)s where key in (select key from orders"
-            " where next_poll_at <= now() and kind <> 'model' and (%(only)s::uuid[] is null or run_id = any(%(only)s))"
+            " where next_poll_at <= now() and kind <> 'model' and (kind = 'render') = %(renders)s"
+            " and (%(only)s::uuid[] is null or run_id = any(%(only)s))"
             " order by next_poll_at limit %(limit)s for update skip locked) returning key",
-            {"postpone_by": postpone_by, "limit": limit, "only": only},
+            {"postpone_by": postpone_by, "limit": limit, "only": only, "renders": renders},
         )
         return [str(row["key"]) for row in rows]

@@ -7,17 +7,19 @@ from providers.base import Unavailable
 from storage.artifacts import Artifacts
 from storage.database import DATABASE_UNAVAILABLE, Database
 from storage.migrate import newest_schema
+from storage.wakeups import WORKER_LOCK
 
 #: For so long an answer is repeated: anyone may request it.
 ANSWER_SECONDS = 3.0
 DATABASE_TIMEOUT_SECONDS = 5.0
 OK = "ok"
 
-# Procrastinate's workers beat every 10 s.
 STATE = """
 select not current_setting('transaction_read_only')::boolean as is_writable,
-    %s::text[] <@ array(select name from schema_history) as is_current,
-    exists (select from procrastinate_workers where last_heartbeat > now() - interval '30 seconds') as has_worker
+    %(schema)s::text[] <@ array(select name from schema_history) as is_current,
+    exists (
+        select from pg_locks where locktype = 'advisory' and objid = %(worker_lock)s and classid = 0 and objsubid = 1
+            and database = (select oid from pg_database where datname = current_database())) as has_worker
 """
 PROBLEMS = {
     "database": ("is_writable", "The database is read-only."),
@@ -50,7 +52,8 @@ class Readiness:
     async def _check_database(self) -> dict[str, str]:
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
-                row = await self._db.fetch_one(STATE, (sorted(newest_schema()),)) or {}
+                values = {"schema": sorted(newest_schema()), "worker_lock": WORKER_LOCK}
+                row = await self._db.fetch_one(STATE, values) or {}
         except (TimeoutError, *DATABASE_UNAVAILABLE):
             return dict.fromkeys(PROBLEMS, "The database cannot be reached.")
         return {name: OK if row[column] else problem for name, (column, problem) in PROBLEMS.items()}

@@ -236,7 +236,8 @@ async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
     await db.execute(update, (run_id,))
 
 
-# `skip locked` gives concurrent sweepers different rows; the new time keeps a row from being claimed again soon.
+# `skip locked` gives concurrent workers different rows. A row whose new time comes before the work on it has ended is
+# claimed again: the locks keep one process at it.
 CLAIM_DUE = """
 update runs set next_wakeup_at = now() + %(postpone_by)s
 where id in (select id from runs where next_wakeup_at <= now() and (%(only)s::uuid[] is null or id = any(%(only)s))
@@ -246,7 +247,7 @@ returning id
 
 
 async def claim_due(
-    db: Database, *, limit: int = 100, postpone_by: timedelta = timedelta(seconds=1.5), only: list[str] | None = None
+    db: Database, limit: int, *, postpone_by: timedelta = timedelta(seconds=1.5), only: list[str] | None = None
 ) -> list[str]:
     """Return the ids of runs to wake now, with `only` some of these, and postpone their next wake-up."""
     values = {"limit": limit, "postpone_by": postpone_by, "only": only}

@@ -42,7 +42,7 @@ HELP_PACKAGES = {
 #: What a command that reads runs has no use for.
 LARGE_PACKAGES = {
     *("av", "fastapi", "langchain_core", "langchain_openai", "langgraph", "langsmith", "mcp", "numpy", "openai"),
-    *("obstore", "procrastinate", "starlette", "uvicorn"),
+    *("obstore", "starlette", "uvicorn"),
 }
 
 

@@ -134,7 +134,7 @@ async def test_refused_reservation_is_final(
             await services.ledger.place_once(order)
 
         assert fake_providers.clip.calls == 0
-        assert await services.ledger.claim_due() == []
+        assert await services.ledger.claim_due(10, renders=False) == []
         refused = await events_of(services.db, run, "order.refused")
         assert [event["payload"]["code"] for event in refused] == ["budget_exceeded"] * 2
         assert named in refused[0]["payload"]["message"]

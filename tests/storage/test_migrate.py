@@ -17,26 +17,12 @@ async def test_concurrent_migrations_apply_everything_once(empty_database_url: s
     assert sorted(map(bool, applied)) == [False, False, False, False, True]
     names = {name for one in applied for name in one}
     assert {f"myloware/{path.name}" for path in MIGRATIONS.glob("*.sql")} <= names
-    assert "procrastinate/schema.sql" in names
     assert "langgraph/0" in names
 
 
 async def test_second_migration_applies_nothing(database_url: str) -> None:
     """Applied migrations are not applied again."""
     assert await migrate(database_url) == []
-
-
-async def test_older_procrastinate_schema_is_migrated(database_url: str) -> None:
-    """A migration of Procrastinate that is not in the history is applied."""
-    step = "procrastinate/03.03.00_01_pre_priority_lock_fetch_job.sql"
-    function = "select to_regproc('procrastinate_fetch_job_v2') is not null"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("drop function procrastinate_fetch_job_v2")
-        connection.execute("delete from schema_history where name = %s", (step,))
-
-        assert connection.execute(function).fetchone() == (False,)
-        assert await migrate(database_url) == [step]
-        assert connection.execute(function).fetchone() == (True,)
 
 
 async def test_is_migrated_writes_nothing(empty_database_url: str) -> None:

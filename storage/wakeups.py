@@ -1,0 +1,38 @@
+"""Wake-ups between processes: runs become due now, and every worker is notified. The due rows are the queue."""
+
+from collections.abc import Callable, Collection
+
+from psycopg import AsyncConnection
+
+from storage.database import Database
+
+#: Shared by the sessions of all workers while they listen: `/ready` looks for it.
+WORKER_LOCK = 0x6D796C70
+
+# A row that is locked is being changed, and becomes due by itself: to wait for it could end in a deadlock.
+MAKE_DUE = """
+with due as (
+    update runs set next_wakeup_at = now()
+    where id in (select id from runs where id = any(%s::uuid[]) and (next_wakeup_at is null or next_wakeup_at > now())
+                 for update skip locked))
+select pg_notify('wakeups', '')
+"""
+
+
+async def make_due(db: Database, run_ids: Collection[str]) -> None:
+    """Make these runs due, if there are any, and notify the workers: orders are due already."""
+    await db.execute(MAKE_DUE, (list(run_ids),))
+
+
+async def listen(session_url: str, name: str, notified: Callable[[], None]) -> None:
+    """Call `notified` at once, and for every notification, until the session is lost. Raises DatabaseError then.
+
+    The session bears the name of the process, so that it ends with the locks of a process that is frozen.
+    """
+    connecting = AsyncConnection.connect(session_url, autocommit=True, application_name=name, connect_timeout=10)
+    async with await connecting as connection:
+        await connection.execute("select pg_advisory_lock_shared(%s)", (WORKER_LOCK,))
+        await connection.execute("listen wakeups")
+        notified()
+        async for _ in connection.notifies():
+            notified()
