@@ -27,7 +27,7 @@ from providers.renders.embedded import EmbeddedRenders
 from providers.renders.remotion import RemotionRenders
 from providers.videos import Videos
 from runs.event_feed import EventFeed
-from runs.queue import Queue
+from runs.queue import Queue, repeating
 from runs.run_records import RunRecords
 from runs.services import NotificationTargets, Services
 from storage import api_keys, deliveries
@@ -92,9 +92,8 @@ async def open_app_state(
         pool = await stack.enter_async_context(opened)
         client = await stack.enter_async_context(httpx.AsyncClient(**client_options or {}))
         model_client = await stack.enter_async_context(httpx2.AsyncClient(**client_options or {}))
-        db = Database(pool)
-        queue = Queue(db)
-        await stack.enter_async_context(queue.sending())
+        queue = Queue(db := Database(pool))
+        await stack.enter_async_context(repeating((queue.send, 0.0)))
         artifacts = open_artifacts(settings, db)
         ledger = _open_ledger(settings, checked, db, artifacts, client)
         model = open_chat_model(settings, model_client)

@@ -26,7 +26,7 @@ from runs.decide import decide
 from runs.queries import RunView
 from runs.services import Services
 from runs.start import start_run
-from runs.worker import run_own_worker
+from runs.worker import run_worker
 from storage.events import list_events
 from storage.runs import RunRow
 
@@ -75,7 +75,7 @@ async def make(
             run_server(state, listening),
         ):
             opened = await _open_run(state.services, brief, project, go_on)
-            async with run_own_worker(state.services, state.queue, str(opened.id)):
+            async with run_worker(state.services, state.queue, only=str(opened.id)):
                 try:
                     last_seq = 0 if go_on is None else opened.last_seq
                     run = await _drive_run(state.services, reporter, opened.id, last_seq, yes=yes)

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[str], Awaitable[None]]
 Claim = Callable[[int], Awaitable[list[str]]]
+Loop = tuple[Callable[[], Awaitable[object]], float]
 
 #: The queues: driving runs, reconciling orders, and rendering, which uses the cores of the machine.
 RUNS, ORDERS, RENDERS = "runs", "orders", "renders"
@@ -33,21 +34,17 @@ class LocalQueue:
     def __init__(self, work: Work, claim: Claim, slots: int) -> None:
         self._work, self._claim, self._slots = work, claim, slots
         self.running: dict[str, asyncio.Task[None]] = {}
-        self._repeated: set[str] = set()
-        #: Subjects without a slot, with the time of their wake-up.
+        #: Subjects without a slot, or to work on again, with the time of their wake-up.
         self.waiting: dict[str, float] = {}
         self.claim_requested = asyncio.Event()
-        #: Whether rows may be due that were not claimed, and whether the next free slot is for one of them.
-        self._is_behind = self._is_turn_of_due_row = False
+        self._reserved = 0  # slots that are free for due rows only
+        self._is_behind = self._is_turn_of_due_row = False  # behind: rows may be due that were not claimed
 
     def start(self, subject: str) -> None:
-        """Start the work when there is a slot, or have it repeated if it is running: it may have read its rows."""
-        if subject in self.running:
-            self._repeated.add(subject)
-        elif len(self.running) < self._slots and not self.waiting:
-            self._run(subject)
-        elif len(self.waiting) < MAX_WAITING:
+        """Start the work when there is a slot, again if it is running now: it may have read its rows."""
+        if len(self.waiting) < MAX_WAITING:
             self.waiting.setdefault(subject, time.monotonic())
+            self._fill()
         else:
             self._is_behind = True
 
@@ -55,50 +52,50 @@ class LocalQueue:
         """Wait for a request, and start due rows in the free slots."""
         await self.claim_requested.wait()
         self.claim_requested.clear()
-        free = self._slots - len(self.running)
+        self._reserved = free = self._slots - len(self.running)
         try:
             due = await self._claim(free) if free else []
             self._is_behind = len(due) == free
             for subject in due:
-                if subject in self.running or len(self.running) == self._slots:
+                if subject in self.running:
                     self.start(subject)
                 else:
-                    self.waiting.pop(subject, None)
                     self._run(subject)
         finally:
+            self._reserved = 0
             self._fill()
 
     def _run(self, subject: str) -> None:
+        self.waiting.pop(subject, None)
         self.running[subject] = asyncio.create_task(self._execute(subject))
 
     async def _execute(self, subject: str) -> None:
-        self._repeated.add(subject)
         try:
-            while subject in self._repeated:
-                self._repeated.discard(subject)
-                if not await run_logged(self._work, subject):
-                    # Nothing more is claimed at full speed by a process that may not be able to work.
-                    self._is_behind = False
+            await self._work(subject)
+        except Exception as error:
+            log_failure(error)
+            self._is_behind = False  # a process that may not be able to work claims no more before the next sweep
         finally:
             del self.running[subject]
-            self._repeated.discard(subject)
+            if subject in self.waiting:
+                self.waiting[subject] = time.monotonic()
             self._fill()
 
     def _fill(self) -> None:
         """Use the free slots. While rows may be due, every other one is for such a row: neither side starves."""
-        while len(self.running) < self._slots:
-            if self._is_behind and (self._is_turn_of_due_row or not self.waiting):
+        while len(self.running) + self._reserved < self._slots:
+            subject = next((each for each in self.waiting if each not in self.running), None)
+            if self._is_behind and (self._is_turn_of_due_row or subject is None):
                 self._is_behind = self._is_turn_of_due_row = False
+                self._reserved = 1
                 self.claim_requested.set()
+            elif subject is None:
                 return
-            if not self.waiting:
-                return
-            subject = next(iter(self.waiting))
-            if time.monotonic() - self.waiting.pop(subject) < WAKEUP_TIMEOUT.total_seconds():
+            elif time.monotonic() - self.waiting[subject] < WAKEUP_TIMEOUT.total_seconds():
                 self._is_turn_of_due_row = True
                 self._run(subject)
-            else:
-                # Its row is due, and another process may have claimed it.
+            else:  # its row is due, and another process may have claimed it
+                del self.waiting[subject]
                 self._is_behind = True
 
 
@@ -110,12 +107,12 @@ class LocalWorker:
 
     def start(self, queue: str, subject: str) -> bool:
         """Take a wake-up. Return False if it is of another run."""
-        if self._run_id not in (None, subject.partition(":")[0]):
-            return False
-        self.queues[queue].start(subject)
-        return True
+        is_taken = self._run_id in (None, subject.partition(":")[0])
+        if is_taken:
+            self.queues[queue].start(subject)
+        return is_taken
 
-    def request_claims(self) -> None:
+    async def request_claims(self) -> None:
         """Have the queues claim what is due, as far as they have free slots."""
         for queue in self.queues.values():
             queue.claim_requested.set()
@@ -153,31 +150,12 @@ class Queue:
         if not (self.local and self.local.start(queue, order_key)):
             self._is_pending.set()
 
-    @asynccontextmanager
-    async def sending(self) -> AsyncIterator[None]:
-        """Notify other processes of what is not for the worker of this one while the block runs."""
-        sender = asyncio.create_task(repeat(self._send, 0))
-        try:
-            yield
-        finally:
-            sender.cancel()
-            await asyncio.wait([sender])
-
-    async def _send(self) -> None:
+    async def send(self) -> None:
+        """Wait for wake-ups that are not for the worker of this process, and send them to the others together."""
         await self._is_pending.wait()
         self._is_pending.clear()
         run_ids, self._pending_runs = self._pending_runs, set()
         await make_due(self._db, run_ids)
-
-
-async def run_logged(work: Work, subject: str) -> bool:
-    """Run work on a subject. An error is logged, because the sweeper repeats the work; return False after one."""
-    try:
-        await work(subject)
-    except Exception as error:
-        log_failure(error)
-        return False
-    return True
 
 
 def log_failure(error: Exception) -> None:
@@ -188,7 +166,20 @@ def log_failure(error: Exception) -> None:
         log.error("background work failed and is repeated", exc_info=error)
 
 
-async def repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
+@asynccontextmanager
+async def repeating(*loops: Loop) -> AsyncIterator[None]:
+    """Repeat each work, with its pause in seconds, while the block runs."""
+    running = {asyncio.create_task(_repeat(*loop)) for loop in loops}
+    try:
+        yield
+    finally:
+        while running:  # a library may lose one cancellation in `asyncio.wait_for` of Python 3.11
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=1)
+
+
+async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
     """Repeat the work until cancelled. No error ends the loop: the sweeper finds work that failed.
 
     An error that is repeated at once is logged the first time.

@@ -26,7 +26,7 @@ async def sweep(services: Services, local: LocalWorker) -> None:
     Frozen workers are disconnected. A process without its locks claims nothing: that raises.
     """
     await services.locks.disconnect_frozen_workers(FROZEN_AFTER_SECONDS)
-    local.request_claims()
+    await local.request_claims()
     await notifications.enqueue_notifications(services)
     await process_deadlines(services)
     await troubles.request_attention(services.db)

@@ -1,14 +1,13 @@
 """The worker: executes wake-ups, and sweeps for lost ones."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 from runs.advance import advance
 from runs.notifications import send_due_notifications
-from runs.queue import ORDERS, RENDERS, RUNS, LocalQueue, LocalWorker, Queue, repeat
+from runs.queue import ORDERS, RENDERS, RUNS, LocalQueue, LocalWorker, Loop, Queue, repeating
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from runs.sweep import sweep
@@ -25,73 +24,39 @@ SEND_INTERVAL_SECONDS = 1.0
 #: How long work may take to finish after the process is requested to stop.
 SHUTDOWN_GRACE_SECONDS = 10.0
 
-Loop = tuple[Callable[[], Awaitable[object]], float]
-
 
 @asynccontextmanager
-async def run_worker(services: Services, queue: Queue) -> AsyncIterator[None]:
-    """Work on runs and orders while the block runs.
+async def run_worker(services: Services, queue: Queue, *, only: str | None = None) -> AsyncIterator[None]:
+    """Work on runs and orders while the block runs, with `only` on this run and on no other.
 
-    On exit runs stop at their next superstep and work may finish within `SHUTDOWN_GRACE_SECONDS`; another worker
-    takes over the rest.
+    The settings of a process with `only` may differ from those of the workers that share its database. On exit runs
+    stop at their next superstep and work may finish within `SHUTDOWN_GRACE_SECONDS`; another worker takes over the rest.
     """
-    local, locks = _local_worker(services), services.locks
+    local, locks = _local_worker(services, only), services.locks
     loops: list[Loop] = [
         (partial(sweep, services, local), SWEEP_INTERVAL_SECONDS),
         (partial(listen, locks.session_url, locks.worker_id, local.request_claims), RESTART_PAUSE_SECONDS),
         (partial(forget_idle, services.db), CLEANUP_INTERVAL_SECONDS),
         (partial(send_due_notifications, services), SEND_INTERVAL_SECONDS),
     ]
-    async with _working(services, queue, local, loops):
-        yield
+    queue.local = local
+    if only:
+        loops = [(local.request_claims, SWEEP_INTERVAL_SECONDS)]
+        services.wakeups.advance(only)
+    try:
+        async with repeating(*loops, *((each.claim_due, 0.0) for each in local.queues.values())):
+            yield
+    finally:
+        services.drain.request_drain("the process was requested to stop")
+        queue.local = None
+        await local.stop(SHUTDOWN_GRACE_SECONDS)
 
 
-@asynccontextmanager
-async def run_own_worker(services: Services, queue: Queue, run_id: str) -> AsyncIterator[None]:
-    """Work on this run, and on no other, while the block runs.
-
-    The settings of this process may differ from those of the workers that share its database.
-    """
-    local = _local_worker(services, run_id)
-
-    async def sweep_run() -> None:
-        local.request_claims()
-
-    async with _working(services, queue, local, [(sweep_run, SWEEP_INTERVAL_SECONDS)]):
-        services.wakeups.advance(run_id)
-        yield
-
-
-def _local_worker(services: Services, run_id: str | None = None) -> LocalWorker:
-    only, reconcile = [run_id] if run_id else None, partial(reconcile_order, services)
-    claim_runs, claim_orders = partial(table.claim_due, services.db), services.ledger.claim_due
+def _local_worker(services: Services, run_id: str | None) -> LocalWorker:
+    only, reconcile, claim_orders = run_id and [run_id], partial(reconcile_order, services), services.ledger.claim_due
     work = {
-        RUNS: (partial(advance, services), partial(claim_runs, only=only)),
+        RUNS: (partial(advance, services), partial(table.claim_due, services.db, only=only)),
         ORDERS: (reconcile, partial(claim_orders, only=only, renders=False)),
         RENDERS: (reconcile, partial(claim_orders, only=only, renders=True)),
     }
     return LocalWorker({name: LocalQueue(*work[name], SLOTS[name]) for name in work}, run_id)
-
-
-@asynccontextmanager
-async def _working(
-    services: Services, queue: Queue, local: LocalWorker, loops: Collection[Loop]
-) -> AsyncIterator[None]:
-    claims = [(each.claim_due, 0.0) for each in local.queues.values()]
-    tasks = [asyncio.create_task(repeat(work, pause)) for work, pause in (*loops, *claims)]
-    queue.local = local
-    try:
-        yield
-    finally:
-        services.drain.request_drain("the process was requested to stop")
-        queue.local = None
-        await asyncio.gather(_end(tasks), local.stop(SHUTDOWN_GRACE_SECONDS))
-
-
-async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended. A library may lose one cancellation in `asyncio.wait_for` of Python 3.11."""
-    running = set(tasks)
-    while running:
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=SHUTDOWN_GRACE_SECONDS + 1)

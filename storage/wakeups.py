@@ -1,6 +1,6 @@
 """Wake-ups between processes: runs become due now, and every worker is notified. The due rows are the queue."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from psycopg import AsyncConnection
 
@@ -24,15 +24,15 @@ async def make_due(db: Database, run_ids: Collection[str]) -> None:
     await db.execute(MAKE_DUE, (list(run_ids),))
 
 
-async def listen(session_url: str, name: str, notified: Callable[[], None]) -> None:
+async def listen(session_url: str, name: str, notified: Callable[[], Awaitable[object]]) -> None:
     """Call `notified` at once, and for every notification, until the session is lost. Raises DatabaseError then.
 
     The session bears the name of the process, so that it ends with the locks of a process that is frozen.
     """
-    connecting = AsyncConnection.connect(session_url, autocommit=True, application_name=name, connect_timeout=10)
-    async with await connecting as connection:
+    options = {"autocommit": True, "application_name": name, "connect_timeout": 10}
+    async with await AsyncConnection.connect(session_url, **options) as connection:
         await connection.execute("select pg_advisory_lock_shared(%s)", (WORKER_LOCK,))
         await connection.execute("listen wakeups")
-        notified()
+        await notified()
         async for _ in connection.notifies():
-            notified()
+            await notified()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from runs.worker import run_own_worker
+from runs.worker import run_worker
 from tests.app import App, SandboxClient
 
 
@@ -13,7 +13,7 @@ def test_own_worker_leaves_other_runs_alone(quiet_app: App, sandbox: SandboxClie
     other = quiet_app.start("A heron in the reeds")
     stack, state = AsyncExitStack(), quiet_app.state
     own = quiet_app.start("A lighthouse in fog")
-    quiet_app.in_loop(stack.enter_async_context(run_own_worker(state.services, state.queue, own)))
+    quiet_app.in_loop(stack.enter_async_context(run_worker(state.services, state.queue, only=own)))
     try:
         quiet_app.complete(own)
     finally:

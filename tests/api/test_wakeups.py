@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from runs import worker
-from runs.queue import LocalQueue, Queue, repeat
+from runs.queue import LocalQueue, Queue, repeating
 from storage import runs as table
 from storage.actors import LOCAL, RequestContext
 from storage.database import Database, open_pool
@@ -49,14 +49,14 @@ async def create_runs(db: Database, count: int) -> list[str]:
 async def listening(database_url: str) -> AsyncIterator[asyncio.Event]:
     """Yield an event that is set by notifications."""
     notified = asyncio.Event()
-    task = asyncio.create_task(listen(database_url, "listener", notified.set))
-    await asyncio.wait_for(notified.wait(), 10)  # at once, for what came before
-    notified.clear()
-    try:
+
+    async def notify() -> None:
+        notified.set()
+
+    async with repeating((partial(listen, database_url, "listener", notify), 0)):
+        await asyncio.wait_for(notified.wait(), 10)  # at once, for what came before
+        notified.clear()
         yield notified
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def test_a_worker_starts_at_once_what_another_process_records(
@@ -81,7 +81,7 @@ async def test_pending_wakeups_are_sent_together(db: Database, database_url: str
     """One statement makes all runs due, and notifies once."""
     run_ids = await create_runs(db, 20)
     queue = Queue(db)
-    async with listening(database_url) as notified, queue.sending():
+    async with listening(database_url) as notified, repeating((queue.send, 0)):
         before = db.pool.get_stats()["requests_num"]
         for run_id in run_ids:
             queue.advance(run_id)
@@ -114,15 +114,12 @@ async def test_the_oldest_due_runs_come_first(db: Database) -> None:
 
 async def test_a_lost_session_ends_the_listener(db: Database, database_url: str) -> None:
     """It is then repeated, which notifies at once of what may have been missed."""
-    notified = asyncio.Event()
-    task = asyncio.create_task(repeat(partial(listen, database_url, "listener", notified.set), 0))
-    for _ in range(2):
-        await asyncio.wait_for(notified.wait(), 10)
-        notified.clear()
-        await db.fetch_all("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'listener'")
-    await asyncio.wait_for(notified.wait(), 10)
-    task.cancel()
-    await asyncio.wait([task])
+    terminate = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'listener'"
+    async with listening(database_url) as notified:
+        for _ in range(2):
+            await db.fetch_all(terminate)
+            await asyncio.wait_for(notified.wait(), 10)
+            notified.clear()
 
 
 async def test_two_hundred_due_runs_drain_through_eight_slots(db: Database) -> None:
@@ -141,13 +138,10 @@ async def test_two_hundred_due_runs_drain_through_eight_slots(db: Database) -> N
             ended.set()
 
     queues = [LocalQueue(partial(drive, process), partial(table.claim_due, db), 8) for process in range(2)]
-    tasks = [asyncio.create_task(repeat(each.claim_due, 0)) for each in queues]
-    for each in queues:
-        each.claim_requested.set()
-    await asyncio.wait_for(ended.wait(), 30)
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    async with repeating(*((each.claim_due, 0) for each in queues)):
+        for each in queues:
+            each.claim_requested.set()
+        await asyncio.wait_for(ended.wait(), 30)
 
     assert set(driven) == set(run_ids)
     assert max(most.values()) == 8

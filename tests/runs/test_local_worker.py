@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from runs import queue
-from runs.queue import MAX_WAITING, ORDERS, RUNS, LocalQueue, LocalWorker, repeat
+from runs.queue import MAX_WAITING, ORDERS, RUNS, LocalQueue, LocalWorker, repeating
 
 
 class Work:
@@ -55,13 +55,8 @@ def local_queue(work: Work, slots: int = 2, due: DueRows | None = None) -> Local
 @asynccontextmanager
 async def claiming(*queues: LocalQueue) -> AsyncIterator[None]:
     """Have the queues claim due rows when they are requested to."""
-    tasks = [asyncio.create_task(repeat(each.claim_due, 0)) for each in queues]
-    try:
+    async with repeating(*((each.claim_due, 0.0) for each in queues)):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
 
 
 async def settle() -> None:
