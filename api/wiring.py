@@ -26,7 +26,7 @@ from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders
 from providers.renders.remotion import RemotionRenders
 from providers.videos import Videos
-from runs.event_feed import EventFeed
+from runs.event_feed import POLL_INTERVAL_SECONDS, EventFeed
 from runs.queue import Queue, repeating
 from runs.run_records import RunRecords
 from runs.services import NotificationTargets, Services
@@ -92,8 +92,9 @@ async def open_app_state(
         pool = await stack.enter_async_context(opened)
         client = await stack.enter_async_context(httpx.AsyncClient(**client_options or {}))
         model_client = await stack.enter_async_context(httpx2.AsyncClient(**client_options or {}))
-        queue = Queue(db := Database(pool))
-        await stack.enter_async_context(repeating((queue.send, 0.0)))
+        db = Database(pool)
+        queue, event_feed = Queue(db), EventFeed(db)
+        await stack.enter_async_context(repeating((queue.send, 0.0), (event_feed.poll, POLL_INTERVAL_SECONDS)))
         artifacts = open_artifacts(settings, db)
         ledger = _open_ledger(settings, checked, db, artifacts, client)
         model = open_chat_model(settings, model_client)
@@ -129,7 +130,7 @@ async def open_app_state(
             turns=await stack.enter_async_context(TurnRunner()),
             readiness=Readiness(db, artifacts),
             settings=settings,
-            event_feed=await stack.enter_async_context(EventFeed(db)),
+            event_feed=event_feed,
         )
 
 

@@ -1,38 +1,27 @@
 """The feed of the event streams: one query of this process finds the runs that have new events, for all streams."""
 
 import asyncio
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
 from uuid import UUID
 
 from runs.errors import TooManyStreams
 from storage import runs as table
 from storage.database import Database, DatabaseError
 
-log = logging.getLogger(__name__)
-
 POLL_INTERVAL_SECONDS = 0.3
 MAX_STREAMS_PER_KEY = 32
 
 
 class EventFeed:
-    """Wakes the event streams of this process. Use it as an asynchronous context manager."""
+    """Wakes the event streams of this process while `poll` is repeated."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._streams: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._streams_of_key: Counter[str] = Counter()
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._poll())
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        self._known: dict[UUID, int] = {}
 
     @contextmanager
     def follow(self, run_id: UUID, key_id: str) -> Iterator[asyncio.Event]:
@@ -50,19 +39,17 @@ class EventFeed:
             if not self._streams[run_id]:
                 del self._streams[run_id]
 
-    async def _poll(self) -> None:
-        known: dict[UUID, int] = {}
-        while True:
-            await asyncio.sleep(POLL_INTERVAL_SECONDS)
-            if not self._streams:
-                continue
-            try:
+    async def poll(self) -> None:
+        """Wake the streams whose runs have new events."""
+        newest: dict[UUID, int] = {}
+        try:
+            if self._streams:
                 newest = await table.last_sequence_numbers(self._db, self._streams)
-            except DatabaseError:
-                # Each stream queries the database itself, and ends with its error.
-                newest = dict.fromkeys(self._streams, -1)
-            for run_id, seq in newest.items():
-                if known.get(run_id) != seq:
-                    for changed in self._streams.get(run_id, ()):
-                        changed.set()
-            known = newest
+        except DatabaseError:
+            # Each stream queries the database itself, and ends with its error.
+            newest = dict.fromkeys(self._streams, -1)
+        for run_id, seq in newest.items():
+            if self._known.get(run_id) != seq:
+                for changed in self._streams.get(run_id, ()):
+                    changed.set()
+        self._known = newest

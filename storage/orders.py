@@ -121,20 +121,13 @@ class Orders:
         of_run = "select * from orders where run_id = %s order by created_at, key"
         return await self.db.fetch_all(of_run, (run_id,), row=OrderRow)
 
-    async def claim_due(
-        self,
-        limit: int,
-        *,
-        renders: bool,
-        postpone_by: timedelta = timedelta(seconds=5),
-        only: list[str] | None = None,
-    ) -> list[str]:
+    async def claim_due(self, limit: int, *, renders: bool, only: list[str] | None = None) -> list[str]:
         """Return the keys of orders to poll now, either renders or others, and postpone their next poll."""
         rows = await self.db.fetch_all(
-            "update orders set next_poll_at = now() + %(postpone_by)s where key in (select key from orders"
+            "update orders set next_poll_at = now() + interval '5 seconds' where key in (select key from orders"
             " where next_poll_at <= now() and kind <> 'model' and (kind = 'render') = %(renders)s"
             " and (%(only)s::uuid[] is null or run_id = any(%(only)s))"
             " order by next_poll_at limit %(limit)s for update skip locked) returning key",
-            {"postpone_by": postpone_by, "limit": limit, "only": only, "renders": renders},
+            {"limit": limit, "only": only, "renders": renders},
         )
         return [str(row["key"]) for row in rows]

@@ -239,16 +239,14 @@ async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
 # `skip locked` gives concurrent workers different rows. A row whose new time comes before the work on it has ended is
 # claimed again: the locks keep one process at it.
 CLAIM_DUE = """
-update runs set next_wakeup_at = now() + %(postpone_by)s
+update runs set next_wakeup_at = now() + interval '1.5 seconds'
 where id in (select id from runs where next_wakeup_at <= now() and (%(only)s::uuid[] is null or id = any(%(only)s))
              order by next_wakeup_at limit %(limit)s for update skip locked)
 returning id
 """
 
 
-async def claim_due(
-    db: Database, limit: int, *, postpone_by: timedelta = timedelta(seconds=1.5), only: list[str] | None = None
-) -> list[str]:
+async def claim_due(db: Database, limit: int, *, only: list[str] | None = None) -> list[str]:
     """Return the ids of runs to wake now, with `only` some of these, and postpone their next wake-up."""
-    values = {"limit": limit, "postpone_by": postpone_by, "only": only}
-    return [str(row["id"]) for row in await db.fetch_all(CLAIM_DUE, values)]
+    rows = await db.fetch_all(CLAIM_DUE, {"limit": limit, "only": only})
+    return [str(row["id"]) for row in rows]
