@@ -87,7 +87,7 @@ class LocalQueue:
             subject = next((each for each in self.waiting if each not in self.running), None)
             if self._is_behind and (self._is_turn_of_due_row or subject is None):
                 self._is_behind = self._is_turn_of_due_row = False
-                self._reserved = 1
+                self._reserved += 1
                 self.claim_requested.set()
             elif subject is None:
                 return

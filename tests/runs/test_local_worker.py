@@ -113,9 +113,9 @@ async def test_a_wakeup_that_waited_too_long_is_left_to_the_sweeper(monkeypatch:
     """Its row is due by then, and another process may have claimed it."""
     work, due = Work(), DueRows("c")
     local = local_queue(work, slots=1, due=due)
+    local.start("a")
     monkeypatch.setattr(queue, "WAKEUP_TIMEOUT", timedelta(0))
-    for subject in ("a", "b"):
-        local.start(subject)
+    local.start("b")
     async with claiming(local):
         work.released.set()
         await settle()
@@ -141,6 +141,37 @@ async def test_due_rows_beyond_the_slots_are_left_to_others() -> None:
     assert not due.subjects
     assert max(work.most_at_once for work in works) == 3
     assert sorted(works[0].subjects + works[1].subjects, key=int) == [str(number) for number in range(20)]
+
+
+async def test_slots_hold_while_a_claim_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is claimed has its slots, whatever ends and is woken in between."""
+    work, due, answered = Work(), DueRows("due 1", "due 2"), asyncio.Event()
+
+    async def claim(limit: int) -> list[str]:
+        await answered.wait()
+        return await due.claim(limit)
+
+    monkeypatch.setattr(queue, "MAX_WAITING", 3)
+    local = LocalQueue(work, claim, 3)
+    local.start("a")
+    async with claiming(local):
+        local.claim_requested.set()
+        await settle()
+        for subject in ("b", "c", "d", "e"):
+            local.start(subject)
+        work.released.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        work.released.clear()
+        await settle()
+        answered.set()
+        await settle()
+        work.released.set()
+        await settle()
+
+    assert due.limits[0] == 2
+    assert set(work.subjects) == {"a", "b", "c", "d", "due 1", "due 2"}
+    assert work.most_at_once == 3
 
 
 async def test_neither_wakeups_nor_due_rows_starve() -> None:
