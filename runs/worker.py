@@ -53,7 +53,8 @@ async def run_worker(services: Services, queue: Queue, *, only: str | None = Non
 
 
 def _local_worker(services: Services, run_id: str | None) -> LocalWorker:
-    only, reconcile, claim_orders = run_id and [run_id], partial(reconcile_order, services), services.ledger.claim_due
+    only = [run_id] if run_id else None
+    reconcile, claim_orders = partial(reconcile_order, services), services.ledger.claim_due
     work = {
         RUNS: (partial(advance, services), partial(table.claim_due, services.db, only=only)),
         ORDERS: (reconcile, partial(claim_orders, only=only, renders=False)),

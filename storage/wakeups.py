@@ -29,8 +29,8 @@ async def listen(session_url: str, name: str, notified: Callable[[], Awaitable[o
 
     The session bears the name of the process, so that it ends with the locks of a process that is frozen.
     """
-    options = {"autocommit": True, "application_name": name, "connect_timeout": 10}
-    async with await AsyncConnection.connect(session_url, **options) as connection:
+    connecting = AsyncConnection.connect(session_url, autocommit=True, application_name=name, connect_timeout=10)
+    async with await connecting as connection:
         await connection.execute("select pg_advisory_lock_shared(%s)", (WORKER_LOCK,))
         await connection.execute("listen wakeups")
         await notified()
