@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator
 
-from providers.media.glyphs import require_drawable
+from providers.media.text_layout import require_drawable
 from providers.publications.post import normalize_hashtags
 
 

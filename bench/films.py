@@ -229,7 +229,7 @@ def _write_overlay(path: Path, text: str) -> None:
     if overlay := draw_overlay(text, FILM.width, FILM.height):
         rows, columns = overlay.alpha.shape
         area = picture[overlay.top : overlay.top + rows, overlay.left : overlay.left + columns]
-        area[..., :3], area[..., 3] = overlay.luma[..., None], overlay.alpha
+        area[..., :3], area[..., 3] = overlay.picture.to_ndarray(format="rgb24"), overlay.alpha
     Image.fromarray(picture).save(path)
 
 

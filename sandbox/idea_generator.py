@@ -87,7 +87,7 @@ class _IdeaGenerator:
         # "Sign — Object" names two parts and their separator; a longer text is a description.
         parts = re.fullmatch(r"\s*\w+(\s*[—–:|/-]\s*)\w+\s*", self.overlay_form)
         separator = parts[1] if parts else ": "
-        # The request allows overlays in Latin, Greek and Cyrillic letters only.
+        # Every machine has a font for Latin, Greek and Cyrillic letters.
         label = subject + separator if all(letter < "\u0530" for letter in subject) else ""
         return {
             "title": f"{subject}: {name}",

@@ -12,7 +12,7 @@ from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
 from graph.review_content import ideas_of, used_ideas, with_overlays
 from graph.state import ChangeRequest, ChangeResult, ChangeStep, ChangeTarget, Clip, IdeasState, Route, RunState
-from providers.media.glyphs import require_drawable
+from providers.media.text_layout import require_drawable
 from providers.orders import OrderKey
 
 #: The node that works on each target. Clips are ordered only if the request names them.

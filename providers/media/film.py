@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from providers.base import Json
 from providers.media.audio import create_silence, decode_audio, master_audio
 from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, check_film, failed_errors
-from providers.media.glyphs import strip_missing_glyphs
+from providers.media.glyphs import find_missing_glyphs
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, remove_subsonic
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.overlay import draw_overlay
@@ -99,8 +99,8 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json
     for the reviewer.
     """
     results = check_film(film, _describe_film(manifest))
-    if missing := sorted(set(text) - set(strip_missing_glyphs(text))):
-        results.append(RuleResult("overlay", False, f"left out {''.join(missing)}", "warning"))
+    if missing := find_missing_glyphs(text):
+        results.append(RuleResult("overlay", False, f"left out {''.join(sorted(missing))}", "warning"))
     is_quiet = any(result.rule == "loudness" and not result.ok for result in results)
     quiet = f"The film has {lufs:.1f} LUFS instead of {manifest.loudness_lufs:g}: it cannot be louder without clipping."
     facts = {

@@ -106,7 +106,7 @@ async def _exchange(
 def _build_environment(work_dir: Path) -> dict[str, str]:
     """Return the environment of the subprocess. It contains no secrets."""
     return {
-        **{name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ},
+        **{name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "XDG_DATA_DIRS") if name in os.environ},
         **dict.fromkeys(("HOME", "TMPDIR"), str(work_dir)),
         **dict.fromkeys(("OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"), "1"),
     }

@@ -111,12 +111,11 @@ def blend_frames(target: VideoFrame, bottom: VideoFrame, top: VideoFrame | None,
 
 def apply_overlay(frame: VideoFrame, overlay: Overlay, opacity: float) -> None:
     """Draw the caption overlay on the frame with this opacity (0..1)."""
-    luma, *chroma_planes = view_planes(frame)
     alpha = overlay.alpha.astype(np.uint16) * np.uint16(round(opacity * 256)) >> 8
-    area = luma[overlay.top : overlay.bottom, overlay.left : overlay.right]
-    area[...] = (area * (255 - alpha) + overlay.luma * alpha + 127) // 255
     rows, columns = alpha.shape
     subsampled = alpha.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3), dtype=np.uint16) // 4
-    for chroma in chroma_planes:
-        area = chroma[overlay.top // 2 : overlay.bottom // 2, overlay.left // 2 : overlay.right // 2]
-        area[...] = (area * (255 - subsampled) + 128 * subsampled + 127) // 255
+    planes = zip(view_planes(frame), view_planes(overlay.picture), (alpha, subsampled, subsampled), strict=True)
+    for plane, colour, share in planes:
+        top, left = overlay.top * share.shape[0] // rows, overlay.left * share.shape[1] // columns
+        area = plane[top : top + share.shape[0], left : left + share.shape[1]]
+        area[...] = (area * (255 - share) + colour * share + 127) // 255

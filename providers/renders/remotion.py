@@ -13,6 +13,7 @@ from providers.http import ApiClient, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
 from providers.media.subprocess_client import create_work_folder
+from providers.media.text_layout import break_lines
 from providers.orders import OrderKey, digest_of
 from providers.renders.embedded import make_film
 from providers.renders.manifest import Manifest, parse_manifest
@@ -131,10 +132,10 @@ def _render_id(request: Json, key: str) -> str:
 
 
 def _build_order(render_id: str, manifest: Manifest) -> dict[str, Any]:
-    """Return the body of the request to the service. Its texts are those that the embedded renderer would draw."""
+    """Return the body of the request to the service. Texts and lines are those of the embedded renderer."""
     parts = render_id.split("_")
     plain = manifest.model_dump(mode="json", exclude={"composition", "title", "props"})
-    plain["clips"] = [{**clip, "overlay": strip_missing_glyphs(clip["overlay"])} for clip in plain["clips"]]
+    plain["clips"] = [{**clip, "overlay": break_lines(clip["overlay"])} for clip in plain["clips"]]
     props = {**manifest.props, **({"title": manifest.title} if manifest.title else {})}
     return {
         "render_id": render_id,

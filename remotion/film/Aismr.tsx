@@ -5,7 +5,7 @@ import {ClipSequence} from './ClipSequence.tsx';
 import type {CompositionOptions, FilmProps} from './manifest.ts';
 import {safeZone} from './safe-zone.ts';
 import {buildTimeline, type ClipSpan, textOpacity} from './timeline.ts';
-import {fitText, FONT_FAMILY} from './typography.ts';
+import {fitText, FONT_FAMILY, MIN_FONT_SIZE} from './typography.ts';
 
 /** Calm clips that dissolve into each other, with a "Sign — Object" text that fades with the dissolve. */
 export const Aismr: FC<FilmProps> = ({manifest, options}) => (
@@ -22,7 +22,7 @@ export const Aismr: FC<FilmProps> = ({manifest, options}) => (
 	/>
 );
 
-/** The sign in large letters, a thin rule, and the object below. A text without a dash is set in one or two lines. */
+/** The sign in large letters, a thin rule, and the object below; a text without a dash, or one too long for that, in its lines. */
 const Overlay: FC<{text: string; span: ClipSpan; options: CompositionOptions}> = ({text, span, options}) => {
 	const frame = useCurrentFrame();
 	const {width, height, fps} = useVideoConfig();
@@ -34,13 +34,12 @@ const Overlay: FC<{text: string; span: ClipSpan; options: CompositionOptions}> =
 	const [sign = '', ...remainder] = text.split(/\s+[—–-]\s+/);
 	const object = remainder.join(' — ');
 	const maxWidth = zoneWidth - 28 * scale;
-	const signText = fitText(object ? sign.toUpperCase() : sign, {
-		maxWidth,
-		maxFontSize: Math.round(86 * scale),
-		maxLines: object ? 1 : 2,
-		letterSpacing: object ? 0.06 : 0,
-	});
-	const objectText = object ? fitText(object, {maxWidth, maxFontSize: Math.round(60 * scale), maxLines: 2}) : null;
+	const maxFontSize = Math.round(86 * scale);
+	const spacedSign = fitText(sign.toUpperCase(), {maxWidth, maxFontSize, maxLines: 1, letterSpacing: 0.06});
+	const fittedObject = fitText(object, {maxWidth, maxFontSize: Math.round(MIN_FONT_SIZE * scale), maxLines: 2});
+	const isSplit = object !== '' && Math.min(spacedSign.fontSize, fittedObject.fontSize) >= Math.round(MIN_FONT_SIZE * scale);
+	const signText = isSplit ? spacedSign : fitText(text, {maxWidth, maxFontSize, maxLines: 2});
+	const objectText = isSplit ? fittedObject : null;
 	// The text grows slowly to its full size as it fades in, so it never exceeds the width that it was fitted to.
 	const textScale = interpolate(opacity, [0, 1], [0.94, 1]);
 	const ruleProgress = easeProgress(frame, span.fadeIn / 2, fps * 1.2);
@@ -61,12 +60,14 @@ const Overlay: FC<{text: string; span: ClipSpan; options: CompositionOptions}> =
 				style={{
 					...outlinedTextStyle(signText.fontSize),
 					lineHeight: 1.14,
-					letterSpacing: object ? '0.06em' : 0,
-					marginRight: object ? '-0.06em' : 0,
+					letterSpacing: isSplit ? '0.06em' : 0,
+					marginRight: isSplit ? '-0.06em' : 0,
 				}}
 			>
 				{signText.lines.map((words, row) => (
-					<div key={row}>{words.join(' ')}</div>
+					<div key={row} dir="auto">
+						{words.join(' ')}
+					</div>
 				))}
 			</div>
 			{objectText ? (
@@ -83,7 +84,9 @@ const Overlay: FC<{text: string; span: ClipSpan; options: CompositionOptions}> =
 					/>
 					<div style={{...outlinedTextStyle(objectText.fontSize), lineHeight: 1.16}}>
 						{objectText.lines.map((words, row) => (
-							<div key={row}>{words.join(' ')}</div>
+							<div key={row} dir="auto">
+								{words.join(' ')}
+							</div>
 						))}
 					</div>
 				</>

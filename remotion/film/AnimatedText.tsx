@@ -37,7 +37,7 @@ export const AnimatedText: FC<{text: FittedText; startFrame: number; style?: CSS
 	return (
 		<div style={{...outlinedTextStyle(text.fontSize), lineHeight: 1.16, ...style}}>
 			{text.lines.map((line, row) => (
-				<div key={row} style={{display: 'flex', justifyContent: align, gap: text.fontSize * 0.26}}>
+				<div key={row} dir="auto" style={{display: 'flex', justifyContent: align, gap: text.fontSize * 0.26}}>
 					{line.map((word, column) => {
 						const progress = easeProgress(frame, startFrame + wordIndex++ * fps * 0.05, fps * 0.45);
 						return (

@@ -23,28 +23,33 @@ const measureWidth = (text: string, fontSize: number, letterSpacing: number): nu
 	return measuringContext.measureText(text).width + letterSpacing * fontSize * text.length;
 };
 
+/** The smallest text over a clip in a film 1080 wide, as in the embedded renderer. */
+export const MIN_FONT_SIZE = 60;
+
 /** A text broken into lines of words, with a font size in pixels. */
 export type FittedText = {fontSize: number; lines: string[][]};
 
 /**
  * Return the text at the largest font size that fits into `maxWidth` pixels and `maxLines` lines.
  *
- * Lines are balanced to similar lengths. `letterSpacing` is in em.
+ * A text with line feeds keeps its lines; those of another are balanced to similar lengths. `letterSpacing` is in em.
  */
 export const fitText = (
 	text: string,
 	{maxWidth, maxFontSize, maxLines, letterSpacing = 0}: {maxWidth: number; maxFontSize: number; maxLines: number; letterSpacing?: number},
 ): FittedText => {
-	const words = text.split(/\s+/).filter(Boolean);
+	const rows = text.split('\n').map((row) => row.split(/[ \t\r\f\v]+/).filter(Boolean));
+	const words = rows.flat();
+	const counts = rows.length > 1 ? 1 : Math.min(maxLines, words.length);
 	for (let fontSize = maxFontSize; fontSize > 8; fontSize -= 2) {
-		for (let count = 1; count <= Math.min(maxLines, words.length); count++) {
-			const lines = balanceLines(words, count, (line) => measureWidth(line, fontSize, letterSpacing));
+		for (let count = 1; count <= counts; count++) {
+			const lines = rows.length > 1 ? rows : balanceLines(words, count, (line) => measureWidth(line, fontSize, letterSpacing));
 			if (lines.every((line) => measureWidth(line.join(' '), fontSize, letterSpacing) <= maxWidth)) {
 				return {fontSize, lines};
 			}
 		}
 	}
-	return {fontSize: 8, lines: [words]};
+	return {fontSize: 8, lines: rows};
 };
 
 /** Break the words into `count` lines so that the longest line is as short as possible. */

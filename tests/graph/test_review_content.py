@@ -22,6 +22,7 @@ from graph.review_content import (
 )
 from providers.orders import digest_of
 from tests.graph.fakes import idea
+from tests.media.made_fonts import use_fonts
 
 IDEAS = [idea("Leaf"), idea("Roof")]
 OFFER = {"model": "video-1", "seconds": 4, "size": "720x1280", "usd_per_clip": "0.40"}
@@ -170,10 +171,15 @@ def test_a_caption_that_a_platform_refuses_is_no_edit(platform: str, caption: st
 
 
 @pytest.mark.parametrize(
-    ("text", "drawn"), [("Donau\u00addampf\u00adschiff", "Donaudampfschiff"), ("Cafe\u0301 — всем", "Café — всем")]
+    ("text", "drawn"),
+    [
+        ("Donau\u00addampf\u00adschiff", "Donau\u00addampf\u00adschiff"),
+        ("Cafe\u0301 — всем", "Café — всем"),
+        ("Zero\u2060 width\u200e", "Zero width"),
+    ],
 )
 def test_an_edited_overlay_is_shown_as_it_is_drawn(text: str, drawn: str) -> None:
-    """Characters that nobody sees are not part of it."""
+    """Characters that change nothing are not part of it; a soft hyphen is a place for a line break."""
     after = edited_content(film_content(), {"overlays": {"2": text}})
 
     assert after.clips[1].overlay == drawn
@@ -235,15 +241,24 @@ def test_a_dropped_clip_is_not_in_the_film() -> None:
         ("ideation", [idea("Fog"), {**idea("Ice"), "scene": "x" * 601}], r"edits\.1\.scene: must have 1 to 600"),
         ("ideation", [{**idea("Fog"), "title": "\x00"}, idea("Ice")], r"edits\.0\.title: must have 1 to 60"),
         ("ideation", [idea("Fog"), {**idea("Ice"), "overlay": "本革の靴 👞"}], r"edits\.1\.overlay: .* cannot draw 本"),
-        ("publish", {"overlays": {"2": "Handmade 👞"}}, r"edits\.overlays\.2: .* cannot draw 👞; use"),
+        (
+            "publish",
+            {"overlays": {"2": "Handmade 👞"}},
+            r"edits\.overlays\.2: .* cannot draw 👞; install fonts-noto-color-emoji",
+        ),
+        ("publish", {"overlays": {"2": "W" * 60}}, r"edits\.overlays\.2: it is too wide .* its first 50 characters"),
+        ("ideation", [{**idea("Fog"), "overlay": "@" * 60}, idea("Ice")], r"edits\.0\.overlay: .* first 50 characters"),
         ("publish", {"caption": ""}, r"edits\.caption: must have 1 to 500"),
         ("publish", {"hashtags": {"tag": "rain"}}, r"edits\.hashtags: Input should be a valid list"),
         ("publish", {"film": "f" * 64}, r"edits\.film: "),
         ("publish", ["#rain"], "edits: "),
     ],
 )
-def test_edits_that_do_not_fit_name_the_place(gate: Gate, edits: Any, place: str) -> None:
+def test_edits_that_do_not_fit_name_the_place(
+    gate: Gate, edits: Any, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message is one sentence and does not repeat the input."""
+    use_fonts(monkeypatch)
     with pytest.raises(EditError, match=place):
         edited_content(content_at(gate, STATE), edits)
 

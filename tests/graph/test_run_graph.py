@@ -9,6 +9,7 @@ from graph.review_content import EditError, IdeasContent, edited_content, parse_
 from providers.base import Unavailable
 from providers.orders import Approval, OrderKey
 from tests.graph.fakes import ANSWERS, PROJECT, RunHarness, idea, requested
+from tests.media.made_fonts import use_fonts
 
 APPROVE = {"verdict": "approve", "number": 1}
 
@@ -91,8 +92,9 @@ async def test_an_edited_caption_is_published() -> None:
     assert (publication.request["caption"], publication.request["hashtags"]) == ("Only rain.", ["#rain"])
 
 
-async def test_an_overlay_that_cannot_be_drawn_is_asked_for_again() -> None:
+async def test_an_overlay_that_cannot_be_drawn_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is told which characters the film cannot show, before any person sees the ideas."""
+    use_fonts(monkeypatch)
     leather = {"title": "Rain", "ideas": [{**idea("Shoe"), "overlay": "本革の靴 👞"}, idea("Roof"), idea("Sea")]}
     run = RunHarness(Ideas=[leather])
     content = (await run.start())["content"]
@@ -100,7 +102,19 @@ async def test_an_overlay_that_cannot_be_drawn_is_asked_for_again() -> None:
     assert [item["overlay"] for item in content["ideas"]] == ["Leaf", "Roof", "Sea"]
     [first, second] = [request for schema, request in run.model.requests if schema == "Ideas"]
     assert "Rain on a roof" in first
-    assert "ideas.0.overlay: the font of the film cannot draw 本 革 の 靴 👞" in second
+    assert "ideas.0.overlay: the fonts of this machine cannot draw 本 革 の 靴 👞; install fonts-noto-cjk" in second
+
+
+@pytest.mark.parametrize(("text", "longest"), [("W" * 60, 50), ("MW" * 29, 51), ("@" * 55, 50)])
+async def test_an_overlay_that_is_too_wide_is_asked_for_again(text: str, longest: int) -> None:
+    """The model is told how much of it fits."""
+    wide = {"title": "Rain", "ideas": [{**idea("Shoe"), "overlay": text}, idea("Roof"), idea("Sea")]}
+    run = RunHarness(Ideas=[wide])
+    content = (await run.start())["content"]
+
+    assert [item["overlay"] for item in content["ideas"]] == ["Leaf", "Roof", "Sea"]
+    [_, second] = [request for schema, request in run.model.requests if schema == "Ideas"]
+    assert f"ideas.0.overlay: it is too wide for the film; at most its first {longest} characters fit" in second
 
 
 async def test_a_models_post_is_fitted_to_its_platforms() -> None:
@@ -293,14 +307,22 @@ async def test_clips_that_the_film_does_not_have_are_not_possible(clips: list[in
     assert len(run.ledger.orders_of("clip")) == 3
 
 
-async def test_a_requested_overlay_that_cannot_be_drawn_is_not_possible() -> None:
-    """The reviewer is told which characters the film cannot show; the text over the clip stays."""
-    run = RunHarness(RequestedChanges=[{"changes": [requested("overlay", 2, overlay="本革 👞")]}])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("本革 👞", "cannot draw 本 革 👞"), ("W" * 60, "at most its first 50 characters fit")],
+    ids=["no font", "too wide"],
+)
+async def test_a_requested_overlay_that_cannot_be_drawn_is_not_possible(
+    text: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reviewer is told what the film cannot show; the text over the clip stays."""
+    use_fonts(monkeypatch)
+    run = RunHarness(RequestedChanges=[{"changes": [requested("overlay", 2, overlay=text)]}])
     first = await run.run_to_publish_gate()
-    again = await run.answer({"verdict": "revise", "comment": "Text over clip 2: 本革 👞", "number": 2})
+    again = await run.answer({"verdict": "revise", "comment": f"Text over clip 2: {text}", "number": 2})
 
     assert (again["gate"], outcomes(again)) == ("publish", [("This", "not_possible")])
-    assert "cannot draw 本 革 👞" in again["requested"][0]["reason"]
+    assert reason in again["requested"][0]["reason"]
     assert again["content"]["clips"] == first["content"]["clips"]
 
 

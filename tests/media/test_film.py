@@ -110,9 +110,9 @@ def test_a_caption_is_visible_on_its_clip_and_hidden_in_the_middle_of_a_crossfad
     film.render_film(build_manifest(2, 2, overlay="Read me"), [flat, flat], tmp_path / "film.mp4")
 
     caption = draw_overlay("Read me", **SIZE)
-    areas = [
-        luma[caption.top : caption.bottom, caption.left : caption.right] for luma in read_luma(tmp_path / "film.mp4")
-    ]
+    rows, columns = caption.alpha.shape
+    frames = read_luma(tmp_path / "film.mp4")
+    areas = [luma[caption.top : caption.top + rows, caption.left : caption.left + columns] for luma in frames]
     visible = [bool((area > 200).any()) for area in areas]
     assert (visible[0], visible[30], visible[52], visible[80], visible[104]) == (True, True, False, True, True)
 

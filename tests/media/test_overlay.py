@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from providers.media.overlay import draw_overlay, strip_missing_glyphs
+from providers.media.glyphs import strip_missing_glyphs
+from providers.media.overlay import draw_overlay
 from providers.media.video_frames import apply_overlay, create_frame, view_planes
+from tests.media.made_fonts import use_fonts
 
 
 def draw_on_grey(text: str, width: int, height: int):
@@ -53,22 +55,27 @@ def test_a_caption_is_white_with_a_dark_outline():
     assert ((area > 230).mean() > 0.1, (area < 30).mean() > 0.05) == (True, True)
 
 
-def test_a_caption_has_at_most_two_lines():
-    """A usual caption has the maximum font size; a longer one is smaller and not taller."""
+def test_a_usual_caption_has_two_lines_and_none_has_more_than_five():
+    """The end of a text of an earlier version that is longer is left out."""
     heights = {}
     for name in ("usual", "longest"):
         (_, top, _, bottom), _ = draw_on_grey(TEXTS[name], 1080, 1920)
         heights[name] = bottom - top
 
-    assert heights["longest"] < heights["usual"] < 2 * 76 * 1.6
+    assert heights["usual"] < 2 * 76 * 1.6
+    assert 4 * 60 * 1.2 < heights["longest"] < 5 * 76 * 1.3
 
 
 @pytest.mark.parametrize("text", ["", "   ", "🎉🎉", "日本"])
-def test_a_text_without_glyphs_has_no_caption(text):
+def test_a_text_without_glyphs_has_no_caption(text, monkeypatch):
     """Characters without a glyph are omitted, not drawn as boxes."""
+    use_fonts(monkeypatch)
+
     assert draw_overlay(text, 1080, 1920) is None
 
 
-def test_only_characters_without_a_glyph_are_omitted():
+def test_only_characters_without_a_glyph_are_omitted(monkeypatch):
     """All other characters are kept."""
+    use_fonts(monkeypatch)
+
     assert strip_missing_glyphs("Party 🎉 für alle — всем") == "Party  für alle — всем"

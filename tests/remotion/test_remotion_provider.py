@@ -73,7 +73,7 @@ async def test_submit_sends_data_under_an_id_derived_from_the_key():
     assert (body["run_id"], body["composition"]) == (RUN, "aismr")
     assert body["props"] == {"accent": "#ffffff", "title": "Signs"}
     assert set(body["manifest"]) == set(manifest) - {"composition", "title", "props"}
-    assert body["manifest"]["clips"][0]["overlay"] == "Aries — Compass "
+    assert body["manifest"]["clips"][0]["overlay"] == "Aries —\nCompass"
     assert render_id == await StubService((200, {})).renders().submit(manifest, key=KEY)
     assert render_id != await StubService((202, {})).renders().submit(manifest, key=f"{RUN}:render:1:2")
     UUID(body["run_id"])

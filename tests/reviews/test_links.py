@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from operator import itemgetter
 from secrets import token_hex
 from typing import Any
 from uuid import UUID
@@ -428,6 +429,17 @@ def test_page_is_safe_to_open(manual_app: ManualApp, anonymous: httpx.Client) ->
     assert not {"script", "iframe", "img", "object"} & set(parsed.tags)
     assert not any(name.startswith("on") or name == "style" for name in parsed.attributes)
     assert all(not url.startswith(("http:", "https:", "//")) for url in parsed.urls)
+
+
+def test_words_of_people_have_their_own_direction(manual_app: ManualApp, anonymous: httpx.Client) -> None:
+    """A text that is written from right to left does not reorder the page around it."""
+    run = manual_app.advance(manual_app.app.start("מטריה אדומה בגשם"))
+    page = anonymous.get(create_link(manual_app, run["run_id"]), headers=PAGE).text
+
+    assert '<span dir="auto">מטריה אדומה בגשם</span>' in page
+    for words in [run["review"]["content"]["title"], *map(itemgetter("scene"), run["review"]["content"]["ideas"])]:
+        assert re.search(rf'dir="auto">{re.escape(words)}<', page), words
+    assert re.search(r'<textarea [^>]*dir="auto"', page)
 
 
 def test_page_is_accessible(manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client) -> None:
