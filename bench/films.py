@@ -209,8 +209,10 @@ def _ffmpeg_command(program: str, folder: Path, clips: ClipFolder) -> list[str]:
         inputs += ["-i", str(clips.path(digest)), "-i", str(overlay)]
     parts = []
     for n in range(CLIPS):
-        scale = f"scale={FILM.width}:{FILM.height}:flags=bicubic,fps={FPS},settb=1/{FPS},format=yuv420p"
-        parts += [f"[{2 * n}:v]{scale}[s{n}]", f"[s{n}][{2 * n + 1}:v]overlay=0:0[v{n}]"]
+        scale = f"scale={FILM.width}:{FILM.height}:flags=bicubic,format=yuv420p"
+        # After the overlay, which some versions give another time base than a crossfade accepts.
+        rate = f"fps={FPS},settb=1/{FPS}"
+        parts += [f"[{2 * n}:v]{scale}[s{n}]", f"[s{n}][{2 * n + 1}:v]overlay=0:0,{rate}[v{n}]"]
     for n in range(1, CLIPS):
         before = ("v0", "0:a") if n == 1 else (f"vx{n - 1}", f"ax{n - 1}")
         fade = f"duration={FADE_SECONDS}:offset={n * (CLIP_SECONDS - FADE_SECONDS)}"
