@@ -1,6 +1,15 @@
-"""Structured output of a language model: validated, repaired once, and never taken from a truncated answer."""
+"""Structured output of any language model server: read in whatever form it comes, validated, and repaired once.
 
-from typing import TypeVar
+An answer is asked for by its JSON schema, or, where a server refuses or ignores that, as a JSON object or as text with
+the schema in words. A truncated answer is never used.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import reduce
+from operator import getitem
+from typing import Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
@@ -9,8 +18,18 @@ from pydantic import BaseModel, ValidationError
 from prompts.templates import Prompt
 from prompts.validation import describe_errors
 from providers.base import ProviderError
-from providers.chat_models import model_errors, tokens_of
+from providers.chat_models import FormatRefused, model_errors, server_of, tokens_of
 from providers.orders import ModelAnswer
+
+#: The forms in which an answer is asked for, from the strictest to the one that every server supports.
+FORMS = ("json_schema", "json_object", "text")
+#: The position of the form that a server and its model have answered in.
+_known_forms: dict[tuple[str, str], int] = {}
+#: Parts of finish reasons, which servers spell differently, of an answer that was cut off, or withheld.
+CUT = re.compile("length|max|limit|error|abort|cancel|interrupt|time.?out|incomplete|insufficient|trunc|malformed")
+WITHHELD = re.compile("filter|safety|refus|recitation|block|prohibit|spii|guardrail|sensitive|moderat")
+#: The end of a model's thoughts, in the marks of different models.
+END_OF_THOUGHTS = re.compile(r"</think(?:ing)?>|</reasoning>|\[/THINK\]|<\|message\|>")
 
 
 class AnswerError(ProviderError):
@@ -18,6 +37,11 @@ class AnswerError(ProviderError):
 
 
 T = TypeVar("T", bound=BaseModel)
+
+
+def form_of(model: BaseChatModel) -> str:
+    """Return the form in which the model's server has answered in this process, at first the strictest."""
+    return FORMS[_known_forms.get(server_of(model), 0)]
 
 
 async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) -> ModelAnswer[T]:
@@ -29,32 +53,98 @@ async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) 
             `model_content_filter`, …).
         Unavailable: The model server did not answer.
     """
-    json_schema = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
-    bound = model.bind(response_format={"type": "json_schema", "json_schema": json_schema})
     messages: list[AnyMessage] = [SystemMessage(prompt.system), HumanMessage(prompt.request)]
-    tokens, faults = (0, 0), ""
+    tokens, faults, form = (0, 0), "", _known_forms.get(server_of(model), 0)
     for _ in range(2):
-        async with model_errors():
-            answer = await bound.ainvoke(messages)
+        answer, form = await _ask(model, messages, schema, form)
         used = tokens_of(answer, messages)
         tokens = (tokens[0] + used[0], tokens[1] + used[1])
-        check_complete(answer)
+        # A JSON object that ends is complete, whether the server gives a reason for its end or not.
+        check_complete(answer, needs_reason=False)
         try:
-            value = schema.model_validate_json(str(answer.text))
-            return ModelAnswer(value, *tokens)
+            value = _read(str(answer.text or answer.additional_kwargs.get("reasoning", "")), schema)
         except ValidationError as error:
             faults = describe_errors(error.errors(), limit=5)
-        messages += [answer, HumanMessage(f"That answer is invalid: {faults}. Send a corrected answer.")]
+            is_ignored = any(fault["type"] != "value_error" for fault in error.errors())
+            form = min(form + is_ignored, len(FORMS) - 1)
+            messages += [answer, HumanMessage(f"That answer is invalid: {faults}. Send a corrected answer.")]
+        else:
+            _known_forms[server_of(model)] = form
+            return ModelAnswer(value, *tokens)
     raise AnswerError("model_answer_invalid", f"The model's answer was invalid twice: {faults}.")
 
 
-def check_complete(answer: AIMessage) -> None:
+async def _ask(
+    model: BaseChatModel, messages: list[AnyMessage], schema: type[BaseModel], form: int
+) -> tuple[AIMessage, int]:
+    """Return the answer in the first form from this one on that the server does not refuse, and that form."""
+    json_schema = schema.model_json_schema()
+    strict = {"name": schema.__name__, "schema": json_schema, "strict": True}
+    words = f"Answer with one JSON object only. It is valid under this JSON schema:\n{json.dumps(json_schema)}"
+    stated = [SystemMessage(f"{messages[0].text}\n\n{words}"), *messages[1:]]
+    requests: list[tuple[list[AnyMessage], dict[str, Any]]] = [
+        (messages, {"response_format": {"type": "json_schema", "json_schema": strict}}),
+        (stated, {"response_format": {"type": "json_object"}}),
+        (stated, {}),
+    ]
+    refusals: list[FormatRefused] = []
+    for number, (content, options) in enumerate(requests[form:], start=form):
+        try:
+            async with model_errors(model):
+                return await model.ainvoke(content, **options), number
+        except FormatRefused as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def _read(text: str, schema: type[T]) -> T:
+    """Return the last valid JSON object after the model's thoughts, whatever is around it. Raises ValidationError."""
+    faults: list[ValidationError] = []
+    for value in reversed([*_json_objects(END_OF_THOUGHTS.split(text)[-1])]):
+        try:
+            return _validate(value, schema)
+        except ValidationError as error:
+            faults.append(error)
+    if faults:
+        raise faults[0]
+    return schema.model_validate_json("")  # which raises: there is no object
+
+
+def _json_objects(text: str) -> Iterator[Any]:
+    """Yield the JSON objects in a text, without those inside another."""
+    decoder, start = json.JSONDecoder(strict=False), text.find("{")
+    while start >= 0:
+        try:
+            value, end = decoder.raw_decode(text, start)
+            yield value
+        except (ValueError, RecursionError):
+            end = start + 1
+        start = text.find("{", end)
+
+
+def _validate(value: Any, schema: type[T]) -> T:
+    """Return the value as a `schema`, without fields that it does not have, and with "" for a text that is null."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        for fault in error.errors():
+            *path, last = fault["loc"]
+            parent = reduce(getitem, path, value)
+            if fault["type"] == "extra_forbidden":
+                del parent[last]
+            elif fault["type"] == "string_type" and fault["input"] is None:
+                parent[last] = ""
+        return schema.model_validate(value)
+
+
+def check_complete(answer: AIMessage, *, needs_reason: bool = True) -> None:
     """Raise AnswerError for an answer that was refused or truncated.
 
     A stream that breaks off ends without a finish reason: its text may even parse, and must not be used.
     """
-    reason = answer.response_metadata.get("finish_reason")
-    if answer.additional_kwargs.get("refusal") or reason == "content_filter":
+    reason = str(answer.response_metadata.get("finish_reason") or "").lower()
+    if answer.additional_kwargs.get("refusal") or WITHHELD.search(reason):
         raise AnswerError("model_refused", "The model refused to answer.")
-    if reason not in ("stop", "tool_calls"):
-        raise AnswerError("model_answer_cut", "The model's answer was cut off before its end.")
+    if CUT.search(reason) or (needs_reason and not reason):
+        message = "The model's answer was cut off before its end. Raise OPENAI_MAX_TOKENS or change OPENAI_MODEL."
+        raise AnswerError("model_answer_cut", message)

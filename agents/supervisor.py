@@ -91,7 +91,7 @@ async def respond(
     empty one; and as `model_errors` does.
     """
     bound = model.bind_tools(tools, **({} if may_call_tools else {"tool_choice": "none"}))
-    async with model_errors():
+    async with model_errors(model):
         answer = await bound.ainvoke([SystemMessage(prompt("chat").system), *messages])
     check_complete(answer)
     if not answer.text and not answer.tool_calls:

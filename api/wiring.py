@@ -41,7 +41,6 @@ from storage.private_folders import make_data_folder_private, make_private
 from storage.readiness import Readiness
 from storage.saver import Saver
 
-MODEL_TIMEOUT_SECONDS = 120.0
 MAX_CONNECTIONS = 20
 #: The address that `serve` listens on by default.
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -127,7 +126,7 @@ async def open_app_state(
             dependencies=deps,
             queue=queue,
             chat=ChatServices(services, model),
-            turns=await stack.enter_async_context(TurnRunner()),
+            turns=await stack.enter_async_context(TurnRunner(settings.openai_timeout_seconds)),
             readiness=Readiness(db, artifacts),
             settings=settings,
             event_feed=event_feed,
@@ -166,12 +165,16 @@ def open_artifacts(settings: Settings, db: Database) -> Artifacts:
     return Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
 
 
-def open_chat_model(
-    settings: Settings, client: httpx2.AsyncClient, timeout: float = MODEL_TIMEOUT_SECONDS
-) -> ChatOpenAI:
-    """Return the language model; `timeout` is seconds per call."""
-    url, key = settings.openai_base_url or OPENAI_URL, _text(settings.openai_api_key or NO_KEY)
-    return chat_model(base_url=url, api_key=key, model=settings.openai_model, http_async_client=client, timeout=timeout)
+def open_chat_model(settings: Settings, client: httpx2.AsyncClient) -> ChatOpenAI:
+    """Return the language model."""
+    return chat_model(
+        base_url=settings.openai_base_url or OPENAI_URL,
+        api_key=_text(settings.openai_api_key or NO_KEY),
+        model=settings.openai_model,
+        http_async_client=client,
+        timeout=settings.openai_timeout_seconds,
+        max_tokens=settings.openai_max_tokens,
+    )
 
 
 def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation:

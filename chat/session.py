@@ -199,7 +199,7 @@ async def answer_side_request(
     if not any(isinstance(message, HumanMessage) for message in prompt):
         raise InvalidRequest("The last message is empty.")
     async with chat.services.ledger.chat_call(estimate_tokens(prompt)) as record:
-        async with model_errors():
+        async with model_errors(chat.model):
             answer = await chat.model.ainvoke(prompt)
         tokens = tokens_of(answer, prompt)
         await record(*tokens)

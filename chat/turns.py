@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
@@ -48,15 +48,23 @@ class TurnResult:
     tokens: tuple[int, int] = (0, 0)
 
 
-class TurnRunner:
-    """Runs the turns of this process. A turn runs to its end whether a client listens or not."""
+TurnEvents = AsyncIterator[StreamEvent | TurnResult]
+#: Returns whether the client of a turn is gone.
+IsAbandoned = Callable[[], Awaitable[bool]]
 
-    #: The limit of a turn: a model that never finishes must not hold a session.
+
+class TurnRunner:
+    """Runs the turns of this process, by default to their end whether a client listens or not."""
+
+    #: The limit of a turn, unless two answers of the model may take longer.
     MAX_TURN_SECONDS = 300.0
+    #: The pause between two questions whether a turn is abandoned.
+    WATCH_SECONDS = 0.5
     #: How long turns may take to finish when the process stops.
     SHUTDOWN_GRACE_SECONDS = 10.0
 
-    def __init__(self) -> None:
+    def __init__(self, answer_seconds: float = 0) -> None:
+        self._seconds = max(self.MAX_TURN_SECONDS, 2 * answer_seconds)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -70,20 +78,32 @@ class TurnRunner:
             if late:
                 await asyncio.wait(late)
 
-    def start(self, turn: AsyncIterator[StreamEvent | TurnResult]) -> "TurnStream":
-        """Start a turn in its own task, and return the stream of its events."""
+    def start(self, turn: TurnEvents, is_abandoned: IsAbandoned | None = None) -> "TurnStream":
+        """Start a turn in its own task, and return the stream of its events. It ends early once `is_abandoned`."""
         stream = TurnStream()
         task = asyncio.create_task(self._run(turn, stream), name="turn")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        watchers = [asyncio.create_task(self._watch(task, stream, is_abandoned))] if is_abandoned else []
+        for each in (task, *watchers):
+            self._tasks.add(each)
+            each.add_done_callback(self._tasks.discard)
         return stream
 
-    async def _run(self, turn: AsyncIterator[StreamEvent | TurnResult], stream: "TurnStream") -> None:
-        limit = asyncio.timeout(self.MAX_TURN_SECONDS)
+    async def _watch(self, task: asyncio.Task[None], stream: "TurnStream", is_abandoned: IsAbandoned) -> None:
+        while not task.done() and not stream.is_answered:
+            if await is_abandoned():
+                task.cancel()
+            await asyncio.wait([task], timeout=self.WATCH_SECONDS)
+
+    async def _run(self, turn: TurnEvents, stream: "TurnStream") -> None:
+        limit = asyncio.timeout(self._seconds)
         try:
             async with limit:
                 async for event in turn:
                     stream.queue.put_nowait(event)
+                    stream.is_answered = isinstance(event, TurnResult)
+        except asyncio.CancelledError:
+            stream.queue.put_nowait(TURN_TIMED_OUT)  # the listener is gone, or waits no longer
+            raise
         except Exception as error:
             # The listener raises it. Without a listener the message has no answer, and the client sends it again.
             log.info("turn failed: %r", error)
@@ -94,6 +114,7 @@ class TurnStream:
     """The events of a turn, for one listener."""
 
     def __init__(self) -> None:
+        self.is_answered = False
         self.queue: asyncio.Queue[StreamEvent | TurnResult | Exception] = asyncio.Queue()
 
     async def next_event(self, timeout: float | None = None) -> StreamEvent | TurnResult | None:  # noqa: ASYNC109

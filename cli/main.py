@@ -27,6 +27,8 @@ app.add_typer(clips, name="clips")
 app.add_typer(films, name="films")
 webhooks = typer.Typer(help="Webhook signatures.", no_args_is_help=True)
 app.add_typer(webhooks, name="webhooks")
+models = typer.Typer(help="The language model.", no_args_is_help=True)
+app.add_typer(models, name="models")
 audits = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
 app.add_typer(audits, name="audit")
 
@@ -130,6 +132,14 @@ def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print J
     from cli import doctor, running
 
     running.run(doctor.examine(as_json=as_json))
+
+
+@models.command("check")
+def models_check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Ask the language model the product's own questions, and show what it can do. Exits with 1 if one failed."""
+    from cli import model_check, running
+
+    running.run(model_check.check(as_json=as_json))
 
 
 @app.command("openapi")

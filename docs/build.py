@@ -47,6 +47,8 @@ MYLOWARE_DAY_CAP_USD  Most that may be spent per day (UTC), in USD; each run has
 OPENAI_API_KEY  API key of OpenAI, or of the server below. $ sk-…
 OPENAI_BASE_URL  Server with OpenAI's chat completions and moderations. $ http://127.0.0.1:8080/v1
 OPENAI_MODEL  Language model.
+OPENAI_TIMEOUT_SECONDS  Time limit of a question to the language model; a slow local model needs more.
+OPENAI_MAX_TOKENS  Token limit of an answer, with the model's reasoning.
 OPENAI_USD_PER_MILLION_INPUT_TOKENS  Price of a million input tokens, in USD.
 OPENAI_USD_PER_MILLION_OUTPUT_TOKENS  Price of a million output tokens, in USD.
 # Video

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable, disk_unwritable
-from providers.values import is_error_code
+from providers.values import one_line, read_error
 
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -110,23 +110,14 @@ class ApiClient:
                 return await receive_file(response, to, self.service_name, self.limits)
 
     def error_details(self, body: Mapping[str, Any], default_code: str) -> tuple[str, str]:
-        """Return code (snake_case) and message of the `error` in a JSON object.
-
-        Without them the code is `default_code` and the message empty.
-        """
-        error = body.get("error")
-        if not isinstance(error, dict):
-            error = {"message": error or body.get("message") or body.get("detail")}
-        code = error.get("code")
-        return code if is_error_code(code) else default_code, self.sanitize(error.get("message"))
+        """Return code (snake_case) and message of the error in a JSON object, or `default_code` and no message."""
+        code, message = read_error(body)
+        return code or default_code, self.sanitize(message)
 
     def sanitize(self, message: object) -> str:
         """Return a message of the service as one line of at most 300 characters, without the API key."""
-        if not isinstance(message, str):
-            return ""
-        line = "".join(letter if letter.isprintable() else " " for letter in message[:2000])
         key = self.authorization.partition(" ")[2]
-        return (line.replace(key, "[key]") if key else line).strip()[:300]
+        return one_line(message.replace(key, "[key]") if key else message) if isinstance(message, str) else ""
 
     def outcome_unknown(self, reason: str) -> OutcomeUnknown:
         """Return the error for an order that may have been placed."""
@@ -146,13 +137,13 @@ class ApiClient:
             return None
         if status in (401, 429):
             return NotSent(*self._fault(response))
-        if status == 403:
-            return Refused(refusal_code, self._fault(response)[1])
         if status in (301, 307, 308):
             return Refused(refusal_code, f"{self.service_name} has moved. Correct its base URL.")
         if status in (408, 409, 425) or not 400 <= status < 500:
             return self.outcome_unknown(f"it responded with HTTP {status}")
         code, message = self.error_details(response.json(), refusal_code)
+        if status == 403 and not message:
+            return Refused(code, self._fault(response)[1])
         return Refused(code, f"{self.service_name} refused the order: {message or f'HTTP {status}'}")
 
     def _fault(self, response: ApiResponse) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
-from sandbox import structured_answers, supervisor_dialogue
+from sandbox import model_quirks, structured_answers, supervisor_dialogue
 from sandbox.catalogue import MODELS
 from sandbox.completions import (
     DONE_EVENT,
@@ -40,6 +40,7 @@ class ChatRequest:
     forced_tool: str | None
     schema_name: str | None
     schema: Mapping[str, Any] | None
+    has_strict_schema: bool
 
     @property
     def user_text(self) -> str:
@@ -74,7 +75,8 @@ class ChatApi:
 
     async def complete(self, request: Request) -> Response:
         """Return the next message of a conversation, whole or as a stream."""
-        chat = _parse_chat_request(await _read_json(request))
+        body = await _read_json(request)
+        chat = _parse_chat_request(body)
         if slow := self._faults.consume("llm_slow"):
             await asyncio.sleep(float(slow["seconds"]))
         if limited := self._faults.consume("llm_429"):
@@ -83,6 +85,10 @@ class ChatApi:
             raise ApiError(401, "Incorrect API key provided: sandbox.", code="invalid_api_key")
         if self._faults.trigger("llm_500_html"):
             return HTMLResponse(HTML_ERROR_PAGE, 500)
+        if refused := model_quirks.refuse(self._faults, body.get("response_format") or {}):
+            return refused
+        if chat.has_strict_schema and self._faults.trigger("llm_schema_ignored"):
+            chat = replace(chat, schema=model_quirks.IGNORED_SCHEMA, schema_name=None)
         reply = self._apply_reply_faults(_build_reply(chat))
         length = sum(len(supervisor_dialogue.message_text(message)) for message in chat.messages)
         header = CompletionHeader(chat.model, prompt_tokens=length // 4 + len(chat.messages) * 4 + 1)
@@ -90,6 +96,7 @@ class ChatApi:
         without_reason = self._faults.trigger("llm_no_finish_reason")
         if not chat.stream:
             completion = build_completion(header, reply)
+            model_quirks.change_completion(self._faults, completion)
             return _completion_response(completion, cut=cut is not None, without_reason=without_reason)
         chunks = _stream_chunks(header, reply, chat.include_usage, without_reason)
         events = [*map(encode_event, chunks), DONE_EVENT]
@@ -132,6 +139,7 @@ def _parse_chat_request(body: Mapping[str, Any]) -> ChatRequest:
     if not isinstance(body.get("model"), str):
         raise ApiError(400, "you must provide a model parameter", param="model")
     response_format = body.get("response_format") or {}
+    schema = _parse_response_schema(response_format, messages)
     tools = [tool["function"] for tool in body.get("tools") or [] if tool.get("type") == "function"]
     return ChatRequest(
         model=body["model"],
@@ -140,8 +148,9 @@ def _parse_chat_request(body: Mapping[str, Any]) -> ChatRequest:
         include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
         tools=[] if body.get("tool_choice") == "none" else tools,
         forced_tool=_parse_tool_choice(body.get("tool_choice"), tools, messages),
-        schema_name=(response_format.get("json_schema") or {}).get("name"),
-        schema=_parse_response_schema(response_format),
+        schema_name=(response_format.get("json_schema") or schema or {}).get("name", (schema or {}).get("title")),
+        schema=schema,
+        has_strict_schema=response_format.get("type") == "json_schema",
     )
 
 
@@ -152,14 +161,16 @@ def _parse_messages(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return messages
 
 
-def _parse_response_schema(response_format: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    match response_format.get("type"):
-        case "json_object":
-            return {"type": "object", "properties": {"answer": {"type": "string"}}}
-        case "json_schema":
-            schema: Mapping[str, Any] | None = (response_format.get("json_schema") or {}).get("schema")
-            return schema
-    return None
+def _parse_response_schema(
+    response_format: Mapping[str, Any], messages: list[Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """Return the schema of the answer: of the strict format, or stated in words; None for a free text."""
+    if response_format.get("type") == "json_schema":
+        schema: Mapping[str, Any] | None = (response_format.get("json_schema") or {}).get("schema")
+        return schema
+    stated = model_quirks.schema_in_words([each for each in messages if each.get("role") == "system"])
+    is_json = response_format.get("type") == "json_object"
+    return stated or (model_quirks.ANY_OBJECT if is_json else None)
 
 
 def _parse_tool_choice(choice: Any, tools: list[Mapping[str, Any]], messages: list[Mapping[str, Any]]) -> str | None:

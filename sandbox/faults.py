@@ -73,11 +73,21 @@ FAULTS: dict[str, dict[str, Any]] = {
     "llm_401": {},
     "llm_slow": {"seconds": 5.0},
     "llm_wrong_schema": {},
+    # language model: quirks of other servers, of which `sandbox/model_quirks.py` lists the values
+    "llm_refused_formats": {"forms": "json_schema", "style": "openai"},
+    "llm_schema_ignored": {},
+    "llm_wrapped": {"wrapping": "fence"},
+    "llm_reasoning_only": {"field": "reasoning_content"},
+    "llm_finish_reason": {"reason": "eos"},
+    "llm_html_page": {"status": 200},
+    "llm_model_missing": {"body": '{"error": {"message": "The model does not exist.", "code": "model_not_found"}}'},
+    "llm_no_usage": {},
+    "llm_usage": {"usage": "null"},
     "moderation_500": {},
 }
 
 #: Faults that stay active until they are cleared, regardless of `times`.
-PERSISTENT_FAULTS = {"shutdown", "profile", "webhook_random_faults"}
+PERSISTENT_FAULTS = {"shutdown", "profile", "webhook_random_faults", "llm_refused_formats"}
 #: What a status that reports `failed` for lack of activity says of the platforms.
 STALLED_RESULTS = ("none", "processing")
 #: How a failed job is reported: its status in capitals, its error as text, or with the HTTP status 500.

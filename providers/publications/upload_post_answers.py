@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from providers.base import Json
-from providers.values import is_error_code
+from providers.values import error_code
 
 #: The form fields that label a film as made by AI, for every platform that has such a label.
 AI_LABELS = (
@@ -59,8 +59,8 @@ class PlatformAnswers:
     @property
     def error_code(self) -> str:
         """Return the first error code of a platform, or a general one."""
-        codes = (answer.get("error_code") for answers in self._answers.values() for answer in answers)
-        return next(filter(is_error_code, codes), "publication_failed")
+        codes = (error_code(answer.get("error_code")) for answers in self._answers.values() for answer in answers)
+        return next(filter(None, codes), "publication_failed")
 
     def facts(self, accepted: Json) -> dict[str, Any]:
         """Return the outcome as JSON. `accepted` is the answer to the upload, whose warnings count too."""
@@ -71,7 +71,7 @@ class PlatformAnswers:
     def _reason(self, answers: Sequence[Json]) -> str:
         texts = (self._sanitize(each.get(name)) for each in answers for name in ("error_message", "message", "error"))
         reason = next(filter(None, texts), "no reason given")
-        code = next(filter(is_error_code, (answer.get("error_code") for answer in answers)), None)
+        code = next(filter(None, (error_code(answer.get("error_code")) for answer in answers)), None)
         return f"{reason.rstrip('.')} ({code})" if code else reason
 
     def _warnings(self, sources: Sequence[Json]) -> list[str]:

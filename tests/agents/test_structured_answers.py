@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -45,9 +46,10 @@ async def model(sandbox: SandboxClient) -> AsyncIterator[BaseChatModel]:
         yield chat_model(
             base_url=f"{sandbox.url}/v1",
             api_key="any",
-            model="sandbox-rules",
+            model=f"sandbox-{uuid4()}",  # the process remembers what a model needs
             http_async_client=client,
             timeout=10,
+            max_tokens=2000,
             max_retries=0,
         )
 
@@ -89,7 +91,6 @@ async def test_two_invalid_answers_are_an_error(model: BaseChatModel, sandbox: S
     ("fault", "kind", "code"),
     [
         ("llm_cut_stream", Unavailable, "model_unavailable"),
-        ("llm_no_finish_reason", AnswerError, "model_answer_cut"),
         ("llm_length", Refused, "model_answer_too_long"),
         ("llm_content_filter", Refused, "model_content_filter"),
         ("llm_refusal", AnswerError, "model_refused"),

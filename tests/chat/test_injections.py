@@ -40,7 +40,12 @@ def subverted_url(app: App, adversarial_model: AdversarialModel) -> Iterator[str
     async def serve() -> None:
         async with httpx2.AsyncClient(verify=False) as http:
             model = chat_model(
-                base_url=adversarial_model.url, api_key="any", model="adversarial", http_async_client=http, timeout=20
+                base_url=adversarial_model.url,
+                api_key="any",
+                model="adversarial",
+                http_async_client=http,
+                timeout=20,
+                max_tokens=2000,
             )
             state = replace(app.state, chat=ChatServices(app.state.services, model))
             async with run_server(state, listening):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -393,3 +394,21 @@ def test_an_odd_claim_is_harmless(app: App, value: str) -> None:
     [run] = app.rows("select claimed_user from runs where id = %s", run_id)
 
     assert run["claimed_user"] == ({"name": "x" * 200} if len(value) > 200 else None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["supervisor", "utility"])
+def test_a_lost_client_ends_the_request(app: App, sandbox: SandboxClient, model: str, stream: bool) -> None:
+    """The model is not waited for when nobody waits for its answer; the next message is answered."""
+    settled = "select key from orders where key like 'chat:%%' and state = 'settled'"
+    before = app.rows(settled)
+    sandbox.fault("llm_slow", seconds=2.5)
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+    headers = {"X-API-Key": app.client.headers["X-API-Key"], "X-Conversation-Id": str(uuid4())}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{app.url}/v1/chat/completions", json=body, headers=headers, timeout=0.5)
+    time.sleep(3.0)
+
+    assert app.rows(settled) == before
+    assert httpx.post(f"{app.url}/v1/chat/completions", json=body, headers=headers, timeout=30).status_code == 200
+    assert len(app.rows(settled)) == len(before) + 1

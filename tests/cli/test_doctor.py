@@ -25,7 +25,7 @@ def slow(*values: str) -> Any:
 @pytest.mark.parametrize(
     ("fault", "check", "words"),
     [
-        ("llm_401", "language model", "refused the request (HTTP 401). Check OPENAI_BASE_URL, OPENAI_API_KEY"),
+        ("llm_401", "language model", "refused the request (HTTP 401). Check OPENAI_API_KEY"),
         slow("llm_invalid_json", "language model", "The model's answer was invalid"),
         slow("moderation_500", "moderation", "(HTTP 500). Check OPENAI_BASE_URL"),
         ("video_401", "video", "rejected the API key (HTTP 401). Check VIDEO_BASE_URL, VIDEO_API_KEY"),

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.exceptions import OutputParserException
 
 from providers.base import ProviderError, Refused, Unavailable
-from providers.chat_models import chat_model, model_errors
+from providers.chat_models import FormatRefused, chat_model, model_errors
 
 KEY = "sk-very-secret"
 ANSWER = {
@@ -27,8 +27,11 @@ def create_model(
     respond: Callable[[httpx2.Request], httpx2.Response], base_url: str = "http://model/v1", **overrides: Any
 ) -> Any:
     client = httpx2.AsyncClient(transport=httpx2.MockTransport(respond))
-    options = {"timeout": 5.0, "max_retries": 0} | overrides
+    options = {"timeout": 5.0, "max_tokens": 100, "max_retries": 0} | overrides
     return chat_model(base_url=base_url, api_key=KEY, model="m", http_async_client=client, **options)
+
+
+MODEL = create_model(lambda request: httpx2.Response(200))
 
 
 async def test_environment_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +46,7 @@ async def test_environment_variables_are_ignored(monkeypatch: pytest.MonkeyPatch
         requests.append(request)
         return httpx2.Response(200, json=ANSWER)
 
-    async with model_errors():
+    async with model_errors(MODEL):
         answer = await create_model(respond).ainvoke("Is it?")
 
     assert (answer.text, answer.usage_metadata["total_tokens"]) == ("Yes.", 5)
@@ -63,6 +66,24 @@ async def test_a_stream_requests_its_token_usage() -> None:
 
     assert "".join(chunks) == "Y"
     assert requests[0]["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [("http://model/v1", "max_tokens"), ("http://openai.com.evil/v1", "max_tokens"),
+     ("https://api.openai.com/v1", "max_completion_tokens")],
+)  # fmt: skip
+async def test_the_token_limit_has_the_name_that_the_server_knows(base_url: str, name: str) -> None:
+    """OpenAI refuses one name for its newer models, and other servers refuse the other."""
+    requests: list[dict[str, Any]] = []
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        requests.append(json.loads(request.content))
+        return httpx2.Response(200, json=ANSWER)
+
+    await create_model(respond, base_url).ainvoke("Is it?")
+
+    assert {key: value for key, value in requests[0].items() if key.startswith("max")} == {name: 100}
 
 
 @pytest.mark.parametrize(("base_url", "expected"), [("http://model/v1", False), ("https://api.openai.com/v1", None)])
@@ -88,7 +109,12 @@ def test_only_openai_can_use_the_responses_api(base_url: str, expected: bool | N
         (httpx2.Response(200, json={}), Unavailable, "model_unexpected_response"),
         (httpx2.Response(400, json={"error": {"code": "context_length_exceeded", "message": "?"}}), Refused,
          "context_length_exceeded"),
-        (httpx2.Response(400, json={"error": {"code": "Not A Code"}}), Refused, "model_refused"),
+        (httpx2.Response(400, json={"error": {"code": "Not A Code"}}), Refused, "not_a_code"),
+        (httpx2.Response(400, json={"error": {"message": "No."}}), FormatRefused, "model_refused"),
+        (httpx2.Response(200, json={"choices": []}), Unavailable, "model_unexpected_response"),
+        (httpx2.Response(200, json={"choices": [{}]}), Unavailable, "model_unexpected_response"),
+        (httpx2.Response(200, json={"choices": [{"message": None}]}), Unavailable, "model_unexpected_response"),
+        (httpx2.Response(200, json={"error": {"message": "Overloaded"}}), Unavailable, "model_unexpected_response"),
         (httpx2.Response(401, json={"error": {"code": None, "message": f"bad {KEY}"}}), Refused, "model_refused"),
         (httpx2.Response(403), Refused, "model_refused"),
         (httpx2.Response(404, content=b"<html>"), Refused, "model_refused"),
@@ -105,7 +131,7 @@ async def test_each_failure_is_unavailable_or_refused(
         return answer
 
     with pytest.raises(ProviderError) as caught:
-        async with model_errors():
+        async with model_errors(MODEL):
             await create_model(respond).ainvoke("Is it?")
 
     assert (type(caught.value), caught.value.code) == (error, code)
@@ -130,7 +156,7 @@ async def test_an_interrupted_stream_is_unavailable(content: Any) -> None:
     chat = create_model(lambda request: httpx2.Response(200, headers=headers, **body))
 
     async def read_stream() -> list[str]:
-        async with model_errors():
+        async with model_errors(MODEL):
             return [chunk.text async for chunk in chat.astream("Is it?")]
 
     with pytest.raises(Unavailable):
@@ -146,17 +172,17 @@ async def test_an_incomplete_structured_answer_is_refused(finish_reason: str, co
     schema = {"title": "A", "type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
     chat = create_model(lambda request: httpx2.Response(200, json=ANSWER | {"choices": [choice]}))
     with pytest.raises(Refused) as caught:
-        async with model_errors():
+        async with model_errors(MODEL):
             await chat.with_structured_output(schema).ainvoke("Is it?")
 
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("error", [OutputParserException("no"), KeyError("no"), UnicodeError("no")])
+@pytest.mark.parametrize("error", [OutputParserException("no"), RuntimeError("no"), UnicodeError("no")])
 async def test_other_errors_are_not_converted(error: Exception) -> None:
     """An error that does not come from the model is not hidden."""
     with pytest.raises(type(error)) as caught:
-        async with model_errors():
+        async with model_errors(MODEL):
             raise error
 
     assert caught.value is error

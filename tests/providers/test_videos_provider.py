@@ -105,7 +105,7 @@ async def test_submit_sends_json_if_the_profile_requires_it() -> None:
         *((respond_with(s, headers={"location": "http://e/"}), Refused, "video_refused") for s in (301, 307, 308)),
         (respond_with(400, {"error": {"code": "sentinel_block", "message": "Hmmm"}}), Refused, "sentinel_block"),
         (respond_with(400, {"error": {"code": 400, "message": "Bad"}}), Refused, "video_refused"),
-        (respond_with(400, {"error": {"code": "Not A Code!"}}), Refused, "video_refused"),
+        (respond_with(400, {"error": {"code": "Not A Code!"}}), Refused, "not_a_code"),
         (respond_with(400, {"error": "Bad"}), Refused, "video_refused"),
         (respond_with(422, {"detail": [{"loc": ["size"]}]}), Refused, "video_refused"),
         (respond_with(404, b"<html>"), Refused, "video_refused"),
@@ -114,7 +114,8 @@ async def test_submit_sends_json_if_the_profile_requires_it() -> None:
             NotSent,
             "api_key_rejected",
         ),
-        (respond_with(403, {"error": {"code": "no_access"}}), Refused, "video_refused"),
+        (respond_with(403), Refused, "video_refused"),
+        (respond_with(403, {"error": {"code": "no_access"}}), Refused, "no_access"),
     ],
 )
 async def test_submit_maps_each_failure_to_an_error(respond: Respond, error: type[ProviderError], code: str) -> None:
@@ -646,3 +647,57 @@ async def test_a_clip_is_polled_as_often_as_useful(
 
     assert shortest <= min(pauses) <= max(pauses) <= longest
     assert len(set(pauses)) == 1 or max(pauses) > 1.5 * min(pauses)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        ({"error": {"code": "SAFETY.INPUT.TEXT", "message": "Refused."}}, "safety_input_text", "Refused."),
+        ({"failure": "Refused.", "failureCode": "INPUT_PREPROCESSING.SAFETY.TEXT"}, "input_preprocessing_safety_text",
+         "Refused."),
+        ({"error": {"code": "raiMediaFiltered", "message": "Filtered."}}, "rai_media_filtered", "Filtered."),
+        ({"error": {"code": "InputTextSensitiveContentDetected"}}, "input_text_sensitive_content_detected", None),
+        ({"error": {"code": "DataInspectionFailed", "message": "No."}}, "data_inspection_failed", "No."),
+        ({"error": {"code": 1026, "message": "Sensitive."}}, "code_1026", "Sensitive."),
+        ({"error": {"code": "400", "message": 'litellm.BadRequestError: OpenAIException - {"error": {"message": '
+         '"Not allowed.", "code": "content_policy_violation"}}. Received Model Group=sora'}},
+         "content_policy_violation", "Not allowed."),
+        ({"error": {"message": "Error code: 400 - {'error': {'message': 'Not allowed.', 'code': 'ContentFilter'}}"}},
+         "content_filter", "Not allowed."),
+        ({"error": '{"error": {"code": "IPInfringementSuspect", "message": "A brand."}}'}, "ip_infringement_suspect",
+         "A brand."),
+        ({"detail": [{"loc": ["body", "prompt"], "msg": "Flagged.", "type": "content_policy_violation"}]},
+         "content_policy_violation", "Flagged."),
+        ({"error": {"message": 'It failed: {"broken": '}}, "video_failed", "It failed"),
+        ({"error": {"message": "<html><h1>Bad gateway</h1></html>"}}, "video_failed", None),
+        ({"error": {"code": "x" * 100, "message": [{"message": "Deep."}]}}, "video_failed", "Deep."),
+        ({"error": {"code": "内容违规", "message": "内容违规"}}, "video_failed", "内容违规"),
+    ],
+)  # fmt: skip
+async def test_the_codes_of_other_vendors_are_kept(
+    tmp_path: Path, body: dict[str, Any], code: str, message: str | None
+) -> None:
+    """A code has lower-case words with underscores; a message is prose, whatever JSON it comes in."""
+    ended, _ = create_provider(respond_with(200, {"id": "video_1", "status": "failed", **body}))
+    result = await poll(ended, tmp_path)
+    refused, _ = create_provider(respond_with(400, body))
+    with pytest.raises(Refused) as failed:
+        await refused.submit(REQUEST, key="k")
+
+    assert isinstance(result, Failed)
+    assert (result.code, failed.value.code) == (code, code.replace("video_failed", "video_refused"))
+    assert result.message == (message or "The video service ended the video with status failed.")
+    assert failed.value.message.endswith(message or "HTTP 400")
+    assert not {*"{}<"} & {*failed.value.message}
+
+
+async def test_a_body_of_any_depth_is_an_error_without_details(tmp_path: Path) -> None:
+    """A nested body is not followed for ever."""
+    body: Any = "x"
+    for _ in range(500):
+        body = {"error": body}
+    provider, _ = create_provider(respond_with(400, body))
+    with pytest.raises(Refused) as failed:
+        await provider.submit(REQUEST, key="k")
+
+    assert failed.value.code == "video_refused"
