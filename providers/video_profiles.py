@@ -59,6 +59,8 @@ class Profile(BaseModel, extra="forbid", frozen=True):
     create_fields: dict[str, bool | int | str] = {}
     #: Patterns in the error messages that the server sends before it accepts an order; case does not matter.
     not_accepted: tuple[re.Pattern[str], ...] = ()
+    #: Patterns in the code and message with which moderation refuses a prompt; case does not matter.
+    moderation: tuple[re.Pattern[str], ...] = ()
     #: The time within which a submitted order appears in the list.
     lookup_window_seconds: int = Field(120, ge=0, le=3600)
     #: The pause between two polls of an unfinished clip. By default it depends on whether webhooks are configured.
@@ -142,12 +144,20 @@ class Profile(BaseModel, extra="forbid", frozen=True):
 
     def is_accepted(self, message: str) -> bool:
         """Return whether the server may have accepted an order that it answered with this error message."""
-        return not any(re.search(pattern.pattern, message, re.IGNORECASE) for pattern in self.not_accepted)
+        return not _is_found(self.not_accepted, message)
+
+    def is_moderation(self, code: str, message: str) -> bool:
+        """Return whether a failure with this code and message means that moderation refused the prompt."""
+        return _is_found(self.moderation, f"{code} {message}")
 
     def job_state(self, status: object) -> JobState:
         """Return the state of a job with this status of the server."""
         states = FINAL_STATUSES | {name.lower(): state for name, state in self.statuses.items()}
         return states.get(status.lower(), "running") if isinstance(status, str) else "running"
+
+
+def _is_found(patterns: Sequence[re.Pattern[str]], text: str) -> bool:
+    return any(re.search(pattern.pattern, text, re.IGNORECASE) for pattern in patterns)
 
 
 def load_profiles(extra: Path | None = None) -> list[Profile]:

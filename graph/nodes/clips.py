@@ -20,8 +20,6 @@ from providers.video_profiles import Profile
 
 #: Codes with which the ledger refuses an order. Another attempt would be refused again.
 LEDGER_REFUSALS = ("budget_exceeded", "not_approved", "cancelled", NOT_AWAITED)
-#: Codes with which a provider's moderation refuses a prompt.
-MODERATION_REFUSALS = ("moderation_blocked", "sentinel_block", "content_policy_violation")
 OFFER_CHANGED = "The model, its clips or their price have changed since this was approved, and nothing was ordered."
 
 #: Orders as the state keeps them, in JSON.
@@ -185,9 +183,13 @@ def _gets_another_take(status: OrderStatus, state: RunState, deps: Dependencies)
     code, key = status.result.get("code"), OrderKey.parse(status.key)
     if status.state == "unknown" or code in LEDGER_REFUSALS or status.result.get("charged"):
         return False
-    if code in MODERATION_REFUSALS:
+    if _is_moderated(status, deps):
         return str(key.number) not in state.get("prompts", {})
     return key.attempt < project_of_run(state, deps).takes
+
+
+def _is_moderated(status: OrderStatus, deps: Dependencies) -> bool:
+    return deps.video.is_moderation(str(status.result.get("code")), str(status.result.get("message", "")))
 
 
 async def rewrite_shots(state: RunState, *, deps: Dependencies) -> RunState:
@@ -196,9 +198,10 @@ async def rewrite_shots(state: RunState, *, deps: Dependencies) -> RunState:
     statuses = await deps.ledger.statuses([str(orders[number].key) for number in state["failed_shots"]])
     for number in state["failed_shots"]:
         key = orders[number].key
-        refusal = statuses[str(key)].result
-        if refusal.get("code") in MODERATION_REFUSALS and str(number) not in prompts:
-            request = partial(rewrite_shot, deps.model, _words_of(orders[number]), str(refusal.get("message", "")))
+        status = statuses[str(key)]
+        if _is_moderated(status, deps) and str(number) not in prompts:
+            reason = str(status.result.get("message", ""))
+            request = partial(rewrite_shot, deps.model, _words_of(orders[number]), reason)
             answer = await deps.ledger.cached_answer(replace(key, kind="rewrite"), request)
             prompts[str(number)] = answer["prompt"]
     return {"prompts": prompts}

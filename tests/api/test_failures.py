@@ -14,6 +14,19 @@ from tests.app import App, SandboxClient
 GATE = "awaiting_ideation_approval"
 
 
+@pytest.mark.parametrize("code", ["SAFETY.INPUT.TEXT", "raiMediaFiltered", "content_policy_violation"])
+def test_a_prompt_that_any_moderation_refuses_is_rewritten(app: App, sandbox: SandboxClient, code: str) -> None:
+    """It is ordered again once, in other words."""
+    run_id = app.start(f"A fox in the snow, {code.lower()[:6]}")
+    app.until(run_id, GATE)
+    sandbox.fault("fail", code=code)
+    app.decide(run_id, "ideation")
+    app.until(run_id, "awaiting_publish_approval", seconds=100)
+    first, second = (charge["prompt"].rpartition("\n")[0] for charge in sandbox.charges(run_id))
+
+    assert first != second
+
+
 def test_a_retry_orders_only_the_missing_clip(app: App, sandbox: SandboxClient) -> None:
     """One clip fails at its last attempt; the other is kept and not charged again."""
     run_id = app.start("A heron in the reeds", "pair")

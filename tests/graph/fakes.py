@@ -28,6 +28,7 @@ from prompts.project import Project
 from providers.base import ProviderError, Unavailable
 from providers.moderation import ModerationResult
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions, digest_of
+from providers.video_profiles import load_profiles
 
 PROJECT = Project(
     name="trio",
@@ -221,6 +222,9 @@ class FakeVideo:
         if seconds not in self.lengths:
             raise ProviderError("clip_impossible", f"A clip cannot be {seconds} s long.")
         return self.usd_per_second * seconds
+
+    def is_moderation(self, code: str, message: str) -> bool:
+        return load_profiles()[-1].is_moderation(code, message)
 
 
 class RunHarness:

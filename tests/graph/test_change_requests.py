@@ -112,20 +112,21 @@ async def test_omitted_ideas_are_not_ordered() -> None:
     assert takes_of(run) == ["1:1", "2:1"]
 
 
-async def test_a_refused_prompt_is_rewritten_once() -> None:
+@pytest.mark.parametrize("code", ["moderation_blocked", "safety_input_text", "rai_media_filtered"])
+async def test_a_refused_prompt_is_rewritten_once(code: str) -> None:
     """A refusal by moderation leads to a new take with a rewritten prompt; a second one fails the run."""
     run = RunHarness(PROJECT.model_copy(update={"takes": 1}))
     await run.start()
     await run.answer(APPROVE)
-    run.ledger.settle_except(2, code="moderation_blocked")
+    run.ledger.settle_except(2, code=code)
     pending = await run.answer({"over": []})
 
     (key,) = pending["orders"]
     assert run.ledger.orders[key].request["prompt"].startswith("A leaf in gentle rain.")
-    run.ledger.fail(key, code="moderation_blocked")
+    run.ledger.fail(key, code=code)
     with pytest.raises(StepFailed) as failed:
         await run.answer({"over": []})
-    assert failed.value.code == "moderation_blocked"
+    assert failed.value.code == code
     assert [schema for schema, _ in run.model.requests].count("Shot") == 1
     run.records.request_retry(prompts={"2": "A roof, seen from far."})
     (key,) = (await run.resume())["orders"]

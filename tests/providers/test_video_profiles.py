@@ -1,12 +1,13 @@
 """Capabilities and prices are known before anything is ordered."""
 
+import tomllib
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from providers.video_profiles import Profile, ProfileError, load_profiles, profile_for
+from providers.video_profiles import BUILT_IN_PROFILES, Profile, ProfileError, load_profiles, profile_for
 
 BEFORE, SHUTDOWN = date(2026, 9, 23), date(2026, 9, 24)
 OPENAI = "https://api.openai.com/v1"
@@ -182,3 +183,33 @@ def test_job_state_of_each_status(status: str | None, state: str) -> None:
     )
 
     assert profile.job_state(status) == state
+
+
+@pytest.mark.parametrize("kind", ["openai", "litellm", "openrouter"])
+@pytest.mark.parametrize(
+    ("code", "message", "expected"),
+    [
+        ("moderation_blocked", "", True),
+        ("sentinel_block", "Hmmm something didn't look right with your request.", True),
+        ("content_policy_violation", "", True),
+        ("safety_input_text", "", True),
+        ("safety_output_video", "", True),
+        ("input_preprocessing_safety_third_party", "", True),
+        ("rai_media_filtered", "", True),
+        ("input_text_sensitive_content_detected", "", True),
+        ("data_inspection_failed", "", True),
+        ("code_1026", "", True),
+        ("video_failed", "Your request was blocked by our moderation system.", True),
+        ("generation_failed", "The generation failed.", False),
+        ("internal_bad_output_code01", "An unexpected error occurred.", False),
+        ("video_failed", "CUDA out of memory", False),
+        ("asset_invalid", "The image is too small.", False),
+        ("code_1008", "The balance is insufficient.", False),
+    ],
+)
+def test_moderation_is_recognised_by_code_or_message(kind: str, code: str, message: str, expected: bool) -> None:
+    """Each kind of server has a list of what means that moderation refused the prompt."""
+    fields = tomllib.loads(BUILT_IN_PROFILES.read_text())["kinds"][kind]
+    clip = {"hosts": ["*"], "models": ["m"], "sizes": ["720x1280"], "seconds": [4], "usd_per_second": 0}
+
+    assert Profile.model_validate({**clip, **fields}).is_moderation(code, message) is expected
