@@ -6,7 +6,7 @@ the schema in words. A truncated answer is never used.
 
 import json
 import re
-from collections.abc import Iterator
+from contextlib import suppress
 from functools import reduce
 from operator import getitem
 from typing import Any, TypeVar
@@ -91,35 +91,31 @@ async def _ask(
     for number, (content, options) in enumerate(requests[form:], start=form):
         try:
             async with model_errors(model):
-                return await model.ainvoke(content, **options), number
+                answer = await model.ainvoke(content, **options)
         except FormatRefused as error:
             refusals.append(error)
+            continue
+        if refusals:
+            _known_forms[server_of(model)] = number
+        return answer, number
     raise refusals[0]
 
 
 def _read(text: str, schema: type[T]) -> T:
     """Return the last valid JSON object after the model's thoughts, whatever is around it. Raises ValidationError."""
-    faults: list[ValidationError] = []
-    for value in reversed([*_json_objects(END_OF_THOUGHTS.split(text)[-1])]):
-        try:
-            return _validate(value, schema)
-        except ValidationError as error:
-            faults.append(error)
-    if faults:
-        raise faults[0]
-    return schema.model_validate_json("")  # which raises: there is no object
-
-
-def _json_objects(text: str) -> Iterator[Any]:
-    """Yield the JSON objects in a text, without those inside another."""
+    text, objects = END_OF_THOUGHTS.split(text)[-1], list[Any]()
     decoder, start = json.JSONDecoder(strict=False), text.find("{")
     while start >= 0:
         try:
             value, end = decoder.raw_decode(text, start)
-            yield value
+            objects.append(value)
         except (ValueError, RecursionError):
             end = start + 1
         start = text.find("{", end)
+    for value in reversed(objects[1:]):
+        with suppress(ValidationError):
+            return _validate(value, schema)
+    return _validate(objects[0], schema) if objects else schema.model_validate_json("")
 
 
 def _validate(value: Any, schema: type[T]) -> T:
@@ -128,12 +124,10 @@ def _validate(value: Any, schema: type[T]) -> T:
         return schema.model_validate(value)
     except ValidationError as error:
         for fault in error.errors():
-            *path, last = fault["loc"]
-            parent = reduce(getitem, path, value)
             if fault["type"] == "extra_forbidden":
-                del parent[last]
+                del reduce(getitem, fault["loc"][:-1], value)[fault["loc"][-1]]
             elif fault["type"] == "string_type" and fault["input"] is None:
-                parent[last] = ""
+                reduce(getitem, fault["loc"][:-1], value)[fault["loc"][-1]] = ""
         return schema.model_validate(value)
 
 

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     openai_api_key: NonEmptySecret | None = Field(None, alias="OPENAI_API_KEY")
     openai_base_url: Annotated[Url, default_path("/v1")] | None = Field(None, alias="OPENAI_BASE_URL")
     openai_model: str = Field("gpt-5-mini", alias="OPENAI_MODEL", min_length=1)
-    openai_timeout_seconds: float = Field(120, alias="OPENAI_TIMEOUT_SECONDS", gt=0)
+    openai_timeout_seconds: float = Field(120, alias="OPENAI_TIMEOUT_SECONDS", gt=0, le=86_400)
     openai_max_tokens: int = Field(8000, alias="OPENAI_MAX_TOKENS", ge=1)
     usd_per_million_input_tokens: Decimal = Field(Decimal(0), alias="OPENAI_USD_PER_MILLION_INPUT_TOKENS", ge=0)
     usd_per_million_output_tokens: Decimal = Field(Decimal(0), alias="OPENAI_USD_PER_MILLION_OUTPUT_TOKENS", ge=0)

@@ -58,8 +58,6 @@ class TurnRunner:
 
     #: The limit of a turn, unless two answers of the model may take longer.
     MAX_TURN_SECONDS = 300.0
-    #: The pause between two questions whether a turn is abandoned.
-    WATCH_SECONDS = 0.5
     #: How long turns may take to finish when the process stops.
     SHUTDOWN_GRACE_SECONDS = 10.0
 
@@ -82,17 +80,10 @@ class TurnRunner:
         """Start a turn in its own task, and return the stream of its events. It ends early once `is_abandoned`."""
         stream = TurnStream()
         task = asyncio.create_task(self._run(turn, stream), name="turn")
-        watchers = [asyncio.create_task(self._watch(task, stream, is_abandoned))] if is_abandoned else []
-        for each in (task, *watchers):
+        for each in (task, *([asyncio.create_task(_watch(task, stream, is_abandoned))] if is_abandoned else [])):
             self._tasks.add(each)
             each.add_done_callback(self._tasks.discard)
         return stream
-
-    async def _watch(self, task: asyncio.Task[None], stream: "TurnStream", is_abandoned: IsAbandoned) -> None:
-        while not task.done() and not stream.is_answered:
-            if await is_abandoned():
-                task.cancel()
-            await asyncio.wait([task], timeout=self.WATCH_SECONDS)
 
     async def _run(self, turn: TurnEvents, stream: "TurnStream") -> None:
         limit = asyncio.timeout(self._seconds)
@@ -133,3 +124,11 @@ class TurnStream:
         while not isinstance(event := await self.next_event(), TurnResult):
             pass
         return event
+
+
+async def _watch(task: asyncio.Task[None], stream: TurnStream, is_abandoned: IsAbandoned) -> None:
+    """Cancel the turn once it is abandoned before it has a result."""
+    while not task.done() and not stream.is_answered:
+        if await is_abandoned():
+            task.cancel()
+        await asyncio.wait([task], timeout=0.5)

@@ -11,19 +11,17 @@ import typer
 from pydantic import BaseModel
 from rich.table import Table
 
-from agents.structured import ask_structured
 from api.settings import Service, Settings, check_settings, read_settings, variables
 from api.wiring import open_artifacts, open_chat_model, open_moderation, open_publisher, open_renderer, open_videos
 from cli.local_services import with_local_services
+from cli.model_check import QUESTIONS
 from cli.output import stdout
-from prompts.templates import Prompt
 from providers.base import ArtifactMissing, Files, Provider, ProviderError
 from storage.database import Database, open_pool
 from storage.migrate import DatabaseUnusable, migrate
 
 SECRET_WORDS = ("KEY", "SECRET", "DATABASE_URL")
 MIN_FREE_GIB = 2
-QUESTION = Prompt("Answer in JSON.", "Is water wet?")
 MODELS: Service = "language model and moderation"
 #: The service that the sandbox can replace, by the name of its check.
 SERVICES = {"language model": MODELS, "moderation": MODELS, "video": "video", "publisher": "publishing"}
@@ -46,10 +44,6 @@ class Report(BaseModel):
     sandbox: list[Service]
     warnings: list[str]
     checks: list[Check]
-
-
-class _Answer(BaseModel):
-    yes: bool
 
 
 class _NoFiles(Files):
@@ -135,7 +129,7 @@ async def _check_store(settings: Settings) -> str:
 
 async def _check_model(settings: Settings) -> str:
     async with httpx2.AsyncClient() as client:
-        await ask_structured(open_chat_model(settings, client), QUESTION, _Answer)
+        await QUESTIONS["screening"](open_chat_model(settings, client))
     return f"{settings.openai_model} answered with structured output"
 
 

@@ -1,7 +1,7 @@
 """`myloware models check`: the product's own questions, sent to the language model of the settings."""
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import httpx2
@@ -22,50 +22,33 @@ from cli.output import stdout
 from prompts.project import FOLDER, read_project
 from providers.base import ProviderError
 
-QUESTIONS = ("screening", "ideas", "caption", "routing", "tool call")
-BRIEF = "Rain on a quiet window at night"
+SHORTS, BRIEF = read_project(FOLDER / "shorts.md"), "Rain on a quiet window at night"
 IDEA = Idea(title="Window", scene="Rain runs down a window at night.", sound="Soft rain.", overlay="Stay in")
 
 
 async def check(*, as_json: bool) -> None:
     """Ask every question and print the results as they arrive. Exits with 1 if one failed. Raises SettingsError."""
-    settings = read_settings()
+    settings, results = read_settings(), list[dict[str, Any]]()
     if "language model and moderation" in settings.missing_services:
         raise SettingsError("No language model is configured. Set OPENAI_BASE_URL, or OPENAI_API_KEY for OpenAI.")
-    results: list[dict[str, Any]] = []
     async with httpx2.AsyncClient() as client:
         model = open_chat_model(settings, client)
-        for question in QUESTIONS:
-            began, message = time.monotonic(), ""
+        for name, question in QUESTIONS.items():
+            began, error = time.monotonic(), ""
             try:
-                await _ask(model, question)
-            except ProviderError as error:
-                message = error.message
-            form = None if message or question == "tool call" else form_of(model)
+                await question(model)
+            except ProviderError as failure:
+                error = failure.message
             seconds = round(time.monotonic() - began, 1)
-            results.append({"question": question, "ok": not message, "seconds": seconds, "form": form})
-            results[-1]["message"] = message
+            form = None if error or name == "tool call" else form_of(model)
+            results.append({"question": name, "ok": not error, "seconds": seconds, "form": form, "message": error})
             if not as_json:
-                mark = "[red]failed[/]" if message else "[green]ok[/]    "
-                stdout.print(f"{mark} {question}: {seconds} s", message or form or "", soft_wrap=True)
+                mark = "[red]failed[/]" if error else "[green]ok[/]    "
+                stdout.print(f"{mark} {name}: {seconds} s", error or form or "", soft_wrap=True)
     if as_json:
         stdout.print_json(data={"model": settings.openai_model, "questions": results})
     if not all(result["ok"] for result in results):
         raise typer.Exit(1)
-
-
-def _ask(model: BaseChatModel, question: str) -> Awaitable[object]:
-    shorts = read_project(FOLDER / "shorts.md")
-    match question:
-        case "screening":
-            return screen_brief(model, shorts, BRIEF)
-        case "ideas":
-            return ideate(model, shorts, BRIEF)
-        case "caption":
-            return write_caption(model, BRIEF, "Rain", [IDEA])
-        case "routing":
-            return read_comment(model, [IDEA, IDEA], "Generate clip 2 again, with a brighter sky.")
-    return _call_tool(model)
 
 
 async def _call_tool(model: BaseChatModel) -> None:
@@ -73,3 +56,12 @@ async def _call_tool(model: BaseChatModel) -> None:
     answer = await respond(model, [*tools.values()], [HumanMessage("Which runs are there?")], may_call_tools=True)
     if not answer.tool_calls or not {call["name"] for call in answer.tool_calls} <= tools.keys():
         raise AnswerError("model_without_tools", "The model answered without a tool call. Check OPENAI_MODEL.")
+
+
+QUESTIONS: dict[str, Callable[[BaseChatModel], Awaitable[object]]] = {
+    "screening": lambda model: screen_brief(model, SHORTS, BRIEF),
+    "ideas": lambda model: ideate(model, SHORTS, BRIEF),
+    "caption": lambda model: write_caption(model, BRIEF, "Rain", [IDEA]),
+    "routing": lambda model: read_comment(model, [IDEA, IDEA], "Generate clip 2 again, with a brighter sky."),
+    "tool call": _call_tool,
+}

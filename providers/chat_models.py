@@ -112,16 +112,15 @@ async def model_errors(model: BaseChatModel) -> AsyncIterator[None]:
     """Convert the errors of a call of the model to Unavailable (retry later) or Refused (do not retry unchanged).
 
     The call, with its retries, has the time limit of the model. Put only the call in the block: the library raises
-    bare errors such as AttributeError for a malformed response.
-    Valid responses with unwanted content (OutputParserException, ValidationError) are not converted.
+    bare errors for a malformed response. Those of unwanted content (OutputParserException, …) are not converted.
     """
     host = endpoint_label(server_of(model)[0]).partition("/")[0]
-    service, seconds = f"{SERVICE_NAME} ({host})", getattr(model, "request_timeout", None)
+    service, seconds = f"{SERVICE_NAME} ({host})", float(getattr(model, "request_timeout", None) or 120)
     try:
         async with asyncio.timeout(seconds):
             yield
     except (TimeoutError, openai.APITimeoutError, httpx2.TimeoutException) as error:
-        message = f"{service} did not answer within the {seconds} seconds of OPENAI_TIMEOUT_SECONDS."
+        message = f"{service} did not answer within the {seconds:g} seconds of OPENAI_TIMEOUT_SECONDS."
         raise Unavailable("model_unavailable", message) from error
     except openai.APIStatusError as error:
         raise _convert_status(error, service, model) from error
@@ -145,12 +144,13 @@ def _convert_status(error: openai.APIStatusError, service: str, model: BaseChatM
     if not names_form and (status in _RETRYABLE_STATUSES or status >= 500):
         code = "model_rate_limited" if status == 429 else "model_unavailable"
         return Unavailable(code, f"{service} did not respond (HTTP {status}).")
+    kind = FormatRefused if names_form or (code is None and status in (400, 415, 422)) else Refused
+    problem = f"{service} refused the request (HTTP {status})"
     if status in (401, 403):
         # The server's own message is not repeated: some servers quote the key in it.
-        return Refused(code or "model_refused", f"{service} refused the request (HTTP {status}). Check OPENAI_API_KEY.")
-    if status == 404:
-        missing = f"{service} has no model {server_of(model)[1]} at this address (HTTP 404)."
-        return Refused(code or "model_refused", f"{missing} Check OPENAI_MODEL and OPENAI_BASE_URL.")
-    kind = FormatRefused if names_form or (code is None and status in (400, 415, 422)) else Refused
-    reason = f": {one_line(message).rstrip('.')}" if message else ""
-    return kind(code or "model_refused", f"{service} refused the request (HTTP {status}){reason}. Check OPENAI_MODEL.")
+        problem += ". Check OPENAI_API_KEY."
+    elif status == 404:
+        problem = f"{service} has no model {server_of(model)[1]} (HTTP 404). Check OPENAI_MODEL and OPENAI_BASE_URL."
+    else:
+        problem += f": {one_line(message).rstrip('.') or 'no reason given'}. Check OPENAI_MODEL."
+    return kind(code or "model_refused", problem)

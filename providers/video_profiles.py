@@ -144,20 +144,17 @@ class Profile(BaseModel, extra="forbid", frozen=True):
 
     def is_accepted(self, message: str) -> bool:
         """Return whether the server may have accepted an order that it answered with this error message."""
-        return not _is_found(self.not_accepted, message)
+        return not any(re.search(pattern.pattern, message, re.IGNORECASE) for pattern in self.not_accepted)
 
     def is_moderation(self, code: str, message: str) -> bool:
         """Return whether a failure with this code and message means that moderation refused the prompt."""
-        return _is_found(self.moderation, f"{code} {message}")
+        text = f"{code} {message}"
+        return any(re.search(pattern.pattern, text, re.IGNORECASE) for pattern in self.moderation)
 
     def job_state(self, status: object) -> JobState:
         """Return the state of a job with this status of the server."""
         states = FINAL_STATUSES | {name.lower(): state for name, state in self.statuses.items()}
         return states.get(status.lower(), "running") if isinstance(status, str) else "running"
-
-
-def _is_found(patterns: Sequence[re.Pattern[str]], text: str) -> bool:
-    return any(re.search(pattern.pattern, text, re.IGNORECASE) for pattern in patterns)
 
 
 def load_profiles(extra: Path | None = None) -> list[Profile]:

@@ -258,6 +258,20 @@ async def test_a_request_that_every_form_is_refused_fails_with_the_first_error(
     assert len(server.requests) == 3
 
 
+async def test_a_form_that_is_refused_is_remembered_after_a_useless_answer(
+    server: Server, sandbox: SandboxClient
+) -> None:
+    """What the server supports does not depend on what its model answers."""
+    sandbox.fault("llm_refused_formats", forms="json_schema json_object", style="vllm")
+    sandbox.fault("llm_wrapped", times=2, wrapping="no_json")
+    with pytest.raises(AnswerError):
+        await server.ask()
+    before = len(server.requests)
+
+    assert (await server.ask()).fits
+    assert len(server.requests) == before + 1
+
+
 async def test_every_question_has_a_token_limit(server: Server) -> None:
     """It is sent under the name that servers other than OpenAI's know."""
     await server.ask()
