@@ -65,8 +65,9 @@ async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) 
             value = _read(str(answer.text or answer.additional_kwargs.get("reasoning", "")), schema)
         except ValidationError as error:
             faults = describe_errors(error.errors(), limit=5)
-            is_ignored = any(fault["type"] != "value_error" for fault in error.errors())
-            form = min(form + is_ignored, len(FORMS) - 1)
+            # A value that is too long, or of which there are too many, can come from a server that applies the schema.
+            if any(re.search("missing|json|_type", fault["type"]) for fault in error.errors()):
+                form = min(form + 1, len(FORMS) - 1)
             messages += [answer, HumanMessage(f"That answer is invalid: {faults}. Send a corrected answer.")]
         else:
             _known_forms[server_of(model)] = form
@@ -81,37 +82,33 @@ async def _ask(
     json_schema = schema.model_json_schema()
     strict = {"name": schema.__name__, "schema": json_schema, "strict": True}
     words = f"Answer with one JSON object only. It is valid under this JSON schema:\n{json.dumps(json_schema)}"
-    stated = [SystemMessage(f"{messages[0].text}\n\n{words}"), *messages[1:]]
-    requests: list[tuple[list[AnyMessage], dict[str, Any]]] = [
-        (messages, {"response_format": {"type": "json_schema", "json_schema": strict}}),
-        (stated, {"response_format": {"type": "json_object"}}),
-        (stated, {}),
-    ]
-    refusals: list[FormatRefused] = []
-    for number, (content, options) in enumerate(requests[form:], start=form):
+    stated: list[AnyMessage] = [SystemMessage(f"{messages[0].text}\n\n{words}"), *messages[1:]]
+    formats: list[Any] = [{"type": "json_schema", "json_schema": strict}, {"type": "json_object"}, None]
+    first = form
+    while True:
+        options = {"response_format": formats[form]} if formats[form] else {}
         try:
             async with model_errors(model):
-                answer = await model.ainvoke(content, **options)
-        except FormatRefused as error:
-            refusals.append(error)
-            continue
-        if refusals:
-            _known_forms[server_of(model)] = number
-        return answer, number
-    raise refusals[0]
+                answer = await model.ainvoke(stated if form else messages, **options)
+        except FormatRefused:
+            if not options:
+                raise
+            form += 1
+        else:
+            if form > first:
+                _known_forms[server_of(model)] = form
+            return answer, form
 
 
 def _read(text: str, schema: type[T]) -> T:
     """Return the last valid JSON object after the model's thoughts, whatever is around it. Raises ValidationError."""
-    text, objects = END_OF_THOUGHTS.split(text)[-1], list[Any]()
-    decoder, start = json.JSONDecoder(strict=False), text.find("{")
-    while start >= 0:
+    text, objects, end = END_OF_THOUGHTS.split(text)[-1], list[Any](), 0
+    while (start := text.find("{", end)) >= 0:
         try:
-            value, end = decoder.raw_decode(text, start)
+            value, end = json.JSONDecoder(strict=False).raw_decode(text, start)
             objects.append(value)
         except (ValueError, RecursionError):
             end = start + 1
-        start = text.find("{", end)
     for value in reversed(objects[1:]):
         with suppress(ValidationError):
             return _validate(value, schema)
@@ -124,10 +121,11 @@ def _validate(value: Any, schema: type[T]) -> T:
         return schema.model_validate(value)
     except ValidationError as error:
         for fault in error.errors():
+            *path, name = fault["loc"]
             if fault["type"] == "extra_forbidden":
-                del reduce(getitem, fault["loc"][:-1], value)[fault["loc"][-1]]
+                del reduce(getitem, path, value)[name]
             elif fault["type"] == "string_type" and fault["input"] is None:
-                reduce(getitem, fault["loc"][:-1], value)[fault["loc"][-1]] = ""
+                reduce(getitem, path, value)[name] = ""
         return schema.model_validate(value)
 
 

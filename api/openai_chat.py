@@ -104,10 +104,8 @@ async def create_completion(
         chat_request = ChatRequest(session_id, message, context, history=body.history, base_url=state.base_url)
         turn = run_turn(state.chat, chat_request)
     includes_usage = bool((body.stream_options or {}).get("include_usage"))
-    stream, completion = (
-        state.turns.start(turn, request.is_disconnected),
-        Completion(model.id, includes_usage=includes_usage),
-    )
+    stream = state.turns.start(turn, request.is_disconnected)
+    completion = Completion(model.id, includes_usage=includes_usage)
     if not body.stream:
         return completion.whole(await stream.result())
     first = await stream.next_event(FIRST_EVENT_SECONDS)

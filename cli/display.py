@@ -147,9 +147,9 @@ class ProgressReporter:
             print(_event.dump_json(event).decode(), flush=True)  # noqa: T201 - the output of the program
             return
         text = _describe_event(event)
-        if text and event.kind == "order.progress":
+        if text and event.kind in ("step.started", "order.progress"):
             self.status.update(text)
-        elif text:
+        if text and event.kind != "order.progress":
             stderr.print(f"[dim]{event.created_at:%H:%M:%S}[/] {text}")
 
     def report_start(self, run_id: UUID) -> None:

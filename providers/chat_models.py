@@ -36,13 +36,6 @@ warnings.filterwarnings("ignore", "(This model does not support|Invalid schema f
 class _ChatModel(ChatOpenAI):
     """A chat model of any server. It keeps the reasoning, in which some servers send the whole answer."""
 
-    def _get_request_payload(self, input_: Any, *, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        payload: dict[str, Any] = super()._get_request_payload(input_, stop=stop, **kwargs)
-        # Other servers know the limit of tokens by its former name, and some refuse the new one.
-        if self.use_responses_api is False and "max_completion_tokens" in payload:
-            payload["max_tokens"] = payload.pop("max_completion_tokens")
-        return payload
-
     def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
         result = super()._create_chat_result(response, generation_info)
         for choice, generation in zip(response.choices, result.generations, strict=True):
@@ -68,15 +61,18 @@ def chat_model(
     `http_async_client` belongs to the running event loop and is closed by the caller: the library's own client is
     shared by all models and fails in a second loop. Servers other than OpenAI's support chat completions only.
     """
+    is_openai = urlsplit(base_url).hostname == OPENAI_HOST
+    # Other servers know the limit of tokens by its former name, and some refuse the new one.
+    limit: dict[str, Any] = {"max_tokens": max_tokens} if is_openai else {"extra_body": {"max_tokens": max_tokens}}
     return _ChatModel(
+        **limit,
         base_url=base_url,
         api_key=SecretStr(api_key),
         model=model,
         http_async_client=http_async_client,
         timeout=timeout,
-        max_completion_tokens=max_tokens,
         max_retries=max_retries,
-        use_responses_api=None if urlsplit(base_url).hostname == OPENAI_HOST else False,
+        use_responses_api=None if is_openai else False,
         stream_usage=True,  # by default off at other base URLs; token usage cannot be recorded without it
         stream_chunk_timeout=timeout,
         openai_proxy=None,
