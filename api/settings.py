@@ -35,7 +35,7 @@ UPLOAD_POST_URL = "https://api.upload-post.com/api"
 #: Sent as the API key to servers that need none.
 NO_KEY = SecretStr("none")
 #: Prefixes of this service's environment variables: an unknown variable with such a name is an error.
-PREFIXES = ("MYLOWARE_", "VIDEO_", "UPLOAD_POST_", "REMOTION_")
+PREFIXES = ("MYLOWARE_", "MODERATION", "VIDEO_", "UPLOAD_POST_", "REMOTION_")
 #: The services that the sandbox can replace.
 Service = Literal["language model and moderation", "video", "publishing"]
 #: Settings that count only with another one.
@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     usd_per_million_input_tokens: Decimal = Field(Decimal(0), alias="OPENAI_USD_PER_MILLION_INPUT_TOKENS", ge=0)
     usd_per_million_output_tokens: Decimal = Field(Decimal(0), alias="OPENAI_USD_PER_MILLION_OUTPUT_TOKENS", ge=0)
 
+    moderation: Literal["model", "none"] | None = Field(None, alias="MODERATION")
+    moderation_base_url: Annotated[Url, default_path("/v1")] | None = Field(None, alias="MODERATION_BASE_URL")
+    moderation_api_key: NonEmptySecret | None = Field(None, alias="MODERATION_API_KEY")
+    moderation_model: str = Field("omni-moderation-latest", alias="MODERATION_MODEL", min_length=1)
+
     video_base_url: Annotated[Url, default_path("/v1")] | None = Field(None, alias="VIDEO_BASE_URL")
     video_model: str | None = Field(None, alias="VIDEO_MODEL", min_length=1)
     video_api_key: NonEmptySecret | None = Field(None, alias="VIDEO_API_KEY")
@@ -95,6 +100,8 @@ class Settings(BaseSettings):
             raise ValueError("MYLOWARE_LIMITED_API_KEYS and MYLOWARE_API_KEYS have a key in common")
         if self.publish_folder and (self.upload_post_url or self.upload_post_api_key):
             raise ValueError("MYLOWARE_PUBLISH_FOLDER and UPLOAD_POST_… are both set: choose one publisher")
+        if self.moderation and self.moderation_base_url:
+            raise ValueError("MODERATION and MODERATION_BASE_URL are both set: choose one moderation")
         for name, needed in NEEDED.items():
             if self._is_set(name) and not self._is_set(needed):
                 raise ValueError(f"{name} is set, but {needed} is missing")

@@ -19,7 +19,7 @@ from graph.graph import build_run_graph
 from providers.base import Files, Provider
 from providers.chat_models import chat_model
 from providers.media.clips import accept_clip
-from providers.moderation import Moderation
+from providers.moderation import Moderation, Moderator
 from providers.notifications import NotificationSender, notification_client
 from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
@@ -177,9 +177,13 @@ def open_chat_model(settings: Settings, client: httpx2.AsyncClient) -> ChatOpenA
     )
 
 
-def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation:
-    """Return the moderation, which the server of the language model offers too."""
-    return Moderation(settings.openai_base_url or OPENAI_URL, _text(settings.openai_api_key or NO_KEY), client)
+def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation | Moderator:
+    """Return the moderation service, by default at the server of the language model, or who moderates instead."""
+    if settings.moderation:
+        return settings.moderation
+    url = settings.moderation_base_url or settings.openai_base_url or OPENAI_URL
+    key = settings.moderation_api_key or settings.openai_api_key or NO_KEY
+    return Moderation(url, _text(key), client, settings.moderation_model)
 
 
 def open_videos(server: VideoServer, client: httpx.AsyncClient, *, is_announced: bool = False) -> Videos:

@@ -42,8 +42,8 @@ def print_review(console: Console, content: ReviewContent) -> None:
     console.print(f"  {content.caption}\n  {' '.join(content.hashtags)}", markup=False, soft_wrap=True)
     for clip in content.clips:
         console.print(f"  clip {clip.clip}, take {clip.take} of {clip.takes}: {clip.overlay}", markup=False)
-    for notice in [*content.warnings, *content.notices]:
-        console.print(f"  Note: {notice}", markup=False, soft_wrap=True)
+    for remark in content.remarks:
+        console.print(f"  Note: {remark}", markup=False, soft_wrap=True)
 
 
 def print_run(run: RunView, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from api.settings import Service, Settings, check_settings, read_settings, variables
 from api.wiring import open_artifacts, open_chat_model, open_moderation, open_publisher, open_renderer, open_videos
 from cli.local_services import with_local_services
-from cli.model_check import QUESTIONS
+from cli.model_check import BRIEF, QUESTIONS
 from cli.output import stdout
 from providers.base import ArtifactMissing, Files, Provider, ProviderError
 from storage.database import Database, open_pool
@@ -134,9 +134,15 @@ async def _check_model(settings: Settings) -> str:
 
 
 async def _check_moderation(settings: Settings) -> str:
-    async with httpx.AsyncClient() as client:
-        await open_moderation(settings, client).check(["Rain on a quiet window"])
-    return "a text was moderated"
+    async with httpx.AsyncClient() as client, httpx2.AsyncClient() as model_client:
+        moderation = open_moderation(settings, client)
+        if moderation == "none":
+            return "none: no text is checked, and every review says so"
+        if moderation == "model":
+            await QUESTIONS["moderation"](open_chat_model(settings, model_client))
+            return f"by {settings.openai_model}"
+        await moderation.check([BRIEF])
+    return f"a text was moderated by {settings.moderation_model}"
 
 
 async def _check_video(settings: Settings) -> str:
@@ -162,7 +168,7 @@ CHECKS: dict[str, tuple[RunCheck, str]] = {
     "disk": (_check_disk, ""),
     "store": (_check_store, ""),
     "language model": (_check_model, ""),
-    "moderation": (_check_moderation, "OPENAI_BASE_URL, OPENAI_API_KEY"),
+    "moderation": (_check_moderation, "MODERATION_BASE_URL, MODERATION_API_KEY; by default those of OPENAI_…"),
     "video": (_check_video, "VIDEO_BASE_URL, VIDEO_API_KEY, VIDEO_MODEL"),
     "renderer": (
         lambda settings: _check_provider(lambda client: open_renderer(settings, _NoFiles(), client)),

@@ -11,6 +11,7 @@ from langchain_core.messages import HumanMessage
 
 from agents.caption_writer import write_caption
 from agents.ideator import ideate
+from agents.moderator import moderate
 from agents.structured import AnswerError, form_of
 from agents.supervisor import read_comment, respond, screen_brief
 from agents.texts import Idea
@@ -34,6 +35,8 @@ async def check(*, as_json: bool) -> None:
     async with httpx2.AsyncClient() as client:
         model = open_chat_model(settings, client)
         for name, question in QUESTIONS.items():
+            if name == "moderation" and settings.moderation != "model":
+                continue
             began, error = time.monotonic(), ""
             try:
                 await question(model)
@@ -59,6 +62,7 @@ async def _call_tool(model: BaseChatModel) -> None:
 
 
 QUESTIONS: dict[str, Callable[[BaseChatModel], Awaitable[object]]] = {
+    "moderation": lambda model: moderate(model, [BRIEF]),
     "screening": lambda model: screen_brief(model, SHORTS, BRIEF),
     "ideas": lambda model: ideate(model, SHORTS, BRIEF),
     "caption": lambda model: write_caption(model, BRIEF, "Rain", [IDEA]),

@@ -35,7 +35,7 @@ FIELD_ORDER = (
     "film", "title", "caption", "hashtags", "platforms", "ideas", "scene", "sound", "overlay", "take", "clips",
 )  # fmt: skip
 #: Fields that change only together with another field that is shown.
-HIDDEN_FIELDS = ("takes", "clip", "notice", "notices", "warnings")
+HIDDEN_FIELDS = ("takes", "clip", "notice", "notices", "warnings", "moderation")
 
 
 def review_page(opened: OpenedLink, *, token: str, problem: str | None = None, comment: str = "") -> str:

@@ -45,12 +45,16 @@ MYLOWARE_PROJECTS  Names of the projects that can be started, comma-separated; w
 MYLOWARE_DAY_CAP_USD  Most that may be spent per day (UTC), in USD; each run has a cap of its own as well.
 # Language model and moderation
 OPENAI_API_KEY  API key of OpenAI, or of the server below. $ sk-…
-OPENAI_BASE_URL  Server with OpenAI's chat completions and moderations. $ http://127.0.0.1:8080/v1
+OPENAI_BASE_URL  Server with OpenAI's chat completions. $ http://127.0.0.1:8080/v1
 OPENAI_MODEL  Language model.
 OPENAI_TIMEOUT_SECONDS  Time limit of a question to the language model; a slow local model needs more.
 OPENAI_MAX_TOKENS  Token limit of an answer, with the model's reasoning.
 OPENAI_USD_PER_MILLION_INPUT_TOKENS  Price of a million input tokens, in USD.
 OPENAI_USD_PER_MILLION_OUTPUT_TOKENS  Price of a million output tokens, in USD.
+MODERATION  Who moderates instead of a service: `model`, the language model, or `none`, as every review shows. $ model
+MODERATION_BASE_URL  Server with OpenAI's moderations; by default that of the language model. $ https://api.openai.com/v1
+MODERATION_API_KEY  API key of the moderation; without one, OPENAI_API_KEY is used. $ sk-…
+MODERATION_MODEL  Model that moderates at that server.
 # Video
 VIDEO_BASE_URL  Server with OpenAI's videos contract (`/v1/videos`). $ http://127.0.0.1:8091/v1
 VIDEO_MODEL  Model that generates the clips. $ sora-2

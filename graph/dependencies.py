@@ -12,7 +12,7 @@ from graph.decisions import Gate, RecordedDecision
 from graph.review_content import Review
 from graph.state import RunState
 from prompts.project import Project
-from providers.moderation import Moderation
+from providers.moderation import Moderation, Moderator
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions
 from providers.video_profiles import Profile
 
@@ -71,7 +71,7 @@ class Dependencies:
 
     project: Callable[[str, dict[str, int]], Project]
     model: BaseChatModel
-    moderation: Moderation
+    moderation: Moderation | Moderator
     video: Profile
     ledger: Ledger
     records: RunRecords

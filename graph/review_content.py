@@ -14,6 +14,9 @@ from prompts.validation import describe_errors
 from providers.orders import digest_of
 from providers.publications.post import caption_problem, fit_post
 
+#: What every gate shows with MODERATION=none.
+UNMODERATED = "No moderation has checked the brief and the ideas, because MODERATION is none."
+
 
 class EditError(ValueError):
     """The edits or the sample of a reviewer do not fit the content; the message names the place."""
@@ -25,6 +28,13 @@ class EditError(ValueError):
 
 class _Content(BaseModel, frozen=True, extra="forbid"):
     version: Literal[1] = 1
+    # Absent when empty, as below: a review that an earlier version opened keeps its digest.
+    moderation: Literal["none"] | None = Field(None, exclude_if=not_, description="Absent if the texts were moderated.")
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return sentences that a reviewer must see with the content."""
+        return [UNMODERATED] if self.moderation else []
 
     @property
     def digest(self) -> str:
@@ -49,6 +59,11 @@ class IdeasContent(_Content):
     usd_per_clip: Decimal
     estimated_usd: Decimal = Field(default_factory=lambda offer: offer["usd_per_clip"] * len(offer["make"]))
     notice: str | None = None
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return sentences that a reviewer must see with the content."""
+        return [*super().remarks, *([self.notice] if self.notice else [])]
 
     def _edited(self, edits: Any) -> Self:
         ideas = [Idea.model_construct(**vars(idea)) for idea in _NEW_IDEAS.validate_python(edits)]
@@ -115,6 +130,11 @@ class FilmContent(_Content):
     publisher: str = Field("", exclude_if=not_)
     notices: list[str] = Field([], exclude_if=not_)
     warnings: list[str] = Field([], exclude_if=not_)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return sentences that a reviewer must see with the content."""
+        return [*super().remarks, *self.warnings, *self.notices]
 
     def _edited(self, edits: Any) -> Self:
         changes = FilmEdits.model_validate(edits)
@@ -189,6 +209,7 @@ def content_at(gate: Gate, state: RunState) -> ReviewContent:
         return IdeasContent.model_validate(ideas)
     clips, made = state["clips"], state["made"]
     return FilmContent(
+        moderation=ideas.get("moderation"),
         film=FilmFile.model_validate(state["film"]),
         title=ideas["title"],
         clips=[
@@ -253,11 +274,10 @@ def changed_fields(before: ReviewContent, after: ReviewContent) -> list[str]:
 
 
 def describe_clips(content: ReviewContent) -> str:
-    """Return sentences about the offer for each clip to order; at the publish gate its warnings and notices."""
+    """Return the remarks on the content, at the ideation gate after a sentence about each clip to order."""
     if not isinstance(content, IdeasContent):
-        return " ".join([*content.warnings, *content.notices])
-    each = f"Each is {content.seconds} s of {content.size} by {content.model}."
-    return f"{each} {content.notice}" if content.notice else each
+        return " ".join(content.remarks)
+    return " ".join([f"Each is {content.seconds} s of {content.size} by {content.model}.", *content.remarks])
 
 
 def interrupt_payload(review: Review) -> dict[str, Any]:

@@ -73,13 +73,14 @@ class Offer(TypedDict):
 class IdeasState(Offer):
     """The ideas of the film and the offer for each clip. `make` lists the numbers of the clips to order.
 
-    `notice` is a sentence for the reviewer about the offer.
+    `notice` is a sentence for the reviewer about the offer; `moderation` is "none" if nothing has moderated them.
     """
 
     title: str
     ideas: list[dict[str, Any]]
     make: list[int]
     notice: NotRequired[str | None]
+    moderation: NotRequired[Literal["none"] | None]
 
 
 class Clip(TypedDict):

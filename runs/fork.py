@@ -83,6 +83,7 @@ def _seed(video: Profile, spec: Project, content: IdeasContent, orders: Sequence
         "ideas": [idea.model_dump() for idea in content.ideas],
         "make": [number for number in content.make if number not in reused],
         "notice": None,
+        "moderation": content.moderation,
         **clip_offer(video, spec.clip_seconds, spec.clip_size),
     }
     clips = {str(n): Clip(take=0, digest=order.result["digest"]) for n, order in reused.items() if order.result}

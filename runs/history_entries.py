@@ -172,6 +172,7 @@ def _name(order: OrderRow) -> str:
         "ideas": f"the ideas of revision {key.number}",
         "caption": f"the caption of revision {key.number}",
         "route": f"routing the comment on revision {key.number}",
+        "moderation": f"moderating the ideas of revision {key.number}" if key.number else "moderating the brief",
         "screening": "screening the brief",
     }
     return names.get(key.kind, f"{key.kind} {key.number}")

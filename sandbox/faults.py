@@ -84,6 +84,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "llm_no_usage": {},
     "llm_usage": {"usage": "null"},
     "moderation_500": {},
+    "moderation_missing": {"status": 404},
 }
 
 #: Faults that stay active until they are cleared, regardless of `times`.

@@ -54,6 +54,8 @@ class ModerationApi:
         """Return one result for each string of a list, and a single one for any other input."""
         if self._faults.trigger("moderation_500"):
             raise server_error()
+        if missing := self._faults.consume("moderation_missing"):
+            return JSONResponse({"error": {"code": 404, "message": "File Not Found"}}, int(missing["status"]))
         try:
             body = await request.json()
             material = body["input"]

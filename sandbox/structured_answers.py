@@ -87,10 +87,17 @@ def _rewrite_prompt(request: str, schema: Schema) -> dict[str, Any]:
     return {"prompt": f"A calm, friendly picture. {cleaned}"}
 
 
+def _moderate(request: str, schema: Schema) -> dict[str, Any]:
+    texts = " ".join(re.findall(r"<text>(.*?)</text>", request, re.DOTALL)).lower()
+    found = {name for pattern, names in FLAGGED_PATTERNS.items() if re.search(pattern, texts) for name in names}
+    return {"flagged": bool(found), "categories": sorted({name.partition("/")[0] for name in found})}
+
+
 RULES: dict[str, Callable[[str, Schema], dict[str, Any]]] = {
     "Screening": _screen_brief,
     "Ideas": generate_ideas,
     "RequestedChanges": read_comment,
     "Caption": _write_caption,
     "Shot": _rewrite_prompt,
+    "ModerationAnswer": _moderate,
 }

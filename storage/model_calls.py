@@ -16,6 +16,7 @@ from storage.spending import lock_spending
 
 #: The input and output tokens that are reserved for a call, by the kind of its key: more than such a call takes.
 RESERVED_TOKENS = {
+    "moderation": (4_000, 1_000),
     "screening": (2_000, 500),
     "ideas": (8_000, 4_000),
     "caption": (3_000, 500),

@@ -6,6 +6,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from agents.ideator import ideate
+from agents.moderator import moderate
 from agents.supervisor import screen_brief
 from graph.dependencies import Dependencies
 from graph.nodes.changes import change_update, mark_done, requested_work
@@ -13,6 +14,7 @@ from graph.nodes.clips import clip_offer
 from graph.nodes.orders import decision_at, end_run, project_of_run
 from graph.review_content import next_revision
 from graph.state import Clip, RunState
+from providers.moderation import ModerationResult
 from providers.orders import OrderKey
 
 
@@ -28,9 +30,7 @@ async def _start(state: RunState, run_id: str, deps: Dependencies) -> RunState:
     loaded = await deps.records.load(run_id, state["project"], state["brief"])
     if "ideas" in loaded:
         return {**loaded, **change_update("clips")}
-    verdict = await deps.moderation.check([state["brief"]])
-    if verdict.flagged:
-        categories = ", ".join(verdict.categories)
+    if categories := await _flagged_categories(deps, OrderKey(run_id, "moderation", 0), [state["brief"]]):
         return {**loaded, **end_run("brief_refused", f"Moderation refused the brief: {categories}.")}
     project = deps.project(state["project"], loaded["options"])
     key = OrderKey(run_id, "screening")
@@ -50,9 +50,9 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
         OrderKey(run_id, "ideas", revision),
         lambda: ideate(deps.model, project, state["brief"], history=history, comment=comment),
     )
-    verdict = await deps.moderation.check([f"{idea['scene']} {idea['overlay']}" for idea in answer["ideas"]])
-    if verdict.flagged:
-        return end_run("ideas_refused", f"Moderation refused the ideas: {', '.join(verdict.categories)}.")
+    texts = [f"{idea['scene']} {idea['overlay']}" for idea in answer["ideas"]]
+    if categories := await _flagged_categories(deps, OrderKey(run_id, "moderation", revision), texts):
+        return end_run("ideas_refused", f"Moderation refused the ideas: {categories}.")
     kept = _kept_sample(state, answer["ideas"])
     return {
         **mark_done(state, "ideas"),
@@ -67,9 +67,24 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
             "ideas": answer["ideas"],
             "make": [number for number in range(1, project.clips + 1) if str(number) not in kept["clips"]],
             "notice": None,
+            "moderation": "none" if deps.moderation == "none" else None,
             **clip_offer(deps.video, project.clip_seconds, project.clip_size),
         },
     }
+
+
+async def _flagged_categories(deps: Dependencies, key: OrderKey, texts: list[str]) -> str:
+    """Return the categories for which the texts must not be used; empty if they may, or if nothing is moderated.
+
+    Raises Unavailable, and as `cached_answer`, if there is no judgement: then no text is allowed.
+    """
+    if deps.moderation == "none":
+        return ""
+    if deps.moderation == "model":
+        verdict = ModerationResult(**await deps.ledger.cached_answer(key, lambda: moderate(deps.model, texts)))
+    else:
+        verdict = await deps.moderation.check(texts)
+    return ", ".join(verdict.categories) or ("no category given" if verdict.flagged else "")
 
 
 def _kept_sample(state: RunState, ideas: Sequence[dict[str, Any]]) -> RunState:

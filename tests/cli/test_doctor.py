@@ -27,7 +27,8 @@ def slow(*values: str) -> Any:
     [
         ("llm_401", "language model", "refused the request (HTTP 401). Check OPENAI_API_KEY"),
         slow("llm_invalid_json", "language model", "The model's answer was invalid"),
-        slow("moderation_500", "moderation", "(HTTP 500). Check OPENAI_BASE_URL"),
+        slow("moderation_500", "moderation", "(HTTP 500). Check MODERATION_BASE_URL"),
+        slow("moderation_missing", "moderation", "Set MODERATION_BASE_URL and MODERATION_MODEL to a server that moderates"),
         ("video_401", "video", "rejected the API key (HTTP 401). Check VIDEO_BASE_URL, VIDEO_API_KEY"),
         slow("shutdown", "video", "(HTTP 404). Check VIDEO_BASE_URL"),
     ],
@@ -43,6 +44,18 @@ def test_broken_service_is_named(
     assert [name for name, found in checks.items() if not found["ok"]] == [check]
     assert words in checks[check]["message"]
     assert (sandbox.counts()["charges"], sandbox.counts()["posts"]) == (before["charges"], before["posts"])
+
+
+@pytest.mark.parametrize(("moderation", "words"), [("model", "by sandbox-rules"), ("none", "no text is checked")])
+def test_a_server_without_moderation_is_enough(
+    app: App, sandbox: SandboxClient, tmp_path: Path, moderation: str, words: str
+) -> None:
+    """The language model moderates, or nobody does, and the check says which."""
+    sandbox.fault("moderation_missing", times=None)
+    check = checks_of(tmp_path, **settings_of(app), MODERATION=moderation)["moderation"]
+
+    assert check["ok"]
+    assert words in check["message"]
 
 
 def test_publisher_and_store_are_asked(app: App, tmp_path: Path) -> None:

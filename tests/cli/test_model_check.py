@@ -76,6 +76,14 @@ def test_results_are_read_by_people(tmp_path: Path, sandbox: SandboxClient) -> N
     assert "--json" in explained.stdout
 
 
+def test_moderation_by_the_model_is_a_question(tmp_path: Path, sandbox: SandboxClient) -> None:
+    """It is asked only where it is used."""
+    results = check(tmp_path, sandbox, MODERATION="model")
+
+    assert [result["question"] for result in results] == ["moderation", *QUESTIONS]
+    assert results[0]["ok"]
+
+
 def test_a_server_is_needed(tmp_path: Path) -> None:
     """Without settings there is nothing to check."""
     result = run_command("models", "check", cwd=tmp_path)

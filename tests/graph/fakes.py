@@ -26,7 +26,7 @@ from graph.review_content import Review
 from graph.state import Route, RunState
 from prompts.project import Project
 from providers.base import ProviderError, Unavailable
-from providers.moderation import ModerationResult
+from providers.moderation import ModerationResult, Moderator
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions, digest_of
 from providers.video_profiles import load_profiles
 
@@ -257,6 +257,10 @@ class RunHarness:
     def use_publisher(self, name: str) -> None:
         """Continue with other settings, which name this publisher."""
         self.graph = build_run_graph(replace(self.deps, publisher=name)).compile(checkpointer=self.saver)
+
+    def moderate_by(self, moderator: Moderator) -> None:
+        """Continue with other settings, in which the language model or nobody moderates."""
+        self.graph = build_run_graph(replace(self.deps, moderation=moderator)).compile(checkpointer=self.saver)
 
     async def start(self, brief: str = "Rain on a roof") -> dict[str, Any]:
         return await self.resume({"project": "trio", "brief": brief})

@@ -10,7 +10,7 @@ from providers.base import Unavailable
 from providers.moderation import Moderation, ModerationResult
 from tests.providers.stub_server import Respond
 
-KEY = "sk-very-secret"
+KEY, MODEL = "sk-very-secret", "any-moderation"
 
 
 def text_result(flagged: Any = False, **categories: Any) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def text_result(flagged: Any = False, **categories: Any) -> dict[str, Any]:
 
 
 def create_moderation(respond: Respond) -> Moderation:
-    return Moderation("http://moderation/v1", KEY, httpx.AsyncClient(transport=httpx.MockTransport(respond)))
+    return Moderation("http://moderation/v1", KEY, httpx.AsyncClient(transport=httpx.MockTransport(respond)), MODEL)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ async def test_a_flagged_text_or_category_flags_all(results: list[Any], expected
         return httpx.Response(200, json={"id": "modr-1", "results": results})
 
     assert await create_moderation(respond).check(["a fox", "", "  ", "a bear"]) == expected
-    assert json.loads(requests[0].content) == {"model": "omni-moderation-latest", "input": ["a fox", "a bear"]}
+    assert json.loads(requests[0].content) == {"model": MODEL, "input": ["a fox", "a bear"]}
     assert (str(requests[0].url), requests[0].headers["authorization"]) == (
         "http://moderation/v1/moderations",
         f"Bearer {KEY}",
