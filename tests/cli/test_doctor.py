@@ -28,7 +28,11 @@ def slow(*values: str) -> Any:
         ("llm_401", "language model", "refused the request (HTTP 401). Check OPENAI_API_KEY"),
         slow("llm_invalid_json", "language model", "The model's answer was invalid"),
         slow("moderation_500", "moderation", "(HTTP 500). Check MODERATION_BASE_URL"),
-        slow("moderation_missing", "moderation", "Set MODERATION_BASE_URL and MODERATION_MODEL to a server that moderates"),
+        slow(
+            "moderation_missing",
+            "moderation",
+            "Set MODERATION_BASE_URL and MODERATION_MODEL to a server that moderates",
+        ),
         ("video_401", "video", "rejected the API key (HTTP 401). Check VIDEO_BASE_URL, VIDEO_API_KEY"),
         slow("shutdown", "video", "(HTTP 404). Check VIDEO_BASE_URL"),
     ],
