@@ -1,6 +1,6 @@
 """Structured output of any language model server: read in whatever form it comes, validated, and repaired once.
 
-An answer is asked for by its JSON schema, or, where a server refuses or ignores that, as a JSON object or as text with
+An answer is requested by its JSON schema, or, where a server refuses or ignores that, as a JSON object or as text with
 the schema in words. A truncated answer is never used.
 """
 
@@ -21,7 +21,7 @@ from providers.base import ProviderError
 from providers.chat_models import FormatRefused, model_errors, server_of, tokens_of
 from providers.orders import ModelAnswer
 
-#: The forms in which an answer is asked for, from the strictest to the one that every server supports.
+#: The forms in which an answer is requested, from the strictest to the one that every server supports.
 FORMS = ("json_schema", "json_object", "text")
 #: The position of the form that a server and its model have answered in.
 _known_forms: dict[tuple[str, str], int] = {}

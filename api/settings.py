@@ -100,8 +100,6 @@ class Settings(BaseSettings):
             raise ValueError("MYLOWARE_LIMITED_API_KEYS and MYLOWARE_API_KEYS have a key in common")
         if self.publish_folder and (self.upload_post_url or self.upload_post_api_key):
             raise ValueError("MYLOWARE_PUBLISH_FOLDER and UPLOAD_POST_… are both set: choose one publisher")
-        if self.moderation and self.moderation_base_url:
-            raise ValueError("MODERATION and MODERATION_BASE_URL are both set: choose one moderation")
         for name, needed in NEEDED.items():
             if self._is_set(name) and not self._is_set(needed):
                 raise ValueError(f"{name} is set, but {needed} is missing")

@@ -34,24 +34,26 @@ async def check(*, as_json: bool) -> None:
         raise SettingsError("No language model is configured. Set OPENAI_BASE_URL, or OPENAI_API_KEY for OpenAI.")
     async with httpx2.AsyncClient() as client:
         model = open_chat_model(settings, client)
-        for name, question in QUESTIONS.items():
-            if name == "moderation" and settings.moderation != "model":
-                continue
-            began, error = time.monotonic(), ""
-            try:
-                await question(model)
-            except ProviderError as failure:
-                error = failure.message
-            seconds = round(time.monotonic() - began, 1)
-            form = None if error or name == "tool call" else form_of(model)
-            results.append({"question": name, "ok": not error, "seconds": seconds, "form": form, "message": error})
+        for name in list(QUESTIONS)[settings.moderation != "model" :]:  # moderation is the first
+            results.append(result := await _send(name, model))
             if not as_json:
-                mark = "[red]failed[/]" if error else "[green]ok[/]    "
-                stdout.print(f"{mark} {name}: {seconds} s", error or form or "", soft_wrap=True)
+                mark = "[green]ok[/]    " if result["ok"] else "[red]failed[/]"
+                outcome = result["message"] or result["form"] or ""
+                stdout.print(f"{mark} {name}: {result['seconds']} s", outcome, soft_wrap=True)
     if as_json:
         stdout.print_json(data={"model": settings.openai_model, "questions": results})
     if not all(result["ok"] for result in results):
         raise typer.Exit(1)
+
+
+async def _send(name: str, model: BaseChatModel) -> dict[str, Any]:
+    began, error = time.monotonic(), ""
+    try:
+        await QUESTIONS[name](model)
+    except ProviderError as failure:
+        error = failure.message
+    seconds, form = round(time.monotonic() - began, 1), None if error or name == "tool call" else form_of(model)
+    return {"question": name, "ok": not error, "seconds": seconds, "form": form, "message": error}
 
 
 async def _call_tool(model: BaseChatModel) -> None:

@@ -141,12 +141,14 @@ def _convert_status(error: openai.APIStatusError, service: str, model: BaseChatM
         code = "model_rate_limited" if status == 429 else "model_unavailable"
         return Unavailable(code, f"{service} did not respond (HTTP {status}).")
     kind = FormatRefused if names_form or (code is None and status in (400, 415, 422)) else Refused
-    problem = f"{service} refused the request (HTTP {status})"
+    return kind(code or "model_refused", f"{service} {_describe_refusal(status, message, server_of(model)[1])}")
+
+
+def _describe_refusal(status: int, message: str, model: str) -> str:
     if status in (401, 403):
         # The server's own message is not repeated: some servers quote the key in it.
-        problem += ". Check OPENAI_API_KEY."
-    elif status == 404:
-        problem = f"{service} has no model {server_of(model)[1]} (HTTP 404). Check OPENAI_MODEL and OPENAI_BASE_URL."
-    else:
-        problem += f": {one_line(message).rstrip('.') or 'no reason given'}. Check OPENAI_MODEL."
-    return kind(code or "model_refused", problem)
+        return f"refused the request (HTTP {status}). Check OPENAI_API_KEY."
+    if status == 404:
+        return f"has no model {model} (HTTP 404). Check OPENAI_MODEL and OPENAI_BASE_URL."
+    reason = one_line(message).rstrip(".") or "no reason given"
+    return f"refused the request (HTTP {status}): {reason}. Check OPENAI_MODEL."
