@@ -7,7 +7,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, model_validator
 
 from agents.structured import ask_structured
-from agents.texts import Hashtags, Idea, bounded_text
+from agents.texts import Hashtags, Idea, TextLength
 from prompts.templates import prompt
 from providers.orders import ModelAnswer
 
@@ -18,7 +18,7 @@ MAX_MODEL_CHARACTERS = 10_000
 class Caption(BaseModel, extra="forbid"):
     """The text that is posted with a film, as a model writes it. Hashtags that are none do not invalidate it."""
 
-    caption: Annotated[str, bounded_text(MAX_MODEL_CHARACTERS)]
+    caption: Annotated[str, TextLength(MAX_MODEL_CHARACTERS)]
     hashtags: Hashtags
 
     @model_validator(mode="before")

@@ -6,7 +6,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel
 
 from agents.structured import ask_structured
-from agents.texts import Idea, bounded_text
+from agents.texts import Idea, TextLength
 from prompts.project import Project
 from prompts.templates import prompt
 from providers.orders import ModelAnswer
@@ -15,7 +15,7 @@ from providers.orders import ModelAnswer
 class Shot(BaseModel, extra="forbid"):
     """The rewritten prompt of a clip."""
 
-    prompt: Annotated[str, bounded_text(4000)]
+    prompt: Annotated[str, TextLength(4000)]
 
 
 def shot_prompt(project: Project, idea: Idea, note: str = "") -> str:

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import AfterValidatorFunctionSchema
 
 from prompts.templates import Prompt
 from prompts.validation import describe_errors
@@ -30,6 +32,15 @@ CUT = re.compile("length|max|limit|error|abort|cancel|interrupt|time.?out|incomp
 WITHHELD = re.compile("filter|safety|refus|recitation|block|prohibit|spii|guardrail|sensitive|moderat")
 #: The end of a model's thoughts, in the marks of different models.
 END_OF_THOUGHTS = re.compile(r"</think(?:ing)?>|</reasoning>|\[/THINK\]|<\|message\|>")
+
+
+class _WithLengths(GenerateJsonSchema):
+    """Adds the lengths of texts to a JSON schema."""
+
+    def function_after_schema(self, schema: AfterValidatorFunctionSchema) -> dict[str, Any]:
+        """Return the JSON schema of a text with its lengths."""
+        lengths: dict[str, Any] = schema.get("metadata", {}).get("lengths", {})
+        return super().function_after_schema(schema) | lengths
 
 
 class AnswerError(ProviderError):
@@ -55,8 +66,8 @@ async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) 
     """
     messages: list[AnyMessage] = [SystemMessage(prompt.system), HumanMessage(prompt.request)]
     tokens, faults, form = (0, 0), "", _known_forms.get(server_of(model), 0)
-    for _ in range(2):
-        answer, form = await _ask(model, messages, schema, form)
+    for is_repair in (False, True):
+        answer, form = await _ask(model, messages, schema, form, with_lengths=is_repair)
         used = tokens_of(answer, messages)
         tokens = (tokens[0] + used[0], tokens[1] + used[1])
         # A JSON object that ends is complete, whether the server gives a reason for its end or not.
@@ -76,11 +87,14 @@ async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) 
 
 
 async def _ask(
-    model: BaseChatModel, messages: list[AnyMessage], schema: type[BaseModel], form: int
+    model: BaseChatModel, messages: list[AnyMessage], schema: type[BaseModel], form: int, *, with_lengths: bool
 ) -> tuple[AIMessage, int]:
-    """Return the answer in the first form from this one on that the server does not refuse, and that form."""
-    json_schema = schema.model_json_schema()
-    strict = {"name": schema.__name__, "schema": json_schema, "strict": True}
+    """Return the answer in the first form from this one on that the server does not refuse, and that form.
+
+    A strict server refuses a schema with the lengths of texts, and a small model needs it to keep them.
+    """
+    bare, json_schema = schema.model_json_schema(), schema.model_json_schema(schema_generator=_WithLengths)
+    strict = {"name": schema.__name__, "schema": json_schema if with_lengths else bare, "strict": True}
     words = f"Answer with one JSON object only. It is valid under this JSON schema:\n{json.dumps(json_schema)}"
     stated: list[AnyMessage] = [SystemMessage(f"{messages[0].text}\n\n{words}"), *messages[1:]]
     formats: list[Any] = [{"type": "json_schema", "json_schema": strict}, {"type": "json_object"}, None]
@@ -95,7 +109,7 @@ async def _ask(
                 raise
             form += 1
         else:
-            if form > first:
+            if form > first and not with_lengths:
                 _known_forms[server_of(model)] = form
             return answer, form
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from agents.structured import AnswerError, ask_structured, check_complete
-from agents.texts import Idea, OverlayText, bounded_text
+from agents.texts import Idea, OverlayText, TextLength
 from prompts.project import Project
 from prompts.templates import prompt
 from providers.chat_models import model_errors
@@ -27,7 +27,7 @@ class Screening(BaseModel, extra="forbid"):
     """The judgement whether a brief can become a video of the project."""
 
     fits: bool
-    reason: Annotated[str, bounded_text(500, minimum=0)]
+    reason: Annotated[str, TextLength(500, minimum=0)]
 
 
 class RequestedChange(BaseModel, extra="forbid"):
@@ -36,11 +36,11 @@ class RequestedChange(BaseModel, extra="forbid"):
     `step` makes the change to these `clips`; `overlay` is their new text. `reason` tells why it is impossible.
     """
 
-    text: Annotated[str, bounded_text(300)]
+    text: Annotated[str, TextLength(300)]
     step: Literal["ideas", "clips", "overlay", "caption", "keep", "impossible"]
     clips: list[int]
     overlay: OverlayText
-    reason: Annotated[str, bounded_text(300, minimum=0)]
+    reason: Annotated[str, TextLength(300, minimum=0)]
 
 
 class RequestedChanges(BaseModel, extra="forbid"):

@@ -1,8 +1,10 @@
 """Types of the texts that agents write. They need no language model, so commands that only read start fast."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, GetCoreSchemaHandler
+from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from providers.media.text_layout import require_drawable
 from providers.publications.post import normalize_hashtags
@@ -13,35 +15,42 @@ def clean_text(text: str) -> str:
     return text.replace("\x00", "").encode("utf-8", "replace").decode().strip()
 
 
-def bounded_text(limit: int, *, minimum: int = 1) -> AfterValidator:
-    """Return a validator for text of `minimum` to `limit` characters after `clean_text`.
+@dataclass(frozen=True)
+class TextLength:
+    """A validator for text of `minimum` to `limit` characters after `clean_text`.
 
-    The length is checked here and not in the JSON schema, because strict model servers refuse schemas with string
-    limits.
+    The JSON schema has no lengths, because strict model servers refuse them; the core schema has: see
+    `agents/structured.py`.
     """
 
-    def check(text: str) -> str:
+    limit: int
+    minimum: int = 1
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of the text with this validator."""
+        lengths = {"minLength": self.minimum, "maxLength": self.limit}
+        return no_info_after_validator_function(self._check, handler(source), metadata={"lengths": lengths})
+
+    def _check(self, text: str) -> str:
         text = clean_text(text)
-        if not minimum <= len(text) <= limit:
-            raise ValueError(f"must have {minimum} to {limit} characters, not {len(text)}")
+        if not self.minimum <= len(text) <= self.limit:
+            raise ValueError(f"must have {self.minimum} to {self.limit} characters, not {len(text)}")
         return text
 
-    return AfterValidator(check)
 
-
-OverlayText = Annotated[str, bounded_text(60, minimum=0)]
+OverlayText = Annotated[str, TextLength(60, minimum=0)]
 #: Text over a clip as a model or a reviewer writes it. Texts of earlier versions are read as they are.
 DrawableText = Annotated[OverlayText, AfterValidator(require_drawable)]
-CaptionText = Annotated[str, bounded_text(500)]
+CaptionText = Annotated[str, TextLength(500)]
 Hashtags = Annotated[list[str], BeforeValidator(normalize_hashtags)]
 
 
 class Idea(BaseModel, extra="forbid"):
     """The content of one clip."""
 
-    title: Annotated[str, bounded_text(60)]
-    scene: Annotated[str, bounded_text(600)]
-    sound: Annotated[str, bounded_text(200)]
+    title: Annotated[str, TextLength(60)]
+    scene: Annotated[str, TextLength(600)]
+    sound: Annotated[str, TextLength(200)]
     overlay: OverlayText
 
 

@@ -87,6 +87,7 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
 #: What models send instead of an answer.
 NO_ANSWERS: dict[str, Callable[[str], str]] = {
     "null_title": lambda text: text.replace('"title": "', '"title": null, "was": "'),
+    "long_overlay": lambda text: text.replace('"overlay": "', '"overlay": "' + 60 * "very "),
     "only_thought": lambda text: f"<think>{text}</think>\n\n",
     "no_json": lambda text: "I am sorry, but I would rather talk about the weather.",
 }

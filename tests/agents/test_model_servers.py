@@ -122,6 +122,17 @@ async def test_a_value_that_is_wrong_does_not_give_up_the_schema(server: Server,
     assert form_of(server.model) == "json_schema"
 
 
+async def test_a_text_that_is_too_long_is_asked_again_with_its_lengths(server: Server, sandbox: SandboxClient) -> None:
+    """Strict servers refuse lengths in a schema, but a small model keeps them only if the server applies them."""
+    sandbox.fault("llm_wrapped", wrapping="long_overlay")
+    answer = await ideate(server.model, SHORTS, "Rain")
+
+    first, second = (json.dumps(request["response_format"]) for request in server.requests)
+    assert ("maxLength" in first, '"maxLength": 60' in second) == (False, True)
+    assert answer.value.ideas[0].overlay
+    assert form_of(server.model) == "json_schema"
+
+
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @pytest.mark.parametrize("refused", ["none", "json_schema json_object"])
 async def test_a_wrapped_answer_is_read_at_once(
