@@ -70,7 +70,7 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
     comment = change.get("caption") or (change["comment"] if change["target"] == "caption" else "")
     if "caption" in state and change["target"] != "ideas" and not comment:
         return {}
-    previous = state["caption"]["caption"] if comment and "caption" in state else ""
+    previous = state.get("caption", {}).get("caption", "") if comment else ""
     answer = await deps.ledger.cached_answer(
         OrderKey(state["run_id"], "caption", next_revision("publish", state)),
         lambda: caption_writer.write_caption(
