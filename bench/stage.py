@@ -41,9 +41,9 @@ class Effort:
     """How much is measured: rounds, seconds of load per round, and numbers of runs."""
 
     rounds: int = 5
-    seconds: float = 1.0
+    seconds: float = 0.6
     idle_runs: int = 6
-    runs: int = 32
+    runs: int = 16
     many: int = 64
     woken: int = 150
     paused: int = 5_000
