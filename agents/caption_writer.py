@@ -34,9 +34,6 @@ class Caption(BaseModel, extra="forbid"):
 async def write_caption(
     model: BaseChatModel, brief: str, title: str, ideas: Sequence[Idea], *, previous: str = "", comment: str = ""
 ) -> ModelAnswer[Caption]:
-    """Return a caption for the film of these ideas; with a comment, a different one than `previous`.
-
-    Raises the errors of `ask_structured`.
-    """
+    """Return a caption for these ideas; with a comment, another than `previous`. Raises as `ask_structured` does."""
     request = prompt("caption", brief=brief, title=title, ideas=ideas, previous=previous, comment=comment)
     return await ask_structured(model, request, Caption)

@@ -27,10 +27,7 @@ def shot_prompt(project: Project, idea: Idea, note: str = "") -> str:
 
 
 def with_correlation_tag(words: str, tag: str) -> str:
-    """Return the prompt with a tag in its last line, unique to the order.
-
-    The tag identifies the order in the provider's list of tasks: two orders of the same idea differ only in it.
-    """
+    """Return the prompt with a tag in its last line, which identifies the order in the provider's list of tasks."""
     return prompt("correlation_tag", words=words, tag=tag).request
 
 
@@ -40,8 +37,5 @@ def without_correlation_tag(prompt: str) -> str:
 
 
 async def rewrite_shot(model: BaseChatModel, refused: str, reason: str) -> ModelAnswer[Shot]:
-    """Return another prompt for the same idea, after the moderation of a video model refused the last one.
-
-    Raises the errors of `ask_structured`.
-    """
+    """Return another prompt for an idea whose last one moderation refused. Raises as `ask_structured` does."""
     return await ask_structured(model, prompt("shot_writer", refused=refused, reason=reason), Shot)

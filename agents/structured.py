@@ -144,13 +144,11 @@ def _validate(value: Any, schema: type[T]) -> T:
 
 
 def check_complete(answer: AIMessage, *, needs_reason: bool = True) -> None:
-    """Raise AnswerError for an answer that was refused or truncated.
-
-    A stream that breaks off ends without a finish reason: its text may even parse, and must not be used.
-    """
+    """Raise AnswerError for an answer that was refused or truncated."""
     reason = str(answer.response_metadata.get("finish_reason") or "").lower()
     if answer.additional_kwargs.get("refusal") or WITHHELD.search(reason):
         raise AnswerError("model_refused", "The model refused to answer.")
+    # A stream that breaks off ends without a finish reason: its text may even parse, and must not be used.
     if CUT.search(reason) or (needs_reason and not reason):
         message = "The model's answer was cut off before its end. Raise OPENAI_MAX_TOKENS or change OPENAI_MODEL."
         raise AnswerError("model_answer_cut", message)

@@ -26,13 +26,11 @@ AppStateDep = Annotated[AppState, Depends(app_state)]
 
 
 async def authenticate(request: Request, state: AppState) -> ApiKeyRow:
-    """Return the row of the request's API key and count the request. Raises ApiError 401 or 429.
-
-    Requests without a valid key are counted separately, by client address.
-    """
+    """Return the row of the request's API key and count the request. Raises ApiError 401 or 429."""
     sent = {key for key in (request.headers.get("x-api-key"), _bearer_token(request)) if key}
     key = next(iter(sent)) if len(sent) == 1 else None
     limit = state.settings.rate_limit
+    # Requests without a valid key are counted separately, by client address.
     row, wait = await api_keys.authenticate(state.services.db, key, client_address(request), limit=limit)
     _check_wait(limit, wait)
     if row is None or row.has_ended:
@@ -85,10 +83,8 @@ async def authenticate_caller(
     _header: Annotated[str | None, Security(API_KEY_HEADER)] = None,
     _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None,
 ) -> ApiKeyRow:
-    """Return the API key of the request and count the request. Raises ApiError 401 or 429.
-
-    The headers are parameters for the OpenAPI description.
-    """
+    """Return the API key of the request and count the request. Raises ApiError 401 or 429."""
+    # The headers are parameters for the OpenAPI description.
     return await authenticate(request, state)
 
 

@@ -171,10 +171,7 @@ class StudioRecords(RunRecords):
         return await super().load(run_id, project, brief)
 
     async def record_decision(self, run_id: str, review: Review, decision: RecordedDecision) -> int:
-        """Record the decision and return its number; the same decision about the same review has one row.
-
-        Raises as `decide` does.
-        """
+        """Record the decision, the same about the same review once, and return its number. Raises as `decide` does."""
         key = digest_of([review.model_dump(mode="json"), decision.model_dump(mode="json")])
         context = RequestContext(STUDIO, "studio", key)
         if not await decisions.find_recorded(self.db, UUID(run_id), context):
@@ -183,10 +180,8 @@ class StudioRecords(RunRecords):
         return (await decide(self._services, UUID(run_id), review.gate, request, context)).number
 
     async def _open_review(self, run_id: UUID, review: Review) -> None:
-        """Open the review in the row of the run.
-
-        A review of a forked history repeats a revision that may have a decision: it gets the next free one.
-        """
+        """Open the review in the row of the run."""
+        # A review of a forked history repeats a revision that may have a decision: it gets the next free one.
         recorded = await decisions.list_decisions(self.db, run_id)
         revision = max([review.revision, *(row.revision + 1 for row in recorded if row.gate == review.gate)])
         opened = review.model_copy(update={"revision": revision}).model_dump(mode="json")

@@ -77,10 +77,8 @@ def _place_without_history(
 
 
 def _find_match(known: Sequence[str | None], sent: Sequence[str], digest: str) -> int | None:
-    """Return the index in `known` at which `sent` ends, or None.
-
-    If several places match equally well, a message equal to the last one of the thread is taken for that one.
-    """
+    """Return the index in `known` at which `sent` ends, or None."""
+    # If several places match equally well, a message equal to the last one of the thread is taken for that one.
     matches = [
         (_count_equal(known[: index + 1], sent), index + 2 == len(known) and known[index + 1] == digest, index)
         for index, each in enumerate(known)
@@ -109,10 +107,7 @@ def _count_equal(known: Sequence[str | None], sent: Sequence[str]) -> int:
 async def place_message(
     db: Database, request: ChatRequest, state: ChatState, *, kept_text: str | None = None
 ) -> ChatState:
-    """Return the input for the thread in this `state`: the message in its place, and what is known of it.
-
-    The thread keeps `kept_text` instead of the redacted text of the message, if given.
-    """
+    """Return the input that puts the message in its place; the thread keeps `kept_text`, if given, for its text."""
     redact = await code_redactor(db, request.context.actor.id)
     last, known = state.get("last_message", LastMessage()), state.get("messages", [])
     digest, now, last_number = digest_of(request.message), datetime.now(UTC), last.get("number", 0)

@@ -34,10 +34,7 @@ SECRET_VARIABLE = "SANDBOX_WEBHOOK_SECRET"  # noqa: S105 - a name
 
 
 def checked_settings(change: Callable[[Settings], Settings] | None = None) -> Settings:
-    """Return the settings after `change`, with every file that they name read and checked.
-
-    Exits with a message on an error.
-    """
+    """Return the settings after `change`; every file that they name is checked. Exits with a message on an error."""
     try:
         settings = change(read_settings()) if change else read_settings()
         if "video" in settings.missing_services:

@@ -84,14 +84,12 @@ class ChatTool:
 
 @dataclass(frozen=True)
 class ChatDependencies:
-    """The dependencies of the nodes.
-
-    `admit` admits a call of the model by its input tokens, and yields the function that records the input and output
-    tokens of the answer. It raises Refused if a cap leaves less than the call may cost.
-    """
+    """The dependencies of the nodes."""
 
     model: BaseChatModel
     tools: Sequence[ChatTool]
+    #: Admits a call by its input tokens, and yields the function that records the tokens of the answer (input, output).
+    #: Raises Refused if a cap leaves less than the call may cost.
     admit: Callable[[int], AbstractAsyncContextManager[Callable[[int, int], Awaitable[None]]]]
 
 
@@ -108,10 +106,8 @@ async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: C
 
 
 async def tools(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:
-    """Execute the next tool call. A refusal becomes a sentence.
-
-    One call per superstep: its result is in the thread even when a later call of the turn fails.
-    """
+    """Execute the next tool call. A refusal becomes a sentence."""
+    # One call per superstep: its result is in the thread even when a later call of the turn fails.
     call, started = agent.unanswered_calls(state["messages"])[0], state.get("started", [])
     tool = next((tool for tool in _allowed_tools(deps, runtime) if tool.name == call["name"]), None)
     try:
@@ -144,10 +140,8 @@ def remove_messages(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def recent_messages(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """Return the last messages, starting with one of the person.
-
-    Tool calls of a turn that was interrupted are left out with their results: model servers refuse calls without.
-    """
+    """Return the last messages, starting with one of the person."""
+    # Tool calls of a turn that was interrupted are left out with their results: model servers refuse calls without.
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     rounds = [_call_ids(message) for message in messages if isinstance(message, AIMessage)]
     broken = {call for calls in rounds if not calls <= answered for call in calls}

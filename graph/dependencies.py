@@ -21,10 +21,7 @@ class Ledger(Protocol):
     """The only way to spend money."""
 
     async def reserve(self, orders: Sequence[Order]) -> None:
-        """Record these orders of one run: all as reserved if decisions and caps allow it, or else all as failed.
-
-        An order that is already recorded is left unchanged.
-        """
+        """Record new orders of one run: as reserved if decisions and caps allow all of them, or else all as failed."""
 
     async def place_once(self, order: Order) -> None:
         """Place the order at most once for its key, if a decision and the caps allow it.

@@ -119,33 +119,21 @@ class Provider(Protocol):
         """
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
-        """Return the ids of matching orders that were placed at or after `since`, oldest first.
-
-        Raises Unavailable when the provider cannot be queried.
-        """
+        """Return the ids of matching orders placed at or after `since`, oldest first. Raises Unavailable."""
 
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return where a person can look up an order of unknown outcome: a URL, or a few words."""
 
     async def candidates(self, request: Json, *, since: datetime) -> list[Candidate]:
-        """Return the orders since then that may be this one, where a lookup cannot tell, oldest first.
-
-        Raises Unavailable when the provider cannot be queried.
-        """
+        """Return the orders since then that may be this one, if a lookup cannot tell, in order. Raises Unavailable."""
         return []
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
-        """Return the status of the order. A finished result is downloaded to the folder `into` and validated.
-
-        Raises Unavailable when the status cannot be determined now.
-        """
+        """Return the status of the order; a finished result is in the folder `into`, validated. Raises Unavailable."""
 
 
 class Files(Protocol):
     """The stored files, by digest."""
 
     async def local_path(self, digest: str) -> Path:
-        """Return a readable local path to the file with this sha256 (lower-case hex), verified byte for byte.
-
-        Raises ArtifactMissing or ArtifactChanged.
-        """
+        """Return the path of the file with this sha256 (hex), verified. Raises ArtifactMissing or ArtifactChanged."""

@@ -128,10 +128,7 @@ class ApiClient:
         return Unavailable(*self._fault(response))
 
     def submit_error(self, response: ApiResponse, refusal_code: str) -> NotSent | Refused | OutcomeUnknown | None:
-        """Return the error that a response to an order means by its status, or None for a 2xx response.
-
-        A refusal has the error code of the service, or `refusal_code` without one.
-        """
+        """Return the error that a response to an order means, by default as `refusal_code`; None for a 2xx status."""
         status = response.status
         if 200 <= status < 300:
             return None
@@ -186,10 +183,7 @@ def transfer_errors(service_name: str) -> Iterator[None]:
 
 
 async def receive_file(response: httpx.Response, to: Path, service_name: str, limits: Limits) -> ApiResponse:
-    """Write the body of a response with status 200 to the path `to`; read that of any other response.
-
-    Raises ProviderError `file_too_large`, and Unavailable for a page instead of a file.
-    """
+    """Write the body of a 200 response to the path `to`; read any other. Raises as `ApiClient.download` does."""
     if response.status_code != 200:
         return await _read_response(response)
     media_type = response.headers.get("content-type", "").lower()

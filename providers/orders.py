@@ -48,13 +48,11 @@ class OrderKey:
 
 @dataclass(frozen=True)
 class Approval:
-    """The decision that permits an order, by its number, and the digest of the content that was approved.
-
-    `clip` is the number of the clip, if the decision requested to generate that clip again.
-    """
+    """The decision that permits an order, by its number, and the digest of the content that was approved."""
 
     decision: int
     digest: str
+    #: The number of the clip, if the decision requested to generate that clip again.
     clip: int | None = None
 
 

@@ -15,13 +15,11 @@ class Pending:
 
 @dataclass(frozen=True)
 class Failed:
-    """The order ended without a usable result. `message` is a sentence that helps the user to act.
-
-    `charged` is True if the provider produced a result, and so charges for it, that cannot be downloaded or used.
-    """
+    """The order ended without a usable result. `message` is a sentence that helps the user to act."""
 
     code: str
     message: str
+    #: Whether the provider produced a result, and so charges for it, that cannot be downloaded or used.
     charged: bool = False
 
 
@@ -51,14 +49,13 @@ class FileMissing:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An order at the provider that may be one of unknown outcome: it matches as far as the provider reports it.
-
-    `status` is in the provider's words. A person can look at it at `url`.
-    """
+    """An order at the provider that may be one of unknown outcome: it matches as far as the provider reports it."""
 
     task_id: str
+    #: In the provider's words.
     status: str
     created_at: datetime
+    #: Where a person can look at it.
     url: str
 
 

@@ -15,12 +15,10 @@ _MESSAGE_FIELDS = ("message", "failure", "msg", "detail")
 
 
 def error_code(value: object) -> str | None:
-    """Return the code of a service as lower-case words with underscores, at most 64 characters; else None.
-
-    A number is `code_` and the number, unless it is an HTTP status.
-    """
+    """Return the code of a service as lower-case words with underscores, at most 64 characters; else None."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     code = "_".join(filter(None, _WORD_BREAK.split(text))).lower()
+    # A number is `code_` and the number, unless it is an HTTP status.
     if code.isdigit():
         return f"code_{code}" if 3 < len(code) <= 20 else None
     return code if len(code) <= 64 and code[:1].isalpha() else None

@@ -1,8 +1,4 @@
-"""Capabilities and prices of video models, by host and model.
-
-The built-in profiles and server kinds are in `video_profiles.toml`, which also describes how to write a file of
-your own.
-"""
+"""Capabilities and prices of video models, by host and model; `video_profiles.toml` has them, and their format."""
 
 import re
 import tomllib
@@ -158,10 +154,7 @@ class Profile(BaseModel, extra="forbid", frozen=True):
 
 
 def load_profiles(extra: Path | None = None) -> list[Profile]:
-    """Return the profiles of the file `extra`, if any, followed by the built-in ones.
-
-    Raises ProfileError `video_profiles_invalid`, which names the file and the field.
-    """
+    """Return the profiles of the file `extra`, if any, and the built-in ones. Raises `video_profiles_invalid`."""
     built_in = _read_toml(BUILT_IN_PROFILES)
     kinds = built_in.pop("kinds")
     own = _parse_profiles(extra, _read_toml(extra), kinds) if extra else []

@@ -119,10 +119,7 @@ def _parse_headers(headers: Mapping[str, str]) -> tuple[str, int, list[str]]:
 
 
 def sign(secret: Secret, *, id: str, at: datetime, body: bytes) -> dict[str, str]:  # noqa: A002 - the contract's name
-    """Return the three headers for sending `body` as the delivery `id` at `at`.
-
-    Raises ValueError for a naive time, an id that receivers reject, or a body that is not UTF-8.
-    """
+    """Return the headers of a delivery. Raises ValueError for a naive time, an id or a body that receivers reject."""
     if at.tzinfo is None:
         raise ValueError("The time of a webhook signature needs a time zone.")
     if not _ID.fullmatch(id):

@@ -1,8 +1,4 @@
-"""Move a run as far as its thread and its rows allow.
-
-`advance` keeps no state of its own: any process may call it at any time, any number of times. A call that is not
-needed has no effect.
-"""
+"""Move a run as far as its thread and its rows allow. Any process may call `advance`, any number of times."""
 
 import asyncio
 import logging

@@ -174,12 +174,10 @@ def _price_usd(approved: ReviewContent, decision: DecisionInput) -> Decimal:
 
 
 async def _check_price(ledger: Ledger, run_id: UUID, usd: Decimal) -> None:
-    """Raise BudgetExceeded if the ledger would refuse to reserve this amount: the gate stays open.
-
-    The caption of the film, which a model writes after the clips are paid, has to fit too.
-    """
+    """Raise BudgetExceeded if the ledger would refuse to reserve this amount: the gate stays open."""
     if not usd:
         return
+    # The caption of the film, which a model writes after the clips are paid, has to fit too.
     usd += ledger.estimated_usd("caption")
     cap = await ledger.tightest_cap(run_id)
     if usd > cap.left_usd:

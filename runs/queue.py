@@ -180,10 +180,7 @@ async def repeating(*loops: Loop) -> AsyncIterator[None]:
 
 
 async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
-    """Repeat the work until cancelled. No error ends the loop: the sweeper finds work that failed.
-
-    An error that is repeated at once is logged the first time.
-    """
+    """Repeat the work until cancelled. No error ends the loop: the sweeper finds work that failed."""
     last = ""
     while True:
         started_at = time.monotonic()
@@ -191,6 +188,7 @@ async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -
             await work()
             last = ""
         except Exception as error:
+            # An error that is repeated at once is logged the first time.
             if repr(error) != last or time.monotonic() - started_at > NEW_FAILURE_AFTER_SECONDS:
                 log_failure(error)
             last = repr(error)

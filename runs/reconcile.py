@@ -1,7 +1,4 @@
-"""Reconcile one order with its provider: place it, look it up, poll it, store its result.
-
-Any process may call this at any time, any number of times.
-"""
+"""Reconcile an order with its provider: place, look up, poll, store its result; in any process, any number of times."""
 
 import logging
 from datetime import UTC, datetime, timedelta

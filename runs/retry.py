@@ -1,7 +1,4 @@
-"""Retry a failed run, also one with orders of unknown outcome.
-
-The caller gets the evidence about such orders, and may declare that they were not made.
-"""
+"""Retry a failed run. The caller gets the evidence about orders of unknown outcome, and may declare them not made."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -68,10 +65,7 @@ async def retry_run(
 
 
 async def _retry_waiting(services: Services, run: RunRow, context: RequestContext, *, stop_waiting: bool) -> bool:
-    """Try again now what a run in trouble waits for, or stop waiting for these orders.
-
-    Return False for a run without a trouble; raise NotRetryable if there is nothing to stop waiting for.
-    """
+    """Try again now what a run in trouble waits for, or stop waiting; False without a trouble. Raises NotRetryable."""
     subjects = await troubles.list_subjects(services.db, run.id)
     if not subjects:
         if stop_waiting:

@@ -72,10 +72,7 @@ class OpenedLink:
 async def create_link(
     db: Database, run_id: UUID, gate: Gate, *, hours: float = DEFAULT_HOURS, context: RequestContext
 ) -> tuple[str, ReviewLink]:
-    """Create a link to the open review of this gate and return its token.
-
-    Raises ApprovalNotPermitted, RunNotFound or GateNotOpen.
-    """
+    """Create a link to the gate's open review. Raises ApprovalNotPermitted, RunNotFound or GateNotOpen."""
     creator = context.actor
     if not creator.can_approve:
         message = "API key lacks approval permission, which creating a reviewer's link requires."
@@ -92,10 +89,7 @@ async def create_link(
 
 
 async def open_link(services: Services, token: str) -> OpenedLink:
-    """Return the review that a link opens. A link can be opened any number of times.
-
-    Raises LinkNotFound, LinkUsed, LinkExpired, LinkClosed, or StaleReview if there is a newer revision.
-    """
+    """Return what a link opens. Raises LinkNotFound, LinkUsed, LinkExpired, LinkClosed, or StaleReview if outdated."""
     link = await _find_link(services.db, token)
     if not await _can_creator_approve(services.db, link):
         raise errors.LinkClosed("The creator of this link no longer has approval permission. Request a new link.")
@@ -114,10 +108,7 @@ async def open_link(services: Services, token: str) -> OpenedLink:
 
 
 async def decide_by_link(services: Services, token: str, decision: DecisionInput) -> OpenedLink:
-    """Decide the review that a link opens, and return the review before the decision.
-
-    Raises the errors of `open_link`, and InvalidRequest for requested changes without a comment.
-    """
+    """Decide the review of a link, and return it as it was before. Raises as `open_link` and `decide` do."""
     opened = await open_link(services, token)
     link = opened.link
     bound = decision.model_copy(update={"digest": link.digest})

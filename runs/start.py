@@ -47,10 +47,7 @@ async def start_run(
 
 
 def run_cap(spec: Project, budget_usd: Decimal | None, actor: Actor) -> Decimal:
-    """Return the cap of a new run: the requested budget, or that of the project.
-
-    Raises ApprovalNotPermitted for a budget above the project's, unless the actor may approve.
-    """
+    """Return the cap of a run, by default the project's. Raises ApprovalNotPermitted for more, except for approvers."""
     if budget_usd is not None and budget_usd > spec.budget_usd and not actor.can_approve:
         raise ApprovalNotPermitted(
             "API key lacks approval permission, which a budget above the project's requires:"
@@ -67,10 +64,7 @@ def run_id_for(context: RequestContext, action: Literal["start", "fork"] = "star
 
 
 def resolve_project(services: Services, name: str, options: Mapping[str, int]) -> Project:
-    """Return the project with options that suit the video model.
-
-    Raises ProjectNotFound, ProjectRefused or InvalidRequest.
-    """
+    """Return the project with options that suit the model. Raises ProjectNotFound, ProjectRefused or InvalidRequest."""
     if name not in services.offered:
         known = sorted(services.offered)
         raise ProjectNotFound(f"Project {name!r} not found. Projects: {', '.join(known)}.", projects=known)

@@ -33,10 +33,7 @@ async def sweep(services: Services, local: LocalWorker) -> None:
 
 
 async def process_deadlines(services: Services) -> int:
-    """Process the deadlines that have passed, once for each due time, and return their number.
-
-    Never approves. Concurrent processes claim different reviews.
-    """
+    """Process the deadlines that have passed, once for each due time, and return their number. Never approves."""
     claimed = await reviews.claim_due_deadlines(services.db, rejected_within=REJECTION_TIMEOUT)
     for row in claimed:
         if row.still_open and row.on_due == "reject":

@@ -10,10 +10,7 @@ from storage.events import record_webhook
 async def record_video_webhook(
     services: Services, webhook_id: str, *, task_id: str, kind: str, event_id: str | None, run_id: UUID | None
 ) -> bool:
-    """Record an event of the video provider. Return False if it was recorded before.
-
-    `run_id` is a hint for a task that belongs to no known order, because its id may not be recorded yet.
-    """
+    """Record an event of the video provider; False if repeated. `run_id` is a hint for a task that is not known yet."""
     provider, payload = services.ledger.providers["clip"].name, {"type": kind, "id": event_id}
     return await _record(services, "sora", webhook_id, provider, task_id, run_id, payload)
 
@@ -21,10 +18,7 @@ async def record_video_webhook(
 async def record_render_webhook(
     services: Services, webhook_id: str, run_id: UUID, *, task_id: str, kind: str
 ) -> bool | None:
-    """Record an event of the render service.
-
-    Return False if it was recorded before, None if the task belongs to no order of the run.
-    """
+    """Record an event of the render service. Return False for a repeated one, None if the run has no such order."""
     provider = services.ledger.providers["render"].name
     order = await services.ledger.find_by_task(provider, task_id)
     if order is None or order.run_id != run_id:

@@ -89,10 +89,7 @@ class Artifacts(Files):
         return digest
 
     async def local_path(self, digest: str) -> Path:
-        """Return a path in the store or the cache; read it only. See `Files`.
-
-        Raises Unavailable, too, when the store cannot be reached.
-        """
+        """Return a path in the store or the cache; read it only. See `Files`. Raises Unavailable, too."""
         key = _key(digest)
         path = (self._folder or self._cache) / key
         is_stored = path.exists()

@@ -51,10 +51,7 @@ order by expires_at desc limit 1
 
 
 async def create(db: Database, new: NewConfirmation) -> PendingConfirmationRow | None:
-    """Create a pending confirmation, or return the valid one of the same decision.
-
-    Return None when nearly every code of the conversation is in use.
-    """
+    """Create a pending confirmation, or return the valid one of the same decision; None if few codes are free."""
     if same := await db.fetch_one(FIND_SAME, vars(new), row=PendingConfirmationRow):
         return same
     await db.execute("delete from pending_confirmations where expires_at < now() - %s", (RETENTION,))

@@ -125,19 +125,11 @@ def _cursor(conn: Connection, row: type[T] | None) -> AsyncCursor[T]:
 
 
 def insert_statement(table: LiteralString, values: Mapping[str, object]) -> Composed:
-    """Return the statement that inserts a row, and returns it if there is none with the same key.
-
-    A value may be an SQL expression; the others are its parameters.
-    """
+    """Return the statement that inserts a row, and returns it if its key is new. A value may be an SQL expression."""
     expressions = [value if isinstance(value, Composable) else Placeholder(name) for name, value in values.items()]
     return SQL("insert into {} ({}) values ({}) on conflict do nothing returning *").format(
         Identifier(table), SQL(", ").join(map(Identifier, values)), SQL(", ").join(expressions)
     )
-
-
-async def insert(conn: Connection, table: LiteralString, values: Mapping[str, object]) -> DictRow | None:
-    """Insert a row and return it; return None if there is one with the same key. See `insert_statement`."""
-    return await (await conn.execute(insert_statement(table, values), values)).fetchone()
 
 
 def from_now(delay: timedelta = timedelta()) -> Composed:
@@ -177,7 +169,7 @@ class Database:
         return changed
 
     async def insert(self, table: LiteralString, values: Mapping[str, object]) -> DictRow | None:
-        """Insert a row. See `insert`."""
+        """Insert a row and return it; return None if there is one with the same key. See `insert_statement`."""
         return await self.change(insert_statement(table, values), values)
 
     @asynccontextmanager

@@ -200,10 +200,7 @@ class Ledger(ModelCalls):
         return await self._update(update, key, "order.settled", payload, result=dict(result))
 
     async def fail(self, key: str, code: str, message: str, *, charged: bool = False) -> bool:
-        """Close an order without a result. Return False if it was closed already.
-
-        Its reserved amount is released, or spent if the provider `charged` for it nevertheless.
-        """
+        """Close an order without a result, and release its amount, or spend it if `charged`. False if it was closed."""
         result = {"code": code, "message": message, **({"charged": True} if charged else {})}
         update: LiteralString = f"{FAIL} where key = %(key)s and state in ('reserved', 'submitted', 'unknown')"
         return await self._update(update, key, "order.failed", result, result=result)

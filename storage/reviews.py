@@ -14,11 +14,7 @@ from storage.events import record_event
 
 @dataclass(frozen=True)
 class ReviewRow:
-    """A review that was opened.
-
-    `due_at` and `on_due` are None for a gate without a deadline, and while the review is `just_opened`: its deadline
-    is stored a moment later.
-    """
+    """A review that was opened."""
 
     gate: str
     revision: int
@@ -26,6 +22,7 @@ class ReviewRow:
     content: dict[str, Any]
     requested: list[dict[str, Any]]
     opened_at: datetime
+    #: None without a deadline, and while the review is `just_opened`: its deadline is stored a moment later.
     due_at: datetime | None
     on_due: str | None
     just_opened: bool

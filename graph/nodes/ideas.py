@@ -88,11 +88,9 @@ async def _flagged_categories(deps: Dependencies, key: OrderKey, texts: list[str
 
 
 def _kept_sample(state: RunState, ideas: Sequence[dict[str, Any]]) -> RunState:
-    """Return the clips of a sample whose ideas are among the new ones, under their new numbers as take 0.
-
-    Once there is a film, other ideas are a wish for other clips.
-    """
+    """Return the clips of a sample whose ideas are among the new ones, under their new numbers as take 0."""
     clips, made = dict[str, Clip](), dict[str, dict[str, str]]()
+    # Once there is a film, other ideas are a wish for other clips.
     if "film" in state:
         return {"clips": clips, "made": made}
     for number, clip in state.get("clips", {}).items():

@@ -37,10 +37,7 @@ def create_silence(seconds: float) -> AudioSamples:
 
 
 def decode_audio(path: Path, seconds: float) -> AudioSamples:
-    """Return the first `seconds` of the clip's audio, according to its time stamps; what it does not have is silence.
-
-    Raises InvalidClip `clip_corrupt` when the audio cannot be decoded.
-    """
+    """Return the first `seconds` of audio by its time stamps, gaps as silence. Raises InvalidClip `clip_corrupt`."""
     audio, position = create_silence(seconds), 0
     with open_mp4(path) as container:
         for start, samples in _decode_samples(container):

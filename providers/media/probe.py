@@ -55,10 +55,7 @@ class Mp4Layout:
 
 
 def read_layout(path: Path) -> Mp4Layout:
-    """Return the layout of a complete MP4 file.
-
-    Raises InvalidClip: `clip_empty`, `clip_not_mp4` or `clip_truncated`.
-    """
+    """Return the layout of a complete MP4 file. Raises InvalidClip `clip_empty`, `clip_not_mp4` or `clip_truncated`."""
     size, end, kinds, index = path.stat().st_size, 0, list[bytes](), b""
     with path.open("rb") as file:
         while end + 8 <= size and len(kinds) < MAX_BOXES:
@@ -96,10 +93,7 @@ def _check_boxes(kinds: list[bytes], size: int, trailing_bytes: int) -> None:
 
 @contextlib.contextmanager
 def open_mp4(path: Path) -> Iterator[InputContainer]:
-    """Open the file as MP4, never as another format.
-
-    Raises InvalidClip `clip_corrupt` when it cannot be read, also for an error of a decoder inside the block.
-    """
+    """Open a file as MP4, no other format. Raises InvalidClip `clip_corrupt`, also for errors in the block."""
     try:
         with av.open(str(path), "r", format="mp4", options=_DEMUXER_OPTIONS, metadata_errors="replace") as container:
             yield container

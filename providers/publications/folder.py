@@ -35,10 +35,7 @@ class Folder(Provider):
             raise disk_unwritable("MYLOWARE_PUBLISH_FOLDER", error) from error
 
     async def submit(self, request: Json, *, key: str) -> str:
-        """Return the id of the publication: the same for the same key. Nothing is written before `poll`.
-
-        Raises Refused when the stored film is missing or was changed.
-        """
+        """Return the id, the same for the same key; `poll` writes. Raises Refused for a missing or changed film."""
         await self._files.local_path(Post.model_validate(request).digest)
         return id_of(request, key)
 
@@ -51,10 +48,7 @@ class Folder(Provider):
         return str(self._root / id_of(request, key))
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> Failed | Succeeded:
-        """Write the publication, completely or not at all, unless it exists already.
-
-        Raises Unavailable when the folder cannot be written.
-        """
+        """Write the publication, completely or not at all, unless it exists already. Raises Unavailable."""
         post = Post.model_validate(request)
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", task_id):
             return Failed("publication_lost", "The task id is not one of a publication in a folder.")

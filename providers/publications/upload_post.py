@@ -59,10 +59,7 @@ class UploadPost(Provider):
             raise self._api.unexpected_response(response)
 
     async def submit(self, request: Json, *, key: str) -> str:
-        """Upload the film, once, and return the request id under which its status is reported.
-
-        Raises NotSent, Refused (also when the stored film is missing or was changed) or OutcomeUnknown.
-        """
+        """Upload the film, once, and return the request id of its status. Raises NotSent, Refused or OutcomeUnknown."""
         post = Post.model_validate(request)
         request_id = id_of(request, key)
         headers = {"idempotency-key": request_id, "x-request-id": request_id}

@@ -36,10 +36,7 @@ class EmbeddedRenders(Provider):
         return "this machine"
 
     async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
-        """Render the film into the folder `into` and check it.
-
-        The facts are those of `check_render`, and the renderer. Raises Unavailable when the render was interrupted.
-        """
+        """Render the film into `into`, with the facts of `check_render` and the renderer. Raises Unavailable."""
         try:
             manifest = parse_manifest(request)
             clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]

@@ -87,10 +87,7 @@ def parse_manifest(request: Json) -> Manifest:
 
 
 def build_timeline(manifest: Manifest) -> list[ClipSpan]:
-    """Return the span of each clip. Absolute times are rounded to frames, so rounding errors do not add up.
-
-    Raises InvalidManifest.
-    """
+    """Return the span of each clip, from absolute times: rounding errors do not add up. Raises InvalidManifest."""
     if not MIN_FILM_SECONDS <= manifest.seconds <= MAX_FILM_SECONDS:
         limits = f"{MIN_FILM_SECONDS} to {MAX_FILM_SECONDS} seconds"
         raise InvalidManifest(f"A film must last {limits}, not {manifest.seconds:.1f}.")
