@@ -12,20 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from api.settings_types import (
-    Hosts,
-    Names,
-    NonEmptySecret,
-    Secrets,
-    SettingsError,
-    Url,
-    Urls,
-    VideoServer,
-    WebhookSecret,
-    WebhookSecrets,
-    default_path,
-    weakness_of,
-)
+from api import settings_types as types
+from api.settings_types import SettingsError, VideoServer, weakness_of
 from prompts.project import FOLDER, Project, ProjectError, read_projects
 from prompts.validation import describe_errors
 from providers.video_profiles import ProfileError, load_profiles, profile_for
@@ -48,19 +36,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="forbid", frozen=True, populate_by_name=True)
 
     data_dir: Path = Field(Path(".myloware"), alias="MYLOWARE_DATA_DIR")
-    api_keys: Secrets | None = Field(None, alias="MYLOWARE_API_KEYS")
-    limited_api_keys: Secrets | None = Field(None, alias="MYLOWARE_LIMITED_API_KEYS")
+    api_keys: types.Secrets | None = Field(None, alias="MYLOWARE_API_KEYS")
+    limited_api_keys: types.Secrets | None = Field(None, alias="MYLOWARE_LIMITED_API_KEYS")
     projects_dir: Path | None = Field(None, alias="MYLOWARE_PROJECTS_DIR")
-    offered_projects: Names | None = Field(None, alias="MYLOWARE_PROJECTS")
+    offered_projects: types.Names | None = Field(None, alias="MYLOWARE_PROJECTS")
     store_url: str | None = Field(None, alias="MYLOWARE_STORE_URL")
     publish_folder: Path | None = Field(None, alias="MYLOWARE_PUBLISH_FOLDER")
     day_cap_usd: Decimal = Field(Decimal(100), alias="MYLOWARE_DAY_CAP_USD", ge=0)
     rate_limit: int = Field(60, alias="MYLOWARE_RATE_LIMIT", ge=1)
-    database_url: NonEmptySecret | None = Field(None, alias="DATABASE_URL")
-    database_direct_url: NonEmptySecret | None = Field(None, alias="MYLOWARE_DATABASE_DIRECT_URL")
+    database_url: types.NonEmptySecret | None = Field(None, alias="DATABASE_URL")
+    database_direct_url: types.NonEmptySecret | None = Field(None, alias="MYLOWARE_DATABASE_DIRECT_URL")
 
-    openai_api_key: NonEmptySecret | None = Field(None, alias="OPENAI_API_KEY")
-    openai_base_url: Annotated[Url, default_path("/v1")] | None = Field(None, alias="OPENAI_BASE_URL")
+    openai_api_key: types.NonEmptySecret | None = Field(None, alias="OPENAI_API_KEY")
+    openai_base_url: Annotated[types.Url, types.default_path("/v1")] | None = Field(None, alias="OPENAI_BASE_URL")
     openai_model: str = Field("gpt-5-mini", alias="OPENAI_MODEL", min_length=1)
     openai_timeout_seconds: float = Field(120, alias="OPENAI_TIMEOUT_SECONDS", gt=0, le=86_400)
     openai_max_tokens: int = Field(8000, alias="OPENAI_MAX_TOKENS", ge=1)
@@ -68,31 +56,31 @@ class Settings(BaseSettings):
     usd_per_million_output_tokens: Decimal = Field(Decimal(0), alias="OPENAI_USD_PER_MILLION_OUTPUT_TOKENS", ge=0)
 
     moderation: Literal["model", "none"] | None = Field(None, alias="MODERATION")
-    moderation_base_url: Annotated[Url, default_path("/v1")] | None = Field(None, alias="MODERATION_BASE_URL")
-    moderation_api_key: NonEmptySecret | None = Field(None, alias="MODERATION_API_KEY")
+    moderation_base_url: Annotated[types.Url, types.default_path("/v1")] | None = Field(None, alias="MODERATION_BASE_URL")
+    moderation_api_key: types.NonEmptySecret | None = Field(None, alias="MODERATION_API_KEY")
     moderation_model: str = Field("omni-moderation-latest", alias="MODERATION_MODEL", min_length=1)
 
-    video_base_url: Annotated[Url, default_path("/v1")] | None = Field(None, alias="VIDEO_BASE_URL")
+    video_base_url: Annotated[types.Url, types.default_path("/v1")] | None = Field(None, alias="VIDEO_BASE_URL")
     video_model: str | None = Field(None, alias="VIDEO_MODEL", min_length=1)
-    video_api_key: NonEmptySecret | None = Field(None, alias="VIDEO_API_KEY")
-    video_webhook_secrets: WebhookSecrets | None = Field(None, alias="VIDEO_WEBHOOK_SECRETS")
+    video_api_key: types.NonEmptySecret | None = Field(None, alias="VIDEO_API_KEY")
+    video_webhook_secrets: types.WebhookSecrets | None = Field(None, alias="VIDEO_WEBHOOK_SECRETS")
     video_profiles: Path | None = Field(None, alias="VIDEO_PROFILES")
 
-    remotion_url: Url | None = Field(None, alias="REMOTION_URL")
-    remotion_service_key: NonEmptySecret | None = Field(None, alias="REMOTION_SERVICE_KEY")
-    remotion_webhook_secrets: WebhookSecrets | None = Field(None, alias="REMOTION_WEBHOOK_SECRETS")
+    remotion_url: types.Url | None = Field(None, alias="REMOTION_URL")
+    remotion_service_key: types.NonEmptySecret | None = Field(None, alias="REMOTION_SERVICE_KEY")
+    remotion_webhook_secrets: types.WebhookSecrets | None = Field(None, alias="REMOTION_WEBHOOK_SECRETS")
 
-    upload_post_url: Annotated[Url, default_path("/api")] | None = Field(None, alias="UPLOAD_POST_URL")
-    upload_post_api_key: NonEmptySecret | None = Field(None, alias="UPLOAD_POST_API_KEY")
+    upload_post_url: Annotated[types.Url, types.default_path("/api")] | None = Field(None, alias="UPLOAD_POST_URL")
+    upload_post_api_key: types.NonEmptySecret | None = Field(None, alias="UPLOAD_POST_API_KEY")
     upload_post_user: str = Field("myloware", alias="UPLOAD_POST_USER", min_length=1)
 
-    public_url: Url | None = Field(None, alias="MYLOWARE_PUBLIC_URL")
-    allowed_hosts: Hosts | None = Field(None, alias="MYLOWARE_ALLOWED_HOSTS")
-    trusted_proxies: Hosts | None = Field(None, alias="MYLOWARE_TRUSTED_PROXIES")
-    notify_urls: Urls | None = Field(None, alias="MYLOWARE_NOTIFY_URLS")
-    notify_escalate_urls: Urls | None = Field(None, alias="MYLOWARE_NOTIFY_ESCALATE_URLS")
-    notify_secret: WebhookSecret | None = Field(None, alias="MYLOWARE_NOTIFY_SECRET")
-    notify_private_hosts: Hosts | None = Field(None, alias="MYLOWARE_NOTIFY_PRIVATE_HOSTS")
+    public_url: types.Url | None = Field(None, alias="MYLOWARE_PUBLIC_URL")
+    allowed_hosts: types.Hosts | None = Field(None, alias="MYLOWARE_ALLOWED_HOSTS")
+    trusted_proxies: types.Hosts | None = Field(None, alias="MYLOWARE_TRUSTED_PROXIES")
+    notify_urls: types.Urls | None = Field(None, alias="MYLOWARE_NOTIFY_URLS")
+    notify_escalate_urls: types.Urls | None = Field(None, alias="MYLOWARE_NOTIFY_ESCALATE_URLS")
+    notify_secret: types.WebhookSecret | None = Field(None, alias="MYLOWARE_NOTIFY_SECRET")
+    notify_private_hosts: types.Hosts | None = Field(None, alias="MYLOWARE_NOTIFY_PRIVATE_HOSTS")
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
@@ -195,7 +183,10 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError(_describe(error)) from None
+        fault = error.errors(include_url=False, include_input=False)[0]
+        if fault["type"] == "extra_forbidden":
+            raise SettingsError(f"{str(fault['loc'][0]).upper()}: unknown setting in the file .env.") from None
+        raise SettingsError(f"{describe_errors([fault])}.") from None
 
 
 class CheckedSettings(NamedTuple):
@@ -239,10 +230,3 @@ def sandbox_settings(url: str) -> dict[Service, dict[str, object]]:
         "video": {"video_base_url": f"{url}/v1", "video_api_key": key, "video_model": "sandbox-video"},
         "publishing": {"upload_post_url": f"{url}/api", "upload_post_api_key": key},
     }
-
-
-def _describe(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    if fault["type"] == "extra_forbidden":
-        return f"{str(fault['loc'][0]).upper()}: unknown setting in the file .env."
-    return f"{describe_errors(error.errors())}."

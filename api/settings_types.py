@@ -41,16 +41,6 @@ def _parse_secret(value: object) -> object:
     return parse_secret(value) if isinstance(value, str) else value
 
 
-def _parse_secrets(values: list[object]) -> list[object]:
-    secrets = []
-    for position, value in enumerate(values, start=1):
-        try:
-            secrets.append(_parse_secret(value))
-        except ValueError as error:
-            raise ValueError(f"secret {position} is invalid: {error}") from None
-    return secrets
-
-
 def default_path(path: str) -> AfterValidator:
     """Return a validator that appends `path` to a URL without a path."""
     return AfterValidator(lambda url: url if url.count("/") > 2 else url + path)
@@ -61,8 +51,7 @@ NonEmptySecret = Annotated[SecretStr, AfterValidator(_check_not_blank)]
 Url = Annotated[str, AfterValidator(_parse_url)]
 Secrets = Annotated[list[NonEmptySecret], NoDecode, CommaSeparated]
 WebhookSecret = Annotated[Secret, NoDecode, BeforeValidator(_parse_secret)]
-#: Validators run from the last to the first.
-WebhookSecrets = Annotated[list[Secret], NoDecode, BeforeValidator(_parse_secrets), CommaSeparated]
+WebhookSecrets = Annotated[list[WebhookSecret], NoDecode, CommaSeparated]
 Urls = Annotated[list[Url], NoDecode, CommaSeparated]
 Names = Annotated[list[str], NoDecode, CommaSeparated]
 Hosts = Annotated[list[Annotated[str, AfterValidator(_parse_host)]], NoDecode, CommaSeparated]

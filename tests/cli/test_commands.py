@@ -63,7 +63,7 @@ def test_the_published_webhook_vectors_pass(tmp_path: Path) -> None:
         ("serve", {"MYLOWARE_RATE_LIMITS": "9"}, "MYLOWARE_RATE_LIMITS: unknown setting. Did you mean"),
         ("make", {"VIDEO_MODELL": "x"}, "VIDEO_MODELL: unknown setting. Did you mean VIDEO_MODEL"),
         ("worker", {"VIDEO_WEBHOOK_SECRETS": ""}, "VIDEO_WEBHOOK_SECRETS"),
-        ("serve", {"VIDEO_WEBHOOK_SECRETS": "whsec_"}, "VIDEO_WEBHOOK_SECRETS: secret 1 is invalid"),
+        ("serve", {"VIDEO_WEBHOOK_SECRETS": "whsec_"}, "VIDEO_WEBHOOK_SECRETS.0: The webhook secret is empty."),
         ("serve", {"MYLOWARE_API_KEYS": "a-long-enough-key-000000,,"}, "MYLOWARE_API_KEYS"),
         ("serve", {"OPENAI_API_KEY": " "}, "OPENAI_API_KEY: is set, but empty"),
         ("serve", {"MYLOWARE_RATE_LIMIT": "0"}, "MYLOWARE_RATE_LIMIT: "),
