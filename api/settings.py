@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     database_direct_url: types.NonEmptySecret | None = Field(None, alias="MYLOWARE_DATABASE_DIRECT_URL")
 
     openai_api_key: types.NonEmptySecret | None = Field(None, alias="OPENAI_API_KEY")
-    openai_base_url: Annotated[types.Url, types.default_path("/v1")] | None = Field(None, alias="OPENAI_BASE_URL")
+    openai_base_url: types.V1Url | None = Field(None, alias="OPENAI_BASE_URL")
     openai_model: str = Field("gpt-5-mini", alias="OPENAI_MODEL", min_length=1)
     openai_timeout_seconds: float = Field(120, alias="OPENAI_TIMEOUT_SECONDS", gt=0, le=86_400)
     openai_max_tokens: int = Field(8000, alias="OPENAI_MAX_TOKENS", ge=1)
@@ -56,11 +56,11 @@ class Settings(BaseSettings):
     usd_per_million_output_tokens: Decimal = Field(Decimal(0), alias="OPENAI_USD_PER_MILLION_OUTPUT_TOKENS", ge=0)
 
     moderation: Literal["model", "none"] | None = Field(None, alias="MODERATION")
-    moderation_base_url: Annotated[types.Url, types.default_path("/v1")] | None = Field(None, alias="MODERATION_BASE_URL")
+    moderation_base_url: types.V1Url | None = Field(None, alias="MODERATION_BASE_URL")
     moderation_api_key: types.NonEmptySecret | None = Field(None, alias="MODERATION_API_KEY")
     moderation_model: str = Field("omni-moderation-latest", alias="MODERATION_MODEL", min_length=1)
 
-    video_base_url: Annotated[types.Url, types.default_path("/v1")] | None = Field(None, alias="VIDEO_BASE_URL")
+    video_base_url: types.V1Url | None = Field(None, alias="VIDEO_BASE_URL")
     video_model: str | None = Field(None, alias="VIDEO_MODEL", min_length=1)
     video_api_key: types.NonEmptySecret | None = Field(None, alias="VIDEO_API_KEY")
     video_webhook_secrets: types.WebhookSecrets | None = Field(None, alias="VIDEO_WEBHOOK_SECRETS")
