@@ -37,5 +37,5 @@ def without_correlation_tag(prompt: str) -> str:
 
 
 async def rewrite_shot(model: BaseChatModel, refused: str, reason: str) -> ModelAnswer[Shot]:
-    """Return another prompt for an idea whose last one moderation refused. Raises as `ask_structured` does."""
+    """Return another prompt for an idea after moderation refused the last one. Raises as `ask_structured` does."""
     return await ask_structured(model, prompt("shot_writer", refused=refused, reason=reason), Shot)

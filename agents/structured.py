@@ -1,4 +1,4 @@
-"""Structured output of any language model server: read in whatever form it comes, validated, and repaired once.
+"""Structured output of any language model server: read in any form, validated, and repaired once.
 
 An answer is requested by its JSON schema, or, where a server refuses or ignores that, as a JSON object or as text with
 the schema in words. A truncated answer is never used.
@@ -115,7 +115,7 @@ async def _ask(
 
 
 def _read(text: str, schema: type[T]) -> T:
-    """Return the last valid JSON object after the model's thoughts, whatever is around it. Raises ValidationError."""
+    """Return the last valid JSON object after the model's thoughts, in any other text. Raises ValidationError."""
     text, objects, end = END_OF_THOUGHTS.split(text)[-1], list[Any](), 0
     while (start := text.find("{", end)) >= 0:
         try:

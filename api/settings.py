@@ -200,7 +200,7 @@ class CheckedSettings(NamedTuple):
     offered: frozenset[str]
 
     def refusals(self) -> dict[str, ProfileError]:
-        """Return, by name, the offered projects whose clips the video model cannot generate, each with the reason."""
+        """Return the offered projects that the video model cannot generate clips for, by name, each with the reason."""
         found = {n: self.video.video.refusal(p.clip_seconds, p.clip_size) for n, p in self.projects.items()}
         return {name: refusal for name, refusal in found.items() if refusal and name in self.offered}
 

@@ -49,7 +49,7 @@ def default_path(path: str) -> AfterValidator:
 CommaSeparated = BeforeValidator(_split_commas)
 NonEmptySecret = Annotated[SecretStr, AfterValidator(_check_not_blank)]
 Url = Annotated[str, AfterValidator(_parse_url)]
-#: The URL of an API whose paths start with /v1, if it has none of its own.
+#: The URL of an API, with the path /v1 if it has no path.
 V1Url = Annotated[Url, default_path("/v1")]
 Secrets = Annotated[list[NonEmptySecret], NoDecode, CommaSeparated]
 WebhookSecret = Annotated[Secret, NoDecode, BeforeValidator(_parse_secret)]

@@ -95,7 +95,7 @@ def estimate_tokens(messages: Sequence[AnyMessage]) -> int:
 
 
 class FormatRefused(Refused):
-    """The server refuses a request, perhaps only because of the form that it asks the answer in."""
+    """The server refuses a request, perhaps only because of the form that it requires of the answer."""
 
 
 def server_of(model: BaseChatModel) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, StrictBool, TypeAdapter, ValidationError
 from providers.base import Unavailable
 from providers.http import ApiClient, ApiResponse
 
-#: Who moderates instead of a moderation service: the language model, or nobody.
+#: Who moderates instead of a moderation service: the language model, or none.
 Moderator = Literal["model", "none"]
 
 

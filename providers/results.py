@@ -1,4 +1,4 @@
-"""What a provider says of an order when it is polled, or asked for orders that may be the same."""
+"""What a provider reports of an order that is polled, or of orders that may be the same."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

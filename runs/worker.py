@@ -30,7 +30,7 @@ async def run_worker(services: Services, queue: Queue, *, only: str | None = Non
     """Work on runs and orders while the block runs, with `only` on this run and on no other.
 
     The settings of a process with `only` may differ from those of the workers that share its database. On exit runs
-    stop at their next superstep and work may finish within `SHUTDOWN_GRACE_SECONDS`; others take over the rest.
+    stop at their next superstep and work may finish within `SHUTDOWN_GRACE_SECONDS`; others take over what is left.
     """
     local, locks = _local_worker(services, only), services.locks
     loops: list[Loop] = [

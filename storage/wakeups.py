@@ -9,7 +9,7 @@ from storage.database import Database
 #: Shared by the sessions of all workers while they listen: `/ready` looks for it.
 WORKER_LOCK = 0x6D796C70
 
-# A row that is locked is being changed, and becomes due by itself: to wait for it could end in a deadlock.
+# A row that is locked is being changed, and that makes it due: to wait for it could end in a deadlock.
 MAKE_DUE = """
 with due as (
     update runs set next_wakeup_at = now()

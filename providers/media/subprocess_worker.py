@@ -14,7 +14,7 @@ from providers.base import Json, ProviderError
 
 ReportProgress = Callable[[float], None]
 
-#: Errors of the disk, whatever the file contains.
+#: Errors of the disk, for any content of the file.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_OPEN_FILES = 256
