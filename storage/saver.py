@@ -53,7 +53,7 @@ class Saver(AsyncPostgresSaver):
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[Any]:
-        """Yield a cursor; for writes, which the base class sends in a pipeline, one that combines them into one statement."""
+        """Yield a cursor; for writes, which the base class sends in a pipeline, one that sends one statement."""
         if not pipeline:
             async with super()._cursor() as cursor:
                 yield cursor
