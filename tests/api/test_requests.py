@@ -238,8 +238,8 @@ def test_every_response_has_a_request_id(client: httpx.Client, anonymous: httpx.
 class BrokenDatabase:
     """A database that holds the secret which the MCP endpoint reads at start-up, and nothing else."""
 
-    async def execute(self, query: str, _params: object) -> None:
-        assert "into secrets" in query
+    async def insert(self, table: str, _values: object) -> None:
+        assert table == "secrets"
 
     async def fetch_all(self, query: str, _params: object) -> list[dict[str, bytes]]:
         assert "from secrets" in query
