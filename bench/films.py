@@ -209,16 +209,14 @@ def _ffmpeg_command(program: str, folder: Path, clips: ClipFolder) -> list[str]:
         inputs += ["-i", str(clips.path(digest)), "-i", str(overlay)]
     parts = []
     for n in range(CLIPS):
-        scale = f"scale={FILM.width}:{FILM.height}:flags=bicubic,format=yuv420p"
-        # After the overlay, which some versions give another time base than a crossfade accepts.
-        rate = f"fps={FPS},settb=1/{FPS}"
-        parts += [f"[{2 * n}:v]{scale}[s{n}]", f"[s{n}][{2 * n + 1}:v]overlay=0:0,{rate}[v{n}]"]
+        scale = f"scale={FILM.width}:{FILM.height}:flags=bicubic,fps={FPS},settb=1/{FPS},format=yuv420p"
+        parts += [f"[{2 * n}:v]{scale}[s{n}]", f"[s{n}][{2 * n + 1}:v]overlay=0:0[v{n}]"]
     for n in range(1, CLIPS):
         before = ("v0", "0:a") if n == 1 else (f"vx{n - 1}", f"ax{n - 1}")
         fade = f"duration={FADE_SECONDS}:offset={n * (CLIP_SECONDS - FADE_SECONDS)}"
         parts.append(f"[{before[0]}][v{n}]xfade=transition=fade:{fade}[vx{n}]")
         parts.append(f"[{before[1]}][{2 * n}:a]acrossfade=d={FADE_SECONDS}[ax{n}]")
-    parts.append(f"[ax{CLIPS - 1}]loudnorm=I=-14:TP=-1,aresample=48000[a]")
+    parts.append(f"[ax{CLIPS - 1}]loudnorm=I=-14:TP=-1,aresample=48000,aformat=channel_layouts=stereo[a]")
     video = "-c:v libx264 -preset superfast -crf 18 -g 60 -bf 2 -x264-params mbtree=1:rc-lookahead=10 -threads 4"
     audio = "-c:a aac -b:a 192k -movflags +faststart"
     graph = ["-filter_complex", ";".join(parts), "-map", f"[vx{CLIPS - 1}]", "-map", "[a]"]
