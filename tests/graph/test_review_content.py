@@ -244,7 +244,7 @@ def test_a_dropped_clip_is_not_in_the_film() -> None:
         (
             "publish",
             {"overlays": {"2": "Handmade 👞"}},
-            r"edits\.overlays\.2: .* cannot draw 👞; install fonts-noto-color-emoji",
+            r"edits\.overlays\.2: .* cannot draw 👞; install (libfribidi0 and )?fonts-noto-color-emoji",
         ),
         ("publish", {"overlays": {"2": "W" * 60}}, r"edits\.overlays\.2: it is too wide .* its first 50 characters"),
         ("ideation", [{**idea("Fog"), "overlay": "@" * 60}, idea("Ice")], r"edits\.0\.overlay: .* first 50 characters"),

@@ -102,7 +102,7 @@ async def test_an_overlay_that_cannot_be_drawn_is_asked_for_again(monkeypatch: p
     assert [item["overlay"] for item in content["ideas"]] == ["Leaf", "Roof", "Sea"]
     [first, second] = [request for schema, request in run.model.requests if schema == "Ideas"]
     assert "Rain on a roof" in first
-    assert "ideas.0.overlay: the fonts of this machine cannot draw 本 革 の 靴 👞; install fonts-noto-cjk" in second
+    assert "ideas.0.overlay: the fonts of this machine cannot draw 本 革 の 靴 👞; install " in second
 
 
 @pytest.mark.parametrize(("text", "longest"), [("W" * 60, 50), ("MW" * 29, 51), ("@" * 55, 50)])
