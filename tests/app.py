@@ -81,7 +81,10 @@ class SandboxClient:
         )
         assert self._process.stdout is not None
         self.url: str = json.loads(self._process.stdout.readline())["sandbox"]
-        self.client = httpx.Client(base_url=self.url, headers={"Authorization": "Bearer any"}, timeout=30)
+        # A connection that was idle may be closed by the server while the next request is sent.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        headers = {"Authorization": "Bearer any"}
+        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=30, limits=limits)
 
     def close(self) -> None:
         """Stop the process: it ends when its standard input does."""

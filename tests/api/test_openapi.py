@@ -42,7 +42,7 @@ def test_the_committed_description_is_the_served_one(quiet_app: App) -> None:
     committed = json.loads((ROOT / "openapi.json").read_text())
 
     assert committed == openapi_description()
-    assert httpx.get(f"{quiet_app.url}/openapi.json").json() == committed
+    assert httpx.get(f"{quiet_app.url}/openapi.json", timeout=60).json() == committed
 
 
 def test_the_paths_of_the_api_reference_exist() -> None:

@@ -400,7 +400,7 @@ def test_an_odd_claim_is_harmless(app: App, value: str) -> None:
 @pytest.mark.parametrize("model", ["supervisor", "utility"])
 def test_a_lost_client_ends_the_request(app: App, sandbox: SandboxClient, model: str, stream: bool) -> None:
     """The model is not waited for when nobody waits for its answer; the next message is answered."""
-    settled = "select key from orders where key like 'chat:%%' and state = 'settled'"
+    settled = "select key from orders where key like 'chat:%%' and state = 'settled' order by key"
     before = app.rows(settled)
     sandbox.fault("llm_slow", seconds=2.5)
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "stream": stream}

@@ -51,7 +51,7 @@ def settings_of(app: App) -> dict[str, str]:
 
 
 def run_command(
-    *arguments: str, cwd: Path, seconds: float = 60, answer: str = "", **settings: str
+    *arguments: str, cwd: Path, seconds: float = 120, answer: str = "", **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command and return its output and status."""
     return subprocess.run(
@@ -119,7 +119,7 @@ class Terminal:
         self.send(f"{line}\n")
         return self.until(expected)
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = 120) -> int:
         """Return the status of the command when it has ended."""
         deadline = time.monotonic() + seconds
         while self._read():
