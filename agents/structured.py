@@ -89,29 +89,38 @@ async def ask_structured(model: BaseChatModel, prompt: Prompt, schema: type[T]) 
 async def _ask(
     model: BaseChatModel, messages: list[AnyMessage], schema: type[BaseModel], form: int, *, with_lengths: bool
 ) -> tuple[AIMessage, int]:
-    """Return the answer in the first form from this one on that the server does not refuse, and that form.
-
-    A strict server refuses a schema with the lengths of texts, and a small model needs it to keep them.
-    """
-    bare, json_schema = schema.model_json_schema(), schema.model_json_schema(schema_generator=_WithLengths)
-    strict = {"name": schema.__name__, "schema": json_schema if with_lengths else bare, "strict": True}
-    words = f"Answer with one JSON object only. It is valid under this JSON schema:\n{json.dumps(json_schema)}"
-    stated: list[AnyMessage] = [SystemMessage(f"{messages[0].text}\n\n{words}"), *messages[1:]]
-    formats: list[Any] = [{"type": "json_schema", "json_schema": strict}, {"type": "json_object"}, None]
+    """Return the answer in the first form from this one on that the server does not refuse, and that form."""
     first = form
     while True:
-        options = {"response_format": formats[form]} if formats[form] else {}
+        request, options = _request(messages, schema, form, with_lengths=with_lengths)
         try:
             async with model_errors(model):
-                answer = await model.ainvoke(stated if form else messages, **options)
+                answer = await model.ainvoke(request, **options)
         except FormatRefused:
             if not options:
                 raise
-            form += 1
+            if form == 0 and with_lengths:  # a strict server refuses lengths, and keeps the form
+                with_lengths = False
+            else:
+                form += 1
         else:
-            if form > first and not with_lengths:
+            if form > first:
                 _known_forms[server_of(model)] = form
             return answer, form
+
+
+def _request(
+    messages: list[AnyMessage], schema: type[BaseModel], form: int, *, with_lengths: bool
+) -> tuple[list[AnyMessage], dict[str, Any]]:
+    """Return the messages and options that request an answer in this form. A small model needs the lengths of texts."""
+    generator = _WithLengths if form or with_lengths else GenerateJsonSchema
+    json_schema = schema.model_json_schema(schema_generator=generator)
+    if form == 0:
+        strict = {"name": schema.__name__, "schema": json_schema, "strict": True}
+        return messages, {"response_format": {"type": "json_schema", "json_schema": strict}}
+    words = f"Answer with one JSON object only. It is valid under this JSON schema:\n{json.dumps(json_schema)}"
+    stated: list[AnyMessage] = [SystemMessage(f"{messages[0].text}\n\n{words}"), *messages[1:]]
+    return stated, {"response_format": {"type": "json_object"}} if form == 1 else {}
 
 
 def _read(text: str, schema: type[T]) -> T:

@@ -114,7 +114,9 @@ def refuse(faults: FaultQueue, response_format: Mapping[str, Any]) -> Response |
         return JSONResponse(json.loads(missing["body"]), 404)
     form = response_format.get("type", "text")
     refused = faults.get_active("llm_refused_formats")
-    if refused is None or form not in str(refused["forms"]).split():
+    forms = str(refused["forms"]).split() if refused else []
+    has_lengths = "maxLength" in json.dumps(response_format)  # strict servers refuse them
+    if refused is None or not (form in forms or ("lengths" in forms and has_lengths)):
         return None
     status, body = FORMAT_REFUSALS[refused["style"]]
     return JSONResponse(json.loads(json.dumps(body).replace("{form}", form)), status)

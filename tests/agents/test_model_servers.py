@@ -133,6 +133,22 @@ async def test_a_text_that_is_too_long_is_asked_again_with_its_lengths(server: S
     assert form_of(server.model) == "json_schema"
 
 
+async def test_a_server_that_refuses_lengths_keeps_the_schema(server: Server, sandbox: SandboxClient) -> None:
+    """A strict server gets the schema without lengths again, in this question and in later ones."""
+    sandbox.fault("llm_wrapped", wrapping="long_overlay")
+    sandbox.fault("llm_refused_formats", forms="lengths")
+    answer = await ideate(server.model, SHORTS, "Rain")
+
+    assert answer.value.ideas[0].overlay
+    assert [request["response_format"]["type"] for request in server.requests] == 3 * ["json_schema"]
+    assert ["maxLength" in json.dumps(request["response_format"]) for request in server.requests] == [
+        False,
+        True,
+        False,
+    ]
+    assert form_of(server.model) == "json_schema"
+
+
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @pytest.mark.parametrize("refused", ["none", "json_schema json_object"])
 async def test_a_wrapped_answer_is_read_at_once(
