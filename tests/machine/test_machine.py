@@ -266,8 +266,8 @@ class RunMachine(RuleBasedStateMachine):
         created = {charge.key for provider in self.all_providers() for charge in provider.charges}
         not_made = bool(unknown) and not any(order.key in created for order in unknown)
         is_retryable = view.error is not None and view.status == "failed" and view.error.retryable
-        # What a run in trouble waits for is tried again at once.
-        is_retryable |= bool(self.do(troubles.list_subjects(self.services.db, UUID(self.run))))
+        # What a run in trouble waits for is tried again at once. A declaration is only for a run that failed.
+        is_retryable |= not not_made and bool(self.do(troubles.list_subjects(self.services.db, UUID(self.run))))
         try:
             with no_failpoints():
                 self.do(self.retry_run(not_made=not_made))
