@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import av
 import httpx
@@ -179,8 +179,7 @@ def _rendering(renders: Provider, film: Film, clips: ClipFolder, folder: Path) -
     async def render() -> None:
         nonlocal count
         count += 1
-        into = folder / f"{renders.name}-{count}"
-        into.mkdir()
+        into = Path(mkdtemp(dir=folder))
         task = await renders.submit(request, key=f"bench:render:1:{count}")
         result: PollResult = Pending()
         while isinstance(result, Pending):
