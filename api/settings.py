@@ -2,32 +2,36 @@
 
 import difflib
 import os
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api import settings_types as types
-from api.settings_types import SettingsError, VideoServer, weakness_of
-from prompts.project import FOLDER, Project, ProjectError, read_projects
+from api.settings_types import SettingsError, weakness_of
+from prompts.project import FOLDER, Project, read_projects
 from prompts.validation import describe_errors
-from providers.video_profiles import ProfileError, load_profiles, profile_for
+from providers.webhooks import Secret
 
 OPENAI_URL = "https://api.openai.com/v1"
 UPLOAD_POST_URL = "https://api.upload-post.com/api"
 #: Sent as the API key to servers that need none.
 NO_KEY = SecretStr("none")
 #: Prefixes of this service's environment variables: an unknown variable with such a name is an error.
-PREFIXES = ("MYLOWARE_", "MODERATION", "VIDEO_", "UPLOAD_POST_", "REMOTION_")
+PREFIXES = ("MYLOWARE_", "MODERATION", "VIDEO_", "UPLOAD_POST_", "REMOTION_", "REPLICATE_", "KLING_", "HIGGSFIELD_")
 #: The services that the sandbox can replace.
 Service = Literal["language model and moderation", "video", "publishing"]
 #: Settings that count only with another one.
-NEEDED = {"UPLOAD_POST_URL": "UPLOAD_POST_API_KEY", "MYLOWARE_DATABASE_DIRECT_URL": "DATABASE_URL"}
+NEEDED = {
+    "UPLOAD_POST_URL": "UPLOAD_POST_API_KEY",
+    "MYLOWARE_DATABASE_DIRECT_URL": "DATABASE_URL",
+    "HIGGSFIELD_KEY_ID": "HIGGSFIELD_KEY_SECRET",
+    "HIGGSFIELD_KEY_SECRET": "HIGGSFIELD_KEY_ID",
+}
 
 
 class Settings(BaseSettings):
@@ -65,6 +69,17 @@ class Settings(BaseSettings):
     video_api_key: types.NonEmptySecret | None = Field(None, alias="VIDEO_API_KEY")
     video_webhook_secrets: types.WebhookSecrets | None = Field(None, alias="VIDEO_WEBHOOK_SECRETS")
     video_profiles: Path | None = Field(None, alias="VIDEO_PROFILES")
+    video_providers: types.Names | None = Field(None, alias="VIDEO_PROVIDERS")
+    replicate_api_token: types.NonEmptySecret | None = Field(None, alias="REPLICATE_API_TOKEN")
+    replicate_base_url: types.Url | None = Field(None, alias="REPLICATE_BASE_URL")
+    replicate_webhook_secrets: types.WebhookSecrets | None = Field(None, alias="REPLICATE_WEBHOOK_SECRETS")
+    kling_api_key: types.NonEmptySecret | None = Field(None, alias="KLING_API_KEY")
+    kling_base_url: types.Url | None = Field(None, alias="KLING_BASE_URL")
+    kling_webhook_secrets: types.WebhookSecrets | None = Field(None, alias="KLING_WEBHOOK_SECRETS")
+    higgsfield_key_id: types.NonEmptySecret | None = Field(None, alias="HIGGSFIELD_KEY_ID")
+    higgsfield_key_secret: types.NonEmptySecret | None = Field(None, alias="HIGGSFIELD_KEY_SECRET")
+    higgsfield_base_url: types.Url | None = Field(None, alias="HIGGSFIELD_BASE_URL")
+    higgsfield_webhook_secrets: types.WebhookSecrets | None = Field(None, alias="HIGGSFIELD_WEBHOOK_SECRETS")
 
     remotion_url: types.Url | None = Field(None, alias="REMOTION_URL")
     remotion_service_key: types.NonEmptySecret | None = Field(None, alias="REMOTION_SERVICE_KEY")
@@ -136,16 +151,34 @@ class Settings(BaseSettings):
         """Return the services that are not configured. The sandbox replaces them."""
         configured: dict[Service, object] = {
             "language model and moderation": self.openai_api_key or self.openai_base_url,
-            "video": self.video_base_url or self.video_model or self.video_api_key,
+            "video": self.video_keys or None,
             "publishing": self.publish_folder or self.upload_post_api_key,
         }
         return [service for service, setting in configured.items() if setting is None]
 
-    def video(self, today: date) -> VideoServer:
-        """Return the video server. Raises ProfileError for an unknown model or one past its shutdown date."""
-        base_url, model = self.video_base_url or OPENAI_URL, self.video_model or "sora-2"
-        profile = profile_for(load_profiles(self.video_profiles), base_url, model, today)
-        return VideoServer(base_url, self.video_api_key or self.openai_api_key or NO_KEY, profile)
+    @property
+    def video_keys(self) -> dict[str, SecretStr]:
+        """Return the API keys of the configured providers of clips, by name."""
+        higgsfield = [key.get_secret_value() for key in (self.higgsfield_key_id, self.higgsfield_key_secret) if key]
+        is_open = self.video_base_url or self.video_model or self.video_api_key
+        keys = {
+            "videos": (self.video_api_key or self.openai_api_key or NO_KEY) if is_open else None,
+            "replicate": self.replicate_api_token,
+            "kling": self.kling_api_key,
+            "higgsfield": SecretStr(":".join(higgsfield)) if higgsfield else None,
+        }
+        return {name: key for name, key in keys.items() if key}
+
+    def webhook_secrets(self, provider: str) -> Sequence[Secret]:
+        """Return the secrets of webhooks of a provider of clips."""
+        field = "video_webhook_secrets" if provider == "videos" else f"{provider}_webhook_secrets"
+        secrets: Sequence[Secret] | None = getattr(self, field, None)
+        return secrets or ()
+
+    def vendor_url(self, provider: str) -> str | None:
+        """Return the URL of a vendor of clips, if it is not the vendor's own."""
+        url: str | None = getattr(self, f"{provider}_base_url", None)
+        return url
 
     def weak_keys(self) -> list[str]:
         """Return a sentence for every API key that can be guessed or found by trying."""
@@ -189,44 +222,16 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(f"{describe_errors([fault])}.") from None
 
 
-class CheckedSettings(NamedTuple):
-    """The projects and the video server, read and checked before anything is opened.
-
-    `offered` are the names of the projects that can be started, as far as the video model can generate their clips.
-    """
-
-    projects: dict[str, Project]
-    video: VideoServer
-    offered: frozenset[str]
-
-    def refusals(self) -> dict[str, ProfileError]:
-        """Return the offered projects that the video model cannot generate clips for, by name, each with the reason."""
-        found = {n: self.video.video.refusal(p.clip_seconds, p.clip_size) for n, p in self.projects.items()}
-        return {name: refusal for name, refusal in found.items() if refusal and name in self.offered}
-
-
-def check_settings(settings: Settings) -> CheckedSettings:
-    """Read the files that the settings name. Raises SettingsError naming the file or variable."""
-    try:
-        projects = settings.projects()
-        server = settings.video(datetime.now(UTC).date())
-    except (ProjectError, ProfileError) as error:
-        raise SettingsError(str(error)) from error
-    offered = frozenset(settings.offered_projects or projects)
-    if unknown := sorted(offered - projects.keys()):
-        raise SettingsError(f"MYLOWARE_PROJECTS: {unknown[0]!r} is unknown; choose from {', '.join(sorted(projects))}.")
-    for name in offered:
-        if not settings.notify_escalate_urls and any(g.on_due == "escalate" for g in projects[name].gates.values()):
-            raise SettingsError(f"{name}.md: a gate escalates, but MYLOWARE_NOTIFY_ESCALATE_URLS is not set.")
-    return CheckedSettings(projects, server, offered)
-
-
 def sandbox_settings(url: str) -> dict[Service, dict[str, object]]:
     """Return the settings that make the sandbox at `url` the provider of each of these services."""
     key = SecretStr("sandbox")
     models = {"openai_base_url": f"{url}/v1", "openai_api_key": key, "openai_model": "sandbox-rules"}
     return {
         "language model and moderation": models,
-        "video": {"video_base_url": f"{url}/v1", "video_api_key": key, "video_model": "sandbox-video"},
+        "video": {
+            **dict.fromkeys(("video_providers", "replicate_api_token", "kling_api_key"), None),
+            **dict.fromkeys(("higgsfield_key_id", "higgsfield_key_secret"), None),
+            **{"video_base_url": f"{url}/v1", "video_api_key": key, "video_model": "sandbox-video"},
+        },
         "publishing": {"upload_post_url": f"{url}/api", "upload_post_api_key": key},
     }

@@ -1,13 +1,11 @@
 """Field types of the settings."""
 
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from providers.video_profiles import Profile
 from providers.webhooks import Secret, parse_secret
 
 
@@ -72,12 +70,3 @@ def weakness_of(key: str) -> str | None:
     if len(set(key)) < MIN_DIFFERENT_CHARACTERS:
         return f"has fewer than {MIN_DIFFERENT_CHARACTERS} different characters"
     return "contains a word that is tried first" if GUESSABLE.search(key) else None
-
-
-@dataclass(frozen=True)
-class VideoServer:
-    """The server of the video model."""
-
-    base_url: str
-    api_key: SecretStr
-    video: Profile

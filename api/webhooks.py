@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 
 from api.authentication import AppStateDep
+from api.checked_settings import OPEN_PROVIDER
 from api.errors import ApiError, responses
 from api.schemas import WebhookReceipt
 from providers.orders import digest_of
+from providers.video_provider import VideoProvider
 from providers.webhooks import read_render_event, read_video_event, verify_lambda, verify_signature
 from runs.webhook_events import record_render_webhook, record_video_webhook
 
@@ -21,7 +23,8 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=responses
 _CONTENT = {"application/json": {"schema": {"type": "object"}}}
 BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 
-
+VendorName = Annotated[str, Path(pattern="^[a-z0-9_]{1,32}$")]
+OrderHint = Annotated[str | None, Query(max_length=128, description="The order that the callback URL was given for.")]
 RunIdHint = Annotated[UUID | None, Query(description="Legacy callbacks only; the task id identifies the run.")]
 
 
@@ -29,15 +32,28 @@ RunIdHint = Annotated[UUID | None, Query(description="Legacy callbacks only; the
 @router.post("/sora", openapi_extra=BODY)
 async def receive_video_webhook(request: Request, state: AppStateDep, run_id: RunIdHint = None) -> WebhookReceipt:
     """Record that a video has completed or failed. Signed by Standard Webhooks."""
-    body = await request.body()
-    secrets = state.settings.video_webhook_secrets or ()
+    body, secrets = await request.body(), state.settings.webhook_secrets(OPEN_PROVIDER)
     webhook_id = verify_signature(request.headers, body, secrets, now=datetime.now(UTC))
     event = read_video_event(body)
     if event.type not in VIDEO_EVENT_TYPES:
         return WebhookReceipt(status="ignored")
-    is_new = await record_video_webhook(
-        state.services, webhook_id, task_id=event.video_id, kind=event.type, event_id=event.event_id, run_id=run_id
-    )
+    is_new = await record_video_webhook(state.services, "sora", OPEN_PROVIDER, webhook_id, event, run_id=run_id)
+    return WebhookReceipt(status="accepted" if is_new else "duplicate")
+
+
+@router.post("/video/{provider}", responses=responses(404, 503), openapi_extra=BODY)
+async def receive_vendor_webhook(
+    provider: VendorName, request: Request, state: AppStateDep, order: OrderHint = None
+) -> WebhookReceipt:
+    """Record that the state of a clip has changed. Signed by Standard Webhooks."""
+    found = state.services.ledger.find_provider("clip", provider)
+    if not isinstance(found, VideoProvider):
+        raise ApiError(404, "provider_not_found", f"No provider of clips {provider} is configured.")
+    body = await request.body()
+    secrets = state.settings.webhook_secrets(provider) or await found.fetch_secrets()
+    webhook_id = verify_signature(request.headers, body, secrets, now=datetime.now(UTC))
+    event = found.read_event(body)
+    is_new = await record_video_webhook(state.services, provider, provider, webhook_id, event, order_key=order)
     return WebhookReceipt(status="accepted" if is_new else "duplicate")
 
 

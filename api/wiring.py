@@ -1,6 +1,6 @@
 """Create the collaborators from the settings. Only this module names concrete providers."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +10,19 @@ import httpx2
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from api.settings import NO_KEY, OPENAI_URL, UPLOAD_POST_URL, CheckedSettings, Settings, check_settings
-from api.settings_types import SettingsError, VideoServer
+from api.checked_settings import OPEN_PROVIDER, CheckedSettings, VideoAccount, callback_url, check_settings
+from api.settings import NO_KEY, OPENAI_URL, UPLOAD_POST_URL, Settings
+from api.settings_types import SettingsError
 from chat.session import ChatServices
 from chat.turns import TurnRunner
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
+from providers import higgsfield, kling, replicate
 from providers.base import Files, Provider
 from providers.chat_models import chat_model
+from providers.foreign_files import ForeignFiles
+from providers.higgsfield import Higgsfield
+from providers.kling import Kling
 from providers.media.clips import accept_clip
 from providers.moderation import Moderation, Moderator
 from providers.notifications import NotificationSender, notification_client
@@ -25,6 +30,8 @@ from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders
 from providers.renders.remotion import RemotionRenders
+from providers.replicate import Replicate
+from providers.video_provider import VideoProvider
 from providers.videos import Videos
 from runs.event_feed import POLL_INTERVAL_SECONDS, EventFeed
 from runs.queue import Queue, repeating
@@ -40,6 +47,13 @@ from storage.migrate import DatabaseUnusable, migrate
 from storage.private_folders import make_data_folder_private, make_private
 from storage.readiness import Readiness
 from storage.saver import Saver
+
+#: The vendors of clips with contracts of their own: by name in settings, projects and webhook URLs, adapter and URL.
+VENDORS: Mapping[str, tuple[Callable[..., VideoProvider], str]] = {
+    "replicate": (Replicate, replicate.BASE_URL),
+    "kling": (Kling, kling.BASE_URL),
+    "higgsfield": (Higgsfield, higgsfield.BASE_URL),
+}
 
 MAX_CONNECTIONS = 20
 #: The address that `serve` listens on by default.
@@ -101,7 +115,7 @@ async def open_app_state(
             project=lambda name, options: checked.projects[name].with_options(options),
             model=model,
             moderation=open_moderation(settings, client),
-            video=checked.video.video,
+            video=checked.video,
             ledger=ledger,
             records=RunRecords(db),
             publisher=ledger.providers["publication"].name,
@@ -113,7 +127,7 @@ async def open_app_state(
             artifacts=artifacts,
             projects=checked.projects,
             offered=checked.offered,
-            video=checked.video.video,
+            video=checked.video,
             run_graph=build_run_graph(deps).compile(name="run"),
             new_saver=lambda: Saver(pool),
             wakeups=queue,
@@ -149,8 +163,10 @@ async def reconcile_keys(settings: Settings, db: Database) -> str | None:
 def _open_ledger(
     settings: Settings, checked: CheckedSettings, db: Database, files: Files, client: httpx.AsyncClient
 ) -> Ledger:
+    first, *others = checked.accounts
     providers: dict[str, Provider] = {
-        "clip": open_videos(checked.video, client, is_announced=bool(settings.video_webhook_secrets)),
+        "clip": open_video_provider(settings, first, client),
+        **{each.provider: open_video_provider(settings, each, client) for each in others},
         "render": open_renderer(settings, files, client),
         "publication": open_publisher(settings, files, client),
     }
@@ -186,10 +202,18 @@ def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation
     return Moderation(url, _text(key), client, settings.moderation_model)
 
 
-def open_videos(server: VideoServer, client: httpx.AsyncClient, *, is_announced: bool = False) -> Videos:
-    """Return the provider of clips. `is_announced` means that a secret of webhooks is configured."""
-    announced = is_announced and server.video.webhooks
-    return Videos(server.base_url, _text(server.api_key), server.video, client, accept_clip, is_announced=announced)
+def open_video_provider(settings: Settings, account: VideoAccount, client: httpx.AsyncClient) -> VideoProvider:
+    """Return the provider of clips of an account."""
+    key, secrets = _text(account.api_key), account.webhook_secrets
+    if account.provider == OPEN_PROVIDER:
+        profile = account.profiles[0]
+        is_announced = bool(secrets) and profile.webhooks
+        return Videos(account.base_url or OPENAI_URL, key, profile, client, accept_clip, is_announced=is_announced)
+    adapter, url = VENDORS[account.provider]
+    is_announced = bool(secrets) and callback_url(settings, account) is not None
+    return adapter(
+        account.base_url or url, key, account.profiles, client, accept_clip, ForeignFiles(), is_announced=is_announced
+    )
 
 
 def open_renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:

@@ -17,7 +17,7 @@ from graph.chat import ChatContext, ChatTool
 from graph.decisions import Verdict
 from graph.review_content import Review
 from prompts.project import Project
-from providers.video_profiles import Profile
+from providers.video_models import VideoModels
 from runs import cancel, media_links, queries, start
 from runs.errors import RunError
 from runs.queries import RunView, parse_run_id
@@ -56,8 +56,8 @@ async def list_projects(request: ToolRequest) -> ToolResult:
     return ToolResult([_describe_project(services.projects[name], services.video) for name in sorted(services.offered)])
 
 
-def _describe_project(project: Project, video: Profile) -> dict[str, object]:
-    refusal = video.refusal(project.clip_seconds, project.clip_size)
+def _describe_project(project: Project, video: VideoModels) -> dict[str, object]:
+    refusal = video.refusal(project)
     return {
         "project": project.name,
         "summary": project.summary,

@@ -11,8 +11,16 @@ import typer
 from pydantic import BaseModel
 from rich.table import Table
 
-from api.settings import Service, Settings, check_settings, read_settings, variables
-from api.wiring import open_artifacts, open_chat_model, open_moderation, open_publisher, open_renderer, open_videos
+from api.checked_settings import VideoAccount, check_settings
+from api.settings import Service, Settings, read_settings, variables
+from api.wiring import (
+    open_artifacts,
+    open_chat_model,
+    open_moderation,
+    open_publisher,
+    open_renderer,
+    open_video_provider,
+)
 from cli.local_services import with_local_services
 from cli.model_check import BRIEF, QUESTIONS
 from cli.output import stdout
@@ -146,12 +154,17 @@ async def _check_moderation(settings: Settings) -> str:
 
 
 async def _check_video(settings: Settings) -> str:
-    server = settings.video(datetime.now(UTC).date())
-    await _check_provider(lambda client: open_videos(server, client))
-    profile = server.video
-    shutdown = f", shut down on {profile.shutdown}" if profile.shutdown else ""
-    updates = "webhooks and polling" if profile.webhooks and settings.video_webhook_secrets else "polling only"
-    return f"{profile.model} at {server.base_url}, {updates}{shutdown}"
+    return "; ".join([await _check_account(settings, account) for account in check_settings(settings).accounts])
+
+
+async def _check_account(settings: Settings, account: VideoAccount) -> str:
+    name = await _check_provider(lambda client: open_video_provider(settings, account, client))
+    models = [model for profile in account.profiles for model in profile.models]
+    dates = [f", shut down on {profile.shutdown}" for profile in account.profiles if profile.shutdown]
+    is_announced = account.webhook_secrets and any(profile.webhooks for profile in account.profiles)
+    updates = "webhooks and polling" if is_announced else "polling only"
+    old = "" if account.is_offered else ", for older orders only"
+    return f"{', '.join(models)} at {account.base_url or name}, {updates}{''.join(dates)}{old}"
 
 
 async def _check_provider(open_provider: Callable[[httpx.AsyncClient], Provider]) -> str:

@@ -16,7 +16,8 @@ from typing import IO, Any
 
 from pydantic import SecretStr
 
-from api.settings import Settings, check_settings, read_settings, sandbox_settings
+from api.checked_settings import check_settings
+from api.settings import Settings, read_settings, sandbox_settings
 from api.settings_types import SettingsError
 from cli.output import exit_with_error
 from prompts.project import FOLDER, read_projects

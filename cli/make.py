@@ -8,8 +8,9 @@ from uuid import UUID
 
 import typer
 
+from api.checked_settings import check_settings
 from api.http_server import listen, run_server, url_of
-from api.settings import OPENAI_URL, Settings, check_settings
+from api.settings import OPENAI_URL, Settings
 from cli.display import ProgressReporter, print_review
 from cli.files import copy_film
 from cli.gate_prompt import GatePrompt
@@ -21,6 +22,8 @@ from cli.serve import open_services
 from graph.decisions import DecisionInput
 from graph.review_content import FilmContent, Review, ReviewContent
 from graph.status import TERMINAL_STATUSES
+from prompts.project import VideoChoice
+from providers.video_profiles import ProfileError
 from runs import queries
 from runs.decide import decide
 from runs.queries import RunView
@@ -54,7 +57,7 @@ def check_unattended(settings: Settings) -> None:
 def _clip_prices(settings: Settings) -> set[Decimal]:
     checked = check_settings(settings)
     projects = [checked.projects[name] for name in checked.offered - checked.refusals().keys()]
-    return {checked.video.video.price(project.clip_seconds, project.clip_size) for project in projects}
+    return {checked.video.offer(each.clip_seconds, each.clip_size, each.video).usd for each in projects}
 
 
 async def make(
@@ -132,6 +135,8 @@ def _is_own_offer(services: Services, content: ReviewContent) -> bool:
     """Return whether the offer is that of this process: its providers were checked to be free."""
     if isinstance(content, FilmContent):
         return content.publisher in ("", services.ledger.providers["publication"].name)
-    if content.model != services.video.model:
+    choice = VideoChoice(provider=content.provider or None, model=content.model, sound=content.sound)
+    try:
+        return services.video.offer(content.seconds, content.size, choice).usd == content.usd_per_clip
+    except ProfileError:
         return False
-    return content.usd_per_clip == services.video.price(content.seconds, content.size)

@@ -13,6 +13,8 @@ from api.wiring import AppState, open_app_state, reconcile_keys
 from cli.local_services import sandbox_notice, with_local_services
 from cli.output import stderr, stdout
 from cli.running import on_stop_signal
+from providers.base import ProviderError
+from runs.services import Services
 from runs.worker import run_worker
 from storage.migrate import DatabaseUnreachable, DatabaseUnusable, check_database
 
@@ -46,7 +48,19 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
             if notice := sandbox_notice(settings):
                 stderr.print(notice)
             stdout.print(f"MyloWare is running at {url}, API docs at {url}/docs. Stop it with Ctrl-C.", soft_wrap=True)
+            checks = asyncio.create_task(_report_unreachable(state.services))
             await _wait_for_signal()
+            checks.cancel()
+
+
+async def _report_unreachable(services: Services) -> None:
+    """Warn of the providers of clips that do not answer. The others are not affected."""
+    for kind, provider in services.ledger.providers.items():
+        try:
+            if kind not in ("render", "publication"):
+                await provider.check()
+        except ProviderError as error:
+            stderr.print(f"[yellow]Warning:[/] {error.message} Its clips wait.", soft_wrap=True)
 
 
 async def work(settings: Settings) -> None:

@@ -61,6 +61,17 @@ VIDEO_MODEL  Model that generates the clips. $ sora-2
 VIDEO_API_KEY  API key of the video server; without one, OPENAI_API_KEY is used. $ sk-…
 VIDEO_WEBHOOK_SECRETS  Secrets of its webhooks, comma-separated; without any, it is polled. $ whsec_…
 VIDEO_PROFILES  TOML file with limits and prices of further servers and models. $ video_profiles.toml
+VIDEO_PROVIDERS  Providers of new clips, the preferred first; `videos` is that server. All by default. $ kling,videos
+REPLICATE_API_TOKEN  API token of Replicate. $ r8_…
+REPLICATE_BASE_URL  Other address of Replicate. $ https://api.replicate.com/v1
+REPLICATE_WEBHOOK_SECRETS  Secrets of its webhooks, comma-separated; without any, they are read from its API. $ whsec_…
+KLING_API_KEY  API key of Kling. $ key
+KLING_BASE_URL  Other address of Kling. $ https://api-beijing.klingai.com
+KLING_WEBHOOK_SECRETS  Secrets of its webhooks, comma-separated; without any, it is polled. $ whsec_…
+HIGGSFIELD_KEY_ID  Id of the API key of Higgsfield. $ id
+HIGGSFIELD_KEY_SECRET  The API key itself. $ secret
+HIGGSFIELD_BASE_URL  Other address of Higgsfield. $ https://api.higgsfield.ai
+HIGGSFIELD_WEBHOOK_SECRETS  Secrets of its webhooks, comma-separated; without any, it is polled. $ whsec_…
 # Render
 REMOTION_URL  Remotion render service; without it films are rendered on this machine. $ http://127.0.0.1:8400
 REMOTION_SERVICE_KEY  API key of the render service. $ a-long-secret
@@ -155,8 +166,8 @@ CREATES = {
 
 
 def video_kinds() -> dict[str, Profile]:
-    """Return a profile of each kind of video server, with the properties of the kind."""
-    kinds = tomllib.loads(BUILT_IN_PROFILES.read_text())["kinds"]
+    """Return a profile of each kind of server with the open contract, with the properties of the kind."""
+    kinds = {n: kind for n, kind in tomllib.loads(BUILT_IN_PROFILES.read_text())["kinds"].items() if n in CREATES}
     clip = {"hosts": ["*"], "models": ["any"], "sizes": ["720x1280"], "seconds": [4], "usd_per_second": 0}
     return {name: Profile.model_validate({**clip, "kind": name, **fields}) for name, fields in kinds.items()}
 

@@ -14,7 +14,7 @@ from graph.state import RunState
 from prompts.project import Project
 from providers.moderation import Moderation, Moderator
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions
-from providers.video_profiles import Profile
+from providers.video_models import VideoModels
 
 
 class Ledger(Protocol):
@@ -69,7 +69,7 @@ class Dependencies:
     project: Callable[[str, dict[str, int]], Project]
     model: BaseChatModel
     moderation: Moderation | Moderator
-    video: Profile
+    video: VideoModels
     ledger: Ledger
     records: RunRecords
     publisher: str = ""

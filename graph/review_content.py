@@ -53,7 +53,10 @@ class IdeasContent(_Content):
     title: str
     ideas: list[Idea]
     make: list[int]
+    # Absent in reviews that an earlier version opened, which keep their digest.
+    provider: str = Field("", exclude_if=not_)
     model: str
+    sound: bool | None = Field(None, exclude_if=lambda sound: sound is None)
     seconds: int
     size: str
     usd_per_clip: Decimal
@@ -277,7 +280,10 @@ def describe_clips(content: ReviewContent) -> str:
     """Return the remarks on the content, at the ideation gate after a sentence about each clip to order."""
     if not isinstance(content, IdeasContent):
         return " ".join(content.remarks)
-    return " ".join([f"Each is {content.seconds} s of {content.size} by {content.model}.", *content.remarks])
+    sound = {True: ", with sound", False: ", without sound", None: ""}[content.sound]
+    provider = f" at {content.provider}" if content.provider else ""
+    each = f"Each is {content.seconds} s of {content.size} by {content.model}{provider}{sound}."
+    return " ".join([each, *content.remarks])
 
 
 def interrupt_payload(review: Review) -> dict[str, Any]:

@@ -62,9 +62,14 @@ class ChangeResult(TypedDict):
 
 
 class Offer(TypedDict):
-    """A clip as the provider offers it: model, length in seconds, size in pixels, price in USD."""
+    """A clip as the provider offers it: model, length in seconds, size in pixels, price in USD.
 
+    An offer of an earlier version has no `provider`. Without `sound` it is not known whether there is any.
+    """
+
+    provider: NotRequired[str]
     model: str
+    sound: NotRequired[bool | None]
     seconds: int
     size: str
     usd_per_clip: str

@@ -50,6 +50,15 @@ class Deadline(BaseModel, extra="forbid", frozen=True):
     on_due: Literal["remind", "escalate", "reject"] = "remind"
 
 
+class VideoChoice(BaseModel, extra="forbid", frozen=True):
+    """The video model of a project, as far as it names one. `resolution` is the shorter side of a clip."""
+
+    provider: str | None = None
+    model: str | None = None
+    resolution: str | None = Field(None, pattern=r"^[1-9]\d{2,3}p$")
+    sound: bool | None = None
+
+
 class Project(BaseModel, extra="forbid", frozen=True):
     """A production spec. Lengths in seconds, sizes in pixels, money in USD."""
 
@@ -59,6 +68,8 @@ class Project(BaseModel, extra="forbid", frozen=True):
     clips: int = Field(ge=1, le=24)
     clip_seconds: int = Field(ge=1, le=60)
     clip_size: str = Field("720x1280", pattern=r"^\d{2,4}x\d{2,4}$")
+    #: The provider and model of the clips; by default the first that can generate them.
+    video: VideoChoice | None = None
     #: Orders of a clip that fails, before the run waits for a person.
     takes: int = Field(2, ge=1, le=5)
     crossfade_seconds: float = Field(0.5, ge=0, le=5)
@@ -106,6 +117,13 @@ class Project(BaseModel, extra="forbid", frozen=True):
                 raise ValueError(f"look: {name[:60]!r} is unknown in {self.composition}; choose from {', '.join(look)}")
             if not re.fullmatch(look[name], text):
                 raise ValueError(f"look.{name}: it must match {look[name]}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_resolution(self) -> Self:
+        sides = [int(pixels) for pixels in self.clip_size.split("x")]
+        if self.video and self.video.resolution not in (None, f"{min(sides)}p"):
+            raise ValueError(f"video.resolution: clip_size {self.clip_size} is {min(sides)}p")
         return self
 
     @property

@@ -88,6 +88,11 @@ def default_pause(attempts: int) -> timedelta:
     return timedelta(seconds=PAUSES_SECONDS[min(attempts, len(PAUSES_SECONDS) - 1)])
 
 
+def short_name(name: str) -> str:
+    """Return the name of a provider without its host and account, as the settings and approved offers name it."""
+    return name.partition(":")[0]
+
+
 class Provider(Protocol):
     """A service that takes orders: it generates clips, renders films or publishes them."""
 
@@ -99,6 +104,8 @@ class Provider(Protocol):
     #: The time after the call within which `submit` may be called again with the same request and key, because the
     #: service recognises the key and returns the first order; None if another call may be another order.
     replayable: timedelta | None = None
+    #: How long the service stores a finished result at least; None if that is not known.
+    result_lifetime: timedelta | None = None
     #: What a lookup can prove about an order of unknown outcome, as a sentence for a person.
     lookup_proof: str = "The provider knows every order by an id that was chosen before the call."
 

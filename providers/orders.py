@@ -58,13 +58,17 @@ class Approval:
 
 @dataclass(frozen=True)
 class Order:
-    """An order to place. `request` is exactly what the provider is sent."""
+    """An order to place. `request` is exactly what the provider is sent.
+
+    `provider` is the name of the provider in the settings; without it the only one of its kind.
+    """
 
     key: OrderKey
     kind: OrderKind
     request: dict[str, Any]
     amount_usd: Decimal = Decimal(0)
     approval: Approval | None = None
+    provider: str = ""
 
     @property
     def run_id(self) -> str:

@@ -46,6 +46,10 @@ class Profile(BaseModel, extra="forbid", frozen=True):
     seconds: tuple[Annotated[int, Field(ge=1, le=120)], ...] = Field(min_length=1)
     #: US dollars per second of clip, by size; the key "*" means every size.
     usd_per_second: dict[str, Usd]
+    #: The same for clips with sound, where that costs more.
+    usd_per_second_with_sound: dict[str, Usd] = {}
+    #: Whether a create decides about sound, or every clip or none has it.
+    sound: Literal["choice", "always", "never", "unknown"] = "unknown"
     encoding: Literal["multipart", "json"] = "multipart"
     #: Statuses in addition to `FINAL_STATUSES`.
     statuses: dict[str, JobState] = {}
@@ -53,6 +57,12 @@ class Profile(BaseModel, extra="forbid", frozen=True):
     create_headers: dict[str, str] = {"x-litellm-num-retries": "0"}
     #: Fields of a create in addition to the order; they need the JSON encoding.
     create_fields: dict[str, bool | int | str] = {}
+    #: The input of a create at a vendor with a contract of its own; `"$name"` is replaced by a value of the order.
+    input_fields: dict[str, Any] = {}
+    #: The vendor's words for a resolution or a switch: `{ "720p" = "standard", "true" = "on" }`.
+    words: dict[str, bool | int | str] = {}
+    #: The longest prompt; the vendor cuts a longer one or refuses it.
+    max_prompt_characters: int | None = Field(None, ge=1)
     #: Patterns in the error messages that the server sends before it accepts an order; case does not matter.
     not_accepted: tuple[re.Pattern[str], ...] = ()
     #: Patterns in the code and message with which moderation refuses a prompt; case does not matter.
@@ -67,6 +77,8 @@ class Profile(BaseModel, extra="forbid", frozen=True):
     list_echoes_prompt: bool = True
     #: Whether `GET /videos` lists all jobs at all, with time, model, size and length.
     list_shows_jobs: bool = True
+    #: How long the provider stores a finished clip at least.
+    result_lifetime_hours: int | None = Field(None, ge=1)
     #: Whether the server forgets its jobs when it restarts.
     forgets_jobs: bool = False
     #: Where a person can look for a video if the list proves nothing.
@@ -82,7 +94,7 @@ class Profile(BaseModel, extra="forbid", frozen=True):
     #: The day on which the model was or will be shut down.
     shutdown: date | None = None
 
-    @field_validator("usd_per_second", mode="before")
+    @field_validator("usd_per_second", "usd_per_second_with_sound", mode="before")
     @classmethod
     def _expand_single_price(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"*": value}
@@ -91,7 +103,7 @@ class Profile(BaseModel, extra="forbid", frozen=True):
     def _is_consistent(self) -> Self:
         if self.create_fields and self.encoding != "json":
             raise ValueError('create_fields need encoding = "json"')
-        if unknown := self.usd_per_second.keys() - {"*", *self.sizes}:
+        if unknown := (self.usd_per_second.keys() | self.usd_per_second_with_sound.keys()) - {"*", *self.sizes}:
             raise ValueError(f"there is a price for {', '.join(sorted(unknown))}, which is not among the sizes")
         if "*" not in self.usd_per_second and (unpriced := set(self.sizes) - self.usd_per_second.keys()):
             raise ValueError(f"there is no price for {', '.join(sorted(unpriced))}")
@@ -102,10 +114,22 @@ class Profile(BaseModel, extra="forbid", frozen=True):
         """Return the model that `profile_for` was asked for."""
         return self.models[0]
 
-    def price(self, seconds: int, size: str) -> Decimal:
+    def price(self, seconds: int, size: str, *, with_sound: bool = False) -> Decimal:
         """Return the price of one clip in US dollars. Raises ProfileError for an unsupported clip."""
         self.check(seconds, size)
-        return self.usd_per_second.get(size, self.usd_per_second.get("*", Decimal(0))) * seconds
+        prices = self.usd_per_second | (self.usd_per_second_with_sound if with_sound else {})
+        return prices.get(size, prices.get("*", Decimal(0))) * seconds
+
+    def choose_sound(self, sound: bool | None) -> bool | None:
+        """Return whether a clip has sound if this is requested; None if that is not known.
+
+        Raises ProfileError for a request that the model cannot satisfy.
+        """
+        fixed = {"always": True, "never": False}.get(self.sound)
+        if fixed is not None and sound not in (None, fixed):
+            message = f"The clips of {self.model} {'always' if fixed else 'never'} have sound."
+            raise ProfileError("video_sound_unsupported", message)
+        return (sound is not False) if self.sound == "choice" else fixed
 
     def check(self, seconds: int, size: str) -> None:
         """Raise ProfileError for an unsupported length or size."""
@@ -162,13 +186,14 @@ def load_profiles(extra: Path | None = None) -> list[Profile]:
 
 
 def profile_for(profiles: Sequence[Profile], base_url: str, model: str, today: date) -> Profile:
-    """Return the profile for `model` alone at `base_url`: the first that names the host, else the first for any host.
+    """Return the profile for `model` alone at a server with the open contract: the first for its host, or for any.
 
     Raises ProfileError for an unknown model and for one that was shut down.
     """
     parts = urlsplit(base_url)
     host, hosts = parts.hostname, {parts.netloc.rpartition("@")[2].lower(), parts.hostname or ""}
-    known = [each for each in profiles if model in each.models and not {*hosts, "*"}.isdisjoint(each.hosts)]
+    open_contract = [each for each in profiles if model in each.models and not each.input_fields]
+    known = [each for each in open_contract if not {*hosts, "*"}.isdisjoint(each.hosts)]
     profile = min(known, key=lambda each: hosts.isdisjoint(each.hosts), default=None)
     if profile is None:
         raise ProfileError(

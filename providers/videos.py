@@ -16,12 +16,14 @@ from urllib.parse import quote
 
 import httpx
 
-from providers.base import Json, NotSent, Progress, Provider, ProviderError, Unavailable
+from providers.base import Json, NotSent, Progress, ProviderError, Unavailable
 from providers.foreign_files import FileRules, ForeignFiles
 from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
 from providers.results import Candidate, Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
 from providers.values import is_plain_text, parse_number, parse_progress
 from providers.video_profiles import Profile
+from providers.video_provider import VideoProvider
+from providers.webhooks import VideoEvent, read_video_event
 
 SERVICE_NAME = "The video service"
 LIMITS = Limits(submit_seconds=120.0)
@@ -33,7 +35,7 @@ _TEMPORARY_STATUSES = (401, 403, 408, 409, 425, 429)
 ANNOUNCED_POLL_SECONDS = (30.0, 60.0)
 
 
-class Videos(Provider):
+class Videos(VideoProvider):
     """The provider of clips. `accept` validates a downloaded clip, as `accept_clip` of `providers/media/clips.py` does.
 
     A request contains `model`, `prompt`, `seconds` (a whole number) and `size` (pixels, "720x1280"). `is_announced`
@@ -55,6 +57,8 @@ class Videos(Provider):
         self.name = f"videos:{endpoint_label(base_url)}"
         self.lookup_window = timedelta(seconds=profile.lookup_window_seconds)
         self.lookup_proof = profile.lookup_proof
+        hours = profile.result_lifetime_hours
+        self.result_lifetime = timedelta(hours=hours) if hours else None
         self._profile = profile
         self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME, limits)
         self._accept, self._files = accept, files or ForeignFiles()
@@ -67,6 +71,10 @@ class Videos(Provider):
         if self._is_announced:
             return timedelta(seconds=random.uniform(*ANNOUNCED_POLL_SECONDS))  # noqa: S311 - to spread the polls
         return super().poll_pause(polls)
+
+    def read_event(self, body: bytes) -> VideoEvent:
+        """Return the event in the body of a verified webhook. Raises InvalidEvent."""
+        return read_video_event(body)
 
     async def check(self) -> None:
         """Read a page of the list, or of the models of a server without a list of its jobs. Raises Unavailable."""

@@ -157,6 +157,17 @@ def read_video_event(body: bytes) -> VideoEvent:
     return VideoEvent(_read_text(event, "type"), _read_text(data, "id"), known_id)
 
 
+def read_task_event(body: bytes, id_names: Sequence[str]) -> VideoEvent:
+    """Return the event in a verified webhook that is a task itself, as several vendors send it. Raises InvalidEvent.
+
+    A task with a `task_id` has a `task_status`, any other a `status`.
+    """
+    task = _parse_object(body)
+    name = next((name for name in id_names if name in task), id_names[0])
+    status = "task_status" if name == "task_id" else "status"
+    return VideoEvent(_read_text(task, status), _read_text(task, name))
+
+
 def read_render_event(body: bytes) -> RenderEvent:
     """Return the event in a verified render webhook, of the render service or Remotion Lambda. Raises InvalidEvent.
 

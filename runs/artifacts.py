@@ -43,7 +43,7 @@ def _publication(state: RunState, orders: Sequence[OrderRow]) -> dict[str, Any] 
 
 def describe_unknown_order(ledger: Ledger, order: OrderRow) -> dict[str, Any]:
     """Return what a person needs to find an order of unknown outcome at its provider."""
-    provider = ledger.providers[order.kind]
+    provider = ledger.provider_of(order)
     return {
         "order": order.key,
         "kind": order.kind,

@@ -11,7 +11,7 @@ from graph.nodes.clips import clip_offer
 from graph.review_content import EditError, IdeasContent, edited_content, parse_content
 from graph.state import Clip, IdeasState, RunState
 from prompts.project import Project
-from providers.video_profiles import Profile
+from providers.video_models import VideoModels
 from runs.errors import InvalidRequest, RevisionNotFound
 from runs.queries import get_run
 from runs.services import Services
@@ -75,7 +75,7 @@ async def _ideas_at(db: Database, run_id: UUID, revision: int | None) -> IdeasCo
     return content
 
 
-def _seed(video: Profile, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> RunState:
+def _seed(video: VideoModels, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> RunState:
     """Return the initial channels of the thread: the ideas, and the clips that can be reused."""
     reused = _reusable_orders(video, spec, content.ideas, orders)
     ideas: IdeasState = {
@@ -84,21 +84,23 @@ def _seed(video: Profile, spec: Project, content: IdeasContent, orders: Sequence
         "make": [number for number in content.make if number not in reused],
         "notice": None,
         "moderation": content.moderation,
-        **clip_offer(video, spec.clip_seconds, spec.clip_size),
+        **clip_offer(video, spec.clip_seconds, spec.clip_size, spec.video),
     }
     clips = {str(n): Clip(take=0, digest=order.result["digest"]) for n, order in reused.items() if order.result}
     return {"ideas": ideas, "clips": clips, "made": {str(n): {"0": order.key} for n, order in reused.items()}}
 
 
 def _reusable_orders(
-    video: Profile, spec: Project, ideas: Sequence[Idea], orders: Sequence[OrderRow]
+    video: VideoModels, spec: Project, ideas: Sequence[Idea], orders: Sequence[OrderRow]
 ) -> dict[int, OrderRow]:
     """Return the settled orders of clips whose content is that of an idea, by the number of the idea."""
     settled = {_request_content(order.request): order for order in orders if order.clip and order.state == "settled"}
-    contents = [(shot_prompt(spec, idea), spec.clip_seconds, spec.clip_size, video.model) for idea in ideas]
+    offer = video.offer(spec.clip_seconds, spec.clip_size, spec.video)
+    contents = [(shot_prompt(spec, idea), offer.seconds, offer.size, offer.model, offer.sound) for idea in ideas]
     return {number: settled[content] for number, content in enumerate(contents, start=1) if content in settled}
 
 
 def _request_content(request: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the content of a clip request, without the correlation tag of its order."""
-    return without_correlation_tag(request["prompt"]), request["seconds"], request["size"], request["model"]
+    names = ("seconds", "size", "model", "sound")
+    return without_correlation_tag(request["prompt"]), *(request.get(name) for name in names)

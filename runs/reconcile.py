@@ -84,7 +84,7 @@ async def check_order(services: Services, order: OrderRow) -> bool:
 
 async def _check(services: Services, order: OrderRow) -> Unavailable | None:
     """Look up or poll an order. Return why there is no useful answer, and poll it later, or None if there is one."""
-    provider = services.ledger.providers[order.kind]
+    provider = services.ledger.provider_of(order)
     if order.provider != provider.name:
         return await _handle_changed_provider(services.ledger, order, provider.name)
     try:
@@ -99,6 +99,10 @@ async def _check(services: Services, order: OrderRow) -> Unavailable | None:
         # A defect is tried again like the call of an unavailable provider.
         error = Unavailable("internal_error", "Internal error. The details are in the server log.")
         error.__cause__ = cause
+    placed_at = order.submitted_at or order.called_at
+    if provider.result_lifetime and placed_at:
+        until = placed_at + provider.result_lifetime
+        error.message += f" {provider.name} may delete its file from {until:%Y-%m-%d %H:%M} UTC on."
     await _postpone(services.ledger, order, error, UNREACHABLE_AFTER[order.kind])
     return error
 
@@ -124,7 +128,9 @@ async def _handle_changed_provider(ledger: Ledger, order: OrderRow, current: str
             await ledger.place(order.key)
         return None
     await _wait(ledger, order, UNKNOWN_POLL_INTERVAL, is_too_late=is_overdue(order))
-    message = f"It was ordered from {order.provider}; the settings now name {current}. Restore them to fetch it."
+    message = (
+        f"It was ordered from {order.provider}, which is not configured any more. Restore its settings to fetch it."
+    )
     return NoOutcome("provider_changed", message)
 
 
@@ -143,14 +149,14 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
 
     When it is not found, it is submitted again only to a provider that recognises it by its key. Raises Unavailable.
     """
-    provider, key, called_at = ledger.providers[order.kind], order.key, order.called_at
+    provider, key, called_at = ledger.provider_of(order), order.key, order.called_at
     assert called_at is not None  # noqa: S101 - only orders that were placed get here
     hit("lookup.before")
     task_ids = await provider.lookup(order.request, key=key, since=called_at)
     hit("lookup.after")
     candidates = await ledger.unbound(provider.name, task_ids)
     for position, task_id in enumerate(candidates, start=1):
-        if await ledger.bind(key, task_id):
+        if await ledger.bind(order, task_id):
             # Prompts are unique to their order: any other match is a charge for this order too.
             await ledger.report_duplicates(key, candidates[position:])
             return None
@@ -165,7 +171,7 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
 async def _poll(services: Services, order: OrderRow) -> Unavailable | None:
     """Poll the provider, and store a finished result. Return why the outcome is not known. Raises Unavailable."""
     ledger, key = services.ledger, order.key
-    provider = ledger.providers[order.kind]
+    provider = ledger.provider_of(order)
 
     async def progress(share: float) -> None:
         await ledger.reschedule_poll(key, PROGRESS_POLL_DELAY, share)
@@ -214,7 +220,7 @@ async def _handle_pending(ledger: Ledger, order: OrderRow, share: float | None) 
         return
     if order.state == "unknown" or order.missing_since or order.file_missing_since:
         await ledger.mark_found(order.key)
-    pause = ledger.providers[order.kind].poll_pause(order.poll_count)
+    pause = ledger.provider_of(order).poll_pause(order.poll_count)
     await ledger.reschedule_poll(order.key, pause, share if has_progressed else None)
 
 

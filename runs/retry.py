@@ -179,7 +179,7 @@ async def _evidence(services: Services, orders: Sequence[OrderRow]) -> dict[str,
 
 async def _candidates(services: Services, order: OrderRow) -> list[dict[str, Any]] | None:
     """Return the provider's orders that may be this one and belong to no other; None if they cannot be listed."""
-    provider = services.ledger.providers[order.kind]
+    provider = services.ledger.provider_of(order)
     if order.task_id or order.called_at is None or order.provider != provider.name:
         return []
     try:

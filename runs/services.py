@@ -12,7 +12,7 @@ from langgraph.runtime import RunControl
 from graph.state import RunState
 from prompts.project import Project
 from providers.notifications import NotificationSender
-from providers.video_profiles import Profile
+from providers.video_models import VideoModels
 from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.ledger import Ledger
@@ -55,7 +55,7 @@ class Services:
     projects: Mapping[str, Project]
     #: The names of the projects that new runs can have; the others have older runs only.
     offered: Collection[str]
-    video: Profile
+    video: VideoModels
     run_graph: RunGraph
     new_saver: NewSaver
     wakeups: Wakeups

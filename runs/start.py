@@ -72,7 +72,7 @@ def resolve_project(services: Services, name: str, options: Mapping[str, int]) -
         spec = services.projects[name].with_options(options)
     except OptionError as error:
         raise InvalidRequest(str(error), field="options") from error
-    if refusal := services.video.refusal(spec.clip_seconds, spec.clip_size):
+    if refusal := services.video.refusal(spec):
         if "clip_seconds" in options:
             raise InvalidRequest(refusal.message, field="options") from refusal
         message = f"Project {name} cannot be started: {refusal.message}"

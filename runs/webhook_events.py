@@ -1,18 +1,31 @@
 """Record webhook events of providers. An event only triggers a poll; its content is never trusted."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from providers.webhooks import VideoEvent
 from runs.services import Services
-from storage.events import record_webhook
+from storage.events import WebhookTask, record_webhook
 
 
 async def record_video_webhook(
-    services: Services, webhook_id: str, *, task_id: str, kind: str, event_id: str | None, run_id: UUID | None
+    services: Services,
+    source: str,
+    provider: str,
+    webhook_id: str,
+    event: VideoEvent,
+    *,
+    run_id: UUID | None = None,
+    order_key: str | None = None,
 ) -> bool:
-    """Record an event of the video provider; False if repeated. `run_id` is a hint for a task that is not known yet."""
-    provider, payload = services.ledger.providers["clip"].name, {"type": kind, "id": event_id}
-    return await _record(services, "sora", webhook_id, provider, task_id, run_id, payload)
+    """Record an event of a provider of clips, given by its short name. Return False if it was recorded before.
+
+    `run_id` and `order_key` are hints for a task that belongs to no known order, because its id may not be recorded.
+    """
+    found, payload = services.ledger.find_provider("clip", provider), {"type": event.type, "id": event.event_id}
+    task = WebhookTask(source, found.name if found else provider, event.video_id, order_key)
+    return await _record(services, webhook_id, task, run_id, payload)
 
 
 async def record_render_webhook(
@@ -23,16 +36,13 @@ async def record_render_webhook(
     order = await services.ledger.find_by_task(provider, task_id)
     if order is None or order.run_id != run_id:
         return None
-    return await _record(services, "remotion", webhook_id, provider, task_id, run_id, {"type": kind})
+    return await _record(services, webhook_id, WebhookTask("remotion", provider, task_id), run_id, {"type": kind})
 
 
 async def _record(
-    services: Services, source: str, webhook_id: str, provider: str, task_id: str, run_id: UUID | None, payload: Any
+    services: Services, webhook_id: str, task: WebhookTask, run_id: UUID | None, payload: Mapping[str, Any]
 ) -> bool:
-    task = {"provider": provider, "task_id": task_id}
-    recorded = await record_webhook(
-        services.db, source=source, webhook_id=webhook_id, **task, run_id=run_id, payload=payload
-    )
+    recorded = await record_webhook(services.db, webhook_id, task, run_id=run_id, payload=payload)
     if recorded.is_new and recorded.order_key:
         services.wakeups.reconcile(recorded.order_key)
     return recorded.is_new

@@ -26,6 +26,7 @@ SECRET_VARIABLE = "SANDBOX_WEBHOOK_SECRET"  # noqa: S105 - a name
 EPILOG = """
 endpoints:
   /v1/videos, /v1/chat/completions, /v1/moderations, /v1/models, /v1/webhook_endpoints   OpenAI API (Bearer)
+  /replicate/v1, /higgsfield, /kling                  vendors, from their published contracts, never compared with them
   /api/upload, /api/uploadposts/status, /api/uploadposts/history                          Upload-Post API (Apikey)
   /sandbox/counts, /sandbox/charges, /sandbox/posts, /sandbox/faults, /sandbox/pace       admin API (no key)
 

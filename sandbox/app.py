@@ -10,10 +10,13 @@ from fastapi import FastAPI
 from sandbox.admin_api import AdminApi
 from sandbox.chat_api import ChatApi
 from sandbox.faults import FaultQueue
+from sandbox.higgsfield_api import HiggsfieldApi
+from sandbox.kling_api import KlingApi
 from sandbox.moderation_api import ModerationApi
 from sandbox.post_pages import PostPages
 from sandbox.publishing_api import PublishingApi
 from sandbox.render_pool import RenderPool
+from sandbox.replicate_api import ReplicateApi
 from sandbox.responses import ApiError, handle_api_error
 from sandbox.store import Store
 from sandbox.video_api import VideoApi
@@ -30,6 +33,8 @@ def create_app(state_dir: Path, webhook_url: str | None = None, webhook_secret: 
     store = Store(state_dir)
     faults = FaultQueue(store)
     endpoints = WebhookEndpoints(store)
+    if webhook_secret is not None:
+        store.set_setting("vendor_secret", webhook_secret)
     if webhook_url is not None:
         endpoints.register(webhook_url, webhook_secret or generate_secret(), EVENT_TYPES, name="command line")
     sender = WebhookSender(store, faults)
@@ -51,6 +56,8 @@ def create_app(state_dir: Path, webhook_url: str | None = None, webhook_secret: 
     video_api = VideoApi(videos, faults, sender)
     app.include_router(video_api.routes("/v1"))
     app.include_router(video_api.routes("/api/v1"))  # the path of the OpenRouter API
+    for vendor in (ReplicateApi, HiggsfieldApi, KlingApi):
+        app.include_router(vendor(store, faults, videos, sender, video_api, endpoints).routes())
     app.include_router(endpoints.routes())
     app.include_router(ChatApi(faults).routes())
     app.include_router(ModerationApi(faults).routes())

@@ -52,11 +52,12 @@ class VideoOrder:
     prompt: str
     seconds: str
     size: str
+    usd_per_second: float
 
     @property
     def price_usd(self) -> float:
         """Return the price of the video in USD."""
-        return round(MODELS[self.model].usd_per_second * int(self.seconds), 2)
+        return round(self.usd_per_second * int(self.seconds), 3)
 
 
 def parse_video_order(fields: Mapping[str, Any]) -> VideoOrder:
@@ -79,7 +80,7 @@ def parse_video_order(fields: Mapping[str, Any]) -> VideoOrder:
     if not model.supports_size(size):
         supported = _quote_all(model.sizes) if model.sizes else "any even size from 128x128 to 1920x1920"
         raise _invalid_value("size", f"Invalid value: '{size}'. Supported values are: {supported}.")
-    return VideoOrder(name, prompt, seconds, size)
+    return VideoOrder(name, prompt, seconds, size, model.usd_per_second)
 
 
 def _parse_text(fields: Mapping[str, Any], name: str, default: str | None) -> str:

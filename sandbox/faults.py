@@ -17,6 +17,17 @@ FAULTS: dict[str, dict[str, Any]] = {
     "create_repeated": {"copies": 3},
     "create_429": {"retry_after": 1},
     "create_refuse": {"code": "sentinel_block"},
+    # vendors with contracts of their own: an error in the vendor's form, and what each does besides
+    "vendor_error": {"status": 503, "code": "", "message": "SANDBOX: injected fault.", "accept": 0},
+    "create_accept_then_drop": {},
+    "index_lag": {"seconds": 2.0},
+    "output_form": {"form": "list"},
+    "files_need_key": {"need": 1},
+    "url_expired": {},
+    "quote_in_words": {},
+    "billed_in_units": {},
+    "webhook_form": {"form": "unsigned"},
+    "webhook_legacy": {},
     # videos: the job
     "fail": {"code": "moderation_blocked"},
     "failed_with_429": {},
@@ -91,9 +102,20 @@ FAULTS: dict[str, dict[str, Any]] = {
 PERSISTENT_FAULTS = {"shutdown", "profile", "webhook_random_faults", "llm_refused_formats"}
 #: What a status that reports `failed` for lack of activity says of the platforms.
 STALLED_RESULTS = ("none", "processing")
+#: How a vendor sends its webhooks, and how Replicate writes the file of a prediction.
+WEBHOOK_FORMS = ("unsigned", "two_signatures")
+OUTPUT_FORMS = ("list", "null")
 #: How a failed job is reported: its status in capitals, its error as text, or with the HTTP status 500.
 ODD_FORMS = ("capitals", "error_text", "http_500")
 PROFILES = ("openai", "vllm", "sglang", "litellm", "openrouter")
+#: The values of parameters that are one of a few words.
+CHOICES = {
+    ("profile", "profile"): PROFILES,
+    ("failed_oddly", "form"): ODD_FORMS,
+    ("upload_status_failed", "results"): STALLED_RESULTS,
+    ("webhook_form", "form"): WEBHOOK_FORMS,
+    ("output_form", "form"): OUTPUT_FORMS,
+}
 
 
 class UnknownFault(ValueError):
@@ -174,9 +196,5 @@ def _check_params(name: str, params: Mapping[str, Any]) -> None:
             raise UnknownFault(f"{name} has no parameter {param!r}. Valid parameters: {list(FAULTS[name])}.")
         if isinstance(default, str) != isinstance(value, str):
             raise UnknownFault(f"{name}.{param} must have the type of {default!r}.")
-    if name == "profile" and params.get("profile", "vllm") not in PROFILES:
-        raise UnknownFault(f"profile must be one of {', '.join(PROFILES)}.")
-    if name == "failed_oddly" and params.get("form", "capitals") not in ODD_FORMS:
-        raise UnknownFault(f"failed_oddly.form must be one of {', '.join(ODD_FORMS)}.")
-    if name == "upload_status_failed" and params.get("results", "none") not in STALLED_RESULTS:
-        raise UnknownFault(f"upload_status_failed.results must be one of {', '.join(STALLED_RESULTS)}.")
+        if value not in CHOICES.get((name, param), (value,)):
+            raise UnknownFault(f"{name}.{param} must be one of {', '.join(CHOICES[name, param])}.")

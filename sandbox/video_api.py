@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -96,7 +95,7 @@ class VideoApi:
             await asyncio.sleep(float(hang["seconds"]))
             raise ApiError(504, "Gateway timeout.", code="timeout", kind="server_error")
         if wait := self._faults.consume("webhook_before_response"):
-            await self._wait_for_webhook(video, float(wait["seconds"]))
+            await self.wait_for_webhook(video, float(wait["seconds"]))
         return response
 
     async def list(self, limit: int = 20, after: str | None = None, order: str = "desc") -> dict[str, Any]:
@@ -155,9 +154,11 @@ class VideoApi:
             raise ApiError(404, "The content of this video has expired.", code="content_expired")
         if variant == "thumbnail":
             return FileResponse(path, media_type="image/webp")
-        return await self._clip_response(video, path)
+        return await self.clip_response(video)
 
-    async def _clip_response(self, video: Video, path: Path) -> Response:
+    async def clip_response(self, video: Video) -> Response:
+        """Return the MP4 of a completed video, subject to the faults of files."""
+        path = self._videos.clip_path(video)
         if late := self._faults.consume("content_late"):
             raise ApiError(int(late["status"]), "The file is not available.", code="not_available")
         if self._faults.trigger("content_500"):
@@ -193,7 +194,7 @@ class VideoApi:
             raise ApiError(400, "The body is not a JSON object.", code="invalid_json")
         return body
 
-    async def _wait_for_webhook(self, video: Video, timeout_seconds: float) -> None:
+    async def wait_for_webhook(self, video: Video, timeout_seconds: float) -> None:
         """Delay the response until the webhook of the video has been attempted."""
         deadline = time.time() + timeout_seconds
         while time.time() < deadline:

@@ -5,9 +5,10 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sandbox.catalogue import VideoOrder
 from sandbox.clip_spec import ClipSpec
@@ -25,6 +26,7 @@ TERMINAL_STATUSES = ("completed", "failed")
 NEWEST_FIRST = """
 SELECT * FROM videos
 WHERE (? IS NULL OR number < (SELECT number FROM videos WHERE id = ?)) AND NOT json_extract(outcome, '$.is_lost')
+    AND coalesce(json_extract(outcome, '$.vendor'), '') = ?
 ORDER BY number DESC LIMIT ?
 """
 OLDEST_FIRST = NEWEST_FIRST.replace("number <", "number >").replace("DESC", "ASC")
@@ -41,6 +43,9 @@ class PlannedOutcome:
     silent: bool = False
     content_fault: str | None = None
     is_lost: bool = False
+    #: The vendor with a contract of its own that made the video, and what it remembers of the request.
+    vendor: str = ""
+    task: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class VideoService:
 
     def __init__(self, store: Store, faults: FaultQueue, sender: WebhookSender, pool: RenderPool) -> None:
         self._store, self._faults, self._sender, self._pool = store, faults, sender, pool
+        #: Called in the transaction of each change of a video, by the vendor of the video.
+        self.listeners: dict[str, Callable[[Video], None]] = {"": self._announce_end}
         self._jobs: set[asyncio.Task[None]] = set()
         self._folder = store.folder / "videos"
         self._folder.mkdir(exist_ok=True)
@@ -94,10 +101,10 @@ class VideoService:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         self._pool.close()
 
-    def create(self, order: VideoOrder) -> Video:
+    def create(self, order: VideoOrder, *, video_id: str = "", vendor: str = "", **task: Any) -> Video:
         """Store a video and its charge in one transaction, and start its job."""
-        video_id, now = f"video_{secrets.token_hex(16)}", time.time()
-        outcome = json.dumps(asdict(self._plan_outcome(order.prompt)))
+        video_id, now = video_id or f"video_{secrets.token_hex(16)}", time.time()
+        outcome = json.dumps(asdict(replace(self._plan_outcome(order.prompt), vendor=vendor, task=task)))
         with self._store.transaction():
             self._store.execute(
                 "INSERT INTO videos (id, model, prompt, seconds, size, status, created_at, outcome)"
@@ -105,9 +112,9 @@ class VideoService:
                 *(video_id, order.model, order.prompt, order.seconds, order.size, now, outcome),
             )
             self._store.execute("INSERT INTO charges VALUES (?, ?, ?, ?)", video_id, order.prompt, order.price_usd, now)
+            video = self._announce(video_id)
+        self._sender.wake()
         self._start_job(video_id)
-        video = self.find(video_id)
-        assert video is not None  # noqa: S101 - the row was inserted above
         return video
 
     def find(self, video_id: str) -> Video | None:
@@ -116,10 +123,12 @@ class VideoService:
         video = _parse_video(row) if row is not None else None
         return None if video is None or video.outcome.is_lost else video
 
-    def list_page(self, limit: int, after: str | None, *, newest_first: bool) -> tuple[Sequence[Video], bool]:
+    def list_page(
+        self, limit: int, after: str | None, *, newest_first: bool = True, vendor: str = ""
+    ) -> tuple[Sequence[Video], bool]:
         """Return the videos that follow the video `after` in creation order, and whether there are more."""
         sql = NEWEST_FIRST if newest_first else OLDEST_FIRST
-        rows = self._store.fetch_all(sql, after, after, limit + 1)
+        rows = self._store.fetch_all(sql, after, after, vendor, limit + 1)
         return [_parse_video(row) for row in rows[:limit]], len(rows) > limit
 
     def mark_lost(self, video: Video) -> None:
@@ -162,12 +171,12 @@ class VideoService:
 
     async def _run_job(self, video_id: str) -> None:
         async with self._pool.slots:
-            sql = "UPDATE videos SET status = 'in_progress', started_at = coalesce(started_at, ?) WHERE id = ?"
-            self._store.execute(sql, time.time(), video_id)
-            row = self._store.fetch_one("SELECT * FROM videos WHERE id = ?", video_id)
-            if row is None:
-                return
-            video = _parse_video(row)
+            with self._store.transaction():
+                sql = "UPDATE videos SET status = 'in_progress', started_at = coalesce(started_at, ?) WHERE id = ?"
+                if not self._store.execute(sql, time.time(), video_id):
+                    return
+                video = self._announce(video_id)
+            self._sender.wake()
             if video.outcome.error_code is None and not self.clip_path(video).exists():
                 width, height = (int(n) for n in video.size.split("x"))
                 spec = ClipSpec(video.prompt, int(video.seconds), width, height, video.outcome.silent)
@@ -187,13 +196,24 @@ class VideoService:
             if error_code is None:
                 sql = "UPDATE videos SET status = 'completed', completed_at = ?, expires_at = ? WHERE id = ?"
                 self._store.execute(sql, now, now + ttl, video.id)
-                self._sender.enqueue_event(video.id, "video.completed")
             else:
                 message = ERROR_MESSAGES.get(error_code, "The video could not be generated.")
                 sql = "UPDATE videos SET status = 'failed', error_code = ?, error_message = ? WHERE id = ?"
                 self._store.execute(sql, error_code, message, video.id)
-                self._sender.enqueue_event(video.id, "video.failed")
+                if video.outcome.vendor and error_code not in ("canceled", "charged"):
+                    self._store.execute("UPDATE charges SET usd = 0 WHERE video_id = ?", video.id)  # refunded
+            self._announce(video.id)
         self._sender.wake()
+
+    def _announce(self, video_id: str) -> Video:
+        """Report a change of a video to the listener of its vendor, and return the video."""
+        video = _parse_video(self._store.fetch_all("SELECT * FROM videos WHERE id = ?", video_id)[0])
+        self.listeners[video.outcome.vendor](video)
+        return video
+
+    def _announce_end(self, video: Video) -> None:
+        if video.status in TERMINAL_STATUSES:
+            self._sender.enqueue_event(video.id, f"video.{video.status}")
 
 
 def _parse_video(row: Row) -> Video:

@@ -63,7 +63,7 @@ class WebhookEndpoints:
 
     async def list(self) -> dict[str, Any]:
         """Return all endpoints, oldest first."""
-        rows = self._store.fetch_all("SELECT * FROM endpoints ORDER BY created_at")
+        rows = self._store.fetch_all("SELECT * FROM endpoints WHERE event_types <> '[]' ORDER BY created_at")
         return {"object": "list", "data": [_format_endpoint(row) for row in rows], "has_more": False}
 
     async def retrieve(self, endpoint_id: str) -> dict[str, Any]:

@@ -5,7 +5,9 @@ import contextlib
 import json
 import secrets
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 from standardwebhooks import Webhook
@@ -38,25 +40,25 @@ class WebhookSender:
         messages = plan_messages(self._store, self._faults, video_id, event_type)
         for endpoint in self._store.fetch_all("SELECT * FROM endpoints"):
             if event_type in json.loads(endpoint["event_types"]):
-                self._store_deliveries(endpoint["id"], messages)
+                self._store_deliveries(endpoint["id"], messages, _format_event)
 
-    def _store_deliveries(self, endpoint_id: str, messages: list[PlannedMessage]) -> None:
+    def enqueue_task(self, endpoint_id: str, video_id: str, event_type: str, body: Callable[[str], Any]) -> None:
+        """Store the deliveries of a change of a vendor's task; `body` formats them for the id of a task."""
+        messages = plan_messages(self._store, self._faults, video_id, event_type)
+        self._store_deliveries(endpoint_id, messages, lambda message: body(message.video_id))
+
+    def _store_deliveries(
+        self, endpoint_id: str, messages: list[PlannedMessage], body: Callable[[PlannedMessage], Any]
+    ) -> None:
         now = time.time()
         webhook_ids: dict[str, str] = {}
         for message in messages:
-            body = {
-                "id": message.event_id,
-                "object": "event",
-                "created_at": int(now),
-                "type": message.event_type,
-                "data": {"id": message.video_id},
-            }
             # Copies of an event share one webhook-id: a receiver recognises duplicates by it.
             webhook_id = webhook_ids.setdefault(message.event_id, f"wh_{secrets.token_hex(16)}")
             self._store.execute(
                 "INSERT INTO deliveries (endpoint_id, webhook_id, body, manner, created_at, due_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                *(endpoint_id, webhook_id, json.dumps(body), message.manner, now, now + message.delay),
+                *(endpoint_id, webhook_id, json.dumps(body(message)), message.manner, now, now + message.delay),
             )
 
     def wake(self) -> None:
@@ -65,7 +67,7 @@ class WebhookSender:
 
     def has_unattempted_deliveries(self, video_id: str) -> bool:
         """Return whether a delivery about the video has not been attempted."""
-        sql = "SELECT 1 FROM deliveries WHERE attempts = 0 AND json_extract(body, '$.data.id') = ?"
+        sql = "SELECT 1 FROM deliveries WHERE attempts = 0 AND instr(body, ?)"
         return self._store.fetch_one(sql, video_id) is not None
 
     async def run(self) -> None:
@@ -126,7 +128,20 @@ class WebhookSender:
         )
 
 
+def _format_event(message: PlannedMessage) -> dict[str, Any]:
+    return {
+        "id": message.event_id,
+        "object": "event",
+        "created_at": int(time.time()),
+        "type": message.event_type,
+        "data": {"id": message.video_id},
+    }
+
+
 def _build_headers(row: Row) -> dict[str, str]:
+    plain = {"user-agent": USER_AGENT, "content-type": "application/json"}
+    if not row["secret"]:
+        return plain  # a vendor whose customer has created no secret
     timestamp = int(time.time()) - (STALE_AGE_SECONDS if row["manner"] == "stale" else 0)
     secrets_in_use = [FORGED_SECRET if row["manner"] == "forged" else row["secret"]]
     if row["old_secret"] and row["old_secret_until"] > time.time():
@@ -134,8 +149,7 @@ def _build_headers(row: Row) -> dict[str, str]:
     signed_at = datetime.fromtimestamp(timestamp, UTC)
     signatures = [Webhook(secret).sign(row["webhook_id"], signed_at, row["body"]) for secret in secrets_in_use]
     return {
-        "user-agent": USER_AGENT,
-        "content-type": "application/json",
+        **plain,
         "webhook-id": row["webhook_id"],
         "webhook-timestamp": str(timestamp),
         "webhook-signature": " ".join(signatures),

@@ -64,7 +64,7 @@ select * from changed
 RECORD_WEBHOOK = """
 with due as (
     update orders set next_poll_at = case when settled_at is null then now() end
-    where provider = %(provider)s and task_id = %(task_id)s
+    where provider = %(provider)s and (task_id = %(task_id)s or task_id is null and key = %(order_key)s)
       and not exists (select from events where source = %(source)s and dedup_key = %(webhook_id)s)
     returning key, run_id),
 hinted as (select id from runs where id = coalesce((select run_id from due), %(run_id)s::uuid)),
@@ -118,19 +118,22 @@ class RecordedWebhook:
     order_key: str | None
 
 
+@dataclass(frozen=True)
+class WebhookTask:
+    """The task that a webhook is about. `order_key` is a hint to an order whose task is not known."""
+
+    source: str
+    provider: str
+    task_id: str
+    order_key: str | None = None
+
+
 async def record_webhook(
-    db: Database,
-    *,
-    source: str,
-    webhook_id: str,
-    provider: str,
-    task_id: str,
-    run_id: UUID | None,
-    payload: Mapping[str, Any],
+    db: Database, webhook_id: str, task: WebhookTask, *, run_id: UUID | None, payload: Mapping[str, Any]
 ) -> RecordedWebhook:
     """Record a webhook once, and make the order of its task due for a poll. `run_id` counts for an unknown task."""
-    values = {"source": source, "webhook_id": webhook_id, "provider": provider, "task_id": task_id, "run_id": run_id}
-    row = await db.change(RECORD_WEBHOOK, {**values, "payload": dict(payload)}, row=RecordedWebhook)
+    values = {**vars(task), "webhook_id": webhook_id, "run_id": run_id, "payload": dict(payload)}
+    row = await db.change(RECORD_WEBHOOK, values, row=RecordedWebhook)
     assert row is not None  # noqa: S101 - the statement returns one row
     return row
 

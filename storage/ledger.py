@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, LiteralString
+from typing import Any, LiteralString, get_args
 from uuid import UUID
 
 from psycopg.sql import SQL
 
-from providers.base import NotSent, OutcomeUnknown, Provider, ProviderError, Refused
-from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order, OrderKey
+from providers.base import NotSent, OutcomeUnknown, Provider, ProviderError, Refused, short_name
+from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order, OrderKey, OrderKind
 from storage.actors import RequestContext
 from storage.admission import CANCELLED_FIRST, CapRoom, Caps, check_admission, tightest_cap
 from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert_statement
@@ -27,16 +27,21 @@ FIRST_POLL_DELAY = timedelta(seconds=1)
 MAX_SUBMIT_ATTEMPTS = 1_450
 #: Poll interval of an order of unknown outcome.
 UNKNOWN_POLL_INTERVAL = timedelta(minutes=1)
+#: The provider of clips whose approved offer is of an earlier version, and names none.
+UNNAMED_PROVIDER = "videos"
 #: A claim is used within this time or not at all.
 CLAIM_TIMEOUT_SECONDS = 5.0
 
-# Only the process that gets the row back submits the order. The provider is the one that is configured now, which may
-# differ from the one at the time of the reservation; but a publication is approved for its publisher.
+# Only the process that gets the row back submits the order. The host and account of the provider are those that are
+# configured now, which may differ from those at the time of the reservation; but a publication is approved for its
+# publisher, and a clip for the provider that has this short name.
 CLAIM = """
 update orders set called_at = now(), next_poll_at = now() + %(poll_in)s,
-    provider = coalesce(%(names)s::jsonb ->> kind, provider)
+    provider = coalesce(%(names)s::jsonb ->> case kind when 'clip' then split_part(provider, ':', 1) else kind end,
+                        provider)
 where key = %(key)s and state = 'reserved' and called_at is null
   and (kind <> 'publication' or provider = %(names)s::jsonb ->> kind)
+  and (kind <> 'clip' or %(names)s::jsonb ? split_part(provider, ':', 1))
   and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 returning *
 """
@@ -52,24 +57,47 @@ RELEASE: LiteralString = f"""{FAIL}
 where key = %(key)s and state = 'reserved' and called_at is null
   and exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 """
-# Closes a publication that was never called and was approved for a publisher that the settings no longer name.
-REFUSE_PUBLICATION: LiteralString = f"""{FAIL}
-where key = %(key)s and state = 'reserved' and called_at is null and kind = 'publication' and provider <> %(current)s
+# Closes an order that was never called and was approved for a provider that the settings no longer name.
+REFUSE: LiteralString = f"""{FAIL}
+where key = %(key)s and state = 'reserved' and called_at is null
+  and (kind = 'clip' and not %(names)s::jsonb ? split_part(provider, ':', 1)
+       or kind = 'publication' and provider <> %(names)s::jsonb ->> kind)
 """
-OTHER_PUBLISHER = {
-    "code": PUBLISHER_CHANGED,
-    "message": "The settings name another publisher than the approved one. Approve the post for this one.",
+OTHER_PROVIDER = {
+    "publication": {
+        "code": PUBLISHER_CHANGED,
+        "message": "The settings name another publisher than the approved one. Approve the post for this one.",
+    },
+    "clip": {
+        "code": "provider_not_configured",
+        "message": "The approved provider is not configured any more, and nothing was ordered.",
+    },
 }
 
 
 class Ledger(ModelCalls):
-    """Orders, and the only way to place them. `providers` maps kinds of orders to providers."""
+    """Orders, and the only way to place them.
+
+    `providers` maps kinds of orders to providers. Under any other name it contains further providers of clips.
+    """
 
     def __init__(
         self, db: Database, providers: Mapping[str, Provider], caps: Caps, usd_of_tokens: Callable[[int, int], Decimal]
     ) -> None:
         super().__init__(db, caps, usd_of_tokens)
         self.providers = providers
+
+    def find_provider(self, kind: str, name: str) -> Provider | None:
+        """Return the provider of this name for orders of this kind; its short name, without host, is sufficient."""
+        others = [each for key, each in self.providers.items() if kind == "clip" and key not in get_args(OrderKind)]
+        known, wanted = (self.providers[kind], *others), name or UNNAMED_PROVIDER
+        found = next((each for each in known if wanted in (each.name, short_name(each.name))), None)
+        return found or (None if name else self.providers[kind])
+
+    def provider_of(self, order: OrderRow) -> Provider:
+        """Return the provider of the order, or the first one of its kind if it is not configured any more."""
+        known = self.find_provider(order.kind, order.provider)
+        return known if known and known.name == order.provider else self.providers[order.kind]
 
     async def place_once(self, order: Order) -> None:
         """Place the order, at most once for its key. See `graph.dependencies.Ledger`."""
@@ -88,6 +116,8 @@ class Ledger(ModelCalls):
             known = {row["key"] for row in await fetch_all(conn, known_keys, (keys,))}
             new = [order for order in orders if str(order.key) not in known]
             refused = await check_admission(conn, self.caps, new) if new else None
+            if not all(self.find_provider(order.kind, order.provider) for order in new):
+                refused = refused or OTHER_PROVIDER["clip"]
             for order in new:
                 await self._insert(conn, order, refused)
 
@@ -97,7 +127,8 @@ class Ledger(ModelCalls):
             return await tightest_cap(conn, self.caps, run_id)
 
     async def _insert(self, conn: Connection, order: Order, refused: dict[str, str] | None) -> None:
-        key, provider = str(order.key), self.providers[order.kind].name
+        key, found = str(order.key), self.find_provider(order.kind, order.provider)
+        provider = found.name if found else order.provider
         names = ("run_id", "kind", "request", "amount_usd")
         values = {"key": key, "provider": provider, **{name: getattr(order, name) for name in names}}
         if order.kind == "clip":
@@ -115,13 +146,14 @@ class Ledger(ModelCalls):
     async def place(self, key: str) -> None:
         """Submit a reserved order that was not submitted before, and record the outcome."""
         started_at = time.monotonic()
-        names = {kind: provider.name for kind, provider in self.providers.items()}
+        names = {kind: provider.name for kind, provider in self.providers.items() if kind in ("render", "publication")}
+        names |= {short_name(each.name): each.name for key, each in self.providers.items() if key not in names}
         values = {"key": key, "poll_in": FIRST_POLL_DELAY, "names": names}
         claimed = await self.db.fetch_one(CLAIM, values, row=OrderRow)
         if claimed is None:
             await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=CANCELLED_FIRST)
-            other, current = OTHER_PUBLISHER, names.get("publication")
-            await self._update(REFUSE_PUBLICATION, key, "order.refused", other, result=other, current=current)
+            if other := OTHER_PROVIDER.get(OrderKey.parse(key).kind):
+                await self._update(REFUSE, key, "order.refused", other, result=other, names=names)
             return
         hit("submit.before")
         if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
@@ -133,7 +165,7 @@ class Ledger(ModelCalls):
 
     async def _submit(self, order: OrderRow) -> None:
         try:
-            task_id = await self.providers[order.kind].submit(order.request, key=order.key)
+            task_id = await self.provider_of(order).submit(order.request, key=order.key)
         except NotSent as error:
             await self._schedule_retry(order, error)
         except Refused as error:
@@ -145,7 +177,7 @@ class Ledger(ModelCalls):
             await self._report(order, error)
         else:
             hit("submit.after")
-            if not await self.bind(order.key, task_id):
+            if not await self.bind(order, task_id):
                 # A person has declared that it was not generated, but it was, and is charged.
                 await self.report_duplicates(order.key, [task_id])
 
@@ -174,14 +206,14 @@ class Ledger(ModelCalls):
                 and state in ('reserved', 'submitted', 'unknown')"""
         return await self._update(update, key, "order.moved", {"provider": provider}, provider=provider)
 
-    async def bind(self, key: str, task_id: str) -> bool:
+    async def bind(self, order: OrderRow, task_id: str) -> bool:
         """Save the provider's id of an order that was called. Return False if that id belongs to another order."""
         update: LiteralString = """
             update orders set state = 'submitted', task_id = %(task_id)s, submitted_at = now(), poll_count = 0,
                 next_poll_at = now() + %(poll_in)s
             where key = %(key)s and state in ('reserved', 'unknown') and task_id is null and not exists (
                 select from orders as o where o.provider = orders.provider and o.task_id = %(task_id)s)"""
-        payload, poll_in = {"task_id": task_id}, self.providers[OrderKey.parse(key).kind].poll_pause(0)
+        key, payload, poll_in = order.key, {"task_id": task_id}, self.provider_of(order).poll_pause(0)
         if await self._update(update, key, "order.submitted", payload, task_id=task_id, poll_in=poll_in):
             return True
         row = await self.get(key)

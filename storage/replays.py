@@ -41,7 +41,7 @@ async def replay_order(ledger: Ledger, key: str) -> bool:
     if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
         return True  # the process was frozen: the next poll decides again
     try:
-        task_id = await ledger.providers[order.kind].submit(order.request, key=order.key)
+        task_id = await ledger.provider_of(order).submit(order.request, key=order.key)
     except (NotSent, OutcomeUnknown) as error:
         log.info("order %s: the replay has no answer: %s", key, error.message)
     except Refused as error:
@@ -50,7 +50,7 @@ async def replay_order(ledger: Ledger, key: str) -> bool:
         await ledger.mark_unknown(key)
     else:
         hit("submit.after")
-        if not await ledger.bind(key, task_id):
+        if not await ledger.bind(order, task_id):
             await ledger.report_duplicates(key, [task_id])
     return True
 
@@ -58,7 +58,7 @@ async def replay_order(ledger: Ledger, key: str) -> bool:
 async def _claim(ledger: Ledger, key: str) -> OrderRow | None:
     """Return the order to submit again, or None if it may not be."""
     order = await ledger.get(key)
-    replayable = ledger.providers[order.kind].replayable if order else None
+    replayable = ledger.provider_of(order).replayable if order else None
     if order is None or replayable is None or datetime.now(UTC) - (order.called_at or order.created_at) > replayable:
         return None
     async with ledger.db.transaction() as conn:

@@ -14,9 +14,10 @@ from graph.nodes.changes import mark_done
 from graph.nodes.orders import StepFailed, await_orders, decision_at, order_failure, project_of_run, requested_retry
 from graph.review_content import content_at, ideas_of, used_ideas
 from graph.state import Clip, Offer, RunState
+from prompts.project import VideoChoice
 from providers.base import Json, ProviderError
 from providers.orders import NOT_AWAITED, Approval, Order, OrderKey, OrderStatus, digest_of
-from providers.video_profiles import Profile
+from providers.video_models import VideoModels
 
 #: Codes with which the ledger refuses an order. Another attempt would be refused again.
 LEDGER_REFUSALS = ("budget_exceeded", "not_approved", "cancelled", NOT_AWAITED)
@@ -26,9 +27,11 @@ OFFER_CHANGED = "The model, its clips or their price have changed since this was
 _ORDER = TypeAdapter(Order)
 
 
-def clip_offer(video: Profile, seconds: int, size: str) -> Offer:
+def clip_offer(video: VideoModels, seconds: int, size: str, *choices: VideoChoice | None) -> Offer:
     """Return the current offer for a clip of this length and size. Raises ProviderError if there is none."""
-    return Offer(model=video.model, seconds=seconds, size=size, usd_per_clip=str(video.price(seconds, size)))
+    offer = video.offer(seconds, size, *choices)
+    provider, model, sound, usd = offer.provider, offer.model, offer.sound, str(offer.usd)
+    return Offer(provider=provider, model=model, sound=sound, seconds=seconds, size=size, usd_per_clip=usd)
 
 
 async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
@@ -40,7 +43,8 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
     # Orders that were recorded before a crash are placed as recorded, even if the offer is a different one now.
     if not await deps.ledger.statuses([str(order.key) for order in orders.values()]):
         offer = _current_offer(state, deps)
-        if {**ideas, **offer} != ideas:
+        # The approved offer of an earlier version names less.
+        if any(ideas.get(name, value) != value for name, value in offer.items()):
             return {
                 "route": "ideation_gate",
                 "ideas": {**ideas, **offer, "make": sorted(orders), "notice": OFFER_CHANGED},
@@ -67,14 +71,14 @@ def _plan_round(state: RunState, deps: Dependencies) -> dict[int, Order]:
     last, prompts = _newest_orders(state), state.get("prompts", {})
     if failed := state.get("failed_shots"):
         # A take after a failed one keeps the approval of that one.
-        return {n: _order(n, prompts.get(str(n), _words_of(last[n])), last[n].approval, state) for n in failed}
+        return {n: _order(n, prompts.get(str(n), _words_of(last[n])), last[n].approval, state, deps) for n in failed}
     remade = state["change"]["clips"]
     decision = decision_at("publish" if remade else "ideation", state)
     # The digest of what would be ordered, not that in the decision: the ledger compares the two.
     digest = decision.approved_digest if remade else content_at("ideation", state).digest
     numbers = remade or state["ideas"]["make"]
     approvals = {n: Approval(decision.number, digest or "", n if remade else None) for n in numbers}
-    return {n: _order(n, _choose_words(n, decision, state, deps), approvals[n], state) for n in numbers}
+    return {n: _order(n, _choose_words(n, decision, state, deps), approvals[n], state, deps) for n in numbers}
 
 
 def _newest_orders(state: RunState) -> dict[int, Order]:
@@ -97,25 +101,35 @@ def _words_of(order: Order) -> str:
     return without_correlation_tag(order.request["prompt"])
 
 
-def _order(number: int, words: str, approval: Approval | None, state: RunState) -> Order:
+def _order(number: int, words: str, approval: Approval | None, state: RunState, deps: Dependencies) -> Order:
     """Return the order of the next take of a clip, as it was approved."""
     run_id, ideas, last = state["run_id"], state["ideas"], _newest_orders(state).get(number)
     take = last.key.attempt + 1 if last else 1
     prompt = with_correlation_tag(words, f"{digest_of(run_id)[:8]}-{number}-{take}")
     request = {"model": ideas["model"], "prompt": prompt, "seconds": ideas["seconds"], "size": ideas["size"]}
-    return Order(OrderKey(run_id, "clip", number, take), "clip", request, Decimal(ideas["usd_per_clip"]), approval)
+    provider = ideas.get("provider", "")
+    if ideas.get("sound") is not None:
+        request["sound"] = ideas["sound"]
+    if callback := deps.video.callbacks.get(provider):
+        request["callback"] = callback
+    key, usd = OrderKey(run_id, "clip", number, take), Decimal(ideas["usd_per_clip"])
+    return Order(key, "clip", request, usd, approval, provider)
 
 
 def _current_offer(state: RunState, deps: Dependencies) -> Offer:
-    """Return the offer for the approved length and size or, while no clip exists, for those of the project now."""
+    """Return the offer for the approved length and size or, while no clip exists, for those of the project now.
+
+    It is that of the approved provider and model as long as they are offered.
+    """
+    ideas, project = state["ideas"], project_of_run(state, deps)
+    approved = VideoChoice(provider=ideas.get("provider"), model=ideas["model"], sound=ideas.get("sound"))
     try:
-        return clip_offer(deps.video, state["ideas"]["seconds"], state["ideas"]["size"])
+        return clip_offer(deps.video, ideas["seconds"], ideas["size"], approved, project.video)
     except ProviderError as error:
         if state.get("clips"):
             advice = f"{error.message} Set a model that can generate such clips, and retry the run."
             raise StepFailed(error.code, advice) from error
-        project = project_of_run(state, deps)
-        return clip_offer(deps.video, project.clip_seconds, project.clip_size)
+        return clip_offer(deps.video, project.clip_seconds, project.clip_size, project.video)
 
 
 async def order_clip(order: Json, *, deps: Dependencies) -> RunState:

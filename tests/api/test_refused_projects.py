@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from api.settings import SettingsError, check_settings
+from api.checked_settings import check_settings
+from api.settings import SettingsError
 from chat.tools import ToolRequest, list_projects
 from tests.api.test_requests import error_details
 from tests.app import PROFILES, App, SandboxClient, open_app, settings_for

@@ -24,10 +24,11 @@ from graph.graph import build_run_graph
 from graph.nodes.orders import StepFailed
 from graph.review_content import Review
 from graph.state import Route, RunState
-from prompts.project import Project
+from prompts.project import Project, VideoChoice
 from providers.base import ProviderError, Unavailable
 from providers.moderation import ModerationResult, Moderator
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions, digest_of
+from providers.video_models import VideoOffer
 from providers.video_profiles import load_profiles
 
 PROJECT = Project(
@@ -218,10 +219,18 @@ class FakeVideo:
     #: The lengths it generates, in seconds.
     lengths: tuple[int, ...] = tuple(range(1, 13))
 
-    def price(self, seconds: int, size: str) -> Decimal:
+    #: The providers, the preferred one first.
+    providers: list[str] = field(default_factory=lambda: [""])
+    sound: bool | None = None
+    #: The URLs for webhooks, by provider.
+    callbacks: dict[str, str] = field(default_factory=dict)
+
+    def offer(self, seconds: int, size: str, *choices: VideoChoice | None) -> VideoOffer:
         if seconds not in self.lengths:
             raise ProviderError("clip_impossible", f"A clip cannot be {seconds} s long.")
-        return self.usd_per_second * seconds
+        chosen = [choice.provider for choice in choices if choice and choice.provider in self.providers]
+        provider = next((name for name in chosen if name), self.providers[0])
+        return VideoOffer(provider, self.model, seconds, size, self.sound, self.usd_per_second * seconds)
 
     def is_moderation(self, code: str, message: str) -> bool:
         return load_profiles()[-1].is_moderation(code, message)

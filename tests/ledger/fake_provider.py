@@ -216,7 +216,7 @@ async def open_services(
 class AnyVideo(FakeVideo):
     """A video model that generates clips of any length and size."""
 
-    def refusal(self, seconds: int, size: str) -> None:
+    def refusal(self, project: Project) -> None:
         return None
 
 

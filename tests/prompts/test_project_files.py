@@ -55,6 +55,8 @@ def _changed(tmp_path: Path, old: str, new: str) -> Path:
         ("clips: 3", "clips: 25", "rain.md: clips: "),
         ("clip_seconds: 4", "clip_seconds: 4\nclip_size: big", "rain.md: clip_size: "),
         ("clip_seconds: 4", "clip_seconds: 4\ncrossfade_seconds: 3", "rain.md: crossfade_seconds: a clip must be"),
+        ("clips: 3", "clips: 3\nvideo: {resolution: 1080p}", "rain.md: video.resolution: clip_size 720x1280 is 720p"),
+        ("clips: 3", "clips: 3\nvideo: {vendor: kling}", "rain.md: video.vendor: Extra inputs"),
         ("clip_seconds: 4", "clip_seconds: 1", "rain.md: the film would be 2 s long"),
         ("clip_seconds: 4", "clip_seconds: 60\ncrossfade_seconds: 0\ntakes: 9", "rain.md: takes: "),
         ("clips: 3", "clips: 4\nsubjects: [a]", "rain.md: subjects: 1 subjects are too few for 4 clips"),

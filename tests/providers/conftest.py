@@ -1,12 +1,13 @@
-"""Fixtures: an HTTP client, a server that sends raw bytes, and a store of files."""
+"""Fixtures: an HTTP client, a server that sends raw bytes, a store of files, and a sandbox in its own process."""
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from sandbox_server import SandboxClient, SandboxServer, WebhookReceiver
 
 from providers.base import ArtifactMissing
 
@@ -78,3 +79,30 @@ def file_store(tmp_path: Path) -> FileStore:
     folder = tmp_path / "files"
     folder.mkdir()
     return FileStore(folder)
+
+
+@pytest.fixture(scope="session")
+def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
+    """Run a sandbox for all tests of vendors."""
+    server = SandboxServer(tmp_path_factory.mktemp("sandbox"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def sandbox(sandbox_server: SandboxServer) -> AsyncIterator[SandboxClient]:
+    """Return a client of the sandbox, without faults of other tests."""
+    async with SandboxClient(sandbox_server.url) as opened:
+        await opened.delete("/sandbox/faults")
+        await opened.post("/sandbox/pace", json={})
+        yield opened
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[WebhookReceiver]:
+    """Return a receiver of webhooks."""
+    started = WebhookReceiver()
+    listener = await asyncio.start_server(started.handle, "127.0.0.1", 0)
+    started.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/hook"
+    yield started
+    listener.close()

@@ -103,6 +103,14 @@ def test_a_profile_inherits_from_its_kind(
     assert profile.content_query == query
 
 
+@pytest.mark.parametrize("model", ["bytedance/seedance-2.0", "google/veo-3.1"])
+def test_a_vendor_with_a_contract_of_its_own_is_none_with_the_open_one(model: str) -> None:
+    """Its profile does not describe a server of `/v1/videos` that offers a model of the same name."""
+    assert model in [name for profile in load_profiles() for name in profile.models]
+    with pytest.raises(ProfileError, match="Nothing is known"):
+        profile_for(load_profiles(), ELSEWHERE, model, SHUTDOWN)
+
+
 def test_own_profiles_take_precedence(tmp_path: Path) -> None:
     """A profile of one's own precedes a built-in one, and a named host any host, with or without its port."""
     own = OWN.replace("wan", "sora-2").replace("gpu.example:8000", "GPU.example") + "usd_per_second = 0\n"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.settings import Settings, SettingsError, check_settings, read_settings
+from api.checked_settings import check_settings
+from api.settings import Settings, SettingsError, read_settings
 from providers.webhooks import InvalidSignature, parse_secret, verify_signature
 from runs.notifications import (
     JITTER,

@@ -73,10 +73,11 @@ class SandboxClient(httpx.AsyncClient):
 
 @dataclass
 class ReceivedWebhook:
-    """Headers and body of a webhook request."""
+    """Headers, body and path of a webhook request."""
 
     headers: dict[str, str]
     body: bytes
+    path: str = ""
 
     @property
     def event(self) -> dict[str, Any]:
@@ -93,7 +94,7 @@ class WebhookReceiver:
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:]
+        start, *head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head if line)}
         body = await reader.readexactly(int(headers["content-length"]))
         status = self.statuses.pop(0) if self.statuses else 200
@@ -102,7 +103,7 @@ class WebhookReceiver:
         await writer.drain()
         writer.close()
         async with self._arrival:
-            self.received.append(ReceivedWebhook(headers, body))
+            self.received.append(ReceivedWebhook(headers, body, start.split()[1]))
             self._arrival.notify_all()
 
     async def wait_for(

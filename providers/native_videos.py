@@ -1,0 +1,209 @@
+"""What vendors with contracts of their own have in common: the input of a create, the end of a task, and its file."""
+
+import hashlib
+import math
+import random
+import re
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import httpx
+
+from providers.base import Json, NotSent, Progress, ProviderError, Refused, Unavailable
+from providers.foreign_files import FileRules, ForeignFiles
+from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
+from providers.results import Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
+from providers.values import is_plain_text
+from providers.video_profiles import Profile
+from providers.video_provider import VideoProvider
+from providers.videos import ANNOUNCED_POLL_SECONDS
+from providers.webhooks import VideoEvent, read_task_event
+
+LIMITS = Limits(submit_seconds=60.0)
+#: What the models behind a vendor write when they refuse a prompt or a picture: there is no common code.
+_MODERATION = re.compile(r"moderat|content polic|sensitive|flagged|risk control|nsfw", re.IGNORECASE)
+
+
+class NativeVideos(VideoProvider):
+    """A vendor with a contract of its own, written from its published pages.
+
+    A request contains `model`, `prompt`, `seconds`, `size`, and where they apply `sound` and `callback`, the URL for
+    webhooks. The key of the order is added to it, so that any webhook of a lost order reveals which one it was.
+    """
+
+    short_name: ClassVar[str]
+    service_name: ClassVar[str]
+    #: The path of a task, the names of its id, and its states: `done` with a clip, None for one that is unfinished.
+    status_path: ClassVar[str]
+    id_names: ClassVar[Sequence[str]] = ("id",)
+    states: ClassVar[Mapping[str, Failed | None]]
+    done: ClassVar[str]
+    scheme: ClassVar[str] = "Bearer"
+    #: The HTTP status that refuses an order because the account has no credit.
+    no_credit_status: ClassVar[int] = 402
+    #: The public hosts of files, if the vendor names them; a profile can name others.
+    file_hosts: ClassVar[Sequence[str]] = ("*",)
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        profiles: Sequence[Profile],
+        client: httpx.AsyncClient,
+        accept: Callable[..., Awaitable[Succeeded]],
+        files: ForeignFiles,
+        *,
+        is_announced: bool = False,
+    ) -> None:
+        self.name = f"{self.short_name}:{endpoint_label(base_url)}"
+        self._api = ApiClient(client, base_url, f"{self.scheme} {api_key}", self.service_name, LIMITS)
+        self._profiles = {model: profile for profile in reversed(profiles) for model in profile.models}
+        self._accept, self._files, self._is_announced = accept, files, is_announced
+        self.lookup_window = timedelta(seconds=max((each.lookup_window_seconds for each in profiles), default=120))
+        hours = [each.result_lifetime_hours for each in profiles if each.result_lifetime_hours]
+        self.result_lifetime = timedelta(hours=min(hours)) if hours else None
+
+    def poll_pause(self, polls: int) -> timedelta:
+        """Return the default pause; a clip that a webhook announces is polled rarely."""
+        if self._is_announced:
+            return timedelta(seconds=random.uniform(*ANNOUNCED_POLL_SECONDS))  # noqa: S311 - to spread the polls
+        return super().poll_pause(polls)
+
+    def read_event(self, body: bytes) -> VideoEvent:
+        """Return the event in the body of a verified webhook: a task. Raises InvalidEvent."""
+        return read_task_event(body, self.id_names)
+
+    async def submit(self, request: Json, *, key: str) -> str:
+        """Place one order and return the vendor's id of it. Raises NotSent, Refused or OutcomeUnknown."""
+        path, content = self._create(request, key)
+        return await self._accepted(await self._api.submit(path, **content), key)
+
+    @abstractmethod
+    def _create(self, request: Json, key: str) -> tuple[str, dict[str, Any]]:
+        """Return path and content of a create."""
+
+    async def _accepted(self, response: ApiResponse, key: str) -> str:
+        """Return the id in the response to a create. Raises as `submit` does."""
+        if response.status == self.no_credit_status:
+            raise self._refused("credit_exhausted", response, "Add credit to the account, and retry the run.")
+        if error := self._api.submit_error(response, "video_refused"):
+            raise error
+        return self._id_of(response.json())
+
+    def _id_of(self, task: Json) -> str:
+        task_id = next((task[name] for name in self.id_names if name in task), None)
+        if not is_plain_text(task_id, 255):
+            raise self._api.outcome_unknown("its response contains no id")
+        return task_id
+
+    def _refused(self, code: str, response: ApiResponse, advice: str = "") -> Refused:
+        message = self._api.error_details(response.json(), code)[1] or f"HTTP {response.status}"
+        return Refused(code, f"{self._api.service_name} refused the order: {message} {advice}".strip())
+
+    def _input(self, request: Json, key: str) -> dict[str, Any]:
+        """Return the input of a create: nothing is left to the defaults of the vendor, which differ by model.
+
+        Raises NotSent for a model without a valid profile, and Refused for a prompt that the vendor would cut.
+        """
+        profile, model, prompt = self._profiles.get(request["model"]), request["model"], request["prompt"]
+        if profile is None:
+            message = f"No profile of {self.short_name} names the model {model}. Add one to your video profiles file."
+            raise NotSent("video_model_unknown", message)
+        longest = profile.max_prompt_characters
+        if longest and len(prompt) > longest:
+            message = f"{model} takes prompts of {longest} characters; this one has {len(prompt)}. Shorten it."
+            raise Refused("prompt_too_long", message)
+        width, height = (int(pixels) for pixels in request["size"].split("x"))
+        shape, resolution, sound = math.gcd(width, height), f"{min(width, height)}p", request.get("sound", True)
+        values = {
+            "prompt": prompt,
+            "seconds": request["seconds"],
+            "aspect": f"{width // shape}:{height // shape}",
+            "resolution": profile.words.get(resolution, resolution),
+            "sound": profile.words.get(str(sound).lower(), sound),
+            # Unique to the order: one of unknown outcome is found by it.
+            "seed": int(hashlib.sha256(key.encode()).hexdigest()[:7], 16),
+        }
+        try:
+            return {name: _fill(part, values) for name, part in profile.input_fields.items()}
+        except KeyError as error:
+            message = f"The input_fields of {model} name {error}, which no order has. Correct your video profiles file."
+            raise NotSent("video_profiles_invalid", message) from None
+
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
+        """Return the status of a task; once it is done, its clip, downloaded and validated. Raises Unavailable."""
+        response = await self._query_task(task_id)
+        task = self._find_task(response)
+        if task is None:
+            return NotFound()
+        status = str(task.get("status"))
+        if status == "failed":
+            return self._failed(task)
+        if status == self.done:
+            return await self._clip(task, request, into)
+        if status not in self.states:
+            raise self._api.unexpected_response(response)
+        return self.states[status] or Pending()
+
+    async def _query_task(self, task_id: str) -> ApiResponse:
+        return await self._api.query("GET", self.status_path.format(quote(task_id, safe="")))
+
+    def _find_task(self, response: ApiResponse) -> Json | None:
+        """Return the task in a response, None if the vendor does not know it. Raises Unavailable."""
+        if response.status not in (200, 404):
+            raise self._api.unexpected_response(response)
+        return response.json() if response.status == 200 else None
+
+    def _failed(self, task: Json, *, charged: bool = False) -> Failed:
+        """Return the failure of a task with the vendor's reason, which also shows whether it is moderation."""
+        names = ("error", "message", "detail", "details")
+        text = self._api.sanitize(next((task[name] for name in names if task.get(name)), None))
+        code = "moderation_blocked" if _MODERATION.search(text) else "video_failed"
+        return Failed(code, text or f"{self.service_name} could not generate the clip.", charged)
+
+    @abstractmethod
+    async def _clip(self, task: Json, request: Json, into: Path) -> PollResult:
+        """Return the clip of a task that has succeeded."""
+
+    async def _fetch(self, url: object, request: Json, into: Path, headers: Json | None = None) -> PollResult:
+        """Return the clip at the URL. It is charged for even if it cannot be used. Raises Unavailable."""
+        received, profile = into / "received.mp4", self._profiles.get(request["model"])
+        hosts, private = (profile.file_hosts, profile.private_file_hosts) if profile else ((), ())
+        rules = FileRules(hosts or self.file_hosts, private, self._api.base_url)
+        try:
+            if not isinstance(url, str):
+                return self._file_missing("names no file")
+            response = await self._files.download(url, received, rules=rules, limits=LIMITS, headers=headers)
+            if response.status in (401, 403, 404, 410):
+                return self._file_missing(f"does not serve the file (HTTP {response.status})")
+            if response.status != 200:
+                raise self._api.unexpected_response(response)
+            width, height = (int(pixels) for pixels in request["size"].split("x"))
+            size = {"width": width, "height": height}
+            clip = await self._accept(received, seconds=float(request["seconds"]), **size, into=into)
+        except Unavailable:
+            raise
+        except ProviderError as error:  # the file is too large, or not a usable clip
+            return Failed(error.code, error.message, charged=True)
+        return replace(clip, facts={**clip.facts, "model": request["model"]})
+
+    def _file_missing(self, reason: str) -> FileMissing:
+        message = f"{self.service_name} reports the clip as finished, and {reason}."
+        return FileMissing(Failed("video_expired", message, charged=True))
+
+
+def callback_url(request: Json, key: str) -> str | None:
+    """Return the URL for webhooks about the order, or None without webhooks."""
+    return f"{request['callback']}?order={quote(key, safe='')}" if request.get("callback") else None
+
+
+def _fill(part: Any, values: Mapping[str, Any]) -> Any:
+    """Return a part of the template with `$name` replaced by the value of that name."""
+    if isinstance(part, dict):
+        return {name: _fill(each, values) for name, each in part.items()}
+    return values[part[1:]] if isinstance(part, str) and part.startswith("$") else part

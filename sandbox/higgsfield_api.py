@@ -1,0 +1,129 @@
+"""Emulator of Higgsfield: requests under idempotency keys. Written from published pages, never compared with it."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
+
+from sandbox.catalogue import VideoOrder
+from sandbox.vendor_tasks import Vendor, VendorError, pixel_size, read_object, unknown_fields
+from sandbox.videos import Video
+
+FIELDS = "prompt duration aspect_ratio"
+#: The fields of the endpoints, the resolution of those without such a field, and an invented price with sound.
+ENDPOINTS = {
+    "kling-video/v3.0/std/text-to-video": (f"{FIELDS} sound cfg_scale multi_shots multi_prompt", "720p", 0.126),
+    "kling-video/v3.0/pro/text-to-video": (f"{FIELDS} sound cfg_scale multi_shots multi_prompt", "1080p", 0.168),
+    "kling-video/v3.0-turbo/text-to-video": (f"{FIELDS} resolution", "", 0.112),
+    "bytedance/seedance-2.5/text-to-video": (f"{FIELDS} resolution generate_audio output_format", "", 0.46),
+    "alibaba/wan-3.0/text-to-video": (f"{FIELDS} resolution generate_audio", "", 0.10),
+}
+USD_PER_CREDIT = 0.0625
+#: Planned ends that are states of their own.
+ENDS = {"moderation_blocked": "nsfw", "nsfw": "nsfw", "canceled": "canceled"}
+
+
+class HiggsfieldApi(Vendor):
+    """Handlers of the requests API."""
+
+    name = "higgsfield"
+
+    def routes(self) -> APIRouter:
+        """Return the router of the vendor's API."""
+        router = APIRouter(prefix="/higgsfield")
+        router.add_api_route("/files/{request_id}.mp4", self.get_file, methods=["GET"])
+        for method, path, handler in (
+            ("GET", "/requests/{request_id}/status", self.get_status),
+            ("POST", "/requests/{request_id}/cancel", self.cancel),
+            ("POST", "/estimate/{endpoint:path}", self.estimate),
+            ("POST", "/{endpoint:path}", self.create_request),
+        ):
+            router.add_api_route(path, handler, methods=[method], dependencies=[Depends(self.check_key)])
+        return router
+
+    async def check_key(self, request: Request) -> None:
+        """Raise an error unless the request has a key and its secret; any are accepted."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Key" or not all(key.partition(":")):
+            raise self.error(401, "Invalid credentials.")
+
+    def error(self, status: int, message: str, code: str = "") -> VendorError:
+        """Return an error with `detail`, and `code` if there is one."""
+        return VendorError(status, {"detail": message, **({"code": code} if code else {})})
+
+    async def create_request(self, endpoint: str, request: Request, hf_webhook: str | None = None) -> Response:
+        """Create a request, or return the first one under the same idempotency key."""
+        body = await read_object(request, self.error)
+        base = f"{request.url.scheme}://{request.url.netloc}/higgsfield"
+        expires_after = request.headers.get("hf-expires-after")
+        call = json.dumps([endpoint, body, hf_webhook, expires_after], sort_keys=True)
+        task = {"key": request.headers.get("idempotency-key"), "call": call, "callback": hf_webhook, "base": base}
+        if task["key"]:
+            for first in self.list_tasks():
+                if first.outcome.task["key"] == task["key"]:
+                    if first.outcome.task["call"] != call:
+                        raise self.error(422, "Idempotency-Key was used for another request.")
+                    return JSONResponse(self.accepted(first))
+        order = self._order(endpoint, body)
+        return await self.create(order, lambda: str(uuid.uuid4()), self.accepted, **task)
+
+    def _order(self, endpoint: str, body: dict[str, Any]) -> VideoOrder:
+        if endpoint not in ENDPOINTS:
+            raise self.error(404, "Endpoint not found.")
+        known, tier, price = ENDPOINTS[endpoint]
+        seconds = body.get("duration", 5)
+        size = pixel_size(tier or str(body.get("resolution")), str(body.get("aspect_ratio", "16:9")))
+        is_silent = body.get("sound") == "off" or body.get("generate_audio") is False
+        if unknown_fields(body, known) or not body.get("prompt") or not isinstance(seconds, int) or size is None:
+            raise self.error(422, f"Validation failed: {sorted(body)}.")
+        return VideoOrder(endpoint, body["prompt"], str(seconds), size, price * (2 / 3 if is_silent else 1))
+
+    async def estimate(self, endpoint: str, request: Request) -> dict[str, str]:
+        """Return the price of a request as decimal texts, or in words."""
+        usd = self._order(endpoint, await read_object(request, self.error)).price_usd
+        if self.faults.trigger("quote_in_words"):
+            return {"description": "Billed per second of video."}
+        return {"credits": f"{usd / USD_PER_CREDIT:.3f}", "usd": f"{usd:.3f}"}
+
+    async def get_status(self, request_id: str) -> dict[str, Any]:
+        """Return the state of a request; the URL of its file stays when the file is gone."""
+        video = self.find(request_id)
+        if video is None:
+            raise self.error(404, "Request not found.")
+        self.check_status_faults(video)
+        return self.format(video)
+
+    async def cancel(self, request_id: str) -> dict[str, Any]:
+        """Refuse to cancel: every request of the sandbox starts at once."""
+        raise self.error(400, "Only queued requests can be cancelled.")
+
+    async def get_file(self, request_id: str) -> Response:
+        """Return the file of a request until it expires."""
+        return await self.serve_file(self.find(request_id))
+
+    def accepted(self, video: Video) -> dict[str, Any]:
+        """Return the answer to a create."""
+        base = f"{video.outcome.task['base']}/requests/{video.id}"
+        status = {"status": "queued", "request_id": video.id}
+        return {**status, "status_url": f"{base}/status", "cancel_url": f"{base}/cancel"}
+
+    def format(self, video: Video) -> dict[str, Any]:
+        """Return the state of a request."""
+        body: dict[str, Any] = {"request_id": video.id, "status": ENDS.get(video.error_code or "", video.status)}
+        if body["status"] == "failed":
+            body["error"] = video.error_message
+        if video.expires_at is not None:
+            body["video"] = {"url": f"{video.outcome.task['base']}/files/{video.id}.mp4"}
+            body["expires_at"] = datetime.fromtimestamp(video.expires_at, UTC).isoformat().replace("+00:00", "Z")
+        return body
+
+    def announce(self, video: Video) -> None:
+        """Send the end of a request; its output is in `payload` there. A cancelled one is not announced."""
+        state = self.format(video)
+        if state["status"] in ("completed", "failed", "nsfw"):
+            event = {"error": None, **state, "payload": {"video": state.pop("video", None)}}
+            event.pop("video", None)
+            self.send(video, lambda request_id: {**event, "request_id": request_id}, f"video.{video.status}")

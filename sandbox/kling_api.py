@@ -1,0 +1,130 @@
+"""Emulator of Kling's own API: tasks with external ids. Written from published pages, never compared with it."""
+
+import secrets
+import time
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from sandbox.catalogue import VideoOrder
+from sandbox.responses import require_bearer_token
+from sandbox.vendor_tasks import Vendor, VendorError, pixel_size, read_object, unknown_fields
+from sandbox.videos import Video
+
+#: The settings of the models, and their prices per second of 720p without and with sound.
+MODELS = {
+    "kling-3.0": ("multi_shot audio resolution aspect_ratio duration", 0.084, 0.126),
+    "kling-3.0-turbo": ("resolution aspect_ratio duration", 0.112, 0.112),
+}
+USD_PER_UNIT = 0.14
+URL_SECONDS = 600
+STATES = {"queued": "submitted", "in_progress": "processing", "completed": "succeeded", "failed": "failed"}
+#: The numbers of errors that the emulator reports itself, by HTTP status.
+CODES = {400: "1201", 401: "1002", 403: "1103", 404: "1202", 500: "5000", 503: "5001", 504: "5002"}
+POLICY = "The output was blocked by content policy."
+
+
+class KlingApi(Vendor):
+    """Handlers of the tasks API."""
+
+    name = "kling"
+
+    def routes(self) -> APIRouter:
+        """Return the router of the vendor's API."""
+        router, authenticated = APIRouter(prefix="/kling"), [Depends(require_bearer_token)]
+        router.add_api_route("/text-to-video/{model}", self.create_task, methods=["POST"], dependencies=authenticated)
+        router.add_api_route("/tasks", self.query, methods=["GET"], dependencies=authenticated)
+        router.add_api_route("/files/{task_id}/{expires}.mp4", self.get_file, methods=["GET"])
+        return router
+
+    def error(self, status: int, message: str, code: str = "") -> VendorError:
+        """Return an error with its number."""
+        return VendorError(status, {"code": int(code or CODES.get(status, "5000")), "message": message})
+
+    async def create_task(self, model: str, request: Request) -> Response:
+        """Create a task, unless its external id was used before."""
+        body = await read_object(request, self.error)
+        if model not in MODELS:
+            raise self.error(404, "The model does not exist.")
+        known, silent_price, price = MODELS[model]
+        settings, options = body.get("settings", {}), body.get("options", {})
+        seconds, caller_id = settings.get("duration", 5), options.get("external_task_id")
+        size = pixel_size(str(settings.get("resolution", "720p")), str(settings.get("aspect_ratio", "16:9")))
+        if unknown_fields(settings, known) or not body.get("prompt") or not isinstance(seconds, int) or size is None:
+            raise self.error(400, f"Invalid parameters: {sorted(settings)}.")
+        tasks, _ = self.videos.list_page(1000, None, vendor=self.name)
+        if caller_id and caller_id in [each.outcome.task["external_id"] for each in tasks]:
+            raise self.error(400, "external_task_id already exists.")
+        rate = silent_price if settings.get("audio", "off") == "off" else price
+        order = VideoOrder(model, body["prompt"], str(seconds), size, rate)
+        base = f"{request.url.scheme}://{request.url.netloc}/kling"
+        task = {
+            "external_id": caller_id,
+            "callback": options.get("callback_url"),
+            "base": base,
+            "usd": order.price_usd,
+        }
+        return await self.create(order, lambda: str(8 * 10**17 + secrets.randbelow(10**17)), self.accepted, **task)
+
+    async def query(self, task_ids: str = "", external_task_ids: str = "") -> dict[str, Any]:
+        """Return tasks by their ids, or by those of the caller; unknown ones are left out."""
+        if bool(task_ids) == bool(external_task_ids):
+            raise self.error(400, "Either task_ids or external_task_ids.")
+        wanted = (task_ids or external_task_ids).split(",")
+        found = [
+            each for each in self.list_tasks() if (each.id if task_ids else each.outcome.task["external_id"]) in wanted
+        ]
+        for video in found:
+            self.check_status_faults(video)
+        return {"code": 0, "message": "SUCCEED", "data": [self.format(each) for each in found]}
+
+    async def get_file(self, task_id: str, expires: int) -> Response:
+        """Return the file under a URL that is still valid."""
+        if expires < time.time():
+            raise self.error(403, "The URL has expired.")
+        return await self.serve_file(self.find(task_id))
+
+    def accepted(self, video: Video) -> dict[str, Any]:
+        """Return the answer to a create."""
+        data = {**self._times(video), "id": video.id, "status": "submitted"}
+        return {"code": 0, "message": "SUCCEED", "data": {**data, "external_id": video.outcome.task["external_id"]}}
+
+    def format(self, video: Video) -> dict[str, Any]:
+        """Return the task, with a fresh URL of its file."""
+        expires = int(time.time()) + (-1 if self.faults.trigger("url_expired") else URL_SECONDS)
+        url = f"{video.outcome.task['base']}/files/{video.id}/{expires}.mp4"
+        outputs = [{"type": "video", "id": "1", "url": url, "duration": video.seconds}] if self.is_stored(video) else []
+        usd = video.outcome.task["usd"]
+        bill: dict[str, str] = {
+            "charge_type": "cash",
+            "cash_type": "balance",
+            "amount": f"{usd:.3f}",
+            "currency": "USD",
+        }
+        if self.faults.trigger("billed_in_units"):
+            bill = {"charge_type": "unit", "amount": f"{usd / USD_PER_UNIT:.2f}", "package_type": "video"}
+        message = POLICY if video.error_code == "moderation_blocked" else video.error_message or ""
+        return {
+            **self._times(video),
+            "id": video.id,
+            "status": STATES[video.status],
+            "message": message,
+            "external_id": video.outcome.task["external_id"],
+            "outputs": outputs,
+            "billing": [bill] if video.status == "completed" or video.error_code == "charged" else [],
+        }
+
+    def announce(self, video: Video) -> None:
+        """Send every change of the state, one of them twice."""
+        for _ in range(2 if video.status == "in_progress" else 1):
+            is_legacy, task = self.faults.trigger("webhook_legacy"), self.format(video)
+
+            def body(task_id: str, is_legacy: bool = is_legacy, task: dict[str, Any] = task) -> dict[str, Any]:
+                return {"task_id": task_id, "task_status": task["status"]} if is_legacy else {**task, "id": task_id}
+
+            self.send(video, body, f"video.{video.status}")
+
+    @staticmethod
+    def _times(video: Video) -> dict[str, int]:
+        return {"create_time": int(video.created_at * 1000), "update_time": int(time.time() * 1000)}

@@ -1,0 +1,128 @@
+"""Emulator of Replicate: predictions of official models. Written from published pages, never compared with it."""
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from sandbox.catalogue import VideoOrder
+from sandbox.responses import require_bearer_token
+from sandbox.vendor_tasks import Vendor, VendorError, pixel_size, read_object, unknown_fields
+from sandbox.videos import Video
+
+PAGE_SIZE = 100
+COMMON = "prompt duration aspect_ratio generate_audio negative_prompt"
+#: The fields of the models, their default resolution, and an invented price.
+MODELS = {
+    "kwaivgi/kling-v3-video": (f"{COMMON} mode start_image end_image multi_prompt", "1080p", 0.126),
+    "bytedance/seedance-2.0": (f"{COMMON} resolution seed reference_images", "720p", 0.14),
+    "google/veo-3.1": (f"{COMMON} resolution seed image last_frame", "1080p", 0.40),
+}
+MODES = {"standard": "720p", "pro": "1080p"}
+STATES = {"queued": "starting", "in_progress": "processing", "completed": "succeeded", "failed": "failed"}
+#: Planned ends that are states of their own.
+ENDS = ("aborted", "canceled")
+
+
+class ReplicateApi(Vendor):
+    """Handlers of the predictions API."""
+
+    name = "replicate"
+
+    def routes(self) -> APIRouter:
+        """Return the router of the vendor's API."""
+        router = APIRouter(prefix="/replicate")
+        authenticated = [Depends(require_bearer_token)]
+        for method, path, handler in (
+            ("POST", "/v1/models/{owner}/{model}/predictions", self.create_prediction),
+            ("GET", "/v1/predictions", self.list),
+            ("GET", "/v1/predictions/{prediction_id}", self.get),
+            ("GET", "/v1/webhooks/default/secret", self.get_secret),
+        ):
+            router.add_api_route(path, handler, methods=[method], dependencies=authenticated)
+        router.add_api_route("/files/{prediction_id}/output.mp4", self.get_file, methods=["GET"])
+        return router
+
+    def error(self, status: int, message: str, code: str = "") -> VendorError:
+        """Return a problem document."""
+        return VendorError(status, {"title": code or "Error", "status": status, "detail": message})
+
+    async def create_prediction(self, owner: str, model: str, request: Request) -> Response:
+        """Create a prediction, unless its input is invalid."""
+        name, body = f"{owner}/{model}", await read_object(request, self.error)
+        if name not in MODELS:
+            raise self.error(404, f"The model {name} could not be found.")
+        known, default, price = MODELS[name]
+        given = body.get("input", {})
+        resolution = given.get("resolution", MODES.get(given.get("mode", ""), given.get("mode", default)))
+        size = pixel_size(str(resolution), str(given.get("aspect_ratio", "16:9")))
+        seconds = given.get("duration", 5)
+        if unknown_fields(given, known) or not given.get("prompt") or size is None or not isinstance(seconds, int):
+            raise self.error(422, f"Input validation failed: {sorted(given)}.")
+        order = VideoOrder(name, given["prompt"], str(seconds), size, price)
+        base = f"{request.url.scheme}://{request.url.netloc}/replicate"
+        task = {"input": given, "callback": body.get("webhook"), "base": base}
+        task["events"] = body.get("webhook_events_filter", ["start", "output", "logs", "completed"])
+        return await self.create(order, lambda: secrets.token_hex(13), self.format, **task)
+
+    async def list(self, created_after: str = "", created_before: str = "", cursor: int = 0) -> dict[str, Any]:
+        """Return a page of predictions, newest first; the URL of the next one contains the filters."""
+        since = _timestamp(created_after, 0.0)
+        until = _timestamp(created_before, float("inf"))
+        found = [each for each in self.list_tasks() if since <= each.created_at < until]
+        page, following = found[cursor : cursor + PAGE_SIZE], cursor + PAGE_SIZE
+        query = f"created_after={created_after.replace('+', '%2B')}&created_before={created_before}&cursor={following}"
+        base = page[0].outcome.task["base"] if page else ""
+        next_url = f"{base}/v1/predictions?{query}" if following < len(found) else None
+        return {"next": next_url, "previous": None, "results": [self.format(each) for each in page]}
+
+    async def get(self, prediction_id: str) -> dict[str, Any]:
+        """Return a prediction."""
+        video = self.find(prediction_id)
+        if video is None:
+            raise self.error(404, "The requested resource could not be found.")
+        self.check_status_faults(video)
+        form = self.faults.consume("output_form") if video.status == "completed" else None
+        return self.format(video, form["form"] if form else "")
+
+    async def get_secret(self) -> dict[str, str]:
+        """Return the secret of the account's webhooks."""
+        return {"key": self.secret()}
+
+    async def get_file(self, prediction_id: str, request: Request) -> Response:
+        """Return the file of a prediction; the fault `files_need_key` requires the token, or refuses it."""
+        fault = self.faults.consume("files_need_key")
+        if fault and bool(fault["need"]) != bool(request.headers.get("authorization")):
+            raise self.error(401, "Unauthorized.")
+        return await self.serve_file(self.find(prediction_id))
+
+    def format(self, video: Video, form: str = "") -> dict[str, Any]:
+        """Return the prediction. Input and output are removed when its time is over."""
+        task, code = video.outcome.task, video.error_code
+        is_removed = video.status == "completed" and not self.is_stored(video)
+        url = f"{task['base']}/files/{video.id}/output.mp4" if video.status == "completed" else None
+        output = {"": url, "list": [url], "null": None}[form]
+        return {
+            "id": video.id,
+            "model": video.model,
+            "status": code if code in ENDS else STATES[video.status],
+            "created_at": datetime.fromtimestamp(video.created_at, UTC).isoformat().replace("+00:00", "Z"),
+            "input": {} if is_removed else task["input"],
+            "output": None if is_removed else output,
+            "data_removed": is_removed,
+            "error": None if code in (None, *ENDS) else f"{video.error_message} (E005)",
+            "urls": {"get": f"{task['base']}/v1/predictions/{video.id}"},
+        }
+
+    def announce(self, video: Video) -> None:
+        """Send `start` and `completed`, if they were requested."""
+        event = {"queued": "start", "in_progress": None}.get(video.status, "completed")
+        if event in video.outcome.task["events"]:
+            self.send(video, lambda task_id: {**self.format(video), "id": task_id}, f"video.{video.status}")
+
+
+def _timestamp(text: str, default: float) -> float:
+    """Return the Unix time of an ISO time."""
+    return datetime.fromisoformat(text).timestamp() if text else default
