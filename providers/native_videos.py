@@ -3,7 +3,6 @@
 import hashlib
 import math
 import random
-import re
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,8 +24,6 @@ from providers.videos import ANNOUNCED_POLL_SECONDS
 from providers.webhooks import VideoEvent, read_task_event
 
 LIMITS = Limits(submit_seconds=60.0)
-#: What the models behind a vendor write when they refuse a prompt or a picture: there is no common code.
-_MODERATION = re.compile(r"moderat|content polic|sensitive|flagged|risk control|nsfw", re.IGNORECASE)
 
 
 class NativeVideos(VideoProvider):
@@ -160,11 +157,10 @@ class NativeVideos(VideoProvider):
         return response.json() if response.status == 200 else None
 
     def _failed(self, task: Json, *, charged: bool = False) -> Failed:
-        """Return the failure of a task with the vendor's reason, which also shows whether it is moderation."""
+        """Return the failure of a task with the vendor's reason; the profile says which are moderation."""
         names = ("error", "message", "detail", "details")
         text = self._api.sanitize(next((task[name] for name in names if task.get(name)), None))
-        code = "moderation_blocked" if _MODERATION.search(text) else "video_failed"
-        return Failed(code, text or f"{self.service_name} could not generate the clip.", charged)
+        return Failed("video_failed", text or f"{self.service_name} could not generate the clip.", charged)
 
     @abstractmethod
     async def _clip(self, task: Json, request: Json, into: Path) -> PollResult:

@@ -219,6 +219,7 @@ async def test_a_request_without_a_result_is_not_charged(vendor: VendorTest, cod
 
     assert isinstance(result, Failed)
     assert (result.code, result.charged) == (expected, False)
+    assert vendor.profiles[0].is_moderation(result.code, result.message) == (code == "nsfw")
 
 
 @pytest.mark.parametrize("name", ["error", "detail", "details", "message"])

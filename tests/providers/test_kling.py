@@ -240,7 +240,7 @@ async def test_check_asks_a_question_that_costs_nothing(vendor: VendorTest) -> N
 @pytest.mark.parametrize(
     ("code", "expected", "charged"),
     [
-        ("moderation_blocked", "moderation_blocked", False),
+        ("moderation_blocked", "video_failed", False),
         ("generation_failed", "video_failed", False),
         ("charged", "video_failed", True),
     ],
@@ -252,6 +252,7 @@ async def test_a_failed_task(vendor: VendorTest, code: str, expected: str, charg
 
     assert isinstance(result, Failed)
     assert (result.code, result.charged) == (expected, charged)
+    assert vendor.profiles[0].is_moderation(result.code, result.message) == (code == "moderation_blocked")
     assert [usd > 0 for usd in await vendor.charges()] == [charged]
 
 

@@ -228,7 +228,7 @@ async def test_a_list_that_cannot_be_read_is_unavailable(vendor: VendorTest, res
     [
         ("aborted", "video_aborted", False, 0),
         ("canceled", "video_canceled", True, 0.14),
-        ("moderation_blocked", "moderation_blocked", False, 0),
+        ("moderation_blocked", "video_failed", False, 0),
         ("generation_failed", "video_failed", False, 0),
     ],
 )
@@ -241,6 +241,7 @@ async def test_a_prediction_without_a_result(
 
     assert isinstance(result, Failed)
     assert (result.code, result.charged) == (expected, charged)
+    assert vendor.profiles[0].is_moderation(result.code, result.message) == (code == "moderation_blocked")
     assert await vendor.charges() == [usd]
 
 

@@ -31,7 +31,7 @@ class SandboxServer:
 
     def stop(self) -> None:
         """Close the standard input, which stops the server, and wait for its exit."""
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=60)
 
     def kill(self) -> None:
         """Kill the process as `kill -9` does."""
