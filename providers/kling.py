@@ -1,6 +1,6 @@
 """Clips from Kling's own API. Contract: kling.ai/document-api as read in September 2026; never tried with an account.
 
-A create carries an id of ours that is unique in the account, by which the task is looked up. Errors are told apart by
+A create carries an id of ours that is unique in the account, by which the task is looked up. Errors are classified by
 their number, not by their HTTP status: some of those with 429 are permanent. Results are kept for 30 days; each query
 returns another URL of the file, signed for a while.
 """

@@ -157,7 +157,7 @@ class NativeVideos(VideoProvider):
         return response.json() if response.status == 200 else None
 
     def _failed(self, task: Json, *, charged: bool = False) -> Failed:
-        """Return the failure of a task with the vendor's reason; the profile says which are moderation."""
+        """Return the failure of a task with the vendor's reason; the profile lists those of moderation."""
         names = ("error", "message", "detail", "details")
         text = self._api.sanitize(next((task[name] for name in names if task.get(name)), None))
         return Failed("video_failed", text or f"{self.service_name} could not generate the clip.", charged)
