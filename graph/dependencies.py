@@ -23,8 +23,11 @@ class Ledger(Protocol):
     async def reserve(self, orders: Sequence[Order]) -> None:
         """Record new orders of one run: as reserved if decisions and caps allow all of them, or else all as failed."""
 
+    async def place(self, key: str) -> None:
+        """Place a reserved order as `place_once` does."""
+
     async def place_once(self, order: Order) -> None:
-        """Place the order at most once for its key, if a decision and the caps allow it.
+        """Reserve and place the order at most once for its key, if a decision and the caps allow it.
 
         The outcome is recorded in the ledger; read it with `statuses`. Raises Unavailable when the ledger itself
         cannot be reached.

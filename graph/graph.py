@@ -4,9 +4,10 @@ A node with several successors writes the channel `route`; the router only reads
 """
 
 from collections.abc import Callable, Hashable
-from functools import partial
+from inspect import signature
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
@@ -69,12 +70,25 @@ SUCCESSORS: dict[Callable[..., Any], list[str]] = {
     ],
 }
 
+_ABSENT = object()
+
 
 def next_node(state: RunState) -> Route | list[Send]:
     """Return the node that the last one selected; for orders of clips, one task for each clip of the round."""
     if state["route"] == "order_clip":
-        return [Send("order_clip", state["shots"][str(number)]) for number in state["ordered"]]
+        return [Send("order_clip", {"key": state["shots"][str(number)]["key"]}) for number in state["ordered"]]
     return state["route"]
+
+
+def _bind(node: Callable[..., Any], deps: Dependencies) -> Callable[..., Any]:
+    """Return the node with its dependencies. It writes the route, and of the rest what differs from the state."""
+
+    async def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        options = {"config": config} if "config" in signature(node).parameters else {}
+        update = await node(state, deps=deps, **options)
+        return {name: value for name, value in update.items() if name == "route" or state.get(name, _ABSENT) != value}
+
+    return run
 
 
 def build_run_graph(deps: Dependencies) -> StateGraph[RunState, None, Any, RunState]:
@@ -82,7 +96,7 @@ def build_run_graph(deps: Dependencies) -> StateGraph[RunState, None, Any, RunSt
     graph = StateGraph(RunState, input_schema=RunInput)
     graph.add_edge(START, "supervisor")  # a run starts with its brief, a fork with the ideas of its source
     for node, successors in SUCCESSORS.items():
-        graph.add_node(node.__name__, partial(node, deps=deps))
+        graph.add_node(node.__name__, _bind(node, deps))
         if len(successors) == 1:
             graph.add_edge(node.__name__, successors[0])
         else:

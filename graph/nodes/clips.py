@@ -24,7 +24,7 @@ LEDGER_REFUSALS = ("budget_exceeded", "not_approved", "cancelled", NOT_AWAITED)
 OFFER_CHANGED = "The model, its clips or their price have changed since this was approved, and nothing was ordered."
 
 #: Orders as the state keeps them, in JSON.
-_ORDER = TypeAdapter(Order)
+_ORDER, _KEY = TypeAdapter(Order), TypeAdapter(OrderKey)
 
 
 def clip_offer(video: VideoModels, seconds: int, size: str, *choices: VideoChoice | None) -> Offer:
@@ -132,9 +132,9 @@ def _current_offer(state: RunState, deps: Dependencies) -> Offer:
         return clip_offer(deps.video, project.clip_seconds, project.clip_size, project.video)
 
 
-async def order_clip(order: Json, *, deps: Dependencies) -> RunState:
-    """Order one clip."""
-    await deps.ledger.place_once(_ORDER.validate_python(order))
+async def order_clip(reserved: Json, *, deps: Dependencies) -> RunState:
+    """Place the reserved order of one clip, given by its `key`."""
+    await deps.ledger.place(str(_KEY.validate_python(reserved["key"])))
     return {}
 
 

@@ -95,19 +95,23 @@ class FakeLedger:
         self.recorded: dict[str, OrderStatus] = {}
         self.answers: dict[OrderKey, dict[str, Any]] = {}
         self.reserved: list[list[str]] = []
+        self.known: dict[str, Order] = {}
         self.created: dict[str, datetime] = {}
         #: Whether every order is already recorded, as after a crash.
         self.is_everything_recorded = False
 
     async def reserve(self, orders: Sequence[Order]) -> None:
         self.reserved.append([str(order.key) for order in orders])
+        self.known.update({str(order.key): order for order in orders})
+
+    async def place(self, key: str) -> None:
+        if key not in self.orders:
+            self.orders[key] = self.known[key]
+            self._record(key, "submitted", {})
 
     async def place_once(self, order: Order) -> None:
-        key = str(order.key)
-        if key in self.orders:
-            return
-        self.orders[key] = order
-        self._record(key, "submitted", {})
+        self.known[str(order.key)] = order
+        await self.place(str(order.key))
 
     async def cached_answer(self, key: OrderKey, request: Callable[[], Awaitable[ModelAnswer[Any]]]) -> dict[str, Any]:
         if key not in self.answers:

@@ -3,6 +3,7 @@
 from typing import Any, get_args
 
 import pytest
+from langgraph.checkpoint.serde.types import TASKS
 from langgraph.graph import END
 from langgraph.types import Send
 
@@ -167,3 +168,16 @@ def test_the_input_is_a_project_and_a_brief() -> None:
     schema = RunHarness().graph.get_input_jsonschema()
 
     assert sorted(schema["properties"]) == sorted(schema["required"]) == ["brief", "project"]
+
+
+async def test_a_node_writes_only_what_it_changes() -> None:
+    """The ideas are stored once, although the gate and the plan of the clips return them; a task names its order."""
+    run = RunHarness()
+    await run.run_to_publish_gate()
+
+    checkpoints = list(run.saver.list(run.config))
+    versions = {each.checkpoint["channel_versions"].get("ideas") for each in checkpoints} - {None}
+    writes = [value for each in checkpoints for _, channel, value in each.pending_writes or [] if channel == TASKS]
+    sent = [task.arg for task in writes if isinstance(task, Send) and task.node == "order_clip"]
+    assert len(versions) == 1
+    assert [set(arg) for arg in sent] == [{"key"}] * 3
