@@ -9,6 +9,7 @@ from source import PRODUCT, ROOT, Function, functions, python_files
 MAX_COMPLEXITY, MAX_COMPLEX_FUNCTIONS = 10, 8
 MAX_LOOSE_SIGNATURES = 20
 MAX_MODULE_LINES, MAX_LONG_MODULES = 250, 8
+#: Blank lines do not count: the formatter sets them.
 MAX_PRODUCT_LINES = 20_000
 
 BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.IfExp, ast.ExceptHandler, ast.match_case, ast.comprehension)
@@ -57,8 +58,8 @@ def test_public_signatures_are_typed() -> None:
 
 def test_modules_are_short() -> None:
     """Few modules have more than 250 lines, and the product as a whole stays under its limit."""
-    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in python_files(*PRODUCT)}
-    long = {name: count for name, count in lines.items() if count > MAX_MODULE_LINES}
+    texts = {str(path.relative_to(ROOT)): path.read_text().splitlines() for path in python_files(*PRODUCT)}
+    long = {name: len(lines) for name, lines in texts.items() if len(lines) > MAX_MODULE_LINES}
 
     assert len(long) <= MAX_LONG_MODULES, long
-    assert sum(lines.values()) < MAX_PRODUCT_LINES
+    assert sum(bool(line.strip()) for lines in texts.values() for line in lines) < MAX_PRODUCT_LINES
