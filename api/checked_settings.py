@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
-from api.settings import NO_KEY, OPENAI_URL, Settings
+from api.settings import NO_KEY, Settings
 from api.settings_types import SettingsError
 from prompts.project import Project, ProjectError
 from providers.video_models import VideoModel, VideoModels
@@ -74,17 +74,18 @@ def video_accounts(settings: Settings, today: date) -> list[VideoAccount]:
     offered = settings.video_providers or list(keys)
     if missing := [name for name in offered if name not in keys]:
         raise SettingsError(f"VIDEO_PROVIDERS: {missing[0]} has no key. Set one, or choose from {', '.join(keys)}.")
-    profiles, accounts = load_profiles(settings.video_profiles), []
-    for name in [*offered, *(keys.keys() - set(offered))]:
-        if name == OPEN_PROVIDER:
-            base_url: str | None = settings.video_base_url or OPENAI_URL
-            own = [profile_for(profiles, base_url or "", settings.video_model or "sora-2", today)]
-        else:
-            base_url = settings.vendor_url(name)
-            own = [each for each in profiles if each.kind == name and not (each.shutdown and today >= each.shutdown)]
-        secrets = settings.webhook_secrets(name)
-        accounts.append(VideoAccount(name, keys[name], base_url, secrets, own, name in offered))
+    profiles, names = load_profiles(settings.video_profiles), [*offered, *(keys.keys() - set(offered))]
+    accounts = []
+    for name in names:
+        own, secrets = _profiles_of(name, profiles, settings, today), settings.webhook_secrets(name)
+        accounts.append(VideoAccount(name, keys[name], settings.vendor_url(name), secrets, own, name in offered))
     return accounts
+
+
+def _profiles_of(name: str, profiles: Sequence[Profile], settings: Settings, today: date) -> list[Profile]:
+    if name == OPEN_PROVIDER:
+        return [profile_for(profiles, settings.vendor_url(name) or "", settings.video_model or "sora-2", today)]
+    return [each for each in profiles if each.kind == name and not (each.shutdown and today >= each.shutdown)]
 
 
 def video_models(settings: Settings, accounts: Sequence[VideoAccount]) -> VideoModels:

@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     def video_keys(self) -> dict[str, SecretStr]:
         """Return the API keys of the configured providers of clips, by name."""
         higgsfield = [key.get_secret_value() for key in (self.higgsfield_key_id, self.higgsfield_key_secret) if key]
-        is_open = self.video_base_url or self.video_model or self.video_api_key
+        is_open = any((self.video_base_url, self.video_model, self.video_api_key))
         keys = {
             "videos": (self.video_api_key or self.openai_api_key or NO_KEY) if is_open else None,
             "replicate": self.replicate_api_token,
@@ -176,7 +176,9 @@ class Settings(BaseSettings):
         return secrets or ()
 
     def vendor_url(self, provider: str) -> str | None:
-        """Return the URL of a vendor of clips, if it is not the vendor's own."""
+        """Return the URL of a provider of clips, if it is not the vendor's own."""
+        if provider == "videos":
+            return self.video_base_url or OPENAI_URL
         url: str | None = getattr(self, f"{provider}_base_url", None)
         return url
 

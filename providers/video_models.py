@@ -33,9 +33,9 @@ class VideoModel:
             choice.provider in (None, self.provider) and choice.model in (None, self.profile.model)
         )
 
-    def offer(self, seconds: int, size: str, sound: bool | None) -> VideoOffer:
+    def offer(self, seconds: int, size: str, choice: VideoChoice | None) -> VideoOffer:
         """Return the offer for a clip. Raises ProfileError for one that the model cannot generate."""
-        chosen = self.profile.choose_sound(sound)
+        chosen = self.profile.choose_sound(choice.sound if choice else None)
         usd = self.profile.price(seconds, size, with_sound=bool(chosen))
         return VideoOffer(self.provider, self.profile.model, seconds, size, chosen, usd)
 
@@ -60,7 +60,7 @@ class VideoModels:
                 error = ProfileError("video_provider_missing", f"The settings offer no video model of {named}.")
             for number, model in enumerate(suitable):
                 try:
-                    return model.offer(seconds, size, choice.sound if choice else None)
+                    return model.offer(seconds, size, choice)
                 except ProfileError as reason:
                     error = error if number else reason
         raise error

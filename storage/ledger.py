@@ -115,11 +115,14 @@ class Ledger(ModelCalls):
                 await lock_spending(conn, orders[0].run_id)
             known = {row["key"] for row in await fetch_all(conn, known_keys, (keys,))}
             new = [order for order in orders if str(order.key) not in known]
-            refused = await check_admission(conn, self.caps, new) if new else None
-            if not all(self.find_provider(order.kind, order.provider) for order in new):
-                refused = refused or OTHER_PROVIDER["clip"]
+            refused = await self._refusal(conn, new) if new else None
             for order in new:
                 await self._insert(conn, order, refused)
+
+    async def _refusal(self, conn: Connection, orders: Sequence[Order]) -> dict[str, str] | None:
+        refused = await check_admission(conn, self.caps, orders)
+        is_known = all(self.find_provider(order.kind, order.provider) for order in orders)
+        return refused if refused or is_known else OTHER_PROVIDER["clip"]
 
     async def tightest_cap(self, run_id: UUID | str) -> CapRoom:
         """Return the cap that leaves this run the least, as the admission of its next orders applies it."""

@@ -44,7 +44,7 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
     if not await deps.ledger.statuses([str(order.key) for order in orders.values()]):
         offer = _current_offer(state, deps)
         # The approved offer of an earlier version names less.
-        if any(ideas.get(name, value) != value for name, value in offer.items()):
+        if {**offer, **ideas} != {**ideas, **offer}:
             return {
                 "route": "ideation_gate",
                 "ideas": {**ideas, **offer, "make": sorted(orders), "notice": OFFER_CHANGED},
