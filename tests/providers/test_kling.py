@@ -111,7 +111,7 @@ async def test_nothing_is_left_to_a_default(
         (500, 5000, OutcomeUnknown, "outcome_unknown"),
         (503, 5001, OutcomeUnknown, "outcome_unknown"),
         (504, 5002, OutcomeUnknown, "outcome_unknown"),
-        (400, 9999, Refused, "video_refused"),
+        (400, 9999, Refused, "code_9999"),
     ],
 )
 async def test_answers_to_a_create(
