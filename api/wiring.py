@@ -1,6 +1,6 @@
 """Create the collaborators from the settings. Only this module names concrete providers."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from providers.higgsfield import Higgsfield
 from providers.kling import Kling
 from providers.media.clips import accept_clip
 from providers.moderation import Moderation, Moderator
+from providers.native_videos import NativeVideos
 from providers.notifications import NotificationSender, notification_client
 from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
@@ -49,7 +50,7 @@ from storage.readiness import Readiness
 from storage.saver import Saver
 
 #: The vendors of clips with contracts of their own: by name in settings, projects and webhook URLs, adapter and URL.
-VENDORS: Mapping[str, tuple[Callable[..., VideoProvider], str]] = {
+VENDORS: Mapping[str, tuple[type[NativeVideos], str]] = {
     "replicate": (Replicate, replicate.BASE_URL),
     "kling": (Kling, kling.BASE_URL),
     "higgsfield": (Higgsfield, higgsfield.BASE_URL),
@@ -204,16 +205,21 @@ def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation
 
 def open_video_provider(settings: Settings, account: VideoAccount, client: httpx.AsyncClient) -> VideoProvider:
     """Return the provider of clips of an account."""
-    key, secrets = _text(account.api_key), account.webhook_secrets
+    key, announced = _text(account.api_key), is_announced(settings, account)
     if account.provider == OPEN_PROVIDER:
-        profile = account.profiles[0]
-        is_announced = bool(secrets) and profile.webhooks
-        return Videos(account.base_url or OPENAI_URL, key, profile, client, accept_clip, is_announced=is_announced)
+        url, profile = account.base_url or OPENAI_URL, account.profiles[0]
+        return Videos(url, key, profile, client, accept_clip, is_announced=announced)
     adapter, url = VENDORS[account.provider]
-    is_announced = bool(secrets) and callback_url(settings, account) is not None
-    return adapter(
-        account.base_url or url, key, account.profiles, client, accept_clip, ForeignFiles(), is_announced=is_announced
-    )
+    files, base_url = ForeignFiles(), account.base_url or url
+    return adapter(base_url, key, account.profiles, client, accept_clip, files, is_announced=announced)
+
+
+def is_announced(settings: Settings, account: VideoAccount) -> bool:
+    """Return whether webhooks announce the clips of an account."""
+    if account.provider == OPEN_PROVIDER:
+        return bool(account.webhook_secrets) and account.profiles[0].webhooks
+    has_secrets = account.webhook_secrets or VENDORS[account.provider][0].gives_secrets
+    return bool(has_secrets) and callback_url(settings, account) is not None
 
 
 def open_renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:

@@ -14,6 +14,7 @@ from rich.table import Table
 from api.checked_settings import VideoAccount, check_settings
 from api.settings import Service, Settings, read_settings, variables
 from api.wiring import (
+    is_announced,
     open_artifacts,
     open_chat_model,
     open_moderation,
@@ -161,8 +162,7 @@ async def _check_account(settings: Settings, account: VideoAccount) -> str:
     name = await _check_provider(lambda client: open_video_provider(settings, account, client))
     models = [model for profile in account.profiles for model in profile.models]
     dates = [f", shut down on {profile.shutdown}" for profile in account.profiles if profile.shutdown]
-    is_announced = account.webhook_secrets and any(profile.webhooks for profile in account.profiles)
-    updates = "webhooks and polling" if is_announced else "polling only"
+    updates = "webhooks and polling" if is_announced(settings, account) else "polling only"
     old = "" if account.is_offered else ", for older orders only"
     return f"{', '.join(models)} at {account.base_url or name}, {updates}{''.join(dates)}{old}"
 

@@ -43,6 +43,8 @@ class NativeVideos(VideoProvider):
     scheme: ClassVar[str] = "Bearer"
     #: The HTTP status that refuses an order because the account has no credit.
     no_credit_status: ClassVar[int] = 402
+    #: Whether the vendor's API gives out the secret of webhooks, so that no setting has to.
+    gives_secrets: ClassVar[bool] = False
     #: The public hosts of files, if the vendor names them; a profile can name others.
     file_hosts: ClassVar[Sequence[str]] = ("*",)
 
@@ -61,12 +63,16 @@ class NativeVideos(VideoProvider):
         self._api = ApiClient(client, base_url, f"{self.scheme} {api_key}", self.service_name, LIMITS)
         self._profiles = {model: profile for profile in reversed(profiles) for model in profile.models}
         self._accept, self._files, self._is_announced = accept, files, is_announced
-        self.lookup_window = timedelta(seconds=max((each.lookup_window_seconds for each in profiles), default=120))
-        hours = [each.result_lifetime_hours for each in profiles if each.result_lifetime_hours]
+        used = self._profiles.values()
+        self.lookup_window = timedelta(seconds=max((each.lookup_window_seconds for each in used), default=120))
+        hours = [each.result_lifetime_hours for each in used if each.result_lifetime_hours]
         self.result_lifetime = timedelta(hours=min(hours)) if hours else None
+        self._poll_seconds = min((each.poll_seconds for each in used if each.poll_seconds), default=None)
 
     def poll_pause(self, polls: int) -> timedelta:
-        """Return the default pause; a clip that a webhook announces is polled rarely."""
+        """Return the shortest pause of the profiles; without any a clip that a webhook announces is polled rarely."""
+        if self._poll_seconds:
+            return timedelta(seconds=self._poll_seconds)
         if self._is_announced:
             return timedelta(seconds=random.uniform(*ANNOUNCED_POLL_SECONDS))  # noqa: S311 - to spread the polls
         return super().poll_pause(polls)

@@ -31,7 +31,7 @@ class Replicate(NativeVideos):
 
     short_name, service_name, status_path = "replicate", "Replicate", "/predictions/{}"
     file_hosts = ("replicate.delivery", "*.replicate.delivery")
-    states, done = STATES, "succeeded"
+    states, done, gives_secrets = STATES, "succeeded", True
     lookup_proof = (
         "Replicate lists its predictions, and for one hour their input, by which this order is looked up. Later it"
         " removes the input: then the list shows that something was ordered, but not what."

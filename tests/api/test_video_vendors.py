@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from api.checked_settings import check_settings
 from api.http_server import url_of
 from api.settings import Settings, SettingsError
+from api.wiring import open_video_provider
 from providers.webhooks import parse_secret, sign
 from tests.api.test_requests import error_details
 from tests.app import PROFILES, TINY_PROJECT, App, SandboxClient, settings_for
@@ -182,6 +183,37 @@ def test_providers_are_offered_in_the_order_of_the_setting(
     assert [account.provider for account in checked.accounts] == all_accounts
     assert list(dict.fromkeys(model.provider for model in checked.video.models)) == offered
     assert ("vendor" in checked.refusals()) == ("replicate" not in offered)
+
+
+@pytest.mark.parametrize(
+    ("provider", "changes", "pauses"),
+    [
+        ("replicate", {}, (30, 60)),  # it gives out the secret of its webhooks itself
+        ("replicate", {"public_url": None}, (0, 5)),
+        ("replicate", {"video_profiles": "profiles.toml"}, (1, 1)),
+        ("kling", {}, (0, 5)),
+        ("kling", {"kling_webhook_secrets": [SECRET]}, (30, 60)),
+    ],
+)
+async def test_a_clip_that_a_webhook_announces_is_polled_rarely(
+    tmp_path: Path,
+    sandbox_process: SandboxClient,
+    provider: str,
+    changes: dict[str, Any],
+    pauses: tuple[float, float],
+) -> None:
+    """Without a secret or a public URL it is polled often; `poll_seconds` of a profile decides before that."""
+    settings = settings_with_replicate(tmp_path, "postgresql://unused", sandbox_process)
+    values = {"kling_api_key": SecretStr("key"), "kling_base_url": sandbox_process.url}
+    values |= {"public_url": "http://films.example", "video_profiles": None, **changes}
+    if values["video_profiles"]:
+        values["video_profiles"] = tmp_path / values["video_profiles"]
+    settings = settings.model_copy(update=values)
+    [account] = [each for each in check_settings(settings).accounts if each.provider == provider]
+    async with httpx.AsyncClient() as client:
+        pause = open_video_provider(settings, account, client).poll_pause(0).total_seconds()
+
+    assert pauses[0] <= pause <= pauses[1]
 
 
 def test_a_listed_provider_needs_a_key(tmp_path: Path, sandbox_process: SandboxClient) -> None:
