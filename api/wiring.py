@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -110,6 +110,8 @@ async def open_app_state(
         queue, event_feed = Queue(db), EventFeed(db)
         await stack.enter_async_context(repeating((queue.send, 0.0), (event_feed.poll, POLL_INTERVAL_SECONDS)))
         artifacts = open_artifacts(settings, db)
+        videos = {each.provider: open_video_provider(settings, each, client) for each in checked.accounts}
+        checked = checked._replace(video=replace(checked.video, providers=videos))
         ledger = _open_ledger(settings, checked, db, artifacts, client)
         model = open_chat_model(settings, model_client)
         deps = Dependencies(
@@ -164,10 +166,10 @@ async def reconcile_keys(settings: Settings, db: Database) -> str | None:
 def _open_ledger(
     settings: Settings, checked: CheckedSettings, db: Database, files: Files, client: httpx.AsyncClient
 ) -> Ledger:
-    first, *others = checked.accounts
+    first, *others = checked.video.providers.items()
     providers: dict[str, Provider] = {
-        "clip": open_video_provider(settings, first, client),
-        **{each.provider: open_video_provider(settings, each, client) for each in others},
+        "clip": first[1],
+        **dict(others),
         "render": open_renderer(settings, files, client),
         "publication": open_publisher(settings, files, client),
     }

@@ -13,6 +13,7 @@ from graph.state import CaptionState, ChangeResult, IdeasState, RunState
 from prompts.validation import describe_errors
 from providers.orders import digest_of
 from providers.publications.post import caption_problem, fit_post
+from providers.video_models import PriceSource
 
 #: What every gate shows with MODERATION=none.
 UNMODERATED = "No moderation has checked the brief and the ideas, because MODERATION is none."
@@ -60,8 +61,14 @@ class IdeasContent(_Content):
     seconds: int
     size: str
     usd_per_clip: Decimal
+    price_source: PriceSource | None = Field(None, exclude_if=not_)
     estimated_usd: Decimal = Field(default_factory=lambda offer: offer["usd_per_clip"] * len(offer["make"]))
     notice: str | None = None
+
+    @property
+    def price_note(self) -> str:
+        """Return where the price is from, in words; empty for a list price."""
+        return {"owner": "price set by you", "quote": f"quoted by {self.provider}"}.get(self.price_source or "", "")
 
     @property
     def remarks(self) -> list[str]:
@@ -282,7 +289,8 @@ def describe_clips(content: ReviewContent) -> str:
         return " ".join(content.remarks)
     sound = {True: ", with sound", False: ", without sound", None: ""}[content.sound]
     provider = f" at {content.provider}" if content.provider else ""
-    each = f"Each is {content.seconds} s of {content.size} by {content.model}{provider}{sound}."
+    price = f", {content.price_note}" if content.price_note else ""
+    each = f"Each is {content.seconds} s of {content.size} by {content.model}{provider}{sound}{price}."
     return " ".join([each, *content.remarks])
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict  # pydantic reads them too, and needs this one before Python 3.12
 
 from graph.decisions import Gate
+from providers.video_models import PriceSource
 
 #: The node that runs next, as the node before it decides; "end" ends the run.
 Route = Literal[
@@ -64,7 +65,8 @@ class ChangeResult(TypedDict):
 class Offer(TypedDict):
     """A clip as the provider offers it: model, length in seconds, size in pixels, price in USD.
 
-    An offer of an earlier version has no `provider`. Without `sound` it is not known whether there is any.
+    An offer of an earlier version has no `provider` or `price_source`. Without `sound` it is not known whether there is
+    any.
     """
 
     provider: NotRequired[str]
@@ -73,6 +75,7 @@ class Offer(TypedDict):
     seconds: int
     size: str
     usd_per_clip: str
+    price_source: NotRequired[PriceSource]
 
 
 class IdeasState(Offer):

@@ -5,7 +5,7 @@ nothing. It must be the same in everything, the URL for webhooks included. Files
 """
 
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_UP, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -51,10 +51,11 @@ class Higgsfield(NativeVideos):
         if response.status not in (200, 404):
             raise self._api.unexpected_response(response)
         try:
-            usd = Decimal(str(response.json().get("usd")))
+            usd = Decimal(str(response.json().get("usd"))).quantize(Decimal("0.001"), ROUND_UP)
         except InvalidOperation:
             return None
-        return usd if usd.is_finite() and usd >= 0 else None
+        # A quote of nothing would pass every cap.
+        return usd if usd.is_finite() and usd > 0 else None
 
     def _create(self, request: Json, key: str) -> tuple[str, dict[str, Any]]:
         callback = callback_url(request, key)

@@ -1,11 +1,19 @@
 """The video models that clips can be ordered from, and what each offers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Literal
 
 from prompts.project import Project, VideoChoice
+from providers.base import ProviderError
 from providers.video_profiles import Profile, ProfileError
+from providers.video_provider import VideoProvider
+
+#: Where a price is from: a list price in a built-in profile, a quote of the provider, or the owner's own profile.
+PriceSource = Literal["profile", "quote", "owner"]
+#: A price depends on everything in a request but its words.
+QUOTED_PROMPT = "A calm scene."
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,7 @@ class VideoOffer:
     size: str
     sound: bool | None
     usd: Decimal
+    price_source: PriceSource = "profile"
 
 
 @dataclass(frozen=True)
@@ -37,15 +46,20 @@ class VideoModel:
         """Return the offer for a clip. Raises ProfileError for one that the model cannot generate."""
         chosen = self.profile.choose_sound(choice.sound if choice else None)
         usd = self.profile.price(seconds, size, with_sound=bool(chosen))
-        return VideoOffer(self.provider, self.profile.model, seconds, size, chosen, usd)
+        source: PriceSource = "owner" if self.profile.is_own else "profile"
+        return VideoOffer(self.provider, self.profile.model, seconds, size, chosen, usd, source)
 
 
 @dataclass(frozen=True)
 class VideoModels:
-    """The video models in the order of preference. `callbacks` are the URLs for webhooks, by provider."""
+    """The video models in the order of preference.
+
+    By the name of the provider, `callbacks` are the URLs for webhooks, and `providers` those that may quote prices.
+    """
 
     models: Sequence[VideoModel]
     callbacks: Mapping[str, str] = field(default_factory=dict)
+    providers: Mapping[str, VideoProvider] = field(default_factory=dict)
 
     def offer(self, seconds: int, size: str, *choices: VideoChoice | None) -> VideoOffer:
         """Return the offer of the first model that can generate the clip, by the first choice that has any.
@@ -64,6 +78,18 @@ class VideoModels:
                 except ProfileError as reason:
                     error = error if number else reason
         raise error
+
+    async def with_quote(self, offer: VideoOffer) -> VideoOffer:
+        """Return the offer at the price that its provider quotes, or as it is if there is no quote at present."""
+        provider = self.providers.get(offer.provider)
+        request = {"model": offer.model, "prompt": QUOTED_PROMPT, "seconds": offer.seconds, "size": offer.size}
+        if offer.sound is not None:
+            request["sound"] = offer.sound
+        try:
+            usd = await provider.quote(request) if provider else None
+        except ProviderError:
+            usd = None
+        return offer if usd is None else replace(offer, usd=usd, price_source="quote")
 
     def refusal(self, project: Project) -> ProfileError | None:
         """Return why no model generates the clips of the project, or None if one does."""

@@ -40,6 +40,8 @@ class Profile(BaseModel, extra="forbid", frozen=True):
     hosts: tuple[Host, ...] = Field(min_length=1)
     models: tuple[str, ...] = Field(min_length=1)
     kind: str = "openai"
+    #: Whether it is from the file of the settings, so that its prices are those of the owner.
+    is_own: bool = False
     #: Width x height in pixels, as sent.
     sizes: tuple[Size, ...] = Field(min_length=1)
     #: The supported lengths of a clip.
@@ -182,6 +184,7 @@ def load_profiles(extra: Path | None = None) -> list[Profile]:
     built_in = _read_toml(BUILT_IN_PROFILES)
     kinds = built_in.pop("kinds")
     own = _parse_profiles(extra, _read_toml(extra), kinds) if extra else []
+    own = [each.model_copy(update={"is_own": True}) for each in own]
     return [*own, *_parse_profiles(BUILT_IN_PROFILES, built_in, kinds)]
 
 

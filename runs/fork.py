@@ -58,7 +58,7 @@ async def fork_run(
         metadata=source.metadata,
         cap_usd=run_cap(spec, budget_usd, context.actor),
         forked_from=run_id,
-        seed=_seed(services.video, spec, edited, await services.ledger.list_for_run(run_id)),
+        seed=await _seed(services.video, spec, edited, await services.ledger.list_for_run(run_id)),
     )
     run = await table.create_run(services.db, new, context)
     services.wakeups.advance(str(new_id))
@@ -75,7 +75,7 @@ async def _ideas_at(db: Database, run_id: UUID, revision: int | None) -> IdeasCo
     return content
 
 
-def _seed(video: VideoModels, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> RunState:
+async def _seed(video: VideoModels, spec: Project, content: IdeasContent, orders: Sequence[OrderRow]) -> RunState:
     """Return the initial channels of the thread: the ideas, and the clips that can be reused."""
     reused = _reusable_orders(video, spec, content.ideas, orders)
     ideas: IdeasState = {
@@ -84,7 +84,7 @@ def _seed(video: VideoModels, spec: Project, content: IdeasContent, orders: Sequ
         "make": [number for number in content.make if number not in reused],
         "notice": None,
         "moderation": content.moderation,
-        **clip_offer(video, spec.clip_seconds, spec.clip_size, spec.video),
+        **await clip_offer(video, spec.clip_seconds, spec.clip_size, spec.video),
     }
     clips = {str(n): Clip(take=0, digest=order.result["digest"]) for n, order in reused.items() if order.result}
     return {"ideas": ideas, "clips": clips, "made": {str(n): {"0": order.key} for n, order in reused.items()}}

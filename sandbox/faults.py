@@ -25,6 +25,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "files_need_key": {"need": 1},
     "url_expired": {},
     "quote_in_words": {},
+    "quote_missing": {},
+    "quote_usd": {"usd": 1.0},
     "billed_in_units": {},
     "webhook_form": {"form": "unsigned"},
     "webhook_legacy": {},

@@ -86,6 +86,10 @@ class HiggsfieldApi(Vendor):
         usd = self._order(endpoint, await read_object(request, self.error)).price_usd
         if self.faults.trigger("quote_in_words"):
             return {"description": "Billed per second of video."}
+        if self.faults.trigger("quote_missing"):
+            raise self.error(404, "Not Found")
+        if fault := self.faults.consume("quote_usd"):
+            usd = float(fault["usd"])
         return {"credits": f"{usd / USD_PER_CREDIT:.3f}", "usd": f"{usd:.3f}"}
 
     async def get_status(self, request_id: str) -> dict[str, Any]:

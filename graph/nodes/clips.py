@@ -13,11 +13,11 @@ from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
 from graph.nodes.orders import StepFailed, await_orders, decision_at, order_failure, project_of_run, requested_retry
 from graph.review_content import content_at, ideas_of, used_ideas
-from graph.state import Clip, Offer, RunState
+from graph.state import Clip, IdeasState, Offer, RunState
 from prompts.project import VideoChoice
 from providers.base import Json, ProviderError
 from providers.orders import NOT_AWAITED, Approval, Order, OrderKey, OrderStatus, digest_of
-from providers.video_models import VideoModels
+from providers.video_models import VideoModels, VideoOffer
 
 #: Codes with which the ledger refuses an order. Another attempt would be refused again.
 LEDGER_REFUSALS = ("budget_exceeded", "not_approved", "cancelled", NOT_AWAITED)
@@ -27,11 +27,24 @@ OFFER_CHANGED = "The model, its clips or their price have changed since this was
 _ORDER, _KEY = TypeAdapter(Order), TypeAdapter(OrderKey)
 
 
-def clip_offer(video: VideoModels, seconds: int, size: str, *choices: VideoChoice | None) -> Offer:
-    """Return the current offer for a clip of this length and size. Raises ProviderError if there is none."""
-    offer = video.offer(seconds, size, *choices)
-    provider, model, sound, usd = offer.provider, offer.model, offer.sound, str(offer.usd)
-    return Offer(provider=provider, model=model, sound=sound, seconds=seconds, size=size, usd_per_clip=usd)
+async def clip_offer(video: VideoModels, seconds: int, size: str, *choices: VideoChoice | None) -> Offer:
+    """Return the current offer for a clip of this length and size, at a quoted price where there is one.
+
+    Raises ProviderError if there is no offer.
+    """
+    return _offer_state(await video.with_quote(video.offer(seconds, size, *choices)))
+
+
+def _offer_state(offer: VideoOffer) -> Offer:
+    return Offer(
+        provider=offer.provider,
+        model=offer.model,
+        sound=offer.sound,
+        seconds=offer.seconds,
+        size=offer.size,
+        usd_per_clip=str(offer.usd),
+        price_source=offer.price_source,
+    )
 
 
 async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
@@ -42,9 +55,9 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
     ideas, prompts, orders = state["ideas"], state.get("prompts", {}), _plan_round(state, deps)
     # Orders that were recorded before a crash are placed as recorded, even if the offer is a different one now.
     if not await deps.ledger.statuses([str(order.key) for order in orders.values()]):
-        offer = _current_offer(state, deps)
-        # The approved offer of an earlier version names less.
-        if {**offer, **ideas} != {**ideas, **offer}:
+        current = _current_offer(state, deps)
+        if not _is_approved(current, ideas):
+            offer = _offer_state(await deps.video.with_quote(current))
             return {
                 "route": "ideation_gate",
                 "ideas": {**ideas, **offer, "make": sorted(orders), "notice": OFFER_CHANGED},
@@ -64,6 +77,15 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
         "prompts": prompts if state.get("failed_shots") else {n: prompts[n] for n in prompts if n not in planned},
         "reoffered_prompts": {},
     }
+
+
+def _is_approved(offer: VideoOffer, ideas: IdeasState) -> bool:
+    """Return whether the offer, at the price of its profile, is the approved one."""
+    # A quoted price is a part of the approval, and the clip is not quoted again: a quote that moves between two calls,
+    # if only by a rounding, would reopen the gate each time. The vendor's charge is compared with it afterwards.
+    ignored = ("price_source", "usd_per_clip" if ideas.get("price_source") == "quote" else "")
+    # The approved offer of an earlier version names less.
+    return all(ideas.get(name, value) == value for name, value in _offer_state(offer).items() if name not in ignored)
 
 
 def _plan_round(state: RunState, deps: Dependencies) -> dict[int, Order]:
@@ -116,20 +138,20 @@ def _order(number: int, words: str, approval: Approval | None, state: RunState, 
     return Order(key, "clip", request, usd, approval, provider)
 
 
-def _current_offer(state: RunState, deps: Dependencies) -> Offer:
+def _current_offer(state: RunState, deps: Dependencies) -> VideoOffer:
     """Return the offer for the approved length and size or, while no clip exists, for those of the project now.
 
-    It is that of the approved provider and model as long as they are offered.
+    It is that of the approved provider and model as long as they are offered, at the price of the profile.
     """
     ideas, project = state["ideas"], project_of_run(state, deps)
     approved = VideoChoice(provider=ideas.get("provider"), model=ideas["model"], sound=ideas.get("sound"))
     try:
-        return clip_offer(deps.video, ideas["seconds"], ideas["size"], approved, project.video)
+        return deps.video.offer(ideas["seconds"], ideas["size"], approved, project.video)
     except ProviderError as error:
         if state.get("clips"):
             advice = f"{error.message} Set a model that can generate such clips, and retry the run."
             raise StepFailed(error.code, advice) from error
-        return clip_offer(deps.video, project.clip_seconds, project.clip_size, project.video)
+        return deps.video.offer(project.clip_seconds, project.clip_size, project.video)
 
 
 async def order_clip(reserved: Json, *, deps: Dependencies) -> RunState:

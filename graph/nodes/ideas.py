@@ -68,7 +68,7 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
             "make": [number for number in range(1, project.clips + 1) if str(number) not in kept["clips"]],
             "notice": None,
             "moderation": "none" if deps.moderation == "none" else None,
-            **clip_offer(deps.video, project.clip_seconds, project.clip_size, project.video),
+            **await clip_offer(deps.video, project.clip_seconds, project.clip_size, project.video),
         },
     }
 

@@ -226,6 +226,8 @@ class FakeVideo:
     #: The providers, the preferred one first.
     providers: list[str] = field(default_factory=lambda: [""])
     sound: bool | None = None
+    #: The price that the provider quotes for a clip, if it quotes one.
+    quoted_usd: Decimal | None = None
     #: The URLs for webhooks, by provider.
     callbacks: dict[str, str] = field(default_factory=dict)
 
@@ -235,6 +237,9 @@ class FakeVideo:
         chosen = [choice.provider for choice in choices if choice and choice.provider in self.providers]
         provider = next((name for name in chosen if name), self.providers[0])
         return VideoOffer(provider, self.model, seconds, size, self.sound, self.usd_per_second * seconds)
+
+    async def with_quote(self, offer: VideoOffer) -> VideoOffer:
+        return replace(offer, usd=self.quoted_usd, price_source="quote") if self.quoted_usd else offer
 
     def is_moderation(self, code: str, message: str) -> bool:
         return load_profiles()[-1].is_moderation(code, message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from graph.nodes.clips import OFFER_CHANGED
 from graph.state import IdeasState, Offer, RunState
 from tests.graph.fakes import RunHarness, idea
@@ -60,3 +62,31 @@ async def test_an_offer_of_an_earlier_version_is_still_approved() -> None:
 
     assert "provider" not in first["content"]
     assert {order.provider for order in run.ledger.orders_of("clip")} == {""}
+
+
+async def test_a_quoted_price_is_approved_once() -> None:
+    """It is ordered at the approved price, whatever is quoted later; only another clip is quoted again."""
+    run = RunHarness()
+    run.video.providers, run.video.quoted_usd = ["higgsfield"], Decimal("0.38")
+    first = await run.start()
+    run.video.quoted_usd = Decimal("0.39")
+    run.video.sound = True
+    again = await run.answer({"verdict": "approve", "number": 1})
+    run.video.quoted_usd, run.video.usd_per_second = Decimal("0.50"), Decimal("0.20")
+    await run.answer({"verdict": "approve", "number": 2})
+
+    assert "video-1 at higgsfield, quoted by higgsfield." in first["action_requests"][0]["description"]
+    assert [each["content"]["usd_per_clip"] for each in (first, again)] == ["0.38", "0.39"]
+    assert {order.amount_usd for order in run.ledger.orders_of("clip")} == {Decimal("0.39")}
+
+
+async def test_a_quote_that_is_given_late_changes_nothing() -> None:
+    """The approved price of the profile counts."""
+    run = RunHarness()
+    first = await run.start()
+    run.video.quoted_usd = Decimal("0.38")
+    await run.answer({"verdict": "approve", "number": 1})
+
+    assert first["content"]["price_source"] == "profile"
+    assert "price" not in first["action_requests"][0]["description"]
+    assert {order.amount_usd for order in run.ledger.orders_of("clip")} == {Decimal("0.40")}
