@@ -18,7 +18,7 @@ from storage.orders import OrderRow
 ENTRY_KINDS = {"clip": "take", "render": "render", "publication": "post", "model": "model"}
 VERDICTS = {"approve": "approved", "revise": "sent back for changes", "reject": "rejected"}
 #: The facts of an order's result that its entry shows.
-OUTCOME_FACTS = ("digest", "seconds", "platforms", "failed", "unconfirmed", "warnings")
+OUTCOME_FACTS = ("digest", "seconds", "platforms", "failed", "unconfirmed", "warnings", "charged_usd")
 ORDINALS = {2: "second", 3: "third"}
 SERVICE: ActorJson = {"kind": "service", "id": "myloware", "name": "MyloWare"}
 DEADLINE: ActorJson = {"kind": "deadline", "id": "deadline", "name": "deadline"}
@@ -147,7 +147,8 @@ def _order_text(event: Event, order: OrderRow) -> str:
 
 
 def _charge(at: datetime, order: OrderRow, vendor: str) -> HistoryEntry:
-    text = f"{vendor} charged {_format_usd(order.spent_usd or Decimal(0))} for {_name(order)}."
+    usd = Decimal(order.result.get("charged_usd") or order.spent_usd or 0)
+    text = f"{vendor} charged {_format_usd(usd)} for {_name(order)}."
     details = {"order": order.key, "kind": order.kind, "usd": usd_of(order)}
     return HistoryEntry(at=at, kind="charge", actor=_provider(order), text=text, details=details)
 

@@ -2,12 +2,13 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from providers.base import Unavailable, Unconfirmed, default_pause, disk_unwritable
+from providers.base import Unavailable, Unconfirmed, default_pause, disk_unwritable, short_name
 from providers.results import Failed, FileMissing, NotFound, Pending, Succeeded
 from runs.services import Services
 from storage import troubles
@@ -26,6 +27,8 @@ ARTIFACT_KINDS = {"clip": "clip", "render": "final_video"}
 UNREACHABLE_AFTER = {"clip": timedelta(hours=24), "render": timedelta(minutes=30), "publication": timedelta(hours=24)}
 MAX_DURATION = timedelta(hours=24)
 NEVER_DONE = Unavailable("never_done", "The order did not finish within a day")
+#: A smaller difference between what was approved and what is charged is a rounding.
+TOLD_DIFFERENCE_USD = Decimal("0.005")
 #: A smaller increase of the progress is none.
 MIN_PROGRESS_STEP = 0.005
 PROGRESS_POLL_DELAY = timedelta(seconds=5)
@@ -243,6 +246,13 @@ async def _postpone(ledger: Ledger, order: OrderRow, error: Unavailable, limit: 
 async def _store(services: Services, order: OrderRow, success: Succeeded) -> dict[str, Any]:
     """Store the files of the result, and return its facts with the digests of the files."""
     result: dict[str, Any] = dict(success.facts)
+    charged = Decimal(result.get("charged_usd") or order.amount_usd)
+    if abs(charged - order.amount_usd) >= TOLD_DIFFERENCE_USD:
+        warning = (
+            f"{short_name(order.provider)} charged {charged:.3f} USD;"
+            f" {order.amount_usd:.3f} USD was approved, and counts in the budgets."
+        )
+        result["warnings"] = [*result.get("warnings", []), warning]
     if success.file is not None:
         kind, store = ARTIFACT_KINDS[order.kind], partial(services.artifacts.store, media_type="video/mp4")
         result["digest"] = await store(success.file, kind=kind, facts=success.facts)

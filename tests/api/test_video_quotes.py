@@ -108,6 +108,20 @@ def test_a_quote_is_shown_approved_reserved_and_charged(app: App, runs: dict[str
     assert "warnings" not in run["made"]["review"]["content"]
 
 
+def test_another_charge_than_approved_is_reported(app: App, runs: dict[str, dict[str, Any]]) -> None:
+    """The publish gate warns of it and the history contains it; the approved amount counts in the budgets."""
+    run = runs["kling"]
+    history = app.client.get(f"/v1/runs/{run['id']}/history").json()["entries"]
+    warning = "kling charged 0.378 USD; 0.600 USD was approved, and counts in the budgets."
+
+    assert offer_of(run["shown"]) == ("0.60", "owner")
+    assert run["made"]["review"]["content"]["warnings"] == [f"Clip 1: {warning}"]
+    assert any(warning in entry["text"] for entry in history)
+    [charge] = [entry for entry in history if entry["kind"] == "charge" and "clip" in entry["text"]]
+    assert "charged 0.38 USD for take 1 of clip 1" in charge["text"]
+    assert charge["details"]["usd"] == 0.60
+
+
 def test_without_a_quote_the_price_of_the_owner_counts(app: App, sandbox: SandboxClient) -> None:
     """Without a number or any answer the page shows the price of the profile and that the owner has set it."""
     pages = {}
