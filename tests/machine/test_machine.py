@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 from graph.decisions import DecisionInput, Gate, Verdict
 from providers.base import Json, Unavailable
 from providers.results import Failed
+from providers.webhooks import VideoEvent
 from runs.advance import advance
 from runs.cancel import cancel_run
 from runs.decide import decide
@@ -183,9 +184,9 @@ class RunMachine(RuleBasedStateMachine):
             webhook_id = f"{self.run}:{self.webhooks}"
 
             async def receive() -> list[bool]:
-                event = {"task_id": charge.task_id, "kind": "video.failed", "event_id": None, "run_id": None}
+                event, vendor = VideoEvent("video.failed", charge.task_id), self.fake_providers.clip.name
                 return await asyncio.gather(
-                    *(record_video_webhook(each, webhook_id, **event) for each in self.processes * 2)
+                    *(record_video_webhook(each, "sora", vendor, webhook_id, event) for each in self.processes * 2)
                 )
 
             assert sorted(self.do(receive())) == [False, False, False, True]
