@@ -205,14 +205,16 @@ def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation
     return Moderation(url, _text(key), client, settings.moderation_model)
 
 
-def open_video_provider(settings: Settings, account: VideoAccount, client: httpx.AsyncClient) -> VideoProvider:
+def open_video_provider(
+    settings: Settings, account: VideoAccount, client: httpx.AsyncClient, files: ForeignFiles | None = None
+) -> VideoProvider:
     """Return the provider of clips of an account."""
     key, announced = _text(account.api_key), is_announced(settings, account)
     if account.provider == OPEN_PROVIDER:
         url, profile = account.base_url or OPENAI_URL, account.profiles[0]
-        return Videos(url, key, profile, client, accept_clip, is_announced=announced)
+        return Videos(url, key, profile, client, accept_clip, files=files, is_announced=announced)
     adapter, url = VENDORS[account.provider]
-    files, base_url = ForeignFiles(), account.base_url or url
+    files, base_url = files or ForeignFiles(), account.base_url or url
     return adapter(base_url, key, account.profiles, client, accept_clip, files, is_announced=announced)
 
 

@@ -14,6 +14,7 @@ import typer
 from cli.keys import keys
 from cli.media_checks import clips, films
 from cli.output import exit_with_error
+from cli.providers import providers
 from cli.run_changes import Url
 from cli.runs import runs
 
@@ -29,6 +30,7 @@ webhooks = typer.Typer(help="Webhook signatures.", no_args_is_help=True)
 app.add_typer(webhooks, name="webhooks")
 models = typer.Typer(help="The language model.", no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(providers, name="providers")
 audits = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
 app.add_typer(audits, name="audit")
 

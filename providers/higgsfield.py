@@ -16,8 +16,6 @@ from providers.native_videos import NativeVideos, callback_url
 from providers.results import Failed, PollResult
 
 BASE_URL = "https://api.higgsfield.ai"
-#: The id of no request.
-NO_REQUEST = "00000000-0000-4000-8000-000000000000"
 STATES = {
     "queued": None,
     "in_progress": None,
@@ -41,7 +39,7 @@ class Higgsfield(NativeVideos):
 
     async def check(self) -> None:
         """Ask for a request that does not exist, which needs a valid key. Raises Unavailable."""
-        response = await self._query_task(NO_REQUEST)
+        response = await self._query_task(self.unknown_task_id)
         if response.status != 404:
             raise self._api.unexpected_response(response)
 

@@ -42,6 +42,7 @@ class Kling(NativeVideos):
     states, done = {"submitted": None, "processing": None}, "succeeded"
     #: A second create under our id is refused.
     replayable = timedelta(hours=1)
+    unknown_task_id = "100000000000000001"
     lookup_proof = "Kling knows every order by an id that was chosen before the call and is unique in the account."
 
     async def check(self) -> None:

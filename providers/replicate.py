@@ -30,6 +30,7 @@ class Replicate(NativeVideos):
     """Predictions of official models, `owner/name`."""
 
     short_name, service_name, status_path = "replicate", "Replicate", "/predictions/{}"
+    unknown_task_id = "0" * 26
     file_hosts = ("replicate.delivery", "*.replicate.delivery")
     states, done, gives_secrets = STATES, "succeeded", True
     lookup_proof = (

@@ -10,6 +10,9 @@ from providers.webhooks import Secret, VideoEvent
 class VideoProvider(Provider):
     """A service that generates clips."""
 
+    #: The id of no task, in the form of the service's own.
+    unknown_task_id: str = "00000000-0000-4000-8000-000000000000"
+
     def read_event(self, body: bytes) -> VideoEvent:
         """Return the event in the body of a verified webhook. Raises InvalidEvent."""
         raise NotImplementedError

@@ -45,9 +45,9 @@ class HiggsfieldApi(Vendor):
         return router
 
     async def check_key(self, request: Request) -> None:
-        """Raise an error unless the request has a key and its secret; any are accepted."""
+        """Raise an error unless the request has a key and its secret; any are accepted but "wrong-…"."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme != "Key" or not all(key.partition(":")):
+        if scheme != "Key" or not all(key.partition(":")) or key.startswith("wrong-"):
             raise self.error(401, "Invalid credentials.")
 
     def error(self, status: int, message: str, code: str = "") -> VendorError:

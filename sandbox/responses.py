@@ -48,8 +48,10 @@ def rate_limit_error(params: dict[str, Any]) -> ApiError:
 
 
 async def require_bearer_token(request: Request) -> None:
-    """Raise ApiError 401 unless the request has a bearer token; any token is accepted."""
+    """Raise ApiError 401 unless the request has a bearer token; any is accepted that does not start with "wrong-"."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if token.startswith("wrong-"):
+        raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
     if scheme.lower() != "bearer" or not token.strip():
         raise ApiError(401, "Missing bearer authentication in header.", code="missing_api_key")
 

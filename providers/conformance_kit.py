@@ -1,0 +1,209 @@
+"""Check that a server of clips keeps the contract that its adapter expects: without money, or with one clip."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import httpx
+
+from providers.base import Json, OutcomeUnknown, ProviderError, Unavailable, default_pause
+from providers.results import Failed, NotFound, Pending, PollResult, Succeeded
+from providers.video_provider import VideoProvider
+from providers.webhooks import Secret, sign
+
+#: A key that no service gives out, in the form of those that have two parts.
+WRONG_KEY = "wrong-key:wrong-secret"
+MAX_WAIT_SECONDS, MAX_POLLS_WITHOUT_ANSWER, LENGTH_TOLERANCE_SECONDS = 1800, 10, 0.5
+FREE_STEPS = ("authentication", "lookup", "unknown task", "quote", "webhook")
+
+Outcome = Literal["passed", "failed", "skipped"]
+Answer = PollResult | Unavailable
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The outcome of a step, and why; of a measured clip also its facts."""
+
+    step: str
+    outcome: Outcome
+    reason: str
+    facts: Json = field(default_factory=dict)
+
+
+@dataclass
+class ConformanceKit:
+    """The steps for a server, whose adapter `open_provider` returns for an API key.
+
+    `request` is that of a clip for `usd`, under the order key `key`. `sent` returns how many requests were sent so far.
+    """
+
+    open_provider: Callable[[str], VideoProvider]
+    api_key: str
+    request: Json
+    key: str
+    since: datetime
+    usd: Decimal
+    sent: Callable[[], int]
+    folder: Path
+    webhook_url: str | None = None
+    webhook_secrets: Sequence[Secret] = ()
+    show_progress: Callable[[Answer], None] = lambda _: None
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def __post_init__(self) -> None:
+        self.provider, self.is_unknown = self.open_provider(self.api_key), False
+        self.task_id: str | None = None
+
+    async def run(self, *, spend: bool) -> AsyncIterator[StepResult]:
+        """Yield the results of the steps that cost nothing and, if `spend` is set and none failed, of one clip."""
+        free = (self._authenticate, self._look_up_unknown, self._poll_unknown, self._quote, self._send_webhook)
+        has_failed = False
+        for name, work in zip(FREE_STEPS, free, strict=True):
+            yield (result := await _run(name, work))
+            has_failed |= result.outcome == "failed"
+        if spend and has_failed:
+            yield StepResult("create", "skipped", "A step failed, so nothing is ordered.")
+        elif spend:
+            async for result in self._spend():
+                yield result
+
+    async def _spend(self) -> AsyncIterator[StepResult]:
+        """Yield the results of one clip, from its order to its file. Its create is sent once.
+
+        Only a service that recognises the key of the order receives it again, and returns the first task.
+        """
+        yield await _run("create", self._create)
+        if self.task_id or self.is_unknown:
+            yield await _run("recovery", self._recover)
+        if self.task_id is None:
+            return
+        answer = await self._wait(self.task_id)
+        # What is charged was generated: only its file failed.
+        has_ended = not isinstance(answer, Pending | NotFound | Unavailable)
+        is_done = has_ended and getattr(answer, "charged", True)
+        yield StepResult("poll", "passed" if is_done else "failed", "" if is_done else _describe(answer))
+        if isinstance(answer, Succeeded) and answer.file:
+            content = (answer.original or answer.file).read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            yield StepResult("download", "passed", f"{len(content)} bytes, sha256 {digest}")
+            yield StepResult("measure", *self._measure(answer.facts), answer.facts)
+        elif is_done:
+            yield StepResult("download", "failed", _describe(answer))
+
+    async def _authenticate(self) -> tuple[Outcome, str]:
+        await self.provider.check()
+        if self.api_key == "none":
+            return "skipped", "The server answers; no API key is set."
+        try:
+            await self._poll(self.open_provider(WRONG_KEY), self.provider.unknown_task_id)
+        except Unavailable as error:
+            return ("passed", "") if error.code == "api_key_rejected" else ("failed", f"A wrong key: {error.message}")
+        return "failed", "The server accepts a wrong key."
+
+    async def _look_up_unknown(self) -> tuple[Outcome, str]:
+        before = self.sent()
+        if found := await self.provider.lookup(self.request, key=f"{self.key}-unknown", since=self.since):
+            return "failed", f"An order that was never placed is found as {', '.join(found)}."
+        return "skipped" if self.sent() == before else "passed", self.provider.lookup_proof
+
+    async def _poll_unknown(self) -> tuple[Outcome, str]:
+        result = await self._poll(self.provider, self.provider.unknown_task_id)
+        return ("passed", "") if isinstance(result, NotFound) else ("failed", f"It is {result}.")
+
+    async def _quote(self) -> tuple[Outcome, str]:
+        usd = await self.provider.quote(self.request)
+        if usd is None:
+            return "skipped", "The server quotes no price in USD."
+        return "failed" if usd > self.usd else "passed", f"${usd:.3f}; the profile says ${self.usd:.3f}."
+
+    async def _send_webhook(self) -> tuple[Outcome, str]:
+        """Send a webhook about no task, unsigned and signed."""
+        if self.webhook_url is None:
+            return "skipped", "MYLOWARE_PUBLIC_URL is not set."
+        if not (secrets := self.webhook_secrets or await self.provider.fetch_secrets()):
+            return "skipped", "No secret of webhooks is set."
+        task_id = f"check-{uuid4()}"
+        event = {"id": task_id, "request_id": task_id, "status": "check"}
+        body = json.dumps({**event, "type": "video.check", "data": {"id": task_id}}).encode()
+        signature = sign(secrets[0], id=task_id, at=datetime.now(UTC), body=body)
+        try:
+            async with httpx.AsyncClient() as client:
+                unsigned = (await client.post(self.webhook_url, content=body)).status_code
+                signed = (await client.post(self.webhook_url, content=body, headers=signature)).status_code
+        except httpx.HTTPError as error:
+            return "failed", f"{self.webhook_url} did not respond ({type(error).__name__})."
+        is_right = unsigned == 401 and 200 <= signed < 300
+        return "passed" if is_right else "failed", f"{self.webhook_url}: unsigned {unsigned}, signed {signed}."
+
+    async def _create(self) -> tuple[Outcome, str]:
+        try:
+            self.task_id = await self.provider.submit(self.request, key=self.key)
+        except OutcomeUnknown as error:
+            self.is_unknown = True
+            return "failed", f"{error.message} See {self.provider.lookup_url(self.request, key=self.key)}."
+        return "passed", f"task {self.task_id}"
+
+    async def _recover(self) -> tuple[Outcome, str]:
+        """Find the order as if its answer had been lost."""
+        before, waited, attempts, way = self.sent(), 0.0, 0, "by lookup"
+        while not (found := await self.provider.lookup(self.request, key=self.key, since=self.since)):
+            if self.sent() == before or waited > self.provider.lookup_window.total_seconds():
+                break
+            pause, attempts = default_pause(attempts).total_seconds(), attempts + 1
+            await self.sleep(pause)
+            waited += pause
+        if not found and self.provider.replayable:
+            found, way = [await self.provider.submit(self.request, key=self.key)], "by its key"
+        if not found and self.sent() == before:
+            return "skipped", self.provider.lookup_proof
+        self.task_id = self.task_id or (found[0] if found else None)
+        if found != [self.task_id]:
+            return "failed", f"Found is {', '.join(found) or 'nothing'}, not exactly one task, that of the order."
+        return "passed", f"{way}, after {waited:.0f} s"
+
+    async def _wait(self, task_id: str) -> Answer:
+        """Return the end of the task, or the last answer."""
+        waited, polls, without_answer = 0.0, 0, 0
+        while True:
+            answer: Answer
+            try:
+                answer = await self._poll(self.provider, task_id)
+            except Unavailable as error:
+                answer = error
+            without_answer = 0 if isinstance(answer, Pending) else without_answer + 1
+            is_late = without_answer > MAX_POLLS_WITHOUT_ANSWER or waited > MAX_WAIT_SECONDS
+            if is_late or isinstance(answer, Succeeded | Failed):
+                return answer
+            self.show_progress(answer)
+            pause, polls = self.provider.poll_pause(polls).total_seconds(), polls + 1
+            await self.sleep(pause)
+            waited += pause
+
+    def _measure(self, facts: Json) -> tuple[Outcome, str]:
+        seconds, has_sound = facts["delivered"]["seconds"], facts["lufs"] is not None
+        size, sound = facts["delivered"]["frame_size"].partition(",")[0], "with sound" if has_sound else "silent"
+        is_long = abs(seconds - self.request["seconds"]) <= LENGTH_TOLERANCE_SECONDS
+        is_as_ordered = size == self.request["size"] and self.request.get("sound") in (None, has_sound)
+        return "passed" if is_long and is_as_ordered else "failed", f"{seconds:.2f} s, {size}, {sound}"
+
+    async def _poll(self, provider: VideoProvider, task_id: str) -> PollResult:
+        return await provider.poll(task_id, self.request, into=self.folder, progress=lambda _: asyncio.sleep(0))
+
+
+async def _run(step: str, work: Callable[[], Awaitable[tuple[Outcome, str]]]) -> StepResult:
+    try:
+        return StepResult(step, *await work())
+    except ProviderError as error:
+        return StepResult(step, "failed", error.message)
+
+
+def _describe(answer: Answer) -> str:
+    failure = getattr(answer, "failure", answer)
+    return str(getattr(failure, "message", failure))
