@@ -14,10 +14,9 @@ providers = typer.Typer(help="The providers of clips.", no_args_is_help=True)
 @providers.command("list")
 def list_providers(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the known providers of clips, configured or not, with their models and prices. Uses no network."""
-    from cli.local_services import checked_settings
-    from cli.provider_check import print_providers
+    from cli import provider_check, running
 
-    print_providers(checked_settings(), as_json=as_json)
+    running.run(provider_check.print_providers(as_json=as_json))
 
 
 @providers.command("check")
@@ -35,8 +34,7 @@ def check_provider(
     settings = checked_settings()
     account, offer = provider_check.choose(settings, name, model)
     if spend:
-        sound = {None: "", True: ", with sound", False: ", silent"}[offer.sound]
-        stdout.print(f"One clip of {offer.model}: {offer.seconds} s, {offer.size}{sound}, ${offer.usd:.3f}, once.")
+        stdout.print(provider_check.describe_price(offer), soft_wrap=True)
         if not (yes or sys.stdin.isatty()):
             exit_with_error("--spend asks before it orders. Without a terminal it needs --yes.")
         if not yes:

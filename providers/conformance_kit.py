@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 
 from providers.base import Json, OutcomeUnknown, ProviderError, Unavailable, default_pause
+from providers.exchange_record import ExchangeRecorder
 from providers.results import Failed, NotFound, Pending, PollResult, Succeeded
 from providers.video_provider import VideoProvider
 from providers.webhooks import Secret, sign
@@ -21,7 +22,6 @@ from providers.webhooks import Secret, sign
 #: A key that no service gives out, in the form of those that have two parts.
 WRONG_KEY = "wrong-key:wrong-secret"
 MAX_WAIT_SECONDS, MAX_POLLS_WITHOUT_ANSWER, LENGTH_TOLERANCE_SECONDS = 1800, 10, 0.5
-FREE_STEPS = ("authentication", "lookup", "unknown task", "quote", "webhook")
 
 Outcome = Literal["passed", "failed", "skipped"]
 Answer = PollResult | Unavailable
@@ -39,42 +39,54 @@ class StepResult:
 
 @dataclass
 class ConformanceKit:
-    """The steps for a server, whose adapter `open_provider` returns for an API key.
+    """The steps for a server, whose adapter `open_provider` returns for an API key, with one clip for `usd`.
 
-    `request` is that of a clip for `usd`, under the order key `key`. `sent` returns how many requests were sent so far.
+    The client of the adapter is recorded by `recorder`. `webhook_url` receives webhooks about the clips of the server.
     """
 
     open_provider: Callable[[str], VideoProvider]
     api_key: str
     request: Json
-    key: str
-    since: datetime
     usd: Decimal
-    sent: Callable[[], int]
+    recorder: ExchangeRecorder
     folder: Path
     webhook_url: str | None = None
     webhook_secrets: Sequence[Secret] = ()
     show_progress: Callable[[Answer], None] = lambda _: None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    key: str = field(default_factory=lambda: f"{uuid4()}:clip:1:1")
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
-        self.provider, self.is_unknown = self.open_provider(self.api_key), False
+        self.provider, self.results = self.open_provider(self.api_key), list[StepResult]()
         self.task_id: str | None = None
+        self.is_unknown = False
+
+    def write_record(self, path: Path) -> None:
+        """Write the order, the results so far and the exchange, without what is private. Raises Unavailable."""
+        order = {"request": self.request, "key": self.key, "since": self.since.isoformat(), "usd": str(self.usd)}
+        record = {"provider": self.provider.name, "order": order, "results": list(map(asdict, self.results))}
+        self.recorder.write(path, record, [self.api_key], self.request["prompt"])
 
     async def run(self, *, spend: bool) -> AsyncIterator[StepResult]:
         """Yield the results of the steps that cost nothing and, if `spend` is set and none failed, of one clip."""
-        free = (self._authenticate, self._look_up_unknown, self._poll_unknown, self._quote, self._send_webhook)
-        has_failed = False
-        for name, work in zip(FREE_STEPS, free, strict=True):
-            yield (result := await _run(name, work))
-            has_failed |= result.outcome == "failed"
-        if spend and has_failed:
+        async for result in self._steps(spend):
+            self.results.append(result)
+            yield result
+
+    async def _steps(self, spend: bool) -> AsyncIterator[StepResult]:
+        yield await _run("authentication", self._authenticate)
+        yield await _run("lookup", self._look_up_unknown)
+        yield await _run("unknown task", self._poll_unknown)
+        yield await _run("quote", self._quote)
+        yield await _run("webhook", self._send_webhook)
+        if spend and any(result.outcome == "failed" for result in self.results):
             yield StepResult("create", "skipped", "A step failed, so nothing is ordered.")
         elif spend:
-            async for result in self._spend():
+            async for result in self._paid_steps():
                 yield result
 
-    async def _spend(self) -> AsyncIterator[StepResult]:
+    async def _paid_steps(self) -> AsyncIterator[StepResult]:
         """Yield the results of one clip, from its order to its file. Its create is sent once.
 
         Only a service that recognises the key of the order receives it again, and returns the first task.
@@ -108,10 +120,10 @@ class ConformanceKit:
         return "failed", "The server accepts a wrong key."
 
     async def _look_up_unknown(self) -> tuple[Outcome, str]:
-        before = self.sent()
+        before = len(self.recorder.exchanges)
         if found := await self.provider.lookup(self.request, key=f"{self.key}-unknown", since=self.since):
             return "failed", f"An order that was never placed is found as {', '.join(found)}."
-        return "skipped" if self.sent() == before else "passed", self.provider.lookup_proof
+        return "skipped" if len(self.recorder.exchanges) == before else "passed", self.provider.lookup_proof
 
     async def _poll_unknown(self) -> tuple[Outcome, str]:
         result = await self._poll(self.provider, self.provider.unknown_task_id)
@@ -152,16 +164,16 @@ class ConformanceKit:
 
     async def _recover(self) -> tuple[Outcome, str]:
         """Find the order as if its answer had been lost."""
-        before, waited, attempts, way = self.sent(), 0.0, 0, "by lookup"
+        before, waited, attempts, way = len(self.recorder.exchanges), 0.0, 0, "by lookup"
         while not (found := await self.provider.lookup(self.request, key=self.key, since=self.since)):
-            if self.sent() == before or waited > self.provider.lookup_window.total_seconds():
+            if len(self.recorder.exchanges) == before or waited > self.provider.lookup_window.total_seconds():
                 break
             pause, attempts = default_pause(attempts).total_seconds(), attempts + 1
             await self.sleep(pause)
             waited += pause
         if not found and self.provider.replayable:
             found, way = [await self.provider.submit(self.request, key=self.key)], "by its key"
-        if not found and self.sent() == before:
+        if not found and len(self.recorder.exchanges) == before:
             return "skipped", self.provider.lookup_proof
         self.task_id = self.task_id or (found[0] if found else None)
         if found != [self.task_id]:

@@ -30,7 +30,7 @@ _PRIVATE_TEXTS = {
 
 
 class ExchangeRecorder:
-    """Keeps the requests and responses of its clients, in order."""
+    """Keeps the requests and responses of its clients, in order; `write` leaves out what is private."""
 
     def __init__(self) -> None:
         self.exchanges: list[dict[str, Any]] = []
@@ -52,24 +52,23 @@ class ExchangeRecorder:
         described = {"headers": _selected(response.headers), "body": _describe(await response.aread())}
         response.request.extensions["exchange"]["response"] = {"status": response.status_code, **described}
 
+    def write(self, path: Path, record: Json, keys: Sequence[str], prompt: str) -> None:
+        """Write a record with the exchange that only its owner can read. `prompt` is that of the order that is ours.
 
-def write_record(path: Path, record: Json, keys: Sequence[str], prompt: str) -> None:
-    """Write a record that only its owner can read. `prompt` is that of the order that is ours.
-
-    Raises Unavailable for a file that cannot be written.
-    """
-    text = json.dumps(_without_private(record, prompt), indent=1, ensure_ascii=False)
-    parts = {part for key in keys for part in (key, *key.split(":")) if len(part) >= MIN_KEY_LENGTH}
-    for part in sorted(parts, key=len, reverse=True):
-        text = text.replace(part, "[key]").replace(quote(part, safe=""), "[key]")
-    for pattern, replacement in _PRIVATE_TEXTS.items():
-        text = re.sub(pattern, replacement, text)
-    try:
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-        path.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise disk_unwritable(str(path), error) from error
+        Raises Unavailable for a file that cannot be written.
+        """
+        text = json.dumps(_without_private({**record, "exchanges": self.exchanges}, prompt), indent=1)
+        parts = {part for key in keys for part in (key, *key.split(":")) if len(part) >= MIN_KEY_LENGTH}
+        for part in sorted(parts, key=len, reverse=True):
+            text = text.replace(part, "[key]").replace(quote(part, safe=""), "[key]")
+        for pattern, replacement in _PRIVATE_TEXTS.items():
+            text = re.sub(pattern, replacement, text)
+        try:
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+            path.write_text(f"{text}\n", encoding="utf-8")
+        except OSError as error:
+            raise disk_unwritable(str(path), error) from error
 
 
 def _selected(headers: httpx.Headers) -> dict[str, str]:

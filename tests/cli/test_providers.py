@@ -116,8 +116,8 @@ def outcomes(output: str) -> dict[str, str]:
 
 
 def test_known_providers_are_listed_without_network(run: Run) -> None:
-    """Each has its settings, its protection and its models; no address is reachable, and no secret is shown."""
-    nowhere = {"VIDEO_BASE_URL": "http://127.0.0.1:9/v1", "REPLICATE_BASE_URL": "http://127.0.0.1:9"}
+    """Each has its settings, its protection and its models, also of a server that was shut down; no secret is shown."""
+    nowhere = {"VIDEO_BASE_URL": "https://api.openai.com/v1", "VIDEO_MODEL": "sora-2"}
     text = run("list", **nowhere)
     found = {each["name"]: each for each in json.loads(run("list", "--json", **nowhere))}
 
@@ -126,7 +126,7 @@ def test_known_providers_are_listed_without_network(run: Run) -> None:
     assert found["kling"]["settings"] == {"KLING_API_KEY": True, "KLING_BASE_URL": True, "KLING_WEBHOOK_SECRETS": False}
     turbo = [each for each in found["kling"]["models"] if each["model"] == "kling-3.0-turbo"][1]
     assert [turbo[name] for name in ("size", "seconds", "usd_per_second", "sound", "kept_for")] == [
-        *("720x1280", "3–15", "0.112", "always", "720 h"),
+        *("720x1280", "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15", "0.112", "always", "720 h"),
     ]
     assert "2026-09-24 (past)" in text
     assert all(price in text for price in ("0.084", "0.126"))

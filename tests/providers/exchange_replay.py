@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from providers.conformance_kit import ConformanceKit, StepResult
+from providers.exchange_record import ExchangeRecorder
 from providers.foreign_files import ForeignFiles
 from providers.higgsfield import Higgsfield
 from providers.kling import Kling
@@ -31,11 +32,11 @@ class RecordedServer(httpx.AsyncBaseTransport):
 
     def __init__(self, exchanges: list[dict[str, Any]]) -> None:
         self._origins = {each["origin"] for each in exchanges}
-        self.remaining = list(exchanges)
+        self._remaining = list(exchanges)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        while self.remaining:
-            exchange = self.remaining.pop(0)
+        while self._remaining:
+            exchange = self._remaining.pop(0)
             if (exchange["method"], exchange["path"]) == (request.method, request.url.path):
                 if "response" not in exchange:
                     raise httpx.ReadError("The answer was lost.")
@@ -65,7 +66,8 @@ async def replay(path: Path, folder: Path, profiles: Path | None = None) -> tupl
     async def hurry(seconds: float) -> None:
         """Do not wait."""
 
-    async with httpx.AsyncClient(transport=RecordedServer(record["exchanges"])) as client:
+    recorder = ExchangeRecorder()
+    async with recorder.attach(httpx.AsyncClient(transport=RecordedServer(record["exchanges"]))) as client:
 
         def open_provider(key: str) -> VideoProvider:
             if name not in VENDORS:
@@ -81,7 +83,7 @@ async def replay(path: Path, folder: Path, profiles: Path | None = None) -> tupl
             key=order["key"],
             since=datetime.fromisoformat(order["since"]),
             usd=Decimal(order["usd"]),
-            sent=lambda: len(record["exchanges"]) - len(client._transport.remaining),  # type: ignore[attr-defined]
+            recorder=recorder,
             folder=folder,
             sleep=hurry,
         )
