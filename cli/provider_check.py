@@ -1,9 +1,11 @@
 """What `myloware providers` lists and checks."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -27,52 +29,64 @@ MARKS = {"passed": "[green]passed[/] ", "failed": "[red]failed[/] ", "skipped": 
 
 
 async def print_providers(*, as_json: bool) -> None:
-    """Print all providers: the settings with whether each is set, what protects a create, and the models by size.
-
-    Raises SettingsError or ProfileError.
-    """
-    settings, found = read_settings(), list[Json]()
-    is_set = {name: getattr(settings, field) is not None for name, field in variables().items()}
-    for name in (OPEN_PROVIDER, *VENDORS):
-        adapter, prefix = VENDORS.get(name, (None, ""))[0], "VIDEO" if name == OPEN_PROVIDER else name.upper()
-        profiles = [
-            each
-            for each in load_profiles(settings.video_profiles)
-            if (each.kind == name if adapter else not each.input_fields)
-        ]
-        proofs = [adapter.lookup_proof] if adapter else dict.fromkeys(each.lookup_proof for each in profiles)
-        again = ["The same order again returns the first task."] if adapter and adapter.replayable else []
-        values = {each: value for each, value in is_set.items() if each.startswith(f"{prefix}_")}
-        head = {"name": name, "configured": name in settings.video_keys, "settings": values}
-        models = [_row(profile, size) for profile in profiles for size in profile.sizes]
-        found.append({**head, "protection": " ".join([*proofs, *again]), "models": models})
+    """Print all providers, with a table of the models of each. Raises SettingsError or ProfileError."""
+    settings = read_settings()
+    profiles = load_profiles(settings.video_profiles)
+    found = [
+        _describe_provider("VIDEO_", OPEN_PROVIDER, settings, [each for each in profiles if not each.input_fields]),
+        *(
+            _describe_provider(f"{name.upper()}_", name, settings, [each for each in profiles if each.kind == name])
+            for name in VENDORS
+        ),
+    ]
     if as_json:
         stdout.print_json(data=found)
-    for each in () if as_json else found:
+        return
+    for each in found:
+        names = ", ".join(f"{name} is {'set' if is_set else 'not set'}" for name, is_set in each["settings"].items())
         state = "configured" if each["configured"] else "not configured"
-        names = ", ".join(f"{name} is {'set' if value else 'not set'}" for name, value in each["settings"].items())
         stdout.print(f"\n[bold]{each['name']}[/], {state}: {names}. {each['protection']}", soft_wrap=True)
         table = Table(*(column.replace("_", " ") for column in each["models"][0]))
         for row in each["models"]:
-            table.add_row(*(str(value or "") for value in row.values()))
+            table.add_row(*map(_cell, row.values()))
         stdout.print(table)
 
 
-def _row(profile: Profile, size: str) -> Json:
+def _describe_provider(prefix: str, name: str, settings: Settings, profiles: Sequence[Profile]) -> Json:
+    """Return the settings, with whether each is set, what protects a create, and the models."""
+    adapter, _ = VENDORS.get(name, (None, ""))
+    proofs = [adapter.lookup_proof] if adapter else list(dict.fromkeys(each.lookup_proof for each in profiles))
+    if adapter and adapter.replayable:
+        proofs.append("The same order again returns the first task.")
+    names = {variable: field for variable, field in variables().items() if variable.startswith(prefix)}
+    return {
+        "name": name,
+        "configured": name in settings.video_keys,
+        "settings": {variable: getattr(settings, field) is not None for variable, field in names.items()},
+        "protection": " ".join(proofs),
+        "models": [_describe_profile(each) for each in profiles],
+    }
+
+
+def _describe_profile(profile: Profile) -> Json:
     silent, loud = profile.usd_per_second, profile.usd_per_second | profile.usd_per_second_with_sound
     is_past = profile.shutdown is not None and profile.shutdown <= datetime.now(UTC).date()
     return {
-        "model": ", ".join(profile.models),
-        "hosts": ", ".join(profile.hosts),
-        "size": size,
-        "seconds": ", ".join(map(str, profile.seconds)),
-        "usd_per_second": str(silent.get(size, silent.get("*"))),
-        "with_sound": str(loud.get(size, loud.get("*"))),
+        "models": profile.models,
+        "hosts": profile.hosts,
+        "seconds": profile.seconds,
+        "usd_per_second": {size: str(silent.get(size, silent.get("*"))) for size in profile.sizes},
+        "with_sound": {size: str(loud.get(size, loud.get("*"))) for size in profile.sizes},
         "sound": profile.sound,
-        "kept_for": f"{profile.result_lifetime_hours} h" if profile.result_lifetime_hours else None,
+        "kept_hours": profile.result_lifetime_hours,
         "webhooks": "yes" if profile.webhooks else "no",
         "shutdown": f"{profile.shutdown}{' (past)' * is_past}" if profile.shutdown else None,
     }
+
+
+def _cell(value: Any) -> str:
+    values = [f"{size}: {usd}" for size, usd in value.items()] if isinstance(value, dict) else value
+    return ", ".join(map(str, values)) if isinstance(values, list | tuple) else str(values or "")
 
 
 def choose(settings: Settings, name: str, model: str | None) -> tuple[VideoAccount, VideoOffer]:

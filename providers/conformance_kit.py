@@ -3,9 +3,9 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
@@ -15,13 +15,14 @@ import httpx
 
 from providers.base import Json, OutcomeUnknown, ProviderError, Unavailable, default_pause
 from providers.exchange_record import ExchangeRecorder
-from providers.results import Failed, NotFound, Pending, PollResult, Succeeded
+from providers.results import Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
 from providers.video_provider import VideoProvider
 from providers.webhooks import Secret, sign
 
 #: A key that no service gives out, in the form of those that have two parts.
 WRONG_KEY = "wrong-key:wrong-secret"
-MAX_WAIT_SECONDS, MAX_POLLS_WITHOUT_ANSWER, LENGTH_TOLERANCE_SECONDS = 1800, 10, 0.5
+MAX_WAIT, MAX_POLLS_WITHOUT_ANSWER = timedelta(minutes=30), 10
+LENGTH_TOLERANCE_SECONDS = 0.5
 
 Outcome = Literal["passed", "failed", "skipped"]
 Answer = PollResult | Unavailable
@@ -96,18 +97,19 @@ class ConformanceKit:
             yield await _run("recovery", self._recover)
         if self.task_id is None:
             return
-        answer = await self._wait(self.task_id)
-        # What is charged was generated: only its file failed.
-        has_ended = not isinstance(answer, Pending | NotFound | Unavailable)
-        is_done = has_ended and getattr(answer, "charged", True)
-        yield StepResult("poll", "passed" if is_done else "failed", "" if is_done else _describe(answer))
+        for result in self._results_of(await self._wait(self.task_id)):
+            yield result
+
+    def _results_of(self, answer: Answer) -> Iterator[StepResult]:
         if isinstance(answer, Succeeded) and answer.file:
+            yield StepResult("poll", "passed", "")
             content = (answer.original or answer.file).read_bytes()
             digest = hashlib.sha256(content).hexdigest()
             yield StepResult("download", "passed", f"{len(content)} bytes, sha256 {digest}")
             yield StepResult("measure", *self._measure(answer.facts), answer.facts)
-        elif is_done:
-            yield StepResult("download", "failed", _describe(answer))
+            return
+        failure = answer.failure if isinstance(answer, FileMissing) else answer
+        yield StepResult("poll", "failed", str(getattr(failure, "message", failure)))
 
     async def _authenticate(self) -> tuple[Outcome, str]:
         await self.provider.check()
@@ -164,13 +166,8 @@ class ConformanceKit:
 
     async def _recover(self) -> tuple[Outcome, str]:
         """Find the order as if its answer had been lost."""
-        before, waited, attempts, way = len(self.recorder.exchanges), 0.0, 0, "by lookup"
-        while not (found := await self.provider.lookup(self.request, key=self.key, since=self.since)):
-            if len(self.recorder.exchanges) == before or waited > self.provider.lookup_window.total_seconds():
-                break
-            pause, attempts = default_pause(attempts).total_seconds(), attempts + 1
-            await self.sleep(pause)
-            waited += pause
+        before, way = len(self.recorder.exchanges), "by lookup"
+        found = await self._look_up(before)
         if not found and self.provider.replayable:
             found, way = [await self.provider.submit(self.request, key=self.key)], "by its key"
         if not found and len(self.recorder.exchanges) == before:
@@ -178,11 +175,22 @@ class ConformanceKit:
         self.task_id = self.task_id or (found[0] if found else None)
         if found != [self.task_id]:
             return "failed", f"Found is {', '.join(found) or 'nothing'}, not exactly one task, that of the order."
-        return "passed", f"{way}, after {waited:.0f} s"
+        return "passed", way
+
+    async def _look_up(self, before: int) -> list[str]:
+        """Return what is found, at the latest at the end of the lookup window; nothing at once without a request."""
+        waited, attempts = timedelta(), 0
+        while not (found := await self.provider.lookup(self.request, key=self.key, since=self.since)):
+            if len(self.recorder.exchanges) == before or waited > self.provider.lookup_window:
+                return []
+            pause, attempts = default_pause(attempts), attempts + 1
+            await self.sleep(pause.total_seconds())
+            waited += pause
+        return found
 
     async def _wait(self, task_id: str) -> Answer:
         """Return the end of the task, or the last answer."""
-        waited, polls, without_answer = 0.0, 0, 0
+        waited, polls, without_answer = timedelta(), 0, 0
         while True:
             answer: Answer
             try:
@@ -190,12 +198,12 @@ class ConformanceKit:
             except Unavailable as error:
                 answer = error
             without_answer = 0 if isinstance(answer, Pending) else without_answer + 1
-            is_late = without_answer > MAX_POLLS_WITHOUT_ANSWER or waited > MAX_WAIT_SECONDS
+            is_late = without_answer > MAX_POLLS_WITHOUT_ANSWER or waited > MAX_WAIT
             if is_late or isinstance(answer, Succeeded | Failed):
                 return answer
             self.show_progress(answer)
-            pause, polls = self.provider.poll_pause(polls).total_seconds(), polls + 1
-            await self.sleep(pause)
+            pause, polls = self.provider.poll_pause(polls), polls + 1
+            await self.sleep(pause.total_seconds())
             waited += pause
 
     def _measure(self, facts: Json) -> tuple[Outcome, str]:
@@ -214,8 +222,3 @@ async def _run(step: str, work: Callable[[], Awaitable[tuple[Outcome, str]]]) ->
         return StepResult(step, *await work())
     except ProviderError as error:
         return StepResult(step, "failed", error.message)
-
-
-def _describe(answer: Answer) -> str:
-    failure = getattr(answer, "failure", answer)
-    return str(getattr(failure, "message", failure))

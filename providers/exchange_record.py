@@ -90,9 +90,10 @@ def _without_private(value: Any, prompt: str) -> Any:
         return [_without_private(each, prompt) for each in value]
     if not isinstance(value, dict):
         return value
-    if ("prompt" in value or "input" in value) and "id" in value and prompt not in str(value):
+    is_order = "id" in value and value.keys() & {"prompt", "input"}
+    if is_order and prompt not in str(value):
         return {name: value.get(name) for name in LISTED}
     return {
-        name: "[private]" if each and _PRIVATE_FIELD.fullmatch(name) else _without_private(each, prompt)
+        name: "[private]" if _PRIVATE_FIELD.fullmatch(name) and each else _without_private(each, prompt)
         for name, each in value.items()
     }
