@@ -32,13 +32,7 @@ async def print_providers(*, as_json: bool) -> None:
     """Print all providers, with a table of the models of each. Raises SettingsError or ProfileError."""
     settings = read_settings()
     profiles = load_profiles(settings.video_profiles)
-    found = [
-        _describe_provider("VIDEO_", OPEN_PROVIDER, settings, [each for each in profiles if not each.input_fields]),
-        *(
-            _describe_provider(f"{name.upper()}_", name, settings, [each for each in profiles if each.kind == name])
-            for name in VENDORS
-        ),
-    ]
+    found = [_describe_provider(name, settings, profiles) for name in (OPEN_PROVIDER, *VENDORS)]
     if as_json:
         stdout.print_json(data=found)
         return
@@ -52,19 +46,23 @@ async def print_providers(*, as_json: bool) -> None:
         stdout.print(table)
 
 
-def _describe_provider(prefix: str, name: str, settings: Settings, profiles: Sequence[Profile]) -> Json:
+def _describe_provider(name: str, settings: Settings, profiles: Sequence[Profile]) -> Json:
     """Return the settings, with whether each is set, what protects a create, and the models."""
-    adapter, _ = VENDORS.get(name, (None, ""))
-    proofs = [adapter.lookup_proof] if adapter else list(dict.fromkeys(each.lookup_proof for each in profiles))
-    if adapter and adapter.replayable:
-        proofs.append("The same order again returns the first task.")
+    if name in VENDORS:
+        adapter, prefix = VENDORS[name][0], f"{name.upper()}_"
+        own = [each for each in profiles if each.kind == name]
+        again = " The same order again returns the first task." * bool(adapter.replayable)
+        protection = f"{adapter.lookup_proof}{again}"
+    else:
+        own, prefix = [each for each in profiles if not each.input_fields], "VIDEO_"
+        protection = " ".join(dict.fromkeys(each.lookup_proof for each in own))
     names = {variable: field for variable, field in variables().items() if variable.startswith(prefix)}
     return {
         "name": name,
         "configured": name in settings.video_keys,
         "settings": {variable: getattr(settings, field) is not None for variable, field in names.items()},
-        "protection": " ".join(proofs),
-        "models": [_describe_profile(each) for each in profiles],
+        "protection": protection,
+        "models": list(map(_describe_profile, own)),
     }
 
 

@@ -90,10 +90,10 @@ def _without_private(value: Any, prompt: str) -> Any:
         return [_without_private(each, prompt) for each in value]
     if not isinstance(value, dict):
         return value
-    is_order = "id" in value and value.keys() & {"prompt", "input"}
-    if is_order and prompt not in str(value):
+    if "id" in value and value.keys() & {"prompt", "input"} and prompt not in str(value):
         return {name: value.get(name) for name in LISTED}
-    return {
-        name: "[private]" if _PRIVATE_FIELD.fullmatch(name) and each else _without_private(each, prompt)
-        for name, each in value.items()
-    }
+    return {name: _hidden(name, each) or _without_private(each, prompt) for name, each in value.items()}
+
+
+def _hidden(name: str, value: Any) -> str | None:
+    return "[private]" if value and _PRIVATE_FIELD.fullmatch(name) else None
