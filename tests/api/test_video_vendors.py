@@ -22,6 +22,8 @@ from providers.webhooks import parse_secret, sign
 from tests.api.test_requests import error_details
 from tests.app import PROFILES, TINY_PROJECT, App, SandboxClient, settings_for
 from tests.databases import fast_folder, fresh_database
+from tests.providers.vendor_vectors import VECTORS
+from tests.vendor_settings import vendor_settings
 
 REPLICATE = """
 [[profiles]]
@@ -136,6 +138,36 @@ def test_a_webhook_needs_a_known_provider_and_its_signature(two: App) -> None:
 
     error_details(post(two, "kling", body), 404, "provider_not_found")
     error_details(post(two, "replicate", body), 401, "invalid_signature")
+
+
+def test_published_vectors_are_stale_and_their_bodies_are_accepted(
+    postgres_server: str, migrated_template: str, sandbox: SandboxClient
+) -> None:
+    """Over HTTP each is a 401, because it was signed long ago; the same body signed now is a 200, once."""
+    secrets = {f"{name}_webhook_secrets": [parse_secret(vector.secret)] for name, vector in VECTORS.items()}
+    vendors = vendor_settings(sandbox.url, "")
+    with open_two(postgres_server, migrated_template, sandbox, **{**vendors, **secrets}) as app:
+        for provider, vector in VECTORS.items():
+            path, secret = f"/v1/webhooks/video/{provider}", parse_secret(vector.secret)
+            signed_now = sign(secret, id=vector.id, at=datetime.now(UTC), body=vector.body)
+            stale, changed, *valid = [
+                app.client.post(path, content=body, headers={**headers, "content-type": "application/json"})
+                for body, headers in (
+                    (vector.body, vector.headers),
+                    (vector.body + b" ", signed_now),
+                    (vector.body, signed_now),
+                    (vector.body, signed_now),
+                )
+            ]
+            error_details(stale, 401, "invalid_signature")
+            error_details(changed, 401, "invalid_signature")
+            assert [(each.status_code, each.json()["status"]) for each in valid] == [
+                (200, "accepted"),
+                (200, "duplicate"),
+            ]
+        rows = app.rows("select source, subject from events where kind = 'webhook.received' order by id")
+
+    assert [(row["source"], row["subject"]) for row in rows] == [(name, v.task_id) for name, v in VECTORS.items()]
 
 
 def test_a_webhook_of_a_lost_create_wakes_its_order(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from providers.native_videos import NativeVideos
 from providers.replicate import Replicate
 from providers.results import Failed
 from providers.video_profiles import Profile, load_profiles
-from providers.webhooks import InvalidEvent
+from providers.webhooks import InvalidEvent, InvalidSignature, VideoEvent, parse_secret, verify_signature
 from tests.providers import toy_vendor
 from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client
 from tests.providers.toy_vendor import Toy
+from tests.providers.vendor_vectors import VECTORS
 
 KEY = "0c4a9e17-5b82-4d66-9a3f-7c1e08b45d29:clip:1:1"
 CALLBACK = "https://films.example/v1/webhooks/video/any"
@@ -155,6 +156,19 @@ async def test_an_order_is_sent_whole_and_the_same_each_time(kind: type[NativeVi
     assert adapter.name == f"{kind.short_name}:vendor.example/v1"
     assert adapter.lookup_proof
     assert adapter.lookup_url(request_for(model), key=KEY)
+
+
+@pytest.mark.parametrize("kind", [Replicate, Higgsfield, Kling])
+async def test_a_published_vector(kind: type[NativeVideos]) -> None:
+    """It verifies at its own time only, and is an event of its task."""
+    vector, (adapter, _) = VECTORS[kind.short_name], open_adapter(kind, respond_with(500))
+    secrets = [parse_secret(vector.secret)]
+
+    assert verify_signature(vector.headers, vector.body, secrets, now=vector.at) == vector.id
+    assert adapter.read_event(vector.body) == VideoEvent(vector.status, vector.task_id)
+    for body, late in ((vector.body, timedelta(minutes=6)), (vector.body + b" ", timedelta(0))):
+        with pytest.raises(InvalidSignature):
+            verify_signature(vector.headers, body, secrets, now=vector.at + late)
 
 
 @pytest.mark.parametrize(("kind", "model"), VENDORS)
