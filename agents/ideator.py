@@ -7,7 +7,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, Field, create_model
 
 from agents.structured import ask_structured
-from agents.texts import Idea, NewIdea, TextLength
+from agents.texts import NewIdea, TextLength
 from prompts.project import Project
 from prompts.templates import prompt
 from providers.orders import ModelAnswer
@@ -17,7 +17,7 @@ class Ideas(BaseModel, extra="forbid"):
     """The ideas of one film, one for each clip, in order."""
 
     title: Annotated[str, TextLength(80)]
-    ideas: list[Idea]
+    ideas: list[NewIdea]
 
 
 class PreviousReview(TypedDict):

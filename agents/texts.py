@@ -1,9 +1,10 @@
 """Types of the texts that agents write. They need no language model, so commands that only read start fast."""
 
 from dataclasses import dataclass
+from operator import not_
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from providers.media.text_layout import require_drawable
@@ -45,16 +46,29 @@ CaptionText = Annotated[str, TextLength(500)]
 Hashtags = Annotated[list[str], BeforeValidator(normalize_hashtags)]
 
 
-class Idea(BaseModel, extra="forbid"):
-    """The content of one clip."""
-
+class _Idea(BaseModel, extra="forbid"):
     title: Annotated[str, TextLength(60)]
     scene: Annotated[str, TextLength(600)]
     sound: Annotated[str, TextLength(200)]
+
+
+class Idea(_Idea):
+    """The content of one clip. `image` is the digest of an uploaded image that the clip starts from."""
+
     overlay: OverlayText
+    # Absent when empty: a review without images keeps its digest.
+    image: Annotated[str, BeforeValidator(lambda image: image or "")] = Field(
+        "", pattern=r"^([0-9a-f]{64})?$", exclude_if=not_
+    )
 
 
-class NewIdea(Idea):
-    """The content of one clip, with an overlay that the film can show."""
+class NewIdea(_Idea):
+    """The content of one clip as a model writes it, with an overlay that the film can show."""
+
+    overlay: DrawableText
+
+
+class EditedIdea(Idea):
+    """The content of one clip as a reviewer edits it, with an overlay that the film can show."""
 
     overlay: DrawableText

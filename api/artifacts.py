@@ -1,22 +1,38 @@
-"""`GET /v1/artifacts/{digest}`: stored files, whole or in part."""
+"""`/v1/artifacts`: stored files, whole or in part, and uploads of images."""
 
 import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Security
 from fastapi.responses import Response, StreamingResponse
+from starlette.datastructures import UploadFile
 
-from api.authentication import API_KEY_HEADER, BEARER, AppStateDep, authenticate, client_address, count_request
+from api.authentication import (
+    API_KEY_HEADER,
+    BEARER,
+    AppStateDep,
+    CallerDep,
+    authenticate,
+    client_address,
+    count_request,
+)
 from api.errors import ApiError, responses
 from runs import media_links
 from runs.errors import ArtifactNotFound
+from runs.uploads import StoredImage, store_image
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"], responses=responses(401, 422, 429))
 
 CACHE_CONTROL = "private, max-age=31536000, immutable"
-_BYTES: dict[str, Any] = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
+_BINARY = {"type": "string", "format": "binary"}
+_BYTES: dict[str, Any] = {"content": {"video/mp4": {"schema": _BINARY}, "image/jpeg": {"schema": _BINARY}}}
 #: The responses of a route that serves a file.
 FILE_RESPONSES = {**responses(404, 416), 200: _BYTES, 206: _BYTES, 304: {"description": "Not modified."}}
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
+_FORM: dict[str, Any] = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
+_UPLOADS = {"multipart/form-data": {"schema": _FORM}, **{name: {"schema": _BINARY} for name in IMAGE_TYPES}}
+UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _UPLOADS}}
 
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
@@ -84,6 +100,25 @@ ROUTE: dict[str, Any] = {
 async def get_artifact(digest: Digest, file: FileRequestDep) -> Response:
     """Return a file by its sha256. Supports a single `Range`; the ETag is the digest."""
     return await file.respond(digest)
+
+
+@router.post("", status_code=201, responses=responses(400, 413, 415, 503), openapi_extra=UPLOAD)
+async def upload_image(request: Request, state: AppStateDep, _caller: CallerDep) -> StoredImage:
+    """Store an image that clips can start from: a PNG, JPEG or WebP file of 300 to 8,000 pixels a side.
+
+    It is the body itself or the field `file` of a form. It is stored upright and without metadata, as a JPEG of at most
+    1,920 pixels a side, which the response describes.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in IMAGE_TYPES:
+        return await store_image(state.services, await request.body())
+    if media_type != "multipart/form-data":
+        raise ApiError(415, "unsupported_media_type", "Send a PNG, JPEG or WebP image, or a form with one as `file`.")
+    async with request.form(max_files=1) as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise ApiError(422, "invalid_request", "The form has no file in its field `file`.")
+        return await store_image(state.services, await file.read())
 
 
 def _parse_range(header: str, size: int) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from prompts.validation import describe_errors
 from providers.base import ProviderError, Unavailable
+from providers.media.images import InvalidImage
 from providers.webhooks import InvalidEvent, InvalidSignature
 from runs import errors
 from storage.database import DATABASE_UNAVAILABLE
@@ -27,6 +28,7 @@ STATUS_CODES: dict[type[Exception], int] = {
     errors.RevisionNotFound: 404,
     errors.ArtifactNotFound: 404,
     errors.InvalidRequest: 422,
+    errors.ImageRefused: 422,
     errors.ApprovalNotPermitted: 403,
     errors.ConfirmationNotFound: 404,
     errors.LinkNotFound: 404,
@@ -34,6 +36,7 @@ STATUS_CODES: dict[type[Exception], int] = {
     errors.RunError: 409,
     InvalidSignature: 401,
     InvalidEvent: 400,
+    InvalidImage: 422,
     Unavailable: 503,
     ProviderError: 502,
 }

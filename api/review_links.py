@@ -17,7 +17,7 @@ from api.wiring import AppState
 from chat.confirmations import OUTCOMES
 from console import pages
 from graph.decisions import DecisionInput, Gate, Verdict
-from graph.review_content import FilmContent
+from graph.review_content import FilmContent, IdeasContent
 from prompts.validation import describe_errors
 from runs import review_links
 from runs.errors import InvalidRequest, RunError
@@ -141,6 +141,16 @@ async def stream_clip(token: str, clip: int, request: Request, state: AppStateDe
     if digest is None:
         raise ApiError(404, "no_clip", f"The review shows no clip {clip}.")
     return await _stream(file, digest)
+
+
+@router.get("/{token}/images/{idea}", **FILE_ROUTE)
+async def show_image(token: str, idea: int, request: Request, state: AppStateDep, file: FileRequestDep) -> Response:
+    """Return the image that the clip of an idea starts from, while the link is valid."""
+    content = (await _open_to_stream(request, state, token)).review.content
+    images = [each.image for each in content.ideas] if isinstance(content, IdeasContent) else []
+    if not 1 <= idea <= len(images) or not images[idea - 1]:
+        raise ApiError(404, "no_image", f"The review shows no image of idea {idea}.")
+    return await _stream(file, images[idea - 1])
 
 
 async def _open_to_stream(request: Request, state: AppState, token: str) -> OpenedLink:

@@ -110,7 +110,7 @@ async def open_app_state(
         queue, event_feed = Queue(db), EventFeed(db)
         await stack.enter_async_context(repeating((queue.send, 0.0), (event_feed.poll, POLL_INTERVAL_SECONDS)))
         artifacts = open_artifacts(settings, db)
-        videos = {each.provider: open_video_provider(settings, each, client) for each in checked.accounts}
+        videos = {each.provider: open_video_provider(settings, each, client, artifacts) for each in checked.accounts}
         checked = checked._replace(video=replace(checked.video, providers=videos))
         ledger = _open_ledger(settings, checked, db, artifacts, client)
         model = open_chat_model(settings, model_client)
@@ -206,16 +206,21 @@ def open_moderation(settings: Settings, client: httpx.AsyncClient) -> Moderation
 
 
 def open_video_provider(
-    settings: Settings, account: VideoAccount, client: httpx.AsyncClient, files: ForeignFiles | None = None
+    settings: Settings,
+    account: VideoAccount,
+    client: httpx.AsyncClient,
+    stored: Files | None = None,
+    files: ForeignFiles | None = None,
 ) -> VideoProvider:
-    """Return the provider of clips of an account."""
-    key, announced = _text(account.api_key), is_announced(settings, account)
+    """Return the provider of clips of an account. `stored` are the images that clips start from."""
+    key = _text(account.api_key)
+    options: dict[str, Any] = {"stored": stored, "is_announced": is_announced(settings, account)}
     if account.provider == OPEN_PROVIDER:
         url, profile = account.base_url or OPENAI_URL, account.profiles[0]
-        return Videos(url, key, profile, client, accept_clip, files=files, is_announced=announced)
+        return Videos(url, key, profile, client, accept_clip, files=files, **options)
     adapter, url = VENDORS[account.provider]
     files, base_url = files or ForeignFiles(), account.base_url or url
-    return adapter(base_url, key, account.profiles, client, accept_clip, files, is_announced=announced)
+    return adapter(base_url, key, account.profiles, client, accept_clip, files, **options)
 
 
 def is_announced(settings: Settings, account: VideoAccount) -> bool:

@@ -21,7 +21,7 @@ from runs.services import Services
 
 #: How similar the first word of a line must be to a command to count as a typing error.
 TYPING_ERROR_CUTOFF = 0.8
-IDEA_FIELDS = ("title", "scene", "sound", "overlay")
+IDEA_FIELDS = ("title", "scene", "sound", "overlay", "image")
 
 
 class InputError(ValueError):

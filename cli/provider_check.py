@@ -127,7 +127,7 @@ async def check(
         recorder.attach(client)
         with tempfile.TemporaryDirectory() as folder:
             kit = ConformanceKit(
-                lambda key: open_video_provider(settings, replace(polled, api_key=SecretStr(key)), client, files),
+                lambda key: open_video_provider(settings, replace(polled, api_key=SecretStr(key)), client, files=files),
                 *(account.api_key.get_secret_value(), request, offer.usd, recorder, Path(folder)),
                 webhook_url=f"{public}/v1/webhooks/{path}" if public else None,
                 webhook_secrets=account.webhook_secrets,

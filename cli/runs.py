@@ -163,6 +163,18 @@ def clips(
         stdout.print(line, soft_wrap=True)
 
 
+@runs.command("upload")
+def upload(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A PNG, JPEG or WebP image.")],
+) -> None:
+    """Store an image that clips can start from, and print its digest for the edits of an idea."""
+    from cli import running
+    from runs.uploads import store_image
+
+    content = file.read_bytes()
+    stdout.print(running.call(None, lambda services, _: store_image(services, content)).digest, soft_wrap=True)
+
+
 @runs.command("quote")
 def quote(
     run: RunId, clips: Annotated[list[int], typer.Argument(min=1, help="The clips.")], as_json: AsJson = False

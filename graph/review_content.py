@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from agents.texts import CaptionText, DrawableText, Hashtags, Idea, NewIdea
+from agents.texts import CaptionText, DrawableText, EditedIdea, Hashtags, Idea
 from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, IdeasState, RunState
 from prompts.validation import describe_errors
@@ -76,7 +76,7 @@ class IdeasContent(_Content):
         return [*super().remarks, *([self.notice] if self.notice else [])]
 
     def _edited(self, edits: Any) -> Self:
-        ideas = [Idea.model_construct(**vars(idea)) for idea in _NEW_IDEAS.validate_python(edits)]
+        ideas = [Idea.model_construct(**vars(idea)) for idea in _EDITED_IDEAS.validate_python(edits)]
         count = len(self.ideas)
         if len(ideas) == count:
             self._check_made_clips(ideas)
@@ -192,7 +192,7 @@ class FilmEdits(BaseModel, extra="forbid"):
 ContentT = TypeVar("ContentT", bound=_Content)
 _CONTENT: TypeAdapter[ReviewContent] = TypeAdapter(ReviewContent)
 _IDEAS = TypeAdapter(list[Idea])
-_NEW_IDEAS = TypeAdapter(list[NewIdea])
+_EDITED_IDEAS = TypeAdapter(list[EditedIdea])
 
 
 def parse_content(value: Any) -> ReviewContent:
@@ -291,7 +291,8 @@ def describe_clips(content: ReviewContent) -> str:
     provider = f" at {content.provider}" if content.provider else ""
     price = f", {content.price_note}" if content.price_note else ""
     each = f"Each is {content.seconds} s of {content.size} by {content.model}{provider}{sound}{price}."
-    return " ".join([each, *content.remarks])
+    starts = [f"Clip {n} starts from image {idea.image[:8]}." for n, idea in enumerate(content.ideas, 1) if idea.image]
+    return " ".join([each, *starts, *content.remarks])
 
 
 def interrupt_payload(review: Review) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import httpx
 from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable, disk_unwritable
 from providers.values import one_line, read_error
 
-MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 CONNECT_TIMEOUT_SECONDS = 10.0
 QUERY_TIMEOUT_SECONDS = 30.0
 
@@ -29,12 +28,13 @@ def endpoint_label(url: str) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a call, in seconds: for an order, for a file, and without data; and the bytes of a file."""
+    """Limits of a call, in seconds: for an order, for a file, and without data; the bytes of a file and a response."""
 
     submit_seconds: float = 30.0
     download_seconds: float = 300.0
     idle_seconds: float = 30.0
     file_bytes: int = 64 * 1024 * 1024
+    response_bytes: int = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class ApiClient:
 
     async def _send(self, method: str, path: str, limit_seconds: float, **content: Any) -> ApiResponse:
         async with asyncio.timeout(limit_seconds), self._stream(method, path, limit_seconds, **content) as response:
-            return await _read_response(response)
+            return await _read_response(response, self.limits)
 
     def _stream(
         self, method: str, path: str, idle_seconds: float, *, headers: Mapping[str, str] | None = None, **content: Any
@@ -185,7 +185,7 @@ def transfer_errors(service_name: str) -> Iterator[None]:
 async def receive_file(response: httpx.Response, to: Path, service_name: str, limits: Limits) -> ApiResponse:
     """Write the body of a 200 response to the path `to`; read any other. Raises as `ApiClient.download` does."""
     if response.status_code != 200:
-        return await _read_response(response)
+        return await _read_response(response, limits)
     media_type = response.headers.get("content-type", "").lower()
     if media_type.startswith("text/") or "json" in media_type or "html" in media_type:
         raise Unavailable("not_a_file", f"{service_name} sent a page instead of a file.")
@@ -213,10 +213,10 @@ async def _write_file(response: httpx.Response, to: Path, service_name: str, lim
         raise
 
 
-async def _read_response(response: httpx.Response) -> ApiResponse:
+async def _read_response(response: httpx.Response, limits: Limits) -> ApiResponse:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if len(body) > MAX_RESPONSE_BYTES:
+        if len(body) > limits.response_bytes:
             raise httpx.RemoteProtocolError("The response is too long.")
     return ApiResponse(response.status_code, response.headers, bytes(body))

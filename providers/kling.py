@@ -55,7 +55,8 @@ class Kling(NativeVideos):
             options["callback_url"] = callback
         prompt = _SHOT.sub(r"\1:", request["prompt"])
         body = {**self._input({**request, "prompt": prompt}, key), "options": options}
-        return f"/text-to-video/{quote(request['model'], safe='')}", {"json": body}
+        source = "image" if request.get("image") else "text"
+        return f"/{source}-to-video/{quote(request['model'], safe='')}", {"json": body}
 
     async def _accepted(self, response: ApiResponse, key: str) -> str:
         code, data = int(parse_number(response.json().get("code")) or 0), response.json().get("data")

@@ -13,24 +13,27 @@ from urllib.parse import quote
 
 import httpx
 
-from providers.base import Json, NotSent, Progress, ProviderError, Refused, Unavailable
+from providers.base import Files, Json, NotSent, Progress, ProviderError, Refused, Unavailable
 from providers.foreign_files import FileRules, ForeignFiles
 from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
 from providers.results import Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
+from providers.start_images import fill, image_values, read_image
 from providers.values import is_plain_text
 from providers.video_profiles import Profile
 from providers.video_provider import VideoProvider
 from providers.videos import ANNOUNCED_POLL_SECONDS
 from providers.webhooks import VideoEvent, read_task_event
 
-LIMITS = Limits(submit_seconds=60.0)
+#: A list may repeat the images of its orders.
+LIMITS = Limits(submit_seconds=60.0, response_bytes=64 * 1024 * 1024)
 
 
 class NativeVideos(VideoProvider):
     """A vendor with a contract of its own, written from its published pages.
 
-    A request contains `model`, `prompt`, `seconds`, `size`, and where they apply `sound` and `callback`, the URL for
-    webhooks. The key of the order is added to it, so that any webhook of a lost order reveals which one it was.
+    A request contains `model`, `prompt`, `seconds`, `size`, and where they apply `sound`, `image`, the digest of one in
+    `stored`, and `callback`, the URL for webhooks. The key of the order is added to it, so that any webhook of a lost
+    order reveals which one it was.
     """
 
     short_name: ClassVar[str]
@@ -57,12 +60,13 @@ class NativeVideos(VideoProvider):
         accept: Callable[..., Awaitable[Succeeded]],
         files: ForeignFiles,
         *,
+        stored: Files | None = None,
         is_announced: bool = False,
     ) -> None:
         self.name = f"{self.short_name}:{endpoint_label(base_url)}"
         self._api = ApiClient(client, base_url, f"{self.scheme} {api_key}", self.service_name, LIMITS)
         self._profiles = {model: profile for profile in reversed(profiles) for model in profile.models}
-        self._accept, self._files, self._is_announced = accept, files, is_announced
+        self._accept, self._files, self._stored, self._is_announced = accept, files, stored, is_announced
         used = self._profiles.values()
         self.lookup_window = timedelta(seconds=max((each.lookup_window_seconds for each in used), default=120))
         hours = [each.result_lifetime_hours for each in used if each.result_lifetime_hours]
@@ -83,8 +87,14 @@ class NativeVideos(VideoProvider):
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place one order and return the vendor's id of it. Raises NotSent, Refused or OutcomeUnknown."""
-        path, content = self._create(request, key)
+        path, content = self._create(await self._with_image(request), key)
         return await self._accepted(await self._api.submit(path, **content), key)
+
+    async def _with_image(self, request: Json) -> Json:
+        """Return the request with its image, if it names one, for the input of a create. Raises NotSent or Refused."""
+        profile = self._profiles.get(request["model"])
+        image = await read_image(request, profile, self._stored) if profile else None
+        return {**request, "start": image_values(image)} if image else request
 
     @abstractmethod
     def _create(self, request: Json, key: str) -> tuple[str, dict[str, Any]]:
@@ -131,9 +141,11 @@ class NativeVideos(VideoProvider):
             "sound": profile.words.get(str(sound).lower(), sound),
             # Unique to the order: one of unknown outcome is found by it.
             "seed": int(hashlib.sha256(key.encode()).hexdigest()[:7], 16),
+            **request.get("start", {}),
         }
+        fields = profile.start_image if "start" in request else profile.input_fields
         try:
-            return {name: _fill(part, values) for name, part in profile.input_fields.items()}
+            return {name: fill(part, values) for name, part in fields.items()}
         except KeyError as error:
             message = f"The input_fields of {model} name {error}, which no order has. Correct your video profiles file."
             raise NotSent("video_profiles_invalid", message) from None
@@ -202,10 +214,3 @@ class NativeVideos(VideoProvider):
 def callback_url(request: Json, key: str) -> str | None:
     """Return the URL for webhooks about the order, or None without webhooks."""
     return f"{request['callback']}?order={quote(key, safe='')}" if request.get("callback") else None
-
-
-def _fill(part: Any, values: Mapping[str, Any]) -> Any:
-    """Return a part of the template with `$name` replaced by the value of that name."""
-    if isinstance(part, dict):
-        return {name: _fill(each, values) for name, each in part.items()}
-    return values[part[1:]] if isinstance(part, str) and part.startswith("$") else part

@@ -14,10 +14,12 @@ from urllib.parse import quote
 from providers.base import Json, Unavailable
 from providers.native_videos import NativeVideos, callback_url
 from providers.results import Candidate, Failed, FileMissing, PollResult
+from providers.start_images import image_values
 from providers.videos import MAX_CLOCK_SKEW, MAX_LIST_PAGES
 from providers.webhooks import Secret, parse_secret
 
 BASE_URL = "https://api.replicate.com/v1"
+NO_IMAGE = image_values(b"")["image"]
 STATES = {
     "starting": None,
     "processing": None,
@@ -66,9 +68,11 @@ class Replicate(NativeVideos):
 
         None is found once Replicate has removed the input: what is left is among the `candidates`. Raises Unavailable.
         """
-        expected = json.dumps(self._input(request, key), sort_keys=True)
-        listed = await self._listed(request, since)
-        return [each["id"] for each in listed if json.dumps(each.get("input"), sort_keys=True) == expected]
+        # In which form the list repeats an image is not documented: it is not compared.
+        given = self._input({**request, "start": image_values(b"")} if request.get("image") else request, key)
+        images = {name: value for name, value in given.items() if value == NO_IMAGE}
+        expected = json.dumps(given, sort_keys=True)
+        return [each["id"] for each in await self._listed(request, since) if _canonical(each, images) == expected]
 
     async def candidates(self, request: Json, *, since: datetime) -> list[Candidate]:
         """Return the predictions of the model since then whose input was removed, oldest first. Raises Unavailable."""
@@ -115,6 +119,12 @@ class Replicate(NativeVideos):
             # By a comment in their client the hosts of files require the token; only those hosts ever receive it.
             result = await self._fetch(url, request, into, {"authorization": self._api.authorization})
         return result
+
+
+def _canonical(prediction: Json, images: Json) -> str | None:
+    """Return the input of a prediction as canonical JSON, with these values; None if it was removed."""
+    given = prediction.get("input")
+    return json.dumps({**given, **images}, sort_keys=True) if isinstance(given, dict) else None
 
 
 def _created_at(prediction: Json) -> datetime:

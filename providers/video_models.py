@@ -15,6 +15,9 @@ PriceSource = Literal["profile", "quote", "owner"]
 #: A price depends on everything in a request but its words.
 QUOTED_PROMPT = "A calm scene."
 
+#: How much the shapes of an image and of the clip that starts from it may differ.
+SHAPE_TOLERANCE = 0.02
+
 
 @dataclass(frozen=True)
 class VideoOffer:
@@ -90,6 +93,19 @@ class VideoModels:
         except ProviderError:
             usd = None
         return offer if usd is None else replace(offer, usd=usd, price_source="quote")
+
+    def image_refusal(self, provider: str, model: str, size: str, image: tuple[int, int]) -> str | None:
+        """Return why a clip of this offer cannot start from an image of these pixels, or None if it can."""
+        choice, clip = VideoChoice(provider=provider or None, model=model), [int(side) for side in size.split("x")]
+        profile = next((each.profile for each in self.models if each.suits(choice)), None)
+        if profile is None or not profile.start_image:
+            return f"{model} takes no start image: remove the image, or set another model."
+        stretch = abs(image[0] * clip[1] / (image[1] * clip[0]) - 1)
+        # The open contract takes an image of the size of the clip only.
+        if stretch <= SHAPE_TOLERANCE if profile.input_fields else list(image) == clip:
+            return None
+        form = "in the shape of" if profile.input_fields else "of exactly"
+        return f"{model} takes a start image {form} {size} pixels, and this one has {image[0]}x{image[1]}."
 
     def refusal(self, project: Project) -> ProfileError | None:
         """Return why no model generates the clips of the project, or None if one does."""

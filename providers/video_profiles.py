@@ -61,6 +61,9 @@ class Profile(BaseModel, extra="forbid", frozen=True):
     create_fields: dict[str, bool | int | str] = {}
     #: The input of a create at a vendor with a contract of its own; `"$name"` is replaced by a value of the order.
     input_fields: dict[str, Any] = {}
+    #: The same for a clip that starts from an image, `"$image"` or, without the head of a data URI, `"$base64"`. In the
+    #: open contract it is added to the create: only its names, if that is multipart. Empty: no image is taken.
+    start_image: dict[str, Any] = {}
     #: The vendor's words for a resolution or a switch: `{ "720p" = "standard", "true" = "on" }`.
     words: dict[str, bool | int | str] = {}
     #: The longest prompt; the vendor cuts a longer one or refuses it.

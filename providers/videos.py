@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 import httpx
 
-from providers.base import Json, NotSent, Progress, ProviderError, Unavailable
+from providers.base import Files, Json, NotSent, Progress, ProviderError, Unavailable
 from providers.foreign_files import FileRules, ForeignFiles
 from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
 from providers.results import Candidate, Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
+from providers.start_images import MEDIA_TYPE, fill, image_values, read_image
 from providers.values import is_plain_text, parse_number, parse_progress
 from providers.video_profiles import Profile
 from providers.video_provider import VideoProvider
@@ -38,8 +39,8 @@ ANNOUNCED_POLL_SECONDS = (30.0, 60.0)
 class Videos(VideoProvider):
     """The provider of clips. `accept` validates a downloaded clip, as `accept_clip` of `providers/media/clips.py` does.
 
-    A request contains `model`, `prompt`, `seconds` (a whole number) and `size` (pixels, "720x1280"). `is_announced`
-    means that webhooks are configured.
+    A request contains `model`, `prompt`, `seconds` (a whole number), `size` (pixels, "720x1280") and, where it
+    applies, `image`, the digest of one in `stored`. `is_announced` means that webhooks are configured.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Videos(VideoProvider):
         limits: Limits = LIMITS,
         *,
         files: ForeignFiles | None = None,
+        stored: Files | None = None,
         is_announced: bool = False,
     ) -> None:
         self.name = f"videos:{endpoint_label(base_url)}"
@@ -61,7 +63,7 @@ class Videos(VideoProvider):
         self.result_lifetime = timedelta(hours=hours) if hours else None
         self._profile = profile
         self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME, limits)
-        self._accept, self._files = accept, files or ForeignFiles()
+        self._accept, self._files, self._stored = accept, files or ForeignFiles(), stored
         self._is_announced = is_announced
 
     def poll_pause(self, polls: int) -> timedelta:
@@ -87,8 +89,11 @@ class Videos(VideoProvider):
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place one order and return the server's id of the video. The contract has no field for `key`."""
-        fields = {name: str(request[name]) for name in ("model", "prompt", "seconds", "size")}
-        form = {name: (None, value) for name, value in fields.items()}
+        fields: dict[str, Any] = {name: str(request[name]) for name in ("model", "prompt", "seconds", "size")}
+        form: dict[str, Any] = {name: (None, value) for name, value in fields.items()}
+        if image := await read_image(request, self._profile, self._stored):
+            fields |= fill(self._profile.start_image, image_values(image))
+            form |= dict.fromkeys(self._profile.start_image, ("image.jpg", image, MEDIA_TYPE))
         is_json, headers = self._profile.encoding == "json", self._profile.create_headers
         content: dict[str, Any] = {"json": fields | self._profile.create_fields} if is_json else {"files": form}
         response = await self._api.submit("/videos", headers=headers, **content)

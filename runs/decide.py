@@ -11,7 +11,8 @@ from agents.texts import clean_text
 from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
 from prompts.project import MIN_FILM_SECONDS
-from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
+from providers import start_images
+from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, ImageRefused, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
 from runs.served_reviews import served_review
 from runs.services import Services
@@ -56,8 +57,8 @@ async def decide(
     the actor was served the open review. A request with an idempotency key that was used before returns the decision
     of that request, whatever the gate shows now; the entry point checks that the request is the same.
 
-    Raises ApprovalNotPermitted, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound or
-    InvalidRequest.
+    Raises ApprovalNotPermitted, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound, ImageRefused
+    or InvalidRequest.
     """
     check_approval_right(context.actor)
     run = await get_run(services.db, run_id)
@@ -71,6 +72,7 @@ async def decide(
     approved = _approved_content(review.content, decision)
     if isinstance(approved, IdeasContent) and decision.verdict == "approve":
         _check_film_length(services, run, approved)
+        await _check_images(services, approved)
     await _check_price(services.ledger, run_id, _price_usd(approved, decision))
     row = await decisions.record_decision(services.db, run_id, _new_decision(review, decision, approved), context)
     if row is None:
@@ -192,6 +194,19 @@ def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -
     if seconds < MIN_FILM_SECONDS:
         message = f"The film would be {seconds:g} s long; the minimum is {MIN_FILM_SECONDS} s."
         raise InvalidRequest(message, field="edits")
+
+
+async def _check_images(services: Services, content: IdeasContent) -> None:
+    """Raise InvalidRequest for an unknown image, and ImageRefused for one that no ordered clip can start from."""
+    for number, idea in enumerate(content.ideas, start=1):
+        image = await services.artifacts.find(idea.image) if idea.image else None
+        if idea.image and (image is None or image.kind != start_images.KIND):
+            message = f"Idea {number}: no uploaded image has the digest {idea.image[:12]}…; upload it first."
+            raise InvalidRequest(message, field="edits")
+        if image and number in content.make:
+            pixels = image.facts["width"], image.facts["height"]
+            if refusal := services.video.image_refusal(content.provider, content.model, content.size, pixels):
+                raise ImageRefused(f"Idea {number}: {refusal}")
 
 
 def _new_decision(review: Review, decision: DecisionInput, approved: ReviewContent) -> NewDecision:

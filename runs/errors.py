@@ -41,6 +41,10 @@ class InvalidRequest(RunError, code="invalid_request"):
     """The request is invalid. The message names the field."""
 
 
+class ImageRefused(RunError, code="video_image_unsupported"):
+    """The offered video model cannot start a clip from the image."""
+
+
 class GateNotOpen(RunError, code="gate_not_open"):
     """The gate is not open. The details contain the open gate and the last decision."""
 

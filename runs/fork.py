@@ -96,11 +96,12 @@ def _reusable_orders(
     """Return the settled orders of clips whose content is that of an idea, by the number of the idea."""
     settled = {_request_content(order.request): order for order in orders if order.clip and order.state == "settled"}
     offer = video.offer(spec.clip_seconds, spec.clip_size, spec.video)
-    contents = [(shot_prompt(spec, idea), offer.seconds, offer.size, offer.model, offer.sound) for idea in ideas]
+    offered = offer.seconds, offer.size, offer.model, offer.sound
+    contents = [(shot_prompt(spec, idea), *offered, idea.image or None) for idea in ideas]
     return {number: settled[content] for number, content in enumerate(contents, start=1) if content in settled}
 
 
 def _request_content(request: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the content of a clip request, without the correlation tag of its order."""
-    names = ("seconds", "size", "model", "sound")
+    names = ("seconds", "size", "model", "sound", "image")
     return without_correlation_tag(request["prompt"]), *(request.get(name) for name in names)

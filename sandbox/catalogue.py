@@ -1,5 +1,6 @@
 """Catalogue of the video models: accepted durations and sizes, prices, and validation of create requests."""
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class VideoOrder:
     seconds: str
     size: str
     usd_per_second: float
+    #: The image that the video starts from.
+    image: bytes = b""
 
     @property
     def price_usd(self) -> float:
@@ -81,6 +84,14 @@ def parse_video_order(fields: Mapping[str, Any]) -> VideoOrder:
         supported = _quote_all(model.sizes) if model.sizes else "any even size from 128x128 to 1920x1920"
         raise _invalid_value("size", f"Invalid value: '{size}'. Supported values are: {supported}.")
     return VideoOrder(name, prompt, seconds, size, model.usd_per_second)
+
+
+def parse_data_uri(uri: str) -> bytes:
+    """Return the content of a Base64 data URI. Raises ApiError 400."""
+    try:
+        return base64.b64decode(uri.partition(";base64,")[2], validate=True)
+    except ValueError:
+        raise _invalid_value("image_url", "The image is not a Base64 data URI.") from None
 
 
 def _parse_text(fields: Mapping[str, Any], name: str, default: str | None) -> str:

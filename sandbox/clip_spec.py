@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """Everything that determines the bytes of a rendered clip; width and height are in pixels."""
+    """Everything that determines the bytes of a rendered clip; width and height are in pixels.
+
+    `image` is the path of the image that it starts from.
+    """
 
     prompt: str
     seconds: int
     width: int
     height: int
     silent: bool = False
+    image: str = ""
 
     @property
     def digest(self) -> bytes:

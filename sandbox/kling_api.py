@@ -1,11 +1,15 @@
 """Emulator of Kling's own API: tasks with external ids. Written from published pages, never compared with it."""
 
+import base64
+import math
 import secrets
 import time
+from io import BytesIO
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
+from PIL import Image
 
 from sandbox.catalogue import VideoOrder
 from sandbox.responses import require_bearer_token
@@ -33,7 +37,9 @@ class KlingApi(Vendor):
     def routes(self) -> APIRouter:
         """Return the router of the vendor's API."""
         router, authenticated = APIRouter(prefix="/kling"), [Depends(require_bearer_token)]
-        router.add_api_route("/text-to-video/{model}", self.create_task, methods=["POST"], dependencies=authenticated)
+        for source in ("text", "image"):
+            path = f"/{source}-to-video/{{model}}"
+            router.add_api_route(path, self.create_task, methods=["POST"], dependencies=authenticated)
         router.add_api_route("/tasks", self.query, methods=["GET"], dependencies=authenticated)
         router.add_api_route("/files/{task_id}/{expires}.mp4", self.get_file, methods=["GET"])
         return router
@@ -50,14 +56,19 @@ class KlingApi(Vendor):
         known, silent_price, price = MODELS[model]
         settings, options = body.get("settings", {}), body.get("options", {})
         seconds, caller_id = settings.get("duration", 5), options.get("external_task_id")
-        size = pixel_size(str(settings.get("resolution", "720p")), str(settings.get("aspect_ratio", "16:9")))
-        if unknown_fields(settings, known) or not body.get("prompt") or not isinstance(seconds, int) or size is None:
+        prompt, image, aspect = body.get("prompt"), b"", str(settings.get("aspect_ratio", "16:9"))
+        if request.url.path.split("/")[2] == "image-to-video":
+            parts = {part["type"]: part for part in body["contents"]}
+            prompt, image = parts["prompt"]["text"], base64.b64decode(parts["first_frame"]["url"], validate=True)
+            known, aspect = known.replace("aspect_ratio ", ""), _aspect_of(image)
+        size = pixel_size(str(settings.get("resolution", "720p")), aspect)
+        if unknown_fields(settings, known) or not prompt or not isinstance(seconds, int) or size is None:
             raise self.error(400, f"Invalid parameters: {sorted(settings)}.")
         tasks, _ = self.videos.list_page(1000, None, vendor=self.name)
         if caller_id and caller_id in [each.outcome.task["external_id"] for each in tasks]:
             raise self.error(400, "external_task_id already exists.")
         rate = silent_price if settings.get("audio", "off") == "off" else price
-        order = VideoOrder(model, body["prompt"], str(seconds), size, rate)
+        order = VideoOrder(model, prompt, str(seconds), size, rate, image)
         base = f"{request.url.scheme}://{request.url.netloc}/kling"
         task = {
             "external_id": caller_id,
@@ -128,3 +139,10 @@ class KlingApi(Vendor):
     @staticmethod
     def _times(video: Video) -> dict[str, int]:
         return {"create_time": int(video.created_at * 1000), "update_time": int(time.time() * 1000)}
+
+
+def _aspect_of(image: bytes) -> str:
+    """Return the aspect ratio of an image: the video gets its shape."""
+    with Image.open(BytesIO(image)) as opened:
+        shape = math.gcd(*opened.size)
+        return f"{opened.width // shape}:{opened.height // shape}"

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from sandbox.catalogue import VideoOrder
+from sandbox.catalogue import VideoOrder, parse_data_uri
 from sandbox.responses import require_bearer_token
 from sandbox.vendor_tasks import Vendor, VendorError, pixel_size, read_object, unknown_fields
 from sandbox.videos import Video
@@ -61,7 +61,8 @@ class ReplicateApi(Vendor):
         seconds = given.get("duration", 5)
         if unknown_fields(given, known) or not given.get("prompt") or size is None or not isinstance(seconds, int):
             raise self.error(422, f"Input validation failed: {sorted(given)}.")
-        order = VideoOrder(name, given["prompt"], str(seconds), size, price)
+        uri = given.get("start_image") or given.get("image")
+        order = VideoOrder(name, given["prompt"], str(seconds), size, price, parse_data_uri(uri) if uri else b"")
         base = f"{request.url.scheme}://{request.url.netloc}/replicate"
         task = {"input": given, "callback": body.get("webhook"), "base": base}
         task["events"] = body.get("webhook_events_filter", ["start", "output", "logs", "completed"])

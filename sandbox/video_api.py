@@ -5,12 +5,14 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+from starlette.datastructures import UploadFile
 
-from sandbox.catalogue import VideoOrder, parse_video_order
+from sandbox.catalogue import VideoOrder, parse_data_uri, parse_video_order
 from sandbox.faults import FaultQueue
 from sandbox.responses import (
     HTML_ERROR_PAGE,
@@ -67,7 +69,8 @@ class VideoApi:
         A LiteLLM proxy repeats a create that fails, unless a header forbids it. The fault `create_repeated` is such a
         proxy in front of any server.
         """
-        order = parse_video_order(await self._read_fields(request))
+        fields = await self._read_fields(request)
+        order = replace(parse_video_order(fields), image=await _read_image(fields.get("input_reference")))
         is_repeatable = request.headers.get("x-litellm-num-retries") != "0"
         repeated = self._faults.consume("create_repeated")
         for _ in range(int(repeated["copies"]) - 1 if repeated and is_repeatable else 0):
@@ -209,6 +212,13 @@ class VideoApi:
         if video is None:
             raise _video_not_found(video_id)
         return video
+
+
+async def _read_image(reference: Any) -> bytes:
+    """Return the image of a file in a form, or of `{"image_url": "data:…"}`; none without a reference."""
+    if isinstance(reference, UploadFile):
+        return await reference.read()
+    return parse_data_uri(reference["image_url"]) if isinstance(reference, dict) else b""
 
 
 def _video_not_found(video_id: str) -> ApiError:

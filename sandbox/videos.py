@@ -105,6 +105,8 @@ class VideoService:
         """Store a video and its charge in one transaction, and start its job."""
         video_id, now = video_id or f"video_{secrets.token_hex(16)}", time.time()
         outcome = json.dumps(asdict(replace(self._plan_outcome(order.prompt), vendor=vendor, task=task)))
+        if order.image:
+            self._image_path(video_id).write_bytes(order.image)
         with self._store.transaction():
             self._store.execute(
                 "INSERT INTO videos (id, model, prompt, seconds, size, status, created_at, outcome)"
@@ -150,6 +152,10 @@ class VideoService:
         """Return the path of the WebP thumbnail."""
         return self._folder / f"{video.id}.webp"
 
+    def _image_path(self, video_id: str) -> Path:
+        """Return the path of the image that the video starts from, where there is one."""
+        return self._folder / f"{video_id}.image"
+
     def _plan_outcome(self, prompt: str) -> PlannedOutcome:
         min_seconds = float(self._store.get_setting("min_job_seconds", "0"))
         if slow := self._faults.consume("slow"):
@@ -179,7 +185,9 @@ class VideoService:
             self._sender.wake()
             if video.outcome.error_code is None and not self.clip_path(video).exists():
                 width, height = (int(n) for n in video.size.split("x"))
-                spec = ClipSpec(video.prompt, int(video.seconds), width, height, video.outcome.silent)
+                image = self._image_path(video_id)
+                start = str(image) if image.exists() else ""
+                spec = ClipSpec(video.prompt, int(video.seconds), width, height, video.outcome.silent, start)
                 try:
                     await self._pool.render(spec, self.clip_path(video))
                 except Exception:  # any rendering error must end the job as failed, the client polls it

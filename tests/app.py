@@ -74,6 +74,7 @@ class SandboxClient:
     """A running `python -m sandbox` and its admin API."""
 
     def __init__(self, state: Path, port: str = "0") -> None:
+        self.state = state
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sandbox", "--state", str(state), "--port", port, "--parent-watch"],
             stdin=subprocess.PIPE,

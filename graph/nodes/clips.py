@@ -132,6 +132,8 @@ def _order(number: int, words: str, approval: Approval | None, state: RunState, 
     provider = ideas.get("provider", "")
     if ideas.get("sound") is not None:
         request["sound"] = ideas["sound"]
+    if image := ideas_of(state)[number - 1].image:
+        request["image"] = image
     if callback := deps.video.callbacks.get(provider):
         request["callback"] = callback
     key, usd = OrderKey(run_id, "clip", number, take), Decimal(ideas["usd_per_clip"])

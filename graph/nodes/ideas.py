@@ -53,7 +53,8 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
     texts = [f"{idea['scene']} {idea['overlay']}" for idea in answer["ideas"]]
     if categories := await _flagged_categories(deps, OrderKey(run_id, "moderation", revision), texts):
         return end_run("ideas_refused", f"Moderation refused the ideas: {categories}.")
-    kept = _kept_sample(state, answer["ideas"])
+    ideas = _with_images(state, answer["ideas"])
+    kept = _kept_sample(state, ideas)
     return {
         **mark_done(state, "ideas"),
         "route": "ideation_gate",
@@ -64,7 +65,7 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
         "reoffered_prompts": {},
         "ideas": {
             "title": answer["title"],
-            "ideas": answer["ideas"],
+            "ideas": ideas,
             "make": [number for number in range(1, project.clips + 1) if str(number) not in kept["clips"]],
             "notice": None,
             "moderation": "none" if deps.moderation == "none" else None,
@@ -87,6 +88,13 @@ async def _flagged_categories(deps: Dependencies, key: OrderKey, texts: list[str
     return ", ".join(verdict.categories) or ("no category given" if verdict.flagged else "")
 
 
+def _with_images(state: RunState, ideas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the new ideas, each that stays the same with the image that it had."""
+    before = state["ideas"]["ideas"] if "ideas" in state else []
+    images = {_texts_of(idea): {"image": idea["image"]} for idea in before if idea.get("image")}
+    return [{**idea, **images.get(_texts_of(idea), {})} for idea in ideas]
+
+
 def _kept_sample(state: RunState, ideas: Sequence[dict[str, Any]]) -> RunState:
     """Return the clips of a sample whose ideas are among the new ones, under their new numbers as take 0."""
     clips, made = dict[str, Clip](), dict[str, dict[str, str]]()
@@ -101,6 +109,10 @@ def _kept_sample(state: RunState, ideas: Sequence[dict[str, Any]]) -> RunState:
                 made[str(position)] = {"0": state["made"][number][str(clip["take"])]}
                 break
     return {"clips": clips, "made": made}
+
+
+def _texts_of(idea: dict[str, Any]) -> tuple[str, ...]:
+    return idea["title"], idea["scene"], idea["sound"]
 
 
 def _without_overlay(idea: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def offer_of(run: dict[str, Any]) -> tuple[str, str]:
 def runs(app: App) -> dict[str, dict[str, Any]]:
     """A run with each vendor: its id, as it was at the ideation gate with the page, and at the publish gate."""
     ids = {project: app.start(project=project) for project in ("higgsfield", "kling")}
-    shown = {project: app.until(run_id, "awaiting_ideation_approval") for project, run_id in ids.items()}
+    offered = {project: app.until(run_id, "awaiting_ideation_approval") for project, run_id in ids.items()}
     pages = {project: page_of(app, run_id) for project, run_id in ids.items()}
     app.sandbox.fault("quote_usd", usd=0.301, times=None)
     for run_id in ids.values():
@@ -89,7 +89,7 @@ def runs(app: App) -> dict[str, dict[str, Any]]:
     made = {project: app.until(run_id, "awaiting_publish_approval") for project, run_id in ids.items()}
     app.sandbox.clear()
     return {
-        project: {"id": run_id, "shown": shown[project], "page": pages[project], "made": made[project]}
+        project: {"id": run_id, "offered": offered[project], "page": pages[project], "made": made[project]}
         for project, run_id in ids.items()
     }
 
@@ -100,9 +100,9 @@ def test_a_quote_is_shown_approved_reserved_and_charged(app: App, runs: dict[str
     [order] = app.rows("select amount_usd, spent_usd from orders where run_id = %s and kind = 'clip'", run["id"])
     [decision] = app.rows("select approved_digest from decisions where run_id = %s", run["id"])
 
-    assert offer_of(run["shown"]) == ("0.300", "quote")
+    assert offer_of(run["offered"]) == ("0.300", "quote")
     assert "0.30 USD, quoted by higgsfield." in run["page"]
-    assert decision["approved_digest"] == run["shown"]["review"]["digest"]
+    assert decision["approved_digest"] == run["offered"]["review"]["digest"]
     assert (str(order["amount_usd"]), str(order["spent_usd"])) == ("0.3000", "0.3000")
     assert [charge["usd"] for charge in app.sandbox.charges(run["id"])] == pytest.approx([0.30])
     assert "warnings" not in run["made"]["review"]["content"]
@@ -114,7 +114,7 @@ def test_another_charge_than_approved_is_reported(app: App, runs: dict[str, dict
     history = app.client.get(f"/v1/runs/{run['id']}/history").json()["entries"]
     warning = "kling charged 0.378 USD; 0.600 USD was approved, and counts in the budgets."
 
-    assert offer_of(run["shown"]) == ("0.60", "owner")
+    assert offer_of(run["offered"]) == ("0.60", "owner")
     assert run["made"]["review"]["content"]["warnings"] == [f"Clip 1: {warning}"]
     assert any(warning in entry["text"] for entry in history)
     [charge] = [entry for entry in history if entry["kind"] == "charge" and "clip" in entry["text"]]
@@ -128,8 +128,8 @@ def test_without_a_quote_the_price_of_the_owner_counts(app: App, sandbox: Sandbo
     for fault in ("quote_in_words", "quote_missing"):
         sandbox.fault(fault)
         run_id = app.start(project="higgsfield")
-        shown, pages[fault] = app.until(run_id, "awaiting_ideation_approval"), page_of(app, run_id)
-        assert offer_of(shown) == ("0.60", "owner")
+        offered, pages[fault] = app.until(run_id, "awaiting_ideation_approval"), page_of(app, run_id)
+        assert offer_of(offered) == ("0.60", "owner")
     app.decide(run_id, "ideation")
     app.until(run_id, "awaiting_video_generation")
 

@@ -277,3 +277,30 @@ def test_the_description_states_the_offer() -> None:
     assert description(ideas_content()) == "Make 2 clips for 0.80 USD? Each is 4 s of 720x1280 by video-1."
     assert description(film_content()) == "Publish the film to tiktok?"
     assert describe_clips(film_content()) == ""
+
+
+IMAGE = "a" * 64
+
+
+def test_a_start_image_is_part_of_the_content() -> None:
+    """An edit with one changes the digest and is described; without one the digest is that of earlier versions."""
+    content = ideas_content()
+    edited = edited_content(content, [IDEAS[0], {**IDEAS[1], "image": IMAGE}])
+    old = {**as_json(content), "ideas": [idea("Leaf"), idea("Roof")]}
+
+    assert content.digest == digest_of(old) == parse_content(old).digest
+    assert edited_content(edited, [{**each, "image": None} for each in IDEAS]).digest == content.digest
+    assert edited.digest not in (
+        content.digest,
+        edited_content(content, [{**IDEAS[0], "image": IMAGE}, IDEAS[1]]).digest,
+    )
+    assert (edited.ideas[1].image, "image" in as_json(edited)["ideas"][0]) == (IMAGE, False)
+    assert "Clip 2 starts from image aaaaaaaa." in describe_clips(edited)
+    with pytest.raises(EditError, match=re.escape("edits.0.image")):
+        edited_content(content, [{**IDEAS[0], "image": "frame.png"}, IDEAS[1]])
+
+
+def test_the_image_of_a_generated_clip_stays() -> None:
+    """A clip that is there already starts from what it started from."""
+    with pytest.raises(EditError, match="clip 1 is generated already"):
+        edited_content(ideas_content(make=[2]), [{**IDEAS[0], "image": IMAGE}, IDEAS[1]])
