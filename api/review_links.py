@@ -48,6 +48,8 @@ class LinkDecision(RequestBody):
     comment: Text | None = Field(None, max_length=4_000)
     sample: ClipNumbers = Field([])
     """Ideation, with an approval: generate only these clips before the rest."""
+    publish_at: Text | None = Field(None, max_length=64)
+    """Publish, with an approval: the time with its zone, in ISO 8601, before which nothing is posted."""
 
     @field_validator("sample", mode="before")
     @classmethod
@@ -101,15 +103,18 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
     try:
         await count_request(state, f"link:{client_address(request)}")
         decision = await _parse_decision(request)
-        chosen = DecisionInput(verdict=decision.decision, comment=decision.comment or "", sample=decision.sample)
+        fields = decision.model_dump(exclude={"decision", "comment"})
+        chosen = DecisionInput(verdict=decision.decision, comment=decision.comment or "", **fields)
         opened = await review_links.decide_by_link(state.services, token, chosen)
     except InvalidRequest as error:
         if as_json or decision is None:
             return _error_response(error, as_json)
-        return await _form_with_error(state, token, error, decision.comment or "")
+        return await _form_with_error(state, token, error, decision)
     except Exception as error:
         return _error_response(error, as_json)
     outcome = OUTCOMES[decision.decision, opened.link.gate].partition(": ")[2]
+    if decision.publish_at:
+        outcome = f"the film is scheduled for {decision.publish_at}."
     message = f"Thank you: {outcome}"
     if not as_json:
         return HTMLResponse(pages.message_page(decision.decision, message), headers=pages.HEADERS)
@@ -173,7 +178,8 @@ async def _parse_decision(request: Request) -> LinkDecision:
         if media_type == "application/json":
             return LinkDecision.model_validate_json(body)
         if media_type == "application/x-www-form-urlencoded":
-            fields = dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=10))
+            # A time that was left empty is a fault, and not an approval without a time.
+            fields = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10))
             return LinkDecision.model_validate(fields)
     except ValidationError as error:
         fault = describe_errors(error.errors(), root="body")
@@ -184,13 +190,14 @@ async def _parse_decision(request: Request) -> LinkDecision:
     raise ApiError(415, "unsupported_media_type", "Send the decision as a form or as JSON.")
 
 
-async def _form_with_error(state: AppState, token: str, error: InvalidRequest, comment: str) -> Response:
-    """Return the page again, with the error and the comment that was entered."""
+async def _form_with_error(state: AppState, token: str, error: InvalidRequest, decision: LinkDecision) -> Response:
+    """Return the page again, with the error and the texts that were entered."""
     try:
         opened = await review_links.open_link(state.services, token)
     except RunError as refusal:
         return _error_response(refusal, as_json=False)
-    page = pages.review_page(opened, token=token, problem=error.message, comment=comment)
+    entered = {"comment": decision.comment or "", "publish_at": decision.publish_at or ""}
+    page = pages.review_page(opened, token=token, problem=error.message, **entered)
     return HTMLResponse(page, 422, pages.HEADERS)
 
 

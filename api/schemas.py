@@ -128,6 +128,9 @@ class ApproveRequest(RequestBody):
     """Ideation, with an approval: generate only these clips; then the gate opens again with the rest."""
     keep: ClipNumbers | None = None
     """Ideation, with an approval: the numbers of the ideas to keep, in order."""
+    publish_at: Text | None = Field(None, max_length=64, examples=["2026-12-01T18:00:00+01:00"])
+    """Publish, with an approval: the time, in ISO 8601 with a time zone and at most 90 days ahead, before which nothing
+    is posted. Cancelling the run until then posts nothing."""
     digest: Text | None = Field(None, max_length=128)
     """Digest of the content that was reviewed; 409 if the content has changed. Without it the decision counts if the
     open revision was served to this API key, otherwise 409 with the current content."""

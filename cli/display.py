@@ -104,9 +104,11 @@ def _print_waiting(waiting: Waiting) -> None:
     """Print what a run waits for, the last answer and the time of the next attempt."""
     provider = f" from {waiting.provider}" if waiting.provider else ""
     text = f"Waiting for {waiting.what}{provider} since {_utc(waiting.since)}."
+    if waiting.scheduled_for:
+        text += f" Scheduled for {_utc(waiting.scheduled_for)}; until then `runs cancel` posts nothing."
     if waiting.last_answer:
         text += f" Attempt {waiting.attempts}: {waiting.last_answer} ({waiting.code})"
-    if waiting.next_attempt_at:
+    if waiting.next_attempt_at and not waiting.scheduled_for:
         text += f" Next attempt at {_utc(waiting.next_attempt_at)}."
     stdout.print(text, soft_wrap=True, markup=False)
 
@@ -183,6 +185,8 @@ def _describe_event(event: Event) -> str | None:
     match event.kind:
         case "step.started":
             return f"[cyan]{payload['step']}[/]"
+        case "order.reserved" if "publish_at" in payload:
+            return f"  {_order_name(event)} is scheduled for {payload['publish_at']}"
         case "order.submitted":
             return f"  {_order_name(event)} is ordered ({payload['task_id']})"
         case "order.progress":

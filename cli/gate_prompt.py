@@ -50,6 +50,7 @@ COMMANDS = {
     "render": Command(("publish",), "render", "render the film again with the changes; orders no clip"),
     "caption": Command(("publish",), "caption Rain for an hour.", "replace the caption"),
     "hashtags": Command(("publish",), "hashtags #rain #calm", "replace the hashtags"),
+    "schedule": Command(("publish",), "schedule 2026-12-01T18:00+01:00", "publish not before this time; then approve"),
     "change": Command(BOTH, "change more rain, less wind", "request changes; a whole sentence works without `change`"),
     "reject": Command(BOTH, "reject", "end the run; nothing is ordered or published"),
     "reset": Command(BOTH, "reset", "discard your edits"),
@@ -99,8 +100,7 @@ class GatePrompt:
                 line = await self._ask("[bold]approve[/], [bold]reject[/], the changes you want, or [bold]help[/]")
                 name, arguments = parse_line(line, review.gate)
                 command: Callable[[str], Awaitable[DecisionInput | None]] = getattr(self, f"_{name}")
-                decision = await command(arguments)
-                if decision is not None:
+                if (decision := await command(arguments)) is not None:
                     await decide(self._services, self._run_id, review.gate, decision, LOCAL_CONTEXT)
                     return
             except (GateNotOpen, StaleReview) as error:
@@ -213,14 +213,16 @@ class GatePrompt:
     async def _hashtags(self, hashtags: str) -> None:
         self._set_edits({**(self._edits or {}), "hashtags": hashtags.split()})
 
+    async def _schedule(self, publish_at: str) -> None:
+        self._set_edits({**(self._edits or {}), "publish_at": publish_at})
+
     async def _reset(self, _: str) -> None:
         self._edits, self._takes = None, {}
         self._show()
 
     async def _help(self, _: str) -> None:
-        for command in COMMANDS.values():
-            if self._review.gate in command.gates:
-                _say(f"  {command.example:28}{command.meaning}")
+        for command in (each for each in COMMANDS.values() if self._review.gate in each.gates):
+            _say(f"  {command.example:33}{command.meaning}")
 
     async def _quit(self, _: str) -> None:
         raise typer.Exit(0)

@@ -63,6 +63,7 @@ def approve(
     clips: Annotated[
         Texts, typer.Option(metavar="N[:TEXT]", help="Publish: clips to order again; `runs quote` has the price.")
     ] = None,
+    publish_at: Annotated[str | None, typer.Option(metavar="TIME", help="Publish: not before this time.")] = None,
     digest: Annotated[str | None, typer.Option(help="The digest of what you saw, as `runs show` prints it.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -82,6 +83,7 @@ def approve(
         edits=changes,
         clips=notes,
         takes=dict(zip(takes, _numbers(list(takes.values()), "--take"), strict=True)),
+        publish_at=publish_at,
         digest=digest,
     )
     _change(run, as_json, lambda services, run_id, context: decide(services, run_id, gate, decision, context))

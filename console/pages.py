@@ -38,17 +38,20 @@ FIELD_ORDER = (
 HIDDEN_FIELDS = ("takes", "clip", "notice", "notices", "warnings", "moderation")
 
 
-def review_page(opened: OpenedLink, *, token: str, problem: str | None = None, comment: str = "") -> str:
-    """Return the review with the form that decides it.
+def review_page(
+    opened: OpenedLink, *, token: str, problem: str | None = None, comment: str = "", publish_at: str = ""
+) -> str:
+    """Return the review with the forms that decide it.
 
-    `token` is that of the link, for the URL of the film; `problem` and `comment` are those of the form that was sent
-    before.
+    `token` is that of the link, for the URL of the film; `problem`, `comment` and `publish_at` are those of the form
+    that was sent before.
     """
     changes = sorted(
         (change for change in opened.review.changes if change.path.rpartition(".")[2] not in HIDDEN_FIELDS),
         key=lambda change: _sort_key(change.path),
     )
-    return _render("review.html", opened=opened, token=token, changes=changes, problem=problem, comment=comment)
+    entered = {"problem": problem, "comment": comment, "publish_at": publish_at}
+    return _render("review.html", opened=opened, token=token, changes=changes, **entered)
 
 
 def message_page(outcome: str, message: str) -> str:

@@ -40,10 +40,12 @@ class DecisionContent(BaseModel, extra="forbid"):
 class DecisionInput(DecisionContent):
     """A decision as a request states it.
 
-    `keep` lists the numbers of the ideas to keep, in their new order. `digest` is that of the content the reviewer saw.
+    `keep` lists the numbers of the ideas to keep, in their new order. `publish_at` is the time, in ISO form, before
+    which the film is not posted; it is recorded among the edits. `digest` is that of the content the reviewer saw.
     """
 
     keep: list[int] | None = None
+    publish_at: str | None = None
     digest: str | None = None
 
 
@@ -113,4 +115,4 @@ def _edits_from_inbox(action: Any) -> Any:
     args = action.get("args") if isinstance(action, dict) else None
     if not isinstance(args, dict):
         return None
-    return args.get("ideas") or {key: args[key] for key in ("caption", "hashtags") if key in args}
+    return args.get("ideas") or {key: args[key] for key in ("caption", "hashtags", "publish_at") if key in args}

@@ -1,11 +1,12 @@
 """The content of a review, the digest that a decision is bound to, and the effect of edits."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from operator import not_
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from agents.texts import CaptionText, DrawableText, EditedIdea, Hashtags, Idea
 from graph.decisions import Gate
@@ -25,6 +26,20 @@ class EditError(ValueError):
     def __init__(self, message: str, field: str = "edits") -> None:
         super().__init__(message)
         self.field = field
+
+
+def _parse_time(value: object) -> datetime:
+    """Return a time in ISO form, in UTC. Raises ValueError for one without a zone."""
+    try:
+        at = datetime.fromisoformat(str(value).strip())
+        if at.tzinfo:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a time with its zone, such as 2026-12-01T18:00:00+01:00")
+
+
+PublishTime = Annotated[datetime, BeforeValidator(_parse_time)]
 
 
 class _Content(BaseModel, frozen=True, extra="forbid"):
@@ -123,7 +138,7 @@ class FilmContent(_Content):
 
     `destinations` are pages, boards or subreddits by platform, `publisher` is the service and account that posts, and
     `notices` are sentences about what a platform does not take, `warnings` about faults of the film and its clips. They
-    are absent where there are none.
+    are absent where there are none. Only approved content has `publish_at`: nothing is posted before that time.
     """
 
     gate: Literal["publish"] = "publish"
@@ -140,11 +155,13 @@ class FilmContent(_Content):
     publisher: str = Field("", exclude_if=not_)
     notices: list[str] = Field([], exclude_if=not_)
     warnings: list[str] = Field([], exclude_if=not_)
+    publish_at: PublishTime | None = Field(None, exclude_if=not_)
 
     @property
     def remarks(self) -> list[str]:
         """Return sentences that a reviewer must see with the content."""
-        return [*super().remarks, *self.warnings, *self.notices]
+        scheduled = [f"Scheduled for {self.publish_at:%Y-%m-%d %H:%M} UTC."] if self.publish_at else []
+        return [*super().remarks, *self.warnings, *self.notices, *scheduled]
 
     def _edited(self, edits: Any) -> Self:
         changes = FilmEdits.model_validate(edits)
@@ -152,7 +169,9 @@ class FilmContent(_Content):
             raise EditError(f"edits.overlays: the film has no clip {min(unknown)}.")
         overlays = {clip.clip: clip.overlay for clip in self.clips} | changes.overlays
         clips = [clip.model_copy(update={"overlay": overlays[clip.clip]}) for clip in self.clips]
-        return self.model_copy(update={**self._edited_post(changes), "clips": clips})
+        return self.model_copy(
+            update={**self._edited_post(changes), "clips": clips, "publish_at": changes.publish_at or self.publish_at}
+        )
 
     def _edited_post(self, changes: "FilmEdits") -> dict[str, Any]:
         """Return the edited fields of the post: a caption as it is, or not at all; hashtags as far as they fit."""
@@ -182,11 +201,12 @@ class Review(BaseModel, frozen=True):
 
 
 class FilmEdits(BaseModel, extra="forbid"):
-    """Changes to a film that need no new clip. `overlays` are texts by clip number."""
+    """Changes to a film that need no new clip. `overlays` are texts by clip number; see `FilmContent.publish_at`."""
 
     caption: CaptionText | None = None
     hashtags: Hashtags | None = None
     overlays: dict[int, DrawableText] = {}
+    publish_at: PublishTime | None = None
 
 
 ContentT = TypeVar("ContentT", bound=_Content)
@@ -239,7 +259,7 @@ def channels_of(content: ReviewContent, state: RunState) -> RunState:
             "ideas": {**state["ideas"], "ideas": [idea.model_dump() for idea in content.ideas], "make": content.make}
         }
     overlays = {clip.clip: clip.overlay for clip in content.clips}
-    post = content.model_dump(include={"caption", "hashtags", "notices"})
+    post = content.model_dump(mode="json", include={"caption", "hashtags", "notices", "publish_at"})
     caption = cast("CaptionState", {**state["caption"], "notices": [], **post})
     return {"caption": caption, "ideas": with_overlays(state["ideas"], overlays)}
 
@@ -265,7 +285,7 @@ def edited_content(content: ContentT, edits: Any, sample: Collection[int] = ()) 
     """Return the content with the edits and the sample of a reviewer. Raises EditError.
 
     At the ideation gate `edits` is the complete list of ideas, in any order; ideas may be left out as long as all
-    clips are still to be ordered. At the publish gate it is an object with `caption`, `hashtags` and `overlays`.
+    clips are still to be ordered. At the publish gate it is an object: see `FilmEdits`.
     """
     try:
         edited = content if edits is None else content._edited(edits)

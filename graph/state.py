@@ -102,7 +102,8 @@ class CaptionState(TypedDict):
     """The post that goes with the film. Posts of earlier versions have only the first three fields.
 
     `destinations` are pages, boards or subreddits by platform, `publisher` is the service and account that posts,
-    `notices` are sentences for the reviewer about what a platform does not take.
+    `notices` are sentences for the reviewer about what a platform does not take. Before an approved `publish_at`, a
+    time in ISO form, nothing is posted.
     """
 
     caption: str
@@ -111,6 +112,7 @@ class CaptionState(TypedDict):
     destinations: NotRequired[dict[str, str]]
     publisher: NotRequired[str]
     notices: NotRequired[list[str]]
+    publish_at: NotRequired[str]
 
 
 class RunFailure(TypedDict):

@@ -60,7 +60,8 @@ class Approval:
 class Order:
     """An order to place. `request` is exactly what the provider is sent.
 
-    `provider` is the name of the provider in the settings; without it the only one of its kind.
+    `provider` is the name of the provider in the settings; without it the only one of its kind. The order is not placed
+    before the time `publish_at` of its request, if there is one.
     """
 
     key: OrderKey

@@ -1,6 +1,7 @@
 """Decide at a gate: one review, one decision, bound to the content that the reviewer saw."""
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -26,12 +27,15 @@ from storage.reviews import was_served
 from storage.runs import RunRow
 
 MAX_COMMENT_CHARACTERS = 4_000
+#: How far ahead a film can be scheduled.
+MAX_SCHEDULE_DAYS = 90
 REVISED_FILM, APPROVED_IDEAS, APPROVED_FILM = ("publish", "revise"), ("ideation", "approve"), ("publish", "approve")
 EDITABLE = [APPROVED_IDEAS, APPROVED_FILM, REVISED_FILM]
 #: The gates and verdicts that accept a field of a decision, and the error with any other.
 FIELD_RULES = {
     "clips": ([REVISED_FILM], "`clips` requires a request for changes at the publish gate."),
     "takes": ([REVISED_FILM], "`takes` requires a request for changes at the publish gate."),
+    "publish_at": ([APPROVED_FILM], "`publish_at` requires an approval at the publish gate."),
     "sample": ([APPROVED_IDEAS], "`sample` requires an approval at the ideation gate."),
     "edits": (EDITABLE, "`edits` requires an approval: approve the edited content."),
 }
@@ -52,10 +56,11 @@ async def decide(
 
     At the ideation gate `approve` accepts `edits` (the list of ideas) or `keep` (the numbers of the ideas to keep, in
     order), and `sample`: the only clips to generate before the gate opens again. At the publish gate `approve` accepts
-    `edits` of caption and hashtags; `revise` accepts those and overlays, `clips` to generate again with a note each,
-    and `takes` to use instead. `digest` is that of the content the reviewer saw; without it the decision counts if
-    the actor was served the open review. A request with an idempotency key that was used before returns the decision
-    of that request, whatever the gate shows now; the entry point checks that the request is the same.
+    `edits` of caption and hashtags, and `publish_at`: the time before which nothing is posted; `revise` accepts those
+    edits and overlays, `clips` to generate again with a note each, and `takes` to use instead. `digest` is that of the
+    content the reviewer saw; without it the decision counts if the actor was served the open review. A request with an
+    idempotency key that was used before returns the decision of that request, whatever the gate shows now; the entry
+    point checks that the request is the same.
 
     Raises ApprovalNotPermitted, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound, ImageRefused
     or InvalidRequest.
@@ -69,6 +74,7 @@ async def decide(
     decision = decision.model_copy(update={"comment": clean_text(decision.comment)})
     if decision.keep is not None:
         decision = decision.model_copy(update={"edits": _kept_ideas(review.content, decision, decision.keep)})
+    decision = _with_publish_time(decision)
     approved = _approved_content(review.content, decision)
     if isinstance(approved, IdeasContent) and decision.verdict == "approve":
         _check_film_length(services, run, approved)
@@ -127,16 +133,34 @@ def _approved_content(content: ReviewContent, decision: DecisionInput) -> Review
         raise InvalidRequest(str(error), field=error.field) from error
     if decision.verdict != "approve":
         return content
+    _check_publish_time(changed)
     if isinstance(changed, FilmContent) and isinstance(content, FilmContent) and changed.clips != content.clips:
         raise InvalidRequest("Edited overlays require a new render: request changes instead.", field="edits")
     return changed
+
+
+def _with_publish_time(decision: DecisionInput) -> DecisionInput:
+    """Return the decision with its time of publication among the edits, which are recorded and approved by digest."""
+    if decision.publish_at is None or isinstance(decision.edits, list):
+        return decision
+    return decision.model_copy(update={"edits": {**(decision.edits or {}), "publish_at": decision.publish_at}})
+
+
+def _check_publish_time(content: ReviewContent) -> None:
+    """Check that the time before which nothing is posted, if there is one, is ahead, and not too far."""
+    now = datetime.now(UTC)
+    at = content.publish_at if isinstance(content, FilmContent) else None
+    if at and not now < at <= now + timedelta(days=MAX_SCHEDULE_DAYS):
+        message = f"`publish_at` must be in the future, at most {MAX_SCHEDULE_DAYS} days ahead."
+        raise InvalidRequest(message, field="publish_at")
 
 
 def _check_fields(content: ReviewContent, decision: DecisionInput) -> None:
     """Check that gate and verdict accept the fields that the decision uses."""
     if len(decision.comment) > MAX_COMMENT_CHARACTERS:
         raise InvalidRequest(f"The comment must have at most {MAX_COMMENT_CHARACTERS:,} characters.", field="comment")
-    used = decision.model_dump(exclude_defaults=True)
+    edited = decision.edits if isinstance(decision.edits, dict) else {}
+    used = {*decision.model_dump(exclude_defaults=True), *edited}
     for field, (accepted_with, message) in FIELD_RULES.items():
         if field in used and (content.gate, decision.verdict) not in accepted_with:
             raise InvalidRequest(message, field=field)
@@ -210,7 +234,7 @@ async def _check_images(services: Services, content: IdeasContent) -> None:
 
 
 def _new_decision(review: Review, decision: DecisionInput, approved: ReviewContent) -> NewDecision:
-    content = decision.model_dump(mode="json", exclude={"keep", "digest"})
+    content = decision.model_dump(mode="json", exclude={"keep", "publish_at", "digest"})
     columns: dict[str, Any] = {name: value or None for name, value in content.items()}
     columns["approved_digest"] = None if decision.verdict == "reject" else approved.digest
     return NewDecision(review.gate, review.revision, seen_digest=review.digest, **columns)

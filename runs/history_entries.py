@@ -90,7 +90,9 @@ def describe_model_charge(order: OrderRow) -> HistoryEntry:
 def _describe_decision(event: Event, row: DecisionRow) -> HistoryEntry:
     comment = f": “{row.comment}”" if row.comment else "."
     by = f"by {row.actor_name}{_claim(row.claimed_user)}"
-    text = f"Revision {row.revision} at the {row.gate} gate was {VERDICTS[row.verdict]} {by}{comment}"
+    publish_at = row.edits.get("publish_at") if isinstance(row.edits, dict) else None
+    schedule = f", to be published at {publish_at}" if publish_at else ""
+    text = f"Revision {row.revision} at the {row.gate} gate was {VERDICTS[row.verdict]} {by}{schedule}{comment}"
     details = {name: value for name, value in vars(row).items() if name not in ("run_id", "decided_at")}
     return _entry(event, "decision", row.actor_json, text, details)
 

@@ -1,7 +1,7 @@
 """Save the progress of a thread in the row of its run."""
 
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from graph.review_content import Review
@@ -34,11 +34,17 @@ async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, 
         event = ("status.changed", {"status": status})
     step, revision = STEP_OF_NODE[node], payload.get("revision", run.revision)
     artifacts = await list_artifacts(ledger, run.id, state)
-    wake_in = None if review else WAKEUP_INTERVAL
+    wake_in = None if review else max(WAKEUP_INTERVAL, _time_to_publication(state))
     projection = Projection(status, step, revision, review, artifacts, wake_in=wake_in, event=event)
     if run.attempts:
         await troubles.end(ledger.db, str(run.id))
     return await save_projection(ledger.db, run.id, projection)
+
+
+def _time_to_publication(state: RunState) -> timedelta:
+    """Return the time until the scheduled publication; negative or none if nothing is scheduled."""
+    publish_at = state.get("caption", {}).get("publish_at")
+    return datetime.fromisoformat(publish_at) - datetime.now(UTC) if publish_at else timedelta()
 
 
 async def save_end(ledger: Ledger, run: RunRow, state: RunState) -> None:

@@ -45,7 +45,8 @@ class Waiting(BaseModel):
     """What a run waits for: an order, a step or a worker.
 
     `last_answer` and `code` are those of the last attempt without a useful answer, `attempts` counts these attempts,
-    and `since` is the time of the first one, or the time since which the order or step is awaited.
+    and `since` is the time of the first one, or the time since which the order or step is awaited. `scheduled_for` is
+    the time, in the future, before which a film is not posted.
     """
 
     what: str = Field(validation_alias="name")
@@ -55,6 +56,7 @@ class Waiting(BaseModel):
     code: str | None
     attempts: int
     next_attempt_at: datetime | None
+    scheduled_for: datetime | None
 
 
 class RunView(BaseModel):

@@ -34,7 +34,7 @@ CLAIM_TIMEOUT_SECONDS = 5.0
 
 # Only the process that gets the row back submits the order. The host and account of the provider are those that are
 # configured now, which may differ from those at the time of the reservation; but a publication is approved for its
-# publisher, and a clip for the provider that has this short name.
+# publisher, and a clip for the provider that has this short name. A scheduled publication waits for its time.
 CLAIM = """
 update orders set called_at = now(), next_poll_at = now() + %(poll_in)s,
     provider = coalesce(%(names)s::jsonb ->> case kind when 'clip' then split_part(provider, ':', 1) else kind end,
@@ -42,6 +42,7 @@ update orders set called_at = now(), next_poll_at = now() + %(poll_in)s,
 where key = %(key)s and state = 'reserved' and called_at is null
   and (kind <> 'publication' or provider = %(names)s::jsonb ->> kind)
   and (kind <> 'clip' or %(names)s::jsonb ? split_part(provider, ':', 1))
+  and coalesce((request ->> 'publish_at')::timestamptz <= now(), true)
   and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 returning *
 """
@@ -62,6 +63,11 @@ REFUSE: LiteralString = f"""{FAIL}
 where key = %(key)s and state = 'reserved' and called_at is null
   and (kind = 'clip' and not %(names)s::jsonb ? split_part(provider, ':', 1)
        or kind = 'publication' and provider <> %(names)s::jsonb ->> kind)
+"""
+# Makes a scheduled publication due at its time, whatever has polled it before.
+AWAIT_TIME = """
+update orders set next_poll_at = (request ->> 'publish_at')::timestamptz
+where key = %(key)s and state = 'reserved' and called_at is null and (request ->> 'publish_at')::timestamptz > now()
 """
 OTHER_PROVIDER = {
     "publication": {
@@ -140,14 +146,15 @@ class Ledger(ModelCalls):
             kind, payload = "order.refused", refused
             values |= {"state": "failed", "result": refused, "settled_at": from_now()}
         else:
-            kind, payload = "order.reserved", {"usd": str(order.amount_usd)}
+            scheduled = {name: order.request[name] for name in ("publish_at",) if name in order.request}
+            kind, payload = "order.reserved", {"usd": str(order.amount_usd), **scheduled}
             decision = order.approval.decision if order.approval else None
             values |= {"decision": decision, "next_poll_at": from_now(FIRST_POLL_DELAY)}
         event = event_values("ledger", kind, payload, subject=key)
         await fetch_one(conn, with_event(insert_statement("orders", values)), {**values, **event})
 
     async def place(self, key: str) -> None:
-        """Submit a reserved order that was not submitted before, and record the outcome."""
+        """Submit a reserved order that was not submitted before, if it is time, and record the outcome."""
         started_at = time.monotonic()
         names = {kind: provider.name for kind, provider in self.providers.items() if kind in ("render", "publication")}
         names |= {short_name(each.name): each.name for key, each in self.providers.items() if key not in names}
@@ -157,6 +164,7 @@ class Ledger(ModelCalls):
             await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=CANCELLED_FIRST)
             if other := OTHER_PROVIDER.get(OrderKey.parse(key).kind):
                 await self._update(REFUSE, key, "order.refused", other, result=other, names=names)
+            await self.db.execute(AWAIT_TIME, {"key": key})
             return
         hit("submit.before")
         if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:

@@ -27,8 +27,16 @@ returning id
 
 
 async def cancel_run(db: Database, run_id: UUID, context: RequestContext) -> bool:
-    """End a run as cancelled. Return False if it had ended, or the request is a repeated one."""
-    return await _update_by_request(db, CANCEL, "cancel", run_id, context, {})
+    """End a run as cancelled. Return False if it had ended, or the request is a repeated one.
+
+    Its orders that were not called for are due at once, to be released; so is a publication that is scheduled.
+    """
+    is_cancelled = await _update_by_request(db, CANCEL, "cancel", run_id, context, {})
+    await db.execute(
+        "update orders set next_poll_at = now() where run_id = %s and state = 'reserved' and called_at is null",
+        (run_id,),
+    )
+    return is_cancelled
 
 
 async def retry_run(db: Database, run_id: UUID, context: RequestContext, options: RetryOptions | None = None) -> bool:

@@ -99,15 +99,16 @@ async def request_attention(db: Database) -> int:
 # the step.
 WAITING: LiteralString = f"""
 select awaited.subject, provider, awaited.since, awaited.code, awaited.message, awaited.attempts, next_attempt_at,
-    exists (select {COUNTS} and attention_at is not null and troubles.run_id = run.id) as needs_attention
+    scheduled_for, exists (select {COUNTS} and attention_at is not null and troubles.run_id = run.id) as needs_attention
 from (
     select key as subject, provider, coalesce(since, submitted_at, created_at) as since, code, message,
-        coalesce(attempts, 0) as attempts, next_poll_at as next_attempt_at, 1 as rank
+        coalesce(attempts, 0) as attempts, next_poll_at as next_attempt_at, 1 as rank,
+        nullif(greatest((request ->> 'publish_at')::timestamptz, now()), now()) as scheduled_for
     from orders left join troubles on subject = key
     where orders.run_id = run.id and kind <> 'model' and state in ('reserved', 'submitted')
     union all
     select run.id::text, null, coalesce(since, run.updated_at), code, message, coalesce(attempts, 0),
-        run.next_wakeup_at, 2
+        run.next_wakeup_at, 2, null
     from (select) as step left join troubles on subject = run.id::text) as awaited
 where run.status not in ('completed', 'failed') and run.review is null
 order by awaited.code is null, rank, awaited.since limit 1

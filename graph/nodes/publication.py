@@ -17,7 +17,8 @@ async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
     """Order the publication of exactly what was approved, on the platforms that have not got it.
 
     The ledger sends an order once, and no platform is asked again unless it failed by its own word: nothing is posted
-    twice. The film goes back to the publish gate if another publisher would post it than the approved one.
+    twice. The film goes back to the publish gate if another publisher would post it than the approved one. The ledger
+    keeps the order of a scheduled film until its time.
     """
     post, last = state["caption"], state.get("publication_key")
     key = OrderKey(state["run_id"], "publication", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
@@ -36,6 +37,7 @@ async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
         "hashtags": post["hashtags"],
         "platforms": platforms,
         **_destinations(post, platforms),
+        **({"publish_at": post["publish_at"]} if "publish_at" in post else {}),
     }
     await deps.ledger.place_once(Order(key, "publication", request, approval=approval))
     return {"route": "await_publication", "publication_key": str(key)}
@@ -82,8 +84,9 @@ def _destinations(post: CaptionState, platforms: list[str]) -> dict[str, dict[st
 
 
 def _reopen_gate(state: RunState, outcome: PublicationOutcome, deps: Dependencies) -> RunState:
-    """Present what is left to post again, with the publisher of the current settings."""
-    post, platforms = state["caption"], _remaining(state, outcome)
+    """Present what is left to post again, with the publisher of the current settings. Its time is chosen again."""
+    post, platforms = state["caption"].copy(), _remaining(state, outcome)
+    post.pop("publish_at", None)
     notices = [*(notice for notice in post.get("notices", []) if notice != CHANGED_PUBLISHER), CHANGED_PUBLISHER]
     changes = {"platforms": platforms, "publisher": deps.publisher, "notices": notices}
     caption = cast("CaptionState", {**post, **changes, **_destinations(post, platforms)})

@@ -3,6 +3,10 @@
 Contract: docs.upload-post.com as of October 2026. The client chooses the request id before the call, so an order of
 unknown outcome is looked up by it; the idempotency key deduplicates repeated calls.
 
+A scheduled film is uploaded at its time, and is not handed over before with a `scheduled_date`: what is kept here can
+be cancelled until then, and is looked up and posted once like any other. Of an upload that Upload-Post schedules it is
+not documented that its own request id finds it, or that a cancellation there says whether it was in time.
+
 The status `failed` of a request also means that "no activity has been recorded for over 1 hour"
 (docs.upload-post.com/api/upload-status), whatever the platforms did: only what a platform's own result or history
 entry says counts.

@@ -102,6 +102,9 @@ def test_a_film_is_decided_by_commands(app: App, sandbox: SandboxClient, tmp_pat
     terminal.until(PROMPT)
     terminal.answer("take 2 1", "clip 2 gets take 1")
     terminal.answer("approve", "type render")
+    terminal.answer("schedule tomorrow", "must be a time with its zone")
+    terminal.answer("schedule 2026-12-01T18:00+01:00", "Scheduled for 2026-12-01 17:00 UTC.")
+    terminal.answer("change more rain", "`publish_at` requires an approval")
     terminal.answer("reset", PROMPT)
     terminal.send("approve\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -125,7 +126,14 @@ def test_a_film_is_made_by_commands(app: App, sandbox: SandboxClient, here: Here
     film = app.until(run_id, "awaiting_publish_approval", revision=3)["review"]["content"]
     assert film["clips"][1]["take"] == 1
     here.run("runs", "show", run)
-    here.run("runs", "approve", run, "publish", "--caption", "All night.", "--hashtags", "#rain #calm")
+    final = ("runs", "approve", run, "publish", "--caption", "All night.", "--hashtags", "#rain #calm", "--publish-at")
+    assert "must be a time with its zone" in here.run(*final, "2026-12-01T18:00", status=1)
+    tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:00Z}"
+    here.run(*final, tomorrow)
+    app.until_true(run_id, lambda run: bool(run["waiting"] and run["waiting"]["scheduled_for"]))
+    assert f"Scheduled for {tomorrow[:10]} {tomorrow[11:16]}:00 UTC" in here.run("runs", "show", run)
+    due = "request = jsonb_set(request, '{publish_at}', to_jsonb(now())), next_poll_at = now()"
+    app.rows(f"update orders set {due} where run_id = %s and kind = 'publication' returning 1", run_id)
     assert "run.completed" in here.run("runs", "watch", run, "--json").splitlines()[-1]
 
     publication = app.run(run_id)["artifacts"]["publication"]

@@ -13,6 +13,7 @@ from graph.review_content import (
     Review,
     ReviewContent,
     changed_fields,
+    channels_of,
     content_at,
     describe_clips,
     edited_content,
@@ -201,6 +202,24 @@ def test_what_a_review_does_not_have_is_not_in_its_digest() -> None:
     assert named.digest != posted_to("tiktok").digest
     assert parse_content(as_json(named)) == named
     assert describe_clips(named) == "Shortened."
+
+
+def test_the_time_of_publication_is_approved_with_the_post() -> None:
+    """It is part of the digest, in UTC; a post without one keeps its digest, and the state keeps what was approved."""
+    content = film_content()
+    after = edited_content(content, {"publish_at": "2026-12-01T18:00+01:00"})
+
+    assert after.digest == edited_content(content, {"publish_at": "2026-12-01T17:00:00Z"}).digest != content.digest
+    assert as_json(after)["publish_at"] == "2026-12-01T17:00:00Z"
+    assert (changed_fields(content, after), describe_clips(after)) == (
+        ["publish_at"],
+        "Scheduled for 2026-12-01 17:00 UTC.",
+    )
+    assert content_at("publish", {**STATE, **channels_of(after, STATE)}) == after == parse_content(as_json(after))
+    assert "publish_at" not in as_json(content)
+    for no_time in ("2026-12-01T18:00", "2026-12-01", "later", "", 1796144400, "0001-01-01T00:00+01:00"):
+        with pytest.raises(EditError, match=r"edits\.publish_at: must be a time with its zone, such as"):
+            edited_content(content, {"publish_at": no_time})
 
 
 def test_an_omitted_idea_is_not_paid() -> None:

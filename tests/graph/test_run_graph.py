@@ -449,11 +449,11 @@ def posted_to(run: RunHarness) -> list[list[str]]:
     return [order.request["platforms"] for order in run.ledger.orders_of("publication")]
 
 
-async def publish_to(*platforms: str) -> tuple[RunHarness, str]:
+async def publish_to(*platforms: str, **edits: str) -> tuple[RunHarness, str]:
     """Return a run that posts to these platforms, and the key of its publication."""
     run = RunHarness(PROJECT.model_copy(update={"platforms": list(platforms)}))
     await run.run_to_publish_gate()
-    await run.answer({"verdict": "approve", "number": 2})
+    await run.answer({"verdict": "approve", "number": 2, "edits": edits or None})
     (key,) = run.ledger.open_keys()
     return run, key
 
@@ -520,8 +520,8 @@ async def test_a_late_success_is_not_posted_again() -> None:
 
 @pytest.mark.parametrize("was_placed", [True, False])
 async def test_another_publisher_reopens_the_gate(was_placed: bool) -> None:
-    """A post is approved for its publisher: the new one posts only what is left, and only after an approval."""
-    run, key = await publish_to("tiktok", "youtube")
+    """A post is approved for its publisher and time: a new one posts what is left, after an approval, at its time."""
+    run, key = await publish_to("tiktok", "youtube", publish_at="2026-12-01T18:00:00+01:00")
     run.use_publisher("upload_post:other")
     if was_placed:
         run.ledger.settle(key, platforms={"tiktok": {"url": None}}, failed={"youtube": "Quota."})
@@ -539,7 +539,9 @@ async def test_another_publisher_reopens_the_gate(was_placed: bool) -> None:
     assert len(posted_to(run)) == 1
     await run.answer({"verdict": "approve", "number": 3})
     assert posted_to(run)[1:] == [left]
-    assert run.ledger.orders_of("publication")[1].approval == Approval(3, again["digest"])
+    orders = run.ledger.orders_of("publication")
+    assert orders[1].approval == Approval(3, again["digest"])
+    assert [order.request.get("publish_at") for order in orders] == ["2026-12-01T17:00:00Z", None]
 
 
 async def test_a_premature_resume_changes_nothing() -> None:
