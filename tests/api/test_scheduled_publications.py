@@ -64,7 +64,8 @@ def test_a_film_is_published_at_its_time_across_a_restart(idle_app: App, sandbox
         app.decide(run_id, "publish", publish_at=ENTERED, edits={"caption": "Later."})
         waiting = app.until_true(run_id, scheduled)["waiting"]
         assert (waiting["what"], waiting["scheduled_for"], waiting["next_attempt_at"]) == ("the post", *2 * [RECORDED])
-        app.rows("update orders set next_poll_at = now() where run_id = %s returning 1", run_id)
+        poll_now = "update orders set next_poll_at = now() where run_id = %s and kind = 'publication' returning 1"
+        app.rows(poll_now, run_id)
         until_order(app, run_id, next_poll_at=TOMORROW, state="reserved", called_at=None)
         [due] = app.rows("select next_wakeup_at from runs where id = %s", run_id)
         assert abs(due["next_wakeup_at"] - TOMORROW) < timedelta(minutes=1)
