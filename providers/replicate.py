@@ -71,8 +71,9 @@ class Replicate(NativeVideos):
         # In which form the list repeats an image is not documented: it is not compared.
         given = self._input({**request, "start": image_values(b"")} if request.get("image") else request, key)
         images = {name: value for name, value in given.items() if value == NO_IMAGE}
-        expected = json.dumps(given, sort_keys=True)
-        return [each["id"] for each in await self._listed(request, since) if _canonical(each, images) == expected]
+        expected, listed = json.dumps(given, sort_keys=True), await self._listed(request, since)
+        inputs = {each["id"]: each["input"] for each in listed if isinstance(each.get("input"), dict)}
+        return [each for each, found in inputs.items() if json.dumps({**found, **images}, sort_keys=True) == expected]
 
     async def candidates(self, request: Json, *, since: datetime) -> list[Candidate]:
         """Return the predictions of the model since then whose input was removed, oldest first. Raises Unavailable."""
@@ -119,12 +120,6 @@ class Replicate(NativeVideos):
             # By a comment in their client the hosts of files require the token; only those hosts ever receive it.
             result = await self._fetch(url, request, into, {"authorization": self._api.authorization})
         return result
-
-
-def _canonical(prediction: Json, images: Json) -> str | None:
-    """Return the input of a prediction as canonical JSON, with these values; None if it was removed."""
-    given = prediction.get("input")
-    return json.dumps({**given, **images}, sort_keys=True) if isinstance(given, dict) else None
 
 
 def _created_at(prediction: Json) -> datetime:

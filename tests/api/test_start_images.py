@@ -188,36 +188,57 @@ def approve(app: App, run: dict[str, Any], image: str | None) -> httpx.Response:
     return app.client.post(f"/v1/runs/{run['run_id']}/approve", json=body)
 
 
-def test_the_clip_starts_from_the_approved_image(starting: App, sandbox: SandboxClient) -> None:
+@pytest.fixture(scope="module")
+def sampled(starting: App) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """A run before and after a sample with an image, and the digest of the image."""
+    image = uploaded(starting, encoded(picture()))["digest"]
+    run = starting.until(starting.start(project="still"), IDEATION)
+    starting.decide(run["run_id"], "ideation", edits=with_image(run, image), sample=[1])
+    return run, starting.until(run["run_id"], IDEATION, revision=2), image
+
+
+def test_the_clip_starts_from_the_approved_image(
+    starting: App, sampled: tuple[dict[str, Any], dict[str, Any], str], sandbox: SandboxClient
+) -> None:
     """The image is part of what is approved, the order names it, and the vendor receives exactly its bytes.
 
     It is the first frame of the clip. After a sample the gate opens again with it, also on the reviewer's page.
     """
-    stored = uploaded(starting, encoded(picture()))
-    run = starting.until(starting.start(project="still"), IDEATION)
+    run, again, digest = sampled
     run_id = run["run_id"]
-    starting.decide(run_id, "ideation", edits=with_image(run, stored["digest"]), sample=[1])
-    again = starting.until(run_id, IDEATION, revision=2)
     query = "select request, task_id, approved_digest from orders join decisions on number = decision"
     [order] = starting.rows(f"{query} where orders.run_id = %s and kind = 'clip'", run_id)
 
-    assert order["request"]["image"] == stored["digest"]
+    assert order["request"]["image"] == digest
     assert order["approved_digest"] not in (None, run["review"]["digest"])
     received = (sandbox.state / "videos" / f"{order['task_id']}.image").read_bytes()
-    assert hashlib.sha256(received).hexdigest() == stored["digest"]
+    assert hashlib.sha256(received).hexdigest() == digest
     [clip] = again["artifacts"]["clip_manifest"]["clips"]
     with av.open(io.BytesIO(starting.client.get(clip["url"]).content)) as container:
         assert corners(next(container.decode(video=0)).to_image()) == UPRIGHT
 
-    assert [idea["image"] for idea in again["review"]["content"]["ideas"]] == [stored["digest"]] * 4
+    assert [idea["image"] for idea in again["review"]["content"]["ideas"]] == [digest] * 4
     url = starting.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "ideation"}).json()["url"]
     assert f'src="{url.rpartition("/")[2]}/images/4"' in httpx.get(url, headers={"accept": "text/html"}).text
     image = httpx.get(f"{url}/images/4")
     assert (hashlib.sha256(image.content).hexdigest(), image.headers["content-type"]) == (
-        stored["digest"],
+        digest,
         "image/jpeg",
     )
     assert error_of(httpx.get(f"{url}/images/5")) == (404, "no_image")
+
+
+def test_a_fork_pays_for_a_clip_with_another_image(
+    starting: App, sampled: tuple[dict[str, Any], dict[str, Any], str]
+) -> None:
+    """A clip is reused only for an idea with the image that it started from."""
+    run, again, _ = sampled
+    made = []
+    for edits in (None, with_image(again, None)):
+        fork = starting.client.post(f"/v1/runs/{run['run_id']}/fork", json={"edits": edits}).json()["run_id"]
+        made.append(starting.until(fork, IDEATION)["review"]["content"]["make"])
+
+    assert made == [[2, 3, 4], [1, 2, 3, 4]]
 
 
 def test_the_gate_refuses_an_image_that_no_clip_can_start_from(starting: App, app: App, sandbox: SandboxClient) -> None:

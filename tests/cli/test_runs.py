@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from PIL import Image
 from terminals import Here, run_command, settings_of
 
 from cli.display import list_of_runs
@@ -156,3 +157,13 @@ def test_a_film_is_made_by_commands(app: App, sandbox: SandboxClient, here: Here
     assert (forked["forked_from"], forked["status"]) == (run_id, "pending")
     assert "cancelled" in here.run("runs", "cancel", forked["run_id"])
     shutil.rmtree(tmp_path / "takes")
+
+
+def test_an_image_is_uploaded(app: App, here: Here, tmp_path: Path) -> None:
+    """The digest is printed; a file that is no image is refused."""
+    Image.new("RGB", (360, 640), "teal").save(tmp_path / "frame.png")
+    (tmp_path / "text.png").write_text("no image")
+    digest = here.run("runs", "upload", str(tmp_path / "frame.png")).strip()
+
+    assert app.client.get(f"/v1/artifacts/{digest}").headers["content-type"] == "image/jpeg"
+    assert "or it is damaged" in here.run("runs", "upload", str(tmp_path / "text.png"), status=1)

@@ -595,6 +595,21 @@ async def test_a_sample_is_kept_if_its_idea_is() -> None:
     assert [clip["take"] for clip in film["content"]["clips"]] == [2, 0, 1]
 
 
+async def test_an_idea_that_stays_keeps_its_image() -> None:
+    """Each take of its clip starts from it, and a sample is kept with it; other ideas have none."""
+    new = {"title": "Rain", "ideas": [idea("Hill"), idea("Leaf"), idea("Lake")]}
+    run = RunHarness(Ideas=[ANSWERS["Ideas"], new])
+    content = (await run.start())["content"]
+    edits = [{**each, "image": "a" * 64} for each in content["ideas"]]
+    await run.answer({"verdict": "approve", "edits": edits, "sample": [1], "number": 1})
+    await run.settle_orders()
+    again = await run.answer({"verdict": "revise", "comment": "More water", "number": 2})
+
+    assert [order.request["image"] for order in run.ledger.orders_of("clip")] == ["a" * 64]
+    assert [each.get("image") for each in again["content"]["ideas"]] == [None, "a" * 64, None]
+    assert again["content"]["make"] == [1, 3]
+
+
 async def test_a_sample_is_not_another_idea() -> None:
     """An idea whose clip is generated cannot be edited, except the text over it."""
     run = RunHarness()
