@@ -20,6 +20,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     # vendors with contracts of their own: an error in the vendor's form, and what each does besides
     "vendor_error": {"status": 503, "code": "", "message": "SANDBOX: injected fault.", "accept": 0},
     "create_accept_then_drop": {},
+    "task_repeated": {"copies": 2},
     "index_lag": {"seconds": 2.0},
     "output_form": {"form": "list"},
     "files_need_key": {"need": 1},

@@ -94,7 +94,7 @@ class Vendor(ABC):
             if fault["accept"]:
                 accept()
             raise self.error(int(fault["status"]), str(fault["message"]), str(fault["code"]))
-        copies = int((self.faults.consume("create_repeated") or {"copies": 1})["copies"])
+        copies = int((self.faults.consume("task_repeated") or {"copies": 1})["copies"])
         video, *_ = [accept() for _ in range(copies)]
         body = respond(video)
         if self.faults.trigger("create_accept_then_drop"):

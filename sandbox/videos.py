@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 DEFAULT_CONTENT_TTL_SECONDS = 3600.0
 SLOW_JOB_SECONDS = 8.0
 TERMINAL_STATUSES = ("completed", "failed")
+#: The vendors and planned failures that are charged; all others are refunded.
+CHARGED_FAILURES = (("replicate", "canceled"), ("kling", "charged"))
 
 NEWEST_FIRST = """
 SELECT * FROM videos
@@ -208,7 +210,7 @@ class VideoService:
                 message = ERROR_MESSAGES.get(error_code, "The video could not be generated.")
                 sql = "UPDATE videos SET status = 'failed', error_code = ?, error_message = ? WHERE id = ?"
                 self._store.execute(sql, error_code, message, video.id)
-                if video.outcome.vendor and error_code not in ("canceled", "charged"):
+                if video.outcome.vendor and (video.outcome.vendor, error_code) not in CHARGED_FAILURES:
                     self._store.execute("UPDATE charges SET usd = 0 WHERE video_id = ?", video.id)  # refunded
             self._announce(video.id)
         self._sender.wake()

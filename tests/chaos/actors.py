@@ -13,6 +13,7 @@ from uuid import uuid4
 import httpx
 
 from providers.orders import OrderKey, digest_of
+from tests.chaos.environment import PROVIDERS
 
 #: How often an actor retries one run after failures with the same code.
 MAX_RETRIES = 8
@@ -31,6 +32,8 @@ class Actors:
         self, api: httpx.AsyncClient, sandbox: httpx.AsyncClient, api_keys: Sequence[str], rng: random.Random
     ) -> None:
         self.api, self.sandbox, self.api_keys, self.rng = api, sandbox, api_keys, rng
+        #: Each run draws one of these providers of clips.
+        self.providers: Sequence[str] = PROVIDERS
         #: Ids of the runs whose start was acknowledged.
         self.started: list[str] = []
         #: The last known state of each run, by run id.
@@ -54,7 +57,8 @@ class Actors:
     async def start_run(self) -> None:
         """Start one run; the request is repeated with the same key until it is acknowledged."""
         clips = 2 if self.rng.random() < 0.2 else 1
-        body = {"project": "tiny", "brief": f"Rain on a quiet window, {len(self.started)}", "options": {"clips": clips}}
+        project, brief = self.rng.choice(self.providers), f"Rain on a quiet window, {len(self.started)}"
+        body = {"project": project, "brief": brief, "options": {"clips": clips}}
         response = await self._request("/v1/runs/start", body, f"start-{uuid4()}")
         if response is None or response.status_code != 200:
             self.unexpected_responses.append(f"start: {response and response.text}")

@@ -16,6 +16,7 @@ import httpx
 
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.migrate import migrate
+from tests.vendor_settings import VENDORS, vendor_profiles, vendor_settings
 
 ROOT = Path(__file__).parents[2]
 API_KEYS = ("chaos-key-of-anna-00000", "chaos-key-of-ben-000000")
@@ -30,13 +31,19 @@ sizes = ["180x320", "720x1280"]
 seconds = [3, 4, 8]
 usd_per_second = "0.10"
 poll_seconds = 1
-lookup_window_seconds = 12
+lookup_window_seconds = WINDOW
 """
+
+#: The time in which a lost order can appear in a list.
+LOOKUP_WINDOW_SECONDS = 12
+#: The providers of clips, each with a project of its name.
+PROVIDERS = ("videos", *VENDORS)
 
 PROJECT = """---
 title: Tiny
 summary: One clip of three seconds.
 clips: 1
+video: {provider: NAME}
 clip_seconds: 3
 clip_size: 180x320
 platforms: [tiktok]
@@ -106,13 +113,17 @@ async def _run_sandbox(state: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def _write_settings(folder: Path, dsn: str, sandbox: httpx.AsyncClient, port: int) -> dict[str, str]:
-    """Write the project and the video profiles, register the webhook, and return the environment variables."""
+    """Write projects and video profiles, register the webhook, and return the environment variables."""
     projects, profiles = folder / "projects", folder / "profiles.toml"
     projects.mkdir()
-    (projects / "tiny.md").write_text(PROJECT)
-    profiles.write_text(VIDEO_PROFILES)
-    webhook_url = f"http://127.0.0.1:{port}/v1/webhooks/sora"
+    for provider in PROVIDERS:
+        (projects / f"{provider}.md").write_text(PROJECT.replace("NAME", provider))
+    own = VIDEO_PROFILES.replace("WINDOW", str(LOOKUP_WINDOW_SECONDS))
+    profiles.write_text(own + vendor_profiles(LOOKUP_WINDOW_SECONDS))
+    public_url = f"http://127.0.0.1:{port}"
+    webhook_url = f"{public_url}/v1/webhooks/sora"
     endpoint = (await sandbox.post("/v1/webhook_endpoints", json={"url": webhook_url})).json()
+    secret = (await sandbox.get("/replicate/v1/webhooks/default/secret")).json()["key"]
     url = str(sandbox.base_url).rstrip("/")
     return {
         "DATABASE_URL": dsn,
@@ -129,6 +140,8 @@ async def _write_settings(folder: Path, dsn: str, sandbox: httpx.AsyncClient, po
         "VIDEO_MODEL": "sandbox-video",
         "VIDEO_PROFILES": str(profiles),
         "VIDEO_WEBHOOK_SECRETS": endpoint["signing_secret"],
+        "MYLOWARE_PUBLIC_URL": public_url,
+        **{name.upper(): value for name, value in vendor_settings(url, secret).items()},
         "UPLOAD_POST_URL": f"{url}/api",
         "UPLOAD_POST_API_KEY": "sandbox",
     }

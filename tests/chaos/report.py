@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from providers.base import short_name
 from tests.chaos.invariants import (
     Facts,
     duplicate_charges,
@@ -73,6 +74,7 @@ class Report:
             ("decisions", len(facts.decisions)),
             ("clips ordered", len([order for order in clips if order["called_at"]])),
             ("clips charged", len(facts.charges)),
+            *((f"  by {name}", count) for name, count in sorted(_charges_by_provider(facts).items())),
             ("duplicate charges", len(duplicate_charges(facts)) + len(repeated_takes(facts))),
             ("posts", len(facts.posts)),
             ("duplicate posts", len(duplicate_posts(facts))),
@@ -83,3 +85,9 @@ class Report:
             ("seconds", round(self.seconds)),
             *((f"kills at {name}", count) for name, count in sorted(self.kills_by_failpoint.items())),
         ]
+
+
+def _charges_by_provider(facts: Facts) -> Counter[str]:
+    """Return the number of charges of each provider, as far as an order has their task."""
+    providers = {order["task_id"]: short_name(order["provider"]) for order in facts.orders if order["kind"] == "clip"}
+    return Counter(providers[charge["video_id"]] for charge in facts.charges if charge["video_id"] in providers)

@@ -89,6 +89,7 @@ async def harness() -> AsyncIterator[Harness]:
     with tempfile.TemporaryDirectory(prefix="myloware-take-over-", dir=fast_folder()) as folder:
         async with open_harness(Path(folder), seed=1) as (environment, pool, actors):
             await pool.start("api", "api")
+            actors.providers = ("videos",)  # a vendor that recognises a key settles an order without an answer itself
             yield Harness(environment, pool, actors)
 
 

@@ -165,7 +165,7 @@ async def test_a_late_list_shows_the_order_later(vendor: VendorTest) -> None:
 
 async def test_two_equal_predictions_are_both_found(vendor: VendorTest) -> None:
     """A create that something between us and Replicate repeated is charged twice, and both are reported."""
-    await vendor.sandbox.inject_fault("create_repeated", copies=2)
+    await vendor.sandbox.inject_fault("task_repeated", copies=2)
     task_id = await vendor.submit()
 
     found = await vendor.lookup()
@@ -192,7 +192,7 @@ async def test_all_pages_of_the_list_are_read(vendor: VendorTest) -> None:
     """The list is filtered by time, and read to its end; an order before the call is not a match."""
     task_id = await vendor.submit()
     await vendor.sandbox.inject_fault("fail", times=None)  # nothing has to be rendered
-    await vendor.sandbox.inject_fault("create_repeated", copies=101)
+    await vendor.sandbox.inject_fault("task_repeated", copies=101)
     await vendor.submit(f"{vendor.key}2", prompt="Others")
 
     assert await vendor.lookup() == [task_id]
