@@ -112,7 +112,7 @@ async def _finish_in_thread(function: Callable[[], None]) -> None:
 def sandbox_notice(settings: Settings) -> str | None:
     """Return the notice that the sandbox replaces vendors, or None if all are configured."""
     services = ", ".join(settings.missing_services)
-    return f"[yellow]SANDBOX[/] replaces {services}: nothing is charged or posted." if services else None
+    return f"[yellow]SANDBOX[/] replaces {services}, which then charge and post nothing." if services else None
 
 
 class Sandbox:
