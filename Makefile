@@ -19,7 +19,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-heade
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow check lint serve studio studio-setup openapi docs lock chaos bench soak remotion remotion-built clean
+.PHONY: help setup demo test slow check coverage lint serve studio studio-setup openapi docs lock chaos bench soak remotion remotion-built clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
@@ -33,11 +33,13 @@ demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make
 test: .venv/.with-tools ## Run the tests without the slow ones; needs no service and no API key
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5
 
-check: .venv/.with-tools lint ## Check format, style, types and import layers, and run the tests with coverage
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5 --cov --cov-report=term
+check: lint test ## Check format, style, types and import layers, and run the tests
+
+coverage: .venv/.with-tools ## Run the tests, and print which lines of the product they reach
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --cov --cov-report=term
 
 slow: .venv/.with-tools ## Run the slow tests: crashes, whole conversations, Studio, Remotion, the quickstart
-	@$(BIN)/python -m pytest -m slow --durations=5
+	@$(BIN)/python -m pytest -n auto --maxprocesses 2 --dist loadfile -m slow --durations=5
 
 lint: .venv/.with-tools
 	$(BIN)/ruff format --check .
