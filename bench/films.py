@@ -34,7 +34,7 @@ from providers.results import Pending, PollResult, Succeeded
 
 FIGURES = ("render", "remotion")
 #: The clips are scaled to the film, as they usually are.
-CLIP_WIDTH, CLIP_HEIGHT, CLIP_SECONDS, CLIPS = 480, 848, 3, 3
+CLIP_WIDTH, CLIP_HEIGHT, CLIP_SECONDS, CLIPS = 480, 848, 2, 3
 FPS, FADE_SECONDS = 30, 0.5
 SERVICE = ROOT / "remotion" / "build" / "app" / "src" / "main.js"
 BROWSERS = ("chromium-headless-shell", "chrome-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -53,7 +53,7 @@ class Film:
     clip_seconds: int
 
 
-FILM, REMOTION_FILM = Film(720, 1280, 3, 3), Film(540, 960, 2, 2)
+FILM, REMOTION_FILM = Film(720, 1280, 3, 2), Film(540, 960, 2, 2)
 
 
 @dataclass(frozen=True)
