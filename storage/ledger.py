@@ -68,6 +68,7 @@ where key = %(key)s and state = 'reserved' and called_at is null
 AWAIT_TIME = """
 update orders set next_poll_at = (request ->> 'publish_at')::timestamptz
 where key = %(key)s and state = 'reserved' and called_at is null and (request ->> 'publish_at')::timestamptz > now()
+  and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 """
 OTHER_PROVIDER = {
     "publication": {
@@ -149,7 +150,8 @@ class Ledger(ModelCalls):
             scheduled = {name: order.request[name] for name in ("publish_at",) if name in order.request}
             kind, payload = "order.reserved", {"usd": str(order.amount_usd), **scheduled}
             decision = order.approval.decision if order.approval else None
-            values |= {"decision": decision, "next_poll_at": from_now(FIRST_POLL_DELAY)}
+            first_poll_at = order.request.get("publish_at") or from_now(FIRST_POLL_DELAY)
+            values |= {"decision": decision, "next_poll_at": first_poll_at}
         event = event_values("ledger", kind, payload, subject=key)
         await fetch_one(conn, with_event(insert_statement("orders", values)), {**values, **event})
 
