@@ -35,7 +35,9 @@ async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, 
     step, revision = STEP_OF_NODE[node], payload.get("revision", run.revision)
     artifacts = await list_artifacts(ledger, run.id, state)
     wake_in = None if review else max(WAKEUP_INTERVAL, _time_to_publication(state))
-    projection = Projection(status, step, revision, review, artifacts, wake_in=wake_in, event=event)
+    projection = Projection(
+        status, step, revision, review, artifacts, wake_in=wake_in, event=event, read_at=run.updated_at
+    )
     if run.attempts:
         await troubles.end(ledger.db, str(run.id))
     return await save_projection(ledger.db, run.id, projection)

@@ -59,6 +59,8 @@ class Projection(Progress):
     wake_in: timedelta | None = None
     #: Kind and payload of an event to record in the same transaction.
     event: tuple[str, dict[str, Any]] | None = None
+    #: The `updated_at` of the run when its thread was read, if any change since then outdates the progress.
+    read_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +193,9 @@ with numbered as (
       and driver = current_setting('application_name')
       -- A cancelled run stays cancelled.
       and error ->> 'code' is distinct from 'cancelled'
-      -- A review that was decided after the thread was read does not open again.
+      -- A review that was decided after the thread was read does not open again. The statement does not see a decision
+      -- for whose commit it waited: that one has changed the row.
+      and (%(read_at)s::timestamptz is null or updated_at = %(read_at)s)
       and not (%(review)s::jsonb is not null and exists (
           select from decisions where run_id = runs.id and gate = %(review)s::jsonb ->> 'gate'
               and revision = (%(review)s::jsonb ->> 'revision')::int))
@@ -212,7 +216,8 @@ with numbered as (
 async def save_projection(db: Database, run_id: UUID | str, projection: Projection) -> bool:
     """Save the progress of a run, and record its event, in one statement.
 
-    Return False if the run was cancelled, has another driver, or the review to open is already decided.
+    Return False if the run was cancelled, has another driver, has changed since `read_at`, or the review to open is
+    already decided.
     """
     event = event_values("advance", *(projection.event or (None, None)))
     return await db.change(SAVE_PROJECTION, {**vars(projection), "id": run_id, **event}) is not None

@@ -119,7 +119,7 @@ def test_a_run_with_a_fault_is_charged_once(
     for fault in faults:
         sandbox.fault(**fault)
     vendors.decide(run_id, "ideation")
-    found = _end_of(vendors, run_id)
+    found = _end_of(vendors, run_id, end)
     paid = [charge for charge in sandbox.charges(run_id) if charge["usd"]]
 
     assert (found, len(paid)) == (end, charges)
@@ -131,13 +131,12 @@ def test_a_run_with_a_fault_is_charged_once(
         assert len([charge for charge in sandbox.charges(run_id) if charge["usd"]]) == charges
 
 
-def _end_of(app: App, run_id: str) -> str:
-    """Return `published` once the film can be, or the code of the error or of what the run waits for."""
-    waits_for = ("order_not_found", "video_expired")
-    ended = ("failed", "awaiting_publish_approval")
+def _end_of(app: App, run_id: str, awaited: str) -> str:
+    """Return `published` once the film can be, or the code of the error or of the trouble that is `awaited`."""
 
     def has_ended(run: dict[str, Any]) -> bool:
-        return run["status"] in ended or bool(run["waiting"] and run["waiting"]["code"] in waits_for)
+        is_in_trouble = run["waiting"] and run["waiting"]["code"] == awaited
+        return is_in_trouble or run["status"] in ("failed", "awaiting_publish_approval")
 
     run = app.until_true(run_id, has_ended, status="an end")
     if run["status"] == "awaiting_publish_approval":

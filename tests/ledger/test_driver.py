@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from psycopg import DatabaseError
 
+from graph.decisions import DecisionInput
+from graph.review_content import Review
+from runs.advance import advance
+from runs.decide import decide
 from runs.services import Services
 from storage import runs as table
+from storage.database import Database, fetch_one
 from storage.runs import Projection
-from tests.ledger.fake_provider import FakeProviders, new_run, open_services
+from tests.ledger.fake_provider import ANNA, FakeProviders, new_run, open_services
 
 
 def config_of(run: str) -> Any:
@@ -62,6 +69,38 @@ async def test_only_the_driver_saves_the_progress(database_url: str, tmp_path: P
         assert row is not None
         assert (row.status, row.current_step) == ("pending", None)
         assert await table.save_projection(second.db, run, projection)
+
+
+async def test_a_review_does_not_open_again_after_a_concurrent_decision(services: Services) -> None:
+    """A worker that read the thread before the decision, and waits for its commit, does not open the review again."""
+    run_id = await new_run(services.db)
+    await advance(services, run_id)
+    run = await table.claim(services.db, run_id)
+    assert run is not None
+    assert run.review is not None
+    review = Review.model_validate(run.review)
+    decision = DecisionInput(verdict="approve", digest=review.digest)
+    progress = Projection(run.status, run.current_step, run.revision, run.review, {}, read_at=run.updated_at)
+
+    async with asyncio.TaskGroup() as tasks, services.db.transaction() as conn:
+        await fetch_one(conn, "select from runs where id = %s for update", (run_id,))
+        tasks.create_task(decide(services, UUID(run_id), "ideation", decision, ANNA))
+        await until_blocked(services.db, 1)
+        saving = tasks.create_task(table.save_projection(services.db, run_id, progress))
+        await until_blocked(services.db, 2)
+
+    row = await table.get_run(services.db, run_id)
+    assert not saving.result()
+    assert row is not None
+    assert row.review is None
+
+
+async def until_blocked(db: Database, count: int) -> None:
+    """Wait until so many statements wait for a lock."""
+    query = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with asyncio.timeout(10):
+        while len(await db.fetch_all(query)) < count:  # noqa: ASYNC110 - the database sets no event
+            await asyncio.sleep(0.01)
 
 
 async def test_cost_of_the_driver_check(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
