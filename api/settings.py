@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api import settings_types as types
 from api.settings_types import SettingsError, weakness_of
-from prompts.project import FOLDER, Project, read_projects
+from prompts.project import FOLDER, Project, ProjectError, read_projects
 from prompts.validation import describe_errors
 from providers.webhooks import Secret
 
@@ -101,8 +101,6 @@ class Settings(BaseSettings):
     def _check_combinations(self) -> Self:
         if set(self.api_keys or []) & set(self.limited_api_keys or []):
             raise ValueError("MYLOWARE_LIMITED_API_KEYS and MYLOWARE_API_KEYS have a key in common")
-        if self.publish_folder and (self.upload_post_url or self.upload_post_api_key):
-            raise ValueError("MYLOWARE_PUBLISH_FOLDER and UPLOAD_POST_… are both set: choose one publisher")
         for name, needed in NEEDED.items():
             if self._is_set(name) and not self._is_set(needed):
                 raise ValueError(f"{name} is set, but {needed} is missing")
@@ -199,7 +197,13 @@ class Settings(BaseSettings):
 
     def projects(self) -> dict[str, Project]:
         """Return every project by name. Raises ProjectError naming the file and the field."""
-        return read_projects([FOLDER, *([self.projects_dir] if self.projects_dir else [])])
+        projects = read_projects([FOLDER, *([self.projects_dir] if self.projects_dir else [])])
+        # With neither a folder nor a key, the sandbox publishes.
+        if self.publish_folder and not self.upload_post_api_key:
+            for name, project in projects.items():
+                if project.publisher not in (None, "folder"):
+                    raise ProjectError(f"{name}.md: publisher: {project.publisher} needs UPLOAD_POST_API_KEY: set it.")
+        return projects
 
 
 def variables() -> dict[str, str]:

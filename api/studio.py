@@ -148,7 +148,7 @@ class StudioLedger(Ledger):
 
     def __init__(self, services: Services) -> None:
         ledger = services.ledger
-        super().__init__(ledger.db, ledger.providers, ledger.caps, ledger.usd_of_tokens)
+        super().__init__(ledger.db, ledger.providers, ledger.caps, ledger.usd_of_tokens, ledger.publishers)
         self._services = services
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:

@@ -1,6 +1,6 @@
 """Create the collaborators from the settings. Only this module names concrete providers."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +45,7 @@ from storage.database import Database, open_pool
 from storage.ledger import Ledger
 from storage.locks import Locks
 from storage.migrate import DatabaseUnusable, migrate
+from storage.orders import open_publishers_of
 from storage.private_folders import make_data_folder_private, make_private
 from storage.readiness import Readiness
 from storage.saver import Saver
@@ -112,7 +113,11 @@ async def open_app_state(
         artifacts = open_artifacts(settings, db)
         videos = {each.provider: open_video_provider(settings, each, client, artifacts) for each in checked.accounts}
         checked = checked._replace(video=replace(checked.video, providers=videos))
-        ledger = _open_ledger(settings, checked, db, artifacts, client)
+        names = [each.publisher for each in checked.projects.values() if each.publisher]
+        # An account that no project names any more answers for its older orders.
+        older = [f"upload_post:{each.rpartition(':')[2]}" for each in await open_publishers_of(db) if ":" in each]
+        publishers = open_publishers(settings, artifacts, client, [*names, *older])
+        ledger = _open_ledger(settings, checked, db, artifacts, client, publishers)
         model = open_chat_model(settings, model_client)
         deps = Dependencies(
             project=lambda name, options: checked.projects[name].with_options(options),
@@ -122,6 +127,7 @@ async def open_app_state(
             ledger=ledger,
             records=RunRecords(db),
             publisher=ledger.providers["publication"].name,
+            publishers=ledger.publishers,
         )
         services = Services(
             db=db,
@@ -164,18 +170,25 @@ async def reconcile_keys(settings: Settings, db: Database) -> str | None:
 
 
 def _open_ledger(
-    settings: Settings, checked: CheckedSettings, db: Database, files: Files, client: httpx.AsyncClient
+    settings: Settings,
+    checked: CheckedSettings,
+    db: Database,
+    files: Files,
+    client: httpx.AsyncClient,
+    publishers: Mapping[str, Provider],
 ) -> Ledger:
     first, *others = checked.video.providers.items()
     providers: dict[str, Provider] = {
         "clip": first[1],
         **dict(others),
         "render": open_renderer(settings, files, client),
-        "publication": open_publisher(settings, files, client),
+        "publication": next(iter(publishers.values())),
+        **{f"publication:{name}": publisher for name, publisher in publishers.items()},
     }
+    named = {p.name: publishers[p.publisher].name for p in checked.projects.values() if p.publisher}
     budgets = {p.name: p.day_budget_usd for p in checked.projects.values() if p.day_budget_usd is not None}
     caps = Caps(day_usd=settings.day_cap_usd, project_day_usd=budgets)
-    return Ledger(db, providers, caps, settings.usd_of_tokens)
+    return Ledger(db, providers, caps, settings.usd_of_tokens, named)
 
 
 def open_artifacts(settings: Settings, db: Database) -> Artifacts:
@@ -239,14 +252,25 @@ def open_renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -
     return RemotionRenders(settings.remotion_url, client, service_key=_text(key) if key else None)
 
 
-def open_publisher(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
-    """Return the publisher. Raises SettingsError without one."""
-    if key := settings.upload_post_api_key:
-        url = settings.upload_post_url or UPLOAD_POST_URL
-        return UploadPost(url, _text(key), settings.upload_post_user, files, client)
-    if settings.publish_folder:
-        return Folder(settings.publish_folder.absolute(), files)
-    raise SettingsError("No publisher is configured. Set UPLOAD_POST_API_KEY or MYLOWARE_PUBLISH_FOLDER.")
+def open_publishers(
+    settings: Settings, files: Files, client: httpx.AsyncClient, names: Iterable[str] = ()
+) -> dict[str, Provider]:
+    """Return the configured publishers, and those of these names, by their names in projects.
+
+    The first one posts the films of projects that name none. Raises SettingsError without one.
+    """
+    folder, key = settings.publish_folder, settings.upload_post_api_key
+    if not folder and not key:
+        raise SettingsError("No publisher is configured. Set UPLOAD_POST_API_KEY or MYLOWARE_PUBLISH_FOLDER.")
+    publishers: dict[str, Provider] = {"folder": Folder((folder or settings.data_dir / "published").absolute(), files)}
+    if not key:
+        return publishers
+    for name in ("upload_post", *names):
+        if name != "folder":
+            user = name.partition(":")[2] or settings.upload_post_user
+            url = settings.upload_post_url or UPLOAD_POST_URL
+            publishers[name] = UploadPost(url, _text(key), user, files, client)
+    return publishers if folder else {"upload_post": publishers["upload_post"], **publishers}
 
 
 @asynccontextmanager

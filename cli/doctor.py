@@ -18,7 +18,7 @@ from api.wiring import (
     open_artifacts,
     open_chat_model,
     open_moderation,
-    open_publisher,
+    open_publishers,
     open_renderer,
     open_video_provider,
 )
@@ -175,6 +175,16 @@ async def _check_provider(open_provider: Callable[[httpx.AsyncClient], Provider]
     return provider.name
 
 
+async def _check_publishers(settings: Settings) -> str:
+    names = [each.publisher for each in settings.projects().values() if each.publisher]
+    async with httpx.AsyncClient() as client:
+        publishers = open_publishers(settings, _NoFiles(), client, names)
+        used = {each.name: each for each in (publishers[name] for name in (next(iter(publishers)), *names))}
+        for publisher in used.values():
+            await publisher.check()
+    return "; ".join(used)
+
+
 #: By name: the check, and the settings to look at when it fails.
 CHECKS: dict[str, tuple[RunCheck, str]] = {
     "projects": (_check_projects, ""),
@@ -188,7 +198,7 @@ CHECKS: dict[str, tuple[RunCheck, str]] = {
         "REMOTION_URL, REMOTION_SERVICE_KEY",
     ),
     "publisher": (
-        lambda settings: _check_provider(lambda client: open_publisher(settings, _NoFiles(), client)),
+        _check_publishers,
         "UPLOAD_POST_API_KEY, UPLOAD_POST_URL, MYLOWARE_PUBLISH_FOLDER",
     ),
 }

@@ -45,7 +45,7 @@ def check_unattended(settings: Settings) -> None:
         paid.append("the language model (OPENAI_API_KEY)")
     if "video" not in missing and _clip_prices(settings) != {Decimal(0)}:
         paid.append("the video server (VIDEO_MODEL)")
-    if "publishing" not in missing and settings.publish_folder is None:
+    if "publishing" not in missing and settings.upload_post_api_key:
         paid.append("the publisher (UPLOAD_POST_API_KEY)")
     if paid:
         exit_with_error(
@@ -134,7 +134,7 @@ async def _approve(services: Services, reporter: ProgressReporter, run_id: UUID,
 def _is_own_offer(services: Services, content: ReviewContent) -> bool:
     """Return whether the offer is that of this process: its providers were checked to be free."""
     if isinstance(content, FilmContent):
-        return content.publisher in ("", services.ledger.providers["publication"].name)
+        return services.ledger.find_provider("publication", content.publisher) is not None
     choice = VideoChoice(provider=content.provider or None, model=content.model, sound=content.sound)
     try:
         return services.video.offer(content.seconds, content.size, choice).usd == content.usd_per_clip

@@ -55,10 +55,9 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
 
 async def _report_unreachable(services: Services) -> None:
     """Warn of the providers of clips that do not answer. The others are not affected."""
-    for kind, provider in services.ledger.providers.items():
+    for provider in services.ledger.providers_of("clip"):
         try:
-            if kind not in ("render", "publication"):
-                await provider.check()
+            await provider.check()
         except ProviderError as error:
             stderr.print(f"[yellow]Warning:[/] {error.message} Its clips wait.", soft_wrap=True)
 

@@ -80,7 +80,7 @@ REMOTION_WEBHOOK_SECRETS  Secrets of its callbacks, comma-separated. $ whsec_…
 UPLOAD_POST_API_KEY  API key of Upload-Post. $ key
 UPLOAD_POST_URL  Other address of Upload-Post. $ https://api.upload-post.com/api
 UPLOAD_POST_USER  Profile at Upload-Post whose accounts publish the films.
-MYLOWARE_PUBLISH_FOLDER  Folder to copy films into, instead of Upload-Post. $ published
+MYLOWARE_PUBLISH_FOLDER  Folder to copy films into, instead of Upload-Post, and for projects that name it. $ published
 """
 
 

@@ -1,7 +1,7 @@
 """The dependencies of the nodes: providers, and protocols for what the layers above the graph implement."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -66,7 +66,8 @@ class RunRecords(Protocol):
 class Dependencies:
     """Everything that a node uses from outside.
 
-    `project` resolves a project by name and options; `publisher` is the name of the service and account that posts.
+    `project` resolves a project by name and options; `publisher` is the name of the service and account that posts,
+    and `publishers` are those of the projects that name one, by project.
     """
 
     project: Callable[[str, dict[str, int]], Project]
@@ -76,3 +77,8 @@ class Dependencies:
     ledger: Ledger
     records: RunRecords
     publisher: str = ""
+    publishers: Mapping[str, str] = field(default_factory=dict)
+
+    def publisher_of(self, project: str) -> str:
+        """Return the name of the service and account that posts the films of a project."""
+        return self.publishers.get(project, self.publisher)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from prompts.platforms import platform_problem
 from prompts.validation import describe_errors
@@ -83,12 +83,21 @@ class Project(BaseModel, extra="forbid", frozen=True):
     platforms: list[str] = Field(default_factory=lambda: ["tiktok"], min_length=1)
     #: The page, board or subreddit on the platforms that need one, by platform.
     destinations: dict[str, str] = Field(default_factory=dict)
+    #: Who posts the films: `folder`, `upload_post`, or `upload_post:USER`; by default the publisher of the settings.
+    publisher: str | None = None
     #: Caps on the cost of one run, and of all runs of the project in one day (UTC).
     budget_usd: Decimal = Field(gt=0)
     day_budget_usd: Decimal | None = Field(None, gt=0)
     options: dict[str, Bounds] = Field(default_factory=dict)
     gates: dict[Literal["ideation", "publish"], Deadline] = Field(default_factory=dict)
     direction: str = Field(min_length=1)
+
+    @field_validator("publisher")
+    @classmethod
+    def _is_a_publisher(cls, name: str | None) -> str | None:
+        if name and not re.fullmatch(r"folder|upload_post(:[^\s:]{1,100})?", name):
+            raise ValueError(f"{name[:60]!r} is unknown; choose from folder, upload_post, upload_post:USER")
+        return name or None
 
     @model_validator(mode="after")
     def _is_producible(self) -> Self:

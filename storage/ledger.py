@@ -34,18 +34,22 @@ CLAIM_TIMEOUT_SECONDS = 5.0
 
 # Only the process that gets the row back submits the order. The host and account of the provider are those that are
 # configured now, which may differ from those at the time of the reservation; but a publication is approved for its
-# publisher, and a clip for the provider that has this short name. A scheduled publication waits for its time.
-CLAIM = """
+# publisher, which its project still has to name, and a clip for the provider that has this short name. A scheduled
+# publication waits for its time.
+PUBLISHER: LiteralString = """
+coalesce(%(publishers)s::jsonb ->> (select project from runs where id = orders.run_id), %(publishers)s::jsonb ->> '')
+"""
+CLAIM: LiteralString = f"""
 update orders set called_at = now(), next_poll_at = now() + %(poll_in)s,
     provider = coalesce(%(names)s::jsonb ->> case kind when 'clip' then split_part(provider, ':', 1) else kind end,
                         provider)
 where key = %(key)s and state = 'reserved' and called_at is null
-  and (kind <> 'publication' or provider = %(names)s::jsonb ->> kind)
+  and (kind <> 'publication' or provider = {PUBLISHER})
   and (kind <> 'clip' or %(names)s::jsonb ? split_part(provider, ':', 1))
   and coalesce((request ->> 'publish_at')::timestamptz <= now(), true)
   and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 returning *
-"""
+"""  # noqa: S608 - of constants
 
 # Closes an order without a result, and keeps what is known of its parts. Its reserved amount is released, unless the
 # provider has charged for it.
@@ -62,7 +66,7 @@ where key = %(key)s and state = 'reserved' and called_at is null
 REFUSE: LiteralString = f"""{FAIL}
 where key = %(key)s and state = 'reserved' and called_at is null
   and (kind = 'clip' and not %(names)s::jsonb ? split_part(provider, ':', 1)
-       or kind = 'publication' and provider <> %(names)s::jsonb ->> kind)
+       or kind = 'publication' and provider <> {PUBLISHER})
 """
 # Makes a scheduled publication due at its time, whatever has polled it before.
 AWAIT_TIME = """
@@ -70,6 +74,7 @@ update orders set next_poll_at = (request ->> 'publish_at')::timestamptz
 where key = %(key)s and state = 'reserved' and called_at is null and (request ->> 'publish_at')::timestamptz > now()
   and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
 """
+KINDS = get_args(OrderKind)
 OTHER_PROVIDER = {
     "publication": {
         "code": PUBLISHER_CHANGED,
@@ -85,19 +90,31 @@ OTHER_PROVIDER = {
 class Ledger(ModelCalls):
     """Orders, and the only way to place them.
 
-    `providers` maps kinds of orders to providers. Under any other name it contains further providers of clips.
+    `providers` maps kinds of orders to providers. Further publishers are under `publication:NAME`, further providers
+    of clips under any other name. `publishers` are the names of the publishers of projects, by project.
     """
 
     def __init__(
-        self, db: Database, providers: Mapping[str, Provider], caps: Caps, usd_of_tokens: Callable[[int, int], Decimal]
+        self,
+        db: Database,
+        providers: Mapping[str, Provider],
+        caps: Caps,
+        usd_of_tokens: Callable[[int, int], Decimal],
+        publishers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(db, caps, usd_of_tokens)
         self.providers = providers
+        self.publishers = publishers or {}
+
+    def providers_of(self, kind: str) -> list[Provider]:
+        """Return the providers for orders of this kind, the preferred one first."""
+        kinds = {key: key.partition(":")[0] for key in self.providers}
+        further = [key for key in kinds if key != kind and kind == (kinds[key] if kinds[key] in KINDS else "clip")]
+        return [self.providers[key] for key in (kind, *further)]
 
     def find_provider(self, kind: str, name: str) -> Provider | None:
         """Return the provider of this name for orders of this kind; its short name, without host, is sufficient."""
-        others = [each for key, each in self.providers.items() if kind == "clip" and key not in get_args(OrderKind)]
-        known, wanted = (self.providers[kind], *others), name or UNNAMED_PROVIDER
+        known, wanted = self.providers_of(kind), name or UNNAMED_PROVIDER
         found = next((each for each in known if wanted in (each.name, short_name(each.name))), None)
         return found or (None if name else self.providers[kind])
 
@@ -128,8 +145,8 @@ class Ledger(ModelCalls):
 
     async def _refusal(self, conn: Connection, orders: Sequence[Order]) -> dict[str, str] | None:
         refused = await check_admission(conn, self.caps, orders)
-        is_known = all(self.find_provider(order.kind, order.provider) for order in orders)
-        return refused if refused or is_known else OTHER_PROVIDER["clip"]
+        unknown = [order.kind for order in orders if not self.find_provider(order.kind, order.provider)]
+        return refused or (OTHER_PROVIDER[unknown[0]] if unknown else None)
 
     async def tightest_cap(self, run_id: UUID | str) -> CapRoom:
         """Return the cap that leaves this run the least, as the admission of its next orders applies it."""
@@ -158,14 +175,15 @@ class Ledger(ModelCalls):
     async def place(self, key: str) -> None:
         """Submit a reserved order that was not submitted before, if it is time, and record the outcome."""
         started_at = time.monotonic()
-        names = {kind: provider.name for kind, provider in self.providers.items() if kind in ("render", "publication")}
-        names |= {short_name(each.name): each.name for key, each in self.providers.items() if key not in names}
-        values = {"key": key, "poll_in": FIRST_POLL_DELAY, "names": names}
+        names = {short_name(each.name): each.name for each in self.providers_of("clip")}
+        names["render"] = self.providers["render"].name
+        providers = {"names": names, "publishers": {"": self.providers["publication"].name, **self.publishers}}
+        values = {"key": key, "poll_in": FIRST_POLL_DELAY, **providers}
         claimed = await self.db.fetch_one(CLAIM, values, row=OrderRow)
         if claimed is None:
             await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=CANCELLED_FIRST)
             if other := OTHER_PROVIDER.get(OrderKey.parse(key).kind):
-                await self._update(REFUSE, key, "order.refused", other, result=other, names=names)
+                await self._update(REFUSE, key, "order.refused", other, result=other, **providers)
             await self.db.execute(AWAIT_TIME, {"key": key})
             return
         hit("submit.before")

@@ -43,6 +43,12 @@ class OrderRow(OrderStatus):
         object.__setattr__(self, "result", self.result or {})  # null in the table until there is one
 
 
+async def open_publishers_of(db: Database) -> list[str]:
+    """Return the names of the publishers of all publications that have not ended."""
+    query = "select distinct provider from orders where kind = 'publication' and settled_at is null"
+    return [row["provider"] for row in await db.fetch_all(query)]
+
+
 class Orders:
     """Reads orders and schedules their polls. Nothing here spends."""
 

@@ -88,7 +88,7 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
             "notices": post.notices,
             "platforms": platforms,
             "destinations": {name: place for name, place in project.destinations.items() if name in platforms},
-            "publisher": deps.publisher,
+            "publisher": deps.publisher_of(state["project"]),
         },
         **mark_done(state, "caption"),
     }

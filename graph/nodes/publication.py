@@ -26,7 +26,8 @@ async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
     platforms = _remaining(state, outcome)
     if not platforms:
         return {"route": "await_publication"}
-    if post.get("publisher", deps.publisher) != deps.publisher and not await deps.ledger.statuses([str(key)]):
+    publisher = post.get("publisher", deps.publisher)
+    if publisher != deps.publisher_of(state["project"]) and not await deps.ledger.statuses([str(key)]):
         return _reopen_gate(state, outcome, deps)
     # The digest of what would be posted, not that in the decision: the ledger compares the two.
     approval = Approval(decision_at("publish", state).number, content_at("publish", state).digest)
@@ -39,7 +40,7 @@ async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
         **_destinations(post, platforms),
         **({"publish_at": post["publish_at"]} if "publish_at" in post else {}),
     }
-    await deps.ledger.place_once(Order(key, "publication", request, approval=approval))
+    await deps.ledger.place_once(Order(key, "publication", request, approval=approval, provider=publisher))
     return {"route": "await_publication", "publication_key": str(key)}
 
 
@@ -88,7 +89,7 @@ def _reopen_gate(state: RunState, outcome: PublicationOutcome, deps: Dependencie
     post, platforms = state["caption"].copy(), _remaining(state, outcome)
     post.pop("publish_at", None)
     notices = [*(notice for notice in post.get("notices", []) if notice != CHANGED_PUBLISHER), CHANGED_PUBLISHER]
-    changes = {"platforms": platforms, "publisher": deps.publisher, "notices": notices}
+    changes = {"platforms": platforms, "publisher": deps.publisher_of(state["project"]), "notices": notices}
     caption = cast("CaptionState", {**post, **changes, **_destinations(post, platforms)})
     return {"route": "publish_gate", "caption": caption}
 

@@ -77,7 +77,6 @@ def test_the_published_webhook_vectors_pass(tmp_path: Path) -> None:
         ("serve", {"MYLOWARE_PROJECTS_DIR": "projects"}, "bad.md: clips: "),
         ("runs", {"MYLOWARE_PROJECTS_DIR": "projects"}, "bad.md: clips: "),
         ("serve", {"UPLOAD_POST_URL": "http://here"}, "UPLOAD_POST_API_KEY is missing"),
-        ("serve", {"MYLOWARE_PUBLISH_FOLDER": "out", "UPLOAD_POST_API_KEY": "k"}, "are both set"),
     ],
     ids=str,
 )

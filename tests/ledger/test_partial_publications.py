@@ -16,18 +16,27 @@ from runs.queries import get_run
 from runs.reconcile import reconcile_order
 from runs.retry import retry_run
 from runs.services import Services
-from tests.ledger.fake_provider import FakeProviders, approval, events_of, new_order, new_run, request, state_of
+from tests.ledger.fake_provider import (
+    FakeProvider,
+    FakeProviders,
+    approval,
+    events_of,
+    new_order,
+    new_run,
+    request,
+    state_of,
+)
 
 PLATFORMS = ["tiktok", "youtube", "x"]
 MIXED = {"platforms": {"x": {"url": "http://x/1"}}, "failed": {"tiktok": "Banned."}, "unconfirmed": ["youtube"]}
 SILENT = {"platforms": {}, "unconfirmed": PLATFORMS}
 
 
-async def place(services: Services) -> str:
+async def place(services: Services, provider: str = "") -> str:
     """Place a publication and return its key."""
     run = await new_run(services.db)
     order = new_order(run, await approval(services.db, run, "publish"), kind="publication", usd="0")
-    order = replace(order, request={**order.request, "platforms": PLATFORMS})
+    order = replace(order, request={**order.request, "platforms": PLATFORMS}, provider=provider)
     await services.ledger.place_once(order)
     return str(order.key)
 
@@ -105,3 +114,42 @@ async def test_a_publication_is_never_placed_with_another_publisher(
     assert (status.state, status.result["code"]) == ("failed", "publisher_changed")
     assert fake_providers.publication.charges == []
     assert len(await events_of(services.db, OrderKey.parse(key).run_id, "order.refused")) == 1
+
+
+async def test_a_publication_is_placed_and_polled_at_the_publisher_of_its_project(
+    services: Services, fake_providers: FakeProviders
+) -> None:
+    """A publisher that its project no longer names takes nothing new, and answers for what it was given."""
+    other, ledger = FakeProvider("other", content=b""), services.ledger
+    ledger.providers = {**fake_providers.all(), "publication:other": other}
+    keys = []
+    for publishers, behaviours in (({"trio": "other"}, []), ({"trio": "other"}, ["not_sent"]), ({}, [])):
+        ledger.publishers, other.behaviours = publishers, behaviours
+        keys.append(await place(services, "other"))
+    assert [await state_of(services, key) for key in keys] == ["submitted", "reserved", "failed"]
+    other.finish(other.charges[0].task_id)
+    for key in keys[:2]:
+        await reconcile_order(services, key)
+
+    statuses = await ledger.statuses(keys)
+    assert [statuses[key].state for key in keys] == ["settled", "failed", "failed"]
+    assert [statuses[key].result.get("code") for key in keys[1:]] == ["publisher_changed"] * 2
+    assert (len(other.charges), fake_providers.publication.charges) == (1, [])
+
+
+async def test_a_person_is_told_of_a_publication_whose_publisher_is_gone(
+    services: Services, fake_providers: FakeProviders
+) -> None:
+    """No other publisher is asked for it."""
+    other = FakeProvider("other", content=b"")
+    services.ledger.providers = {**fake_providers.all(), "publication:other": other}
+    services.ledger.publishers = {"trio": "other"}
+    key = await place(services, "other")
+    services.ledger.providers, services.ledger.publishers = fake_providers.all(), {}
+    await reconcile_order(services, key)
+    new = await place(services, "other")
+
+    trouble = await services.db.fetch_one("select code from troubles where subject = %s", (key,))
+    assert (await state_of(services, key), trouble) == ("submitted", {"code": "provider_changed"})
+    assert (await services.ledger.statuses([new]))[new].result["code"] == "publisher_changed"
+    assert (len(other.charges), fake_providers.publication.charges) == (1, [])

@@ -73,6 +73,11 @@ def _changed(tmp_path: Path, old: str, new: str) -> Path:
         ("clips: 3", "clips: 3\ndestinations: {reddit: rain}", "rain.md: destinations: 'reddit' is no platform of"),
         ("clips: 3", "clips: 3\ncomposition: opera", "rain.md: composition: 'opera' is unknown; choose from shorts"),
         ("clips: 3", "clips: 3\nlook: {font: Arial}", "rain.md: look: 'font' is unknown in shorts; choose from title"),
+        (
+            "clips: 3",
+            "clips: 3\npublisher: vimeo",
+            "rain.md: publisher: 'vimeo' is unknown; choose from folder, upload_post",
+        ),
         ("clips: 3", "clips: 3\nlook: {accent: red}", "rain.md: look.accent: it must match #"),
     ],
 )
