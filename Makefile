@@ -29,6 +29,7 @@ setup: .venv/.with-tools ## Install MyloWare and the development tools into .ven
 
 demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in the terminal: BRIEF="…" PROJECT=shorts RENDER=remotion
 	@$(if $(filter remotion,$(RENDER)),remotion/with-service) $(BIN)/myloware make "$$BRIEF" --project "$$PROJECT" --sandbox $(if $(filter remotion,$(RENDER)),--remotion) --yes
+	@echo "Next: make serve, which serves the API and runs a worker." >&2
 
 test: .venv/.with-tools ## Run the tests without the slow ones; needs no service and no API key
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5
