@@ -163,6 +163,7 @@ async def test_frozen_in_the_call_that_spends(harness: Harness) -> None:
 async def test_rolling_restart(harness: Harness, capsys: pytest.CaptureFixture[str]) -> None:
     """A worker that gets SIGTERM finishes its superstep and exits with code 0 while its successor runs, and no
     model call is repeated."""
+    harness.actors.requests_changes = False
     for _ in range(3):
         await harness.start_run()
     actors = harness.serve_actors()
