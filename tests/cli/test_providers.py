@@ -15,6 +15,7 @@ from terminals import INHERITED, Terminal
 from typer.testing import CliRunner
 
 from cli.main import app as program
+from cli.output import stdout
 from tests.app import SandboxClient, open_app
 from tests.providers.exchange_replay import replay
 
@@ -96,7 +97,8 @@ def run(sandbox: SandboxClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Return a function that runs `myloware providers …` in this process and returns what it printed."""
     for name in set(os.environ) - set(INHERITED):
         monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "200")
+    # The console reads its width from the environment only once, when it is first imported.
+    monkeypatch.setattr(stdout, "width", 200)
     monkeypatch.chdir(tmp_path)
 
     def run_here(*arguments: str, status: int = 0, **changes: str) -> str:
