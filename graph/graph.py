@@ -82,9 +82,10 @@ def next_node(state: RunState) -> Route | list[Send]:
 
 def _bind(node: Callable[..., Any], deps: Dependencies) -> Callable[..., Any]:
     """Return the node with its dependencies. It writes the route, and of the rest what differs from the state."""
+    takes_config = "config" in signature(node).parameters
 
     async def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        options = {"config": config} if "config" in signature(node).parameters else {}
+        options = {"config": config} if takes_config else {}
         update = await node(state, deps=deps, **options)
         return {name: value for name, value in update.items() if name == "route" or state.get(name, _ABSENT) != value}
 

@@ -182,9 +182,11 @@ class Ledger(ModelCalls):
         claimed = await self.db.fetch_one(CLAIM, values, row=OrderRow)
         if claimed is None:
             await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=CANCELLED_FIRST)
-            if other := OTHER_PROVIDER.get(OrderKey.parse(key).kind):
+            kind = OrderKey.parse(key).kind
+            if other := OTHER_PROVIDER.get(kind):
                 await self._update(REFUSE, key, "order.refused", other, result=other, **providers)
-            await self.db.execute(AWAIT_TIME, {"key": key})
+            if kind == "publication":
+                await self.db.execute(AWAIT_TIME, {"key": key})
             return
         hit("submit.before")
         if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
