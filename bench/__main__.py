@@ -20,23 +20,24 @@ ON_STAGE = (request_rates, whole_runs, paused_runs)
 async def measure(effort: Effort, figures: Collection[str]) -> tuple[list[Result], str]:
     """Return the lines of these figures, and the version of Postgres."""
     results: list[Result] = []
+    started = time.monotonic()
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(effort))
         if set(command_line.FIGURES) & set(figures):
-            results += _report(await asyncio.to_thread(command_line.measure, effort, figures))
+            results += _report(await asyncio.to_thread(command_line.measure, effort, figures), started)
         if {"render", "remotion"} & set(figures):
             from bench import films  # only here: the other figures need no media libraries
 
-            results += _report(await films.measure(effort, figures))
+            results += _report(await films.measure(effort, figures), started)
         for group in ON_STAGE:
             if set(group.FIGURES) & set(figures):
-                results += _report(await group.measure(stage, figures))
+                results += _report(await group.measure(stage, figures), started)
         return results, stage.postgres
 
 
-def _report(results: list[Result]) -> list[Result]:
+def _report(results: list[Result], started: float) -> list[Result]:
     for result in results:
-        print(result, flush=True)
+        print(f"{time.monotonic() - started:4.0f} s {result}", flush=True)
     return results
 
 

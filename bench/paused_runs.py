@@ -19,7 +19,7 @@ DRAIN_SECONDS = 150.0
 #: A run that is started during the drain starves if its ideas take longer.
 STARVED_SECONDS = 10.0
 PROBE_SECONDS = 3.0
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 1.0
 
 
 async def measure(stage: Stage, figures: Collection[str]) -> list[Result]:

@@ -41,8 +41,8 @@ class Effort:
     """How much is measured: rounds, seconds of load per round, and numbers of runs."""
 
     rounds: int = 5
-    seconds: float = 0.5
-    idle_runs: int = 6
+    seconds: float = 0.4
+    idle_runs: int = 4
     runs: int = 16
     many: int = 64
     woken: int = 150
