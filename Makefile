@@ -13,7 +13,8 @@ PARALLEL = -n auto --maxprocesses 4 --dist loadfile
 
 BIN := .venv/bin
 STUDIO := .venv-studio
-INSTALL := -m pip install --disable-pip-version-check --quiet --no-deps
+# Twice quiet: with many indexes configured, pip warns of each for each package. Errors are shown.
+INSTALL := -m pip install --disable-pip-version-check --quiet --quiet --no-deps
 UV = $(shell test -x $(BIN)/uv && echo $(BIN)/uv || echo $(PYTHON) -m uv)
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links pyproject.toml

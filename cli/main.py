@@ -35,8 +35,20 @@ audits = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
 app.add_typer(audits, name="audit")
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"myloware {version('myloware')}")
+        raise typer.Exit
+
+
 @app.callback()
-def prepare() -> None:
+def prepare(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Multi-agent video production with human approval at two gates."""
     # What the program writes is for its own user: films, clips, logs, the sandbox's data.
     os.umask(0o077)
