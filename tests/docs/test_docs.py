@@ -60,6 +60,14 @@ def test_every_kind_of_video_server_is_described(build: ModuleType) -> None:
             assert f"`{name}: " in row
 
 
+def test_licences(build: ModuleType) -> None:
+    """The list names every locked package, and each with a licence."""
+    page = (ROOT / "docs/licences.md").read_text()
+
+    assert page == build.licences(), STALE
+    assert [line for line in page.splitlines() if line.endswith(("| None |", "| UNKNOWN |", "|  |"))] == []
+
+
 def test_every_command_is_in_the_readme(build: ModuleType) -> None:
     """The README lists every command of `myloware`."""
     assert [name for name in build.commands() if f"`{name}`" not in README] == []
