@@ -84,7 +84,7 @@ def test_a_figure_is_measured() -> None:
     command = [sys.executable, "-m", "bench", "--tiny", "idle-run"]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=110)
 
-    assert re.fullmatch(r"\| idle-run \| .* \*\*[0-9.,]+\*\* ms .* \| (met|missed)\n", done.stdout)
+    assert re.fullmatch(r" +\d+ s \| idle-run \| .* \*\*[0-9.,]+\*\* ms .* \| (met|missed)\n", done.stdout)
     assert (PATH.read_text() if PATH.exists() else None) == stored
 
 
