@@ -51,11 +51,11 @@ def settings_of(app: App) -> dict[str, str]:
 
 
 def run_command(
-    *arguments: str, cwd: Path, seconds: float = 120, answer: str = "", **settings: str
+    *arguments: str, cwd: Path, program: Path = MYLOWARE, seconds: float = 120, answer: str = "", **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command and return its output and status."""
+    """Run the command, or another program, and return its output and status."""
     return subprocess.run(
-        [str(MYLOWARE), *arguments],
+        [str(program), *arguments],
         cwd=cwd,
         env=environment(**settings),
         input=answer,

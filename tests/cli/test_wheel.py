@@ -1,6 +1,5 @@
 """The wheel contains everything that the program needs: it makes a film in an empty folder."""
 
-import os
 import subprocess
 import sys
 import sysconfig
@@ -8,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from terminals import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,10 +31,7 @@ def myloware(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(program: Path, folder: Path, *arguments: str) -> str:
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
-    done = subprocess.run(
-        [program, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_command(*arguments, cwd=folder, program=program, seconds=280, PYTHONPATH="")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
