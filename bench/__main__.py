@@ -17,10 +17,9 @@ from bench.stage import TINY, Effort, open_stage
 ON_STAGE = (request_rates, whole_runs, paused_runs)
 
 
-async def measure(effort: Effort, figures: Collection[str]) -> tuple[list[Result], str]:
-    """Return the lines of these figures, and the version of Postgres."""
+async def measure(effort: Effort, figures: Collection[str], started: float) -> tuple[list[Result], str]:
+    """Return the lines of these figures, and the version of Postgres. `started` is the time of the monotonic clock."""
     results: list[Result] = []
-    started = time.monotonic()
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(open_stage(effort))
         if set(command_line.FIGURES) & set(figures):
@@ -48,7 +47,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="only show that the programs work: nothing is written")
     options = parser.parse_args()
     figures, started = [options.figure] if options.figure else FIGURES, time.monotonic()
-    results, postgres = uvloop.run(measure(TINY if options.tiny else Effort(), figures))
+    results, postgres = uvloop.run(measure(TINY if options.tiny else Effort(), figures, started))
     if not options.tiny:
         write(results, postgres=postgres)
         print(f"{PATH.name} has these lines, after {time.monotonic() - started:.0f} s.", file=sys.stderr)
