@@ -25,6 +25,7 @@ IDLE_SECONDS = 1.0
 async def measure(stage: Stage, figures: Collection[str]) -> list[Result]:
     """Return the lines of these figures."""
     results: list[Result] = []
+    paused: list[str] = []
     dsn = await stage.database(migrated=True)
     async with stage.observer(dsn) as observer:
         async with stage.product(dsn, working=True) as product:
@@ -32,7 +33,9 @@ async def measure(stage: Stage, figures: Collection[str]) -> list[Result]:
                 await driver.run(3, at_once=1)
                 template = list(driver.timelines)[-1]
             if "paused" in figures:
-                results += await _measure_paused(stage, observer, product, template)
+                before = await _idle(stage, product)
+                paused = await copy_run(observer, template, stage.effort.paused)
+                results += _compare_idle(before, await _idle(stage, product))
         if "wake" in figures:
             rates = [await _wake(stage, dsn, observer, template) for _ in range(stage.effort.rounds)]
             note = (
@@ -40,16 +43,14 @@ async def measure(stage: Stage, figures: Collection[str]) -> list[Result]:
             )
             wake, drain = aims_of("wake")
             results.append(Result(wake, median(rates), f"{median(rates):.1f} runs/s", note=note))
-            lost, starved, text = await _drain(stage, dsn, observer, template)
+            paused = paused or await copy_run(observer, template, stage.effort.paused)
+            lost, starved, text = await _drain(stage, dsn, observer, paused)
             results.append(Result(drain, lost + starved, f"{lost} lost, {starved} starved", note=text))
     return results
 
 
-async def _measure_paused(stage: Stage, observer: Observer, product: Program, template: str) -> list[Result]:
+def _compare_idle(before: tuple[float, float], after: tuple[float, float]) -> list[Result]:
     memory, cpu = aims_of("paused")
-    before = await _idle(stage, product)
-    await copy_run(observer, template, stage.effort.paused)
-    after = await _idle(stage, product)
     grown, busier = (late - early for early, late in zip(before, after, strict=True))
     texts = f"{before[0]:.1f} MB, then {after[0]:.1f} MB", f"{before[1]:.1f} %, then {after[1]:.1f} %"
     return [Result(memory, grown, texts[0]), Result(cpu, busier, texts[1])]
@@ -87,9 +88,8 @@ async def _wake(stage: Stage, dsn: str, observer: Observer, template: str) -> fl
     return woken / seconds
 
 
-async def _drain(stage: Stage, dsn: str, observer: Observer, template: str) -> tuple[int, int, str]:
+async def _drain(stage: Stage, dsn: str, observer: Observer, run_ids: Sequence[str]) -> tuple[int, int, str]:
     """Reject paused runs while no worker runs, start one, and return how many it lost, how many starved, and a note."""
-    run_ids = await copy_run(observer, template, stage.effort.paused)
     waits: list[float] = []
     async with stage.product(dsn, working=False) as product:
         await _decide(product, observer, run_ids, approved=False)

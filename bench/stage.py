@@ -41,7 +41,7 @@ class Effort:
     """How much is measured: rounds, seconds of load per round, and numbers of runs."""
 
     rounds: int = 5
-    seconds: float = 0.4
+    seconds: float = 0.3
     idle_runs: int = 4
     runs: int = 16
     many: int = 64
