@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from decimal import Decimal
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import distributions, metadata
 from pathlib import Path
 from typing import Any
 
@@ -214,25 +214,30 @@ def video_servers(text: str) -> str:
     return _replace_parts(text, {"video-servers": video_servers_table()})
 
 
-#: Licences of packages that are installed on other platforms only.
-OTHER_PLATFORMS = {"colorama": "BSD-3-Clause", "httpx2-jsfetch": "BSD-3-Clause", "pywin32": "PSF-2.0"}
-
-
 def licence_of(package: str) -> str:
     """Return the licence that the metadata of an installed package states."""
-    try:
-        stated = metadata(package)
-    except PackageNotFoundError:
-        return OTHER_PLATFORMS[package]
+    stated = metadata(package)
     classifiers = [text.split(" :: ")[-1] for text in stated.get_all("Classifier") or [] if "License ::" in text]
     return stated.get("License-Expression") or " or ".join(classifiers) or str(stated.get("License"))
 
 
-def licences() -> str:
-    """Return docs/licences.md: every package of requirements.lock with its version and licence."""
+def licences(text: str) -> str:
+    """Return docs/licences.md: every package of requirements.lock with its version and licence.
+
+    The rows of packages that this platform does not install in that version are kept. Raises ValueError if one is new.
+    """
     locked = re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    rows = "\n".join(f"| {package} | {version} | {licence_of(package)} |" for package, version in locked)
-    return f"{LICENCES}\n| Package | Version | Licence |\n|---|---|---|\n{rows}\n"
+    installed = {each.metadata["Name"].lower().replace("_", "-"): each.version for each in distributions()}
+    rows = []
+    for package, version in locked:
+        begin = f"| {package} | {version} | "
+        if installed.get(package) == version:
+            rows.append(f"{begin}{licence_of(package)} |")
+        elif kept := re.search(rf"^{re.escape(begin)}.*$", text, re.MULTILINE):
+            rows.append(kept[0])
+        else:
+            raise ValueError(f"{package} {version} is not installed here: add its row to docs/licences.md by hand.")
+    return "\n".join([LICENCES, "| Package | Version | Licence |", "|---|---|---|", *rows, ""])
 
 
 def readme(text: str) -> str:
@@ -260,9 +265,9 @@ def _replace_parts(text: str, parts: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Write README.md, docs/video-servers.md, docs/licences.md and .env.example."""
-    for path, generate in ((ROOT / "README.md", readme), (ROOT / "docs/video-servers.md", video_servers)):
-        path.write_text(generate(path.read_text()))
-    (ROOT / "docs/licences.md").write_text(licences())
+    pages = {"README.md": readme, "docs/video-servers.md": video_servers, "docs/licences.md": licences}
+    for name, generate in pages.items():
+        (ROOT / name).write_text(generate((ROOT / name).read_text()))
     (ROOT / ".env.example").write_text(env_example())
 
 
