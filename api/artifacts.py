@@ -1,4 +1,4 @@
-"""`/v1/artifacts`: stored files, whole or in part, and uploads of images."""
+"""`/v1/artifacts`: stored files, whole or in part, and uploads of images and sounds."""
 
 import re
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from api.authentication import (
 from api.errors import ApiError, responses
 from runs import media_links
 from runs.errors import ArtifactNotFound
-from runs.uploads import StoredImage, store_image
+from runs.uploads import StoredImage, StoredSound, store_upload
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"], responses=responses(401, 422, 429))
 
@@ -30,8 +30,15 @@ _BYTES: dict[str, Any] = {"content": {"video/mp4": {"schema": _BINARY}, "image/j
 FILE_RESPONSES = {**responses(404, 416), 200: _BYTES, 206: _BYTES, 304: {"description": "Not modified."}}
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
+SOUND_TYPES = (
+    "audio/wav", "audio/x-wav", "audio/vnd.wave", "audio/mpeg", "audio/mp3", "audio/mp4", "audio/x-m4a", "audio/m4a",
+    "audio/aac", "audio/ogg", "audio/opus", "audio/flac", "audio/x-flac", "audio/aiff", "audio/x-aiff", "audio/webm",
+)  # fmt: skip
 _FORM: dict[str, Any] = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
-_UPLOADS = {"multipart/form-data": {"schema": _FORM}, **{name: {"schema": _BINARY} for name in IMAGE_TYPES}}
+_UPLOADS = {
+    "multipart/form-data": {"schema": _FORM},
+    **{name: {"schema": _BINARY} for name in (*IMAGE_TYPES, *SOUND_TYPES)},
+}
 UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _UPLOADS}}
 
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
@@ -103,22 +110,24 @@ async def get_artifact(digest: Digest, file: FileRequestDep) -> Response:
 
 
 @router.post("", status_code=201, responses=responses(400, 413, 415, 503), openapi_extra=UPLOAD)
-async def upload_image(request: Request, state: AppStateDep, _caller: CallerDep) -> StoredImage:
-    """Store an image that clips can start from: a PNG, JPEG or WebP file of 300 to 8,000 pixels a side.
+async def upload_file(request: Request, state: AppStateDep, _caller: CallerDep) -> StoredImage | StoredSound:
+    """Store an image that clips can start from, or a sound for films, such as music.
 
-    It is the body itself or the field `file` of a form. It is stored upright and without metadata, as a JPEG of at most
-    1,920 pixels a side, which the response describes.
+    It is the body itself or the field `file` of a form. An image is a PNG, JPEG or WebP file of 300 to 8,000 pixels a
+    side. It is stored upright and without metadata, as a JPEG of at most 1,920 pixels a side. A sound is a WAV, MP3,
+    M4A, AAC, Ogg, FLAC, AIFF or WebM file of at most ten minutes. It is stored as FLAC, without metadata. The response
+    describes what is stored.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type in IMAGE_TYPES:
-        return await store_image(state.services, await request.body())
+    if media_type in (*IMAGE_TYPES, *SOUND_TYPES):
+        return await store_upload(state.services, await request.body())
     if media_type != "multipart/form-data":
-        raise ApiError(415, "unsupported_media_type", "Send a PNG, JPEG or WebP image, or a form with one as `file`.")
+        raise ApiError(415, "unsupported_media_type", "Send a PNG, JPEG or WebP image, or audio.")
     async with request.form(max_files=1) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise ApiError(422, "invalid_request", "The form has no file in its field `file`.")
-        return await store_image(state.services, await file.read())
+        return await store_upload(state.services, await file.read())
 
 
 def _parse_range(header: str, size: int) -> tuple[int, int] | None:

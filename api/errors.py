@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from prompts.validation import describe_errors
 from providers.base import ProviderError, Unavailable
 from providers.media.images import InvalidImage
+from providers.media.sounds import InvalidSound
 from providers.webhooks import InvalidEvent, InvalidSignature
 from runs import errors
 from storage.database import DATABASE_UNAVAILABLE
@@ -37,6 +38,7 @@ STATUS_CODES: dict[type[Exception], int] = {
     InvalidSignature: 401,
     InvalidEvent: 400,
     InvalidImage: 422,
+    InvalidSound: 422,
     Unavailable: 503,
     ProviderError: 502,
 }

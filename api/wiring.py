@@ -249,7 +249,7 @@ def open_renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -
     if settings.remotion_url is None:
         return EmbeddedRenders(files)
     key = settings.remotion_service_key
-    return RemotionRenders(settings.remotion_url, client, service_key=_text(key) if key else None)
+    return RemotionRenders(settings.remotion_url, client, files, service_key=_text(key) if key else None)
 
 
 def open_publishers(

@@ -120,7 +120,7 @@ async def _measure_remotion(effort: Effort, folder: Path, clips: ClipFolder) -> 
     if not (shutil.which("node") and browser and SERVICE.exists()):
         return [Result(aim, None, note=NO_SERVICE)]
     async with _render_service(folder, clips) as url, httpx.AsyncClient() as client:
-        remotion = _rendering(RemotionRenders(url, client), REMOTION_FILM, clips, folder)
+        remotion = _rendering(RemotionRenders(url, client, clips), REMOTION_FILM, clips, folder)
         embedded = _rendering(EmbeddedRenders(clips), REMOTION_FILM, clips, folder)
         ours, yardstick = await _alternate(effort, remotion, embedded)
     own, other = (median(each.cpu for each in side) for side in (ours, yardstick))

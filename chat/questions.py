@@ -79,6 +79,8 @@ def _film_lines(content: FilmContent, film_url: str) -> Iterator[str]:
     yield f"Film: {film_url}"
     yield f"Caption: {quote_text(content.caption, TEXT_LIMITS[0])}"
     yield f"Hashtags: {redact_codes(' '.join(content.hashtags)) or 'none'}"
+    if content.music:
+        yield f"Music {content.music.digest[:8]}, licence: {quote_text(content.music.licence)}"
     for clip in content.clips:
         if clip.overlay:
             yield f"Text over clip {clip.clip}: {quote_text(clip.overlay)}"

@@ -42,6 +42,8 @@ def print_review(console: Console, content: ReviewContent) -> None:
     console.print(f"  {content.caption}\n  {' '.join(content.hashtags)}", markup=False, soft_wrap=True)
     for clip in content.clips:
         console.print(f"  clip {clip.clip}, take {clip.take} of {clip.takes}: {clip.overlay}", markup=False)
+    if content.music:
+        console.print(f"  music {content.music.digest[:8]}: {content.music.licence}", markup=False, soft_wrap=True)
     for remark in content.remarks:
         console.print(f"  Note: {remark}", markup=False, soft_wrap=True)
 

@@ -3,13 +3,13 @@
 import difflib
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import typer
 
 from cli.display import describe_quote, print_review
+from cli.gate_commands import COMMANDS, IDEA_FIELDS, SYNONYMS
 from cli.lines import LineReader
 from cli.output import stderr
 from cli.running import LOCAL_CONTEXT
@@ -21,44 +21,10 @@ from runs.services import Services
 
 #: How similar the first word of a line must be to a command to count as a typing error.
 TYPING_ERROR_CUTOFF = 0.8
-IDEA_FIELDS = ("title", "scene", "sound", "overlay", "image")
 
 
 class InputError(ValueError):
     """A line cannot be understood; the message names what to type instead."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of the prompt, with an example for its help."""
-
-    gates: tuple[Gate, ...]
-    example: str
-    meaning: str
-
-
-BOTH: tuple[Gate, ...] = ("ideation", "publish")
-COMMANDS = {
-    "approve": Command(BOTH, "approve", "accept what is shown, at the price shown (also: yes, y)"),
-    "keep": Command(("ideation",), "keep 1 3", "keep only these ideas, in this order, and show the new price"),
-    "drop": Command(("ideation",), "drop 2", "leave ideas out and show the new price"),
-    "edit": Command(("ideation",), "edit 2 overlay Stay", f"replace a part of an idea: {', '.join(IDEA_FIELDS)}"),
-    "sample": Command(("ideation",), "sample 1", "order only these clips first; the price is shown before"),
-    "redo": Command(("publish",), "redo 1 3 too dark", "order clips again; the price is shown before"),
-    "take": Command(("publish",), "take 3 1", "use take 1 of clip 3 instead; needs `render`"),
-    "overlay": Command(("publish",), "overlay 2 Stay", "replace the text over a clip; needs `render`"),
-    "render": Command(("publish",), "render", "render the film again with the changes; orders no clip"),
-    "caption": Command(("publish",), "caption Rain for an hour.", "replace the caption"),
-    "hashtags": Command(("publish",), "hashtags #rain #calm", "replace the hashtags"),
-    "schedule": Command(("publish",), "schedule 2026-12-01T18:00+01:00", "publish not before this time; then approve"),
-    "change": Command(BOTH, "change more rain, less wind", "request changes; a whole sentence works without `change`"),
-    "reject": Command(BOTH, "reject", "end the run; nothing is ordered or published"),
-    "reset": Command(BOTH, "reset", "discard your edits"),
-    "show": Command(BOTH, "show", "show it again, with your edits"),
-    "help": Command(BOTH, "help", "list these commands"),
-    "quit": Command(BOTH, "quit", "leave the gate open and stop here"),
-}
-SYNONYMS = {"yes": "approve", "y": "approve", "?": "help", "exit": "quit", "q": "quit"}
 
 
 def parse_line(line: str, gate: Gate) -> tuple[str, str]:
@@ -140,8 +106,8 @@ class GatePrompt:
         self._show()
 
     async def _approve(self, _: str) -> DecisionInput | None:
-        if self._takes or (self._edits and "overlays" in self._edits):
-            raise InputError("Takes and overlays need another render: type render, or reset.")
+        if self._takes or any(name in (self._edits or ()) for name in ("overlays", "music")):
+            raise InputError("Takes, overlays and music need another render: type render, or reset.")
         return self._decision(verdict="approve")
 
     async def _reject(self, _: str) -> DecisionInput | None:
@@ -204,17 +170,24 @@ class GatePrompt:
 
     async def _render(self, _: str) -> DecisionInput | None:
         if not self._takes and not self._edits:
-            raise InputError("There is nothing to render: change a take or an overlay first.")
+            raise InputError("There is nothing to render: change a take, an overlay or the music first.")
         return self._decision(verdict="revise", takes=self._takes)
 
     async def _caption(self, caption: str) -> None:
-        self._set_edits({**(self._edits or {}), "caption": caption})
+        self._edit_film(caption=caption)
 
     async def _hashtags(self, hashtags: str) -> None:
-        self._set_edits({**(self._edits or {}), "hashtags": hashtags.split()})
+        self._edit_film(hashtags=hashtags.split())
 
     async def _schedule(self, publish_at: str) -> None:
-        self._set_edits({**(self._edits or {}), "publish_at": publish_at})
+        self._edit_film(publish_at=publish_at)
+
+    async def _music(self, music: str) -> None:
+        digest, _, licence = music.partition(" ")
+        self._edit_film(music=None if music == "none" else {"digest": digest, "licence": licence})
+
+    def _edit_film(self, **edits: Any) -> None:
+        self._set_edits({**(self._edits or {}), **edits})
 
     async def _reset(self, _: str) -> None:
         self._edits, self._takes = None, {}

@@ -165,14 +165,14 @@ def clips(
 
 @runs.command("upload")
 def upload(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A PNG, JPEG or WebP image.")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A PNG, JPEG or WebP image, or audio.")],
 ) -> None:
-    """Store an image that clips can start from, and print its digest for the edits of an idea."""
+    """Store an image that clips can start from, or music for a film, and print its digest for the edits."""
     from cli import running
-    from runs.uploads import store_image
+    from runs.uploads import store_upload
 
     content = file.read_bytes()
-    stdout.print(running.call(None, lambda services, _: store_image(services, content)).digest, soft_wrap=True)
+    stdout.print(running.call(None, lambda services, _: store_upload(services, content)).digest, soft_wrap=True)
 
 
 @runs.command("quote")

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from agents.texts import CaptionText, DrawableText, EditedIdea, Hashtags, Idea
+from agents.texts import CaptionText, DrawableText, EditedIdea, Hashtags, Idea, clean_text
 from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, IdeasState, RunState
 from prompts.validation import describe_errors
 from providers.orders import digest_of
 from providers.publications.post import caption_problem, fit_post
+from providers.renders.manifest import Music
 from providers.video_models import PriceSource
 
 #: What every gate shows with MODERATION=none.
@@ -37,6 +38,13 @@ def _parse_time(value: object) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise ValueError("must be a time with its zone, such as 2026-12-01T18:00:00+01:00")
+
+
+def _clean_music(value: Any) -> Any:
+    """Return the music of an edit with a clean note on its licence, or None if it is empty."""
+    if isinstance(value, dict) and isinstance(value.get("licence"), str):
+        return {**value, "licence": clean_text(value["licence"])}
+    return value or None
 
 
 PublishTime = Annotated[datetime, BeforeValidator(_parse_time)]
@@ -156,6 +164,7 @@ class FilmContent(_Content):
     notices: list[str] = Field([], exclude_if=not_)
     warnings: list[str] = Field([], exclude_if=not_)
     publish_at: PublishTime | None = Field(None, exclude_if=not_)
+    music: Music | None = Field(None, exclude_if=not_)
 
     @property
     def remarks(self) -> list[str]:
@@ -169,9 +178,10 @@ class FilmContent(_Content):
             raise EditError(f"edits.overlays: the film has no clip {min(unknown)}.")
         overlays = {clip.clip: clip.overlay for clip in self.clips} | changes.overlays
         clips = [clip.model_copy(update={"overlay": overlays[clip.clip]}) for clip in self.clips]
-        return self.model_copy(
-            update={**self._edited_post(changes), "clips": clips, "publish_at": changes.publish_at or self.publish_at}
-        )
+        update = {**self._edited_post(changes), "clips": clips, "publish_at": changes.publish_at or self.publish_at}
+        if "music" in changes.model_fields_set:
+            update["music"] = changes.music
+        return self.model_copy(update=update)
 
     def _edited_post(self, changes: "FilmEdits") -> dict[str, Any]:
         """Return the edited fields of the post: a caption as it is, or not at all; hashtags as far as they fit."""
@@ -201,12 +211,16 @@ class Review(BaseModel, frozen=True):
 
 
 class FilmEdits(BaseModel, extra="forbid"):
-    """Changes to a film that need no new clip. `overlays` are texts by clip number; see `FilmContent.publish_at`."""
+    """Changes to a film that need no new clip. `overlays` are texts by clip number; see `FilmContent.publish_at`.
+
+    `music` is null or empty to remove it.
+    """
 
     caption: CaptionText | None = None
     hashtags: Hashtags | None = None
     overlays: dict[int, DrawableText] = {}
     publish_at: PublishTime | None = None
+    music: Annotated[Music | None, BeforeValidator(_clean_music)] = None
 
 
 ContentT = TypeVar("ContentT", bound=_Content)
@@ -248,6 +262,7 @@ def content_at(gate: Gate, state: RunState) -> ReviewContent:
         ],
         usd_per_clip=Decimal(ideas["usd_per_clip"]),
         warnings=state["film"].get("notices", []),
+        music=Music.model_validate(state["music"]) if state.get("music") else None,
         **state["caption"],
     )
 
@@ -261,7 +276,11 @@ def channels_of(content: ReviewContent, state: RunState) -> RunState:
     overlays = {clip.clip: clip.overlay for clip in content.clips}
     post = content.model_dump(mode="json", include={"caption", "hashtags", "notices", "publish_at"})
     caption = cast("CaptionState", {**state["caption"], "notices": [], **post})
-    return {"caption": caption, "ideas": with_overlays(state["ideas"], overlays)}
+    update: RunState = {"caption": caption, "ideas": with_overlays(state["ideas"], overlays)}
+    # A run that never had music has no channel of it.
+    if content.music or "music" in state:
+        update["music"] = content.music.model_dump() if content.music else {}
+    return update
 
 
 def with_overlays(ideas: IdeasState, overlays: Mapping[int, str]) -> IdeasState:

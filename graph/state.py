@@ -144,6 +144,7 @@ class RunState(TypedDict, total=False):
     made: dict[str, dict[str, str]]  # await_clips: for each number, the orders of its finished takes by take
     clips: dict[str, Clip]  # await_clips, supervisor (a take was chosen)
     render_key: str  # order_render: its newest order
+    music: dict[str, str]  # publish_gate (edits): `Music` under the film, or empty
     film: dict[str, Any]  # await_render: result of its order
     caption: CaptionState  # write_caption, publish_gate (edits), order_ and await_publication (another publisher)
     publication_key: str  # order_publication: its newest order

@@ -13,6 +13,7 @@ from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
 from prompts.project import MIN_FILM_SECONDS
 from providers import start_images
+from providers.media import sounds
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, ImageRefused, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
 from runs.served_reviews import served_review
@@ -57,10 +58,10 @@ async def decide(
     At the ideation gate `approve` accepts `edits` (the list of ideas) or `keep` (the numbers of the ideas to keep, in
     order), and `sample`: the only clips to generate before the gate opens again. At the publish gate `approve` accepts
     `edits` of caption and hashtags, and `publish_at`: the time before which nothing is posted; `revise` accepts those
-    edits and overlays, `clips` to generate again with a note each, and `takes` to use instead. `digest` is that of the
-    content the reviewer saw; without it the decision counts if the actor was served the open review. A request with an
-    idempotency key that was used before returns the decision of that request, whatever the gate shows now; the entry
-    point checks that the request is the same.
+    edits, overlays and music, `clips` to generate again with a note each, and `takes` to use instead. `digest` is that
+    of the content the reviewer saw; without it the decision counts if the actor was served the open review. A request
+    with an idempotency key that was used before returns the decision of that request, whatever the gate shows now; the
+    entry point checks that the request is the same.
 
     Raises ApprovalNotPermitted, RunNotFound, GateNotOpen, StaleReview, BudgetExceeded, ProjectNotFound, ImageRefused
     or InvalidRequest.
@@ -79,6 +80,7 @@ async def decide(
     if isinstance(approved, IdeasContent) and decision.verdict == "approve":
         _check_film_length(services, run, approved)
         await _check_images(services, approved)
+    await _check_music(services, decision)
     await _check_price(services.ledger, run_id, _price_usd(approved, decision))
     row = await decisions.record_decision(services.db, run_id, _new_decision(review, decision, approved), context)
     if row is None:
@@ -134,8 +136,11 @@ def _approved_content(content: ReviewContent, decision: DecisionInput) -> Review
     if decision.verdict != "approve":
         return content
     _check_publish_time(changed)
-    if isinstance(changed, FilmContent) and isinstance(content, FilmContent) and changed.clips != content.clips:
-        raise InvalidRequest("Edited overlays require a new render: request changes instead.", field="edits")
+    if isinstance(changed, FilmContent) and isinstance(content, FilmContent):
+        if changed.clips != content.clips:
+            raise InvalidRequest("Edited overlays require a new render: request changes instead.", field="edits")
+        if changed.music != content.music:
+            raise InvalidRequest("Other music requires a new render: request changes instead.", field="edits")
     return changed
 
 
@@ -231,6 +236,15 @@ async def _check_images(services: Services, content: IdeasContent) -> None:
             pixels = image.facts["width"], image.facts["height"]
             if refusal := services.video.image_refusal(content.provider, content.model, content.size, pixels):
                 raise ImageRefused(f"Idea {number}: {refusal}")
+
+
+async def _check_music(services: Services, decision: DecisionInput) -> None:
+    """Raise InvalidRequest for music that is no uploaded sound."""
+    music = decision.edits.get("music") if isinstance(decision.edits, dict) else None
+    stored = await services.artifacts.find(music["digest"]) if music else None
+    if music and (stored is None or stored.kind != sounds.KIND):
+        message = f"Music: no uploaded audio has the digest {music['digest'][:12]}…; upload it first."
+        raise InvalidRequest(message, field="edits")
 
 
 def _new_decision(review: Review, decision: DecisionInput, approved: ReviewContent) -> NewDecision:

@@ -49,7 +49,8 @@ async def requested_work(state: RunState, decision: GateDecision, deps: Dependen
         }
     requested = await _read_comment(state, decision, deps) if decision.comment else []
     # A render costs nothing, and the last one may not have the texts that changed since.
-    needs_render = bool(decision.takes) or "clips" in decision.edited or state["gate"] == "ideation"
+    is_edited = bool({"clips", "music"}.intersection(decision.edited))
+    needs_render = bool(decision.takes) or is_edited or state["gate"] == "ideation"
     return {"clips": clips, **_work_on(requested, decision.comment, state, needs_render=needs_render)}
 
 

@@ -12,7 +12,7 @@ from prompts.project import MIN_FILM_SECONDS, Project
 from providers.base import Json
 from providers.orders import Order, OrderKey
 from providers.publications.post import fit_post
-from providers.renders.manifest import Manifest, ManifestClip
+from providers.renders.manifest import Manifest, ManifestClip, Music
 
 
 async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
@@ -26,6 +26,7 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
         composition=project.composition,
         title=ideas["title"],
         props=project.look,
+        music=Music.model_validate(state["music"]) if state.get("music") else None,
         clips=[
             ManifestClip(digest=state["clips"][str(number)]["digest"], seconds=seconds, overlay=idea.overlay)
             for (number, idea), seconds in zip(used_ideas(state), lengths, strict=True)

@@ -2,8 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -13,6 +14,7 @@ from providers.media.audio import create_silence, decode_audio, master_audio
 from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, check_film, failed_errors
 from providers.media.glyphs import find_missing_glyphs
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, remove_subsonic
+from providers.media.mix import add_sounds
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.overlay import draw_overlay
 from providers.media.subprocess_worker import ReportProgress, serve_request
@@ -26,17 +28,22 @@ _MIN_FADE_SAMPLES = SAMPLE_RATE // 100
 
 
 def render_film(
-    manifest: Manifest, clips: Sequence[Path], target: Path, progress: ReportProgress = lambda _: None
+    manifest: Manifest,
+    clips: Sequence[Path],
+    target: Path,
+    progress: ReportProgress = lambda _: None,
+    sounds: Mapping[str, Path] = MappingProxyType({}),
 ) -> float:
     """Render the film to `target` (an MP4) and return its loudness in LUFS.
 
-    `clips` are the manifest's files in order; `progress` is called with 0..1. The same manifest and files give
-    the same bytes. Frames are streamed: memory does not grow with the length of the film.
+    `clips` are the manifest's files in order, `sounds` its other files by digest; `progress` is called with 0..1. The
+    same manifest and files give the same bytes. Frames are streamed: memory does not grow with the length of the film.
 
     Raises InvalidManifest, and InvalidClip when a clip cannot be decoded.
     """
     spans = build_timeline(manifest)
-    audio, lufs = master_audio(_mix_audio(manifest, spans, clips), lufs=manifest.loudness_lufs)
+    mix = add_sounds(_mix_audio(manifest, spans, clips), manifest, sounds)
+    audio, lufs = master_audio(mix, lufs=manifest.loudness_lufs)
     spec = _describe_film(manifest)
     max_bytes = int(min(MAX_FILM_BYTES * 0.95, MAX_BITRATE / 8 * manifest.seconds))
     for crf in range(DEFAULT_CRF, MAX_CRF + 1, 6):
@@ -119,13 +126,14 @@ def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
     """Render `film.mp4` in the work folder, or master the `rendered.mp4` of a service, and check it."""
     manifest, film = Manifest.model_validate(request["manifest"]), Path(request["work_dir"], "film.mp4")
     texts = [clip.overlay for clip in manifest.clips]
+    sounds = {digest: Path(path) for digest, path in request.get("sounds", {}).items()}
     if "clips" in request:
         clips = [Path(clip) for clip in request["clips"]]
-        lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9))
+        lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9), sounds)
     else:
         texts += [manifest.title, *manifest.props.values()]  # the service draws them as well
         rendered, seconds = film.with_name("rendered.mp4"), build_timeline(manifest)[-1].end_frame / manifest.fps
-        audio = remove_subsonic(decode_audio(rendered, seconds))
+        audio = add_sounds(remove_subsonic(decode_audio(rendered, seconds)), manifest, sounds)
         aac_packets, lufs = master_audio(audio, lufs=manifest.loudness_lufs)
         replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT)
         report_progress(0.5)

@@ -7,7 +7,7 @@ from pathlib import Path
 from providers.base import Files, Json, Progress, Provider, ProviderError, Unavailable
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 from providers.orders import digest_of
-from providers.renders.manifest import parse_manifest
+from providers.renders.manifest import Manifest, parse_manifest
 from providers.results import Failed, PollResult, Succeeded
 
 
@@ -41,7 +41,8 @@ class EmbeddedRenders(Provider):
             manifest = parse_manifest(request)
             clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]
             limit_seconds = self._limit_seconds or 120 + 15 * manifest.seconds
-            order, film = {"manifest": request, "clips": clips}, into / f"{task_id}.mp4"
+            sounds = await local_sounds(manifest, self._files)
+            order, film = {"manifest": request, "clips": clips, "sounds": sounds}, into / f"{task_id}.mp4"
             with create_work_folder(into) as folder:
                 return await make_film(
                     order, folder, film, renderer=self.name, limit_seconds=limit_seconds, progress=progress
@@ -50,6 +51,11 @@ class EmbeddedRenders(Provider):
             raise
         except ProviderError as error:  # an invalid manifest, or a clip that is corrupt or no longer stored
             return Failed(error.code, error.message)
+
+
+async def local_sounds(manifest: Manifest, files: Files) -> dict[str, str]:
+    """Return the paths of the sounds of a film by their digests. Raises as `Files.local_path`."""
+    return {digest: str(await files.local_path(digest)) for digest in manifest.sounds}
 
 
 async def make_film(

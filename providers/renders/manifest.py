@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import not_
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -25,6 +26,13 @@ class ManifestClip(BaseModel, extra="forbid", frozen=True):
     overlay: str = Field("", max_length=200)
 
 
+class Music(BaseModel, extra="forbid", frozen=True):
+    """Music under a film: the digest of an uploaded sound, and a note on its licence."""
+
+    digest: str = Field(pattern="^[0-9a-f]{64}$")
+    licence: str = Field(min_length=1, max_length=200)
+
+
 class Manifest(BaseModel, extra="forbid", frozen=True):
     """A film: clips in order, each crossfading into the next over `crossfade_seconds`."""
 
@@ -39,6 +47,13 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     composition: str = Field("shorts", pattern="^[a-z0-9_-]{1,64}$")
     title: str = Field("", max_length=120)
     props: dict[str, str] = Field(default_factory=dict, max_length=16)
+    # Absent without music: the request of such a render is that of earlier versions.
+    music: Music | None = Field(None, exclude_if=not_)
+
+    @property
+    def sounds(self) -> list[str]:
+        """Return the digests of the sounds that are mixed with those of the clips."""
+        return [self.music.digest] if self.music else []
 
     @property
     def seconds(self) -> float:

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import httpx
 
-from providers.base import Json, OutcomeUnknown, Progress, Provider, ProviderError, Refused, Unavailable
+from providers.base import Files, Json, OutcomeUnknown, Progress, Provider, ProviderError, Refused, Unavailable
 from providers.http import ApiClient, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
 from providers.media.subprocess_client import create_work_folder
 from providers.media.text_layout import break_lines
 from providers.orders import OrderKey, digest_of
-from providers.renders.embedded import make_film
+from providers.renders.embedded import local_sounds, make_film
 from providers.renders.manifest import Manifest, parse_manifest
 from providers.results import Failed, Pending, PollResult
 from providers.values import parse_progress
@@ -35,7 +35,11 @@ class RemotionRenders(Provider):
     #: The service stores an order before it responds.
     lookup_window = timedelta(seconds=2 * LIMITS.submit_seconds)
 
-    def __init__(self, base_url: str, client: httpx.AsyncClient, *, service_key: str | None = None) -> None:
+    def __init__(
+        self, base_url: str, client: httpx.AsyncClient, files: Files, *, service_key: str | None = None
+    ) -> None:
+        """`files` are the stored sounds, which are mixed here."""
+        self._files = files
         self._api = ApiClient(client, base_url, f"Bearer {service_key}" if service_key else "", SERVICE_NAME, LIMITS)
 
     async def check(self) -> None:
@@ -111,8 +115,9 @@ class RemotionRenders(Provider):
                 with rendered.open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                         raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
-                order, film = {"manifest": request}, into / f"{task_id}.mp4"
-                limit_seconds = 60 + 5 * Manifest.model_validate(request).seconds
+                manifest, film = Manifest.model_validate(request), into / f"{task_id}.mp4"
+                order = {"manifest": request, "sounds": await local_sounds(manifest, self._files)}
+                limit_seconds = 60 + 5 * manifest.seconds
                 return await make_film(
                     order, folder, film, renderer=self.name, limit_seconds=limit_seconds, progress=progress
                 )
@@ -134,7 +139,7 @@ def _render_id(request: Json, key: str) -> str:
 def _build_order(render_id: str, manifest: Manifest) -> dict[str, Any]:
     """Return the body of the request to the service. Texts and lines are those of the embedded renderer."""
     parts = render_id.split("_")
-    plain = manifest.model_dump(mode="json", exclude={"composition", "title", "props"})
+    plain = manifest.model_dump(mode="json", exclude={"composition", "title", "props", "music"})
     plain["clips"] = [{**clip, "overlay": break_lines(clip["overlay"])} for clip in plain["clips"]]
     props = {**manifest.props, **({"title": manifest.title} if manifest.title else {})}
     return {

@@ -123,7 +123,7 @@ def bomb(width: int, height: int) -> bytes:
         (bomb(8001, 300), "image/png", (422, "image_size_unsupported")),
         (bomb(12_000, 12_000), "image/png", (422, "image_invalid")),
         (bomb(60_000, 60_000), "image/png", (422, "image_invalid")),
-        (b"\0" * (10 * 1024 * 1024 + 1), "image/png", (413, "body_too_large")),
+        (b"\0" * (32 * 1024 * 1024 + 1), "image/png", (413, "body_too_large")),
         (b"--b\r\n\r\n--b--\r\n", "multipart/form-data; boundary=b", (400, "bad_request")),
         (
             b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\ntext\r\n--b--\r\n',

@@ -610,6 +610,27 @@ async def test_an_idea_that_stays_keeps_its_image() -> None:
     assert again["content"]["make"] == [1, 3]
 
 
+async def test_music_is_set_kept_and_removed_with_a_render_each() -> None:
+    """The manifest names it until an empty edit removes it; then gate and manifest are those of a run without music."""
+    run = RunHarness()
+    await run.start()
+    await run.answer({"verdict": "approve", "number": 1})
+    await run.settle_orders()
+    plain = await run.settle_orders()
+    music = {"digest": "a" * 64, "licence": "CC0"}
+    reviewed = []
+    for number, edits in enumerate([{"music": music}, {"overlays": {"1": "Stay"}}, {"music": ""}], start=2):
+        await run.answer({"verdict": "revise", "edits": edits, "number": number})
+        reviewed.append((await run.settle_orders())["content"].get("music"))
+
+    manifests = [order.request for order in run.ledger.orders_of("render")]
+    assert reviewed == [music, music, None]
+    assert [manifest.get("music") for manifest in manifests] == [None, music, music, None]
+    assert "music" not in plain["content"]
+    assert "music" not in manifests[0]
+    assert len(run.ledger.orders_of("clip")) == 3
+
+
 async def test_a_sample_is_not_another_idea() -> None:
     """An idea whose clip is generated cannot be edited, except the text over it."""
     run = RunHarness()

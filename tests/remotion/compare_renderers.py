@@ -103,7 +103,7 @@ async def main(folder: Path) -> None:
         service = await RenderService(work / "service", env).start()
         try:
             async with httpx.AsyncClient() as client:
-                for renders in (EmbeddedRenders(artifacts), RemotionRenders(service.url, client)):
+                for renders in (EmbeddedRenders(artifacts), RemotionRenders(service.url, client, artifacts)):
                     result, meter = await measure(render(renders, request, work))
                     facts = result.facts
                     print(

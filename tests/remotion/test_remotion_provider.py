@@ -13,13 +13,23 @@ import httpx
 import pytest
 from render_service import ignore_progress, write_clip
 
-from providers.base import NotSent, OutcomeUnknown, Refused, Unavailable
+from providers.base import ArtifactMissing, NotSent, OutcomeUnknown, Refused, Unavailable
 from providers.renders.manifest import Manifest
 from providers.renders.remotion import RemotionRenders
 from providers.results import Failed, Pending, Succeeded
 
 RUN = "0d0e3f60-6a58-4b57-9d1d-2f3c8a8f3a11"
 KEY = f"{RUN}:render:1:1"
+
+
+class NoFiles:
+    """A store without sounds."""
+
+    async def local_path(self, digest: str) -> Path:
+        raise ArtifactMissing(digest)
+
+
+NO_FILES = NoFiles()
 
 
 def request(**changes: Any) -> dict[str, Any]:
@@ -46,7 +56,7 @@ class StubService:
 
     def renders(self, **options: Any) -> RemotionRenders:
         client = httpx.AsyncClient(transport=httpx.MockTransport(self))
-        return RemotionRenders("http://renders", client, **options)
+        return RemotionRenders("http://renders", client, NO_FILES, **options)
 
 
 def render_state(name: str, **fields: Any) -> tuple[int, dict[str, Any]]:
@@ -105,7 +115,7 @@ async def test_submit_maps_each_failure_to_an_error(response, expected):
 
 async def test_an_unreachable_service_receives_nothing(client, tmp_path):
     """A closed port raises NotSent for a submit and Unavailable for a lookup or a poll."""
-    unreachable = RemotionRenders("http://127.0.0.1:9", client)
+    unreachable = RemotionRenders("http://127.0.0.1:9", client, NO_FILES)
 
     with pytest.raises(NotSent):
         await unreachable.submit(request(), key=KEY)

@@ -59,7 +59,7 @@ def films() -> dict[str, Succeeded]:
 
 
 @pytest.fixture(params=["shorts", "aismr"])
-async def film(request, films, start_service, two_clips, client, tmp_path_factory) -> Succeeded:
+async def film(request, films, artifacts, start_service, two_clips, client, tmp_path_factory) -> Succeeded:
     """Return a full-size film of each composition, rendered through the adapter and the real service."""
     composition = request.param
     if composition not in films:
@@ -68,7 +68,7 @@ async def film(request, films, start_service, two_clips, client, tmp_path_factor
         manifest = Manifest(clips=clips, composition=composition, title="Two grey squares").model_dump()
         service = await start_service()
         into = tmp_path_factory.mktemp(composition)
-        films[composition] = await render_film(RemotionRenders(service.url, client), manifest, into)
+        films[composition] = await render_film(RemotionRenders(service.url, client, artifacts), manifest, into)
     return films[composition]
 
 
@@ -267,7 +267,7 @@ async def test_a_short_clip_holds_its_last_frame(start_service, artifacts, clien
     request = Manifest(width=270, height=480, clips=clips, composition="aismr").model_dump()
     service = await start_service()
 
-    film = await render_film(RemotionRenders(service.url, client), request, tmp_path)
+    film = await render_film(RemotionRenders(service.url, client, artifacts), request, tmp_path)
 
     assert isinstance(film, Succeeded), film
     first, last = read_lumas(film.file, 40, 104)
