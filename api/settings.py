@@ -22,7 +22,9 @@ UPLOAD_POST_URL = "https://api.upload-post.com/api"
 #: Sent as the API key to servers that need none.
 NO_KEY = SecretStr("none")
 #: Prefixes of this service's environment variables: an unknown variable with such a name is an error.
-PREFIXES = ("MYLOWARE_", "MODERATION", "VIDEO_", "UPLOAD_POST_", "REMOTION_", "REPLICATE_", "KLING_", "HIGGSFIELD_")
+PREFIXES = (
+    *("MYLOWARE_", "MODERATION", "VIDEO_", "UPLOAD_POST_", "REMOTION_", "REPLICATE_", "KLING_", "HIGGSFIELD_", "C2PA_"),
+)
 #: The services that the sandbox can replace.
 Service = Literal["language model and moderation", "video", "publishing"]
 #: Settings that count only with another one.
@@ -31,6 +33,8 @@ NEEDED = {
     "MYLOWARE_DATABASE_DIRECT_URL": "DATABASE_URL",
     "HIGGSFIELD_KEY_ID": "HIGGSFIELD_KEY_SECRET",
     "HIGGSFIELD_KEY_SECRET": "HIGGSFIELD_KEY_ID",
+    "C2PA_CERTIFICATE": "C2PA_KEY",
+    "C2PA_KEY": "C2PA_CERTIFICATE",
 }
 
 
@@ -84,6 +88,9 @@ class Settings(BaseSettings):
     remotion_url: types.Url | None = Field(None, alias="REMOTION_URL")
     remotion_service_key: types.NonEmptySecret | None = Field(None, alias="REMOTION_SERVICE_KEY")
     remotion_webhook_secrets: types.WebhookSecrets | None = Field(None, alias="REMOTION_WEBHOOK_SECRETS")
+
+    c2pa_certificate: Path | None = Field(None, alias="C2PA_CERTIFICATE")
+    c2pa_key: Path | None = Field(None, alias="C2PA_KEY")
 
     upload_post_url: Annotated[types.Url, types.default_path("/api")] | None = Field(None, alias="UPLOAD_POST_URL")
     upload_post_api_key: types.NonEmptySecret | None = Field(None, alias="UPLOAD_POST_API_KEY")

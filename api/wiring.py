@@ -23,13 +23,15 @@ from providers.chat_models import chat_model
 from providers.foreign_files import ForeignFiles
 from providers.higgsfield import Higgsfield
 from providers.kling import Kling
+from providers.media.certificates import CertificateError, SigningKey, development_key, read_signing_key
 from providers.media.clips import accept_clip
+from providers.media.provenance import check_signing_key
 from providers.moderation import Moderation, Moderator
 from providers.native_videos import NativeVideos
 from providers.notifications import NotificationSender, notification_client
 from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
-from providers.renders.embedded import EmbeddedRenders
+from providers.renders.embedded import EmbeddedRenders, FilmSigner
 from providers.renders.remotion import RemotionRenders
 from providers.replicate import Replicate
 from providers.video_provider import VideoProvider
@@ -91,7 +93,7 @@ async def open_app_state(
     `client_options` are passed to the HTTP clients of the model server and the providers.
     Raises SettingsError for a setting that is missing or invalid, Unavailable for a store that cannot be opened.
     """
-    checked = check_settings(settings)
+    checked, signing_key = check_settings(settings), open_signing_key(settings)
     session_url, dsn = settings.session_url, _text(settings.database_url or SecretStr(settings.session_url))
     is_pooled = session_url != dsn
     try:
@@ -117,7 +119,8 @@ async def open_app_state(
         # An account that no project names any more answers for its older orders.
         older = [f"upload_post:{each.rpartition(':')[2]}" for each in await open_publishers_of(db) if ":" in each]
         publishers = open_publishers(settings, artifacts, client, [*names, *older])
-        ledger = _open_ledger(settings, checked, db, artifacts, client, publishers)
+        renderer = open_renderer(settings, artifacts, client, signing_key)
+        ledger = _open_ledger(settings, checked, db, renderer, publishers)
         model = open_chat_model(settings, model_client)
         deps = Dependencies(
             project=lambda name, options: checked.projects[name].with_options(options),
@@ -173,15 +176,14 @@ def _open_ledger(
     settings: Settings,
     checked: CheckedSettings,
     db: Database,
-    files: Files,
-    client: httpx.AsyncClient,
+    renderer: Provider,
     publishers: Mapping[str, Provider],
 ) -> Ledger:
     first, *others = checked.video.providers.items()
     providers: dict[str, Provider] = {
         "clip": first[1],
         **dict(others),
-        "render": open_renderer(settings, files, client),
+        "render": renderer,
         "publication": next(iter(publishers.values())),
         **{f"publication:{name}": publisher for name, publisher in publishers.items()},
     }
@@ -244,12 +246,28 @@ def is_announced(settings: Settings, account: VideoAccount) -> bool:
     return bool(has_secrets) and callback_url(settings, account) is not None
 
 
-def open_renderer(settings: Settings, files: Files, client: httpx.AsyncClient) -> Provider:
-    """Return the render service of the settings, or the embedded renderer."""
+def open_signing_key(settings: Settings) -> SigningKey:
+    """Return the key that signs films, of the settings or of the data folder. Raises SettingsError if it cannot."""
+    try:
+        if settings.c2pa_certificate and settings.c2pa_key:
+            key = read_signing_key(settings.c2pa_certificate, settings.c2pa_key)
+        else:
+            key = development_key(settings.data_dir.absolute())
+        check_signing_key(key)
+    except CertificateError as error:
+        raise SettingsError(str(error)) from error
+    return key
+
+
+def open_renderer(
+    settings: Settings, files: Files, client: httpx.AsyncClient, signing_key: SigningKey | None = None
+) -> Provider:
+    """Return the render service of the settings, or the embedded renderer. Without a key it signs no films."""
+    signer = FilmSigner(files, signing_key) if signing_key else None
     if settings.remotion_url is None:
-        return EmbeddedRenders(files)
+        return EmbeddedRenders(files, signer=signer)
     key = settings.remotion_service_key
-    return RemotionRenders(settings.remotion_url, client, files, service_key=_text(key) if key else None)
+    return RemotionRenders(settings.remotion_url, client, files, service_key=_text(key) if key else None, signer=signer)
 
 
 def open_publishers(

@@ -20,6 +20,7 @@ from api.wiring import (
     open_moderation,
     open_publishers,
     open_renderer,
+    open_signing_key,
     open_video_provider,
 )
 from cli.local_services import with_local_services
@@ -185,6 +186,13 @@ async def _check_publishers(settings: Settings) -> str:
     return "; ".join(used)
 
 
+async def _check_signature(settings: Settings) -> str:
+    leaf = open_signing_key(settings).leaf
+    name = leaf.subject.rfc4514_string()
+    note = "" if settings.c2pa_certificate else ": readers call it untrusted, set C2PA_CERTIFICATE and C2PA_KEY"
+    return f"films are signed by {name}, valid until {leaf.not_valid_after_utc:%Y-%m-%d}{note}"
+
+
 #: By name: the check, and the settings to look at when it fails.
 CHECKS: dict[str, tuple[RunCheck, str]] = {
     "projects": (_check_projects, ""),
@@ -197,6 +205,7 @@ CHECKS: dict[str, tuple[RunCheck, str]] = {
         lambda settings: _check_provider(lambda client: open_renderer(settings, _NoFiles(), client)),
         "REMOTION_URL, REMOTION_SERVICE_KEY",
     ),
+    "signature": (_check_signature, ""),
     "publisher": (
         _check_publishers,
         "UPLOAD_POST_API_KEY, UPLOAD_POST_URL, MYLOWARE_PUBLISH_FOLDER",

@@ -77,6 +77,9 @@ HIGGSFIELD_WEBHOOK_SECRETS  Secrets of its webhooks, comma-separated; without an
 REMOTION_URL  Remotion render service; without it films are rendered on this machine. $ http://127.0.0.1:8400
 REMOTION_SERVICE_KEY  API key of the render service. $ a-long-secret
 REMOTION_WEBHOOK_SECRETS  Secrets of its callbacks, comma-separated. $ whsec_…
+# Provenance
+C2PA_CERTIFICATE  PEM file with the certificates that sign films; by default one for development. $ films.pem
+C2PA_KEY  PEM file with the private key of the first certificate in it. $ films.key
 # Publishing
 UPLOAD_POST_API_KEY  API key of Upload-Post. $ key
 UPLOAD_POST_URL  Other address of Upload-Post. $ https://api.upload-post.com/api

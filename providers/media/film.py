@@ -123,7 +123,7 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json
 
 
 def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
-    """Render `film.mp4` in the work folder, or master the `rendered.mp4` of a service, and check it."""
+    """Render `film.mp4` in the work folder, or master the `rendered.mp4` of a service; sign it, and check it."""
     manifest, film = Manifest.model_validate(request["manifest"]), Path(request["work_dir"], "film.mp4")
     texts = [clip.overlay for clip in manifest.clips]
     sounds = {digest: Path(path) for digest, path in request.get("sounds", {}).items()}
@@ -137,7 +137,19 @@ def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
         aac_packets, lufs = master_audio(audio, lufs=manifest.loudness_lufs)
         replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT)
         report_progress(0.5)
-    return check_render(manifest, film, lufs, "".join(texts))
+    mark = _sign(film, manifest, request["signing"]) if "signing" in request else {}
+    report = check_render(manifest, film, lufs, "".join(texts))
+    return {**report, "facts": {**report["facts"], **mark}}
+
+
+def _sign(film: Path, manifest: Manifest, signing: Json) -> Json:
+    """Sign the film and return its mark as the fact `c2pa`. Raises NotSigned."""
+    # Here, because a film without a signature does not need the library.
+    from providers.media.certificates import SigningKey
+    from providers.media.provenance import sign_film
+
+    clips = [Path(clip) for clip in signing["clips"]]
+    return {"c2pa": sign_film(film, manifest, clips, SigningKey(**signing["key"])).model_dump()}
 
 
 if __name__ == "__main__":

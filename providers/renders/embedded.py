@@ -1,14 +1,35 @@
 """Render films on this machine, in a subprocess: no service to install, no cost."""
 
 import os
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from providers.base import Files, Json, Progress, Provider, ProviderError, Unavailable
+from providers.base import ArtifactMissing, Files, Json, Progress, Provider, ProviderError, Unavailable
+from providers.media.certificates import SigningKey
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 from providers.orders import digest_of
-from providers.renders.manifest import Manifest, parse_manifest
+from providers.renders.manifest import Manifest, ManifestClip, parse_manifest
 from providers.results import Failed, PollResult, Succeeded
+
+
+@dataclass(frozen=True)
+class FilmSigner:
+    """Signs the films of a renderer with a key; `files` are the stored clips."""
+
+    files: Files
+    key: SigningKey
+
+    async def request(self, manifest: Manifest) -> Json:
+        """Return what the subprocess needs to sign the film. Raises the errors of `Files`."""
+        return {"clips": [await self._delivered(clip) for clip in manifest.clips], "key": asdict(self.key)}
+
+    async def _delivered(self, clip: ManifestClip) -> str:
+        """Return the path of the provider's own file, which may have a manifest, or of the clip without it."""
+        try:
+            return str(await self.files.local_path(clip.source.delivered_sha256 or clip.digest))
+        except ArtifactMissing:
+            return str(await self.files.local_path(clip.digest))
 
 
 class EmbeddedRenders(Provider):
@@ -18,9 +39,13 @@ class EmbeddedRenders(Provider):
     #: The id is computed from the request, so a lookup finds every order immediately.
     lookup_window = timedelta(seconds=1)
 
-    def __init__(self, files: Files, *, limit_seconds: float | None = None) -> None:
-        """`files` are the stored clips. `limit_seconds` ends a render; the default depends on the film's length."""
+    def __init__(self, files: Files, *, limit_seconds: float | None = None, signer: FilmSigner | None = None) -> None:
+        """`files` are the stored clips. `limit_seconds` ends a render; the default depends on the film's length.
+
+        Without a signer, as in tests, films have no C2PA manifest.
+        """
         self._files = files
+        self._signer = signer
         self._limit_seconds = limit_seconds
 
     async def submit(self, request: Json, *, key: str) -> str:
@@ -42,8 +67,11 @@ class EmbeddedRenders(Provider):
             clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]
             limit_seconds = self._limit_seconds or 120 + 15 * manifest.seconds
             sounds = await local_sounds(manifest, self._files)
-            order, film = {"manifest": request, "clips": clips, "sounds": sounds}, into / f"{task_id}.mp4"
+            order: dict[str, object] = {"manifest": request, "clips": clips, "sounds": sounds}
+            film = into / f"{task_id}.mp4"
             with create_work_folder(into) as folder:
+                if self._signer:
+                    order["signing"] = await self._signer.request(manifest)
                 return await make_film(
                     order, folder, film, renderer=self.name, limit_seconds=limit_seconds, progress=progress
                 )
@@ -63,7 +91,8 @@ async def make_film(
 ) -> Failed | Succeeded:
     """Run `providers.media.film` in the work folder, and move its film to `film` if it conforms to the delivery rules.
 
-    It renders the clips of the request, or masters the film of another renderer.
+    It renders the clips of the request, or masters the film of another renderer, and signs the film if `signing` of
+    the request says how.
 
     Raises Unavailable when the work was interrupted, and the ProviderError of the subprocess.
     """

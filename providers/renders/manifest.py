@@ -18,12 +18,26 @@ class InvalidManifest(Refused):
         super().__init__("manifest_invalid", message)
 
 
+class ClipSource(BaseModel, extra="forbid", frozen=True):
+    """The origin of a clip, as far as it is known, for the provenance of the film.
+
+    `delivered_sha256` is the digest of the provider's own file if the clip is not that file, and `start_image` that of
+    the uploaded image that the clip starts from.
+    """
+
+    provider: str = Field("", max_length=200)
+    model: str = Field("", max_length=200)
+    delivered_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
+    start_image: str = Field("", pattern="^([0-9a-f]{64})?$")
+
+
 class ManifestClip(BaseModel, extra="forbid", frozen=True):
-    """One clip of the film: the digest of a stored file, its length in the film, and its caption."""
+    """One clip of the film: the digest of a stored file, its length in the film, its caption and its origin."""
 
     digest: str = Field(pattern="^[0-9a-f]{64}$")
     seconds: float = Field(gt=0, le=60)
     overlay: str = Field("", max_length=200)
+    source: ClipSource = ClipSource()
 
 
 class Music(BaseModel, extra="forbid", frozen=True):

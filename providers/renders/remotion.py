@@ -15,7 +15,7 @@ from providers.media.glyphs import strip_missing_glyphs
 from providers.media.subprocess_client import create_work_folder
 from providers.media.text_layout import break_lines
 from providers.orders import OrderKey, digest_of
-from providers.renders.embedded import local_sounds, make_film
+from providers.renders.embedded import FilmSigner, local_sounds, make_film
 from providers.renders.manifest import Manifest, parse_manifest
 from providers.results import Failed, Pending, PollResult
 from providers.values import parse_progress
@@ -36,10 +36,16 @@ class RemotionRenders(Provider):
     lookup_window = timedelta(seconds=2 * LIMITS.submit_seconds)
 
     def __init__(
-        self, base_url: str, client: httpx.AsyncClient, files: Files, *, service_key: str | None = None
+        self,
+        base_url: str,
+        client: httpx.AsyncClient,
+        files: Files,
+        *,
+        service_key: str | None = None,
+        signer: FilmSigner | None = None,
     ) -> None:
-        """`files` are the stored sounds, which are mixed here."""
-        self._files = files
+        """`files` are the stored sounds, which are mixed here. Without a signer films have no C2PA manifest."""
+        self._files, self._signer = files, signer
         self._api = ApiClient(client, base_url, f"Bearer {service_key}" if service_key else "", SERVICE_NAME, LIMITS)
 
     async def check(self) -> None:
@@ -116,7 +122,9 @@ class RemotionRenders(Provider):
                     if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                         raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
                 manifest, film = Manifest.model_validate(request), into / f"{task_id}.mp4"
-                order = {"manifest": request, "sounds": await local_sounds(manifest, self._files)}
+                order: dict[str, object] = {"manifest": request, "sounds": await local_sounds(manifest, self._files)}
+                if self._signer:
+                    order["signing"] = await self._signer.request(manifest)
                 limit_seconds = 60 + 5 * manifest.seconds
                 return await make_film(
                     order, folder, film, renderer=self.name, limit_seconds=limit_seconds, progress=progress
@@ -140,7 +148,8 @@ def _build_order(render_id: str, manifest: Manifest) -> dict[str, Any]:
     """Return the body of the request to the service. Texts and lines are those of the embedded renderer."""
     parts = render_id.split("_")
     plain = manifest.model_dump(mode="json", exclude={"composition", "title", "props", "music"})
-    plain["clips"] = [{**clip, "overlay": break_lines(clip["overlay"])} for clip in plain["clips"]]
+    drawn = [clip.model_dump(exclude={"source"}) for clip in manifest.clips]
+    plain["clips"] = [{**clip, "overlay": break_lines(clip["overlay"])} for clip in drawn]
     props = {**manifest.props, **({"title": manifest.title} if manifest.title else {})}
     return {
         "render_id": render_id,

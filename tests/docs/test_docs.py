@@ -38,7 +38,7 @@ def test_env_example(build: ModuleType) -> None:
 
     assert text == build.env_example(), STALE
     assert [line for line in text.splitlines() if line and not line.startswith("#")] == []
-    assert set(re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE)) == set(variables())
+    assert set(re.findall(r"^#([A-Z0-9_]+)=", text, re.MULTILINE)) == set(variables())
 
 
 @pytest.mark.parametrize("part", ["settings_table", "diagram", "commands_table", "targets_table"])
