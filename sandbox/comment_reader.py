@@ -4,10 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.text import extract_section, shorten
+from sandbox.text import extract_section, find_numbers, shorten
 
-NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
-ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6}
 CAPTION_WORDS = r"\b(captions?|hashtags?|tags?|titles?)\b"
 PROJECT_WORDS = (
     r"\b(transitions?|render|rendered|louder|quieter|volume|music|crossfades?|fonts?|cut|cuts|longer|shorter film)\b"
@@ -17,8 +15,11 @@ OVERLAY_WORDS = r"\b(overlays?|typo|spelling|text over|text on|words over|words 
 KEEP_WORDS = r"\b(keep|leave|stay|stays|unchanged|as (they are|it is)|perfect|i like|love|great)\b"
 REDO_WORDS = r"\b(again|redo|remake|but|instead|too|not|brighter|darker)\b"
 QUOTED = r"[“\"'‘]([^”\"’]{1,60}?)[”\"'’](?!\w)"
-#: A sentence ends at its mark, and before another verb that follows an "and".
-SENTENCE_END = r"(?<=[.!?;])\s+|\n+|,? and (?=(?:post|publish|upload|use|change|add|make|keep|leave|redo)\b)"
+#: A sentence ends at its mark, and before another verb that follows an "and" or a comma.
+SENTENCE_END = (
+    r"(?<=[.!?;])\s+|\n+|,? and (?=(?:post|publish|upload|use|change|add|make|keep|leave|redo|drop|remove)\b)"
+    r"|, (?=(?:keep|leave|redo|drop|remove|no|without)\b)"
+)
 
 
 def read_comment(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,15 +50,13 @@ def _read_sentence(sentence: str, last: int | None) -> dict[str, Any]:
 
 def _find_clip_numbers(comment: str, last: int | None) -> list[int]:
     """Return the numbers of the existing clips that a comment names, ascending."""
-    found = _parse_clip_numbers(comment)
+    found = find_numbers(comment, "clips?")
+    # “Redo 2” names no clip by its noun.
+    found |= {
+        int(n)
+        for run in re.findall(r"\b(?:redo|remake) ((?:\d+(?:,? and |, )?)+)", comment)
+        for n in re.findall(r"\d+", run)
+    }
     if last is not None and re.search(r"\blast clip\b", comment):
         found.add(last)
     return sorted(n for n in found if n >= 1 and (last is None or n <= last))
-
-
-def _parse_clip_numbers(comment: str) -> set[int]:
-    word = "|".join(NUMBERS)
-    found = {n for ordinal, n in ORDINALS.items() if re.search(rf"\b{ordinal} clip\b", comment)}
-    for run in re.findall(rf"\bclips?(?: number| no\.?|s)? ?((?:(?:#?\d+|{word})(?:,? and |, ?| & |-)?)+)", comment):
-        found |= {int(n) if n.isdigit() else NUMBERS[n] for n in re.findall(rf"\d+|\b(?:{word})\b", run)}
-    return found

@@ -1,88 +1,168 @@
-"""Rule-based ideas for a brief: distinct scenes that change in the direction of the review comments."""
+"""Rule-based ideas for a brief: shots of its own subject that change in the direction of the review comments."""
 
 import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sandbox.objects import MATERIALS, choose_object
-from sandbox.text import (
-    FAULT_WORDS,
-    capitalize,
-    extract_keywords,
-    extract_requests,
-    extract_section,
-    join_words,
-    shorten,
-    summarize_brief,
+from sandbox.briefs import (
+    IMAGERY,
+    LANGUAGES,
+    Brief,
+    content_words,
+    find_noun,
+    names_excluded,
+    read_brief,
+    split_exclusions,
+    stem,
 )
-from sandbox.themes import CAMERAS, FALLBACK_THEME, Theme, find_theme
+from sandbox.objects import MATERIALS, choose_object
+from sandbox.text import FAULT_WORDS, capitalize, extract_section, find_numbers, shorten
+
+Scenery = Mapping[str, Any]
 
 MAX_LENGTHS = {"title": 60, "scene": 600, "sound": 200, "overlay": 60}
-MAX_OVERLAY_LENGTH = 40
-ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6}
+MAX_CAPTION_LENGTH = 32
+SCENERY_BY_NAME: dict[str, Scenery] = {scenery["name"]: scenery for scenery in IMAGERY["scenery"]}
+OBJECT = SCENERY_BY_NAME["object"]
+SHOTS = ("arrive", "close", "leave")
+#: What is shown and heard where everything else is excluded.
+PLAIN_SHOT, PLAIN_SOUND = "alone | Alone before a plain wall", "A quiet room."
+_RUN = r"#?\d+(?:(?:,? and |, ?| & |-)#?\d+)*\b"
+_KEPT = rf"\b(?:keep|leave)\s+(?:only\s+)?(?:the\s+)?((?:(?:idea|clip|shot|scene|number)s?\s+)?{_RUN})"
+_CHANGED = rf"\b(?:redo|change|replace|remake|make|try|swap)\s+({_RUN})(?!\s*[a-z-]*(?:second|idea|shot|clip))"
 
 
 def generate_ideas(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ideas for the brief, subjects and comments of a request; equal requests give equal ideas."""
-    brief, subjects = extract_section(request, "brief"), extract_section(request, "subjects").split("\n")
+    """Return the ideas for the brief, subjects and comments of a request; equal requests give equal ideas.
+
+    Captions are in the language of the brief, or in English after a refusal of letters that no font draws.
+    """
+    text, subjects = extract_section(request, "brief"), extract_section(request, "subjects").split("\n")
     subjects = [subject.strip("- ") for subject in subjects if subject.strip("- ")]
     count = _count_ideas(request, schema, subjects)
     comments = _extract_comments(request)
-    generator = _IdeaGenerator(brief, extract_section(request, "overlay_form"), subjects, count)
-    ideas = [generator.build_idea(index, _select_comments(index, comments)) for index in range(count)]
-    if fault_words := [word for word in FAULT_WORDS if word in brief]:
+    # What follows the last section is no material: the refusal of an earlier answer.
+    has_font = "cannot draw" not in request.rpartition("</")[2]
+    generator = _IdeaGenerator(text, extract_section(request, "overlay_form"), subjects, count, has_font=has_font)
+    ideas = [generator.build_idea(index, comments) for index in range(count)]
+    if fault_words := [word for word in FAULT_WORDS if word in text]:
         ideas[0]["scene"] += " " + " ".join(fault_words)
-    title = shorten(capitalize(summarize_brief(brief)), 66)
-    return {"title": f"{title} (take {len(comments) + 1})" if comments else title, "ideas": ideas}
+    brief = read_brief(text, [comment for comment in comments if not _find_named(comment)])
+    notes = [f"take {len(comments) + 1}"] if comments else []
+    if not has_font:
+        name = LANGUAGES.get(brief.language, {}).get("name", "it")
+        notes.append(f"captions in English, no font draws {name}")
+    note = f" ({'; '.join(notes)})" if notes else ""
+    return {"title": shorten(capitalize(brief.topic), 78 - len(note)) + note, "ideas": ideas}
 
 
 class _IdeaGenerator:
     """Builds the ideas of one brief, seeded with the brief."""
 
-    def __init__(self, brief: str, overlay_form: str, subjects: Sequence[str], count: int) -> None:
-        self.topic = summarize_brief(brief)
-        self.overlay_form, self.subjects, self.count = overlay_form, subjects, count
-        self.keywords = extract_keywords(brief)
-        self.hints = [word for word in self.keywords if word not in self.topic.lower()][:3]
+    def __init__(
+        self, brief: str, overlay_form: str, subjects: Sequence[str], count: int, *, has_font: bool = True
+    ) -> None:
+        self.text, self.overlay_form, self.subjects, self.count = brief, overlay_form, subjects, count
+        self.has_font = has_font
         self.start = random.Random(brief).randrange(56)  # noqa: S311 - not a secret
 
     def build_idea(self, index: int, comments: Sequence[str]) -> dict[str, str]:
-        requests = list(dict.fromkeys(word for comment in comments for word in extract_requests(comment)))[-5:]
-        # Each comment shifts an idea by the number of ideas, so that it never repeats another one.
-        step = self.start + index + self.count * len(comments)
-        theme = find_theme(list(reversed(requests))) or find_theme(self.keywords) or FALLBACK_THEME
-        if index < len(self.subjects):
-            idea = self._build_object_idea(self.subjects[index], index, step, len(comments))
+        read, changes = _select_comments(index, comments)
+        brief = read_brief(self.text, read)
+        requested = list(dict.fromkeys(word for comment in changes for word in _extract_requests(comment, brief)))[-5:]
+        # A list of things has a shot of each.
+        if len(brief.parts) > 1:
+            part = brief.parts[index % len(brief.parts)]
+            brief = replace(brief, noun=find_noun(part, "mood"))
+            sceneries = _find_scenery([*reversed(requested), part], brief)
         else:
-            idea = self._build_scene_idea(theme, index, step)
-        idea["scene"] += f", {theme.lights[step % len(theme.lights)]}. {CAMERAS[step % len(CAMERAS)]}."
-        if self.hints:
-            idea["scene"] += f" Hints of {join_words(self.hints)} run through it."
-        _emphasize(idea, requests)
+            sceneries = _find_scenery([*reversed(requested), brief.topic, *brief.details], brief)
+        scenery = sceneries[-1] if 0 < index < self.count - 1 else sceneries[0]
+        if requested and scenery != sceneries[0]:
+            brief = replace(brief, noun="")
+        if index < len(self.subjects):
+            idea = self._build_object_idea(brief, index, len(changes))
+        else:
+            idea = self._build_scene_idea(brief, scenery, index, len(changes))
+        self._finish_scene(idea, brief, sceneries[0], index, self._find_step(index, len(changes)) // 2)
+        if requested:
+            idea["scene"] += f" The emphasis: {', '.join(requested)}."
         return {name: shorten(text, MAX_LENGTHS[name]) for name, text in idea.items()}
 
-    def _build_scene_idea(self, theme: Theme, index: int, step: int) -> dict[str, str]:
-        thing = theme.things[step % len(theme.things)]
-        place = theme.places[(step + step // len(theme.things)) % len(theme.places)]
-        if index == 0:
-            scene = f"A slow opening on {self.topic}: {thing} {place}"
-        elif index == self.count - 1:
-            scene = f"A last look at {thing} {place}, as {self.topic} comes to rest"
-        else:
-            scene = f"Close on {thing} {place}, in the middle of {self.topic}"
-        title = capitalize(re.sub(r"^(an?|the) ", "", thing))
-        if index >= len(theme.things):
-            title += f" {place}"
+    def _find_step(self, index: int, revision: int) -> int:
+        """Return the position in lists of texts: a revision never repeats another idea of the film."""
+        is_between = 0 < index < self.count - 1
+        return self.start + (index - 1 + revision * (self.count - 2) if is_between else revision)
+
+    def _find_shot(self, index: int) -> int:
+        return 0 if index == 0 else 2 if index == self.count - 1 else 1
+
+    def _build_scene_idea(self, brief: Brief, scenery: Scenery, index: int, revision: int) -> dict[str, str]:
+        step, shot = self._find_step(index, revision), self._find_shot(index)
+        label, _, seen = _choose(SHOTS[shot], scenery, step, brief).partition(" | ")
         return {
-            "title": title,
-            "scene": scene,
-            "sound": theme.sounds[step % len(theme.sounds)],
-            "overlay": shorten(theme.captions[step % len(theme.captions)], MAX_OVERLAY_LENGTH),
+            "title": self._write_title(brief, scenery, label, shot, index),
+            "scene": f"{capitalize(brief.topic)}: {seen[:1].lower()}{seen[1:]}",
+            "sound": _choose("sounds", scenery, step + shot, brief),
+            "overlay": self._write_caption(brief, scenery, shot, step),
         }
 
-    def _build_object_idea(self, subject: str, index: int, step: int, revision: int) -> dict[str, str]:
-        material, thing = MATERIALS[step % len(MATERIALS)], choose_object(subject, index, revision)
+    def _finish_scene(self, idea: dict[str, str], brief: Brief, scenery: Scenery, index: int, step: int) -> None:
+        """Add light, camera and framing to a scene, and what else the brief says."""
+        shot, cameras = self._find_shot(index), IMAGERY["shots"]["cameras"]
+        camera = IMAGERY["shots"]["camera_leave"] if shot == 2 else cameras[(step // 3) % len(cameras)]
+        lights = _allowed(scenery["lights"], brief)
+        light = f" The light: {lights[step % len(lights)]}." if lights else ""
+        noun = (f"the {brief.noun}" if brief.noun[:1].islower() else brief.noun) or "the subject"
+        has_frame = index >= len(self.subjects) and brief.kind != "explain"
+        frame = f" {IMAGERY['shots'][SHOTS[shot]].format(noun=noun)}" if has_frame else ""
+        around = f" Around it: {shorten('; '.join(brief.details), 120)}." if brief.details else ""
+        idea["scene"] += f".{light} {camera}.{frame}{around}"
+
+    def _write_title(self, brief: Brief, scenery: Scenery, label: str, shot: int, index: int) -> str:
+        head = shorten(capitalize(brief.noun or brief.topic), 34)
+        separator, number = ": ", (index - 1) // len(scenery["close"]) if shot == 1 else 0
+        if brief.language not in ("en", "other"):
+            label, separator = LANGUAGES[brief.language]["labels"][shot], " – "
+            number = index - 1 if shot == 1 else 0
+        # Further shots of a long film repeat the labels.
+        return f"{head}{separator}{label}" + (f" {number + 1}" if number else "")
+
+    def _write_caption(self, brief: Brief, scenery: Scenery, shot: int, step: int) -> str:
+        language = brief.language if self.has_font and brief.language != "other" else "en"
+        known = LANGUAGES[language]["captions"]
+        if language == "en":
+            texts = known.get(brief.kind, scenery["captions"])[shot]
+            texts = scenery["captions"][shot] if scenery["name"] == "network" else texts
+            more = (
+                [*scenery["captions"][shot], *OBJECT["captions"][shot]] if self.count > 3 else OBJECT["captions"][shot]
+            )
+        else:
+            texts = known.get(brief.kind if brief.kind != "mood" else scenery["name"], known["mood"])[shot]
+            more = known["mood"][shot]
+        values = {"noun": brief.noun, "Noun": capitalize(brief.noun), "day": brief.day}
+        written = [
+            caption
+            for text in (*texts, *more)
+            if all(values[name] for name in re.findall(r"{(\w+)}", text))
+            and len(caption := text.format(**values)) <= MAX_CAPTION_LENGTH
+            and not names_excluded(caption, brief.excluded)
+        ]
+        # A text with the subject or the day of the brief is the best one.
+        best = [text for text in written[: len(texts)] if any(each and each in text for each in values.values())]
+        between = self.count > 3 and shot == 1
+        usable = written if between else best or written[: len(texts)] or written
+        return usable[step % len(usable)] if usable else ""
+
+    def _build_object_idea(self, brief: Brief, index: int, revision: int) -> dict[str, str]:
+        subject, step = self.subjects[index], self.start + index + self.count * revision
+        materials = [each for each in MATERIALS if not names_excluded(f"{each.name} {each.sound}", brief.excluded)]
+        material, thing = (
+            (materials or MATERIALS)[step % len(materials or MATERIALS)],
+            choose_object(subject, index, revision),
+        )
         name = f"{material.name} {thing}"
         # "Sign — Object" names two parts and their separator; a longer text is a description.
         parts = re.fullmatch(r"\s*\w+(\s*[—–:|/-]\s*)\w+\s*", self.overlay_form)
@@ -91,18 +171,58 @@ class _IdeaGenerator:
         label = subject + separator if all(letter < "\u0530" for letter in subject) else ""
         return {
             "title": f"{subject}: {name}",
-            "scene": f"A {name.lower()} in extreme close-up, the object of {subject}, in the spirit of {self.topic}."
+            "scene": f"A {name.lower()} in extreme close-up, the object of {subject}, in the spirit of {brief.topic}."
             f" Two hands touch it slowly and {material.reaction}",
             "sound": f"{capitalize(material.sound)}; at second 3 a soft whisper: {name.lower()}.",
             "overlay": f"{label}{name}",
         }
 
 
-def _emphasize(idea: dict[str, str], requests: Sequence[str]) -> None:
-    if requests:
-        idea["scene"] += f" The emphasis: {', '.join(requests)}."
-    if single_words := [request for request in requests if " " not in request]:
-        idea["title"] += f", {single_words[-1]}"
+def _find_scenery(texts: Sequence[str], brief: Brief) -> list[Scenery]:
+    """Return the scenery of the film, and that of its subject where it has one of its own."""
+    words = [word for text in texts for word in _split_keywords(text, brief.language)]
+    allowed = [scenery for scenery in IMAGERY["scenery"] if not names_excluded(scenery["name"], brief.excluded)]
+    found, weak = (
+        [scenery for word in words for scenery in allowed if word in scenery.get(field, "").split()]
+        for field in ("keywords", "weak_keywords")
+    )
+    subjects = [scenery for scenery in found if scenery.get("is_subject")]
+    places = [scenery for scenery in found if not scenery.get("is_subject")]
+    if brief.kind == "explain":
+        places, subjects = [scenery for scenery in subjects if scenery["name"] == "network"], []
+    default = SCENERY_BY_NAME.get(LANGUAGES["default_scenery"].get(brief.kind), OBJECT)
+    return [(places or subjects or weak or [default])[0], *subjects[:1]]
+
+
+def _split_keywords(text: str, language: str) -> list[str]:
+    """Return the words of a text as keywords have them, also those inside Japanese, Arabic and German words."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    if language == "ja":
+        return [text[start:end] for start in range(len(text)) for end in range(start + 1, start + 5)]
+    if language == "ar":
+        return [form for word in words for form in (word, re.sub("^[وبلف]?(?:ال|لل)", "", word))]
+    if language == "de":
+        return [form for word in words for form in (word, *(word[n:] for n in range(3, len(word) - 3)))]
+    return [form for word in words for form in (word, stem(word))]
+
+
+def _choose(field: str, scenery: Scenery, step: int, brief: Brief) -> str:
+    """Return an allowed text of the scenery, or of a plain object where the scenery has none."""
+    plain = PLAIN_SOUND if field == "sounds" else PLAIN_SHOT
+    texts = _allowed(scenery[field], brief) or _allowed(OBJECT[field], brief) or [plain]
+    return texts[step % len(texts)]
+
+
+def _allowed(texts: Sequence[str], brief: Brief) -> list[str]:
+    return [text for text in texts if not names_excluded(text, brief.excluded)]
+
+
+def _extract_requests(comment: str, brief: Brief) -> list[str]:
+    """Return at most five words that a comment asks for."""
+    text = re.sub(
+        r"#\w+|\btoo \w+|\babout\b.*", " ", re.sub(_KEPT, " ", split_exclusions(comment, "en")[0], flags=re.IGNORECASE)
+    )
+    return [word for word in content_words(text, "en") if stem(word) not in brief.excluded][:5]
 
 
 def _count_ideas(request: str, schema: Mapping[str, Any], subjects: Sequence[str]) -> int:
@@ -122,12 +242,31 @@ def _extract_comments(request: str) -> list[str]:
     return comments
 
 
-def _select_comments(index: int, comments: Sequence[str]) -> list[str]:
-    """Return the comments on one idea: those that name its number, and those that name no number."""
-    selected = []
+def _find_kept(comment: str) -> set[int]:
+    """Return the numbers of the ideas that are to stay: “keep 1 and 3”."""
+    return {int(n) for run in re.findall(_KEPT, comment.lower()) for n in re.findall(r"\d+", run)}
+
+
+def _find_named(comment: str) -> set[int]:
+    """Return the numbers of the ideas that a comment wants to change; none if it means all that are not kept."""
+    rest = re.sub(_KEPT, " ", comment.lower())
+    return find_numbers(rest) | {int(n) for run in re.findall(_CHANGED, rest) for n in re.findall(r"\d+", run)}
+
+
+def _select_comments(index: int, comments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the comments whose exclusions hold for an idea, and those that change it.
+
+    An idea that is kept changes again when a comment names its number; what later comments exclude holds for it too.
+    """
+    read, changes, is_kept = list[str](), list[str](), False
     for comment in comments:
-        numbers = {int(n) for n in re.findall(r"(?:ideas?|clips?|number|#|and|,) ?(\d+)", comment.lower())}
-        numbers |= {n for word, n in ORDINALS.items() if re.search(rf"\b{word} (idea|clip|scene)", comment.lower())}
-        if not numbers or index + 1 in numbers:
-            selected.append(comment)
-    return selected
+        named = _find_named(comment)
+        if index + 1 in _find_kept(comment):
+            is_kept = True
+        elif index + 1 in named or not (named or is_kept):
+            is_kept = False
+            read.append(comment)
+            changes.append(comment)
+        elif not named:
+            read.append(" ".join(match for match in [comment] if split_exclusions(comment, "en")[1]))
+    return read, changes

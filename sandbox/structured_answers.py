@@ -1,14 +1,16 @@
 """Rule-based answers to structured output requests, selected by the name of the schema."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sandbox.briefs import LANGUAGES, content_words, find_noun, read_brief
 from sandbox.comment_reader import read_comment
 from sandbox.idea_generator import generate_ideas
 from sandbox.moderation_api import FLAGGED_PATTERNS
 from sandbox.schema_values import fill_schema
-from sandbox.text import FAULT_WORDS, capitalize, extract_keywords, extract_section, shorten, summarize_brief
+from sandbox.text import FAULT_WORDS, capitalize, extract_section, shorten
 
 Schema = Mapping[str, Any]
 
@@ -30,11 +32,13 @@ def _screen_brief(request: str, schema: Schema) -> dict[str, Any]:
         return {"fits": False, "reason": "The brief is marked as unfit (#unfit)."}
     if _is_nonsense(brief):
         return {"fits": False, "reason": "The brief names nothing that can be shown. Describe a visible scene."}
-    return {"fits": True, "reason": f"It can be shown: {summarize_brief(brief)}."}
+    return {"fits": True, "reason": f"It can be shown: {read_brief(brief).topic}."}
 
 
 def _is_nonsense(brief: str) -> bool:
     words = re.findall(r"[^\W\d_]+", re.sub(r"#\w+", " ", brief.lower()))
+    if not words and any(unicodedata.category(symbol) == "So" for symbol in brief):  # emoji
+        return False
     # The vowel check only applies to Latin letters; words in other scripts are accepted.
     return not any(not word.isascii() or (len(word) > 1 and _is_pronounceable(word)) for word in words)
 
@@ -45,32 +49,37 @@ def _is_pronounceable(word: str) -> bool:
 
 
 def _write_caption(request: str, schema: Schema) -> dict[str, Any]:
-    brief, comment = extract_section(request, "brief"), extract_section(request, "comment")
-    topic = capitalize(summarize_brief(brief or extract_section(request, "ideas")))
-    caption = shorten(_choose_caption(topic, comment, request), MAX_CAPTION_LENGTH)
-    return {"caption": caption, "hashtags": _choose_hashtags(brief, comment)}
+    brief, comment = read_brief(extract_section(request, "brief")), extract_section(request, "comment")
+    # The title of the ideas follows the comments on them; a note on its revision is in parentheses.
+    title = re.sub(r" \([^()]*\)$", "", extract_section(request, "ideas").partition("\n")[0])
+    topic = brief.topic if not title or title.endswith("…") else title
+    caption = shorten(_choose_caption(capitalize(topic), brief.language, comment, request), MAX_CAPTION_LENGTH)
+    noun = find_noun(topic, brief.kind).lower().removeprefix("new ") if brief.language == "en" else ""
+    words = [noun, *content_words(" ".join([topic, *brief.details]), brief.language)]
+    return {"caption": caption, "hashtags": _choose_hashtags(words, comment)}
 
 
-def _choose_caption(topic: str, comment: str, request: str) -> str:
+def _choose_caption(topic: str, language: str, comment: str, request: str) -> str:
     """Return the text a comment quotes, or else a caption that differs from the previous one."""
     quoted = re.search(r"[“\"]([^”\"]{3,120})[”\"]", comment)
     if quoted:
         return quoted[1]
-    candidates = (
-        f"{topic}. Made with AI.",
-        f"A quiet moment made with AI: {topic}.",
-        f"{topic}, imagined with AI. Sound on.",
-        f"Watch to the end: {topic}. Made with AI.",
-    )
+    candidates: list[str] = [text.format(topic=topic) for text in LANGUAGES.get(language, LANGUAGES["en"])["posts"]]
     previous = re.findall(r"The last one was “(.*?)”", request, re.DOTALL)
     unused = [text for text in candidates if shorten(text, MAX_CAPTION_LENGTH) not in previous]
     return unused[sum(map(ord, comment)) % len(unused)]
 
 
-def _choose_hashtags(brief: str, comment: str) -> Sequence[str]:
+def _choose_hashtags(words: Sequence[str], comment: str) -> Sequence[str]:
+    """Return the hashtags that a comment requests, and those of the first words; two words are one hashtag."""
     requested = re.findall(r"#\w+", comment.lower())
-    keywords = [f"#{word}" for word in extract_keywords(brief) if word.isalpha() and len(word) <= 20]
-    tags = list(dict.fromkeys([*requested, *keywords[:4]]))
+    found, used = list[str](), set[str]()
+    for phrase in words:
+        tag = re.sub(r"[\W_]", "", phrase)
+        if tag and len(tag) <= 20 and phrase not in used:
+            used |= {phrase, *phrase.split()}
+            found.append(f"#{tag}")
+    tags = list(dict.fromkeys([*requested, *found[:4]]))
     tags = [tag for tag in tags if tag != "#ai" and tag not in FAULT_WORDS][:5]
     tags += ["#shorts", "#imagined"][: max(0, 2 - len(tags))]
     return [*tags, "#ai"]

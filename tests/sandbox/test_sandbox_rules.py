@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from sandbox.briefs import read_brief
 from sandbox.completions import ToolCall
 from sandbox.schema_values import fill_schema
 from sandbox.structured_answers import answer_schema
 from sandbox.supervisor_dialogue import build_reply
-from sandbox.text import summarize_brief
 
 SIGNS = ["Aries", "Taurus", "Gemini", "Cancer", "Leo", "Virgo", "Libra", "Scorpio", "Sagittarius"]
 SIGNS += ["Capricorn", "Aquarius", "Pisces"]
@@ -27,6 +27,7 @@ def generate(brief: str, sections: str = "", count: int = 3) -> Any:
         ("Rain on a quiet city", True),
         ("Tea", True),
         ("雨の夜", True),
+        ("🌧️☕📖", True),
         ("", False),
         ("  ?! ", False),
         ("asdfgh qwrtz", False),
@@ -64,12 +65,12 @@ def test_ideas_follow_the_subjects_and_the_overlay_form() -> None:
 
 
 def test_a_comment_changes_all_ideas_in_its_direction() -> None:
-    """All ideas are replaced and mention the comment; the same request gives the same answer."""
+    """All ideas are replaced, show what was asked for and leave out the rest; equal requests give equal answers."""
     before = generate("Rain on a quiet city")
     comment = "<comment>\nMore foxes please, and no umbrellas\n</comment>"
     after = generate("Rain on a quiet city", comment)
 
-    assert all("foxes" in idea["scene"] and "no umbrellas" in idea["scene"] for idea in after["ideas"])
+    assert all("foxes" in idea["scene"] and "umbrella" not in idea["scene"] for idea in after["ideas"])
     assert not {idea["title"] for idea in before["ideas"]} & {idea["title"] for idea in after["ideas"]}
     assert after == generate("Rain on a quiet city", comment)
 
@@ -107,6 +108,9 @@ def test_fault_words_of_a_brief_are_copied_to_the_first_scene_only() -> None:
             "Keep clips 1, 2 and 3 exactly as they are. The text over clip 3 has a typo",
             [("keep", []), ("impossible", [])],
         ),
+        ("Keep 1 and 3, redo 2", [("keep", []), ("clips", [2])]),
+        ("Keep 1 and 3 and drop the astronaut", [("keep", []), ("ideas", [])]),
+        ("No water", [("ideas", [])]),
         ("Text over clip 2 should be 'Fog' and post it to instagram too", [("overlay", [2]), ("impossible", [])]),
     ],
 )
@@ -155,12 +159,14 @@ def test_a_refused_prompt_is_rewritten_without_the_flagged_words() -> None:
         ("Rain on a quiet city at night", "rain on a quiet city at night"),
         ("Show me Tokyo in spring", "tokyo in spring"),
         ("New York at dawn", "New York at dawn"),
-        ("#fail", "something quiet"),
+        ("#fail", "a quiet still life"),
+        ("An ad for oat milk, no water", "oat milk"),
+        ("Explain TCP in three shots", "TCP"),
     ],
 )
 def test_a_brief_is_summarized_as_its_topic(brief: str, expected: str) -> None:
     """The summary omits the request to make a video."""
-    assert summarize_brief(brief) == expected
+    assert read_brief(brief).topic == expected
 
 
 def test_a_recursive_schema_gets_a_finite_value() -> None:
