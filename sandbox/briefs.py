@@ -53,29 +53,14 @@ def read_brief(text: str, comments: Sequence[str] = ()) -> Brief:
     for comment in comments:
         rest, more = split_exclusions(comment, find_language(comment))
         excluded |= more
-        if about := re.search(
-            r"\babout\s+(?!the (?:first|second|third)\b)([^.,;!?]+?)(?:\s+instead)?(?=[.,;!?]|$)", rest
-        ):
+        if about := re.search(r"\babout\s+([^.,;!?]+?)(?:\s+instead)?(?=[.,;!?]|$)", rest):
             subjects, parts = [about[1].strip()], []
-    subjects = [
-        left
-        for each in subjects
-        if content_words(left := _remove(each, excluded), language) or (language == "ja" and left)
-    ] or [NO_TOPIC]
-    topic, *details = subjects
+    subjects, parts = ([left for each in texts if (left := _remove(each, excluded))] for texts in (subjects, parts))
+    topic, *details = [each for each in subjects if language == "ja" or content_words(each, language)] or [NO_TOPIC]
     noun = find_noun(topic, kind) if language == "en" and topic != NO_TOPIC else ""
-    days = (word for word in re.findall(WORD, text.lower()) if word in LANGUAGES["en"]["days"].split())
-    day = next(days, "")
-    return Brief(
-        topic,
-        noun,
-        [left for part in parts if (left := _remove(part, excluded))] or [topic],
-        [detail for detail in details if not re.fullmatch(r"\d+\s*\w+", detail)],
-        kind,
-        language,
-        capitalize(day) if day.endswith("day") else day,
-        frozenset(excluded),
-    )
+    day = next((word for word in re.findall(WORD, text.lower()) if word in LANGUAGES["en"]["days"].split()), "")
+    day = capitalize(day) if day.endswith("day") else day
+    return Brief(topic, noun, parts or [topic], details, kind, language, day, frozenset(excluded))
 
 
 def split_exclusions(text: str, language: str) -> tuple[str, set[str]]:
@@ -100,17 +85,16 @@ def _exclusion(language: str) -> re.Pattern[str]:
 
 def strip_request(text: str, language: str) -> str:
     """Return the subject of “make a video about …”, for use in a sentence."""
-    text = " ".join(text.split()).strip(" -–—…\"“”'")
-    names = (
-        ("request_ja",)
-        if language == "ja"
-        else ("request", "ask", "end", "before")
-        if language == "en"
-        else ("request_other", "article")
+    subject = first = " ".join(text.split()).strip(" -–—…\"“”'")
+    for name in LANGUAGES.get(language, {}).get("request", ["request_other"]):
+        subject = re.sub(_PATTERNS[name], "", subject, count=1, flags=re.IGNORECASE | re.VERBOSE)
+    if subject == first:
+        return _uncapitalize(subject) if language == "en" else subject
+    return (
+        subject
+        if language in ("en", "ja")
+        else re.sub(_PATTERNS["article"], "", subject, flags=re.IGNORECASE | re.VERBOSE)
     )
-    for name in names:
-        text = re.sub(_PATTERNS[name], "", text, count=1, flags=re.IGNORECASE | re.VERBOSE)
-    return _uncapitalize(text) if language == "en" else text
 
 
 def names_excluded(text: str, excluded: Iterable[str]) -> bool:
@@ -141,7 +125,7 @@ def content_words(text: str, language: str) -> list[str]:
     if language == "ja":
         words = re.findall(r"[一-龯々]+(?=[のをにはがでとへもや]|[^ぁ-ん一-龯々]|$)|[ァ-ヴー]{2,}", text)
     else:
-        words = re.findall(r"[^\W\d_]{3,}|[A-Z]{2}", text)
+        words = re.findall(r"[^\W\d_]{3,}|[A-Z]{2}|[^\W\x00-\u024f]+", text)
     known = LANGUAGES.get(language, {})
     stop = {*known.get("stop", "").split(), *known.get("words", "").split()}.union(*KINDS.values())
     stop |= STOP_WORDS if language == "en" else set(" ".join(LANGUAGES["foreign"].values()).split())
@@ -158,13 +142,14 @@ def _find_kind(text: str) -> str:
 
 def find_noun(topic: str, kind: str) -> str:
     """Return the head of a topic of at most three words: “fox” of “a fox in the snow”; in news that of its object."""
-    heads = []
-    for chunk in re.split(r"\b(?:the|an?)\s+", topic, flags=re.IGNORECASE):
-        words = re.split(rf"\s+(?!{_STOP})|[^\w\s’'-]", chunk.strip())[0].split()
-        heads += [" ".join(words)] if words and words[0].lower() not in STOP_WORDS - {"new"} else []
-    head = (heads or [""])[-1 if kind == "news" and len(heads) > 1 else 0]
-    is_latin = all(letter < "\u0250" for letter in head)
-    return head if is_latin and len(head.split()) <= 3 else ""
+    heads, chunks = [], re.split(rf"\b(?:{_PATTERNS['article_en']})\s+", topic, flags=re.IGNORECASE)
+    for chunk in chunks:
+        words = re.split(rf"\s+(?!{_STOP})|[^\w\s’'-]", chunk.strip().removeprefix("new "))[0].split()
+        # Between two articles the last word is a verb: “the city opens a new line”.
+        words = words[:-1] if chunk.split()[-1:] == words[-1:] and chunk is not chunks[-1] and len(words) > 1 else words
+        heads += [" ".join(words)] if words and words[0].lower() not in STOP_WORDS else []
+    head = (heads or [""])[-1 if kind == "news" else 0]
+    return head if all(letter < "\u0250" for letter in head) and len(head.split()) <= 3 else ""
 
 
 def _remove(text: str, excluded: Iterable[str]) -> str:
@@ -191,12 +176,9 @@ def _expand(word: str) -> set[str]:
 
 
 def _name_emoji(text: str) -> list[str]:
-    named = []
-    for symbol in text:
-        if unicodedata.category(symbol) == "So":
-            name = unicodedata.name(symbol, "").lower().removesuffix(" face")
-            named.append(IMAGERY["emoji"].get(symbol, name))
-    return list(dict.fromkeys(filter(None, named)))
+    symbols = [symbol for symbol in text if unicodedata.category(symbol) == "So"]
+    names = (IMAGERY["emoji"].get(each, unicodedata.name(each, "").lower().removesuffix(" face")) for each in symbols)
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def _uncapitalize(text: str) -> str:

@@ -115,9 +115,14 @@ class _IdeaGenerator:
         camera = IMAGERY["shots"]["camera_leave"] if shot == 2 else cameras[(step // 3) % len(cameras)]
         lights = _allowed(scenery["lights"], brief)
         light = f" The light: {lights[step % len(lights)]}." if lights else ""
-        noun = (f"the {brief.noun}" if brief.noun[:1].islower() else brief.noun) or "the subject"
+        article = rf"(?:\b(?:{LANGUAGES['patterns']['article_en']}) )?(?:new )?"
+        noun = re.search(article + re.escape(brief.noun), brief.topic, re.IGNORECASE)
         has_frame = index >= len(self.subjects) and brief.kind != "explain"
-        frame = f" {IMAGERY['shots'][SHOTS[shot]].format(noun=noun)}" if has_frame else ""
+        frame = (
+            f" {IMAGERY['shots'][SHOTS[shot]].format(noun=noun[0] if brief.noun and noun else 'the subject')}"
+            if has_frame
+            else ""
+        )
         around = f" Around it: {shorten('; '.join(brief.details), 120)}." if brief.details else ""
         idea["scene"] += f".{light} {camera}.{frame}{around}"
 
@@ -132,16 +137,11 @@ class _IdeaGenerator:
 
     def _write_caption(self, brief: Brief, scenery: Scenery, shot: int, step: int) -> str:
         language = brief.language if self.has_font and brief.language != "other" else "en"
-        known = LANGUAGES[language]["captions"]
-        if language == "en":
-            texts = known.get(brief.kind, scenery["captions"])[shot]
-            texts = scenery["captions"][shot] if scenery["name"] == "network" else texts
-            more = (
-                [*scenery["captions"][shot], *OBJECT["captions"][shot]] if self.count > 3 else OBJECT["captions"][shot]
-            )
-        else:
-            texts = known.get(brief.kind if brief.kind != "mood" else scenery["name"], known["mood"])[shot]
-            more = known["mood"][shot]
+        known, own = LANGUAGES[language]["captions"], scenery["captions"] if language == "en" else None
+        default = own or known.get(scenery["name"], known["mood"])
+        is_mood = brief.kind == "mood" or scenery["name"] == "network"
+        texts = (default if is_mood else known.get(brief.kind, default))[shot]
+        more = [*default[shot], *(OBJECT["captions"] if own else known["mood"])[shot]]
         values = {"noun": brief.noun, "Noun": capitalize(brief.noun), "day": brief.day}
         written = [
             caption
@@ -152,17 +152,14 @@ class _IdeaGenerator:
         ]
         # A text with the subject or the day of the brief is the best one.
         best = [text for text in written[: len(texts)] if any(each and each in text for each in values.values())]
-        between = self.count > 3 and shot == 1
-        usable = written if between else best or written[: len(texts)] or written
+        usable = written if self.count > 3 and shot == 1 else best or written[: len(texts)] or written
         return usable[step % len(usable)] if usable else ""
 
     def _build_object_idea(self, brief: Brief, index: int, revision: int) -> dict[str, str]:
         subject, step = self.subjects[index], self.start + index + self.count * revision
         materials = [each for each in MATERIALS if not names_excluded(f"{each.name} {each.sound}", brief.excluded)]
-        material, thing = (
-            (materials or MATERIALS)[step % len(materials or MATERIALS)],
-            choose_object(subject, index, revision),
-        )
+        material = (materials or MATERIALS)[step % len(materials or MATERIALS)]
+        thing = choose_object(subject, index, revision)
         name = f"{material.name} {thing}"
         # "Sign — Object" names two parts and their separator; a longer text is a description.
         parts = re.fullmatch(r"\s*\w+(\s*[—–:|/-]\s*)\w+\s*", self.overlay_form)
@@ -219,9 +216,8 @@ def _allowed(texts: Sequence[str], brief: Brief) -> list[str]:
 
 def _extract_requests(comment: str, brief: Brief) -> list[str]:
     """Return at most five words that a comment asks for."""
-    text = re.sub(
-        r"#\w+|\btoo \w+|\babout\b.*", " ", re.sub(_KEPT, " ", split_exclusions(comment, "en")[0], flags=re.IGNORECASE)
-    )
+    text = re.sub(_KEPT, " ", split_exclusions(comment, "en")[0], flags=re.IGNORECASE)
+    text = re.sub(r"#\w+|\btoo \w+|\babout\b.*", " ", text)
     return [word for word in content_words(text, "en") if stem(word) not in brief.excluded][:5]
 
 
@@ -268,5 +264,5 @@ def _select_comments(index: int, comments: Sequence[str]) -> tuple[list[str], li
             read.append(comment)
             changes.append(comment)
         elif not named:
-            read.append(" ".join(match for match in [comment] if split_exclusions(comment, "en")[1]))
+            read += [comment] if split_exclusions(comment, "en")[1] else []
     return read, changes

@@ -54,7 +54,7 @@ def _write_caption(request: str, schema: Schema) -> dict[str, Any]:
     title = re.sub(r" \([^()]*\)$", "", extract_section(request, "ideas").partition("\n")[0])
     topic = brief.topic if not title or title.endswith("…") else title
     caption = shorten(_choose_caption(capitalize(topic), brief.language, comment, request), MAX_CAPTION_LENGTH)
-    noun = find_noun(topic, brief.kind).lower().removeprefix("new ") if brief.language == "en" else ""
+    noun = find_noun(topic, brief.kind).lower() if brief.language == "en" else ""
     words = [noun, *content_words(" ".join([topic, *brief.details]), brief.language)]
     return {"caption": caption, "hashtags": _choose_hashtags(words, comment)}
 

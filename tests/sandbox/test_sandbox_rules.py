@@ -157,7 +157,7 @@ def test_a_refused_prompt_is_rewritten_without_the_flagged_words() -> None:
     [
         ("Please make a calming 12-second video about a cat that surfs. Golden light.", "a cat that surfs"),
         ("Rain on a quiet city at night", "rain on a quiet city at night"),
-        ("Show me Tokyo in spring", "tokyo in spring"),
+        ("Show me Tokyo in spring", "Tokyo in spring"),
         ("New York at dawn", "New York at dawn"),
         ("#fail", "a quiet still life"),
         ("An ad for oat milk, no water", "oat milk"),
