@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -157,6 +158,18 @@ async def test_a_comment_changes_the_ideas(model: BaseChatModel) -> None:
     after = (await ideate(model, SHORTS, "Rain", history=history, comment="Make it snow")).value  # type: ignore[arg-type]
 
     assert (len(after.ideas), after.ideas != before.ideas) == (3, True)
+
+
+async def test_captions_without_a_font_are_english(
+    model: BaseChatModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The sandbox's model is told that Japanese and Arabic cannot be drawn, answers in English, and says so."""
+    monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path))
+    for brief, language in (("雨の京都", "Japanese"), ("فيديو عن القهوة", "Arabic")):
+        film = (await ideate(model, SHORTS, brief)).value
+
+        assert film.title.endswith(f" (captions in English, no font draws {language})")
+        assert all(idea.overlay.replace("’", "").isascii() for idea in film.ideas)
 
 
 async def test_the_other_agents_return_their_types(model: BaseChatModel) -> None:
