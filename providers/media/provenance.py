@@ -1,7 +1,6 @@
 """The C2PA manifest of a film: signed into the file, and read back.
 
-It names the clips as ingredients, with the manifests that vendors put into them, the edits, and the source type of
-IPTC that C2PA and the platforms use for media of generative models.
+It names the clips as ingredients, with the manifests of their vendors, the edits, and the source type of the IPTC.
 """
 
 import io
