@@ -1,8 +1,10 @@
 """Create the collaborators from the settings. Only this module names concrete providers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -20,12 +22,13 @@ from graph.graph import build_run_graph
 from providers import higgsfield, kling, replicate
 from providers.base import Files, Provider
 from providers.chat_models import chat_model
+from providers.film_mark import Provenance
 from providers.foreign_files import ForeignFiles
 from providers.higgsfield import Higgsfield
 from providers.kling import Kling
 from providers.media.certificates import CertificateError, SigningKey, development_key, read_signing_key
 from providers.media.clips import accept_clip
-from providers.media.provenance import check_signing_key
+from providers.media.provenance import check_signing_key, read_provenance
 from providers.moderation import Moderation, Moderator
 from providers.native_videos import NativeVideos
 from providers.notifications import NotificationSender, notification_client
@@ -131,6 +134,7 @@ async def open_app_state(
             records=RunRecords(db),
             publisher=ledger.providers["publication"].name,
             publishers=ledger.publishers,
+            read_mark=partial(_read_mark, artifacts),
         )
         services = Services(
             db=db,
@@ -144,6 +148,7 @@ async def open_app_state(
             new_saver=lambda: Saver(pool),
             wakeups=queue,
             scratch=folder / "scratch",
+            signs_films=True,
             notification_targets=await stack.enter_async_context(_notification_targets(settings)),
         )
         await deliveries.enable_endpoints(db)
@@ -157,6 +162,11 @@ async def open_app_state(
             settings=settings,
             event_feed=event_feed,
         )
+
+
+async def _read_mark(films: Files, digest: str) -> Provenance | None:
+    """Return what the C2PA manifest of a stored film says. Raises the errors of `Files`."""
+    return await asyncio.to_thread(read_provenance, await films.local_path(digest))
 
 
 async def reconcile_keys(settings: Settings, db: Database) -> str | None:

@@ -75,6 +75,9 @@ def _film_lines(content: FilmContent, film_url: str) -> Iterator[str]:
     label = " It is labelled as made with AI." if content.labelled_as_ai else ""
     platforms = ", ".join(content.platforms)
     yield f"Publish the film {quote_text(content.title)}, {content.film.seconds:g} s, to {platforms}.{label}"
+    yield content.mark_note
+    if content.labels:
+        yield f"AI labels: {', '.join(f'{name}: {label}' for name, label in content.labels.items())}."
     yield from map(redact_codes, content.remarks)
     yield f"Film: {film_url}"
     yield f"Caption: {quote_text(content.caption, TEXT_LIMITS[0])}"

@@ -44,6 +44,9 @@ def print_review(console: Console, content: ReviewContent) -> None:
         console.print(f"  clip {clip.clip}, take {clip.take} of {clip.takes}: {clip.overlay}", markup=False)
     if content.music:
         console.print(f"  music {content.music.digest[:8]}: {content.music.licence}", markup=False, soft_wrap=True)
+    console.print(f"  {content.mark_note}", markup=False, soft_wrap=True)
+    for platform, label in content.labels.items():
+        console.print(f"  {platform}: {label}", markup=False, soft_wrap=True)
     for remark in content.remarks:
         console.print(f"  Note: {remark}", markup=False, soft_wrap=True)
 

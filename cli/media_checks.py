@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from providers.base import Json
+    from providers.film_mark import Provenance
 
 clips = typer.Typer(help="Files of clips.", no_args_is_help=True)
 films = typer.Typer(help="Files of films.", no_args_is_help=True)
@@ -52,20 +53,35 @@ def check_clip(
 
 @films.command("check")
 def check_film_file(file: File, size: Size = "1080x1920", as_json: AsJson = False) -> None:
-    """Check a film against the delivery rules. Exits with 1 if it fails one that is not a warning."""
+    """Check a film against the delivery rules, and its C2PA manifest. Exits with 1 if it fails or is not as signed."""
     width, height = _parse_size(size)
     from providers.media.conformance import FilmSpec, check_film, failed_errors
+    from providers.media.provenance import read_provenance
 
     results = check_film(file, FilmSpec(None, width, height))
-    errors = failed_errors(results)
+    found = read_provenance(file)
+    errors = list(map(str, failed_errors(results)))
+    warnings = [str(result) for result in results if not result.ok and result.severity == "warning"]
+    if found and not found.valid:
+        errors.append(f"c2pa (the signature does not hold: {', '.join(found.problems)})")
+    warnings += _warnings_about_mark(found)
     report = {
         "file": str(file),
         "action": "refused" if errors else "accepted",
-        "errors": list(map(str, errors)),
-        "warnings": [str(result) for result in results if not result.ok and result.severity == "warning"],
+        "errors": errors,
+        "warnings": warnings,
+        "c2pa": {"marked": bool(found), **(found.model_dump(mode="json") if found else {})},
         "measured": {result.rule: str(result.observed) for result in results},
     }
     _print_report(report, as_json=as_json)
+
+
+def _warnings_about_mark(found: "Provenance | None") -> list[str]:
+    if found is None:
+        return ["c2pa (no manifest: the film is not marked as generated)"]
+    if found.development:
+        return ["c2pa (signed with a certificate for development, which readers call untrusted)"]
+    return []
 
 
 def _print_report(report: "Json", *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from graph.decisions import Gate, RecordedDecision
 from graph.review_content import Review
 from graph.state import RunState
 from prompts.project import Project
+from providers.film_mark import Provenance
 from providers.moderation import Moderation, Moderator
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions
 from providers.video_models import VideoModels
@@ -55,6 +56,9 @@ class RunRecords(Protocol):
         Only Studio records here. The product records decisions before it resumes the graph, and raises StepFailed.
         """
 
+    async def is_approved_unsigned(self, decision: int) -> bool:
+        """Return whether the decision approved a film before films were signed: it is carried out as it was given."""
+
     async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
         """Return the options of the last retry of the failed run that was requested after that time, or None."""
 
@@ -67,7 +71,8 @@ class Dependencies:
     """Everything that a node uses from outside.
 
     `project` resolves a project by name and options; `publisher` is the name of the service and account that posts,
-    and `publishers` are those of the projects that name one, by project.
+    and `publishers` are those of the projects that name one, by project. `read_mark` reads the C2PA manifest of the
+    stored film with a digest; without it no mark is checked.
     """
 
     project: Callable[[str, dict[str, int]], Project]
@@ -78,6 +83,7 @@ class Dependencies:
     records: RunRecords
     publisher: str = ""
     publishers: Mapping[str, str] = field(default_factory=dict)
+    read_mark: Callable[[str], Awaitable[Provenance | None]] | None = None
 
     def publisher_of(self, project: str) -> str:
         """Return the name of the service and account that posts the films of a project."""

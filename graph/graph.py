@@ -62,6 +62,7 @@ SUCCESSORS: dict[Callable[..., Any], list[str]] = {
     publication.order_publication: [
         "await_publication",  # the publication is placed
         "publish_gate",  # another publisher would post it than the approved one
+        "order_render",  # the film is of a version that did not sign it
     ],
     publication.await_publication: [
         "end",  # published

@@ -103,7 +103,8 @@ class CaptionState(TypedDict):
 
     `destinations` are pages, boards or subreddits by platform, `publisher` is the service and account that posts,
     `notices` are sentences for the reviewer about what a platform does not take. Before an approved `publish_at`, a
-    time in ISO form, nothing is posted.
+    time in ISO form, nothing is posted. `labels` are the flags for generated content by platform, and `disclosure` says
+    whether the project requires a marked film.
     """
 
     caption: str
@@ -113,6 +114,8 @@ class CaptionState(TypedDict):
     publisher: NotRequired[str]
     notices: NotRequired[list[str]]
     publish_at: NotRequired[str]
+    labels: NotRequired[dict[str, str]]
+    disclosure: NotRequired[Literal["required", "optional"]]
 
 
 class RunFailure(TypedDict):

@@ -19,6 +19,8 @@ class Platform(BaseModel, extra="forbid", frozen=True):
     title: int | None = None
     #: Characters that it refuses in title and text.
     refused: str = ""
+    #: The flag of Upload-Post that labels a film on it as generated; empty if it takes none.
+    ai_flag: str = ""
     #: The field of a post that names its page, board or subreddit; None if the account is enough.
     destination: str | None = None
 

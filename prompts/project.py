@@ -85,6 +85,8 @@ class Project(BaseModel, extra="forbid", frozen=True):
     destinations: dict[str, str] = Field(default_factory=dict)
     #: Who posts the films: `folder`, `upload_post`, or `upload_post:USER`; by default the publisher of the settings.
     publisher: str | None = None
+    #: Whether a film without a valid C2PA manifest may be published.
+    disclosure: Literal["required", "optional"] = "required"
     #: Caps on the cost of one run, and of all runs of the project in one day (UTC).
     budget_usd: Decimal = Field(gt=0)
     day_budget_usd: Decimal | None = Field(None, gt=0)

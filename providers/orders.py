@@ -94,6 +94,7 @@ class OrderStatus:
     result: dict[str, Any] = field(default_factory=dict)
     settled_at: datetime | None = None
     request: dict[str, Any] = field(default_factory=dict)
+    provider: str = ""
 
     @property
     def is_terminal(self) -> bool:

@@ -17,6 +17,7 @@ from providers.base import ProviderError, Unavailable
 from providers.orders import OrderKey
 from runs.projections import fail, retry_later, save_end, save_waiting
 from runs.services import RunGraph, Services
+from runs.upgrade import request_signature
 from storage import decisions
 from storage import runs as table
 from storage.database import DatabaseError
@@ -80,7 +81,8 @@ async def _continue(services: Services, run: RunRow, graph: RunGraph, config: Ru
         interrupt = snapshot.interrupts[0]
         answer = await _answer(services, run.id, interrupt.value)
         if answer is None:
-            return await _wait(services, run, snapshot, interrupt.value)
+            may_continue = await _wait(services, run, snapshot, interrupt.value)
+            return may_continue or await request_signature(services, run.id, interrupt.value)
         # Resumed by id only: the answer to one interrupt must never reach another.
         return await _run(services, run, graph, config, Command(resume={interrupt.id: answer}))
     # `snapshot.next` is unreliable: after a crash it can be empty although tasks are left.

@@ -33,6 +33,10 @@ class RunRecords:
             raise StepFailed("decision_not_recorded", "Decisions of this run require the API: this one has no record.")
         return decision.number
 
+    async def is_approved_unsigned(self, decision: int) -> bool:
+        """Return whether the decision approved a film before films were signed."""
+        return await decisions.is_approved_unsigned(self.db, decision)
+
     async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
         """Return the options of the last retry of the run, if it was requested after `since`."""
         last = await events.last_event(self.db, run_id, "retry.requested")

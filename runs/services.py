@@ -60,6 +60,8 @@ class Services:
     new_saver: NewSaver
     wakeups: Wakeups
     scratch: Path
+    #: Whether the renderer signs films: those of an earlier version are then rendered again at an open gate.
+    signs_films: bool = False
     notification_targets: NotificationTargets = field(default_factory=NotificationTargets)
     #: A requested drain stops every drive of this process at its next superstep.
     drain: RunControl = field(default_factory=RunControl)

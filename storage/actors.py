@@ -8,8 +8,8 @@ from typing_extensions import TypedDict  # pydantic accepts the one of `typing` 
 
 #: In ascending order: a key of one level has the rights before it.
 Right = Literal["start", "approve", "admin"]
-ActorKind = Literal["api_key", "link", "local", "deadline", "studio"]
-Channel = Literal["api", "cli", "console", "chat", "mcp", "studio", "link", "deadline"]
+ActorKind = Literal["api_key", "link", "local", "deadline", "studio", "upgrade"]
+Channel = Literal["api", "cli", "console", "chat", "mcp", "studio", "link", "deadline", "upgrade"]
 
 
 class ClaimedUser(TypedDict, total=False):

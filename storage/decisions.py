@@ -123,6 +123,11 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
     return row
 
 
+async def is_approved_unsigned(db: Database, number: int) -> bool:
+    """Return whether the decision approved a film before films were signed."""
+    return await db.fetch_one("select 1 from unsigned_approvals where decision = %s", (number,)) is not None
+
+
 async def find_recorded(db: Database, run_id: UUID, context: RequestContext) -> DecisionRow | None:
     """Return the decision about this run that a request of this actor with this idempotency key recorded, or None."""
     if context.idempotency_key is None:

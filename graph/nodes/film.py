@@ -1,25 +1,27 @@
 """From clips to a film and its caption."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from agents import caption_writer
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
-from graph.nodes.orders import await_orders, order_failure, project_of_run, requested_retry
+from graph.nodes.orders import await_orders, disclosure_of, order_failure, project_of_run, requested_retry
 from graph.review_content import ideas_of, next_revision, used_ideas
-from graph.state import RunState
+from graph.state import CaptionState, RunState
 from prompts.project import MIN_FILM_SECONDS, Project
-from providers.base import Json
-from providers.orders import Order, OrderKey
+from providers.base import short_name
+from providers.orders import Order, OrderKey, OrderStatus
 from providers.publications.post import fit_post
-from providers.renders.manifest import Manifest, ManifestClip, Music
+from providers.renders.manifest import ClipSource, Manifest, ManifestClip, Music
 
 
 async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
     """Order the film from its clips."""
     project, ideas, last = project_of_run(state, deps), state["ideas"], state.get("render_key")
-    facts = await _facts_of_clips(state, deps)
-    delivered = [min(ideas["seconds"], clip.get("seconds", ideas["seconds"])) for clip in facts.values()]
+    orders = await _orders_of_clips(state, deps)
+    facts = [orders[number].result if number in orders else {} for number, _ in used_ideas(state)]
+    delivered = [min(ideas["seconds"], clip.get("seconds", ideas["seconds"])) for clip in facts]
     lengths, crossfade = _fit_lengths(delivered, project)
     manifest = Manifest(
         crossfade_seconds=crossfade,
@@ -28,7 +30,12 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
         props=project.look,
         music=Music.model_validate(state["music"]) if state.get("music") else None,
         clips=[
-            ManifestClip(digest=state["clips"][str(number)]["digest"], seconds=seconds, overlay=idea.overlay)
+            ManifestClip(
+                digest=state["clips"][str(number)]["digest"],
+                seconds=seconds,
+                overlay=idea.overlay,
+                source=_source_of(orders.get(number)),
+            )
             for (number, idea), seconds in zip(used_ideas(state), lengths, strict=True)
         ],
     )
@@ -37,11 +44,23 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
     return {"render_key": str(key), **mark_done(state, "overlay")}
 
 
-async def _facts_of_clips(state: RunState, deps: Dependencies) -> dict[int, Json]:
-    """Return the result of the order of each clip of the film, by the number of the clip."""
+async def _orders_of_clips(state: RunState, deps: Dependencies) -> dict[int, OrderStatus]:
+    """Return the recorded order of each clip of the film, by the number of the clip."""
     keys = {n: state["made"][str(n)][str(state["clips"][str(n)]["take"])] for n, _ in used_ideas(state)}
     statuses = await deps.ledger.statuses(list(keys.values()))
-    return {number: statuses[key].result if key in statuses else {} for number, key in keys.items()}
+    return {number: statuses[key] for number, key in keys.items() if key in statuses}
+
+
+def _source_of(order: OrderStatus | None) -> ClipSource:
+    """Return the origin of a clip, as its order names it."""
+    if order is None:
+        return ClipSource()
+    return ClipSource(
+        provider=short_name(order.provider),
+        model=order.request.get("model", ""),
+        start_image=order.request.get("image", ""),
+        delivered_sha256=order.result.get("original_digest", ""),
+    )
 
 
 def _fit_lengths(lengths: Sequence[float], project: Project) -> tuple[list[float], float]:
@@ -56,8 +75,8 @@ async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
     """Wait until the film is rendered; render it again if that was requested after a failure, else raise StepFailed."""
     [render] = (await await_orders([state["render_key"]], "render", deps)).values()
     if render.state == "settled":
-        clips = (await _facts_of_clips(state, deps)).items()
-        notices = [f"Clip {number}: {warning}" for number, facts in clips for warning in facts.get("warnings", [])]
+        clips = (await _orders_of_clips(state, deps)).items()
+        notices = [f"Clip {n}: {warning}" for n, order in clips for warning in order.result.get("warnings", [])]
         film = {**render.result, "notices": [*notices, *render.result.get("notices", [])]}
         return {"route": "write_caption", "film": film}
     if not await requested_retry(state, [render], deps):
@@ -70,7 +89,8 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
     change = state["change"]
     comment = change.get("caption") or (change["comment"] if change["target"] == "caption" else "")
     if "caption" in state and change["target"] != "ideas" and not comment:
-        return {}
+        kept = state["caption"]
+        return {"caption": cast("CaptionState", {**kept, **disclosure_of(state, kept["platforms"], deps)})}
     previous = state.get("caption", {}).get("caption", "") if comment else ""
     answer = await deps.ledger.cached_answer(
         OrderKey(state["run_id"], "caption", next_revision("publish", state)),
@@ -82,6 +102,7 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
     # Once something was posted, only the platforms that are left are named again.
     platforms = state["caption"]["platforms"] if "publication_key" in state else project.platforms
     post = fit_post(state["ideas"]["title"], answer["caption"], answer["hashtags"], platforms)
+    disclosure = disclosure_of(state, platforms, deps)
     return {
         "caption": {
             "caption": post.caption,
@@ -90,6 +111,8 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
             "platforms": platforms,
             "destinations": {name: place for name, place in project.destinations.items() if name in platforms},
             "publisher": deps.publisher_of(state["project"]),
+            "labels": disclosure["labels"],
+            "disclosure": disclosure["disclosure"],
         },
         **mark_done(state, "caption"),
     }

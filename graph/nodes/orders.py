@@ -1,14 +1,17 @@
 """Helpers of the nodes: waits for orders, failures, and typed access to the state."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 from langgraph.types import interrupt
+from typing_extensions import TypedDict
 
 from graph.decisions import Gate, GateDecision
 from graph.dependencies import Dependencies
 from graph.state import RunState
 from prompts.project import Project
 from providers.orders import OrderStatus, RetryOptions
+from providers.publications.post import ai_labels
 
 
 class StepFailed(Exception):
@@ -63,6 +66,19 @@ def end_run(code: str, message: str) -> RunState:
 def project_of_run(state: RunState, deps: Dependencies) -> Project:
     """Return the project of the run with its options."""
     return deps.project(state["project"], state["options"])
+
+
+class Disclosure(TypedDict):
+    """The fields of a post about its disclosure: see `CaptionState`."""
+
+    labels: dict[str, str]
+    disclosure: Literal["required", "optional"]
+
+
+def disclosure_of(state: RunState, platforms: Sequence[str], deps: Dependencies) -> Disclosure:
+    """Return how a post on these platforms is disclosed as generated."""
+    labels = ai_labels(deps.publisher_of(state["project"]), platforms)
+    return {"labels": labels, "disclosure": project_of_run(state, deps).disclosure}
 
 
 def decision_at(gate: Gate, state: RunState) -> GateDecision:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import cast
 
 from graph.dependencies import Dependencies
-from graph.nodes.orders import StepFailed, await_orders, decision_at, order_failure
+from graph.nodes.orders import StepFailed, await_orders, decision_at, disclosure_of, order_failure, project_of_run
 from graph.review_content import content_at
 from graph.state import CaptionState, RunState
 from providers.orders import PUBLISHER_CHANGED, Approval, Order, OrderKey, OrderStatus
@@ -18,7 +18,8 @@ async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
 
     The ledger sends an order once, and no platform is asked again unless it failed by its own word: nothing is posted
     twice. The film goes back to the publish gate if another publisher would post it than the approved one. The ledger
-    keeps the order of a scheduled film until its time.
+    keeps the order of a scheduled film until its time. An unsigned film of an earlier version is rendered again, and
+    its gate opens again, unless it was approved before the upgrade. Raises StepFailed if the mark does not hold.
     """
     post, last = state["caption"], state.get("publication_key")
     key = OrderKey(state["run_id"], "publication", attempt=OrderKey.parse(last).attempt + 1 if last else 1)
@@ -26,6 +27,8 @@ async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
     platforms = _remaining(state, outcome)
     if not platforms:
         return {"route": "await_publication"}
+    if not await deps.ledger.statuses([str(key)]) and await _needs_signature(state, deps):
+        return {"route": "order_render", "caption": _without_time(state["caption"])}
     publisher = post.get("publisher", deps.publisher)
     if publisher != deps.publisher_of(state["project"]) and not await deps.ledger.statuses([str(key)]):
         return _reopen_gate(state, outcome, deps)
@@ -64,6 +67,28 @@ async def await_publication(state: RunState, *, deps: Dependencies) -> RunState:
     raise _failure(outcome, orders[-1])
 
 
+async def _needs_signature(state: RunState, deps: Dependencies) -> bool:
+    """Return whether the film is of a version that did not sign it. Raises StepFailed for an invalid mark."""
+    if deps.read_mark is None or project_of_run(state, deps).disclosure == "optional":
+        return False
+    found = await deps.read_mark(state["film"]["digest"])
+    if found is None:
+        if await deps.records.is_approved_unsigned(decision_at("publish", state).number):
+            return False
+        if "c2pa" not in state["film"]:
+            return True
+    elif found.valid:
+        return False
+    fault = f"does not hold ({', '.join(found.problems)})" if found else "is missing"
+    message = f"The C2PA signature of the film {fault}, and the project requires it: `disclosure: required`."
+    raise StepFailed("film_mark_invalid" if found else "film_not_marked", f"{message} Nothing was posted.")
+
+
+def _without_time(post: CaptionState) -> CaptionState:
+    """Return the post for another approval, at which its time is chosen again."""
+    return cast("CaptionState", {name: value for name, value in post.items() if name != "publish_at"})
+
+
 async def _orders(newest: str | None, deps: Dependencies) -> list[OrderStatus]:
     """Return all orders of the publication, oldest first."""
     if newest is None:
@@ -86,11 +111,11 @@ def _destinations(post: CaptionState, platforms: list[str]) -> dict[str, dict[st
 
 def _reopen_gate(state: RunState, outcome: PublicationOutcome, deps: Dependencies) -> RunState:
     """Present what is left to post again, with the publisher of the current settings. Its time is chosen again."""
-    post, platforms = state["caption"].copy(), _remaining(state, outcome)
-    post.pop("publish_at", None)
+    post, platforms = _without_time(state["caption"]), _remaining(state, outcome)
     notices = [*(notice for notice in post.get("notices", []) if notice != CHANGED_PUBLISHER), CHANGED_PUBLISHER]
     changes = {"platforms": platforms, "publisher": deps.publisher_of(state["project"]), "notices": notices}
-    caption = cast("CaptionState", {**post, **changes, **_destinations(post, platforms)})
+    disclosure = disclosure_of(state, platforms, deps)
+    caption = cast("CaptionState", {**post, **changes, **disclosure, **_destinations(post, platforms)})
     return {"route": "publish_gate", "caption": caption}
 
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import c2pa
 from PIL import Image
-from pydantic import BaseModel
 
 from providers.base import ProviderError
+from providers.film_mark import FilmMark, Ingredient, Provenance
 from providers.media.certificates import DEVELOPMENT_NAME, CertificateError, SigningKey
 from providers.media.probe import open_mp4
 from providers.renders.manifest import Manifest, ManifestClip
@@ -30,37 +30,6 @@ FACTS = "myloware."
 OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 #: The signer is not on a list of trusted ones. That is not a fault of the signature.
 UNTRUSTED = "signingCredential.untrusted"
-
-
-class FilmMark(BaseModel, frozen=True):
-    """The mark of a film: the signer, whether its certificate is one for development, and the source type."""
-
-    signed_by: str
-    development: bool
-    source_type: str
-
-
-class Ingredient(BaseModel, frozen=True):
-    """A clip in the manifest of a film. `manifest` says whether the vendor's own one is kept."""
-
-    title: str
-    sha256: str
-    provider: str
-    model: str
-    manifest: bool
-
-
-class Provenance(FilmMark):
-    """The manifest of a film. `problems` are the C2PA codes for which a signature does not hold."""
-
-    valid: bool
-    problems: list[str]
-    ingredients: list[Ingredient]
-
-    @property
-    def mark(self) -> FilmMark:
-        """Return the mark alone."""
-        return FilmMark(signed_by=self.signed_by, development=self.development, source_type=self.source_type)
 
 
 class NotSigned(ProviderError):
@@ -99,7 +68,7 @@ def sign_film(film: Path, manifest: Manifest, clips: Sequence[Path], key: Signin
 def read_provenance(film: Path) -> Provenance | None:
     """Return the manifest of a film, or None if the file has none; one that cannot be read is not valid."""
     try:
-        with c2pa.Reader(film, context=_offline()) as reader:
+        with film.open("rb") as file, c2pa.Reader("video/mp4", file, context=_offline()) as reader:
             found = json.loads(reader.json())
     except c2pa.C2paError as error:
         if type(error).__name__.endswith("ManifestNotFound"):

@@ -11,12 +11,13 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, Field
 
 from prompts.platforms import PLATFORMS, Platform
-from providers.base import Json
+from providers.base import Json, short_name
 
 _NAMESPACE = uuid.UUID("5f0c1f0e-6f4e-5a53-9d0a-3f1f3f0b6a11")
 MAX_HASHTAG_CHARACTERS = 100
 #: The label among the hashtags is the last one that a limit removes.
 AI_HASHTAG = "#ai"
+NO_LABEL = "no label: this platform takes none"
 
 #: Persian and the scripts of India write words with these joiners.
 _JOINERS = "\u200c\u200d"
@@ -56,6 +57,13 @@ class FittedPost:
     caption: str
     hashtags: list[str]
     notices: list[str]
+
+
+def ai_labels(publisher: str, platforms: Sequence[str]) -> dict[str, str]:
+    """Return, by platform, the flag with which the publisher labels a film as generated, or a note that it has none."""
+    if short_name(publisher) == "folder":
+        return dict.fromkeys(platforms, "ai_generated in post.json")
+    return {name: PLATFORMS.get(name, _UNKNOWN).ai_flag or NO_LABEL for name in platforms}
 
 
 def normalize_hashtags(value: object) -> object:

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from providers.media import film
+from providers.media.certificates import development_key
+from providers.media.provenance import sign_film
 from providers.renders.manifest import Manifest, ManifestClip
 
 SIZE = {"width": 180, "height": 320}
@@ -98,3 +100,25 @@ def test_a_film_is_judged(clip, tmp_path):
     assert "LUFS" in report["measured"]["loudness"]
     assert (refused.exit_code, json.loads(refused.stdout)["errors"]) == (1, ["frame_size (180x320, rotated by 0)"])
     assert (unreadable.exit_code, "action: refused" in unreadable.stdout) == (1, True)
+
+
+def test_the_manifest_of_a_film_is_read_back(clip, tmp_path):
+    """A certificate for development is a warning; a signature that does not hold refuses the film."""
+    path = tmp_path / "film.mp4"
+    manifest = Manifest(**SIZE, clips=[ManifestClip(digest="0" * 64, seconds=3.0)])
+    film.render_film(manifest, [clip(seconds=3.0)], path)
+    unsigned = run("films", "check", path, "--size", "180x320", "--json")
+    sign_film(path, manifest, [clip(seconds=3.0)], development_key(tmp_path / "data"))
+    signed = run("films", "check", path, "--size", "180x320", "--json")
+    content = bytearray(path.read_bytes())
+    content[content.find(b"AI-generated content")] ^= 1
+    path.write_bytes(content)
+    changed = run("films", "check", path, "--size", "180x320", "--json")
+
+    reports = [json.loads(result.stdout) for result in (unsigned, signed, changed)]
+    assert [result.exit_code for result in (unsigned, signed, changed)] == [0, 0, 1]
+    assert reports[0]["c2pa"] == {"marked": False}
+    assert [report["c2pa"].get("valid") for report in reports[1:]] == [True, False]
+    assert reports[1]["c2pa"]["source_type"] == "trainedAlgorithmicMedia"
+    assert any("development" in warning for warning in reports[1]["warnings"])
+    assert "assertion.bmffHash.mismatch" in reports[2]["c2pa"]["problems"]
