@@ -75,8 +75,8 @@ def _film_lines(content: FilmContent, film_url: str) -> Iterator[str]:
     label = " It is labelled as made with AI." if content.labelled_as_ai else ""
     platforms = ", ".join(content.platforms)
     yield f"Publish the film {quote_text(content.title)}, {content.film.seconds:g} s, to {platforms}.{label}"
-    yield content.mark_note
-    if content.labels:
+    if content.disclosure:  # absent in a review that an earlier version opened
+        yield content.mark_note
         yield f"AI labels: {', '.join(f'{name}: {label}' for name, label in content.labels.items())}."
     yield from map(redact_codes, content.remarks)
     yield f"Film: {film_url}"
