@@ -191,21 +191,21 @@ def _describe_event(event: Event) -> str | None:
         case "step.started":
             return f"[cyan]{payload['step']}[/]"
         case "order.reserved" if "publish_at" in payload:
-            return f"  {_order_name(event)} is scheduled for {payload['publish_at']}"
+            return f"  {name_order(event.subject)} is scheduled for {payload['publish_at']}"
         case "order.submitted":
-            return f"  {_order_name(event)} is ordered ({payload['task_id']})"
+            return f"  {name_order(event.subject)} is ordered ({payload['task_id']})"
         case "order.progress":
-            return f"{_order_name(event)}: {payload['progress']:.0%}"
+            return f"{name_order(event.subject)}: {payload['progress']:.0%}"
         case "order.settled":
-            return f"  {_order_name(event)} is done"
+            return f"  {name_order(event.subject)} is done"
         case "order.failed" | "order.refused":
-            return f"  [red]{_order_name(event)} failed[/]: {escape(str(payload['message']))}"
+            return f"  [red]{name_order(event.subject)} failed[/]: {escape(str(payload['message']))}"
         case "webhook.received":
             return f"  [dim]webhook {payload['type']}[/]"
     return None
 
 
-def _order_name(event: Event) -> str:
-    """Return the name of the order that the event is about; empty for a model call."""
-    key = OrderKey.parse(event.subject or "")
+def name_order(order: str | None) -> str:
+    """Return the name of the order with this key; empty for a model call."""
+    key = OrderKey.parse(order or "")
     return {"clip": f"clip {key.number}", "render": "the film", "publication": "the publication"}.get(key.kind, "")

@@ -1,6 +1,7 @@
 """Failpoints: named points of the program at which a crash would be most harmful.
 
-A crash test sets `hook` in a process of its own and stops the process at a chosen point. The product never sets it.
+A crash test, or `make demo KILL=1`, sets `hook` in a process of its own and stops the process at a chosen point. No
+other command sets it, and no setting does.
 """
 
 from collections.abc import Callable

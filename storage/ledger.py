@@ -210,6 +210,7 @@ class Ledger(ModelCalls):
             await self._report(order, error)
         else:
             hit("submit.after")
+            hit(f"submit.accepted.{order.kind}")
             if not await self.bind(order, task_id):
                 # A person has declared that it was not generated, but it was, and is charged.
                 await self.report_duplicates(order.key, [task_id])
