@@ -23,7 +23,7 @@ from rich.table import Table
 
 from api.settings import Settings
 from cli.display import name_order
-from cli.local_services import Sandbox, checked_settings, sandbox_only, with_local_services
+from cli.local_services import STOP_TIMEOUT_SECONDS, Sandbox, checked_settings, sandbox_only, with_local_services
 from cli.main import app
 from cli.output import exit_with_error, stderr, stdout
 from cli.running import run
@@ -39,29 +39,21 @@ KILLS = {
 }
 #: The option of the killed process: the failpoint at which it kills itself.
 KILL_AT = "--kill-at"
-STOP_TIMEOUT_SECONDS = 20
 
 
 class Charge(BaseModel):
     """A charge of the sandbox for a video."""
 
-    video_id: str
     prompt: str
     usd: Decimal
 
 
-class Post(BaseModel):
-    """A post that the sandbox accepted."""
-
-    request_id: str
-
-
 @dataclass(frozen=True)
 class VendorCounts:
-    """What the sandbox has charged and posted by its own records, oldest first."""
+    """What the sandbox has charged, and the ids of what it has posted, by its own records, oldest first."""
 
     charges: Sequence[Charge]
-    posts: Sequence[Post]
+    posts: Sequence[str]
 
     @classmethod
     async def read(cls, url: str, *, after: "VendorCounts | None" = None) -> "VendorCounts":
@@ -70,7 +62,7 @@ class VendorCounts:
             charges, posts = (await client.get("/charges")).json(), (await client.get("/posts")).json()
         return cls(
             [Charge.model_validate(each) for each in charges[len(after.charges) if after else 0 :]],
-            [Post.model_validate(each) for each in posts[len(after.posts) if after else 0 :]],
+            [each["request_id"] for each in posts[len(after.posts) if after else 0 :]],
         )
 
     def charged_for(self, order: OrderRow) -> list[Decimal]:
@@ -79,7 +71,7 @@ class VendorCounts:
 
     def count_posts(self, order: OrderRow) -> int:
         """Return the number of posts of a publication."""
-        return sum(order.kind == "publication" and each.request_id == order.task_id for each in self.posts)
+        return sum(order.kind == "publication" and each == order.task_id for each in self.posts)
 
 
 def find_differences(orders: Sequence[OrderRow], vendor: VendorCounts) -> list[str]:
@@ -139,10 +131,9 @@ async def _make(arguments: Sequence[str], *, status: int) -> str:
     try:
         printed, _ = await process.communicate()
     finally:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, TimeoutError):
             process.terminate()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_SECONDS)
+            await asyncio.wait_for(process.wait(), 2 * STOP_TIMEOUT_SECONDS)
         with suppress(ProcessLookupError):
             process.kill()
     if process.returncode and process.returncode > 0:
@@ -165,16 +156,6 @@ def _sum_up(charged: Sequence[Decimal]) -> str:
     return f"charged {len(charged)}×, {sum(charged):.2f} USD"
 
 
-def _kill_at(failpoint: str) -> None:
-    """Make this process kill itself, as `kill -9` does, when it hits the failpoint."""
-
-    def kill(point: str) -> None:
-        if point == failpoint:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    failpoints.hook = kill
-
-
 def demo(
     brief: str,
     project: Annotated[str, typer.Option()] = "shorts",
@@ -187,8 +168,10 @@ def demo(
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [KILL_AT]:
-        _kill_at(sys.argv[2])
-        app(sys.argv[3:])
+        _, _, kill_at, *command = sys.argv
+        # As `kill -9` does: nothing of this process runs after it.
+        failpoints.hook = lambda point: os.kill(os.getpid(), signal.SIGKILL) if point == kill_at else None
+        app(command)
     elif sys.argv[1:2] == ["make"]:
         app(sys.argv[1:])
     else:
