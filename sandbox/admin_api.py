@@ -1,14 +1,33 @@
-"""Admin API: charges, posts, webhook deliveries, fault injection and timing."""
+"""Admin API: charges, posts and their pages, webhook deliveries, fault injection and timing.
 
+Each page is marked as a preview of the sandbox that was not published.
+"""
+
+import hashlib
+import html
 import json
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import HTTPException, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox.faults import FAULTS, Fault, FaultQueue, UnknownFault
+from sandbox.faults import FAULTS, FaultQueue
+from sandbox.routing import Routes, build_router
 from sandbox.store import Store
+
+PAGE_TEMPLATE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>SANDBOX post</title>
+<style>
+  body {{ margin: 0 auto; max-width: 26rem; padding: 1rem; font: 1rem/1.5 system-ui; background: #14121a; color: #eee }}
+  strong {{ color: #ffb454 }} video {{ width: 100%; border-radius: .75rem; background: #000 }}
+</style>
+<p><strong>SANDBOX</strong> · Nothing was published. Preview of the post on {platform} as {profile}.</p>
+<video controls playsinline src="/sandbox/posts/{request_id}/video"></video>
+<p>{title}</p>
+</html>
+"""
 
 
 class FaultRequest(BaseModel):
@@ -34,20 +53,20 @@ class AdminApi:
 
     def __init__(self, store: Store, faults: FaultQueue) -> None:
         self._store, self._faults = store, faults
-
-    def routes(self) -> APIRouter:
-        """Return the router of the admin API."""
-        router = APIRouter()
-        router.add_api_route("/health", self.get_health, methods=["GET"])
-        router.add_api_route("/sandbox/counts", self.get_counts, methods=["GET"])
-        router.add_api_route("/sandbox/charges", self.list_charges, methods=["GET"])
-        router.add_api_route("/sandbox/posts", self.list_posts, methods=["GET"])
-        router.add_api_route("/sandbox/deliveries", self.list_deliveries, methods=["GET"])
-        router.add_api_route("/sandbox/faults", self.inject_fault, methods=["POST"])
-        router.add_api_route("/sandbox/faults", self.list_faults, methods=["GET"])
-        router.add_api_route("/sandbox/faults", self.clear_faults, methods=["DELETE"])
-        router.add_api_route("/sandbox/pace", self.set_pace, methods=["POST"])
-        return router
+        routes: Routes = {
+            "GET /health": self.get_health,
+            "GET /sandbox/counts": self.get_counts,
+            "GET /sandbox/charges": self.list_charges,
+            "GET /sandbox/posts": self.list_posts,
+            "GET /sandbox/posts/{request_id}/video": self.get_post_video,
+            "GET /sandbox/posts/{request_id}/{platform}": self.get_post,
+            "GET /sandbox/deliveries": self.list_deliveries,
+            "POST /sandbox/faults": self.inject_fault,
+            "GET /sandbox/faults": self.list_faults,
+            "DELETE /sandbox/faults": self.clear_faults,
+            "POST /sandbox/pace": self.set_pace,
+        }
+        self.router = build_router("", routes)
 
     async def get_health(self) -> dict[str, str]:
         """Return the status and the name of the service."""
@@ -56,13 +75,12 @@ class AdminApi:
     async def get_counts(self) -> dict[str, Any]:
         """Return totals of charges, posts, duplicate prompts and videos by status."""
         by_status = self._store.fetch_all("SELECT status, count(*) AS n FROM videos GROUP BY status")
-        return {
-            "charges": self._store.fetch_number("SELECT count(*) FROM charges"),
-            "charged_usd": round(self._store.fetch_number("SELECT sum(usd) FROM charges"), 2),
-            "posts": self._store.fetch_number("SELECT count(*) FROM posts"),
-            "videos": {row["status"]: row["n"] for row in by_status},
-            "duplicate_prompts": self._store.fetch_number("SELECT count(*) - count(DISTINCT prompt) FROM charges"),
-        }
+        [totals] = self._store.fetch_all(
+            "SELECT count(*) AS charges, round(coalesce(sum(usd), 0), 2) AS charged_usd,"
+            " count(*) - count(DISTINCT prompt) AS duplicate_prompts, (SELECT count(*) FROM posts) AS posts"
+            " FROM charges"
+        )
+        return {**dict(totals), "videos": {row["status"]: row["n"] for row in by_status}}
 
     async def list_charges(self) -> list[dict[str, Any]]:
         """Return every charge, oldest first."""
@@ -70,21 +88,10 @@ class AdminApi:
 
     async def list_posts(self) -> list[dict[str, Any]]:
         """Return every upload with its flags and its result on each platform, oldest first."""
-        rows = self._store.fetch_all("SELECT * FROM posts ORDER BY number")
+        sql = "SELECT request_id, idempotency_key, profile AS user, title, sha256, bytes, video_url, fields AS flags,"
+        rows = self._store.fetch_all(f"{sql} results AS platforms, created_at AS at FROM posts ORDER BY number")
         return [
-            {
-                "request_id": row["request_id"],
-                "idempotency_key": row["idempotency_key"],
-                "user": row["profile"],
-                "title": row["title"],
-                "sha256": row["sha256"],
-                "bytes": row["bytes"],
-                "video_url": row["video_url"],
-                "flags": json.loads(row["fields"]),
-                "platforms": json.loads(row["results"]),
-                "at": row["created_at"],
-            }
-            for row in rows
+            dict(row) | {"flags": json.loads(row["flags"]), "platforms": json.loads(row["platforms"])} for row in rows
         ]
 
     async def list_deliveries(self) -> list[dict[str, Any]]:
@@ -97,13 +104,13 @@ class AdminApi:
         try:
             fields = FaultRequest.model_validate_json(await request.body())
             fault = self._faults.inject(fields.fault, fields.times, fields.model_extra or {})
-        except (ValidationError, UnknownFault) as error:
+        except ValueError as error:
             return JSONResponse({"error": {"code": "unknown_fault", "message": str(error)}}, 422)
-        return JSONResponse(_format_fault(fault), 201)
+        return JSONResponse(fault, 201)
 
     async def list_faults(self) -> dict[str, Any]:
         """Return the pending faults and the faults that can be injected."""
-        return {"faults": [_format_fault(fault) for fault in self._faults.list_pending()], "known": FAULTS}
+        return {"faults": self._faults.list_pending(), "known": FAULTS}
 
     async def clear_faults(self, fault: str | None = None) -> dict[str, int]:
         """Remove all pending faults, or those of one name, and return their number."""
@@ -115,6 +122,18 @@ class AdminApi:
         self._store.set_setting("content_ttl_seconds", str(pace.keep_seconds))
         return pace
 
+    async def get_post(self, request_id: str, platform: str) -> Response:
+        """Return the page of a post on one platform."""
+        post = self._store.fetch_one("SELECT * FROM posts WHERE request_id = ?", request_id)
+        if post is None:
+            raise HTTPException(404, "Post not found.")
+        fields = {"platform": platform, "profile": post["profile"], "title": post["title"], "request_id": request_id}
+        return HTMLResponse(PAGE_TEMPLATE.format(**{name: html.escape(text) for name, text in fields.items()}))
 
-def _format_fault(fault: Fault) -> dict[str, Any]:
-    return {"fault": fault.name, "times": fault.times, **fault.params}
+    async def get_post_video(self, request_id: str) -> Response:
+        """Return the uploaded video of a post."""
+        name = hashlib.sha256(request_id.encode()).hexdigest()
+        path = self._store.folder / "posts" / f"{name}.mp4"
+        if not path.exists():
+            raise HTTPException(404, "The post has no video file; it was uploaded by URL.")
+        return FileResponse(path, media_type="video/mp4")

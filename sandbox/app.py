@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 
 from sandbox.admin_api import AdminApi
 from sandbox.chat_api import ChatApi
@@ -13,11 +14,10 @@ from sandbox.faults import FaultQueue
 from sandbox.higgsfield_api import HiggsfieldApi
 from sandbox.kling_api import KlingApi
 from sandbox.moderation_api import ModerationApi
-from sandbox.post_pages import PostPages
 from sandbox.publishing_api import PublishingApi
 from sandbox.render_pool import RenderPool
 from sandbox.replicate_api import ReplicateApi
-from sandbox.responses import ApiError, handle_api_error
+from sandbox.responses import ApiError, handle_api_error, handle_invalid_request
 from sandbox.store import Store
 from sandbox.video_api import VideoApi
 from sandbox.videos import VideoService
@@ -53,15 +53,12 @@ def create_app(state_dir: Path, webhook_url: str | None = None, webhook_secret: 
 
     app = FastAPI(title="SANDBOX", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(ApiError, handle_api_error)
+    app.add_exception_handler(RequestValidationError, handle_invalid_request)
     video_api = VideoApi(videos, faults, sender)
-    app.include_router(video_api.routes("/v1"))
-    app.include_router(video_api.routes("/api/v1"))  # the path of the OpenRouter API
-    for vendor in (ReplicateApi, HiggsfieldApi, KlingApi):
-        app.include_router(vendor(store, faults, videos, sender, video_api, endpoints).routes())
-    app.include_router(endpoints.routes())
-    app.include_router(ChatApi(faults).routes())
-    app.include_router(ModerationApi(faults).routes())
-    app.include_router(PublishingApi(store, faults).routes())
-    app.include_router(AdminApi(store, faults).routes())
-    app.include_router(PostPages(store).routes())
+    app.include_router(video_api.router("/v1"))
+    app.include_router(video_api.router("/api/v1"))  # the path of the OpenRouter API
+    vendors = [vendor(store, video_api, endpoints) for vendor in (ReplicateApi, HiggsfieldApi, KlingApi)]
+    others = (ChatApi(faults), ModerationApi(faults), PublishingApi(store, faults), AdminApi(store, faults))
+    for api in (*vendors, endpoints, *others):
+        app.include_router(api.router)
     return app

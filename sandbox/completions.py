@@ -36,41 +36,41 @@ class ModelReply:
         return self.stop_reason or ("tool_calls" if self.calls else "stop")
 
 
-@dataclass(frozen=True)
-class CompletionHeader:
-    """Fields shared by all chunks of one completion."""
-
-    model: str
-    prompt_tokens: int
-    id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(14)}")
-    created: int = field(default_factory=lambda: int(time.time()))
+def _new_header(model: str) -> dict[str, Any]:
+    """Return the fields shared by all chunks of one completion."""
+    fields = {"id": f"chatcmpl-{secrets.token_hex(14)}", "created": int(time.time()), "model": model}
+    return {**fields, "system_fingerprint": "fp_sandbox"}
 
 
-def build_completion(header: CompletionHeader, reply: ModelReply) -> dict[str, Any]:
+def build_completion(model: str, prompt_tokens: int, reply: ModelReply) -> dict[str, Any]:
     """Return the reply as a `chat.completion` object."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.content, "refusal": reply.refusal}
     if reply.calls:
         message["tool_calls"] = [_format_call(call) for call in reply.calls]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}
-    return {**_format_header(header, "chat.completion"), "choices": [choice], "usage": count_usage(header, reply)}
+    usage = count_usage(prompt_tokens, reply)
+    return {**_new_header(model), "object": "chat.completion", "choices": [choice], "usage": usage}
 
 
-def build_chunks(header: CompletionHeader, reply: ModelReply, *, include_usage: bool) -> Iterator[dict[str, Any]]:
+def build_chunks(model: str, prompt_tokens: int, reply: ModelReply, *, include_usage: bool) -> Iterator[dict[str, Any]]:
     """Yield the reply as `chat.completion.chunk` objects: role, content or calls, finish reason, usage."""
-    yield _format_chunk(header, {"role": "assistant", "content": "" if reply.content is not None else None})
-    for part in _split(reply.content or ""):
-        yield _format_chunk(header, {"content": part})
-    for part in _split(reply.refusal or ""):
-        yield _format_chunk(header, {"refusal": part})
-    for index, call in enumerate(reply.calls):
-        start = _format_call(call) | {"index": index, "function": {"name": call.name, "arguments": ""}}
-        yield _format_chunk(header, {"tool_calls": [start]})
-        for part in _split(call.arguments):
-            yield _format_chunk(header, {"tool_calls": [{"index": index, "function": {"arguments": part}}]})
-    yield _format_chunk(header, {}, reply.finish_reason)
+    top = {**_new_header(model), "object": "chat.completion.chunk"}
+    for delta in _split_reply(reply):
+        yield {**top, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]}
+    end = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reply.finish_reason}
+    yield {**top, "choices": [end]}
     if include_usage:
-        top = _format_header(header, "chat.completion.chunk")
-        yield {**top, "choices": [], "usage": count_usage(header, reply)}
+        yield {**top, "choices": [], "usage": count_usage(prompt_tokens, reply)}
+
+
+def _split_reply(reply: ModelReply) -> Iterator[dict[str, Any]]:
+    yield {"role": "assistant", "content": "" if reply.content is not None else None}
+    yield from ({"content": part} for part in _split(reply.content or ""))
+    yield from ({"refusal": part} for part in _split(reply.refusal or ""))
+    for index, call in enumerate(reply.calls):
+        yield {"tool_calls": [_format_call(call) | {"index": index, "function": {"name": call.name, "arguments": ""}}]}
+        for part in _split(call.arguments):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": part}}]}
 
 
 def encode_event(chunk: dict[str, Any]) -> bytes:
@@ -78,15 +78,15 @@ def encode_event(chunk: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(chunk)}\n\n".encode()
 
 
-def count_usage(header: CompletionHeader, reply: ModelReply) -> dict[str, Any]:
+def count_usage(prompt_tokens: int, reply: ModelReply) -> dict[str, Any]:
     """Return the token usage of a reply; one token is four characters."""
     length = len(reply.content or "") + len(reply.refusal or "")
     length += sum(len(call.name) + len(call.arguments) for call in reply.calls)
     completion_tokens = length // 4 + 1
     return {
-        "prompt_tokens": header.prompt_tokens,
+        "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
-        "total_tokens": header.prompt_tokens + completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
     }
@@ -94,21 +94,6 @@ def count_usage(header: CompletionHeader, reply: ModelReply) -> dict[str, Any]:
 
 def _split(text: str) -> list[str]:
     return re.findall(rf"(?s).{{1,{CHUNK_LENGTH}}}", text)
-
-
-def _format_header(header: CompletionHeader, kind: str) -> dict[str, Any]:
-    return {
-        "id": header.id,
-        "object": kind,
-        "created": header.created,
-        "model": header.model,
-        "system_fingerprint": "fp_sandbox",
-    }
-
-
-def _format_chunk(header: CompletionHeader, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    return {**_format_header(header, "chat.completion.chunk"), "choices": [choice]}
 
 
 def _format_call(call: ToolCall) -> dict[str, Any]:

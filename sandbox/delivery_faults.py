@@ -3,6 +3,7 @@
 import random
 import secrets
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sandbox.faults import FaultQueue
 from sandbox.store import Store
@@ -39,29 +40,24 @@ def plan_messages(store: Store, faults: FaultQueue, video_id: str, event_type: s
         messages = []
     if faults.get_active("webhook_random_faults"):
         messages = _apply_random_faults(store, faults, messages)
-    return before + messages + _plan_after(faults, genuine)
+    if event_type == "video.completed" and faults.trigger("webhook_failed_after_completed"):
+        failed = replace(genuine, event_id=_generate_event_id(), event_type="video.failed", manner="odd")
+        messages.append(replace(failed, delay=genuine.delay + 2 * GAP_SECONDS))
+    return before + messages
 
 
 def _plan_before(faults: FaultQueue, genuine: PlannedMessage) -> list[PlannedMessage]:
-    messages = []
-    if faults.trigger("webhook_stale"):
-        messages.append(replace(genuine, manner="stale"))
-    if faults.trigger("webhook_forged"):
-        messages.append(replace(genuine, event_id=_generate_event_id(), manner="forged"))
-    if faults.trigger("webhook_unknown_type"):
-        messages.append(replace(genuine, event_id=_generate_event_id(), event_type="video.sparkled", manner="odd"))
-    if faults.trigger("webhook_unknown_video"):
-        unknown = f"video_{secrets.token_hex(16)}"
-        messages.append(replace(genuine, event_id=_generate_event_id(), video_id=unknown, manner="odd"))
-    return messages
-
-
-def _plan_after(faults: FaultQueue, genuine: PlannedMessage) -> list[PlannedMessage]:
-    if genuine.event_type == "video.completed" and faults.trigger("webhook_failed_after_completed"):
-        delay = genuine.delay + 2 * GAP_SECONDS
-        event_id = _generate_event_id()
-        return [replace(genuine, event_id=event_id, event_type="video.failed", manner="odd", delay=delay)]
-    return []
+    planned: dict[str, dict[str, Any]] = {
+        "webhook_stale": {"manner": "stale", "event_id": genuine.event_id},
+        "webhook_forged": {"manner": "forged"},
+        "webhook_unknown_type": {"manner": "odd", "event_type": "video.sparkled"},
+        "webhook_unknown_video": {"manner": "odd", "video_id": f"video_{secrets.token_hex(16)}"},
+    }
+    return [
+        replace(genuine, **{"event_id": _generate_event_id(), **changes})
+        for fault, changes in planned.items()
+        if faults.trigger(fault)
+    ]
 
 
 def _apply_random_faults(store: Store, faults: FaultQueue, messages: list[PlannedMessage]) -> list[PlannedMessage]:
@@ -73,11 +69,10 @@ def _apply_random_faults(store: Store, faults: FaultQueue, messages: list[Planne
     remaining = []
     for message in messages:
         is_dropped, is_duplicated = rng.random() < params["drop"], rng.random() < params["duplicate"]
-        if is_dropped:
-            continue
-        for _ in range(2 if is_duplicated else 1):
-            delay = message.delay + rng.uniform(0, params["delay_max"])
-            remaining.append(replace(message, delay=delay))
+        remaining += [
+            replace(message, delay=message.delay + rng.uniform(0, params["delay_max"]))
+            for _ in range(0 if is_dropped else 1 + is_duplicated)
+        ]
     return remaining
 
 

@@ -2,14 +2,15 @@
 
 import json
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from sandbox.catalogue import VideoOrder
-from sandbox.vendor_tasks import Vendor, VendorError, pixel_size, read_object, unknown_fields
+from sandbox.responses import VendorError
+from sandbox.routing import Routes, read_object
+from sandbox.vendor_tasks import Vendor, iso_time
 from sandbox.videos import Video
 
 FIELDS = "prompt duration aspect_ratio"
@@ -31,18 +32,18 @@ class HiggsfieldApi(Vendor):
 
     name = "higgsfield"
 
-    def routes(self) -> APIRouter:
-        """Return the router of the vendor's API."""
-        router = APIRouter(prefix="/higgsfield")
-        router.add_api_route("/files/{request_id}.mp4", self.get_file, methods=["GET"])
-        for method, path, handler in (
-            ("GET", "/requests/{request_id}/status", self.get_status),
-            ("POST", "/requests/{request_id}/cancel", self.cancel),
-            ("POST", "/estimate/{endpoint:path}", self.estimate),
-            ("POST", "/{endpoint:path}", self.create_request),
-        ):
-            router.add_api_route(path, handler, methods=[method], dependencies=[Depends(self.check_key)])
-        return router
+    def routes(self) -> Routes:
+        """Return the handlers of requests with a key."""
+        return {
+            "GET /requests/{request_id}/status": self.get_status,
+            "POST /requests/{request_id}/cancel": self.cancel,
+            "POST /estimate/{endpoint:path}": self.estimate,
+            "POST /{endpoint:path}": self.create_request,
+        }
+
+    def files(self) -> Routes:
+        """Return the handler of files."""
+        return {"GET /files/{request_id}.mp4": self.get_file}
 
     async def check_key(self, request: Request) -> None:
         """Raise an error unless the request has a key and its secret; any are accepted but "wrong-…"."""
@@ -57,10 +58,10 @@ class HiggsfieldApi(Vendor):
     async def create_request(self, endpoint: str, request: Request, hf_webhook: str | None = None) -> Response:
         """Create a request, or return the first one under the same idempotency key."""
         body = await read_object(request, self.error)
-        base = f"{request.url.scheme}://{request.url.netloc}/higgsfield"
         expires_after = request.headers.get("hf-expires-after")
         call = json.dumps([endpoint, body, hf_webhook, expires_after], sort_keys=True)
-        task = {"key": request.headers.get("idempotency-key"), "call": call, "callback": hf_webhook, "base": base}
+        task: dict[str, Any] = {"key": request.headers.get("idempotency-key"), "call": call, "callback": hf_webhook}
+        task["base"] = self.base_url(request)
         if task["key"]:
             for first in self.list_tasks():
                 if first.outcome.task["key"] == task["key"]:
@@ -74,12 +75,8 @@ class HiggsfieldApi(Vendor):
         if endpoint not in ENDPOINTS:
             raise self.error(404, "Endpoint not found.")
         known, tier, price = ENDPOINTS[endpoint]
-        seconds = body.get("duration", 5)
-        size = pixel_size(tier or str(body.get("resolution")), str(body.get("aspect_ratio", "16:9")))
         is_silent = body.get("sound") == "off" or body.get("generate_audio") is False
-        if unknown_fields(body, known) or not body.get("prompt") or not isinstance(seconds, int) or size is None:
-            raise self.error(422, f"Validation failed: {sorted(body)}.")
-        return VideoOrder(endpoint, body["prompt"], str(seconds), size, price * (2 / 3 if is_silent else 1))
+        return self.read_order(endpoint, body, known, tier, price * (2 / 3 if is_silent else 1))
 
     async def estimate(self, endpoint: str, request: Request) -> dict[str, str]:
         """Return the price of a request as decimal texts, or in words."""
@@ -95,8 +92,6 @@ class HiggsfieldApi(Vendor):
     async def get_status(self, request_id: str) -> dict[str, Any]:
         """Return the state of a request; the URL of its file stays when the file is gone."""
         video = self.find(request_id)
-        if video is None:
-            raise self.error(404, "Request not found.")
         self.check_status_faults(video)
         return self.format(video)
 
@@ -106,7 +101,7 @@ class HiggsfieldApi(Vendor):
 
     async def get_file(self, request_id: str) -> Response:
         """Return the file of a request until it expires."""
-        return await self.serve_file(self.find(request_id))
+        return await self.serve_file(request_id)
 
     def accepted(self, video: Video) -> dict[str, Any]:
         """Return the answer to a create."""
@@ -121,7 +116,7 @@ class HiggsfieldApi(Vendor):
             body["error"] = video.error_message
         if video.expires_at is not None:
             body["video"] = {"url": f"{video.outcome.task['base']}/files/{video.id}.mp4"}
-            body["expires_at"] = datetime.fromtimestamp(video.expires_at, UTC).isoformat().replace("+00:00", "Z")
+            body["expires_at"] = iso_time(video.expires_at)
         return body
 
     def announce(self, video: Video) -> None:
@@ -130,4 +125,4 @@ class HiggsfieldApi(Vendor):
         if state["status"] in ("completed", "failed", "nsfw"):
             event = {"error": None, **state, "payload": {"video": state.pop("video", None)}}
             event.pop("video", None)
-            self.send(video, lambda request_id: {**event, "request_id": request_id}, f"video.{video.status}")
+            self.send(video, event, "request_id")

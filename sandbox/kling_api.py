@@ -1,19 +1,19 @@
 """Emulator of Kling's own API: tasks with external ids. Written from published pages, never compared with it."""
 
-import base64
 import math
 import secrets
 import time
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Request
 from fastapi.responses import Response
 from PIL import Image
 
-from sandbox.catalogue import VideoOrder
-from sandbox.responses import require_bearer_token
-from sandbox.vendor_tasks import Vendor, VendorError, pixel_size, read_object, unknown_fields
+from sandbox.responses import VendorError
+from sandbox.routing import Routes, read_object
+from sandbox.vendor_tasks import Vendor
 from sandbox.videos import Video
 
 #: The settings of the models, and their prices per second of 720p without and with sound.
@@ -33,16 +33,19 @@ class KlingApi(Vendor):
     """Handlers of the tasks API."""
 
     name = "kling"
+    invalid_status = 400
 
-    def routes(self) -> APIRouter:
-        """Return the router of the vendor's API."""
-        router, authenticated = APIRouter(prefix="/kling"), [Depends(require_bearer_token)]
-        for source in ("text", "image"):
-            path = f"/{source}-to-video/{{model}}"
-            router.add_api_route(path, self.create_task, methods=["POST"], dependencies=authenticated)
-        router.add_api_route("/tasks", self.query, methods=["GET"], dependencies=authenticated)
-        router.add_api_route("/files/{task_id}/{expires}.mp4", self.get_file, methods=["GET"])
-        return router
+    def routes(self) -> Routes:
+        """Return the handlers of requests with a key."""
+        return {
+            "POST /text-to-video/{model}": self.create_task,
+            "POST /image-to-video/{model}": self.create_task,
+            "GET /tasks": self.query,
+        }
+
+    def files(self) -> Routes:
+        """Return the handler of files."""
+        return {"GET /files/{task_id}/{expires}.mp4": self.get_file}
 
     def error(self, status: int, message: str, code: str = "") -> VendorError:
         """Return an error with its number."""
@@ -54,29 +57,33 @@ class KlingApi(Vendor):
         if model not in MODELS:
             raise self.error(404, "The model does not exist.")
         known, silent_price, price = MODELS[model]
-        settings, options = body.get("settings", {}), body.get("options", {})
-        seconds, caller_id = settings.get("duration", 5), options.get("external_task_id")
-        prompt, image, aspect = body.get("prompt"), b"", str(settings.get("aspect_ratio", "16:9"))
+        settings, options = self.read_object_of(body, "settings"), self.read_object_of(body, "options")
+        fields, image = {**settings, "prompt": body.get("prompt")}, b""
         if request.url.path.split("/")[2] == "image-to-video":
-            parts = {part["type"]: part for part in body["contents"]}
-            prompt, image = parts["prompt"]["text"], base64.b64decode(parts["first_frame"]["url"], validate=True)
-            known, aspect = known.replace("aspect_ratio ", ""), _aspect_of(image)
-        size = pixel_size(str(settings.get("resolution", "720p")), aspect)
-        if unknown_fields(settings, known) or not prompt or not isinstance(seconds, int) or size is None:
-            raise self.error(400, f"Invalid parameters: {sorted(settings)}.")
+            known = known.replace("aspect_ratio ", "")
+            fields["prompt"], image, fields["aspect_ratio"] = self._read_contents(body)
+        if "aspect_ratio" in settings.keys() - set(known.split()):
+            raise self.error(400, "An image determines the aspect ratio.")
+        rate = silent_price if settings.get("audio", "off") == "off" else price
+        order = self.read_order(model, fields, f"prompt aspect_ratio {known}", "720p", rate, image)
+        caller_id = options.get("external_task_id")
         tasks, _ = self.videos.list_page(1000, None, vendor=self.name)
         if caller_id and caller_id in [each.outcome.task["external_id"] for each in tasks]:
             raise self.error(400, "external_task_id already exists.")
-        rate = silent_price if settings.get("audio", "off") == "off" else price
-        order = VideoOrder(model, prompt, str(seconds), size, rate, image)
-        base = f"{request.url.scheme}://{request.url.netloc}/kling"
-        task = {
-            "external_id": caller_id,
-            "callback": options.get("callback_url"),
-            "base": base,
-            "usd": order.price_usd,
-        }
+        task = {"external_id": caller_id, "callback": options.get("callback_url"), "usd": order.price_usd}
+        task["base"] = self.base_url(request)
         return await self.create(order, lambda: str(8 * 10**17 + secrets.randbelow(10**17)), self.accepted, **task)
+
+    def _read_contents(self, body: Mapping[str, Any]) -> tuple[str, bytes, str]:
+        """Return the prompt, the first frame and its aspect ratio: the video gets its shape."""
+        try:
+            parts = {part["type"]: part for part in body["contents"]}
+            prompt, image = parts["prompt"]["text"], self.read_image(parts["first_frame"]["url"])
+            with Image.open(BytesIO(image)) as opened:
+                shape = math.gcd(*opened.size)
+                return prompt, image, f"{opened.width // shape}:{opened.height // shape}"
+        except (KeyError, TypeError, OSError) as error:
+            raise self.error(400, "Invalid contents.") from error
 
     async def query(self, task_ids: str = "", external_task_ids: str = "") -> dict[str, Any]:
         """Return tasks by their ids, or by those of the caller; unknown ones are left out."""
@@ -94,7 +101,7 @@ class KlingApi(Vendor):
         """Return the file under a URL that is still valid."""
         if expires < time.time():
             raise self.error(403, "The URL has expired.")
-        return await self.serve_file(self.find(task_id))
+        return await self.serve_file(task_id)
 
     def accepted(self, video: Video) -> dict[str, Any]:
         """Return the answer to a create."""
@@ -107,12 +114,7 @@ class KlingApi(Vendor):
         url = f"{video.outcome.task['base']}/files/{video.id}/{expires}.mp4"
         outputs = [{"type": "video", "id": "1", "url": url, "duration": video.seconds}] if self.is_stored(video) else []
         usd = video.outcome.task["usd"]
-        bill: dict[str, str] = {
-            "charge_type": "cash",
-            "cash_type": "balance",
-            "amount": f"{usd:.3f}",
-            "currency": "USD",
-        }
+        bill = {"charge_type": "cash", "cash_type": "balance", "amount": f"{usd:.3f}", "currency": "USD"}
         if self.faults.trigger("billed_in_units"):
             bill = {"charge_type": "unit", "amount": f"{usd / USD_PER_UNIT:.2f}", "package_type": "video"}
         message = POLICY if video.error_code == "moderation_blocked" else video.error_message or ""
@@ -129,20 +131,12 @@ class KlingApi(Vendor):
     def announce(self, video: Video) -> None:
         """Send every change of the state, one of them twice."""
         for _ in range(2 if video.status == "in_progress" else 1):
-            is_legacy, task = self.faults.trigger("webhook_legacy"), self.format(video)
-
-            def body(task_id: str, is_legacy: bool = is_legacy, task: dict[str, Any] = task) -> dict[str, Any]:
-                return {"task_id": task_id, "task_status": task["status"]} if is_legacy else {**task, "id": task_id}
-
-            self.send(video, body, f"video.{video.status}")
+            task = self.format(video)
+            if self.faults.trigger("webhook_legacy"):
+                self.send(video, {"task_status": task["status"]}, "task_id")
+            else:
+                self.send(video, task, "id")
 
     @staticmethod
     def _times(video: Video) -> dict[str, int]:
         return {"create_time": int(video.created_at * 1000), "update_time": int(time.time() * 1000)}
-
-
-def _aspect_of(image: bytes) -> str:
-    """Return the aspect ratio of an image: the video gets its shape."""
-    with Image.open(BytesIO(image)) as opened:
-        shape = math.gcd(*opened.size)
-        return f"{opened.width // shape}:{opened.height // shape}"

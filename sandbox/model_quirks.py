@@ -15,52 +15,30 @@ ANY_OBJECT: Mapping[str, Any] = {"type": "object", "properties": {"answer": {"ty
 IGNORED_SCHEMA: Mapping[str, Any] = {"type": "object", "properties": {"result": {"type": "string"}}}
 
 #: How servers refuse a form of `response_format`: status and body, as read in their source or in reports of users.
-FORMAT_REFUSALS: dict[str, tuple[int, Any]] = {
+FORMAT_REFUSALS: dict[str, tuple[int, str]] = {
     "openai": (
         400,
-        {
-            "error": {
-                "message": "Invalid parameter: 'response_format' of type '{form}' is not supported with this model.",
-                "type": "invalid_request_error",
-                "param": "response_format",
-                "code": None,
-            }
-        },
+        """{"error": {"message": "Invalid parameter: 'response_format' of type '{form}' is not supported with this
+        model.", "type": "invalid_request_error", "param": "response_format", "code": null}}""",
     ),
     "llama.cpp": (
         500,
-        {
-            "error": {
-                "code": 500,
-                "message": 'response_format type must be one of "text" or "json_object", but got: {form}',
-                "type": "server_error",
-            }
-        },
+        """{"error": {"code": 500, "message": "response_format type must be one of \\"text\\" or \\"json_object\\",
+        but got: {form}", "type": "server_error"}}""",
     ),
-    "lm_studio": (400, {"error": "'response_format.type' must be 'text'"}),
+    "lm_studio": (400, """{"error": "'response_format.type' must be 'text'"}"""),
     "vllm": (
         400,
-        {
-            "object": "error",
-            "message": "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), 'input': '{form}'}]",
-            "type": "BadRequestError",
-            "param": None,
-            "code": 400,
-        },
+        """{"object": "error", "message": "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type'),
+        'input': '{form}'}]", "type": "BadRequestError", "param": null, "code": 400}""",
     ),
-    "fastapi": (422, {"detail": [{"loc": ["body", "response_format"], "msg": "Extra inputs are not permitted"}]}),
+    "fastapi": (422, '{"detail": [{"loc": ["body", "response_format"], "msg": "Extra inputs are not permitted"}]}'),
     "litellm": (
         400,
-        {
-            "error": {
-                "message": "litellm.UnsupportedParamsError: dummy does not support parameters: ['response_format']",
-                "type": "None",
-                "param": None,
-                "code": "400",
-            }
-        },
+        """{"error": {"message": "litellm.UnsupportedParamsError: dummy does not support parameters:
+        ['response_format']", "type": "None", "param": null, "code": "400"}}""",
     ),
-    "silent": (400, {"error": {"message": "Bad Request"}}),
+    "silent": (400, '{"error": {"message": "Bad Request"}}'),
 }
 
 #: How models wrap the JSON of an answer.
@@ -119,7 +97,7 @@ def refuse(faults: FaultQueue, response_format: Mapping[str, Any]) -> Response |
     if refused is None or not (form in forms or ("lengths" in forms and has_lengths)):
         return None
     status, body = FORMAT_REFUSALS[refused["style"]]
-    return JSONResponse(json.loads(json.dumps(body).replace("{form}", form)), status)
+    return Response(" ".join(body.replace("{form}", form).split()), status, media_type="application/json")
 
 
 def change_completion(faults: FaultQueue, completion: dict[str, Any]) -> None:

@@ -2,28 +2,18 @@
 
 import re
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
 
 from sandbox.faults import FaultQueue
-from sandbox.responses import ApiError, require_bearer_token, server_error
+from sandbox.responses import server_error
+from sandbox.routing import build_router, require_bearer_token
 
 CATEGORIES = (
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/instructions",
-    "self-harm/intent",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
+    *("harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm"),
+    *("self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors", "violence", "violence/graphic"),
 )
 
 #: Patterns that are flagged, with the categories they belong to.
@@ -38,49 +28,37 @@ FLAGGED_PATTERNS: dict[str, tuple[str, ...]] = {
 CLEAN_SCORE, FLAGGED_SCORE = 0.0001, 0.97
 
 
+class ModerationRequest(BaseModel):
+    """Request to moderate a text, several texts, or the parts of a message."""
+
+    model: str = "omni-moderation-latest"
+    input: str | Annotated[list[str], Field(min_length=1)] | Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
 class ModerationApi:
     """Handler of the moderation API."""
 
     def __init__(self, faults: FaultQueue) -> None:
         self._faults = faults
+        self.router = build_router("/v1", {"POST /moderations": self.moderate}, require_bearer_token)
 
-    def routes(self) -> APIRouter:
-        """Return the router of the moderation API."""
-        router = APIRouter(prefix="/v1", dependencies=[Depends(require_bearer_token)])
-        router.add_api_route("/moderations", self.moderate, methods=["POST"])
-        return router
-
-    async def moderate(self, request: Request) -> Response:
+    async def moderate(self, request: ModerationRequest) -> Response:
         """Return one result for each string of a list, and a single one for any other input."""
         if self._faults.trigger("moderation_500"):
             raise server_error()
         if missing := self._faults.consume("moderation_missing"):
             return JSONResponse({"error": {"code": 404, "message": "File Not Found"}}, int(missing["status"]))
-        try:
-            body = await request.json()
-            material = body["input"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ApiError(400, "Missing required parameter: 'input'.", param="input") from error
-        results = [_classify(text, input_types) for text, input_types in _parse_input(material)]
-        model = body.get("model") or "omni-moderation-latest"
-        return JSONResponse({"id": f"modr-{secrets.token_hex(12)}", "model": model, "results": results})
+        results = [_classify(text, input_types) for text, input_types in _split_input(request.input)]
+        return JSONResponse({"id": f"modr-{secrets.token_hex(12)}", "model": request.model, "results": results})
 
 
-def _parse_input(material: Any) -> list[tuple[str, list[str]]]:
-    """Return the text and the input types of each item to classify."""
-    if isinstance(material, str):
-        return [(material, ["text"])]
-    if _is_list_of(str, material):
-        return [(text, ["text"]) for text in material]
-    if _is_list_of(dict, material):
-        text = " ".join(str(part.get("text", "")) for part in material)
-        input_types = {"text" if part.get("type") == "text" else "image" for part in material}
-        return [(text, sorted(input_types, reverse=True))]
-    raise ApiError(400, "input must be a string, a list of strings or a list of parts.", param="input")
-
-
-def _is_list_of(kind: type, material: Any) -> bool:
-    return isinstance(material, list) and bool(material) and all(isinstance(item, kind) for item in material)
+def _split_input(material: str | list[str] | list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return the text and the input types of each item to classify; the parts of a message are one."""
+    parts = [part for part in material if isinstance(part, dict)]
+    if not parts:
+        return [(str(text), ["text"]) for text in ([material] if isinstance(material, str) else material)]
+    input_types = {"text" if part.get("type") == "text" else "image" for part in parts}
+    return [(" ".join(str(part.get("text", "")) for part in parts), sorted(input_types, reverse=True))]
 
 
 def _classify(text: str, input_types: list[str]) -> dict[str, Any]:

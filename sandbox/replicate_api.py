@@ -1,15 +1,15 @@
 """Emulator of Replicate: predictions of official models. Written from published pages, never compared with it."""
 
 import secrets
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Request
 from fastapi.responses import Response
 
-from sandbox.catalogue import VideoOrder, parse_data_uri
-from sandbox.responses import require_bearer_token
-from sandbox.vendor_tasks import Vendor, VendorError, pixel_size, read_object, unknown_fields
+from sandbox.responses import VendorError
+from sandbox.routing import Routes, read_object
+from sandbox.vendor_tasks import Vendor, iso_time
 from sandbox.videos import Video
 
 PAGE_SIZE = 100
@@ -31,19 +31,18 @@ class ReplicateApi(Vendor):
 
     name = "replicate"
 
-    def routes(self) -> APIRouter:
-        """Return the router of the vendor's API."""
-        router = APIRouter(prefix="/replicate")
-        authenticated = [Depends(require_bearer_token)]
-        for method, path, handler in (
-            ("POST", "/v1/models/{owner}/{model}/predictions", self.create_prediction),
-            ("GET", "/v1/predictions", self.list),
-            ("GET", "/v1/predictions/{prediction_id}", self.get),
-            ("GET", "/v1/webhooks/default/secret", self.get_secret),
-        ):
-            router.add_api_route(path, handler, methods=[method], dependencies=authenticated)
-        router.add_api_route("/files/{prediction_id}/output.mp4", self.get_file, methods=["GET"])
-        return router
+    def routes(self) -> Routes:
+        """Return the handlers of requests with a key."""
+        return {
+            "POST /v1/models/{owner}/{model}/predictions": self.create_prediction,
+            "GET /v1/predictions": self.list,
+            "GET /v1/predictions/{prediction_id}": self.get,
+            "GET /v1/webhooks/default/secret": self.get_secret,
+        }
+
+    def files(self) -> Routes:
+        """Return the handler of files."""
+        return {"GET /files/{prediction_id}/output.mp4": self.get_file}
 
     def error(self, status: int, message: str, code: str = "") -> VendorError:
         """Return a problem document."""
@@ -55,23 +54,21 @@ class ReplicateApi(Vendor):
         if name not in MODELS:
             raise self.error(404, f"The model {name} could not be found.")
         known, default, price = MODELS[name]
-        given = body.get("input", {})
-        resolution = given.get("resolution", MODES.get(given.get("mode", ""), given.get("mode", default)))
-        size = pixel_size(str(resolution), str(given.get("aspect_ratio", "16:9")))
-        seconds = given.get("duration", 5)
-        if unknown_fields(given, known) or not given.get("prompt") or size is None or not isinstance(seconds, int):
-            raise self.error(422, f"Input validation failed: {sorted(given)}.")
-        uri = given.get("start_image") or given.get("image")
-        order = VideoOrder(name, given["prompt"], str(seconds), size, price, parse_data_uri(uri) if uri else b"")
-        base = f"{request.url.scheme}://{request.url.netloc}/replicate"
-        task = {"input": given, "callback": body.get("webhook"), "base": base}
+        given = self.read_object_of(body, "input")
+        resolution = MODES.get(str(given.get("mode")), str(given.get("mode", default)))
+        image = self.read_image(given.get("start_image") or given.get("image"))
+        order = self.read_order(name, given, known, resolution, price, image)
+        task = {"input": given, "callback": body.get("webhook"), "base": self.base_url(request)}
         task["events"] = body.get("webhook_events_filter", ["start", "output", "logs", "completed"])
         return await self.create(order, lambda: secrets.token_hex(13), self.format, **task)
 
     async def list(self, created_after: str = "", created_before: str = "", cursor: int = 0) -> dict[str, Any]:
         """Return a page of predictions, newest first; the URL of the next one contains the filters."""
-        since = _timestamp(created_after, 0.0)
-        until = _timestamp(created_before, float("inf"))
+        try:
+            since = datetime.fromisoformat(created_after or "1970-01-01T00:00:00Z").timestamp()
+            until = datetime.fromisoformat(created_before or "9999-01-01T00:00:00Z").timestamp()
+        except ValueError as error:
+            raise self.error(400, "The filters must be ISO times.") from error
         found = [each for each in self.list_tasks() if since <= each.created_at < until]
         page, following = found[cursor : cursor + PAGE_SIZE], cursor + PAGE_SIZE
         query = f"created_after={created_after.replace('+', '%2B')}&created_before={created_before}&cursor={following}"
@@ -82,8 +79,6 @@ class ReplicateApi(Vendor):
     async def get(self, prediction_id: str) -> dict[str, Any]:
         """Return a prediction."""
         video = self.find(prediction_id)
-        if video is None:
-            raise self.error(404, "The requested resource could not be found.")
         self.check_status_faults(video)
         form = self.faults.consume("output_form") if video.status == "completed" else None
         return self.format(video, form["form"] if form else "")
@@ -97,7 +92,7 @@ class ReplicateApi(Vendor):
         fault = self.faults.consume("files_need_key")
         if fault and bool(fault["need"]) != bool(request.headers.get("authorization")):
             raise self.error(401, "Unauthorized.")
-        return await self.serve_file(self.find(prediction_id))
+        return await self.serve_file(prediction_id)
 
     def format(self, video: Video, form: str = "") -> dict[str, Any]:
         """Return the prediction. Input and output are removed when its time is over."""
@@ -109,7 +104,7 @@ class ReplicateApi(Vendor):
             "id": video.id,
             "model": video.model,
             "status": code if code in ENDS else STATES[video.status],
-            "created_at": datetime.fromtimestamp(video.created_at, UTC).isoformat().replace("+00:00", "Z"),
+            "created_at": iso_time(video.created_at),
             "input": {} if is_removed else task["input"],
             "output": None if is_removed else output,
             "data_removed": is_removed,
@@ -121,9 +116,4 @@ class ReplicateApi(Vendor):
         """Send `start` and `completed`, if they were requested."""
         event = {"queued": "start", "in_progress": None}.get(video.status, "completed")
         if event in video.outcome.task["events"]:
-            self.send(video, lambda task_id: {**self.format(video), "id": task_id}, f"video.{video.status}")
-
-
-def _timestamp(text: str, default: float) -> float:
-    """Return the Unix time of an ISO time."""
-    return datetime.fromisoformat(text).timestamp() if text else default
+            self.send(video, self.format(video), "id")

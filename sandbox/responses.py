@@ -1,8 +1,9 @@
-"""Error responses in the format of the OpenAI API, and responses that are truncated on purpose."""
+"""Errors in the format of the OpenAI API and of vendors, and responses that are truncated on purpose."""
 
 from typing import Any
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -19,13 +20,29 @@ class ApiError(Exception):
         *,
         code: str | None = None,
         param: str | None = None,
-        kind: str = "invalid_request_error",
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers
+        kind = "server_error" if status >= 500 else "requests" if status == 429 else "invalid_request_error"
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class VendorError(ApiError):
+    """Request failure in a vendor's own form."""
+
+    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        super().__init__(status, str(body), headers=headers)
+        self.body = body
+
+
+async def handle_invalid_request(request: Request, error: Exception) -> Response:
+    """Return the response to a request that does not have the fields or types of its model."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is registered for this class only
+    first = error.errors()[0]
+    param = ".".join(str(part) for part in first["loc"][1:])
+    return JSONResponse(ApiError(400, f"{param}: {first['msg']}", code="invalid_value", param=param).body, 400)
 
 
 async def handle_api_error(request: Request, error: Exception) -> Response:
@@ -37,23 +54,14 @@ async def handle_api_error(request: Request, error: Exception) -> Response:
 def server_error() -> ApiError:
     """Return a 500 error in the format of OpenAI."""
     message = "The server had an error while processing your request. (SANDBOX: injected fault.)"
-    return ApiError(500, message, code="server_error", kind="server_error")
+    return ApiError(500, message, code="server_error")
 
 
 def rate_limit_error(params: dict[str, Any]) -> ApiError:
     """Return a 429 error with a Retry-After header."""
     headers = {"Retry-After": f"{params['retry_after']:g}"}
     message = "Rate limit reached. (SANDBOX: injected fault.)"
-    return ApiError(429, message, code="rate_limit_exceeded", kind="requests", headers=headers)
-
-
-async def require_bearer_token(request: Request) -> None:
-    """Raise ApiError 401 unless the request has a bearer token; any is accepted that does not start with "wrong-"."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if token.startswith("wrong-"):
-        raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise ApiError(401, "Missing bearer authentication in header.", code="missing_api_key")
+    return ApiError(429, message, code="rate_limit_exceeded", headers=headers)
 
 
 class TruncatedResponse(Response):

@@ -95,30 +95,16 @@ def _schema_type(schema: Mapping[str, Any]) -> str:
 
 
 def _build_number(schema: Mapping[str, Any], kind: str) -> float:
+    """Return the lowest number within the bounds; an exclusive bound is moved inwards by one step."""
     step = schema.get("multipleOf", 1 if kind == "integer" else None)
-    low, high = _number_bounds(schema, step)
-    value = _start_value(low, high)
+    lows = [schema[name] + by for name, by in (("minimum", 0), ("exclusiveMinimum", step or 0.5)) if name in schema]
+    highs = [schema[name] - by for name, by in (("maximum", 0), ("exclusiveMaximum", step or 0.5)) if name in schema]
+    value, high = max(lows, default=min([1, *highs])), min(highs, default=math.inf)
     if step:
         value = math.ceil(value / step) * step
-    if high is not None and value > high:
+    if value > high:
         value = math.floor(high / step) * step if step else high
     return int(value) if kind == "integer" else value
-
-
-def _number_bounds(schema: Mapping[str, Any], step: float | None) -> tuple[float | None, float | None]:
-    """Return the inclusive bounds; an exclusive bound is moved inwards by one step."""
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if (above := schema.get("exclusiveMinimum")) is not None:
-        low = above + (step or 0.5)
-    if (below := schema.get("exclusiveMaximum")) is not None:
-        high = below - (step or 0.5)
-    return low, high
-
-
-def _start_value(low: float | None, high: float | None) -> float:
-    if low is not None:
-        return low
-    return 1 if high is None else min(1, high)
 
 
 def _build_text(schema: Mapping[str, Any]) -> str:

@@ -11,6 +11,12 @@ from sandbox.videos import Video
 
 #: With these characters the Base64 of an id contains `+` and `/`, independent of their offset.
 LITELLM_DEPLOYMENT = "~~~???"
+#: The statuses that servers name otherwise.
+STATUSES = {
+    ("litellm", "queued"): "processing",
+    ("litellm", "in_progress"): "processing",
+    ("openrouter", "queued"): "pending",
+}
 
 
 def format_video(video: Video, profile: str) -> dict[str, Any]:
@@ -19,7 +25,7 @@ def format_video(video: Video, profile: str) -> dict[str, Any]:
         "id": encode_video_id(video, profile),
         "object": "video",
         "model": video.model,
-        "status": _format_status(video.status, profile),
+        "status": STATUSES.get((profile, video.status), video.status),
         "progress": video.progress,
         "prompt": video.prompt,
         "size": video.size,
@@ -71,13 +77,6 @@ def not_ready_error(message: str, profile: str) -> Response:
     return JSONResponse({"error" if profile == "sglang" else "detail": message}, 503)
 
 
-def delete_response(video: Video, profile: str) -> Response:
-    """Return the response to a delete request."""
-    if profile == "sglang":
-        return JSONResponse(format_video(video, profile) | {"status": "deleted"})
-    return JSONResponse({"id": video.id, "object": "video.deleted", "deleted": True})
-
-
 def check_content(video: Video, profile: str, variant: str | None) -> None:
     """Raise ApiError in the way of the profile if the content is not available or the variant is invalid."""
     if profile == "sglang" and variant == "video":
@@ -107,14 +106,6 @@ def decode_video_id(video_id: str) -> str:
     except (binascii.Error, UnicodeDecodeError):
         return video_id
     return text.rpartition("video_id:")[2].rstrip(";") if "video_id:" in text else video_id
-
-
-def _format_status(status: str, profile: str) -> str:
-    if profile == "litellm" and status in ("queued", "in_progress"):
-        return "processing"
-    if profile == "openrouter" and status == "queued":
-        return "pending"
-    return status
 
 
 def _whole_seconds(timestamp: float | None) -> int | None:

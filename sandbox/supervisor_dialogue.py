@@ -65,16 +65,13 @@ Tool = Mapping[str, Any]
 def build_reply(messages: Sequence[Message], tools: Sequence[Tool], forced_tool: str | None) -> ModelReply:
     """Return the next reply: a tool call or text. `forced_tool` names the tool that must be called."""
     text = _last_user_text(messages)
-    if forced_tool is not None:
-        tool = next((tool for tool in tools if tool["name"] == forced_tool), {"name": forced_tool})
-        return ModelReply(calls=[ToolCall(forced_tool, _build_arguments(tool, text, messages))])
-    if messages and messages[-1].get("role") == "tool":
+    if forced_tool is None and messages and messages[-1].get("role") == "tool":
         return ModelReply(content=_report_tool_results(messages))
-    name = _choose_tool(text, messages)
-    tool = next((tool for tool in tools if tool["name"] == name), {})
-    if tool:
-        return ModelReply(calls=[ToolCall(tool["name"], _build_arguments(tool, text, messages))])
-    return ModelReply(content=INTRODUCTION)
+    name = forced_tool or _choose_tool(text, messages)
+    tool = next((tool for tool in tools if tool["name"] == name), {"name": forced_tool} if forced_tool else None)
+    if tool is None:
+        return ModelReply(content=INTRODUCTION)
+    return ModelReply(calls=[ToolCall(tool["name"], _build_arguments(tool, text, messages))])
 
 
 def message_text(message: Message) -> str:
@@ -90,15 +87,10 @@ def _last_user_text(messages: Sequence[Message]) -> str:
 
 
 def _choose_tool(text: str, messages: Sequence[Message]) -> str | None:
-    tool = _match_intent(text.lower())
+    lower = text.lower()
+    requests_video = "start_run" if "?" not in text and re.search(_VIDEO_REQUEST, lower) else None
+    tool = next((tool for pattern, tool in _INTENTS if re.search(pattern, lower)), requests_video)
     return "list_runs" if tool in _RUN_TOOLS and not _find_run_id(text, messages) else tool
-
-
-def _match_intent(text: str) -> str | None:
-    for pattern, tool in _INTENTS:
-        if re.search(pattern, text):
-            return tool
-    return "start_run" if "?" not in text and re.search(_VIDEO_REQUEST, text) else None
 
 
 def _build_arguments(tool: Tool, text: str, messages: Sequence[Message]) -> str:
@@ -208,7 +200,7 @@ def _format_result(content: str) -> str:
 
 def _find_rows(value: Any) -> list[Any] | None:
     """Return the first list in an object that is not itself a record with an id."""
-    if not isinstance(value, dict) or _find_id(value):
+    if not isinstance(value, dict) or value.get("run_id") or value.get("id"):
         return None
     return next((inner for inner in value.values() if isinstance(inner, list) and inner), None)
 
@@ -219,38 +211,24 @@ def _format_value(value: Any) -> str:
     if "prepared" in value:
         return f"I prepared it, and only you can confirm it: {value['prepared']}"
     fields = {name: inner for name, inner in value.items() if isinstance(inner, (str, int, float)) and inner != ""}
-    status = fields.pop("status", None)
-    if (run_id := _find_id(value)) and status:
-        return _format_run(run_id, str(status), fields)
+    status, run_id = fields.pop("status", None), value.get("run_id") or value.get("id")
+    if run_id and status:
+        others = {name: inner for name, inner in fields.items() if name not in ("run_id", "id")}
+        details = _format_fields(others, max_fields=4, max_length=80)
+        return f"Run {run_id} is {_humanize(str(status))}" + (f" ({details})." if details else ".")
     if "name" in fields:
-        return _format_named(fields)
+        summary = fields.get("summary") or fields.get("description") or fields.get("title")
+        return f"{fields['name']}: {shorten(str(summary), 200)}" if summary else str(fields["name"])
     return _format_fields(fields, max_fields=6, max_length=120)
 
 
-def _format_run(run_id: str, status: str, fields: Mapping[str, Any]) -> str:
-    others = {name: value for name, value in fields.items() if name not in ("run_id", "id")}
-    details = _format_fields(others, max_fields=4, max_length=80)
-    return f"Run {run_id} is {_humanize(status)}" + (f" ({details})." if details else ".")
-
-
-def _format_named(fields: Mapping[str, Any]) -> str:
-    summary = fields.get("summary") or fields.get("description") or fields.get("title")
-    return f"{fields['name']}: {shorten(str(summary), 200)}" if summary else str(fields["name"])
-
-
 def _format_fields(fields: Mapping[str, Any], *, max_fields: int, max_length: int) -> str:
-    items = list(fields.items())[:max_fields]
-    return ", ".join(f"{_humanize(name)}: {_format_field(value, max_length)}" for name, value in items)
-
-
-def _format_field(value: Any, max_length: int) -> str:
     # A URL is never shortened: it would be invalid.
-    return str(value) if str(value).startswith("http") else shorten(str(value), max_length)
-
-
-def _find_id(value: Mapping[str, Any]) -> str | None:
-    found = value.get("run_id") or value.get("id")
-    return str(found) if found else None
+    texts = {name: str(value) for name, value in list(fields.items())[:max_fields]}
+    return ", ".join(
+        f"{_humanize(name)}: {text if text.startswith('http') else shorten(text, max_length)}"
+        for name, text in texts.items()
+    )
 
 
 def _humanize(name: str) -> str:

@@ -3,34 +3,37 @@
 They were written from published contracts, and were never compared with the live services.
 """
 
-import asyncio
-import json
+import base64
 import math
 import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.catalogue import VideoOrder
-from sandbox.faults import FaultQueue
-from sandbox.responses import ApiError, TruncatedResponse
+from sandbox.responses import TruncatedResponse, VendorError
+from sandbox.routing import Routes, build_router, require_bearer_token
 from sandbox.store import Store
 from sandbox.video_api import VideoApi
-from sandbox.videos import Video, VideoService
+from sandbox.videos import Video
 from sandbox.webhook_endpoints import WebhookEndpoints, generate_secret
-from sandbox.webhook_sender import WebhookSender
 
 
-class VendorError(ApiError):
-    """Request failure in the vendor's own form."""
+class TaskInput(BaseModel):
+    """The fields of a task that all vendors have; others are kept as they are."""
 
-    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        super().__init__(status, str(body), headers=headers)
-        self.body = body
+    model_config = ConfigDict(strict=True)
+
+    prompt: str = Field(min_length=1)
+    duration: int = Field(5, ge=1)
+    aspect_ratio: str = "16:9"
+    resolution: str = ""
 
 
 class Vendor(ABC):
@@ -38,22 +41,27 @@ class Vendor(ABC):
 
     name: str
 
-    def __init__(
-        self,
-        store: Store,
-        faults: FaultQueue,
-        videos: VideoService,
-        sender: WebhookSender,
-        video_api: VideoApi,
-        endpoints: WebhookEndpoints,
-    ) -> None:
-        self.store, self.faults, self.videos, self.sender = store, faults, videos, sender
+    #: The HTTP status of invalid parameters.
+    invalid_status = 422
+
+    def __init__(self, store: Store, video_api: VideoApi, endpoints: WebhookEndpoints) -> None:
+        self.store, self.faults, self.videos = store, video_api.faults, video_api.videos
         self._video_api, self._endpoints = video_api, endpoints
-        videos.listeners[self.name] = self.announce
+        self.videos.listeners[self.name] = self.announce
+        self.router = build_router(f"/{self.name}", self.files())
+        self.router.include_router(build_router("", self.routes(), self.check_key))
 
     @abstractmethod
-    def routes(self) -> APIRouter:
-        """Return the router of the vendor's API."""
+    def routes(self) -> Routes:
+        """Return the handlers of requests with a key, by method and path."""
+
+    @abstractmethod
+    def files(self) -> Routes:
+        """Return the handlers of the URLs of files, which need no key."""
+
+    async def check_key(self, request: Request) -> None:
+        """Raise an error unless the request has a key, by default a bearer token."""
+        await require_bearer_token(request)
 
     @abstractmethod
     def error(self, status: int, message: str, code: str = "") -> VendorError:
@@ -69,10 +77,48 @@ class Vendor(ABC):
             self.store.set_setting("vendor_secret", secret := generate_secret())
         return secret
 
-    def find(self, video_id: str) -> Video | None:
-        """Return a task of this vendor, or None."""
+    def base_url(self, request: Request) -> str:
+        """Return the URL of this vendor, as the client reaches it."""
+        return f"{request.url.scheme}://{request.url.netloc}/{self.name}"
+
+    def find(self, video_id: str) -> Video:
+        """Return a task of this vendor. Raises the vendor's error."""
         video = self.videos.find(video_id)
-        return video if video is not None and video.outcome.vendor == self.name else None
+        if video is None or video.outcome.vendor != self.name:
+            raise self.error(404, "Not found.")
+        return video
+
+    def read_object_of(self, body: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Return the object in a field, empty without one. Raises the vendor's error."""
+        value = body.get(name, {})
+        if not isinstance(value, dict):
+            raise self.error(self.invalid_status, f"{name} must be an object.")
+        return value
+
+    def read_image(self, text: object) -> bytes:
+        """Return the image of a Base64 text or data URI; none without one. Raises the vendor's error."""
+        try:
+            return base64.b64decode(str(text or "").rpartition("base64,")[2], validate=True)
+        except ValueError:
+            raise self.error(self.invalid_status, "The image is not Base64.") from None
+
+    def read_order(
+        self, model: str, fields: Mapping[str, Any], known: str, resolution: str, usd: float, image: bytes = b""
+    ) -> VideoOrder:
+        """Return the order of a task with no other than the `known` fields. Raises the vendor's error.
+
+        `resolution` counts where the fields name none, and `usd` is the price per second.
+        """
+        try:
+            task = TaskInput.model_validate(dict(fields))
+        except ValidationError as error:
+            raise self.error(self.invalid_status, f"Validation failed: {error.errors()[0]['loc']}.") from error
+        size, unknown = pixel_size(task.resolution or resolution, task.aspect_ratio), fields.keys() - set(known.split())
+        if size is None or unknown:
+            raise self.error(
+                self.invalid_status, f"Validation failed: {sorted(unknown) or 'resolution, aspect_ratio'}."
+            )
+        return VideoOrder(model, task.prompt, str(task.duration), size, usd, image)
 
     def list_tasks(self) -> list[Video]:
         """Return the tasks of this vendor that its index shows by now, newest first."""
@@ -99,11 +145,7 @@ class Vendor(ABC):
         body = respond(video)
         if self.faults.trigger("create_accept_then_drop"):
             return TruncatedResponse(b"{", "application/json", declared_length=1000)
-        if hang := self.faults.consume("create_accept_then_hang"):
-            await asyncio.sleep(float(hang["seconds"]))
-            raise self.error(504, "Gateway timeout.")
-        if wait := self.faults.consume("webhook_before_response"):
-            await self._video_api.wait_for_webhook(video, float(wait["seconds"]))
+        await self._video_api.delay_response(video, self.error(504, "Gateway timeout."))
         return JSONResponse(body)
 
     def check_status_faults(self, video: Video) -> None:
@@ -114,9 +156,10 @@ class Vendor(ABC):
             self.videos.mark_lost(video)
             raise self.error(404, "Not found.")
 
-    async def serve_file(self, video: Video | None) -> Response:
+    async def serve_file(self, video_id: str) -> Response:
         """Return the file of a completed task while it is stored."""
-        if video is None or not self.is_stored(video):
+        video = self.find(video_id)
+        if not self.is_stored(video):
             raise self.error(404, "The file does not exist.")
         return await self._video_api.clip_response(video)
 
@@ -125,8 +168,8 @@ class Vendor(ABC):
         """Return whether the task is completed and its file still exists."""
         return video.expires_at is not None and video.expires_at > time.time()
 
-    def send(self, video: Video, body: Callable[[str], Any], state: str) -> None:
-        """Store the webhook of a task that was created with a URL for it."""
+    def send(self, video: Video, body: Mapping[str, Any], id_field: str) -> None:
+        """Store the webhook of a task that was created with a URL for it; the id of the task is in `id_field`."""
         url = video.outcome.task.get("callback")
         if not url:
             return
@@ -136,18 +179,8 @@ class Vendor(ABC):
         old, until = (generate_secret(), time.time() + 3600) if form == "two_signatures" else (None, None)
         sql = "UPDATE endpoints SET old_secret = ?, old_secret_until = ? WHERE id = ?"
         self.store.execute(sql, old, until, endpoint)
-        self.sender.enqueue_task(endpoint, video.id, state, body)
-
-
-async def read_object(request: Request, refuse: Callable[[int, str], ApiError]) -> dict[str, Any]:
-    """Return the JSON object in the body."""
-    try:
-        body = json.loads(await request.body())
-    except ValueError as error:
-        raise refuse(400, "The body is not JSON.") from error
-    if not isinstance(body, dict):
-        raise refuse(400, "The body is not a JSON object.")
-    return body
+        event = f"video.{video.status}"
+        self._video_api.sender.enqueue_task(endpoint, video.id, event, lambda task_id: {**body, id_field: task_id})
 
 
 def pixel_size(resolution: str, aspect_ratio: str) -> str | None:
@@ -163,6 +196,6 @@ def pixel_size(resolution: str, aspect_ratio: str) -> str | None:
     return f"{math.floor(width * unit)}x{math.floor(height * unit)}"
 
 
-def unknown_fields(fields: Mapping[str, Any], known: str) -> list[str]:
-    """Return the fields that are not among the `known` names."""
-    return sorted(fields.keys() - set(known.split()))
+def iso_time(timestamp: float) -> str:
+    """Return a Unix time as vendors write it."""
+    return datetime.fromtimestamp(timestamp, UTC).isoformat().replace("+00:00", "Z")

@@ -108,7 +108,7 @@ class VideoService:
         video_id, now = video_id or f"video_{secrets.token_hex(16)}", time.time()
         outcome = json.dumps(asdict(replace(self._plan_outcome(order.prompt), vendor=vendor, task=task)))
         if order.image:
-            self._image_path(video_id).write_bytes(order.image)
+            (self._folder / f"{video_id}.image").write_bytes(order.image)
         with self._store.transaction():
             self._store.execute(
                 "INSERT INTO videos (id, model, prompt, seconds, size, status, created_at, outcome)"
@@ -140,23 +140,9 @@ class VideoService:
         sql = "UPDATE videos SET outcome = json_set(outcome, '$.is_lost', json('true')) WHERE id = ?"
         self._store.execute(sql, video.id)
 
-    def delete(self, video: Video) -> None:
-        """Delete a video and its files; its charge is kept."""
-        self._store.execute("DELETE FROM videos WHERE id = ?", video.id)
-        self.clip_path(video).unlink(missing_ok=True)
-        self.thumbnail_path(video).unlink(missing_ok=True)
-
     def clip_path(self, video: Video) -> Path:
         """Return the path of the MP4 file."""
         return self._folder / f"{video.id}.mp4"
-
-    def thumbnail_path(self, video: Video) -> Path:
-        """Return the path of the WebP thumbnail."""
-        return self._folder / f"{video.id}.webp"
-
-    def _image_path(self, video_id: str) -> Path:
-        """Return the path of the image that the video starts from, where there is one."""
-        return self._folder / f"{video_id}.image"
 
     def _plan_outcome(self, prompt: str) -> PlannedOutcome:
         min_seconds = float(self._store.get_setting("min_job_seconds", "0"))
@@ -187,7 +173,7 @@ class VideoService:
             self._sender.wake()
             if video.outcome.error_code is None and not self.clip_path(video).exists():
                 width, height = (int(n) for n in video.size.split("x"))
-                image = self._image_path(video_id)
+                image = self._folder / f"{video_id}.image"
                 start = str(image) if image.exists() else ""
                 spec = ClipSpec(video.prompt, int(video.seconds), width, height, video.outcome.silent, start)
                 try:

@@ -30,13 +30,12 @@ FIELDS = {
 
 
 async def test_a_video_is_created_completed_and_downloaded(client: SandboxClient) -> None:
-    """A multipart create gives a video object with all fields and a playable MP4 with a thumbnail."""
+    """A multipart create gives a video object with all fields and a playable MP4."""
     form = {name: (None, value) for name, value in {"prompt": "A red kite", **SMALL_VIDEO}.items()}
     created = (await client.post("/v1/videos", files=form)).json()
     ended = await client.wait_for_video(created["id"])
     content = await client.get(f"/v1/videos/{created['id']}/content")
     part = await client.get(f"/v1/videos/{created['id']}/content", headers={"Range": "bytes=4-7"})
-    still = await client.get(f"/v1/videos/{created['id']}/content", params={"variant": "thumbnail"})
 
     assert set(created) == FIELDS
     assert created["id"].startswith("video_")
@@ -48,7 +47,6 @@ async def test_a_video_is_created_completed_and_downloaded(client: SandboxClient
     with av.open(io.BytesIO(content.content)) as container:
         assert container.streams.video[0].frames == 30
     assert (part.status_code, part.content) == (206, b"ftyp")
-    assert (still.headers["content-type"], still.content[8:12]) == ("image/webp", b"WEBP")
 
 
 @pytest.mark.parametrize(
@@ -118,18 +116,6 @@ async def test_a_list_is_paged_by_a_cursor(client: SandboxClient) -> None:
     assert [video["id"] for video in next_page["data"]] == [created[0]]
     assert ([video["id"] for video in ascending["data"]], ascending["has_more"]) == (created[1:], False)
     assert (await client.get("/v1/videos", params={"limit": 101})).status_code == 400
-
-
-async def test_only_finished_videos_can_be_deleted(client: SandboxClient) -> None:
-    """Deletion of a running video is refused; a deleted video is not found."""
-    finished = await client.create_and_wait("To be deleted")
-    await client.post("/sandbox/pace", json={"seconds": 3600})
-    running = await client.create_video("Not to be deleted")
-    deleted = await client.delete(f"/v1/videos/{finished['id']}")
-
-    assert deleted.json() == {"id": finished["id"], "deleted": True, "object": "video.deleted"}
-    assert (await client.get(f"/v1/videos/{finished['id']}")).status_code == 404
-    assert (await client.delete(f"/v1/videos/{running['id']}")).status_code == 400
 
 
 async def test_content_expires(client: SandboxClient) -> None:
@@ -288,15 +274,10 @@ async def test_an_injected_content_fault_occurs_once(client: SandboxClient) -> N
     wrong = await client.get(path)
     await client.inject_fault("content_500")
     error = await client.get(path)
-    await client.inject_fault("content_slow", seconds=0.4)
-    start = time.monotonic()
-    slow = await client.get(path)
 
     assert (page.status_code, page.headers["content-type"][:9]) == (200, "text/html")
     assert (wrong.headers["content-type"], wrong.content) == ("image/png", complete)
     assert error.status_code == 500
-    assert time.monotonic() - start >= 0.4
-    assert slow.content == complete
     assert (await client.get(path)).content == complete
 
 
@@ -327,18 +308,16 @@ async def test_the_vllm_profile(client: SandboxClient) -> None:
 
 
 async def test_the_sglang_profile(client: SandboxClient) -> None:
-    """SGLang errors have no code, variant=video is unknown, and a delete returns the video."""
+    """SGLang errors have no code, and variant=video is unknown."""
     await client.inject_fault("profile", profile="sglang")
     failed = await client.create_and_wait("A #fail")
     video = await client.create_and_wait("A")
     path = f"/v1/videos/{video['id']}/content"
     with_variant = await client.get(path, params={"variant": "video"})
     without = await client.get(path)
-    deleted = await client.delete(f"/v1/videos/{video['id']}")
 
     assert set(failed["error"]) == {"message"}
     assert (with_variant.status_code, without.status_code) == (404, 200)
-    assert (deleted.json()["object"], deleted.json()["status"]) == ("video", "deleted")
 
 
 async def test_the_litellm_profile(client: SandboxClient) -> None:

@@ -92,27 +92,6 @@ async def test_an_undelivered_event_is_sent_after_a_killed_sandbox_restarts(
     assert is_verified(accepted, secret)
 
 
-async def test_secrets_rotate_with_and_without_overlap(
-    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
-) -> None:
-    """A kept old secret also signs, any other is invalid immediately; only a rotation returns the secret."""
-    path = f"/v1/webhook_endpoints/{endpoint['id']}"
-    keep = {"keep_old_secret_active_for_24_hours": True}
-    second = (await client.post(f"{path}/rotate_secret", json=keep)).json()["signing_secret"]
-    await client.create_and_wait("Rotating")
-    (both,) = list(await receiver.wait_for(lambda received: len(received) >= 1))
-    third = (await client.post(f"{path}/rotate_secret", json={})).json()["signing_secret"]
-    await client.create_and_wait("Rotated")
-    _, single = await receiver.wait_for(lambda received: len(received) >= 2)
-
-    assert is_verified(both, endpoint["signing_secret"])
-    assert is_verified(both, second)
-    assert is_verified(single, third)
-    assert not is_verified(single, second)
-    assert "signing_secret" not in (await client.get(path)).json()
-    assert endpoint["id"] in [one["id"] for one in (await client.get("/v1/webhook_endpoints")).json()["data"]]
-
-
 async def test_an_endpoint_receives_only_its_event_types_and_can_be_deleted(
     client: SandboxClient, receiver: WebhookReceiver
 ) -> None:
@@ -126,7 +105,7 @@ async def test_an_endpoint_receives_only_its_event_types_and_can_be_deleted(
 
     assert one.event["type"] == "video.failed"
     assert deleted["deleted"] is True
-    assert (await client.get(f"/v1/webhook_endpoints/{endpoint['id']}")).status_code == 404
+    assert (await client.delete(f"/v1/webhook_endpoints/{endpoint['id']}")).status_code == 404
 
 
 async def test_an_event_can_be_lost(client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]) -> None:
@@ -143,7 +122,7 @@ async def test_an_event_can_be_delayed(
     client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
 ) -> None:
     """A later event overtakes a delayed one."""
-    await client.inject_fault("webhook_delay", seconds=1)
+    await client.inject_fault("webhook_delay", seconds=3)
     late = await client.create_and_wait("Late")
     early = await client.create_and_wait("Early")
     received = await receiver.wait_for(lambda received: len(received) >= 2)

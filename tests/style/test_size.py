@@ -11,6 +11,7 @@ MAX_LOOSE_SIGNATURES = 20
 MAX_MODULE_LINES, MAX_LONG_MODULES = 250, 8
 #: Blank lines do not count: the formatter sets them.
 MAX_PRODUCT_LINES = 20_000
+MAX_SANDBOX_LINES = 4_000
 
 BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.IfExp, ast.ExceptHandler, ast.match_case, ast.comprehension)
 
@@ -63,3 +64,10 @@ def test_modules_are_short() -> None:
 
     assert len(long) <= MAX_LONG_MODULES, long
     assert sum(bool(line.strip()) for lines in texts.values() for line in lines) < MAX_PRODUCT_LINES
+
+
+def test_the_sandbox_is_short() -> None:
+    """The sandbox stays under a limit of its own."""
+    lines = [line for path in python_files("sandbox") for line in path.read_text().splitlines()]
+
+    assert sum(bool(line.strip()) for line in lines) < MAX_SANDBOX_LINES
