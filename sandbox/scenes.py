@@ -1,166 +1,242 @@
-"""Scenes: moving brightness fields, computed at low resolution and coloured by a palette."""
+"""Scenes of water, woods and snow."""
 
 import math
-from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
-
-
-class Scene(Protocol):
-    """Moving scene that is a brightness field of about 0..1 at any time."""
-
-    def field_at(self, t: float) -> Field:
-        """Return the field at time `t`, in seconds."""
-        ...
-
-
-class Grid:
-    """Coordinates of the points of a field: y from -1 (top) to 1, x in the same unit."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        aspect = width / height
-        self.x: Field = np.linspace(-aspect, aspect, width, dtype=np.float32)[None, :]
-        self.y: Field = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-
-    def vignette(self) -> Field:
-        """Return factors that darken the field softly towards the edges."""
-        across = self.x / self.x.max()
-        return np.asarray(1.04 - 0.11 * across**2 - 0.14 * self.y**2, dtype=np.float32)
+from sandbox.painting import (
+    Field,
+    Motes,
+    Painter,
+    Picture,
+    Stage,
+    Texture,
+    blur,
+    color,
+    mix,
+    outline,
+    ramp,
+    smooth,
+)
 
 
-class Silk:
-    """Flowing folds of cloth, built from sines warped by other sines."""
+class Surface:
+    """Ground or water below the horizon: a texture in perspective, averaged where it is far away."""
 
-    def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
-        self.grid = grid
-        self.phase = [float(v) for v in rng.uniform(0, 2 * math.pi, 7)]
-        self.scale = [float(v) for v in rng.uniform(0.7, 1.5, 6)]
+    LEVELS = 4
 
-    def field_at(self, t: float) -> Field:
-        """Return the field at time `t`, in seconds."""
-        x, y, phase, scale = self.grid.x, self.grid.y, self.phase, self.scale
-        across = x + 0.35 * np.sin(1.7 * scale[0] * y + 0.7 * t + phase[0])
-        across = across + 0.18 * np.sin(3.1 * scale[1] * y - 0.5 * t + phase[1])
-        down = y + 0.30 * np.sin(2.1 * scale[2] * x - 0.6 * t + phase[2])
-        down = down + 0.15 * np.cos(4.0 * scale[3] * across + 0.4 * t + phase[3])
-        folds = np.sin(2.6 * scale[4] * across + 1.3 * np.sin(2.0 * down + 0.5 * t + phase[4]))
-        folds += 0.60 * np.sin(4.2 * scale[5] * down + 1.1 * across - 0.8 * t + phase[5])
-        folds += 0.35 * np.sin(4.2 * across + 5.6 * down + t + phase[6])
-        return np.asarray(0.5 + 0.24 * folds - 0.10 * y, dtype=np.float32)
+    def __init__(self, stage: Stage, horizon: float, texture: Texture, scale: float) -> None:
+        self.first = min(stage.height - 2, max(1, round(stage.sharp(0, horizon)[1])))
+        rows = np.arange(stage.height - self.first, dtype=np.float32)[:, None] + 1
+        depth = np.float32(stage.height) / rows
+        self.depth: Field = np.minimum(depth / np.float32(stage.height / rows[-1, 0]), 60)
+        size = texture.size
+        across = stage.x / stage.x.max() * np.float32(0.5 * stage.aspect * scale * size) * self.depth
+        along = self.depth * np.float32(scale * size)
+        level = np.clip(np.log2(self.depth * scale), 0, self.LEVELS - 1).astype(np.int64)
+        soft = [texture.field, *(blur(np.tile(texture.field, (1, 1)), 1.6 * 2**n) for n in range(self.LEVELS - 1))]
+        self.size, self.table = size, np.concatenate([part.ravel() for part in soft])
+        self.base = level * size * size
+        self.column, self.row = across.astype(np.int64), -along.astype(np.int64) + 0 * across.astype(np.int64)
+
+    def view(self, x: float = 0, y: float = 0) -> Field:
+        """Return the texture below the horizon, moved by (x, y) texels."""
+        column, row = (self.column + int(x)) % self.size, (self.row + int(y)) % self.size
+        return np.asarray(self.table[self.base + row * self.size + column])
 
 
-class Orbs:
-    """Out-of-focus lights that drift upwards through haze."""
+def paint_sea(stage: Stage) -> Painter:
+    """Paint the sea: waves with a path of light under a low sun."""
+    place = stage.place
+    skies = (("2c4a78", "7d9cc0", "f5d6b0"), ("31456e", "c98f8f", "ffd9a0"), ("3c7fb5", "8cc4e6", "e8f4f6"))
+    sky_colors = skies[int(place.integers(len(skies)))]
+    horizon, sun = stage.pick(-0.22, -0.42, -0.72), float(place.uniform(-0.3, 0.3)) * stage.aspect
+    sky = ramp((stage.y + 1.16) / (horizon + 1.16) + 0 * stage.x, *sky_colors)
+    haze = Texture(place, power=1.9, stretch=3).view(stage, 0.9)
+    sky += smooth(0.45, 0.85, haze) * 0.16 * smooth(horizon, horizon - 0.9, stage.y) * color("fff0e0")
+    sky += stage.glow(sun, horizon - 0.16, 0.55) * color("ffc890") * 0.45 + stage.glow(sun, horizon - 0.16, 0.085) * 0.6
+    swell = Surface(
+        stage, horizon, Texture(place, power=2.2, stretch=2.2, coarse=7, size=1024), stage.pick(0.8, 0.6, 0.42)
+    )
+    chop = Surface(
+        stage, horizon, Texture(place, power=1.9, stretch=2.0, coarse=22, size=1024), stage.pick(0.6, 0.5, 0.4)
+    )
+    near = 1 / swell.depth
+    top = swell.first
+    path = np.exp(-(((stage.x - sun) / (0.10 + 0.35 * near)) ** 2)).astype(np.float32)
+    far = color(sky_colors[2]) * 0.55 + color(sky_colors[1]) * 0.35
+    deep, crest, gold = color("0b3550"), color(sky_colors[1]) * 0.95, color("ffd9a0")
+    water = mix(far, deep, smooth(0.0, 0.55, near) + 0 * stage.x)
 
-    COUNT = 11
+    def paint(t: float) -> Picture:
+        wave = 0.62 * swell.view(24 * t, 80 * t) + 0.38 * chop.view(-58 * t, 122 * t)
+        light = 0.7 * chop.view(82 * t, 64 * t) + 0.5 * wave
+        canvas = sky.copy()
+        sea = mix(water, crest, smooth(0.42, 0.78, wave) * 0.75)
+        sea *= 0.72 + 0.56 * wave
+        sea += smooth(0.60, 0.95, light) * path * gold * 1.1 + path * gold * 0.10
+        sea += smooth(0.62, 0.95, wave) * near * 0.16
+        canvas[:, top:] = mix(far, sea, smooth(0.0, 0.10, near))
+        return canvas
 
-    def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
-        self.grid = grid
-        self.phase = [float(v) for v in rng.uniform(0, 2 * math.pi, 2)]
-        reach = float(grid.x.max())
-        self.orbs = [
-            (
-                rng.uniform(-1.05, 1.05) * reach,
-                rng.uniform(-1.1, 1.1),
-                rng.uniform(0.08, 0.34),
-                rng.uniform(-0.09, 0.09),
-                rng.uniform(-0.22, -0.03),
-                rng.uniform(0.35, 1.0),
+    return paint
+
+
+def trunk_layer(stage: Stage, count: int, thickness: float, reach: float = 0.0) -> Field:
+    """Return the mask of trees of this thickness, with branches from `reach` upwards."""
+    rng, mask = stage.place, np.zeros((stage.height, stage.width), np.float32)
+    edge = np.float32(2.5 / stage.height)
+    for number in range(count):
+        x = (-1.15 + 2.3 * (number + rng.uniform(0.1, 0.9)) / count) * stage.aspect * 1.1
+        lean, wide = rng.normal(0, 0.025), thickness * rng.uniform(0.6, 1.4)
+        middle = x + lean * stage.y + 0.02 * outline(rng, stage.y, 3)
+        half = wide * (0.75 + 0.25 * stage.y) + 0.004
+        half = half + wide * 0.9 * smooth(0.75, 1.1, stage.y)
+        mask = np.maximum(mask, _inside(stage.x - middle, half, edge))
+        for _ in range(5):
+            y, side, slope = rng.uniform(-1.1, reach), rng.choice((-1, 1)), rng.uniform(0.15, 0.6)
+            along = (stage.x - middle) * side
+            bough = np.abs(stage.y - y + slope * along + 0.03 * outline(rng, along * 4, 3))
+            taper = wide * 0.32 * np.clip(1 - along / (9 * wide), 0, 1)
+            mask = np.maximum(mask, _inside(bough, taper, edge) * (along > 0) * (taper > 0))
+    return mask
+
+
+def _inside(distance: Field, half: Field, edge: np.float32) -> Field:
+    return np.clip((half - np.abs(distance)) / edge + 0.5, 0, 1)
+
+
+def fir_layer(stage: Stage, base: float, height: float, count: int) -> Field:
+    """Return the mask of a row of firs; `base` is the y of the ground."""
+    rng = stage.place
+    mask = np.zeros((stage.height, stage.width), np.float32)
+    for _ in range(count):
+        x, tall = rng.uniform(-1.2, 1.2) * stage.aspect, height * rng.uniform(0.55, 1.2)
+        foot = base + 0.05
+        part = (stage.y - (foot - tall)) / np.float32(tall)
+        steps = 0.75 + 0.25 * ((part * rng.uniform(7, 10)) % 1)
+        ragged = 1 + 0.25 * np.sin(stage.y * 130 / tall + rng.uniform(0, 6)) * np.sin(stage.y * 57 / tall)
+        half = 0.20 * tall * np.clip(part, 0, 1.1) * steps * ragged
+        mask = np.maximum(mask, np.clip((half - np.abs(stage.x - x)) * (stage.height / 3), 0, 1) * (part < 1.15))
+    return mask
+
+
+def paint_forest(stage: Stage) -> Painter:
+    """Paint a forest in fog with beams of light between the trees."""
+    tints = (("dfe8d8", "9fb8a4", "16281f"), ("f2dfb8", "b3a888", "1f2417"), ("cfe0e6", "8fabb0", "12242a"))
+    light, fog, dark = tints[int(stage.place.integers(len(tints)))]
+    sun = float(stage.place.uniform(-0.35, 0.35)) * stage.aspect
+    glow = stage.glow(sun, -0.5, 0.85)
+    back = ramp(0.15 + 0.75 * glow, dark, fog, light)
+    zoom = stage.pick(1.0, 1.7, 2.6)
+    layers = [
+        trunk_layer(stage, int(stage.pick(15, 10, 8)), 0.010 * zoom, -0.1),
+        trunk_layer(stage, int(stage.pick(9, 6, 4)), 0.020 * zoom, -0.3),
+        trunk_layer(stage, int(stage.pick(4, 3, 2)), 0.040 * zoom, -0.5),
+    ]
+    bark = Texture(stage.place, power=1.2, stretch=0.15, coarse=12).view(stage, 0.5)
+    ferns = 0.93 - 0.22 * stage.pick(0.2, 0.7, 1.0)
+    floor = smooth(
+        -0.03, 0.06, stage.y - ferns - 0.10 * Texture(stage.place, power=1.0, coarse=8).view(stage, 0.9) + 0.05
+    )
+    angle = np.arctan2(stage.x - sun * 1.6, stage.y + 1.7)
+    beams = Texture(stage.place, power=1.3, coarse=3).field[0]
+    wisps = Texture(stage.rng, power=1.9, stretch=2)
+    layers = [blur(layer, radius) for layer, radius in zip(layers, (1.6, 0.8, stage.pick(0.4, 1.6, 3.0)), strict=True)]
+    place_fog, place_dark, warm = color(fog), color(dark), color(light)
+    spots = Motes(stage, 26, 1.6)
+
+    def paint(t: float) -> Picture:
+        canvas = back.copy()
+        for number, layer in enumerate(layers):
+            depth = (number + 1) / 3
+            shade = mix(
+                place_fog * (0.55 + 0.45 * glow), place_dark * (0.55 + 0.9 * bark), np.float32(0.30 + 0.62 * depth)
             )
-            for _ in range(self.COUNT)
-        ]
+            canvas = mix(canvas, shade, layer)
+            mist = wisps.view(stage, 0.7 - 0.15 * number, (0.020 + 0.015 * number) * t, 0.3 * number, step=4)
+            mist = smooth(0.35, 0.85, mist) * smooth(-0.9, 0.7, stage.y) * (0.62 - 0.16 * number)
+            canvas = mix(canvas, place_fog * (0.72 + 0.4 * glow), mist)
+        canvas = mix(canvas, place_dark * 0.55, floor * 0.92)
+        rays = np.interp(angle * 150 + 4 * math.sin(0.2 * t) + 90, np.arange(beams.size), beams).astype(np.float32)
+        canvas += smooth(0.5, 0.9, rays) * (0.30 * smooth(0.9, -0.6, stage.y)) * warm * (0.35 + 0.65 * glow)
+        spots.draw(canvas, t, warm * 0.30)
+        return canvas
 
-    def field_at(self, t: float) -> Field:
-        """Return the field at time `t`, in seconds."""
-        x, y = self.grid.x, self.grid.y
-        haze = 0.22 + 0.06 * y + 0.07 * np.sin(2.2 * x + 1.6 * y + 0.5 * t + self.phase[0])
-        field = haze + 0.05 * np.sin(3.3 * y - 2.0 * x - 0.4 * t + self.phase[1])
-        for left, top, radius, drift, rise, glow in self.orbs:
-            centre_x = left + drift * t + 0.05 * math.sin(0.8 * t + 9 * left)
-            centre_y = (top + rise * t + 1.35) % 2.7 - 1.35
-            distance = np.sqrt((x - centre_x) ** 2 + (y - centre_y) ** 2) * np.float32(1 / radius)
-            disc = np.clip(1.12 - distance, 0, 0.12) * np.float32(2.4 * glow)
-            # An out-of-focus lens renders a disc that is slightly brighter at its rim.
-            field = field + disc * (0.74 + 0.26 * np.minimum(distance, 1))
-            field = field + np.float32(0.11 * glow) / (1 + distance**3)
-        return np.asarray(field, dtype=np.float32)
+    return paint
 
 
-class Waves:
-    """Mountain ridges under a low sun; nearer ridges move faster."""
+def paint_snow(stage: Stage) -> Painter:
+    """Paint snow that falls on hills with firs."""
+    skies = (("93a9c4", "c6d4e2", "eef3f8"), ("a9a6c0", "d9ccd6", "f8eee8"), ("7f95ad", "b9c7d4", "e8eef2"))
+    sky = skies[int(stage.place.integers(len(skies)))]
+    canvas = ramp((stage.y + 1) / 1.7 + 0 * stage.x, *sky)
+    zoom, ground = stage.pick(1.0, 1.5, 2.2), color("e9f0f8")
+    drifts = Texture(stage.place, power=2.2, stretch=0.4)
+    for layer in range(4):
+        base, tall = 0.02 + 0.24 * layer * zoom**0.3, 0.22 * zoom * (1 + 0.75 * layer)
+        trees = blur(fir_layer(stage, base, tall, int((26, 16, 9, 3)[layer] / zoom**0.7)), (2.0, 1.0, 0.6, 1.4)[layer])
+        capped = np.clip(trees - np.roll(trees, int(4 * zoom), axis=0), 0, 1)
+        shade = mix(color(sky[1]), color("31425a"), np.float32(0.16 + 0.21 * layer))
+        canvas = mix(canvas, shade, trees)
+        canvas = mix(canvas, ground, blur(capped, 1.0) * 0.75)
+        hill = base + 0.045 + 0.06 * outline(stage.place, stage.x * 1.3, 3)
+        slope = drifts.view(stage, 0.8, 0.3 * layer)
+        white = mix(color(sky[1]), ground, np.float32(0.35 + 0.2 * layer)) * (0.88 + 0.22 * slope)
+        canvas = mix(canvas, white, smooth(-0.012, 0.02 + 0.02 * layer, stage.y - hill))
+        canvas = mix(canvas, color(sky[2]), np.float32(0.22 - 0.05 * layer) * smooth(hill + 0.4, hill - 0.1, stage.y))
+    flakes = [
+        Motes(stage, count, radius, down, 0.015)
+        for count, radius, down in ((150, 2.4, 0.10), (60, 4.2, 0.17), (9, 9, 0.26))
+    ]
+    air = Texture(stage.rng, power=1.8)
 
-    RIDGES = 5
+    def paint(t: float) -> Picture:
+        picture = canvas * (0.93 + 0.10 * air.view(stage, 0.6, 0.03 * t, -0.05 * t, step=8))
+        for layer, light in zip(flakes, (0.75, 0.8, 0.22), strict=True):
+            layer.draw(picture, t, color("ffffff") * np.float32(light), drift=0.03)
+        return picture
 
-    def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
-        self.grid = grid
-        self.phase = float(rng.uniform(0, 2 * math.pi))
-        self.sun = 0.40 * float(grid.x.max()) * math.sin(self.phase)
-        self.outlines = [self._outline(rng, smooth=grid.width // (3 + ridge)) for ridge in range(self.RIDGES)]
-
-    def _outline(self, rng: np.random.Generator, smooth: int) -> Field:
-        walk = np.cumsum(rng.normal(0, 1, self.grid.width * 3))
-        walk -= np.linspace(walk[0], walk[-1], walk.size)
-        soft = np.convolve(walk, np.hanning(max(3, smooth)), "same")
-        return np.asarray(soft / (np.abs(soft).max() + 1e-6), dtype=np.float32)
-
-    def field_at(self, t: float) -> Field:
-        """Return the field at time `t`, in seconds."""
-        x, y = self.grid.x, self.grid.y
-        distance = np.sqrt((x - self.sun) ** 2 + (y + 0.32 - 0.03 * t) ** 2)
-        sky = 0.46 + 0.17 * (y + 1) + 0.17 * np.exp(-((distance / 0.50) ** 2))
-        sky = sky + np.clip((0.19 - distance) * 45, 0, 1) * (0.34 + 0.06 * y)
-        sky = sky + 0.022 * np.sin(9 * y + 3 * np.sin(1.5 * x + 0.4 * t) + self.phase)
-        field = sky + 0.018 * np.sin(17 * y - 4 * np.sin(1.1 * x - 0.5 * t) + self.phase)
-        for ridge, outline in enumerate(self.outlines):
-            edge = -0.02 + 0.21 * ridge + (0.20 - 0.018 * ridge) * self._visible_outline(outline, ridge, t)
-            edge = edge + 0.012 * np.sin(14 * x + 1.6 * t + ridge)
-            inside = np.clip((y - edge) * 60, 0, 1)
-            light = 0.60 - 0.125 * ridge + 0.07 * np.clip(1 - (y - edge) * 2.2, 0, 1)
-            field = field * (1 - inside) + inside * light
-        return np.asarray(field, dtype=np.float32)
-
-    def _visible_outline(self, outline: Field, ridge: int, t: float) -> Field:
-        """Return the visible part of an outline, interpolated between its points so that it moves smoothly."""
-        width = self.grid.width
-        offset = (t * (3 + 5 * ridge) + 40 * ridge) % width
-        start, part = int(offset), np.float32(offset % 1)
-        current, following = outline[start : start + width], outline[start + 1 : start + width + 1]
-        return np.asarray(current * (1 - part) + following * part, dtype=np.float32)[None, :]
+    return paint
 
 
-class Rays:
-    """Slowly turning tunnel of light."""
+def paint_underwater(stage: Stage) -> Painter:
+    """Paint the light below the surface of water, with rays, bubbles and a sea bed."""
+    tones = (("8fe3ea", "1f86a8", "06304f"), ("9fe8d0", "1c8a8a", "053a44"), ("8cc8f4", "2262ac", "071c4a"))
+    tone = tones[int(stage.place.integers(len(tones)))]
+    back = ramp((stage.y + 1) / 2 + 0 * stage.x, *tone)
+    sun = float(stage.place.uniform(-0.4, 0.4)) * stage.aspect
+    back += stage.glow(sun, -1.25, 0.75, 1.3) * color("e8fff4") * 0.55
+    angle = np.arctan2(stage.x - sun, stage.y + 2.3)
+    beams = [Texture(stage.rng, power=1.2, coarse=3).field[0] for _ in range(2)]
+    bed = smooth(-0.05, 0.10, stage.y - stage.pick(0.72, 0.86, 0.98) - 0.08 * outline(stage.place, stage.x * 2, 4))
+    ripple = Texture(stage.rng, power=1.8, stretch=0.6, coarse=6)
+    weeds = [
+        (stage.place.uniform(-1.1, 1.1) * stage.aspect, stage.place.uniform(0.3, 1.0), stage.place.uniform(0, 6.28))
+        for _ in range(11)
+    ]
+    bubbles, dust = Motes(stage, 22, 3.6, -0.10, 0.01), Motes(stage, 60, 1.5, -0.008, 0.01)
+    fade = smooth(1.15, -0.9, stage.y)
+    zoom = stage.pick(1.0, 1.5, 2.2)
 
-    def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
-        self.phase = [float(v) for v in rng.uniform(0, 2 * math.pi, 2)]
-        self.arms = int(rng.integers(4, 8))
-        x, y = grid.x, grid.y + 0.15
-        self.angle: Field = np.arctan2(y, x)
-        self.distance: Field = np.sqrt(x * x + y * y) + np.float32(1e-3)
+    def paint(t: float) -> Picture:
+        ray = sum(
+            np.interp(angle * 170 + 192 + shift * t, np.arange(beam.size), beam, period=beam.size)
+            for beam, shift in zip(beams, (3.0, -4.0), strict=True)
+        )
+        canvas = back + smooth(0.9, 1.6, np.asarray(ray, np.float32)) * fade * 0.42 * color(tone[0])
+        net = np.abs(ripple.view(stage, 0.5, 0.03 * t, 0.05 * t) - ripple.view(stage, 0.5, 0.5 - 0.04 * t, 0.02 * t))
+        canvas = mix(canvas, color(tone[2]) * 0.75 + smooth(0.10, 0.0, net) * 0.16 * color(tone[0]), bed * 0.85)
+        canvas += smooth(0.14, 0.0, net) * smooth(-0.55, -1.15, stage.y) * 0.30 * color(tone[0])
+        for x, tall, phase in weeds:
+            high = np.clip((1.1 - stage.y) / np.float32(tall * zoom**0.5), 0, 1)
+            middle = x + 0.10 * high * np.sin(2.2 * high + 0.8 * t + phase) + 0.02 * np.sin(9 * high - t + phase)
+            half = 0.030 * zoom * np.sqrt(np.clip(1 - high, 0, 1)) * (0.8 + 0.2 * np.sin(26 * high + phase))
+            columns = slice(*(int(np.clip(stage.sharp(x + d, 0)[0], 0, stage.width)) for d in (-0.24, 0.24)))
+            leaf = np.clip((half - np.abs(stage.x[:, columns] - middle)) * (stage.height / 8), 0, 1) * (high < 1)
+            canvas[:, :, columns] = mix(canvas[:, :, columns], color(tone[2]) * (0.45 + 0.5 * (1 - high)), leaf * 0.8)
+        dust.draw(canvas, t, color(tone[0]) * 0.25)
+        bubbles.draw(canvas, t, color("e8fff8") * 0.35)
+        return canvas
 
-    def field_at(self, t: float) -> Field:
-        """Return the field at time `t`, in seconds."""
-        depth = 0.42 / self.distance + 0.55 * t
-        arms = 0.5 + 0.5 * np.sin(self.angle * self.arms + 2.2 * np.sin(1.6 * depth + self.phase[0]) + 0.3 * t)
-        rings = 0.5 + 0.5 * np.sin(2 * math.pi * depth + 1.5 * np.sin(3 * self.angle + self.phase[1]))
-        glow = 0.55 * np.exp(-((self.distance / 0.26) ** 2))
-        lit = 0.62 * arms * rings * np.clip(1.7 * self.distance, 0, 1)
-        return np.asarray(0.10 + lit + glow + 0.10 * rings, dtype=np.float32)
-
-
-_SCENE_TYPES: dict[str, Callable[[Grid, np.random.Generator], Scene]] = {
-    "silk": Silk,
-    "orbs": Orbs,
-    "waves": Waves,
-    "rays": Rays,
-}
-
-
-def create_scene(name: str, grid: Grid, rng: np.random.Generator) -> Scene:
-    """Return the scene of that name; the random generator chooses its details."""
-    return _SCENE_TYPES[name](grid, rng)
+    return paint

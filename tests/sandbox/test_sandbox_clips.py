@@ -9,9 +9,52 @@ from PIL import Image
 
 from sandbox.clip_renderer import render_clip
 from sandbox.clip_spec import ClipSpec
-from sandbox.palettes import STEPS, build_palette, find_palette
-from sandbox.scenes import Grid, create_scene
-from sandbox.text_overlay import render_text_overlay, shorten_title
+from sandbox.painting import CLOSE, DETAIL, WIDE, Shot, Stage
+from sandbox.scene_words import SceneChoice, choose_scene
+from sandbox.soundtrack import SAMPLE_RATE, synthesize_soundtrack
+from sandbox.studio import PAINTERS, choose_painter
+from sandbox.text_overlay import render_mark
+
+#: Texts that name no scene are shown as a card.
+SCENES = [
+    ("a relaxing rain video", "rain"),
+    ("Ein ruhiges Video über Regen", "rain"),
+    ("Un vídeo relajante de lluvia", "rain"),
+    ("une vidéo calme de pluie", "rain"),
+    ("um vídeo de chuva no mar", "rain"),
+    ("un video di pioggia sul mare", "rain"),
+    ("雨の静かな動画", "rain"),
+    ("فيديو هادئ عن المطر", "rain"),
+    ("a fire, no rain, no water", "fire"),
+    ("ohne Regen oder Schnee, nur ein Lagerfeuer", "fire"),
+    ("nieve sin viento", "snow"),
+    ("sans pluie, la mer", "sea"),
+    ("floresta sem chuva", "forest"),
+    ("senza pioggia: il deserto", "desert"),
+    ("雨なしの森", "forest"),
+    ("نار بدون مطر", "fire"),
+    ("A city in the rain", "rain"),
+    ("a quiet city at night", "city"),
+    ("a fox in the snow", "snow"),
+    ("Nachthimmel mit Sternen", "stars"),
+    ("a children's story", "stars"),
+    ("clouds over a hill", "clouds"),
+    ("a coral reef", "underwater"),
+    ("a cup of tea", "steam"),
+    ("an oat-milk ad", "glass"),
+    ("a mousse recipe", "glass"),
+    ("eine Werbung für Parfüm", "bottle"),
+    ("un livre ancien", "book"),
+    ("un anuncio de zapatos", "vase"),
+    ("🌧️", "rain"),
+    ("🔥🔥", "fire"),
+    ("🌊", "sea"),
+    ("⭐", "stars"),
+    ("🙂", "card"),
+    ("explain TCP", "card"),
+    ("the news of Monday", "card"),
+    ("Something quiet.\n\nSound: Rain.\n\nStyle: like the sea", "card"),
+]
 
 
 def render(folder: Path, prompt: str = "Rain on a tin roof", seconds: int = 1, *, silent: bool = False) -> Path:
@@ -77,42 +120,87 @@ def test_a_silent_clip_has_no_audio_track(tmp_path: Path) -> None:
         assert len(container.streams.video) == 1
 
 
-@pytest.mark.parametrize("name", ["silk", "orbs", "waves", "rays"])
-def test_every_scene_spans_the_palette_and_moves(name: str) -> None:
-    """The field of a scene spans a large part of 0..1, is finite everywhere and changes over time."""
-    scene = create_scene(name, Grid(45, 80), np.random.default_rng(7))
-
-    start, later = scene.field_at(0), scene.field_at(2)
-
-    assert start.shape == (80, 45)
-    assert np.isfinite(start).all()
-    assert np.ptp(start) > 0.3
-    assert np.abs(start - later).mean() > 0.01
+@pytest.mark.parametrize(("prompt", "scene"), SCENES)
+def test_the_words_of_a_prompt_choose_the_scene(prompt: str, scene: str) -> None:
+    """A clip shows what its prompt names first, in eight languages and emoji, and never what it excludes."""
+    assert choose_scene(prompt).scene == scene
 
 
-def test_a_palette_runs_from_dark_to_light_in_its_colour() -> None:
-    """The palette of a forest is green in the middle of its ramp."""
-    ramp, _ = build_palette("A quiet forest", np.random.default_rng(1))
-
-    middle = ramp[STEPS // 2].astype(int)
-
-    assert ramp[0].sum() < ramp[STEPS // 2].sum() < ramp[-1].sum()
-    assert middle[1] > middle[0]
-    assert middle[1] > middle[2]
+def test_a_card_names_the_subject_and_never_quotes_the_prompt() -> None:
+    """A card has the few words of a topic, or none if the prompt is a text."""
+    assert choose_scene("Monday news: a desk in the morning").subject == "Monday News"
+    assert choose_scene("Packets travel between two machines while a clock counts their way").subject == ""
 
 
-def test_the_first_palette_name_of_a_prompt_counts() -> None:
-    """A clip has the palette of its first sentence, not of the style at the end of the prompt."""
-    assert find_palette("Dunes of a desert. Style: neon") == find_palette("desert")
-    assert find_palette("A rainy day") == find_palette("rain")
-    assert find_palette("Nothing of the kind") is None
+def paint(scene: str, framing: int, seed: int = 1, t: float = 1.0) -> np.ndarray:
+    """Return a frame of a scene as an array of RGB values 0..1."""
+    make, _ = choose_painter(SceneChoice(scene, "", "", framing, ""))
+    stage = Stage(90, 160, Shot(seed, 10 * seed + framing, framing, 4.0))
+    return np.clip(stage.film(make(stage)(t), t), 0, 1)
 
 
-def test_the_title_is_short_and_leaves_the_lower_third_free() -> None:
-    """The title is at most 60 characters long and drawn above the area of the captions."""
-    overlay = render_text_overlay("word " * 200, "label", 720, 1280)
-    bright_rows = np.flatnonzero((overlay.text > 100).any(axis=1)) + overlay.top
+@pytest.mark.parametrize("scene", [*PAINTERS, "steam", "glass", "book", "plant", "vase", "card"])
+def test_the_shots_of_a_place_belong_together(scene: str) -> None:
+    """Three shots have similar colours and different pictures; each moves, and none is flat."""
+    shots = [paint(scene, framing) for framing in (WIDE, CLOSE, DETAIL)]
+    colours = [shot.mean(axis=(1, 2)) for shot in shots]
 
-    assert len(shorten_title("word " * 200)) <= 60
-    assert bright_rows.min() > 1280 * 0.14
-    assert bright_rows.max() < 1280 * 0.5
+    assert all(np.isfinite(shot).all() and shot.std() > 0.02 for shot in shots)
+    assert np.abs(colours[0] - colours[1]).max() < 0.2
+    assert np.abs(shots[0] - shots[1]).mean() > 0.02
+    assert np.abs(shots[1] - shots[2]).mean() > 0.02
+    assert np.abs(shots[0] - paint(scene, WIDE, t=3.0)).mean() > 0.002
+    assert np.abs(shots[0] - paint(scene, WIDE, seed=2)).mean() > 0.005
+
+
+def test_scenes_have_their_own_colours() -> None:
+    """Fire is warm, the sky at night and the sea are blue, and snow is bright."""
+    colours = {scene: paint(scene, WIDE).mean(axis=(1, 2)) for scene in PAINTERS}
+
+    assert colours["fire"][0] > 1.5 * colours["fire"][2]
+    assert colours["desert"][0] > colours["desert"][2]
+    assert colours["underwater"][2] > colours["underwater"][0]
+    assert colours["stars"][2] > colours["stars"][0]
+    assert colours["snow"].min() > 0.5 > colours["stars"].max()
+
+
+def measure_lines(samples: np.ndarray) -> float:
+    """Return by how many dB the highest peak of the spectrum, 100 Hz to 10 kHz, is above the median around it."""
+    size = 8192
+    windows = np.lib.stride_tricks.sliding_window_view(samples, size)[:: size // 2] * np.hanning(size)
+    power = (np.abs(np.fft.rfft(windows)) ** 2).mean(axis=0)
+    around = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(power, 32, mode="edge"), 65), axis=1)
+    first, last = (int(hertz * size / SAMPLE_RATE) for hertz in (100, 10_000))
+    return float(10 * np.log10(power[first:last] / around[first:last]).max())
+
+
+@pytest.mark.parametrize("scene", [*PAINTERS, "card"])
+def test_the_sound_is_balanced_and_fades(scene: str) -> None:
+    """Both channels are equally loud within 1 dB but not equal, and start and end in silence."""
+    sound = synthesize_soundtrack(scene, np.random.default_rng(5), 4)
+    left, right = np.sqrt((sound**2).mean(axis=1))
+
+    assert sound.shape == (2, 4 * SAMPLE_RATE)
+    assert abs(20 * np.log10(left / right)) < 1
+    assert not np.allclose(sound[0], sound[1])
+    assert np.abs(sound).max() < 1
+    assert np.abs(sound[:, [0, -1]]).max() < 1e-3
+
+
+@pytest.mark.parametrize("scene", ["rain", "sea", "fire", "desert", "city"])
+def test_the_sound_of_nature_has_no_lines(scene: str) -> None:
+    """The spectrum is that of noise: no frequency is more than 12 dB above those around it."""
+    sound = synthesize_soundtrack(scene, np.random.default_rng(5), 8)
+
+    assert max(measure_lines(channel) for channel in sound) < 12
+
+
+def test_the_mark_is_small_and_free_of_the_captions() -> None:
+    """The SANDBOX mark is in the upper left corner, inside the area that platforms leave free."""
+    mark = render_mark(720, 1280)
+    rows, columns = np.nonzero(mark.text > 100)
+
+    assert rows.min() + mark.top > 1280 * 0.14
+    assert rows.max() + mark.top < 1280 * 0.2
+    assert columns.min() > 720 * 0.06
+    assert columns.max() < 720 * 0.3
