@@ -59,6 +59,24 @@ class VideoChoice(BaseModel, extra="forbid", frozen=True):
     sound: bool | None = None
 
 
+class Look(BaseModel, extra="forbid", frozen=True):
+    """What the embedded renderer adds to the clips. The compositions of the render service have looks of their own."""
+
+    #: The title of the film over the start of the first clip.
+    title_card: bool = False
+    #: The words of a caption appear one after the other.
+    word_captions: bool = False
+    #: "Made with AI" over the darkened end of the last clip.
+    end_card: bool = False
+    #: A slow push-in on passages in which the picture does not move.
+    movement: bool = False
+
+    @property
+    def is_any(self) -> bool:
+        """Return whether something is on."""
+        return any(self.model_dump().values())
+
+
 class Project(BaseModel, extra="forbid", frozen=True):
     """A production spec. Lengths in seconds, sizes in pixels, money in USD."""
 
@@ -77,9 +95,9 @@ class Project(BaseModel, extra="forbid", frozen=True):
     subjects: list[str] = Field(default_factory=list)
     #: Form of the text over a clip, as an instruction for the ideator.
     overlay: str = Field("a short caption of at most 40 characters", max_length=200)
-    #: Composition for a renderer that supports them, and its texts and colours.
+    #: Composition for a renderer that supports them; the fields of `Look` that are on, and texts and a colour for both.
     composition: str = "shorts"
-    look: dict[str, str] = Field(default_factory=dict)
+    look: dict[str, bool | str] = Field(default_factory=dict)
     platforms: list[str] = Field(default_factory=lambda: ["tiktok"], min_length=1)
     #: The page, board or subreddit on the platforms that need one, by platform.
     destinations: dict[str, str] = Field(default_factory=dict)
@@ -118,16 +136,24 @@ class Project(BaseModel, extra="forbid", frozen=True):
     def _can_be_rendered_and_posted(self) -> Self:
         if problem := platform_problem(self.platforms, self.destinations):
             raise ValueError(problem)
-        look = COMPOSITIONS.get(self.composition)
-        if look is None:
+        if self.composition not in COMPOSITIONS:
             raise ValueError(
                 f"composition: {self.composition[:60]!r} is unknown; choose from {', '.join(COMPOSITIONS)}"
             )
-        for name, text in self.look.items():
-            if name not in look:
-                raise ValueError(f"look: {name[:60]!r} is unknown in {self.composition}; choose from {', '.join(look)}")
-            if not re.fullmatch(look[name], text):
-                raise ValueError(f"look.{name}: it must match {look[name]}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_look(self) -> Self:
+        texts = COMPOSITIONS.get(self.composition, {})
+        names = [*texts, *Look.model_fields]
+        for name, value in self.look.items():
+            if name not in names:
+                offered = ", ".join(names)
+                raise ValueError(f"look: {name[:60]!r} is unknown in {self.composition}; choose from {offered}")
+            if name in Look.model_fields and not isinstance(value, bool):
+                raise ValueError(f"look.{name}: it must be true or false")
+            if name in texts and not re.fullmatch(texts[name], str(value)):
+                raise ValueError(f"look.{name}: it must match {texts[name]}")
         return self
 
     @model_validator(mode="after")
@@ -136,6 +162,16 @@ class Project(BaseModel, extra="forbid", frozen=True):
         if self.video and self.video.resolution not in (None, f"{min(sides)}p"):
             raise ValueError(f"video.resolution: clip_size {self.clip_size} is {min(sides)}p")
         return self
+
+    @property
+    def film_look(self) -> Look:
+        """Return what the embedded renderer adds to the clips."""
+        return Look(**{name: value is True for name, value in self.look.items() if name in Look.model_fields})
+
+    @property
+    def look_texts(self) -> dict[str, str]:
+        """Return the texts and the colour of `look`."""
+        return {name: str(value) for name, value in self.look.items() if name not in Look.model_fields}
 
     @property
     def film_seconds(self) -> float:

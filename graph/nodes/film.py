@@ -27,7 +27,8 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
         crossfade_seconds=crossfade,
         composition=project.composition,
         title=ideas["title"],
-        props=project.look,
+        props=project.look_texts,
+        look=project.film_look,
         music=Music.model_validate(state["music"]) if state.get("music") else None,
         clips=[
             ManifestClip(

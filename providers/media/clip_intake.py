@@ -35,7 +35,8 @@ def ingest_clip(path: Path, target: Path, *, seconds: float, width: int, height:
     layout = read_layout(path)
     with open_mp4(path) as container:
         decoded, has_audio = decode_video(container, max_seconds=MAX_CLIP_SECONDS), bool(container.streams.audio)
-        spec = FilmSpec(seconds, width, height, FPS, h264_profiles=("High", "Main", "Constrained Baseline"))
+        profiles = ("High", "Main", "Constrained Baseline")
+        spec = FilmSpec(seconds, width, height, FPS, h264_profiles=profiles, text_tracks=0)
         results = list(check_format(container, layout, decoded, spec))
         warnings = _find_faults(select_video_stream(container), decoded, spec)
     excess = decoded.seconds - seconds

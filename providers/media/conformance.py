@@ -44,6 +44,8 @@ class FilmSpec:
     fps: int = 30
     lufs: float = -14.0
     h264_profiles: tuple[str, ...] = ("High", "Main")
+    #: The most text tracks; they have no effect on picture and sound.
+    text_tracks: int = 1
 
 
 def check_film(path: Path, spec: FilmSpec) -> list[RuleResult]:
@@ -74,7 +76,8 @@ def check_format(
     """Check the rules for films and clips. Every renderer and player displays a file that satisfies them alike."""
     video, audio = probe.select_video_stream(container), next(iter(container.streams.audio), None)
     streams = ", ".join(stream.type for stream in container.streams)
-    yield RuleResult("streams", len(container.streams) == (2 if audio else 1), streams)
+    others = len(container.streams) - min(len(container.streams.subtitles), spec.text_tracks)
+    yield RuleResult("streams", others == (2 if audio else 1), streams)
     yield RuleResult("whole_file", not layout.trailing_bytes, f"{layout.trailing_bytes} bytes after the end")
     yield RuleResult("faststart", layout.is_faststart, "index first" if layout.is_faststart else "index last or split")
     context = video.codec_context

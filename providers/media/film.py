@@ -12,13 +12,14 @@ from av.video.frame import VideoFrame
 from providers.base import Json
 from providers.media.audio import create_silence, decode_audio, master_audio
 from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, check_film, failed_errors
+from providers.media.film_texts import FilmTexts, text_track
 from providers.media.glyphs import find_missing_glyphs
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, remove_subsonic
 from providers.media.mix import add_sounds
+from providers.media.movement import push_in
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
-from providers.media.overlay import draw_overlay
 from providers.media.subprocess_worker import ReportProgress, serve_request
-from providers.media.video_frames import apply_overlay, blend_frames, create_frame, read_frames
+from providers.media.video_frames import blend_frames, create_frame, read_frames
 from providers.renders.manifest import ClipSpan, Manifest, build_timeline
 
 METADATA_COMMENT = "AI-generated content. Made with MyloWare."
@@ -44,14 +45,14 @@ def render_film(
     spans = build_timeline(manifest)
     mix = add_sounds(_mix_audio(manifest, spans, clips), manifest, sounds)
     audio, lufs = master_audio(mix, lufs=manifest.loudness_lufs)
-    spec = _describe_film(manifest)
+    spec, texts = _describe_film(manifest), text_track(manifest)
     max_bytes = int(min(MAX_FILM_BYTES * 0.95, MAX_BITRATE / 8 * manifest.seconds))
     for crf in range(DEFAULT_CRF, MAX_CRF + 1, 6):
         # Only films of noise need a higher CRF, and only in noise is the lower quality visible.
         frames = _compose_frames(manifest, spans, clips, spec, progress)
         limit = max_bytes if crf < MAX_CRF else None
         with contextlib.suppress(FilmTooLarge):
-            write_mp4(target, frames, audio, spec, crf=crf, max_bytes=limit, comment=METADATA_COMMENT)
+            write_mp4(target, frames, audio, spec, crf=crf, max_bytes=limit, comment=METADATA_COMMENT, text_track=texts)
             break
     return lufs
 
@@ -83,19 +84,22 @@ def _compose_frames(
     manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path], spec: FilmSpec, report: ReportProgress
 ) -> Iterator[VideoFrame]:
     """Yield the frames of the film; at most two clips are open at a time."""
-    captions = [draw_overlay(clip.overlay, manifest.width, manifest.height) for clip in manifest.clips]
+    texts = FilmTexts(manifest)
     streams: dict[int, Iterator[VideoFrame]] = {}
     for frame in range(spans[-1].end_frame):
         visible = [number for number, span in enumerate(spans) if span.first_frame <= frame < span.end_frame]
-        streams = {n: streams.get(n) or read_frames(clips[n], spans[n].frames, spec) for n in visible}
+        streams = {n: streams.get(n) or _read_clip(manifest, clips[n], spans[n].frames, spec) for n in visible}
         canvas = create_frame(manifest.width, manifest.height)
         bottom, *top = map(next, streams.values())
         blend_frames(canvas, bottom, top[0] if top else None, spans[visible[-1]].crossfade_weight(frame))
-        for number in visible:
-            if caption := captions[number]:
-                apply_overlay(canvas, caption, spans[number].caption_opacity(frame))
+        texts.draw(canvas, frame)
         yield canvas
         report((frame + 1) / spans[-1].end_frame)
+
+
+def _read_clip(manifest: Manifest, clip: Path, frames: int, spec: FilmSpec) -> Iterator[VideoFrame]:
+    pictures = read_frames(clip, frames, spec)
+    return push_in(pictures, frames, spec.fps) if manifest.look.movement else pictures
 
 
 def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json:
@@ -127,15 +131,17 @@ def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
     manifest, film = Manifest.model_validate(request["manifest"]), Path(request["work_dir"], "film.mp4")
     texts = [clip.overlay for clip in manifest.clips]
     sounds = {digest: Path(path) for digest, path in request.get("sounds", {}).items()}
+    if "clips" not in request or manifest.look.is_any:
+        texts += [manifest.title, *manifest.props.values()]
     if "clips" in request:
         clips = [Path(clip) for clip in request["clips"]]
         lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9), sounds)
     else:
-        texts += [manifest.title, *manifest.props.values()]  # the service draws them as well
         rendered, seconds = film.with_name("rendered.mp4"), build_timeline(manifest)[-1].end_frame / manifest.fps
         audio = add_sounds(remove_subsonic(decode_audio(rendered, seconds)), manifest, sounds)
         aac_packets, lufs = master_audio(audio, lufs=manifest.loudness_lufs)
-        replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT)
+        track = text_track(manifest.with_look_of_composition())
+        replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT, text_track=track)
         report_progress(0.5)
     mark = _sign(film, manifest, request["signing"]) if "signing" in request else {}
     report = check_render(manifest, film, lufs, "".join(texts))

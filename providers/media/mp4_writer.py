@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import av
 from av.container.output import OutputContainer
 from av.packet import Packet
+from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -18,6 +21,7 @@ from providers.media.audio import AAC_BITRATE, AAC_FRAME_SAMPLES
 from providers.media.conformance import FilmSpec
 from providers.media.loudness import SAMPLE_RATE
 from providers.media.probe import open_mp4, select_video_stream
+from providers.media.subtitles import TextTrack, split_samples
 
 # Instagram and YouTube recommend no edit list. Negative offsets keep the first frame at 0 without one.
 # The audio is written first: it has to wait for the video, however long it is.
@@ -31,6 +35,14 @@ _DETERMINISTIC_OPTIONS = {"x264-params": "asm=SSE4.2"} if platform.machine() in 
 # takes 40 % less processor time.
 _X264_OPTIONS = {"preset": "superfast", "mbtree": "1", "rc-lookahead": "10", "profile": "high", "bf": "2"}
 DEFAULT_CRF = 18
+#: What the encoder of a text track needs to know: one style, for players that display the track.
+_TEXT_STYLE = b"""[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour
+Style: Default,Arial,16,&Hffffff
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
+TEXT_TIME_BASE = Fraction(1, 1000)
 
 
 class FilmTooLarge(Exception):
@@ -46,33 +58,38 @@ def write_mp4(
     crf: int = DEFAULT_CRF,
     max_bytes: int | None = None,
     comment: str = "",
+    text_track: TextTrack | None = None,
 ) -> None:
-    """Write frames (yuv420p, BT.709) and AAC packets to `path`.
+    """Write frames (yuv420p, BT.709), AAC packets, and the text track if it has texts, to `path`.
 
     The frames are consumed one by one; only the encoder's look-ahead is in memory. `crf` is the quality
     (lower is better). Raises FilmTooLarge as soon as the video alone has more than `max_bytes`.
     """
     with _create_mp4(path, comment) as container:
         video = _add_video_stream(container, spec, crf)
-        _mux_audio(container, aac_packets)
+        _mux_audio_and_text(container, aac_packets, text_track)
         video_bytes = 0
         for packet in _encode_frames(video, frames, spec.fps):
             video_bytes += packet.size
             if max_bytes is not None and video_bytes > max_bytes:
                 raise FilmTooLarge
             container.mux(packet)
+    _finish_text_track(path, text_track)
 
 
-def replace_audio(source_path: Path, aac_packets: list[bytes], path: Path, *, comment: str) -> None:
-    """Write the video packets of `source_path`, unchanged, and AAC packets to `path`."""
+def replace_audio(
+    source_path: Path, aac_packets: list[bytes], path: Path, *, comment: str, text_track: TextTrack | None = None
+) -> None:
+    """Write the video packets of `source_path`, AAC packets, and the text track if it has texts."""
     with open_mp4(source_path) as source, _create_mp4(path, comment) as container:
         source_video = select_video_stream(source)
         video = container.add_stream_from_template(source_video)
-        _mux_audio(container, aac_packets)
+        _mux_audio_and_text(container, aac_packets, text_track)
         for packet in source.demux(source_video):
             if packet.dts is not None:  # not the empty packet at the end
                 packet.stream = video
                 container.mux(packet)
+    _finish_text_track(path, text_track)
 
 
 def _create_mp4(path: Path, comment: str) -> OutputContainer:
@@ -82,15 +99,57 @@ def _create_mp4(path: Path, comment: str) -> OutputContainer:
     return container
 
 
-def _mux_audio(container: OutputContainer, aac_packets: list[bytes]) -> None:
-    """Add an audio stream to a container that has its video stream, and write the packets to it."""
-    stream = container.add_stream("aac", SAMPLE_RATE, layout="stereo", options={"b": str(AAC_BITRATE)})
+def _mux_audio_and_text(container: OutputContainer, aac_packets: list[bytes], text_track: TextTrack | None) -> None:
+    """Add these streams to a container that has its video stream, and write their packets."""
+    audio = container.add_stream("aac", SAMPLE_RATE, layout="stereo", options={"b": str(AAC_BITRATE)})
+    tracks: list[tuple[Stream, Iterator[Packet[Any]]]] = [(audio, _audio_packets(aac_packets))]
+    if text_track and text_track.texts:
+        tracks.append((_add_text_stream(container, text_track), _text_packets(text_track)))
+    for stream, packets in tracks:
+        for packet in packets:
+            packet.stream, packet.is_keyframe = stream, True
+            container.mux(packet)
+
+
+def _audio_packets(aac_packets: list[bytes]) -> Iterator[Packet[Any]]:
     for number, data in enumerate(aac_packets):
         packet = Packet(data)
-        packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, SAMPLE_RATE), True
+        packet.time_base = Fraction(1, SAMPLE_RATE)
         packet.pts = packet.dts = number * AAC_FRAME_SAMPLES
         packet.duration = AAC_FRAME_SAMPLES
-        container.mux(packet)
+        yield packet
+
+
+def _text_packets(text_track: TextTrack) -> Iterator[Packet[Any]]:
+    for sample in split_samples(text_track):
+        data = sample.text.encode()
+        packet = Packet(struct.pack(">H", len(data)) + data)
+        packet.time_base = TEXT_TIME_BASE
+        packet.pts = packet.dts = round(sample.start / TEXT_TIME_BASE)
+        packet.duration = round(sample.end / TEXT_TIME_BASE) - packet.pts
+        yield packet
+
+
+def _add_text_stream(container: OutputContainer, text_track: TextTrack) -> SubtitleStream:
+    stream = container.add_stream("mov_text")
+    stream.codec_context.subtitle_header = _TEXT_STYLE
+    stream.codec_context.time_base = stream.time_base = TEXT_TIME_BASE
+    if text_track.language:
+        stream.metadata["language"] = text_track.language
+    return stream
+
+
+def _finish_text_track(path: Path, text_track: TextTrack | None) -> None:
+    """Disable the text track: its words are part of the picture, and FFmpeg enables the first track of each type."""
+    if text_track is None or not text_track.texts:
+        return
+    with path.open("r+b") as file:
+        start = int.from_bytes(file.read(4))  # the index follows the first box
+        file.seek(start)
+        header = file.read(int.from_bytes(file.read(4)) - 4)
+        flags = start + 4 + header.rindex(b"tkhd") + len("tkhd") + 3  # the last of four bytes: version and flags
+        file.seek(flags)
+        file.write(bytes([header[flags - start - 4] & ~1]))
 
 
 def _add_video_stream(container: OutputContainer, spec: FilmSpec, crf: int) -> VideoStream:

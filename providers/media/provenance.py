@@ -179,8 +179,8 @@ def _actions(manifest: Manifest, parts: Sequence[_Part]) -> list[dict[str, Any]]
         actions.append({"action": "c2pa.placed", **place, **agent})
     if manifest.music:
         actions.append({"action": "c2pa.placed", "parameters": {"ingredientIds": ["music"]}, **own})
-    if any(clip.overlay for clip in manifest.clips):
-        actions.append({"action": "c2pa.edited", "description": "Captions were drawn over the clips.", **own})
+    if manifest.look.is_any or any(clip.overlay for clip in manifest.clips):
+        actions.append({"action": "c2pa.edited", "description": "Texts were drawn over the clips.", **own})
     loudness = f"The loudness was set to {manifest.loudness_lufs:g} LUFS."
     return [*actions, {"action": "c2pa.edited", "description": loudness, **own}]
 

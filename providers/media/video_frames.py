@@ -10,6 +10,7 @@ import av
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -19,6 +20,8 @@ from providers.media.conformance import FilmSpec
 from providers.media.overlay import Overlay
 from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream, start_of
 
+#: The picture behind a card has details of this many pixels, and this share of black, of 256.
+DEFOCUS_PX, DEFOCUS_DIMMED = 24, 140
 _ROTATION_FILTERS = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}
 
 
@@ -109,9 +112,28 @@ def blend_frames(target: VideoFrame, bottom: VideoFrame, top: VideoFrame | None,
             target_plane[...] = mixed >> 8
 
 
-def apply_overlay(frame: VideoFrame, overlay: Overlay, opacity: float) -> None:
-    """Draw the caption overlay on the frame with this opacity (0..1)."""
-    alpha = overlay.alpha.astype(np.uint16) * np.uint16(round(opacity * 256)) >> 8
+class Defocus:
+    """Makes a picture the background of a text: blurred and dark."""
+
+    def __init__(self) -> None:
+        self._shrink, self._enlarge = VideoReformatter(), VideoReformatter()
+
+    def apply(self, frame: VideoFrame, share: float) -> None:
+        """Mix the frame with this share (0..1) of its blurred and dark picture."""
+        width, height = (max(2, length // DEFOCUS_PX // 2 * 2) for length in (frame.width, frame.height))
+        small = self._shrink.reformat(frame, width, height, interpolation="AREA")
+        for plane, black in zip(view_planes(small), (16, 128, 128), strict=True):
+            plane[...] = (plane * np.uint16(256 - DEFOCUS_DIMMED) + np.uint16(black * DEFOCUS_DIMMED + 128)) >> 8
+        large = self._enlarge.reformat(small, frame.width, frame.height, interpolation="BICUBIC")
+        blend_frames(frame, frame, large, share)
+
+
+def apply_overlay(frame: VideoFrame, overlay: Overlay, opacity: float | NDArray[np.uint16]) -> None:
+    """Draw the overlay on the frame with this opacity: 0..1, or 0..256 for each pixel of the overlay."""
+    if isinstance(opacity, float) and opacity <= 0:
+        return
+    weights = opacity if isinstance(opacity, np.ndarray) else np.uint16(round(opacity * 256))
+    alpha = overlay.alpha.astype(np.uint16) * weights >> 8
     rows, columns = alpha.shape
     subsampled = alpha.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3), dtype=np.uint16) // 4
     planes = zip(view_planes(frame), view_planes(overlay.picture), (alpha, subsampled, subsampled), strict=True)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import not_
+from typing import Self
 
 from pydantic import BaseModel, Field, ValidationError
 
-from prompts.project import MAX_FILM_SECONDS, MIN_FILM_SECONDS
+from prompts.project import MAX_FILM_SECONDS, MIN_FILM_SECONDS, Look
 from prompts.validation import describe_errors
 from providers.base import Json, Refused
 
@@ -57,10 +58,13 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     crossfade_seconds: float = Field(0.5, ge=0, le=5)
     loudness_lufs: float = Field(-14.0, ge=-40, le=0)
     clips: list[ManifestClip] = Field(min_length=1, max_length=24)
-    #: The composition and its texts, for renderers with compositions; the embedded renderer ignores them.
+    #: The composition, for renderers with compositions, and its texts and colour. Without a look, the embedded renderer
+    #: uses none of them.
     composition: str = Field("shorts", pattern="^[a-z0-9_-]{1,64}$")
     title: str = Field("", max_length=120)
     props: dict[str, str] = Field(default_factory=dict, max_length=16)
+    # Absent when nothing is on: such a manifest is that of an earlier version.
+    look: Look = Field(Look(), exclude_if=lambda look: not look.is_any)
     # Absent without music: the request of such a render is that of earlier versions.
     music: Music | None = Field(None, exclude_if=not_)
 
@@ -73,6 +77,11 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     def seconds(self) -> float:
         """Return the film's length in seconds."""
         return sum(clip.seconds for clip in self.clips) - self.crossfade_seconds * (len(self.clips) - 1)
+
+    def with_look_of_composition(self) -> Self:
+        """Return the manifest with the cards that the composition of the render service has."""
+        has_cards = self.composition == "shorts"
+        return self.model_copy(update={"look": Look(title_card=has_cards, end_card=has_cards)})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""Texts with times: as a subtitle file (`.srt`), and as samples of a text track."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+#: ISO 639-2 codes of the languages that are written in a script of their own, by the first word of a letter's name.
+_LANGUAGES = {"HIRAGANA": "jpn", "KATAKANA": "jpn", "HANGUL": "kor", "CJK": "zho"} | {
+    "HEBREW": "heb", "GREEK": "ell", "THAI": "tha", "GEORGIAN": "kat", "ARMENIAN": "hye", "ARABIC": "ara",
+}  # fmt: skip
+#: Letters of Persian, Urdu and Kurdish that Arabic does not have.
+_OTHER_ARABIC = set("پچژگکیےڤەۆ")
+
+
+class TimedText(NamedTuple):
+    """A text that is seen or heard from `start` to `end`, in seconds of the film."""
+
+    start: float
+    end: float
+    text: str
+
+
+class TextTrack(NamedTuple):
+    """The text track of a film of this length in seconds; `language` is an ISO 639-2 code, empty if it is unknown."""
+
+    texts: Sequence[TimedText]
+    seconds: float
+    language: str
+
+
+def format_srt(texts: Sequence[TimedText]) -> str:
+    """Return the content of a subtitle file with these texts in the order of their times, numbered from 1."""
+    cues = sorted(text for text in texts if _clean(text.text))
+    return "\n".join(
+        f"{number}\n{_format_time(cue.start)} --> {_format_time(cue.end)}\n{_clean(cue.text)}\n"
+        for number, cue in enumerate(cues, start=1)
+    )
+
+
+def split_samples(track: TextTrack) -> list[TimedText]:
+    """Return the samples of the track in order, the first at 0, without the empty ones between texts.
+
+    Texts at the same time share a sample, each in a line of its own.
+    """
+    cues = sorted((min(cue.start, track.seconds), min(cue.end, track.seconds), _clean(cue.text)) for cue in track.texts)
+    edges = sorted({0.0, *(edge for cue in cues for edge in cue[:2])})
+    samples = [
+        TimedText(start, end, "\n".join(text for first, last, text in cues if first <= start < last))
+        for start, end in pairwise(edges)
+    ]
+    return [sample for sample in samples if sample.text or sample.start == 0]
+
+
+def find_language(text: str) -> str:
+    """Return the ISO 639-2 code of the language that has the script of most letters for its own; empty without one."""
+    scripts = Counter(unicodedata.name(each, "").partition(" ")[0] for each in text if each.isalpha())
+    languages = Counter[str]()
+    for script, count in scripts.items():
+        languages[_LANGUAGES.get(script, "")] += count
+    if _OTHER_ARABIC & set(text):
+        languages.pop("ara", None)
+    if languages["jpn"]:  # Japanese has the characters of Chinese as well
+        languages["jpn"] += languages.pop("zho", 0)
+    return max(languages, key=lambda language: languages[language], default="")
+
+
+def _clean(text: str) -> str:
+    """Return the text in one line, without what would end a cue."""
+    return " ".join(text.replace("-->", "→").split())
+
+
+def _format_time(seconds: float) -> str:
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"
