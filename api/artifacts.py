@@ -25,7 +25,8 @@ router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"], responses=respons
 
 CACHE_CONTROL = "private, max-age=31536000, immutable"
 _BINARY = {"type": "string", "format": "binary"}
-_BYTES: dict[str, Any] = {"content": {"video/mp4": {"schema": _BINARY}, "image/jpeg": {"schema": _BINARY}}}
+_TYPES = ("video/mp4", "image/jpeg", "application/x-subrip")
+_BYTES: dict[str, Any] = {"content": {media_type: {"schema": _BINARY} for media_type in _TYPES}}
 #: The responses of a route that serves a file.
 FILE_RESPONSES = {**responses(404, 416), 200: _BYTES, 206: _BYTES, 304: {"description": "Not modified."}}
 

@@ -13,13 +13,18 @@ MAX_TITLE_CHARACTERS = 40
 
 
 async def copy_film(services: Services, run: RunView, folder: Path, path: Path | None = None) -> Path:
-    """Copy the film to `path`, or to a file in `folder` named after its title, and return the path."""
+    """Copy the film to `path`, or to a file in `folder` named after its title, and return the path.
+
+    Its subtitles are copied beside it.
+    """
     film = run.artifacts.get("final_video")
     if film is None:
         exit_with_error(f"The run has no film: its status is {run.status}.")
     title = re.sub(r"[^a-z0-9]+", "-", run.artifacts["ideas"]["title"].lower()).strip("-")[:MAX_TITLE_CHARACTERS]
     path = path or folder / f"{title or run.project}-{str(run.run_id)[:8]}.mp4"
     await copy_file(services, film["digest"], path)
+    if "subtitles_digest" in film:
+        await copy_file(services, film["subtitles_digest"], path.with_suffix(".srt"))
     return path
 
 

@@ -125,7 +125,7 @@ def history(run: RunId, as_json: AsJson = False) -> None:
 def film(
     run: RunId, output: Annotated[Path | None, typer.Option(metavar="FILE", help="The file to write.")] = None
 ) -> None:
-    """Write the film of a run to a file and print its path."""
+    """Write the film of a run to a file, its subtitles beside it (.srt), and print its path."""
     from cli import running
     from cli.files import copy_film
     from runs.queries import get_run_view

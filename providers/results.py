@@ -38,6 +38,8 @@ class Succeeded:
     original: Path | None = None
     #: Small JSON. Of a clip or film `seconds`, `width`, `height`, `codec`, …; of a publication its links by platform.
     facts: dict[str, Any] = field(default_factory=dict)
+    #: The subtitles of a film with captions, as SubRip.
+    subtitles: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ async def list_artifacts(
     if clips := [_manifest_entry(order) for order in orders if order.kind == "clip"]:
         artifacts["clip_manifest"] = {"clips": clips}
     if "film" in state:
-        artifacts["final_video"] = {**state["film"], "url": f"/v1/artifacts/{state['film']['digest']}"}
+        urls = {"url": "digest", "subtitles_url": "subtitles_digest"}
+        found = {name: f"/v1/artifacts/{state['film'][key]}" for name, key in urls.items() if key in state["film"]}
+        artifacts["final_video"] = {**state["film"], **found}
     if publication := _publication(state, orders):
         artifacts["publication"] = publication
     return artifacts

@@ -31,12 +31,17 @@ async def is_valid_link(db: Database, digest: str, expires: int, signature: str)
 
 
 async def links_of_run(db: Database, run_id: UUID, base_url: str) -> dict[str, str]:
-    """Return links to the `film` and to the newest take of each clip (`clip 1`, …). Raises RunNotFound."""
+    """Return links to the `film`, its `subtitles` and the newest take of each clip (`clip 1`, …).
+
+    Raises RunNotFound.
+    """
     artifacts = (await queries.get_run(db, run_id)).artifacts
     takes = artifacts.get("clip_manifest", {}).get("clips", [])
     digests = {f"clip {take['clip']}": take["digest"] for take in takes if take.get("digest")}
     if film := artifacts.get("final_video"):
         digests["film"] = film["digest"]
+        if "subtitles_digest" in film:
+            digests["subtitles"] = film["subtitles_digest"]
     return {name: await artifact_link(db, digest, base_url) for name, digest in digests.items()}
 
 

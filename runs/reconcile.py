@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 #: The artifact kind of the file that an order produces, by the kind of the order.
 ARTIFACT_KINDS = {"clip": "clip", "render": "final_video"}
+SUBTITLES_TYPE = "application/x-subrip"
 #: How long an order waits for an unavailable provider, and how long any order may take.
 UNREACHABLE_AFTER = {"clip": timedelta(hours=24), "render": timedelta(minutes=30), "publication": timedelta(hours=24)}
 MAX_DURATION = timedelta(hours=24)
@@ -258,4 +259,10 @@ async def _store(services: Services, order: OrderRow, success: Succeeded) -> dic
         result["digest"] = await store(success.file, kind=kind, facts=success.facts)
         if success.original is not None and success.original != success.file:
             result["original_digest"] = await store(success.original, kind=f"{kind}_original", facts={})
+        if success.subtitles:
+            subtitles = success.file.with_suffix(".srt")
+            subtitles.write_text(success.subtitles, encoding="utf-8")
+            result["subtitles_digest"] = await services.artifacts.store(
+                subtitles, kind="subtitles", media_type=SUBTITLES_TYPE, facts={}
+            )
     return result

@@ -41,6 +41,7 @@ async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
         "hashtags": post["hashtags"],
         "platforms": platforms,
         **_destinations(post, platforms),
+        **({"subtitles": state["film"]["subtitles_digest"]} if "subtitles_digest" in state["film"] else {}),
         **({"publish_at": post["publish_at"]} if "publish_at" in post else {}),
     }
     await deps.ledger.place_once(Order(key, "publication", request, approval=approval, provider=publisher))

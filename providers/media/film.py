@@ -19,6 +19,7 @@ from providers.media.mix import add_sounds
 from providers.media.movement import push_in
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.subprocess_worker import ReportProgress, serve_request
+from providers.media.subtitles import format_srt
 from providers.media.video_frames import blend_frames, create_frame, read_frames
 from providers.renders.manifest import ClipSpan, Manifest, build_timeline
 
@@ -127,25 +128,27 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json
 
 
 def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
-    """Render `film.mp4` in the work folder, or master the `rendered.mp4` of a service; sign it, and check it."""
+    """Render `film.mp4` in the work folder, or master the `rendered.mp4` of a service; sign it, and check it.
+
+    The result has its `subtitles` as well.
+    """
     manifest, film = Manifest.model_validate(request["manifest"]), Path(request["work_dir"], "film.mp4")
     texts = [clip.overlay for clip in manifest.clips]
     sounds = {digest: Path(path) for digest, path in request.get("sounds", {}).items()}
     if "clips" not in request or manifest.look.is_any:
         texts += [manifest.title, *manifest.props.values()]
     if "clips" in request:
-        clips = [Path(clip) for clip in request["clips"]]
+        clips, track = [Path(clip) for clip in request["clips"]], text_track(manifest)
         lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9), sounds)
     else:
-        rendered, seconds = film.with_name("rendered.mp4"), build_timeline(manifest)[-1].end_frame / manifest.fps
-        audio = add_sounds(remove_subsonic(decode_audio(rendered, seconds)), manifest, sounds)
+        rendered, track = film.with_name("rendered.mp4"), text_track(manifest.with_look_of_composition())
+        audio = add_sounds(remove_subsonic(decode_audio(rendered, track.seconds)), manifest, sounds)
         aac_packets, lufs = master_audio(audio, lufs=manifest.loudness_lufs)
-        track = text_track(manifest.with_look_of_composition())
         replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT, text_track=track)
         report_progress(0.5)
     mark = _sign(film, manifest, request["signing"]) if "signing" in request else {}
     report = check_render(manifest, film, lufs, "".join(texts))
-    return {**report, "facts": {**report["facts"], **mark}}
+    return {**report, "facts": {**report["facts"], **mark}, "subtitles": format_srt(track.texts)}
 
 
 def _sign(film: Path, manifest: Manifest, signing: Json) -> Json:

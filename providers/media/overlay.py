@@ -80,7 +80,7 @@ def draw_overlay(text: str, width: int, height: int, *, has_words: bool = False)
 
 
 def draw_card(card: Card, width: int, height: int) -> Overlay | None:
-    """Return the texts of the card in the middle of the safe zone of a frame of this size; None without any."""
+    """Return the texts of the card at the bottom of the safe zone of a frame of this size; None without any."""
     zone = _safe_zone(width, height)
     letters, dark = _new_layers(zone.drawn_height)
     texts = ((card.kicker, NOTE), (card.heading, HEADING), (card.note, NOTE))
@@ -94,7 +94,7 @@ def draw_card(card: Card, width: int, height: int) -> Overlay | None:
         ImageDraw.Draw(letters).rounded_rectangle(box, BAR_SIZE_PX[1] / 2, card.accent)
         y += BAR_SIZE_PX[1] + NOTE_GAP_PX
     y = _draw_lines(letters, dark, note, y, align)
-    offset = max(SHADOW_PX, (zone.drawn_height - y) // 2)
+    offset = max(SHADOW_PX, zone.drawn_height - y)
     letters, dark = (ImageChops.offset(layer, 0, offset) for layer in (letters, dark))
     return _finish(letters, dark, zone) if letters.getbbox() else None
 

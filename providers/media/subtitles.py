@@ -54,7 +54,7 @@ def split_samples(track: TextTrack) -> list[TimedText]:
 
 
 def find_language(text: str) -> str:
-    """Return the ISO 639-2 code of the language that has the script of most letters for its own; empty without one."""
+    """Return the ISO 639-2 code of the language whose own script a third of the letters have; empty without one."""
     scripts = Counter(unicodedata.name(each, "").partition(" ")[0] for each in text if each.isalpha())
     languages = Counter[str]()
     for script, count in scripts.items():
@@ -63,7 +63,8 @@ def find_language(text: str) -> str:
         languages.pop("ara", None)
     if languages["jpn"]:  # Japanese has the characters of Chinese as well
         languages["jpn"] += languages.pop("zho", 0)
-    return max(languages, key=lambda language: languages[language], default="")
+    own = max(filter(None, languages), key=lambda language: languages[language], default="")
+    return own if 3 * languages[own] >= languages.total() else ""
 
 
 def _clean(text: str) -> str:

@@ -20,8 +20,9 @@ from providers.media.conformance import FilmSpec
 from providers.media.overlay import Overlay
 from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream, start_of
 
-#: The picture behind a card has details of this many pixels, and this share of black, of 256.
-DEFOCUS_PX, DEFOCUS_DIMMED = 24, 140
+#: The picture behind a card has details of this many pixels, so that a mark of the clip stays legible, and this share
+#: of black, of 256.
+DEFOCUS_PX, DEFOCUS_DIMMED = 6, 144
 _ROTATION_FILTERS = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}
 
 

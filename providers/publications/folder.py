@@ -16,7 +16,7 @@ DISCLOSURE = "This video was made with AI."
 
 
 class Folder(Provider):
-    """Publishes to folders under `root`: `<task id>/film.mp4`, `caption.txt` and `post.json`."""
+    """Publishes to folders under `root`: `<task id>/film.mp4`, `film.srt`, `caption.txt` and `post.json`."""
 
     name = "folder"
     lookup_window = timedelta(0)
@@ -56,7 +56,8 @@ class Folder(Provider):
         try:
             if not folder.is_dir():
                 film = await self._files.local_path(post.digest)
-                await asyncio.to_thread(_write_publication, film, post, folder)
+                subtitles = await self._files.local_path(post.subtitles) if post.subtitles else None
+                await asyncio.to_thread(_write_publication, film, subtitles, post, folder)
         except Refused as error:
             return Failed(error.code, error.message)
         except OSError as error:
@@ -64,7 +65,7 @@ class Folder(Provider):
         return Succeeded(facts={"platforms": {"folder": {"url": f"{task_id}/film.mp4", "post_id": task_id}}})
 
 
-def _write_publication(film: Path, post: Post, folder: Path) -> None:
+def _write_publication(film: Path, subtitles: Path | None, post: Post, folder: Path) -> None:
     if not folder.parent.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.parent.chmod(0o755)  # published: unlike the data folder, it is for others to read
@@ -72,6 +73,8 @@ def _write_publication(film: Path, post: Post, folder: Path) -> None:
         draft = Path(name)
         draft.chmod(0o755)
         shutil.copyfile(film, draft / "film.mp4")
+        if subtitles:
+            shutil.copyfile(subtitles, draft / "film.srt")
         (draft / "caption.txt").write_text(f"{post.text}\n\n{DISCLOSURE}\n", encoding="utf-8")
         description = {**post.model_dump(), "ai_generated": True, "disclosure": DISCLOSURE}
         text = json.dumps(description, ensure_ascii=False, indent=2)

@@ -28,8 +28,8 @@ _UNKNOWN = Platform(text=10**9)
 class Post(BaseModel, frozen=True):
     """The publication in an order's request.
 
-    `digest` is the sha256 of the film; hashtags can start with `#` or not. `destinations` are the page, board or
-    subreddit of the platforms that need one.
+    `digest` is the sha256 of the film, `subtitles` that of its subtitles if it has any. Hashtags can start with `#` or
+    not. `destinations` are the page, board or subreddit of the platforms that need one.
     """
 
     title: Annotated[str, BeforeValidator(lambda title: title or "")] = ""
@@ -38,6 +38,7 @@ class Post(BaseModel, frozen=True):
     platforms: tuple[str, ...]
     destinations: dict[str, str] = Field({}, exclude_if=not_)
     digest: str
+    subtitles: str = Field("", exclude_if=not_)
 
     @property
     def text(self) -> str:

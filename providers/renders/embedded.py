@@ -108,4 +108,4 @@ async def make_film(
     if result["errors"]:
         return Failed("film_not_conformant", f"The film fails the delivery rules: {'; '.join(result['errors'])}.")
     os.replace(folder / "film.mp4", film)
-    return Succeeded(film, facts={**result["facts"], "renderer": renderer})
+    return Succeeded(film, facts={**result["facts"], "renderer": renderer}, subtitles=result["subtitles"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,6 +116,18 @@ def test_the_run_is_charged_and_published_once(completed: CompletedRun, app: App
     assert charge["usd"] == 0.3
     (post,) = app.sandbox.posts(completed.run["artifacts"]["final_video"]["digest"])
     assert post["flags"]
+
+
+def test_the_subtitles_of_the_film_are_served(completed: CompletedRun, app: App) -> None:
+    """They are a file of their own, with the text over the clip."""
+    film = completed.run["artifacts"]["final_video"]
+    overlay = completed.run["artifacts"]["ideas"]["ideas"][0]["overlay"]
+
+    served = app.client.get(film["subtitles_url"])
+
+    assert (served.status_code, served.headers["content-type"]) == (200, "application/x-subrip")
+    assert film["subtitles_url"] == f"/v1/artifacts/{film['subtitles_digest']}"
+    assert re.fullmatch(rf"1\n00:00:0\d,\d{{3}} --> 00:00:0\d,\d{{3}}\n{re.escape(overlay)}\n", served.text)
 
 
 def test_the_film_is_served_whole_and_in_ranges(completed: CompletedRun, app: App) -> None:

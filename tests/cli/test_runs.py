@@ -151,6 +151,7 @@ def test_a_film_is_made_by_commands(app: App, sandbox: SandboxClient, here: Here
     ]
     assert here.run("runs", "film", run, "--output", "film.mp4") == "film.mp4\n"
     assert (tmp_path / "film.mp4").stat().st_size == app.run(run_id)["artifacts"]["final_video"]["size_bytes"]
+    assert (tmp_path / "film.srt").read_text().startswith("1\n00:00:")
     assert len(sandbox.charges(run_id)) == 3
 
     forked = json.loads(here.run("runs", "fork", run, "--json"))

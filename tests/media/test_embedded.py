@@ -65,6 +65,17 @@ async def test_a_render_returns_a_film_and_its_facts(file_store, clip, tmp_path)
     assert 0 < shares[0] <= shares[-1] <= 1
 
 
+async def test_a_film_with_captions_has_subtitles(file_store, clip, tmp_path):
+    """They have the times of the captions."""
+    request = build_request(file_store.put(clip(seconds=3.0)), seconds=3.0)
+    request["clips"][0]["overlay"] = "Stay"
+
+    result = await EmbeddedRenders(file_store).poll("rnd_1", request, into=tmp_path, progress=ignore)
+
+    assert isinstance(result, Succeeded)
+    assert result.subtitles == "1\n00:00:00,000 --> 00:00:03,000\nStay\n"
+
+
 @pytest.mark.parametrize(
     ("code", "manifest"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prompts.project import COMPOSITIONS, FOLDER, OptionError, ProjectError, read_project, read_projects
+from prompts.project import COMPOSITIONS, FOLDER, Look, OptionError, ProjectError, read_project, read_projects
 
 GOOD = """---
 title: Rain
@@ -78,6 +78,8 @@ def _changed(tmp_path: Path, old: str, new: str) -> Path:
             "clips: 3\npublisher: vimeo",
             "rain.md: publisher: 'vimeo' is unknown; choose from folder, upload_post",
         ),
+        ("clips: 3", "clips: 3\nlook: {movement: slow}", "rain.md: look.movement: it must be true or false"),
+        ("clips: 3", "clips: 3\nlook: {accent: true}", "rain.md: look.accent: it must match #"),
         ("clips: 3", "clips: 3\nlook: {accent: red}", "rain.md: look.accent: it must match #"),
     ],
 )
@@ -97,6 +99,16 @@ def test_a_page_a_board_and_a_subreddit_are_named(tmp_path: Path) -> None:
     project = read_project(_changed(tmp_path, "clips: 3", f"clips: 3\n{places}"))
 
     assert project.destinations == {"facebook": "1", "pinterest": "2", "reddit": "rain"}
+
+
+def test_a_look_is_off_unless_the_project_has_it_on(tmp_path: Path) -> None:
+    """Its texts and its colour are apart; `shorts` has everything on."""
+    project = read_project(_changed(tmp_path, "clips: 3", "clips: 3\nlook: {movement: true, accent: '#ffffff'}"))
+
+    assert (project.film_look, project.look_texts) == (Look(movement=True), {"accent": "#ffffff"})
+    assert not read_project(_changed(tmp_path, "", "")).film_look.is_any
+    shorts = read_project(FOLDER / "shorts.md").film_look
+    assert shorts == Look(title_card=True, word_captions=True, end_card=True, movement=True)
 
 
 def test_the_compositions_are_those_of_the_render_service() -> None:

@@ -489,6 +489,16 @@ async def test_folder_contains_film_texts_and_label(file_store: Any, order: dict
     }
 
 
+async def test_folder_contains_the_subtitles(file_store: Any, order: dict[str, Any], tmp_path: Path) -> None:
+    """They have the name of the film; an order of an earlier version has none."""
+    subtitles = b"1\n00:00:00,000 --> 00:00:02,000\nStay\n"
+    request = {**order, "subtitles": file_store.add(subtitles)}
+
+    await Folder(tmp_path / "out", file_store).poll("abc", request, into=tmp_path, progress=ignore_progress)
+
+    assert (tmp_path / "out/abc/film.srt").read_bytes() == subtitles
+
+
 async def test_publication_is_for_others_to_read(file_store: Any, order: dict[str, Any], tmp_path: Path) -> None:
     """The program writes everything else for its own user only."""
     before = os.umask(0o077)
