@@ -15,7 +15,7 @@ from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, ch
 from providers.media.film_texts import FilmTexts, text_track
 from providers.media.glyphs import find_missing_glyphs
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, remove_subsonic
-from providers.media.mix import add_sounds
+from providers.media.mix import add_sounds, describe_overrun
 from providers.media.movement import push_in
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.subprocess_worker import ReportProgress, serve_request
@@ -103,8 +103,10 @@ def _read_clip(manifest: Manifest, clip: Path, frames: int, spec: FilmSpec) -> I
     return push_in(pictures, frames, spec.fps) if manifest.look.movement else pictures
 
 
-def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json:
+def check_render(manifest: Manifest, film: Path, lufs: float, text: str, notices: Sequence[str] = ()) -> Json:
     """Check a rendered film of this loudness against the delivery rules, and `text` for characters without a glyph.
+
+    `notices` are further sentences for the reviewer.
 
     The result has `errors`, the rules that reject the film, and `facts`: seconds, width, height, fps, codec, lufs (None
     for silence), size_bytes, warnings, the failed rules that do not reject the film, and notices, which are sentences
@@ -122,7 +124,7 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str) -> Json
         "lufs": round(lufs, 2) if lufs > SILENCE_LUFS else None,
         "size_bytes": film.stat().st_size,
         "warnings": [str(result) for result in results if not result.ok and result.severity == "warning"],
-        "notices": [quiet] if is_quiet else [],
+        "notices": [*([quiet] if is_quiet else []), *notices],
     }
     return {"errors": list(map(str, failed_errors(results))), "facts": facts}
 
@@ -147,7 +149,7 @@ def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
         replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT, text_track=track)
         report_progress(0.5)
     mark = _sign(film, manifest, request["signing"]) if "signing" in request else {}
-    report = check_render(manifest, film, lufs, "".join(texts))
+    report = check_render(manifest, film, lufs, "".join(texts), describe_overrun(manifest, sounds))
     return {**report, "facts": {**report["facts"], **mark}, "subtitles": format_srt(track.texts)}
 
 

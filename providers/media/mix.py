@@ -1,7 +1,7 @@
 """Mix music and narration with the sound of the clips, before the film is mastered."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, measure_loudness
 from providers.media.sound_intake import read_sound
-from providers.renders.manifest import Manifest
+from providers.renders.manifest import Manifest, build_timeline
 
 #: How much quieter than the clips the music is, in LU.
 MUSIC_BELOW_LU = 16.0
@@ -17,13 +17,68 @@ MUSIC_FADE_IN_SECONDS, MUSIC_FADE_OUT_SECONDS = 1.0, 2.0
 #: How long the end of the music crossfades into its start where it repeats.
 LOOP_FADE_SECONDS = 0.5
 
+#: How long after the start of its clip a narration starts, and the pause after the one before it, if that is longer.
+NARRATION_DELAY_SECONDS, NARRATION_PAUSE_SECONDS = 0.3, 0.15
+#: How much quieter clips and music are under a narration, in LU, and how long they take to become so.
+DUCK_LU, DUCK_RAMP_SECONDS = 12.0, 0.15
+#: The fade of a narration that the end of the film cuts.
+NARRATION_FADE_OUT_SECONDS = 0.3
+
+#: The samples of each narration, with the position of the first one in the film.
+Narrations = Sequence[tuple[int, AudioSamples]]
+
 
 def add_sounds(film: AudioSamples, manifest: Manifest, sounds: Mapping[str, Path]) -> AudioSamples:
-    """Return the sound of the clips with the music of the manifest. `sounds` are the files by digest."""
+    """Return the sound of the clips with the music and the narrations of the manifest. `sounds` are files by digest."""
     if manifest.music:
         music = read_sound(sounds[manifest.music.digest], film.shape[1] / SAMPLE_RATE)
         film = film + _fit_music(music, film)
-    return film
+    narrations = _place_narrations(manifest, sounds)
+    if not narrations:
+        return film
+    voices = np.zeros_like(film)
+    for start, narration in narrations:
+        section = voices[:, start : start + narration.shape[1]]
+        section += narration[:, : section.shape[1]]
+    if _end_of(narrations) > voices.shape[1]:
+        _fade(voices[:, ::-1], NARRATION_FADE_OUT_SECONDS)
+    voices = _level(voices, film, 0)
+    return (film * _duck(narrations, film.shape[1]) + voices).astype(np.float32)
+
+
+def describe_overrun(manifest: Manifest, sounds: Mapping[str, Path]) -> list[str]:
+    """Return a sentence for the reviewer if the narrations do not fit into the film."""
+    film = build_timeline(manifest)[-1].end_frame / manifest.fps
+    missing = _end_of(_place_narrations(manifest, sounds)) / SAMPLE_RATE - film
+    cut = f"The narration is {missing:.1f} s too long for the film, which cuts its last words."
+    return [cut] if missing > 0 else []
+
+
+def _place_narrations(manifest: Manifest, sounds: Mapping[str, Path]) -> Narrations:
+    """Return the narrations, each after the start of its clip, and after the end of the one before."""
+    placed, free = list[tuple[int, AudioSamples]](), 0
+    for clip, span in zip(manifest.clips, build_timeline(manifest), strict=True):
+        if clip.narration:
+            narration = read_sound(sounds[clip.narration.digest])
+            start = max(round((span.first_frame / manifest.fps + NARRATION_DELAY_SECONDS) * SAMPLE_RATE), free)
+            placed.append((start, narration))
+            free = start + narration.shape[1] + round(NARRATION_PAUSE_SECONDS * SAMPLE_RATE)
+    return placed
+
+
+def _end_of(narrations: Narrations) -> int:
+    return max((start + narration.shape[1] for start, narration in narrations), default=0)
+
+
+def _duck(narrations: Narrations, samples: int) -> NDArray[np.float32]:
+    """Return the gain of the other sounds: down before each narration and up after it, in a ramp of decibels."""
+    decibels, ramp = np.zeros(samples, np.float32), round(DUCK_RAMP_SECONDS * SAMPLE_RATE)
+    for start, narration in narrations:
+        end = start + narration.shape[1]
+        shape = np.interp(np.arange(samples), [start - ramp, start, end, end + ramp], [0, -DUCK_LU, -DUCK_LU, 0])
+        decibels = np.minimum(decibels, shape.astype(np.float32))
+    gains: NDArray[np.float32] = (10 ** (decibels / 20)).astype(np.float32)
+    return gains
 
 
 def _fit_music(music: AudioSamples, film: AudioSamples) -> AudioSamples:

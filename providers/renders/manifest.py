@@ -32,13 +32,22 @@ class ClipSource(BaseModel, extra="forbid", frozen=True):
     start_image: str = Field("", pattern="^([0-9a-f]{64})?$")
 
 
+class Narration(BaseModel, extra="forbid", frozen=True):
+    """The words that are spoken over a clip, and the digest of the sound."""
+
+    digest: str = Field(pattern="^[0-9a-f]{64}$")
+    text: str = Field(min_length=1, max_length=1000)
+
+
 class ManifestClip(BaseModel, extra="forbid", frozen=True):
-    """One clip of the film: the digest of a stored file, its length in the film, its caption and its origin."""
+    """One clip of the film: the digest of a stored file, its length in the film, its caption, origin and narration."""
 
     digest: str = Field(pattern="^[0-9a-f]{64}$")
     seconds: float = Field(gt=0, le=60)
     overlay: str = Field("", max_length=200)
     source: ClipSource = ClipSource()
+    # Absent when empty, as the music of a film: the request of such a render is that of earlier versions.
+    narration: Narration | None = Field(None, exclude_if=not_)
 
 
 class Music(BaseModel, extra="forbid", frozen=True):
@@ -71,7 +80,8 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     @property
     def sounds(self) -> list[str]:
         """Return the digests of the sounds that are mixed with those of the clips."""
-        return [self.music.digest] if self.music else []
+        narrations = [clip.narration.digest for clip in self.clips if clip.narration]
+        return [*([self.music.digest] if self.music else []), *narrations]
 
     @property
     def seconds(self) -> float:

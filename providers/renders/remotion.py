@@ -148,7 +148,7 @@ def _build_order(render_id: str, manifest: Manifest) -> dict[str, Any]:
     """Return the body of the request to the service. Texts and lines are those of the embedded renderer."""
     parts = render_id.split("_")
     plain = manifest.model_dump(mode="json", exclude={"composition", "title", "props", "look", "music"})
-    drawn = [clip.model_dump(exclude={"source"}) for clip in manifest.clips]
+    drawn = [clip.model_dump(exclude={"source", "narration"}) for clip in manifest.clips]
     plain["clips"] = [{**clip, "overlay": break_lines(clip["overlay"])} for clip in drawn]
     props = {**manifest.props, **({"title": manifest.title} if manifest.title else {})}
     return {
