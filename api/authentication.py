@@ -1,5 +1,6 @@
 """Authentication of API keys, and the rate limit."""
 
+from collections.abc import Collection
 from datetime import UTC
 from typing import Annotated
 
@@ -28,10 +29,17 @@ AppStateDep = Annotated[AppState, Depends(app_state)]
 async def authenticate(request: Request, state: AppState) -> ApiKeyRow:
     """Return the row of the request's API key and count the request. Raises ApiError 401 or 429."""
     sent = {key for key in (request.headers.get("x-api-key"), _bearer_token(request)) if key}
+    return await authenticate_key(state, sent, client_address(request))
+
+
+async def authenticate_key(state: AppState, sent: Collection[str], client: str) -> ApiKeyRow:
+    """Return the row of the one API key that was sent. Raises ApiError 401 or 429.
+
+    The request is counted for the key, and without a valid one for `client`.
+    """
     key = next(iter(sent)) if len(sent) == 1 else None
     limit = state.settings.rate_limit
-    # Requests without a valid key are counted separately, by client address.
-    row, wait = await api_keys.authenticate(state.services.db, key, client_address(request), limit=limit)
+    row, wait = await api_keys.authenticate(state.services.db, key, client, limit=limit)
     _check_wait(limit, wait)
     if row is None or row.has_ended:
         raise _refusal(len(sent), row)
@@ -64,9 +72,9 @@ def client_address(request: Request) -> str:
     return f"address:{request.client.host if request.client else 'unknown'}"
 
 
-async def count_request(state: AppState, client: str) -> None:
-    """Count a request of `client`. Raises ApiError 429 when the rate limit is exceeded."""
-    limit = state.settings.rate_limit
+async def count_request(state: AppState, client: str, *, limit: int | None = None) -> None:
+    """Count a request of `client`. Raises ApiError 429 when its limit, by default that of the API, is exceeded."""
+    limit = limit or state.settings.rate_limit
     _check_wait(limit, await admit(state.services.db, client, limit=limit))
 
 

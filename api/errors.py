@@ -133,11 +133,16 @@ async def _handle_known(_request: Request, error: Exception) -> JSONResponse:
     return to_api_error(error).as_response()
 
 
-async def _handle_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+def invalid_request(error: RequestValidationError) -> ApiError:
+    """Return the error response for a request with invalid fields."""
     # The rejected input is not repeated: it may be text that cannot be encoded.
     fields = {".".join(map(str, fault["loc"])): fault["msg"] for fault in error.errors()}
     message = f"{describe_errors(error.errors())}."
-    return ApiError(422, "invalid_request", message, {"fields": fields}).as_response()
+    return ApiError(422, "invalid_request", message, {"fields": fields})
+
+
+async def _handle_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    return invalid_request(error).as_response()
 
 
 def _allow_header(request: Request) -> Mapping[str, str] | None:

@@ -1,6 +1,7 @@
 """Run the API server, the worker and the sandbox."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, cast
@@ -13,6 +14,7 @@ from api.wiring import AppState, open_app_state, reconcile_keys
 from cli.local_services import sandbox_notice, with_local_services
 from cli.output import stderr, stdout
 from cli.running import on_stop_signal
+from console.sessions import create_sign_in_link
 from providers.base import ProviderError
 from runs.services import Services
 from runs.worker import run_worker
@@ -47,6 +49,11 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
                 stderr.print(f"[yellow]Warning:[/] {warning}", soft_wrap=True)
             if notice := sandbox_notice(settings):
                 stderr.print(notice)
+            # Not to a log, which others may read.
+            if sys.stdout.isatty() and (
+                link := await create_sign_in_link(state.services.db, settings.public_url or url)
+            ):
+                stdout.print(f"Sign in with your browser, once, within ten minutes: {link}", soft_wrap=True)
             stdout.print(f"MyloWare is running at {url}, API docs at {url}/docs. Stop it with Ctrl-C.", soft_wrap=True)
             checks = asyncio.create_task(_report_unreachable(state.services))
             await _wait_for_signal()

@@ -1,4 +1,4 @@
-"""The pages of a reviewer's link: plain HTML that works without scripts."""
+"""The pages of the console, and those of a reviewer's link, which work without scripts."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from console.sessions import Session
 from runs.review_links import OpenedLink
 
 STATIC, TEMPLATES = Path(__file__).parent / "static", Path(__file__).parent / "templates"
@@ -29,6 +30,16 @@ DOCS_HEADERS = {
     "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("img-src 'self'", "img-src 'self' data:")
     + "; script-src 'self'; connect-src 'self'",
 }
+
+#: Pages of the console: scripts of this service. Their forms name the page that they are on, which no link does.
+CONSOLE_HEADERS = {
+    **HEADERS,
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"] + "; script-src 'self'; connect-src 'self'",
+    "Referrer-Policy": "same-origin",
+}
+
+#: The pages of the console that every page links to: path and title.
+NAVIGATION = (("/inbox", "Inbox"),)
 
 #: The order of the fields on the page.
 FIELD_ORDER = (
@@ -57,6 +68,27 @@ def review_page(
 def message_page(outcome: str, message: str) -> str:
     """Return the page that confirms a verdict, or reports an error by its code."""
     return _render("message.html", outcome=outcome, message=message)
+
+
+def sign_in_page(*, next_page: str, problem: str | None = None) -> str:
+    """Return the form for an API key, which opens `next_page`."""
+    return _render("sign_in.html", next_page=next_page, problem=problem, session=None)
+
+
+def sign_in_link_page() -> str:
+    """Return the button that uses a sign-in link."""
+    return _render("sign_in_link.html", session=None)
+
+
+def console_page(template: str, session: Session, *, path: str = "", **variables: Any) -> str:
+    """Return a page of the console for this session; `path` is the entry of the navigation that it belongs to."""
+    return _render(template, session=session, current=path, **variables)
+
+
+def problem_page(code: str, message: str, *, request_id: str = "", is_part: bool = False) -> str:
+    """Return an error as a page of the console, or as a part of one."""
+    template = "problem_part.html" if is_part else "problem.html"
+    return _render(template, code=code, message=message, request_id=request_id, session=None)
 
 
 def _format_time(at: datetime) -> str:
@@ -92,6 +124,7 @@ _environment = Environment(
     lstrip_blocks=True,
     autoescape=True,
 )
+_environment.globals |= {"navigation": NAVIGATION}
 _environment.filters |= {"time": _format_time, "usd": _format_usd, "label": _label}
 
 

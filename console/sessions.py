@@ -1,0 +1,65 @@
+"""Sessions of the console: a browser that has signed in with an API key, and links that sign in once."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import timedelta
+
+from storage import console_tokens
+from storage.actors import RequestContext
+from storage.api_keys import ApiKeyRow, get_key
+from storage.database import Database
+
+#: A session ends after this time, and with its key.
+SESSION_LIFETIME = timedelta(days=7)
+LINK_LIFETIME = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A signed-in browser. It has the rights of its key; its forms carry the CSRF token."""
+
+    key: ApiKeyRow
+    csrf_token: str
+
+    @property
+    def context(self) -> RequestContext:
+        """Return the context of a request of this session."""
+        return RequestContext(self.key.actor, "console")
+
+    def accepts(self, csrf_token: str) -> bool:
+        """Return whether the token of a form is that of this session."""
+        return hmac.compare_digest(csrf_token.encode("utf-8", "replace"), self.csrf_token.encode())
+
+
+async def begin_session(db: Database, key: ApiKeyRow) -> str:
+    """Begin a session of this key, and return its token."""
+    return await console_tokens.add_token(db, "session", key.id, SESSION_LIFETIME)
+
+
+async def find_session(db: Database, token: str | None) -> Session | None:
+    """Return the session with this token, or None if it or its key has ended."""
+    key = await console_tokens.find_session_key(db, token) if token else None
+    if key is None or token is None:
+        return None
+    return Session(key, hashlib.sha256(f"csrf.{token}".encode()).hexdigest())
+
+
+async def end_session(db: Database, token: str) -> None:
+    """End the session with this token."""
+    await console_tokens.delete_session(db, token)
+
+
+async def create_sign_in_link(db: Database, base_url: str) -> str | None:
+    """Return a link that signs in once with the operator's key, within ten minutes; None without a valid key."""
+    key = await console_tokens.find_operator_key(db)
+    if key is None:
+        return None
+    return f"{base_url}/sign-in/{await console_tokens.add_token(db, 'link', key.id, LINK_LIFETIME)}"
+
+
+async def use_sign_in_link(db: Database, token: str) -> ApiKeyRow | None:
+    """Return the key of a sign-in link, which is then used; None if it or its key has ended."""
+    key_id = await console_tokens.take_link_key_id(db, token)
+    key = await get_key(db, key_id) if key_id else None
+    return None if key is None or key.has_ended else key
