@@ -1,10 +1,12 @@
 """The console in the browser: sign-in and the inbox."""
 
-from typing import Annotated
+from typing import Annotated, Literal
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from api.artifacts import Digest, FileRequestDep
 from api.authentication import AppStateDep, authenticate_key, client_address, count_request
 from api.console_session import (
     COOKIE,
@@ -19,11 +21,20 @@ from api.console_session import (
 from api.errors import ApiError
 from api.wiring import AppState
 from console import pages, sessions
+from graph.decisions import Gate
+from providers.orders import digest_of
+from runs import queries, review_links
+from storage import console_tokens
+from storage.inbox import list_inbox
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 #: Tries to sign in per minute and address, whether or not they succeed.
 SIGN_IN_TRIES = 10
+PAGE_ROWS = 50
+PageNumber = Annotated[int, Query(ge=1, le=1_000)]
+#: The part of the reviewer's page to show first.
+Part = Literal["decide", "comment"]
 SAME_ORIGIN = [Depends(require_same_origin)]
 
 
@@ -33,7 +44,7 @@ async def show_sign_in(session: OptionalSessionDep, next: str = START_PAGE) -> R
     """Show the form for an API key; open the console for a browser that has signed in."""
     if session:
         return RedirectResponse(local_path(next), 303)
-    return HTMLResponse(pages.sign_in_page(next_page=local_path(next)))
+    return _sign_in_page(next)
 
 
 @router.post("/sign-in", dependencies=SAME_ORIGIN)
@@ -49,16 +60,14 @@ async def sign_in(
         sent = {key.strip()} - {""}
         row = await authenticate_key(state, sent, client_address(request))
     except ApiError as error:
-        message = "Enter an API key." if error.code == "missing_api_key" else error.message
-        page = pages.sign_in_page(next_page=local_path(next), problem=message)
-        return HTMLResponse(page, error.status, error.headers)
+        return _sign_in_page(next, error)
     return await sign_in_response(request, state, row, next)
 
 
 @router.get("/sign-in/{token}")
 async def show_sign_in_link(token: str) -> HTMLResponse:
     """Show the button that uses a sign-in link. Opening the link does not: programs open links before people do."""
-    return HTMLResponse(pages.sign_in_link_page())
+    return HTMLResponse(pages.console_page("sign_in_link.html"))
 
 
 @router.post("/sign-in/{token}", dependencies=SAME_ORIGIN)
@@ -68,23 +77,60 @@ async def use_sign_in_link(token: str, request: Request, state: AppStateDep) -> 
     key = await sessions.use_sign_in_link(state.services.db, token)
     if key is None:
         message = "This link was used or has expired. Restart `myloware serve` for another, or sign in with an API key."
-        return HTMLResponse(pages.sign_in_page(next_page=START_PAGE, problem=message), 410)
+        return _sign_in_page(START_PAGE, ApiError(410, "link_used", message))
     return await sign_in_response(request, state, key, START_PAGE)
 
 
 @router.post("/sign-out")
 async def sign_out(request: Request, state: AppStateDep, _session: SessionDep) -> Response:
     """End the session."""
-    await sessions.end_session(state.services.db, request.cookies[COOKIE])
+    await console_tokens.delete_session(state.services.db, request.cookies[COOKIE])
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(COOKIE, httponly=True, samesite="lax")
     return response
 
 
 @router.get("/inbox")
-async def show_inbox(session: SessionDep) -> HTMLResponse:
-    """Show what waits for a person."""
-    return HTMLResponse(pages.console_page("inbox.html", session, path="/inbox"))
+async def show_inbox(
+    request: Request, state: AppStateDep, session: SessionDep, page: PageNumber = 1, version: str = ""
+) -> Response:
+    """Show what waits for a person. To htmx, which polls, send the rows if they are not those of `version`."""
+    rows = await list_inbox(state.services.db, limit=PAGE_ROWS + 1, offset=(page - 1) * PAGE_ROWS)
+    is_part = "hx-request" in request.headers
+    current = digest_of(repr(rows))[:16]
+    if is_part and version == current:
+        return Response(None, 204)
+    template = "inbox_rows.html" if is_part else "inbox.html"
+    more = {"number": page, "version": current, "has_more": len(rows) > PAGE_ROWS}
+    return HTMLResponse(pages.console_page(template, session, path="/inbox", rows=rows[:PAGE_ROWS], **more))
+
+
+@router.get("/runs/{run_id:uuid}")
+async def show_run(run_id: UUID, state: AppStateDep, session: SessionDep) -> HTMLResponse:
+    """Show a run, with buttons that open its review."""
+    run = await queries.get_run_view(state.services.db, run_id)
+    return HTMLResponse(pages.console_page("run.html", session, run=run))
+
+
+@router.post("/runs/{run_id:uuid}/review")
+async def open_review(
+    run_id: UUID, state: AppStateDep, session: SessionDep, gate: Annotated[Gate, Form()], part: Annotated[Part, Form()]
+) -> Response:
+    """Open the open review of a run on a page that decides it, by a link that is recorded with this key as creator."""
+    token, _ = await review_links.create_link(state.services.db, run_id, gate, context=session.context)
+    return RedirectResponse(f"/review/{token}#{part}", 303)
+
+
+@router.get("/media/{digest}")
+async def stream_media(digest: Digest, _session: SessionDep, file: FileRequestDep) -> Response:
+    """Return a stored film, clip or image, whole or in part."""
+    return await file.respond(digest)
+
+
+def _sign_in_page(next_page: str, error: ApiError | None = None) -> HTMLResponse:
+    """Return the form for an API key, with the error of the last try."""
+    page = pages.console_page("sign_in.html", next_page=local_path(next_page), problem=error and error.message)
+    return HTMLResponse(page, error.status if error else 200, error.headers if error else None)
 
 
 async def _count_try(request: Request, state: AppState) -> None:

@@ -16,6 +16,7 @@ from api.errors import ApiError, invalid_request, to_api_error
 from api.wiring import AppState
 from console import pages, sessions
 from console.sessions import SESSION_LIFETIME, Session
+from storage import console_tokens
 from storage.api_keys import ApiKeyRow
 
 COOKIE = "myloware_session"
@@ -85,7 +86,7 @@ async def sign_in_response(request: Request, state: AppState, key: ApiKeyRow, ne
     response = RedirectResponse(local_path(next_page), 303)
     response.set_cookie(
         COOKIE,
-        await sessions.begin_session(state.services.db, key),
+        await console_tokens.add_token(state.services.db, "session", key.id, SESSION_LIFETIME),
         max_age=int(SESSION_LIFETIME.total_seconds()),
         httponly=True,
         samesite="lax",
@@ -103,7 +104,8 @@ def error_page(request: Request, error: ApiError) -> Response:
     """Return an error as a page, or to htmx as a part of one, which the page shows in place."""
     is_part = "hx-request" in request.headers
     request_id = getattr(request.state, "request_id", "") if error.status >= 500 else ""
-    content = pages.problem_page(error.code, error.message, request_id=request_id, is_part=is_part)
+    template = "problem_part.html" if is_part else "problem.html"
+    content = pages.console_page(template, code=error.code, message=error.message, request_id=request_id)
     return HTMLResponse(content, error.status, error.headers)
 
 

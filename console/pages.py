@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from console.sessions import Session
 from runs.review_links import OpenedLink
+from storage.troubles import name_of
 
 STATIC, TEMPLATES = Path(__file__).parent / "static", Path(__file__).parent / "templates"
 #: The page that shows the API description.
@@ -70,29 +71,22 @@ def message_page(outcome: str, message: str) -> str:
     return _render("message.html", outcome=outcome, message=message)
 
 
-def sign_in_page(*, next_page: str, problem: str | None = None) -> str:
-    """Return the form for an API key, which opens `next_page`."""
-    return _render("sign_in.html", next_page=next_page, problem=problem, session=None)
-
-
-def sign_in_link_page() -> str:
-    """Return the button that uses a sign-in link."""
-    return _render("sign_in_link.html", session=None)
-
-
-def console_page(template: str, session: Session, *, path: str = "", **variables: Any) -> str:
-    """Return a page of the console for this session; `path` is the entry of the navigation that it belongs to."""
+def console_page(template: str, session: Session | None = None, *, path: str = "", **variables: Any) -> str:
+    """Return a page of the console, or a part of one; `path` is the entry of the navigation that it belongs to."""
     return _render(template, session=session, current=path, **variables)
-
-
-def problem_page(code: str, message: str, *, request_id: str = "", is_part: bool = False) -> str:
-    """Return an error as a page of the console, or as a part of one."""
-    template = "problem_part.html" if is_part else "problem.html"
-    return _render(template, code=code, message=message, request_id=request_id, session=None)
 
 
 def _format_time(at: datetime) -> str:
     return f"{at.astimezone(UTC):%a %d %b %Y, %H:%M} UTC"
+
+
+def _format_age(at: datetime) -> str:
+    """Return the time from now to `at`, in either direction, in its largest unit. `console.js` does the same."""
+    seconds = abs((datetime.now(UTC) - at).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return "1 min"
 
 
 def _format_usd(amount: Any) -> str:
@@ -125,7 +119,8 @@ _environment = Environment(
     autoescape=True,
 )
 _environment.globals |= {"navigation": NAVIGATION}
-_environment.filters |= {"time": _format_time, "usd": _format_usd, "label": _label}
+_environment.filters |= {"time": _format_time, "age": _format_age, "usd": _format_usd}
+_environment.filters |= {"label": _label, "name_of": name_of}
 
 
 def _render(template: str, **variables: Any) -> str:

@@ -32,22 +32,12 @@ class Session:
         return hmac.compare_digest(csrf_token.encode("utf-8", "replace"), self.csrf_token.encode())
 
 
-async def begin_session(db: Database, key: ApiKeyRow) -> str:
-    """Begin a session of this key, and return its token."""
-    return await console_tokens.add_token(db, "session", key.id, SESSION_LIFETIME)
-
-
 async def find_session(db: Database, token: str | None) -> Session | None:
     """Return the session with this token, or None if it or its key has ended."""
     key = await console_tokens.find_session_key(db, token) if token else None
     if key is None or token is None:
         return None
     return Session(key, hashlib.sha256(f"csrf.{token}".encode()).hexdigest())
-
-
-async def end_session(db: Database, token: str) -> None:
-    """End the session with this token."""
-    await console_tokens.delete_session(db, token)
 
 
 async def create_sign_in_link(db: Database, base_url: str) -> str | None:

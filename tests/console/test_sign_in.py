@@ -101,7 +101,7 @@ def test_only_digests_are_stored(quiet_app: App, browser: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("", "Enter an API key."),
+        ("", "Missing API key."),
         ("wrong-key-000000", "Invalid API key."),
         ("<script>alert(1)</script>", "Invalid API key."),
     ],

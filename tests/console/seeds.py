@@ -1,0 +1,174 @@
+"""Runs that wait for a person, written into the tables: nothing has to be generated for a page that shows them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+from render_service import write_clip
+
+from graph.review_content import FilmContent, IdeasContent
+from tests.app import App
+
+HOSTILE = '<script>document.title="taken"</script><img src=x onerror=alert(1)>"\'{{7*7}} ‮\u202eabc'
+IDEAS: dict[str, Any] = {
+    "title": "Rain on a quiet window",
+    "ideas": [{"title": "Drops", "scene": "Drops run down.", "sound": "Rain", "overlay": "Stay"}],
+    "make": [1],
+    "model": "sandbox-video",
+    "seconds": 3,
+    "size": "180x320",
+    "usd_per_clip": "0.30",
+}
+
+
+#: Runs that have ended, each with an order and a notification; a third failed, and half of these were rejected.
+ENDED = """
+with made as (
+    insert into runs (id, project, brief, cap_usd, actor_kind, actor_id, actor_name, channel, status, error, updated_at)
+    select gen_random_uuid(), 'tiny', 'Rain', 5, 'api_key', 'key_1', 'Anna', 'api',
+        case n %% 3 when 0 then 'failed' else 'completed' end,
+        case n %% 6 when 0 then '{"code": "rejected"}'::jsonb when 3 then '{"code": "clip_failed"}' end,
+        now() - n * interval '1 minute'
+    from generate_series(%s::int, %s::int) as n returning id
+), ordered as (
+    insert into orders (key, run_id, kind, clip, take, provider, request, amount_usd, state)
+    select id || ':clip:1:1', id, 'clip', 1, 1, 'videos', '{}', 0.3, 'settled' from made
+), spent as (
+    insert into spending (scope, name, day, spent_usd) select 'run', id::text, '-infinity', 0.3 from made
+), happened as (
+    insert into events (source, dedup_key, run_id, seq, kind)
+    select 'advance', id::text, id, 1, 'run.done' from made returning id
+)
+insert into deliveries (id, event, url, kind, body, state)
+select 'msg_' || id, id, 'https://hooks.example.com', 'run.completed', '{}', 'delivered' from happened
+"""
+
+
+class Seeds:
+    """Writes runs into the database of an app."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def film(self, folder: Path) -> str:
+        """Store a film and return its digest."""
+        path = write_clip(folder / "film.mp4", luma=120, seconds=1, has_sound=False)
+        artifacts = self._app.state.services.artifacts
+        return self._app.in_loop(artifacts.store(path, kind="final_video", media_type="video/mp4", facts={}))
+
+    def clear(self) -> None:
+        """Delete all runs."""
+        truncate = "truncate deliveries, events, outbox, review_deadlines, troubles, orders, spending, runs cascade"
+        self._app.in_loop(self._app.state.services.db.execute(truncate))
+
+    def decisions(self) -> int:
+        """Return the number of decisions."""
+        return len(self._app.rows("select number from decisions"))
+
+    def run(self, *, status: str = "running", brief: str = "Rain on a window", age: float = 1, **columns: Any) -> UUID:
+        """Write a run that was changed `age` hours ago, and return its id."""
+        values: dict[str, Any] = {"id": uuid4(), "project": "tiny", "brief": brief, "cap_usd": 5, "status": status}
+        values |= {"actor_kind": "api_key", "actor_id": "key_1", "actor_name": "Anna", "channel": "api"}
+        values |= {"last_seq": 1, **columns}
+        values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
+        row = self._insert("runs", **values)
+        self._app.rows(
+            "update runs set updated_at = now() - %s where id = %s returning id", timedelta(hours=age), row["id"]
+        )
+        run_id: UUID = row["id"]
+        return run_id
+
+    def ideation(self, *, due_in: float | None = None, title: str = IDEAS["title"], **columns: Any) -> UUID:
+        """Write a run whose ideas wait for a decision, due in so many hours."""
+        content = IdeasContent.model_validate({**IDEAS, "title": title})
+        return self._review("ideation", content, due_in, **columns)
+
+    def publish(self, film: str, *, title: str = IDEAS["title"], **columns: Any) -> UUID:
+        """Write a run whose film waits for a decision."""
+        fields = {"film": {"digest": film, "seconds": 1.0}, "title": title, "clips": [], "usd_per_clip": "0.30"}
+        post = {"caption": "Stay for the rain.", "hashtags": ["#rain"], "platforms": ["tiktok"]}
+        return self._review("publish", FilmContent.model_validate({**fields, **post}), None, **columns)
+
+    def failed(self, message: str = "The clip failed.", code: str = "clip_failed", **columns: Any) -> UUID:
+        """Write a run that failed."""
+        return self.run(status="failed", error={"code": code, "message": message, "retryable": True}, **columns)
+
+    def unknown(self, **columns: Any) -> UUID:
+        """Write a failed run with an order of unknown outcome."""
+        run_id = self.failed("The outcome is unknown.", "outcome_unknown", **columns)
+        self._order(run_id, "unknown")
+        return run_id
+
+    def stuck(self, message: str = "The server does not answer.", **columns: Any) -> UUID:
+        """Write a run whose clip has had no useful answer for long."""
+        run_id = self.run(status="awaiting_video_generation", **columns)
+        key = self._order(run_id, "submitted")
+        trouble = {"subject": key, "run_id": run_id, "code": "unreachable", "message": message}
+        self._insert("troubles", **trouble)
+        self._app.rows("update troubles set attention_at = now() where subject = %s returning subject", key)
+        return run_id
+
+    def undelivered(self, response: str = "410 Gone", url: str = "https://hooks.example.com/a", **columns: Any) -> UUID:
+        """Write a completed run whose notification was not delivered."""
+        run_id = self.run(status="completed", **columns)
+        event = self._insert("events", source="advance", dedup_key=str(uuid4()), run_id=run_id, seq=1, kind="run.done")
+        delivery = {"id": f"msg_{uuid4().hex}", "event": event["id"], "url": url, "kind": "run.completed", "body": "{}"}
+        self._insert("deliveries", **delivery, state="abandoned", attempts=12, last_response=response)
+        return run_id
+
+    def one_of_each(self, film: str) -> list[UUID]:
+        """Write a run of each kind, the oldest first."""
+        return [
+            self.undelivered(age=9),
+            self.failed(age=8),
+            self.ideation(age=7, due_in=-2, title="A lighthouse in the fog"),
+            self.publish(film, age=6),
+            self.unknown(age=5),
+            self.stuck(age=4),
+        ]
+
+    def ended(self, count: int) -> None:
+        """Write so many runs that have ended, and update the statistics of the tables."""
+        db = self._app.state.services.db
+        self._app.in_loop(db.execute("alter table orders disable trigger count_spending"))
+        for first in range(1, count, 10_000):
+            self._app.in_loop(db.execute(ENDED, (first, first + 9_999)))
+        self._app.in_loop(db.execute("alter table orders enable trigger count_spending"))
+        self._app.in_loop(db.execute("analyze"))
+
+    def many(self, count: int, film: str) -> None:
+        """Write so many rows of the inbox, most of them reviews."""
+        kinds = [self.ideation, self.failed, lambda **columns: self.publish(film, **columns), self.ideation, self.stuck]
+        for number in range(count):
+            kinds[number % len(kinds)](brief=f"Film number {number}", age=number / 10)
+
+    def _review(self, gate: str, content: IdeasContent | FilmContent, due_in: float | None, **columns: Any) -> UUID:
+        review = {"gate": gate, "revision": 1, "digest": content.digest, "content": content.model_dump(mode="json")}
+        run_id = self.run(status=f"awaiting_{gate}_approval", review=review, revision=1, **columns)
+        event = {"source": "advance", "dedup_key": str(uuid4()), "run_id": run_id, "seq": 1, "kind": "review.opened"}
+        self._insert("events", **event, payload=Jsonb(review))
+        if due_in is not None:
+            self._app.rows(
+                "insert into review_deadlines (run_id, gate, revision, due_at, repeat_every, on_due)"
+                " values (%s, %s, 1, now() + %s, '1 day', 'remind') returning run_id",
+                *(run_id, gate, timedelta(hours=due_in)),
+            )
+        return run_id
+
+    def _order(self, run_id: UUID, state: str) -> str:
+        key = f"{run_id}:clip:1:1"
+        order = {"key": key, "run_id": run_id, "kind": "clip", "clip": 1, "take": 1, "provider": "videos:127.0.0.1"}
+        self._insert("orders", **order, request=Jsonb({}), amount_usd=0.3, state=state)
+        return key
+
+    def _insert(self, table: str, **values: Any) -> dict[str, Any]:
+        names = sql.SQL(", ").join(map(sql.Identifier, values))
+        places = sql.SQL(", ").join(sql.Placeholder() * len(values))
+        statement = sql.SQL("insert into {} ({}) values ({}) returning *").format(sql.Identifier(table), names, places)
+        [row] = self._app.rows(statement, *values.values())  # type: ignore[arg-type]
+        return row
