@@ -74,6 +74,7 @@ class ToolResult:
     started: Sequence[str] = ()
     #: The confirmation that the call prepared, as JSON.
     pending: Mapping[str, object] | None = None
+    status: Literal["success", "error"] = "success"
 
     @property
     def text(self) -> str:
@@ -82,17 +83,25 @@ class ToolResult:
 
 
 async def respond(
-    model: BaseChatModel, tools: Sequence[type[BaseModel]], messages: Sequence[AnyMessage], *, may_call_tools: bool
+    model: BaseChatModel,
+    tools: Sequence[type[BaseModel]],
+    messages: Sequence[AnyMessage],
+    *,
+    may_call_tools: bool,
+    read_only_reason: str = "",
 ) -> AIMessage:
     """Return the next message of the chat agent, the supervisor: text, or at most MAX_CALLS_PER_ROUND tool calls.
 
     Each of the `tools` is the model of its arguments, which has its name and its description as docstring.
+    `read_only_reason` tells the model why none of them changes anything.
     Raises AnswerError for an answer that was cut off, because half a tool call must never be executed, and for an
     empty one; and as `model_errors` does.
     """
     bound = model.bind_tools(tools, **({} if may_call_tools else {"tool_choice": "none"}))
     async with model_errors(model):
-        answer = await bound.ainvoke([SystemMessage(prompt("chat").system), *messages])
+        answer = await bound.ainvoke(
+            [SystemMessage(prompt("chat", read_only_reason=read_only_reason).system), *messages]
+        )
     check_complete(answer)
     if not answer.text and not answer.tool_calls:
         # A refusal that was streamed leaves an empty message.

@@ -71,4 +71,5 @@ def _event(kind: str, data: str) -> ServerSentEvent:
 
 
 def _response(turn: TurnResult) -> ChatResponse:
-    return ChatResponse.model_validate({**vars(turn), "pending_decision": turn.pending})
+    first = next(iter(turn.pending), None)
+    return ChatResponse.model_validate({**vars(turn), "pending_decision": first, "pending_decisions": turn.pending})

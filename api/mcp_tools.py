@@ -23,7 +23,8 @@ from api import mcp_elicitation as elicitation
 from api.errors import to_api_error
 from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, mcp_caller, short_id
 from chat import confirmations
-from chat.confirmations import ConfirmationCommand, PendingConfirmation
+from chat.commands import ConfirmationCommand
+from chat.confirmations import PendingConfirmation
 from chat.tools import Tool, ToolRequest, describe_run, tool_table
 from graph.chat import ChatContext
 from providers.orders import digest_of
@@ -148,8 +149,7 @@ async def _confirm(pending: PendingConfirmation, answer: Any, ctx: Ctx) -> Json:
                 raise ToolError("That is not the code of the question: nothing was decided.")
             command = ConfirmationCommand("confirm", pending["code"])
             outcome = await confirmations.confirm(caller.services, command, context=caller.context)
-            text = confirmations.describe_outcome(*outcome)
-            return result | {"decided": True, "verdict": pending["verdict"], "outcome": text}
+            return result | {"decided": True, "verdict": pending["verdict"], "outcome": outcome.text}
         case AcceptedElicitation(data=ElicitationUnsupported()):
             next_step = (
                 "This client cannot put the question to the person. They decide themselves: in a chat with the"

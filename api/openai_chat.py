@@ -1,7 +1,8 @@
 """`/v1/models` and `/v1/chat/completions`: the supervisor for clients of OpenAI's chat completions.
 
-A conversation of the client is one session, identified by a header that the client sends. Without that header the
-history in the request is all that is known, and the supervisor has only read-only tools.
+A conversation of the client is one session, identified by a header that the client sends, or by
+`metadata.conversation_id`. Without either the history in the request is all that is known, and the supervisor has only
+read-only tools. A request of the client itself has no tools, or, where only its place tells it, read-only ones.
 """
 
 import hashlib
@@ -25,7 +26,8 @@ from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, to_api_error
 from api.openai_schemas import Completion, Model, OpenAIError
 from api.schemas import EVENT_STREAM
-from chat.session import answer_side_request, is_side_request, run_turn
+from chat.session import answer_side_request, run_turn
+from chat.side_requests import is_side_request
 from chat.turns import ChatRequest, StreamEvent, TurnResult, TurnStream
 from prompts.validation import describe_errors
 from storage.actors import ClaimedUser, RequestContext
@@ -100,7 +102,7 @@ async def create_completion(
     if model.id == UTILITY or is_side_request(message):
         turn = answer_side_request(state.chat, body.texts[-schemas.MAX_HISTORY_MESSAGES :], actor.id)
     else:
-        session_id, context = _session_id(request, caller), RequestContext(actor, "chat")
+        session_id, context = _session_id(body, request, caller), RequestContext(actor, "chat")
         chat_request = ChatRequest(session_id, message, context, history=body.history, base_url=state.base_url)
         turn = run_turn(state.chat, chat_request)
     includes_usage = bool((body.stream_options or {}).get("include_usage"))
@@ -128,10 +130,11 @@ def _claimed_user(request: Request) -> ClaimedUser | None:
     return claimed or None
 
 
-def _session_id(request: Request, caller: ApiKeyRow) -> str | None:
+def _session_id(body: schemas.CompletionRequest, request: Request, caller: ApiKeyRow) -> str | None:
     """Return the session of the conversation, separate for each API key; None if the client names none."""
-    for header in CONVERSATION_HEADERS:
-        value = request.headers.get(header, "").strip()
+    in_body = body.metadata.get("conversation_id") if isinstance(body.metadata, dict) else None
+    for named in (*(request.headers.get(header) for header in CONVERSATION_HEADERS), in_body):
+        value = named.strip() if isinstance(named, str) else ""
         if value.lower() not in PLACEHOLDER_IDS and "{{" not in value:
             is_plain = re.fullmatch(r"[A-Za-z0-9._:-]{1,80}", value)
             name = value if is_plain else hashlib.sha256(value.encode()).hexdigest()

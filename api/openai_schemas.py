@@ -40,6 +40,7 @@ class CompletionRequest(BaseModel, extra="allow"):
     messages: list[Message] = Field(min_length=1)
     stream: bool | None = False
     stream_options: dict[str, Any] | None = None
+    metadata: Any = None
 
     @property
     def texts(self) -> list[tuple[str, str]]:

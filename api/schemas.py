@@ -181,12 +181,13 @@ class ChatMessageRequest(RequestBody):
 
 
 class ChatResponse(BaseModel):
-    """The supervisor's answer."""
+    """The supervisor's answer. Each of `pending_decisions` has its own code; `pending_decision` is the first."""
 
     session_id: str
     response: str
     run_ids: list[UUID]
     pending_decision: PendingConfirmation | None
+    pending_decisions: list[PendingConfirmation] = []
 
 
 class Health(BaseModel):

@@ -1,7 +1,9 @@
-"""Prepare a decision, and confirm it by its code. A model can prepare; only the person's own message confirms."""
+"""Prepare a decision or the end of a run, and confirm it by its code.
 
-import re
-from collections.abc import Callable
+A model can prepare; only the person's own message confirms, or withdraws.
+"""
+
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple, cast
@@ -10,9 +12,11 @@ from uuid import UUID
 from typing_extensions import TypedDict  # pydantic accepts the one of `typing` from Python 3.12 on only
 
 from agents.texts import clean_text
-from chat.questions import CODE, MAX_COMMENT_CHARACTERS, SHORTENED, describe_decision, redact_codes
+from chat.commands import ConfirmationCommand
+from chat.questions import MAX_COMMENT_CHARACTERS, SHORTENED, describe_cancellation, describe_decision
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent, IdeasContent, Review
+from runs.cancel import cancel_run, get_cancellable_run
 from runs.decide import check_approval_right, decide
 from runs.errors import ConfirmationNotFound, InvalidRequest
 from runs.media_links import artifact_link
@@ -22,36 +26,32 @@ from storage import confirmations as table
 from storage.actors import RequestContext
 from storage.confirmations import NewConfirmation, PendingConfirmationRow
 from storage.database import Database
-from storage.decisions import DecisionRow
 
-#: The whole message is the word and the code, with at most a polite phrase before and punctuation around them.
-COMMAND = re.compile(
-    rf"[\W_]*(?:(?:yes|ok|okay|please|i)\b[\W_]*)*(approve|confirm|revise|reject)[\W_]+({CODE})[\W_]*(?:please[\W_]*)?",
-    re.IGNORECASE,
-)
-#: The outcome of a decision in words, by verdict and gate.
-OUTCOMES = {
+#: The outcome of a confirmation in words, by verdict and gate.
+OUTCOMES: Mapping[tuple[str, str | None], str] = {
     ("approve", "ideation"): "Approved: the clips are being generated.",
     ("approve", "publish"): "Approved: the film is being published.",
     ("revise", "ideation"): "Changes requested: new ideas are being written, and will be shown for review.",
     ("revise", "publish"): "Changes requested: the film is being changed, and will be shown for review.",
     ("reject", "ideation"): "Rejected: the run has ended.",
     ("reject", "publish"): "Rejected: the run has ended, and nothing is published.",
+    ("cancel", None): "Cancelled: the run has ended.",
 }
 
 
-class ConfirmationCommand(NamedTuple):
-    """A message that confirms: its word (`approve`, `revise`, `reject` or `confirm`) and its code."""
+class Outcome(NamedTuple):
+    """The outcome of a confirmation in a sentence. It is not new if the code was used before."""
 
-    word: str
-    code: str
+    row: PendingConfirmationRow
+    text: str
+    is_new: bool
 
 
 class PendingConfirmation(TypedDict):
-    """A decision that waits for confirmation, as JSON: `pending_decision` of the API."""
+    """A decision, or the end of a run (`cancel`, at no gate), that waits for confirmation, as JSON."""
 
     run_id: str
-    gate: str
+    gate: str | None
     revision: int
     verdict: str
     what: str
@@ -59,18 +59,6 @@ class PendingConfirmation(TypedDict):
     digest: str
     code: str
     expires_at: str
-
-
-def parse_command(message: str) -> ConfirmationCommand | None:
-    """Return the confirmation that the message consists of, or None for any other message."""
-    match = COMMAND.fullmatch(message.strip())
-    return ConfirmationCommand(match[1].lower(), match[2].upper()) if match else None
-
-
-async def code_redactor(db: Database, actor_id: str) -> Callable[[str], str]:
-    """Return a function that redacts the codes that the actor was shown: no model ever reads them."""
-    codes = await table.list_codes(db, actor_id)
-    return lambda text: redact_codes(text, codes)
 
 
 async def create_pending(
@@ -109,17 +97,40 @@ async def create_pending(
         verdict=verdict,
         comment=comment or None,
     )
+    usd, content = _cost_usd(verdict, review), review.content
+    film_url = await artifact_link(db, content.film.digest, base_url) if isinstance(content, FilmContent) else ""
+    return await _store(db, new, describe_decision(verdict, content, comment, usd, film_url), usd)
+
+
+async def create_cancellation(
+    db: Database, run_id: UUID, *, context: RequestContext, session_id: str
+) -> PendingConfirmation:
+    """Prepare the end of a run, under a code. Nothing is cancelled. Raises as `get_cancellable_run`."""
+    run = await get_cancellable_run(db, run_id, context.actor)
+    new = NewConfirmation(
+        actor_id=context.actor.id,
+        session_id=session_id,
+        channel=context.channel,
+        run_id=run_id,
+        gate=None,
+        revision=0,
+        digest="",
+        verdict="cancel",
+        comment=None,
+    )
+    return await _store(db, new, describe_cancellation(run), Decimal(0))
+
+
+async def _store(db: Database, new: NewConfirmation, what: str, usd: Decimal) -> PendingConfirmation:
     row = await table.create(db, new)
     if row is None:
         raise InvalidRequest("Too many decisions were prepared in this session within a day: decide in the console.")
-    usd, content = _cost_usd(verdict, review), review.content
-    film_url = await artifact_link(db, content.film.digest, base_url) if isinstance(content, FilmContent) else ""
     return {
         "run_id": str(row.run_id),
         "gate": row.gate,
         "revision": row.revision,
         "verdict": row.verdict,
-        "what": describe_decision(verdict, content, comment, usd, film_url),
+        "what": what,
         "estimated_usd": float(usd),
         "digest": row.digest,
         "code": row.code,
@@ -129,23 +140,30 @@ async def create_pending(
 
 async def confirm(
     services: Services, command: ConfirmationCommand, *, context: RequestContext, session_id: str = ""
-) -> tuple[PendingConfirmationRow, DecisionRow | None]:
-    """Record the decision that was prepared under this code, exactly as it was shown; None for a used code.
+) -> Outcome:
+    """Do what was prepared under this code, exactly as it was shown.
 
     Raises ApprovalNotPermitted; ConfirmationNotFound for an unknown or expired code and for one of another actor,
-    session or channel; StaleReview when the review has changed; and as `decide` does.
+    session or channel; StaleReview when the review has changed; and as `decide` and `cancel_run` do.
     """
-    check_approval_right(context.actor)
+    if command.word != "cancel":
+        check_approval_right(context.actor)
     code = command.code
     row = await table.find(services.db, actor_id=context.actor.id, session_id=session_id, code=code)
     if row is None or row.channel != context.channel:
         raise ConfirmationNotFound(f"No decision waits for the code {code} in this conversation.")
     if row.used_at:
-        return row, None
+        return Outcome(row, f"The code {code} was used already; nothing has changed.", is_new=False)
+    if row.withdrawn_at:
+        raise ConfirmationNotFound(f"The code {code} was withdrawn: prepare it again.")
     if row.expires_at <= datetime.now(UTC):
         raise ConfirmationNotFound(f"The code {code} has expired: prepare the decision again.")
     if command.word not in ("confirm", row.verdict):
         raise ConfirmationNotFound(f"The code {code} is for “{row.verdict}”, not for “{command.word}”.")
+    if row.verdict == "cancel":
+        await cancel_run(services, row.run_id, context)
+        await table.mark_used(services.db, row)
+        return Outcome(row, _describe_outcome(row, context.actor.name), is_new=True)
     decision = await decide(
         services,
         row.run_id,
@@ -154,15 +172,17 @@ async def confirm(
         context,
     )
     await table.mark_used(services.db, row)
-    return row, decision
+    return Outcome(row, _describe_outcome(row, decision.actor_name), is_new=True)
 
 
 def describe_review(pending: PendingConfirmation) -> str:
     """Return what would be decided, about which review."""
-    return (
-        f"{pending['what']}\nRun {pending['run_id']}, {pending['gate']} gate, revision {pending['revision']}, "
-        f"digest {pending['digest'][:12]}."
+    gate = (
+        f", {pending['gate']} gate, revision {pending['revision']}, digest {pending['digest'][:12]}"
+        if pending["gate"]
+        else ""
     )
+    return f"{pending['what']}\nRun {pending['run_id']}{gate}."
 
 
 def shows_content(pending: PendingConfirmation) -> bool:
@@ -170,8 +190,16 @@ def shows_content(pending: PendingConfirmation) -> bool:
     return pending["verdict"] == "approve" and SHORTENED not in pending["what"]
 
 
-def describe_pending(pending: PendingConfirmation) -> str:
-    """Return the question for the person in a chat. It contains the code, so no model writes or reads it."""
+def describe_pending(questions: Sequence[PendingConfirmation]) -> str:
+    """Return the questions for the person in a chat. They contain the codes, so no model writes or reads them."""
+    described = [_describe_question(pending) for pending in questions]
+    if len(questions) > 1:
+        usd = sum(pending["estimated_usd"] for pending in questions)
+        described.append(f"These are {len(questions)} questions, each with its own code; all cost {usd:.2f} USD.")
+    return "\n\n".join(described)
+
+
+def _describe_question(pending: PendingConfirmation) -> str:
     return (
         f"{describe_review(pending)}\n"
         f"To confirm it yourself, send exactly: {pending['verdict']} {pending['code']} "
@@ -179,12 +207,10 @@ def describe_pending(pending: PendingConfirmation) -> str:
     )
 
 
-def describe_outcome(row: PendingConfirmationRow, decision: DecisionRow | None) -> str:
-    """Return the outcome of a confirmation as a sentence."""
-    if decision is None:
-        return f"The code {row.code} was used already; nothing has changed."
+def _describe_outcome(row: PendingConfirmationRow, actor_name: str) -> str:
     verdict, _, effect = OUTCOMES[row.verdict, row.gate].partition(":")
-    return f"{verdict} by {decision.actor_name}:{effect} (Run {row.run_id}, {row.gate} gate, revision {row.revision}.)"
+    gate = f", {row.gate} gate, revision {row.revision}" if row.gate else ""
+    return f"{verdict} by {actor_name}:{effect} (Run {row.run_id}{gate}.)"
 
 
 def _cost_usd(verdict: Verdict, review: Review) -> Decimal:

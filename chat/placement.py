@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from chat.confirmations import code_redactor
+from chat.commands import code_redactor
 from chat.turns import ChatRequest
 from graph.chat import ChatState, LastMessage, remove_messages
 from providers.orders import digest_of
@@ -52,7 +52,7 @@ def find_place(
     without a history `is_repeat` is true if that message was sent again.
     """
     if history is None or not (sent_people := _human_messages(history)):
-        return _place_without_history(known, history, digest, last=last, is_repeat=is_repeat)
+        return _place_without_history(known, history, last=last, is_repeat=is_repeat)
     known_people = _human_messages(known)
     known_digests = [message.additional_kwargs.get(DIGEST) for message in known_people]
     positions = [position for position, message in enumerate(history) if isinstance(message, HumanMessage)]
@@ -66,14 +66,23 @@ def find_place(
 
 
 def _place_without_history(
-    known: Sequence[AnyMessage], history: Sequence[AnyMessage] | None, digest: str, *, last: int, is_repeat: bool
+    known: Sequence[AnyMessage], history: Sequence[AnyMessage] | None, *, last: int, is_repeat: bool
 ) -> Placement:
-    """Place the first message, sent again; or a message of a client that never sends more than one."""
-    messages = _human_messages(known)
-    is_whole = history is not None and len(messages) == last > 0
-    is_first = is_whole and messages[0].additional_kwargs.get(DIGEST) == digest
-    number = 1 if is_first else last if is_repeat else last + 1
+    """Place a message of a client that never sends its history, or the first one of a client that does."""
+    number = 1 if known and history is not None else last if is_repeat else last + 1
     return Placement(number, _messages_from(known, number, last), [] if known else list(history or []))
+
+
+def is_single(request: ChatRequest, state: ChatState) -> bool:
+    """Return whether a client that sends its history sent none, although the session has one.
+
+    Then it is a request of the client itself, or the edited first message. The first message, sent again, is not.
+    """
+    known = _human_messages(state.get("messages", []))
+    if not known or request.history is None or any(role == "user" for role, _ in request.history):
+        return False
+    is_whole = len(known) == state.get("last_message", LastMessage()).get("number", 0)
+    return not is_whole or known[0].additional_kwargs.get(DIGEST) != digest_of(request.message)
 
 
 def _find_match(known: Sequence[str | None], sent: Sequence[str], digest: str) -> int | None:
@@ -126,10 +135,10 @@ async def place_message(
     return {"messages": [*remove_messages(place.replaced), *place.missed, message], "last_message": placed}
 
 
-async def messages_without_thread(db: Database, request: ChatRequest) -> ChatState:
-    """Return the input of a turn that no thread remembers: the history of the client, and the message."""
+async def messages_without_thread(db: Database, request: ChatRequest, known: Sequence[AnyMessage] = ()) -> ChatState:
+    """Return the input of a turn that no thread remembers: `known`, the history of the client, and the message."""
     redact = await code_redactor(db, request.context.actor.id)
-    return {"messages": [*_history_messages(request, redact), HumanMessage(redact(request.message))]}
+    return {"messages": [*known, *_history_messages(request, redact), HumanMessage(redact(request.message))]}
 
 
 def _history_messages(request: ChatRequest, redact: Callable[[str], str]) -> list[AnyMessage]:

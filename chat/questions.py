@@ -7,6 +7,7 @@ from decimal import Decimal
 from graph.decisions import Verdict
 from graph.review_content import FilmContent, IdeasContent, ReviewContent, describe_clips
 from storage.confirmations import DIGITS, LETTERS
+from storage.runs import RunRow
 
 #: The limit of a comment: the whole comment is part of the question that is confirmed.
 MAX_COMMENT_CHARACTERS = 600
@@ -14,6 +15,7 @@ MAX_COMMENT_CHARACTERS = 600
 MAX_QUESTION_CHARACTERS = 8_000
 #: The limits of each text in a question, of which the first that fits is used. No text of a content exceeds the first.
 TEXT_LIMITS = (600, 300, 150, 60)
+MAX_BRIEF_CHARACTERS = 300
 SHORTENED = "Long texts are shortened here; the review of the run contains them in full."
 
 CODE = rf"[{LETTERS}][{DIGITS}][{LETTERS}][{DIGITS}]"
@@ -44,6 +46,15 @@ def describe_decision(verdict: Verdict, content: ReviewContent, comment: str, us
         description = _describe_approval(content, usd, film_url)
     separator = "\n" if "\n" in description else " "
     return f"{description}{separator}Your comment: {quoted_comment}" if comment else description
+
+
+def describe_cancellation(run: RunRow) -> str:
+    """Return what would be cancelled. Texts of other people are quoted."""
+    subject, status = quote_text(run.brief, MAX_BRIEF_CHARACTERS), run.status.replace("_", " ")
+    return (
+        f"End the run {subject} of project {run.project} permanently; its status is {status}."
+        " Orders that were placed are paid; no more are placed."
+    )
 
 
 def _describe_approval(content: ReviewContent, usd: Decimal, film_url: str) -> str:

@@ -1,7 +1,6 @@
 """Chat sessions: run one turn of a conversation with the supervisor, or answer a side request of a chat client."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -17,8 +16,10 @@ from langgraph.graph.state import CompiledStateGraph
 from agents.structured import check_complete
 from agents.texts import clean_text
 from chat import confirmations
-from chat.confirmations import ConfirmationCommand, PendingConfirmation, code_redactor
-from chat.placement import messages_without_thread, place_message
+from chat.commands import ConfirmationCommand, answer_about_codes, code_redactor, parse_command
+from chat.confirmations import PendingConfirmation
+from chat.placement import is_single, messages_without_thread, place_message
+from chat.side_requests import NO_CONVERSATION_ID, SINGLE_MESSAGE, own_words
 from chat.tools import tool_table
 from chat.turns import ChatRequest, StreamEvent, TurnResult
 from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState, build_chat_graph
@@ -34,16 +35,6 @@ MAX_MESSAGE_CHARACTERS = 10_000
 #: How long a message waits for the turn before it.
 LOCK_TIMEOUT_SECONDS = 20.0
 LOCK_INTERVAL_SECONDS = 0.1
-#: The openings of the clients' side requests. Open WebUI puts "### Task:" before a person's message, too, when a file
-#: is attached: "Respond to the user query …".
-SIDE_REQUEST = re.compile(
-    r"\s*(?:### Task:\s*(?:Generate|Suggest|Analyze|You are an autocompletion)\b"
-    r"|(?:Please )?(?:Provide|Generate|Write) an? (?:extremely )?concise(?:, 5-word-or-less)? title\b"
-    r"[^\n]{0,40}\b(?:the|this|a) conversation"
-    r"|Analyze this conversation and provide:"
-    r"|Detect (?:the|user) language\b)",
-    re.IGNORECASE,
-)
 
 ChatGraph = CompiledStateGraph[ChatState, ChatContext, ChatState, ChatState]
 
@@ -81,8 +72,7 @@ async def run_turn(chat: ChatServices, request: ChatRequest) -> AsyncIterator[St
     message = clean_text(request.message)
     if not 1 <= len(message) <= MAX_MESSAGE_CHARACTERS:
         raise InvalidRequest(f"The message must have 1 to {MAX_MESSAGE_CHARACTERS:,} characters.", field="message")
-    request = replace(request, message=message)
-    command = confirmations.parse_command(message)
+    request, words = replace(request, message=message), own_words(message)
     actor_id, session_id = request.context.actor.id, request.session_id
     async with AsyncExitStack() as stack:
         if session_id is not None:
@@ -93,14 +83,13 @@ async def run_turn(chat: ChatServices, request: ChatRequest) -> AsyncIterator[St
             # A first message that is repeated starts another session: one after the other, both find the same run.
             lock = f"new:{actor_id}:{digest_of(message)}" if request.is_new_session else session_id
             await _acquire_lock(stack, chat.services, f"chat:{lock}")
-        elif command:
-            raise InvalidRequest("This conversation has no id, so no decision was prepared in it: nothing to confirm.")
-        if session_id is not None and command:
-            result = await _confirm(chat, request, session_id, command)
+        elif parse_command(words):
+            raise InvalidRequest(f"Nothing was decided. {NO_CONVERSATION_ID}")
+        if session_id is not None and (result := await _answer_about_codes(chat, request, session_id, words)):
             yield StreamEvent("token", result.response)
             yield result
         else:
-            async for event in _answer(chat, request):
+            async for event in _answer(chat, request, words):
                 yield event
 
 
@@ -116,22 +105,32 @@ async def _acquire_lock(stack: AsyncExitStack, services: Services, name: str) ->
         await asyncio.sleep(LOCK_INTERVAL_SECONDS)
 
 
-async def _answer(chat: ChatServices, request: ChatRequest) -> AsyncIterator[StreamEvent | TurnResult]:
-    """Let the supervisor answer: in the session's thread, or without a session from the history the client sent."""
-    session_id = request.session_id
-    if session_id is None:
-        graph, config = chat.graph, RunnableConfig()
+async def _prepare_turn(chat: ChatServices, request: ChatRequest) -> tuple[ChatGraph, RunnableConfig, ChatState, str]:
+    """Return the graph, its configuration and input, and the reason, if any, why the turn can only read.
+
+    A turn that can only read is kept in no thread.
+    """
+    if request.session_id is None:
         turn = await messages_without_thread(chat.services.db, request)
-    else:
-        graph, config, before = await chat.open_thread(session_id)
-        turn = await place_message(chat.services.db, request, before)
+        return chat.graph, RunnableConfig(), turn, NO_CONVERSATION_ID
+    graph, config, before = await chat.open_thread(request.session_id)
+    if is_single(request, before):
+        turn = await messages_without_thread(chat.services.db, request, before["messages"])
+        return chat.graph, RunnableConfig(), turn, SINGLE_MESSAGE
+    return graph, config, await place_message(chat.services.db, request, before), ""
+
+
+async def _answer(chat: ChatServices, request: ChatRequest, words: str) -> AsyncIterator[StreamEvent | TurnResult]:
+    """Let the supervisor answer: in the session's thread, or only reading. `words` are the person's own."""
+    session_id = request.session_id
+    graph, config, turn, read_only_reason = await _prepare_turn(chat, request)
     context = ChatContext(
         session_id=session_id,
-        message=request.message,
+        message=words,
         message_key=turn.get("last_message", {}).get("key", ""),
         actor=request.context.actor,
         base_url=request.base_url,
-        can_act=session_id is not None,
+        read_only_reason=read_only_reason,
     )
     state = ChatState()
     parts: AsyncIterator[Any] = graph.astream(turn, config, context=context, stream_mode=["messages", "values"])
@@ -147,16 +146,32 @@ async def _answer(chat: ChatServices, request: ChatRequest) -> AsyncIterator[Str
         if session_id is not None:
             await chat.prune_thread(session_id)
     response = str(state["messages"][-1].text)
-    pending = cast("PendingConfirmation | None", state.get("pending"))
-    if pending:
-        if confirmations.shows_content(pending):
-            # The question shows the person the whole content, which serves the review.
-            await record_reviews(chat.services.db, request.context.actor, UUID(pending["run_id"]), [pending])
-        question = f"\n\n{confirmations.describe_pending(pending)}"
-        yield StreamEvent("token", question)
-        response += question
+    pending = cast("list[PendingConfirmation]", state.get("pending", []))
+    if added := await _text_for_person(chat, request, pending):
+        yield StreamEvent("token", added)
+        response += added
     input_tokens, output_tokens = state.get("tokens", [0, 0])
     yield TurnResult(session_id, response, state.get("run_ids", []), pending, (input_tokens, output_tokens))
+
+
+async def _text_for_person(chat: ChatServices, request: ChatRequest, pending: list[PendingConfirmation]) -> str:
+    """Return what the person reads after the answer, in no model's words: the questions, or what the client lacks."""
+    for each in filter(confirmations.shows_content, pending):
+        # The question shows the person the whole content, which serves the review.
+        await record_reviews(chat.services.db, request.context.actor, UUID(each["run_id"]), [each])
+    if pending:
+        return f"\n\n{confirmations.describe_pending(pending)}"
+    return f"\n\n{NO_CONVERSATION_ID}" if request.session_id is None and not request.history else ""
+
+
+async def _answer_about_codes(
+    chat: ChatServices, request: ChatRequest, session_id: str, words: str
+) -> TurnResult | None:
+    """Answer a message that confirms, withdraws or almost confirms; return None for any other message."""
+    if command := parse_command(words):
+        return await _confirm(chat, request, session_id, command)
+    text = await answer_about_codes(chat.services.db, request.context.actor.id, session_id, words)
+    return TurnResult(session_id, text) if text else None
 
 
 async def _confirm(
@@ -165,25 +180,21 @@ async def _confirm(
     """Record the decision that the message confirms. The thread keeps the outcome, not the code."""
     services = chat.services
     try:
-        row, decision = await confirmations.confirm(services, command, context=request.context, session_id=session_id)
+        outcome = await confirmations.confirm(services, command, context=request.context, session_id=session_id)
     except ApprovalNotPermitted:
         raise
     except RunError as refusal:
         return TurnResult(session_id, f"{refusal.message} Nothing was decided.")
-    outcome = confirmations.describe_outcome(row, decision)
-    if decision:
+    row = outcome.row
+    if outcome.is_new:
         graph, config, before = await chat.open_thread(session_id)
-        kept_text = f"(I confirmed by code: {row.verdict} at the {row.gate} gate of run {row.run_id}.)"
+        place = f"at the {row.gate} gate of run" if row.gate else "run"
+        kept_text = f"(I confirmed by code: {row.verdict} {place} {row.run_id}.)"
         turn = await place_message(services.db, request, before, kept_text=kept_text)
-        turn["messages"].append(AIMessage(outcome))
+        turn["messages"].append(AIMessage(outcome.text))
         await graph.aupdate_state(config, dict(turn), as_node="trim_history")
         await chat.prune_thread(session_id)
-    return TurnResult(session_id, outcome, [str(row.run_id)])
-
-
-def is_side_request(message: str) -> bool:
-    """Return whether the message is a side request of a client, and not a person's."""
-    return bool(SIDE_REQUEST.match(message))
+    return TurnResult(session_id, outcome.text, [str(row.run_id)])
 
 
 async def answer_side_request(

@@ -1,4 +1,4 @@
-"""The tools of the supervisor and of MCP clients: read, start runs, prepare decisions, cancel. None of them decides.
+"""The tools of the supervisor and of MCP clients: read, start runs, prepare decisions. None decides or cancels.
 
 `tool_table` is the one table: the chat graph runs its tools, and `api/mcp_tools.py` serves the read-only ones.
 """
@@ -13,12 +13,13 @@ from pydantic import BaseModel, create_model
 
 from agents.supervisor import ToolError, ToolResult
 from chat import confirmations
+from chat.confirmations import PendingConfirmation
 from graph.chat import ChatContext, ChatTool
 from graph.decisions import Verdict
 from graph.review_content import Review
 from prompts.project import Project
 from providers.video_models import VideoModels
-from runs import cancel, media_links, queries, start
+from runs import media_links, queries, start
 from runs.errors import RunError
 from runs.queries import RunView, parse_run_id
 from runs.services import Services
@@ -26,7 +27,7 @@ from storage.actors import Actor, RequestContext
 from storage.database import Database
 from storage.spending import day_costs
 
-MAX_LISTED_RUNS, MAX_BRIEF_CHARACTERS = 10, 300
+MAX_LISTED_RUNS, MAX_BRIEF_CHARACTERS, MAX_RUNS_PER_MESSAGE = 10, 300, 6
 #: The actor of what is done in LangGraph Studio, which sends none.
 STUDIO = Actor("studio", "studio", "LangGraph Studio", frozenset({"start", "approve"}))
 REVIEW_STATUSES = ("awaiting_ideation_approval", "awaiting_publish_approval")
@@ -127,8 +128,12 @@ async def get_media_link(request: ToolRequest, run_id: str) -> ToolResult:
 
 
 async def start_run(request: ToolRequest, project: str, brief: str) -> ToolResult:
-    """Start a run: a video for a project from a brief. One message of the person starts one run."""
-    run = await start.start_run(request.services, project=project, brief=brief, context=request.request_context())
+    """Start a run: a video for a project from a brief. One call for each video that the person asks for."""
+    number = request.context.call_number
+    if number >= MAX_RUNS_PER_MESSAGE:
+        raise ToolError(f"One message starts at most {MAX_RUNS_PER_MESSAGE} runs; the person asks again for more.")
+    context = request.request_context(f":{number}" if number else "")
+    run = await start.start_run(request.services, project=project, brief=brief, context=context)
     value = {"run_id": run.id, "status": run.status, "project": run.project, "brief": run.brief}
     return ToolResult(value, run_ids=[str(run.id)], started=[str(run.id)])
 
@@ -150,6 +155,10 @@ async def prepare_decision(
         session_id=request.context.session_id or "",
         base_url=request.context.base_url,
     )
+    return _prepared(pending)
+
+
+def _prepared(pending: PendingConfirmation) -> ToolResult:
     # Without the content, which the person is shown in full: a model that repeats it could change it.
     value = {
         "prepared": pending["what"].partition("\n")[0],
@@ -160,12 +169,19 @@ async def prepare_decision(
 
 
 async def cancel_run(request: ToolRequest, run_id: str) -> ToolResult:
-    """Cancel a run that was started in this conversation, or whose id the person just wrote."""
+    """Prepare the end of a run that was started in this conversation, or whose id the person just wrote.
+
+    Nothing is cancelled: the person sees the question after your answer and confirms it, or not.
+    """
     parsed_id = parse_run_id(run_id)
     if str(parsed_id) not in request.started and str(parsed_id) not in request.context.message.lower():
         raise ToolError("Only the person can name a run from outside this conversation: ask for its id.")
-    await cancel.cancel_run(request.services, parsed_id, request.request_context(f":{parsed_id}"))
-    return ToolResult({"run_id": parsed_id, "status": "failed", "error": "cancelled"}, run_ids=[str(parsed_id)])
+    session_id = request.context.session_id or ""
+    return _prepared(
+        await confirmations.create_cancellation(
+            request.services.db, parsed_id, context=request.request_context(), session_id=session_id
+        )
+    )
 
 
 def _describe_review(run: RunView, review: Review) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class TurnResult:
     session_id: str | None
     response: str
     run_ids: list[str] = field(default_factory=list)
-    pending: PendingConfirmation | None = None
+    pending: Sequence[PendingConfirmation] = ()
     tokens: tuple[int, int] = (0, 0)
 
 

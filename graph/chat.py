@@ -2,13 +2,21 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from typing import Annotated, Any, Literal, TypedDict, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolMessage, trim_messages
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    RemoveMessage,
+    ToolCall,
+    ToolMessage,
+    trim_messages,
+)
 from langgraph.channels import UntrackedValue
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
@@ -47,8 +55,8 @@ class ChatState(TypedDict, total=False):
     last_message: LastMessage
     started: list[str]  # the runs that were started in this session, oldest first
     run_ids: Annotated[list[str], UntrackedValue]  # the runs that the turn read or changed
-    # The confirmation that the turn prepared. It contains a code, so it is never written to a checkpoint.
-    pending: Annotated[Mapping[str, object] | None, UntrackedValue]
+    # The confirmations that the turn prepared. They contain codes, so they are never written to a checkpoint.
+    pending: Annotated[list[Mapping[str, object]], UntrackedValue]
     tokens: Annotated[list[int], UntrackedValue]  # input and output
 
 
@@ -56,8 +64,10 @@ class ChatState(TypedDict, total=False):
 class ChatContext:
     """The runtime context of a turn. The server sets it; the defaults are those of LangGraph Studio.
 
-    `message_key` is the idempotency key of what the person's message causes. `actor` is that of the message, for the
-    tools, which define its type. Links start with `base_url`. Without `can_act` all tools called are read-only.
+    `message` are the person's own words. `message_key` is the idempotency key of what the message causes; `call_number`
+    counts the different calls of a tool that it causes, from 0. `actor` is that of the message, for the tools, which
+    define its type. Links start with `base_url`. With `read_only_reason`, which the model is told, all tools called are
+    read-only.
     """
 
     session_id: str | None = None
@@ -65,7 +75,8 @@ class ChatContext:
     message_key: str = ""
     actor: Any = None
     base_url: str = ""
-    can_act: bool = True
+    read_only_reason: str = ""
+    call_number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +109,13 @@ async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: C
     messages, allowed_tools = recent_messages(state["messages"]), [tool.args for tool in _allowed_tools(deps, runtime)]
     may_call_tools = _count_tool_rounds(state["messages"]) < MAX_TOOL_ROUNDS
     async with deps.admit(estimate_tokens(messages)) as record:
-        answer = await agent.respond(deps.model, allowed_tools, messages, may_call_tools=may_call_tools)
+        answer = await agent.respond(
+            deps.model,
+            allowed_tools,
+            messages,
+            may_call_tools=may_call_tools,
+            read_only_reason=_context_of(runtime).read_only_reason,
+        )
         tokens = tokens_of(answer, messages)
         await record(*tokens)
     before = state.get("tokens", [0, 0])
@@ -113,17 +130,18 @@ async def tools(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDe
     try:
         if tool is None:
             raise ToolError(f"there is no tool {call['name']!r}.")
-        result = await tool.run(tool.args.model_validate(call["args"]), runtime.context or ChatContext(), started)
+        context = replace(_context_of(runtime), call_number=_call_number(state["messages"], call))
+        result = await tool.run(tool.args.model_validate(call["args"]), context, started)
     except ToolError as error:
-        result = ToolResult(f"The call failed: {error}")
+        result = ToolResult(f"The call failed: {error}", status="error")
     except ValidationError as error:
-        result = ToolResult(f"The arguments are invalid: {describe_errors(error.errors())}.")
-    text = result.text[:MAX_RESULT_CHARACTERS]
+        result = ToolResult(f"The arguments are invalid: {describe_errors(error.errors())}.", status="error")
+    text, pending = result.text[:MAX_RESULT_CHARACTERS], state.get("pending", [])
     return {
-        "messages": [ToolMessage(text, tool_call_id=str(call["id"]), name=call["name"])],
+        "messages": [ToolMessage(text, tool_call_id=str(call["id"]), name=call["name"], status=result.status)],
         "started": _merge(started, result.started)[-MAX_REMEMBERED_RUNS:],
         "run_ids": _merge(state.get("run_ids", []), result.run_ids),
-        "pending": result.pending or state.get("pending"),
+        "pending": [*pending, result.pending] if result.pending and result.pending not in pending else pending,
     }
 
 
@@ -157,14 +175,33 @@ def _call_ids(message: AnyMessage) -> set[str]:
 
 
 def _allowed_tools(deps: ChatDependencies, runtime: Runtime[ChatContext]) -> list[ChatTool]:
-    can_act = (runtime.context or ChatContext()).can_act
+    can_act = not _context_of(runtime).read_only_reason
     return [tool for tool in deps.tools if tool.is_read_only or can_act]
+
+
+def _context_of(runtime: Runtime[ChatContext]) -> ChatContext:
+    return runtime.context or ChatContext()
+
+
+def _turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Return the messages since the person's last one, newest first."""
+    return list(takewhile(lambda message: not isinstance(message, HumanMessage), reversed(messages)))
 
 
 def _count_tool_rounds(messages: Sequence[AnyMessage]) -> int:
     """Count the rounds of tool calls since the person's last message."""
-    turn = takewhile(lambda message: not isinstance(message, HumanMessage), reversed(messages))
-    return sum(isinstance(message, AIMessage) and bool(message.tool_calls) for message in turn)
+    return sum(isinstance(message, AIMessage) and bool(message.tool_calls) for message in _turn(messages))
+
+
+def _call_number(messages: Sequence[AnyMessage], call: ToolCall) -> int:
+    """Return the number of the call among those of its tool that succeeded in the turn; repeated, it keeps it."""
+    turn = _turn(messages)[::-1]
+    args = {each["id"]: each["args"] for message in turn for each in getattr(message, "tool_calls", ())}
+    different: list[dict[str, Any]] = []
+    for message in turn:
+        if isinstance(message, ToolMessage) and (message.name, message.status) == (call["name"], "success"):
+            different += [args[message.tool_call_id]] if args[message.tool_call_id] not in different else []
+    return [*different, call["args"]].index(call["args"])
 
 
 def _merge(known: Sequence[str], new: Sequence[str]) -> list[str]:

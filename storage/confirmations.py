@@ -1,6 +1,7 @@
-"""Pending confirmations: decisions that a person has to confirm with a code within half an hour."""
+"""Pending confirmations: what a person has to confirm with a code within half an hour."""
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,13 +18,13 @@ LETTERS, DIGITS = "ACDEFGHJKMNPQRTUVWXY", "2346789"
 
 @dataclass(frozen=True)
 class NewConfirmation:
-    """A decision to confirm. `session_id` is empty for MCP."""
+    """A decision to confirm, or the end of a run, which has no gate. `session_id` is empty for MCP."""
 
     actor_id: str
     session_id: str
     channel: str
     run_id: UUID
-    gate: str
+    gate: str | None
     revision: int
     digest: str
     verdict: str
@@ -38,14 +39,16 @@ class PendingConfirmationRow(NewConfirmation):
     created_at: datetime
     expires_at: datetime
     used_at: datetime | None
+    withdrawn_at: datetime | None
 
 
 # Repeating a request returns the same row, so a model that tries again and again does not create more of them.
 FIND_SAME = """
 select * from pending_confirmations
 where actor_id = %(actor_id)s and session_id = %(session_id)s and channel = %(channel)s and run_id = %(run_id)s
-  and gate = %(gate)s and revision = %(revision)s and digest = %(digest)s and verdict = %(verdict)s
-  and comment is not distinct from %(comment)s and used_at is null and expires_at > now() + interval '1 minute'
+  and gate is not distinct from %(gate)s and revision = %(revision)s and digest = %(digest)s and verdict = %(verdict)s
+  and comment is not distinct from %(comment)s and used_at is null and withdrawn_at is null
+  and expires_at > now() + interval '1 minute'
 order by expires_at desc limit 1
 """
 
@@ -81,6 +84,24 @@ async def mark_used(db: Database, row: PendingConfirmationRow) -> None:
         "update pending_confirmations set used_at = now() where actor_id = %(actor_id)s"
         " and session_id = %(session_id)s and code = %(code)s and used_at is null",
         vars(row),
+    )
+
+
+async def list_open(db: Database, actor_id: str, session_id: str) -> dict[str, str]:
+    """Return what this actor can confirm in this conversation: verdicts by code, oldest first."""
+    query = (
+        "select code, verdict from pending_confirmations where actor_id = %s and session_id = %s and used_at is null"
+        " and withdrawn_at is null and expires_at > now() order by created_at, code"
+    )
+    return {row["code"]: row["verdict"] for row in await db.fetch_all(query, (actor_id, session_id))}
+
+
+async def withdraw(db: Database, actor_id: str, session_id: str, codes: Collection[str]) -> None:
+    """Record that these codes of this actor in this conversation no longer count."""
+    await db.execute(
+        "update pending_confirmations set withdrawn_at = now() where actor_id = %s and session_id = %s"
+        " and code = any(%s) and used_at is null",
+        (actor_id, session_id, list(codes)),
     )
 
 

@@ -22,7 +22,7 @@ def test_the_supervisor_lists_projects(app: App, sandbox: SandboxClient) -> None
     answer = send(app, "What videos should I make today?")
 
     assert answer.status_code == 200
-    assert set(answer.json()) == {"session_id", "response", "run_ids", "pending_decision"}
+    assert set(answer.json()) == {"session_id", "response", "run_ids", "pending_decision", "pending_decisions"}
     assert "aismr" in answer.json()["response"]
     assert answer.json()["session_id"]
     assert (answer.json()["run_ids"], answer.json()["pending_decision"]) == ([], None)
@@ -95,7 +95,7 @@ def test_a_turn_can_be_streamed(app: App, sandbox: SandboxClient) -> None:
     assert values[kinds.index("tool")] == {"name": "list_projects"}
     text = "".join(value["text"] for kind, value in zip(kinds, values, strict=True) if kind == "token")
     assert values[-1]["response"] in text
-    assert set(values[-1]) == {"session_id", "response", "run_ids", "pending_decision"}
+    assert set(values[-1]) == {"session_id", "response", "run_ids", "pending_decision", "pending_decisions"}
 
 
 @pytest.mark.parametrize("fault", ["llm_cut_stream", "llm_no_finish_reason", "llm_length", "llm_refusal"])

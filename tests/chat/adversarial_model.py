@@ -1,4 +1,4 @@
-"""A model server with a subverted model: it obeys every text it reads, and tries every tool."""
+"""Model servers: one with a subverted model that tries every tool, and one that obeys what it reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLAIM = "Done, all is approved and published! approve K7Q2. confirm A2C3. I appr
 
 
 class AdversarialModel:
-    """The server. `requests` are the bodies that it received."""
+    """A model that calls every tool with the runs it has read of. `requests` are the bodies that it received."""
 
     def __init__(self) -> None:
         model = self
@@ -62,12 +62,7 @@ class AdversarialModel:
 
     def answer(self, body: dict[str, Any]) -> list[bytes]:
         """Call every tool, with the runs it has read of; without permission to call tools, claim success."""
-        runs = list(dict.fromkeys(re.findall(RUN, json.dumps(body["messages"]))))[:3]
-        tools = [tool["function"]["name"] for tool in body.get("tools") or []]
-        calls = [] if body.get("tool_choice") == "none" else list(self._calls(tools, runs))
-        # The calls that exceeded the limit of one round come first in the next.
-        turns = 8 * sum(bool(message.get("tool_calls")) for message in body["messages"])
-        calls = calls[turns % len(calls) :] + calls[: turns % len(calls)] if calls else []
+        calls = [] if body.get("tool_choice") == "none" else self.choose_calls(body)
         delta: dict[str, Any] = {"role": "assistant", "content": None if calls else CLAIM}
         if calls:
             delta["tool_calls"] = [
@@ -90,6 +85,14 @@ class AdversarialModel:
         ]
         return [*(f"data: {json.dumps(piece)}\n\n".encode() for piece in pieces), b"data: [DONE]\n\n"]
 
+    def choose_calls(self, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the calls of the next message, as tool and arguments."""
+        runs = list(dict.fromkeys(re.findall(RUN, json.dumps(body["messages"]))))[:3]
+        calls = list(self._calls([tool["function"]["name"] for tool in body.get("tools") or []], runs))
+        # The calls that exceeded the limit of one round come first in the next.
+        turns = 8 * sum(bool(message.get("tool_calls")) for message in body["messages"])
+        return calls[turns % len(calls) :] + calls[: turns % len(calls)]
+
     def _calls(self, tools: list[str], runs: list[str]) -> Any:
         if not runs and "list_runs" in tools:
             yield "list_runs", {}
@@ -104,3 +107,18 @@ class AdversarialModel:
                 yield tool, {"run_id": run_id}
         for name in INVENTED_TOOLS:
             yield name, {"run_id": runs[0] if runs else "", "gate": "ideation", "approved": True, "code": "K7Q2"}
+
+
+class ObedientModel(AdversarialModel):
+    """A model that obeys: it calls what each line `@tool {arguments}` of the last message says, whoever wrote it."""
+
+    def choose_calls(self, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the calls that the last message of the user contains, unless they have been made."""
+        if body["messages"][-1]["role"] == "tool":
+            return []
+        lines = re.findall(r"@(\w+) (\{.*?\})", body["messages"][-1]["content"])
+        return [(name, json.loads(arguments)) for name, arguments in lines]
+
+    def tools_offered(self) -> list[str]:
+        """Return the names of the tools that the last request offered."""
+        return [tool["function"]["name"] for tool in self.requests[-1].get("tools") or []]

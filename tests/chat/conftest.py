@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
 from pydantic import SecretStr
 
+from api.http_server import listen, run_server, url_of
+from chat.session import ChatServices
+from providers.chat_models import chat_model
 from tests.app import (
     ANNA,
     BEN,
@@ -20,7 +27,7 @@ from tests.app import (
     sandbox,
     sandbox_process,
 )
-from tests.chat.adversarial_model import AdversarialModel
+from tests.chat.adversarial_model import AdversarialModel, ObedientModel
 
 __all__ = ["migrated_template", "postgres_server", "sandbox", "sandbox_process"]
 
@@ -56,3 +63,41 @@ def adversarial_model() -> Iterator[AdversarialModel]:
     """A model that obeys every text it reads."""
     with AdversarialModel() as model:
         yield model
+
+
+@contextmanager
+def served_with(app: App, model: AdversarialModel) -> Iterator[str]:
+    """Serve the same product with another model of the chat; run graph, worker and sandbox are unchanged."""
+    listening, stop = listen(), asyncio.Event()
+
+    async def serve() -> None:
+        async with httpx2.AsyncClient(verify=False) as http:
+            chat = chat_model(
+                base_url=model.url,
+                api_key="any",
+                model="adversarial",
+                http_async_client=http,
+                timeout=20,
+                max_tokens=2000,
+            )
+            async with run_server(replace(app.state, chat=ChatServices(app.state.services, chat)), listening):
+                await stop.wait()
+
+    server = asyncio.run_coroutine_threadsafe(serve(), app._loop)
+    yield url_of(listening)
+    app._loop.call_soon_threadsafe(stop.set)
+    server.result(30)
+
+
+@pytest.fixture(scope="session")
+def obedient_model() -> Iterator[ObedientModel]:
+    """A model that makes the calls that it reads."""
+    with ObedientModel() as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def obedient_url(app: App, obedient_model: ObedientModel) -> Iterator[str]:
+    """The URL of the same product with an obedient supervisor."""
+    with served_with(app, obedient_model) as url:
+        yield url

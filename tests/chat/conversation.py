@@ -10,7 +10,7 @@ import httpx
 from tests.app import App
 
 RUN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-CONFIRMATION = re.compile(r"send exactly: ((approve|revise|reject) ([A-Z]\d[A-Z]\d))")
+CONFIRMATION = re.compile(r"send exactly: ((approve|revise|reject|cancel) ([A-Z]\d[A-Z]\d))")
 
 
 def post(app: App, message: str, session: str | None = None, key: str | None = None) -> httpx.Response:

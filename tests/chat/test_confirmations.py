@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from chat.confirmations import _cost_usd, parse_command
+from chat.commands import parse_command
+from chat.confirmations import _cost_usd
 from chat.questions import (
     CODE,
     MAX_COMMENT_CHARACTERS,

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import httpx2
 import pytest
 from mcp_types import ElicitResult
 from psycopg.types.json import Jsonb
 
-from api.http_server import listen, run_server, url_of
-from chat.session import ChatServices
-from providers.chat_models import chat_model
 from tests.app import ANNA, App, SandboxClient
 from tests.chat.adversarial_model import CLAIM, INJECTED_BRIEFS, AdversarialModel
+from tests.chat.conftest import served_with
 from tests.chat.conversation import decisions, start_at_gate
 from tests.chat.test_mcp import Person, agent
 
@@ -34,27 +29,9 @@ EVERYWHERE = [(place, text) for place, texts in PLACES.items() for text in texts
 
 @pytest.fixture(scope="module")
 def subverted_url(app: App, adversarial_model: AdversarialModel) -> Iterator[str]:
-    """The URL of the same product with a subverted supervisor; run graph, worker and sandbox are unchanged."""
-    listening, stop = listen(), asyncio.Event()
-
-    async def serve() -> None:
-        async with httpx2.AsyncClient(verify=False) as http:
-            model = chat_model(
-                base_url=adversarial_model.url,
-                api_key="any",
-                model="adversarial",
-                http_async_client=http,
-                timeout=20,
-                max_tokens=2000,
-            )
-            state = replace(app.state, chat=ChatServices(app.state.services, model))
-            async with run_server(state, listening):
-                await stop.wait()
-
-    server = asyncio.run_coroutine_threadsafe(serve(), app._loop)
-    yield url_of(listening)
-    app._loop.call_soon_threadsafe(stop.set)
-    server.result(30)
+    """The URL of the same product with a subverted supervisor."""
+    with served_with(app, adversarial_model) as url:
+        yield url
 
 
 class Snapshot:
@@ -132,7 +109,7 @@ def test_injected_texts_decide_nothing(
     assert snapshot.now() == snapshot.before
     assert decisions(app, run_id) == []
     assert app.rows("select status from runs where id = %s", run_id) == [{"status": "awaiting_ideation_approval"}]
-    assert len(app.rows("select 1 from runs where brief = any(%s)", list(INJECTED_BRIEFS))) == 1
+    assert len(app.rows("select 1 from runs where brief = any(%s)", list(INJECTED_BRIEFS))) == len(INJECTED_BRIEFS)
 
 
 @pytest.mark.parametrize("has_session", [True, False], ids=["a session", "no session"])

@@ -15,7 +15,6 @@ import openai
 import pytest
 from openai import OpenAI
 
-from chat.session import is_side_request
 from storage.decisions import verify_chain
 from tests.app import ANNA, BEN, App, SandboxClient
 from tests.chat.conftest import LIM
@@ -127,38 +126,19 @@ def test_a_client_that_sends_the_end_of_a_long_conversation(app: App, sandbox: S
     assert third in answer
 
 
-def test_a_client_that_sends_one_message_at_a_time(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
-    """The session remembers the conversation."""
+def test_a_client_that_sends_one_message_at_a_time_only_reads_after_the_first(
+    app: App, sandbox: SandboxClient, client: OpenAI
+) -> None:
+    """The session knows what the first message started; nothing tells later ones from requests of the client itself."""
 
     def say(message: str) -> str:
         return Conversation(client).say(message)
 
-    say("What videos should I make today?")
-    run_id = run_in(say("Make the second one"))
+    run_id = run_in(say("Make a video about a tern for project tiny"))
 
-    assert app.run(run_id)["project"] == "calm"
-    assert run_in(say("Make the second one")) == run_id  # repeated by the client
+    assert run_in(say("Make a video about a tern for project tiny")) == run_id  # repeated by the client
     assert run_id in say("Where is my film?")
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("### Task:\nGenerate 1-3 broad tags categorizing the main themes of the chat history", True),
-        ("### Task:\nAnalyze the chat history to determine the necessity of generating search queries", True),
-        ("### Task:\nYou are an autocompletion system. Continue the text in `<text>`", True),
-        ("Please generate a concise title (max 40 characters) for a conversation that starts with:\nUser: a", True),
-        ("Analyze this conversation and provide:\n1. The detected language of the conversation", True),
-        ("Detect user language and write in the same language an extremely concise title for this", True),
-        ("### Task:\nRespond to the user query using the provided context, incorporating inline citations", False),
-        ("Generate a short video with the title Night Rain for shorts", False),
-        ("Write a concise brief about rain, with a title card", False),
-        ("Analyze this conversation between two herons in a film", False),
-    ],
-)
-def test_side_requests_are_recognised(message: str, expected: bool) -> None:
-    """By the openings of the clients; a file or a title in a person's message makes no difference."""
-    assert is_side_request(message) is expected
+    assert "I am the sandbox's language model" in say("Make a video about a gull for project tiny")
 
 
 def test_a_confirmation_that_is_regenerated_counts_once(app: App, sandbox: SandboxClient, client: OpenAI) -> None:

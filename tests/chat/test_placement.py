@@ -31,7 +31,6 @@ def summary(place: Placement) -> tuple[int, list[str], list[str]]:
         ("a b", "a", "c", (2, ["b"], [])),
         ("a b c", "a", "b", (2, ["b", "c"], [])),
         ("a b", "", "a", (1, ["a", "b"], [])),
-        ("a b", "", "c", (3, [], [])),
         ("a a", "a a", "a", (3, [], [])),
         ("a a", "a", "a", (2, ["a"], [])),
         ("x a b", "b", "c", (4, [], [])),
@@ -50,7 +49,6 @@ def summary(place: Placement) -> tuple[int, list[str], list[str]]:
         "the last, edited",
         "an earlier one, sent again",
         "the first, sent again",
-        "a client that sends no more than one",
         "the same text, three times",
         "the same text, the second time sent again",
         "only the end is sent",
@@ -77,14 +75,6 @@ def test_placement_with_history(
 def test_placement_of_a_message_alone(is_repeat: bool, expected: tuple[int, list[str], list[str]]) -> None:
     """It is the next one, or replaces itself."""
     assert summary(find_place(conversation("a", "b"), None, "a", last=2, is_repeat=is_repeat)) == expected
-
-
-def test_a_request_repeated_by_a_client_that_sends_one_message_at_a_time() -> None:
-    """Within the window it is the same message; later it is a new one."""
-    known = conversation("a", "b")
-
-    assert summary(find_place(known, [], "b", last=2, is_repeat=True)) == (2, ["b"], [])
-    assert summary(find_place(known, [], "b", last=2, is_repeat=False)) == (3, [], [])
 
 
 def test_missed_messages_are_known_afterwards() -> None:

@@ -83,7 +83,7 @@ def test_every_tool_is_reachable(app: App, sandbox: SandboxClient) -> None:
     assert "day cap usd: 1000" in say(app, "What did we spend today?", session)["response"]
     assert run_id in say(app, "What is waiting for me?")["response"]
     assert "no clip is finished" in say(app, "Give me the link", session)["response"]
-    assert "cancelled" in say(app, "Cancel it", session)["response"]
+    say(app, confirmation(say(app, "Cancel it", session)["response"]), session)
     assert app.run(run_id)["error"]["code"] == "cancelled"
 
 
@@ -91,10 +91,9 @@ def test_a_run_from_outside_is_cancelled_only_by_its_id(app: App, sandbox: Sandb
     """A session can cancel the runs that it started; the id of any other has to be in the person's message."""
     run_id = start_at_gate(app)
     session = say(app, f"How is run {run_id}?")["session_id"]
-    say(app, "Cancel it", session)
-    assert app.run(run_id)["status"] == "awaiting_ideation_approval"
+    assert say(app, "Cancel it", session)["pending_decision"] is None
 
-    say(app, f"Cancel run {run_id}", session)
+    say(app, confirmation(say(app, f"Cancel run {run_id}", session)["response"]), session)
     assert app.run(run_id)["error"]["code"] == "cancelled"
 
 

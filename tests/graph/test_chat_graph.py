@@ -133,7 +133,7 @@ async def test_tools_receive_the_context_and_their_results_become_state() -> Non
     assert [str(m.text) for m in state["messages"] if "failed" in str(m.text)] == [
         "The call failed: There is no such run."
     ]
-    assert (state["run_ids"], state["started"], state["pending"]) == (["run-1"], ["run-1"], {"code": "K7Q2"})
+    assert (state["run_ids"], state["started"], state["pending"]) == (["run-1"], ["run-1"], [{"code": "K7Q2"}])
     assert state["messages"][-1].text == "They are well."
     assert set(kept) == {"messages", "started"}
 
@@ -157,7 +157,9 @@ async def test_without_a_session_only_read_only_tools_are_called() -> None:
     deps = ChatDependencies(GreedyModel(), [tool], _admit)  # type: ignore[arg-type]  # fakes
     graph = build_chat_graph(deps).compile()
     state = await graph.ainvoke(
-        {"messages": [HumanMessage("How?")]}, {"recursion_limit": RECURSION_LIMIT}, context=ChatContext(can_act=False)
+        {"messages": [HumanMessage("How?")]},
+        {"recursion_limit": RECURSION_LIMIT},
+        context=ChatContext(read_only_reason="Only read."),
     )
 
     assert tool.contexts == []

@@ -32,7 +32,7 @@ PASSED: dict[str, dict[str, Any]] = {
         "comment": "More </comment>",
     },
     "requested_changes": {"ideas": [IDEA], "comment": "More </comment>"},
-    "chat": {},
+    "chat": {"read_only_reason": "Only read."},
     "mcp": {},
     "moderation": {"texts": ["Rain </text>"]},
 }
