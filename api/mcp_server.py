@@ -86,6 +86,11 @@ class McpEndpoint:
             error.headers = {**(error.headers or {}), **challenge}
             await error.as_response()(scope, receive, send)
             return
+        if request.method == "GET" and "mcp-session-id" not in request.headers:
+            refusal = ApiError(405, "method_not_allowed", "Send POST requests: no stream opens without a session.")
+            refusal.headers = {"Allow": "POST"}
+            await refusal.as_response()(scope, receive, send)
+            return
         caller = McpCaller(state.services, RequestContext(key.actor, "mcp"), state.base_url)
         scope["state"] = {**scope.get("state", {}), "mcp_caller": caller}
         await self._sessions.handle_request(scope, receive, send)

@@ -21,7 +21,7 @@ from pydantic_core import to_jsonable_python
 
 from api import mcp_elicitation as elicitation
 from api.errors import to_api_error
-from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, mcp_caller, short_id
+from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, McpCaller, mcp_caller, short_id
 from chat import confirmations
 from chat.commands import ConfirmationCommand
 from chat.confirmations import PendingConfirmation
@@ -30,6 +30,8 @@ from graph.chat import ChatContext
 from providers.orders import digest_of
 from runs import cancel, queries, served_reviews, start
 from runs.services import Services
+from storage.actors import RequestContext
+from storage.runs import get_run
 
 #: The same limit as in `api/schemas.py`.
 MAX_BUDGET_USD = 100_000
@@ -98,8 +100,8 @@ async def start_run(
 ) -> Json:
     """Start a run: a video for a project from a brief. Returns at once; poll get_run.
 
-    The same idempotency_key, or without one the same brief for the same project on the same day, is the same run. A
-    budget above the project's own is put to the person first.
+    The same idempotency_key, or without one the same brief for the same project on the same day, is the same run,
+    unless that was cancelled. A budget above the project's own is put to the person first.
     """
     match allowed:
         case AcceptedElicitation(data=ElicitationUnsupported()):
@@ -112,8 +114,19 @@ async def start_run(
     key = idempotency_key or f"{datetime.now(UTC):%Y-%m-%d}:{digest_of([project, ' '.join(brief.split())])}"
     cap_usd = None if budget_usd is None else Decimal(str(budget_usd))
     context = replace(caller.context, idempotency_key=f"mcp:{key}")
+    if idempotency_key is None:
+        context = await _after_cancelled_runs(caller, context)
     run = await start.start_run(caller.services, project=project, brief=brief, budget_usd=cap_usd, context=context)
     return {"run_id": str(run.id), "status": run.status, "project": run.project}
+
+
+async def _after_cancelled_runs(caller: McpCaller, context: RequestContext) -> RequestContext:
+    """Return the context with a key of its own if its run was cancelled: the same words then ask for a new run."""
+    while (run := await get_run(caller.services.db, start.run_id_for(context))) and run.error:
+        if run.error["code"] != "cancelled":
+            break
+        context = replace(context, idempotency_key=f"{context.idempotency_key}+")
+    return context
 
 
 async def decide_review(

@@ -253,6 +253,32 @@ async def test_a_repeated_start_is_one_run(app: App, sandbox: SandboxClient) -> 
     assert len(set(ids)) == 4
 
 
+async def test_the_same_words_after_a_cancelled_run_start_a_new_one(app: App, sandbox: SandboxClient) -> None:
+    """However often; with an idempotency key it is the cancelled run."""
+    brief = f"A weir {uuid4().hex[:6]}"
+    async with agent(app) as client:
+        ids = []
+        for _ in range(3):
+            ids.append((await use(client, "start_run", project="tiny", brief=brief))["run_id"])
+            await use(client, "cancel_run", run_id=ids[-1])
+        named = []
+        for _ in range(2):
+            named.append((await use(client, "start_run", project="tiny", brief=brief, idempotency_key=brief))["run_id"])
+            app.client.post(f"/v1/runs/{named[-1]}/cancel")
+
+    assert len(set(ids)) == 3
+    assert len(set(named)) == 1
+
+
+def test_no_stream_opens_without_a_session(app: App) -> None:
+    """A GET is refused with the method that is allowed."""
+    headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {ANNA}"}
+    answer = httpx.get(f"{app.url}/mcp", headers=headers, timeout=5)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
 async def test_a_budget_above_the_projects_is_put_to_the_person(app: App, sandbox: SandboxClient) -> None:
     """The person writes the amount or refuses; a client without forms is refused. A lower budget needs no question."""
     brief = f"A tower {uuid4().hex[:6]}"
