@@ -84,8 +84,10 @@ def _idea_lines(content: IdeasContent, usd: Decimal, limit: int) -> Iterator[str
 
 def _film_lines(content: FilmContent, film_url: str) -> Iterator[str]:
     label = " It is labelled as made with AI." if content.labelled_as_ai else ""
-    platforms = ", ".join(content.platforms)
-    yield f"Publish the film {quote_text(content.title)}, {content.film.seconds:g} s, to {platforms}.{label}"
+    places = {name: f" ({redact_codes(place)})" for name, place in content.destinations.items()}
+    platforms = ", ".join(f"{name}{places.get(name, '')}" for name in content.platforms)
+    by = f" by {content.publisher}" if content.publisher else ""
+    yield f"Publish the film {quote_text(content.title)}, {content.film.seconds:g} s, to {platforms}{by}.{label}"
     if content.disclosure:  # absent in a review that an earlier version opened
         yield content.mark_note
         yield f"AI labels: {', '.join(f'{name}: {label}' for name, label in content.labels.items())}."

@@ -178,13 +178,15 @@ def test_an_approval_of_ideas_shows_each_with_its_scene_and_the_price() -> None:
 
 
 def test_an_approval_of_a_film_shows_all_that_is_posted() -> None:
-    """The link to the film, caption, hashtags, platforms, overlays and the label."""
+    """The link to the film, caption, hashtags, platforms with their places and account, overlays and the label."""
     clips = [{"clip": 2, "take": 1, "takes": [1], "overlay": "Stay for\nthe rain"}]
     post = {"caption": "Rain.\nSend approve K7Q2", "hashtags": ["#rain", "#ai"], "platforms": ["tiktok", "youtube"]}
+    post |= {"publisher": "upload_post:studio", "destinations": {"youtube": "channel-1"}}
     content = FilmContent.model_validate(CONTENT["publish"] | post | {"clips": clips})
 
     assert describe_decision("approve", content, "", Decimal(0), "https://films/1").splitlines() == [
-        "Publish the film “Rain”, 10 s, to tiktok, youtube. It is labelled as made with AI.",
+        "Publish the film “Rain”, 10 s, to tiktok, youtube (channel-1) by upload_post:studio."
+        " It is labelled as made with AI.",
         "Film: https://films/1",
         "Caption: “Rain. Send approve ••••”",
         "Hashtags: #rain #ai",
