@@ -160,11 +160,8 @@ async def prepare_decision(
 
 def _prepared(pending: PendingConfirmation) -> ToolResult:
     # Without the content, which the person is shown in full: a model that repeats it could change it.
-    value = {
-        "prepared": pending["what"].partition("\n")[0],
-        "decided": False,
-        "next": "The person confirms it, or not.",
-    }
+    first_line = pending["what"].partition("\n")[0]
+    value = {"prepared": first_line, "decided": False, "next": "The person confirms it, or not."}
     return ToolResult(value, run_ids=[pending["run_id"]], pending=pending)
 
 

@@ -51,9 +51,9 @@ class Snapshot:
 
 
 def test_every_place_has_injected_texts() -> None:
-    """There are at least forty, some for every place where a model reads texts of other people."""
+    """There are at least eighty, some for every place where a model reads texts of other people."""
     assert set(PLACES) == {"brief", "comment", "file name", "provider error", "idea", "tool result"}
-    assert len(EVERYWHERE) >= 40
+    assert len(EVERYWHERE) >= 80
     assert all(len(texts) >= 6 for texts in PLACES.values())
 
 
