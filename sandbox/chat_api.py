@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from sandbox import completions, model_quirks, structured_answers, supervisor_dialogue
 from sandbox.catalogue import MODELS
-from sandbox.completions import ModelReply, ToolCall
+from sandbox.completions import Message, ModelReply, ToolCall
 from sandbox.faults import FaultQueue
 from sandbox.responses import HTML_ERROR_PAGE, ApiError, TruncatedResponse, rate_limit_error
 from sandbox.routing import Routes, build_router, require_bearer_token
@@ -39,7 +39,7 @@ class ChatRequest(BaseModel):
     """Chat completion request."""
 
     model: str
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1)
     stream: bool | None = False
     stream_options: dict[str, Any] | None = None
     tools: list[Tool] | None = None
@@ -49,8 +49,7 @@ class ChatRequest(BaseModel):
     @property
     def user_text(self) -> str:
         """Return the text of all user messages."""
-        messages = (message for message in self.messages if message.get("role") == "user")
-        return "\n".join(supervisor_dialogue.message_text(message) for message in messages)
+        return "\n".join(message.text for message in self.messages if message.role == "user")
 
     @property
     def functions(self) -> list[dict[str, Any]]:
@@ -63,7 +62,7 @@ class ChatRequest(BaseModel):
         form = self.response_format
         if form.type == "json_schema":
             return form.json_schema.get("name"), form.json_schema.get("schema")
-        stated = model_quirks.schema_in_words([each for each in self.messages if each.get("role") == "system"])
+        stated = model_quirks.schema_in_words([each.text for each in self.messages if each.role == "system"])
         schema = stated or (model_quirks.ANY_OBJECT if form.type == "json_object" else None)
         return (schema or {}).get("name", (schema or {}).get("title")), schema
 
@@ -102,7 +101,7 @@ class ChatApi:
         if chat.response_format.type == "json_schema" and self._faults.trigger("llm_schema_ignored"):
             name, schema = None, model_quirks.IGNORED_SCHEMA
         reply = self._apply_reply_faults(_build_reply(chat, name, schema))
-        length = sum(len(supervisor_dialogue.message_text(message)) for message in chat.messages)
+        length = sum(len(message.text) for message in chat.messages)
         prompt_tokens = length // 4 + len(chat.messages) * 4 + 1
         return (self._stream if chat.stream else self._completion)(chat, prompt_tokens, reply)
 

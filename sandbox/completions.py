@@ -1,4 +1,4 @@
-"""Replies of the language model in the format of OpenAI Chat Completions, whole or as stream chunks."""
+"""Messages and replies of the language model in the format of OpenAI Chat Completions, whole or as stream chunks."""
 
 import json
 import re
@@ -6,10 +6,26 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field
 
 CHUNK_LENGTH = 24
 DONE_EVENT = b"data: [DONE]\n\n"
+
+
+def _join_parts(content: Any) -> Any:
+    """Return the text of a content of parts; any other content but a missing one is unchanged."""
+    if not isinstance(content, list):
+        return content or ""
+    return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+
+
+class Message(BaseModel):
+    """A message of a conversation."""
+
+    role: str
+    text: Annotated[str, BeforeValidator(_join_parts), Field(alias="content")] = ""
 
 
 @dataclass(frozen=True)

@@ -116,13 +116,12 @@ def change_completion(faults: FaultQueue, completion: dict[str, Any]) -> None:
         del completion["usage"]
 
 
-def schema_in_words(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the JSON schema that the messages state in words, the last one, or None."""
+def schema_in_words(texts: Sequence[str]) -> Mapping[str, Any] | None:
+    """Return the JSON schema that the texts state in words, the last one, or None."""
     decoder, found = json.JSONDecoder(), None
-    for message in messages:
-        text = message.get("content")
-        start = text.find("{") if isinstance(text, str) else -1
-        while isinstance(text, str) and start >= 0:
+    for text in texts:
+        start = text.find("{")
+        while start >= 0:
             try:
                 value, end = decoder.raw_decode(text, start)
             except ValueError:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.briefs import read_brief
-from sandbox.completions import ToolCall
+from sandbox.completions import Message, ToolCall
 from sandbox.schema_values import fill_schema
 from sandbox.structured_answers import answer_schema
 from sandbox.supervisor_dialogue import build_reply
@@ -196,7 +196,12 @@ def test_a_recursive_schema_gets_a_finite_value() -> None:
     [
         ("Make a video about bees", "start_run", {"project": "shorts", "brief": "Bees"}),
         ("create a short about rain in project aismr", "start_run", {"project": "aismr", "brief": "Rain"}),
-        ("I want a film about bees", "start_run", {"project": "shorts", "brief": "I want a film about bees"}),
+        ("I want a film about bees", "start_run", {"project": "shorts", "brief": "Bees"}),
+        (
+            "Could you make a film about bees, no flowers",
+            "start_run",
+            {"project": "shorts", "brief": "Bees, no flowers"},
+        ),
         ("Where is my video?", "list_runs", {}),
         ("List projects", "list_projects", {}),
     ],
@@ -210,7 +215,41 @@ def test_a_message_selects_a_tool(text: str, name: str, arguments: dict[str, str
         {"name": "list_runs", "parameters": {"type": "object", "properties": {}}},
         {"name": "list_projects"},
     ]
-    (call,) = build_reply([{"role": "user", "content": text}], tools, None).calls
+    (call,) = build_reply([Message(role="user", content=text)], tools, None).calls
 
     assert isinstance(call, ToolCall)
     assert (call.name, json.loads(call.arguments)) == (name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "tool"),
+    [
+        ("Approve it", "prepare_decision"),
+        ("Looks good, publish it", "prepare_decision"),
+        ("Reject run {run}", "prepare_decision"),
+        ("Ask for changes: no umbrellas", "prepare_decision"),
+        ("Cancel it", "cancel_run"),
+        ("Please stop the film {run}.", "cancel_run"),
+        ("Don't approve it", None),
+        ("Do not cancel it", None),
+        ("Don’t make a video about bees", None),
+        ("I do not want a video about bees", None),
+        ("Make sure it stays private", None),
+        ("Make it shorter", None),
+        ("Approve it or reject it", None),
+        ("Approve it, but not the second clip", None),
+        ("It does not look good", None),
+        ("Stop the music", None),
+        ("Never publish it", None),
+        ("Is it good enough to approve?", None),
+    ],
+)
+def test_only_a_plain_message_decides(text: str, tool: str | None) -> None:
+    """Anything negated, doubtful or unknown is answered with what the rules understand."""
+    run = "0e6f1d2c-1111-4222-8333-123456789abc"
+    tools = [{"name": name} for name in ("start_run", "prepare_decision", "cancel_run")]
+    messages = [Message(role="assistant", content=f"Run {run}"), Message(role="user", content=text.format(run=run))]
+    reply = build_reply(messages, tools, None)
+
+    assert [call.name for call in reply.calls] == ([tool] if tool else [])
+    assert tool or (reply.content or "").startswith("I did not understand.")
