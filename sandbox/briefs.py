@@ -1,18 +1,14 @@
 """Reading of a brief: its subject, its kind and language, and what it excludes."""
 
 import re
-import tomllib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
-from sandbox.text import STOP_WORDS, capitalize, join_words, shorten
+from sandbox.text import STOP_WORDS, capitalize, join_words, read_table, shorten
 
-LANGUAGES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("idea_languages.toml").read_text("utf-8"))
-IMAGERY: dict[str, Any] = tomllib.loads(Path(__file__).with_name("idea_scenery.toml").read_text("utf-8"))
+LANGUAGES, IMAGERY = read_table("idea_languages"), read_table("idea_scenery")
 CODES = [code for code in LANGUAGES if "captions" in LANGUAGES[code]]
 KINDS: dict[str, set[str]] = {kind: set(words.lower().split()) for kind, words in LANGUAGES["kinds"].items()}
 NO_TOPIC = "a quiet still life"

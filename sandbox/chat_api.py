@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from sandbox import completions, model_quirks, structured_answers, supervisor_dialogue
 from sandbox.catalogue import MODELS
-from sandbox.completions import Message, ModelReply, ToolCall
+from sandbox.completions import Function, Message, ModelReply, ToolCall
 from sandbox.faults import FaultQueue
 from sandbox.responses import HTML_ERROR_PAGE, ApiError, TruncatedResponse, rate_limit_error
 from sandbox.routing import Routes, build_router, require_bearer_token
@@ -22,10 +22,9 @@ MODEL_CREATED_AT = 1_767_225_600
 
 
 class Tool(BaseModel):
-    """A tool that the model can call; `function` has its name and the schema of its parameters."""
+    """A tool that the model can call; other tools than functions are ignored."""
 
-    type: str = "function"
-    function: dict[str, Any] = Field(default_factory=dict)
+    function: Function | None = None
 
 
 class ResponseFormat(BaseModel):
@@ -52,10 +51,10 @@ class ChatRequest(BaseModel):
         return "\n".join(message.text for message in self.messages if message.role == "user")
 
     @property
-    def functions(self) -> list[dict[str, Any]]:
+    def functions(self) -> list[Function]:
         """Return the functions that may be called."""
         tools = [] if self.tool_choice == "none" else self.tools or []
-        return [tool.function for tool in tools if tool.type == "function"]
+        return [tool.function for tool in tools if tool.function]
 
     def find_schema(self) -> tuple[str | None, Mapping[str, Any] | None]:
         """Return name and schema of the answer: of the strict format, or stated in words; neither for a free text."""
@@ -68,12 +67,12 @@ class ChatRequest(BaseModel):
 
     def find_forced_tool(self) -> str | None:
         """Return the tool that must be called: the named one, or for "required" the one that matches best."""
-        names = [str(function.get("name")) for function in self.functions]
+        names = [function.name for function in self.functions]
         if isinstance(self.tool_choice, Tool):
-            name = self.tool_choice.function.get("name")
+            name = self.tool_choice.function.name if self.tool_choice.function else ""
             if name not in names:
                 raise ApiError(400, f"There is no tool '{name}'.", code="invalid_value", param="tool_choice")
-            return str(name)
+            return name
         if self.tool_choice != "required" or not names:
             return None
         calls = supervisor_dialogue.build_reply(self.messages, self.functions, None).calls
@@ -159,7 +158,7 @@ class ChatApi:
 def _build_reply(chat: ChatRequest, name: str | None, schema: Mapping[str, Any] | None) -> ModelReply:
     forced_tool = chat.find_forced_tool()
     if forced_tool in structured_answers.RULES:
-        parameters = next(tool["parameters"] for tool in chat.functions if tool["name"] == forced_tool)
+        parameters = next(function.parameters for function in chat.functions if function.name == forced_tool)
         answer = structured_answers.answer_schema(forced_tool, parameters, chat.user_text)
         return ModelReply(calls=[ToolCall(forced_tool, json.dumps(answer))])
     if schema is not None and forced_tool is None:

@@ -28,6 +28,13 @@ class Message(BaseModel):
     text: Annotated[str, BeforeValidator(_join_parts), Field(alias="content")] = ""
 
 
+class Function(BaseModel):
+    """A function that the model can call; `parameters` is a JSON schema."""
+
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class ToolCall:
     """Call of a tool; `arguments` is JSON text."""

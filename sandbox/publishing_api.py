@@ -140,14 +140,13 @@ class PublishingApi:
             results[str(partial["platform"]) or platforms[-1]] = "failed"
         if self._faults.trigger("upload_fallback_to_inbox"):
             results[platforms[0]] = "inbox"
-        seconds = float((self._faults.consume("upload_slow") or {"seconds": PUBLISHING_SECONDS})["seconds"])
         now = time.time()
         self._store.execute(
             # Of two concurrent uploads under one key the first is stored and the second one finds it.
             "INSERT OR IGNORE INTO posts (request_id, idempotency_key, profile, title, fields, sha256, bytes,"
             " video_url, results, created_at, ready_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *(request_id, key, str(form["user"]), str(form["title"]), json.dumps(flags), digest, size),
-            *(url, json.dumps(results), now, now + seconds),
+            *(url, json.dumps(results), now, now + PUBLISHING_SECONDS),
         )
         post = self._find_existing(key, request_id)
         assert post is not None  # noqa: S101 - the row was inserted above

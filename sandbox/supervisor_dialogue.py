@@ -6,10 +6,10 @@ worse than none. Any other message that no rule reads is answered with what the 
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sandbox.completions import Message, ModelReply, ToolCall
+from sandbox.completions import Function, Message, ModelReply, ToolCall
 from sandbox.schema_values import fill_schema
 from sandbox.text import ORDINALS, capitalize, shorten
 
@@ -77,18 +77,16 @@ SUGGESTIONS = (
 )
 
 Messages = Sequence[Message]
-Tool = Mapping[str, Any]
 
 
-def build_reply(messages: Messages, tools: Sequence[Tool], forced_tool: str | None) -> ModelReply:
-    """Return the next reply: a tool call or text. `forced_tool` names the tool that must be called."""
+def build_reply(messages: Messages, functions: Sequence[Function], forced_tool: str | None) -> ModelReply:
+    """Return the next reply: a call or text. `forced_tool` names the function that must be called."""
     text = next((message.text for message in reversed(messages) if message.role == "user"), "")
     if forced_tool is None and messages[-1].role == "tool":
         return ModelReply(content=_report_tool_results(messages, text))
     name = forced_tool or _choose_tool(text, messages)
-    tool = next((tool for tool in tools if tool["name"] == name), {"name": forced_tool} if forced_tool else None)
-    if tool is not None:
-        return ModelReply(calls=[ToolCall(tool["name"], _build_arguments(tool, text, messages))])
+    if function := next((function for function in functions if function.name == name), None):
+        return ModelReply(calls=[ToolCall(function.name, _build_arguments(function, text, messages))])
     if re.search(_GREETING, text.lower()):
         return ModelReply(content=INTRODUCTION)
     return ModelReply(content=f"{'I cannot do that here.' if name else 'I did not understand.'} {INTRODUCTION}")
@@ -101,15 +99,15 @@ def _choose_tool(text: str, messages: Messages) -> str | None:
     return "list_runs" if tool in _RUN_TOOLS and not _find_run_id(text, messages) else tool
 
 
-def _build_arguments(tool: Tool, text: str, messages: Messages) -> str:
-    """Return the arguments of a tool call as JSON: values found in the conversation, or minimal valid ones."""
-    schema = tool.get("parameters") or {"type": "object", "properties": {}}
+def _build_arguments(function: Function, text: str, messages: Messages) -> str:
+    """Return the arguments of a call as JSON: values found in the conversation, or minimal valid ones."""
+    schema = {"type": "object", "properties": {}, **function.parameters}
     project, brief = _find_chosen_suggestion(text, messages) or (_find_project(text), _extract_brief(text))
     known: dict[str, Any] = {"project": project, "brief": brief, **_parse_verdict(text)}
     if (run_id := _find_run_id(text, messages)) and "today" not in text.lower():
         known["run_id"] = run_id
-    required = {name: value for name, value in fill_schema(schema).items() if name in schema.get("required", [])}
-    return json.dumps(required | {name: known[name] for name in schema.get("properties", {}) if name in known})
+    values = {name: value for name, value in fill_schema(schema).items() if name in schema.get("required", [])}
+    return json.dumps(values | {name: known[name] for name in schema["properties"] if name in known})
 
 
 def _find_run_id(text: str, messages: Messages) -> str | None:
@@ -198,9 +196,10 @@ def _format_value(value: Any) -> str:
     if "prepared" in value:
         return f"I prepared it, and only you can confirm it: {value['prepared']}"
     texts = {name: str(each) for name, each in value.items() if isinstance(each, str | int | float) and each != ""}
-    if "status" in texts:
-        texts["status"] = texts["status"].replace("_", " ")
-    return ", ".join(
+    run_id, status = (texts.pop("run_id"), texts.pop("status")) if {"run_id", "status"} <= texts.keys() else ("", "")
+    details = ", ".join(
         f"{name.replace('_', ' ')}: {text if text.startswith('http') else shorten(text, 120)}"
         for name, text in list(texts.items())[:6]
     )
+    head = f"Run {run_id} is {status.replace('_', ' ')}" if run_id else ""
+    return f"{head} ({details})." if head and details else f"{head}{details}"

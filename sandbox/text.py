@@ -2,6 +2,9 @@
 
 import re
 import textwrap
+import tomllib
+from pathlib import Path
+from typing import Any
 
 #: Words in a brief that inject faults into the video job; they are copied into the first scene.
 FAULT_WORDS = ("#moderation_blocked", "#fail", "#slow", "#truncated", "#html", "#silent")
@@ -23,6 +26,11 @@ _STOP_WORD_LIST = """
     replace try number first last next opens starts shows makes goes can't don't third fourth fifth sixth
 """
 STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
+
+
+def read_table(name: str) -> dict[str, Any]:
+    """Return the table of a TOML file beside this module."""
+    return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text("utf-8"))
 
 
 def extract_section(text: str, tag: str) -> str:

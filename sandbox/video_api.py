@@ -69,8 +69,6 @@ class VideoApi:
             raise rate_limit_error(limited)
         if self.faults.trigger("create_500"):
             raise server_error()
-        if refused := self.faults.consume("create_refuse"):
-            raise ApiError(400, "Hmmm something didn't look right with your request.", code=refused["code"])
         profile = self.faults.profile
         video = self.videos.create(order)
         response = profiles.create_response(video, profile)

@@ -9,6 +9,7 @@ from sandbox_server import SandboxClient
 
 OPENAI, KLING, REPLICATE, HIGGSFIELD = {"error"}, {"code", "message"}, {"title", "status", "detail"}, {"detail"}
 MESSAGES = [{"role": "user", "content": "Rain"}]
+LOOP = {"type": "json_schema", "json_schema": {"name": "Loop", "schema": {"$ref": "#"}}}
 REPLICATE_MODEL = "/replicate/v1/models/google/veo-3.1/predictions"
 HIGGSFIELD_MODEL = "/higgsfield/alibaba/wan-3.0/text-to-video"
 
@@ -22,6 +23,10 @@ HIGGSFIELD_MODEL = "/higgsfield/alibaba/wan-3.0/text-to-video"
         ("/v1/chat/completions", {"model": "m", "messages": []}, 400, OPENAI),
         ("/v1/chat/completions", {"model": "m", "messages": MESSAGES, "tools": [1]}, 400, OPENAI),
         ("/v1/chat/completions", {"model": "m", "messages": MESSAGES, "response_format": "json"}, 400, OPENAI),
+        ("/v1/chat/completions", {"model": "m", "messages": [{"content": "A"}]}, 400, OPENAI),
+        ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": 5}]}, 400, OPENAI),
+        ("/v1/chat/completions", {"model": "m", "messages": MESSAGES, "tools": [{"function": {}}]}, 400, OPENAI),
+        ("/v1/chat/completions", {"model": "m", "messages": MESSAGES, "response_format": LOOP}, 400, OPENAI),
         ("/v1/moderations", {}, 400, OPENAI),
         ("/v1/moderations", {"input": []}, 400, OPENAI),
         ("/v1/webhook_endpoints", {"url": "ftp://example.com"}, 400, OPENAI),

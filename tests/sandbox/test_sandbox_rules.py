@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.briefs import read_brief
-from sandbox.completions import Message, ToolCall
+from sandbox.completions import Function, Message, ToolCall
 from sandbox.schema_values import fill_schema
 from sandbox.structured_answers import answer_schema
 from sandbox.supervisor_dialogue import build_reply
@@ -211,9 +211,9 @@ def test_a_message_selects_a_tool(text: str, name: str, arguments: dict[str, str
     string = {"type": "string"}
     both = {"properties": {"project": string, "brief": string}, "required": ["project", "brief"]}
     tools = [
-        {"name": "start_run", "parameters": {"type": "object", **both}},
-        {"name": "list_runs", "parameters": {"type": "object", "properties": {}}},
-        {"name": "list_projects"},
+        Function(name="start_run", parameters={"type": "object", **both}),
+        Function(name="list_runs", parameters={"type": "object", "properties": {}}),
+        Function(name="list_projects"),
     ]
     (call,) = build_reply([Message(role="user", content=text)], tools, None).calls
 
@@ -247,7 +247,7 @@ def test_a_message_selects_a_tool(text: str, name: str, arguments: dict[str, str
 def test_only_a_plain_message_decides(text: str, tool: str | None) -> None:
     """Anything negated, doubtful or unknown is answered with what the rules understand."""
     run = "0e6f1d2c-1111-4222-8333-123456789abc"
-    tools = [{"name": name} for name in ("start_run", "prepare_decision", "cancel_run")]
+    tools = [Function(name=name) for name in ("start_run", "prepare_decision", "cancel_run")]
     messages = [Message(role="assistant", content=f"Run {run}"), Message(role="user", content=text.format(run=run))]
     reply = build_reply(messages, tools, None)
 
