@@ -6,6 +6,7 @@ Each page is marked as a preview of the sandbox that was not published.
 import hashlib
 import html
 import json
+from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -16,18 +17,7 @@ from sandbox.faults import FAULTS, FaultQueue
 from sandbox.routing import Routes, build_router
 from sandbox.store import Store
 
-PAGE_TEMPLATE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>SANDBOX post</title>
-<style>
-  body {{ margin: 0 auto; max-width: 26rem; padding: 1rem; font: 1rem/1.5 system-ui; background: #14121a; color: #eee }}
-  strong {{ color: #ffb454 }} video {{ width: 100%; border-radius: .75rem; background: #000 }}
-</style>
-<p><strong>SANDBOX</strong> · Nothing was published. Preview of the post on {platform} as {profile}.</p>
-<video controls playsinline src="/sandbox/posts/{request_id}/video"></video>
-<p>{title}</p>
-</html>
-"""
+PAGE_TEMPLATE = Path(__file__).with_name("post_page.html").read_text("utf-8")
 
 
 class FaultRequest(BaseModel):

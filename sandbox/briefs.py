@@ -124,7 +124,7 @@ def content_words(text: str, language: str) -> list[str]:
         words = re.findall(r"[^\W\d_]{3,}|[A-Z]{2}|[^\W\x00-\u024f]+", text)
     known = LANGUAGES.get(language, {})
     stop = {*known.get("stop", "").split(), *known.get("words", "").split()}.union(*KINDS.values())
-    stop |= STOP_WORDS if language == "en" else set(" ".join(LANGUAGES["foreign"].values()).split())
+    stop |= set() if language == "en" else set(" ".join(LANGUAGES["foreign"].values()).split())
     return list(dict.fromkeys(word for word in map(str.lower, words) if word not in stop))
 
 

@@ -1,9 +1,10 @@
-"""Rules that read the changes which a comment on a film requests, sentence by sentence."""
+"""Rules that read comments: the changes which one on a film requests, and which ideas others keep and change."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sandbox.briefs import split_exclusions
 from sandbox.text import extract_section, find_numbers, shorten
 
 CAPTION_WORDS = r"\b(captions?|hashtags?|tags?|titles?)\b"
@@ -15,6 +16,10 @@ OVERLAY_WORDS = r"\b(overlays?|typo|spelling|text over|text on|words over|words 
 KEEP_WORDS = r"\b(keep|leave|stay|stays|unchanged|as (they are|it is)|perfect|i like|love|great)\b"
 REDO_WORDS = r"\b(again|redo|remake|but|instead|too|not|brighter|darker)\b"
 QUOTED = r"[“\"'‘]([^”\"’]{1,60}?)[”\"'’](?!\w)"
+_RUN = r"#?\d+(?:(?:,? and |, ?| & |-)#?\d+)*\b"
+#: “Keep 1 and 3”: the ideas that are to stay.
+KEPT = rf"\b(?:keep|leave)\s+(?:only\s+)?(?:the\s+)?((?:(?:idea|clip|shot|scene|number)s?\s+)?{_RUN})"
+_CHANGED = rf"\b(?:redo|change|replace|remake|make|try|swap)\s+({_RUN})(?!\s*[a-z-]*(?:second|idea|shot|clip))"
 #: A sentence ends at its mark, and before another verb that follows an "and" or a comma.
 SENTENCE_END = (
     r"(?<=[.!?;])\s+|\n+|,? and (?=(?:post|publish|upload|use|change|add|make|keep|leave|redo|drop|remove)\b)"
@@ -50,13 +55,38 @@ def _read_sentence(sentence: str, last: int | None) -> dict[str, Any]:
 
 def _find_clip_numbers(comment: str, last: int | None) -> list[int]:
     """Return the numbers of the existing clips that a comment names, ascending."""
-    found = find_numbers(comment, "clips?")
     # “Redo 2” names no clip by its noun.
-    found |= {
-        int(n)
-        for run in re.findall(r"\b(?:redo|remake) ((?:\d+(?:,? and |, )?)+)", comment)
-        for n in re.findall(r"\d+", run)
-    }
+    found = find_numbers(comment, "clips?") | _numbers_in(rf"\b(?:redo|remake) ({_RUN})", comment)
     if last is not None and re.search(r"\blast clip\b", comment):
         found.add(last)
     return sorted(n for n in found if n >= 1 and (last is None or n <= last))
+
+
+def _numbers_in(pattern: str, text: str) -> set[int]:
+    """Return the numbers in the groups that a pattern finds."""
+    return {int(n) for run in re.findall(pattern, text) for n in re.findall(r"\d+", run)}
+
+
+def find_named(comment: str) -> set[int]:
+    """Return the numbers of the ideas that a comment wants to change; none if it means all that are not kept."""
+    rest = re.sub(KEPT, " ", comment.lower())
+    return find_numbers(rest) | _numbers_in(_CHANGED, rest)
+
+
+def select_comments(index: int, comments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the comments whose exclusions hold for an idea, and those that change it.
+
+    An idea that is kept changes again when a comment names its number; what later comments exclude holds for it too.
+    """
+    read, changes, is_kept = list[str](), list[str](), False
+    for comment in comments:
+        named = find_named(comment)
+        if index + 1 in _numbers_in(KEPT, comment.lower()):
+            is_kept = True
+        elif index + 1 in named or not (named or is_kept):
+            is_kept = False
+            read.append(comment)
+            changes.append(comment)
+        elif not named:
+            read += [comment] if split_exclusions(comment, "en")[1] else []
+    return read, changes

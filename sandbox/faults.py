@@ -28,9 +28,7 @@ class FaultQueue:
             self.clear(name)
             times = None
         params = FAULTS[name] | params
-        self._store.execute(
-            "INSERT INTO faults (name, times, params) VALUES (?, ?, ?)", name, times, json.dumps(params)
-        )
+        self._store.insert("faults", name=name, times=times, params=json.dumps(params))
         return {"fault": name, "times": times, **params}
 
     def consume(self, name: str) -> dict[str, Any] | None:

@@ -61,7 +61,6 @@ class HiggsfieldApi(Vendor):
         expires_after = request.headers.get("hf-expires-after")
         call = json.dumps([endpoint, body, hf_webhook, expires_after], sort_keys=True)
         task: dict[str, Any] = {"key": request.headers.get("idempotency-key"), "call": call, "callback": hf_webhook}
-        task["base"] = self.base_url(request)
         if task["key"]:
             for first in self.list_tasks():
                 if first.outcome.task["key"] == task["key"]:
@@ -69,7 +68,7 @@ class HiggsfieldApi(Vendor):
                         raise self.error(422, "Idempotency-Key was used for another request.")
                     return JSONResponse(self.accepted(first))
         order = self._order(endpoint, body)
-        return await self.create(order, lambda: str(uuid.uuid4()), self.accepted, **task)
+        return await self.create(request, order, lambda: str(uuid.uuid4()), self.accepted, **task)
 
     def _order(self, endpoint: str, body: dict[str, Any]) -> VideoOrder:
         if endpoint not in ENDPOINTS:

@@ -17,8 +17,9 @@ from sandbox.briefs import (
     split_exclusions,
     stem,
 )
+from sandbox.comment_reader import KEPT, find_named, select_comments
 from sandbox.objects import MATERIALS, choose_object
-from sandbox.text import FAULT_WORDS, capitalize, extract_section, find_numbers, shorten
+from sandbox.text import FAULT_WORDS, capitalize, extract_section, shorten
 
 Scenery = Mapping[str, Any]
 
@@ -29,9 +30,6 @@ OBJECT = SCENERY_BY_NAME["object"]
 SHOTS = ("arrive", "close", "leave")
 #: What is shown and heard where everything else is excluded.
 PLAIN_SHOT, PLAIN_SOUND = "alone | Alone before a plain wall", "A quiet room."
-_RUN = r"#?\d+(?:(?:,? and |, ?| & |-)#?\d+)*\b"
-_KEPT = rf"\b(?:keep|leave)\s+(?:only\s+)?(?:the\s+)?((?:(?:idea|clip|shot|scene|number)s?\s+)?{_RUN})"
-_CHANGED = rf"\b(?:redo|change|replace|remake|make|try|swap)\s+({_RUN})(?!\s*[a-z-]*(?:second|idea|shot|clip))"
 
 
 def generate_ideas(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +47,7 @@ def generate_ideas(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     ideas = [generator.build_idea(index, comments) for index in range(count)]
     if fault_words := [word for word in FAULT_WORDS if word in text]:
         ideas[0]["scene"] += " " + " ".join(fault_words)
-    brief = read_brief(text, [comment for comment in comments if not _find_named(comment)])
+    brief = read_brief(text, [comment for comment in comments if not find_named(comment)])
     notes = [f"take {len(comments) + 1}"] if comments else []
     if not has_font:
         name = LANGUAGES.get(brief.language, {}).get("name", "it")
@@ -69,7 +67,7 @@ class _IdeaGenerator:
         self.start = random.Random(brief).randrange(56)  # noqa: S311 - not a secret
 
     def build_idea(self, index: int, comments: Sequence[str]) -> dict[str, str]:
-        read, changes = _select_comments(index, comments)
+        read, changes = select_comments(index, comments)
         brief = read_brief(self.text, read)
         requested = list(dict.fromkeys(word for comment in changes for word in _extract_requests(comment, brief)))[-5:]
         # A list of things has a shot of each.
@@ -216,7 +214,7 @@ def _allowed(texts: Sequence[str], brief: Brief) -> list[str]:
 
 def _extract_requests(comment: str, brief: Brief) -> list[str]:
     """Return at most five words that a comment asks for."""
-    text = re.sub(_KEPT, " ", split_exclusions(comment, "en")[0], flags=re.IGNORECASE)
+    text = re.sub(KEPT, " ", split_exclusions(comment, "en")[0], flags=re.IGNORECASE)
     text = re.sub(r"#\w+|\btoo \w+|\babout\b.*", " ", text)
     return [word for word in content_words(text, "en") if stem(word) not in brief.excluded][:5]
 
@@ -236,33 +234,3 @@ def _extract_comments(request: str) -> list[str]:
     if current and (not comments or " ".join(comments[-1].split()) != current):
         comments.append(current)
     return comments
-
-
-def _find_kept(comment: str) -> set[int]:
-    """Return the numbers of the ideas that are to stay: “keep 1 and 3”."""
-    return {int(n) for run in re.findall(_KEPT, comment.lower()) for n in re.findall(r"\d+", run)}
-
-
-def _find_named(comment: str) -> set[int]:
-    """Return the numbers of the ideas that a comment wants to change; none if it means all that are not kept."""
-    rest = re.sub(_KEPT, " ", comment.lower())
-    return find_numbers(rest) | {int(n) for run in re.findall(_CHANGED, rest) for n in re.findall(r"\d+", run)}
-
-
-def _select_comments(index: int, comments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the comments whose exclusions hold for an idea, and those that change it.
-
-    An idea that is kept changes again when a comment names its number; what later comments exclude holds for it too.
-    """
-    read, changes, is_kept = list[str](), list[str](), False
-    for comment in comments:
-        named = _find_named(comment)
-        if index + 1 in _find_kept(comment):
-            is_kept = True
-        elif index + 1 in named or not (named or is_kept):
-            is_kept = False
-            read.append(comment)
-            changes.append(comment)
-        elif not named:
-            read += [comment] if split_exclusions(comment, "en")[1] else []
-    return read, changes

@@ -71,8 +71,9 @@ class KlingApi(Vendor):
         if caller_id and caller_id in [each.outcome.task["external_id"] for each in tasks]:
             raise self.error(400, "external_task_id already exists.")
         task = {"external_id": caller_id, "callback": options.get("callback_url"), "usd": order.price_usd}
-        task["base"] = self.base_url(request)
-        return await self.create(order, lambda: str(8 * 10**17 + secrets.randbelow(10**17)), self.accepted, **task)
+        return await self.create(
+            request, order, lambda: str(8 * 10**17 + secrets.randbelow(10**17)), self.accepted, **task
+        )
 
     def _read_contents(self, body: Mapping[str, Any]) -> tuple[str, bytes, str]:
         """Return the prompt, the first frame and its aspect ratio: the video gets its shape."""
@@ -97,9 +98,11 @@ class KlingApi(Vendor):
             self.check_status_faults(video)
         return {"code": 0, "message": "SUCCEED", "data": [self.format(each) for each in found]}
 
-    async def get_file(self, task_id: str, expires: int) -> Response:
+    async def get_file(self, task_id: str, expires: str) -> Response:
         """Return the file under a URL that is still valid."""
-        if expires < time.time():
+        if not expires.isdecimal():
+            raise self.error(404, "The file does not exist.")
+        if float(expires) < time.time():
             raise self.error(403, "The URL has expired.")
         return await self.serve_file(task_id)
 

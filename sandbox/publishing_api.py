@@ -141,13 +141,11 @@ class PublishingApi:
         if self._faults.trigger("upload_fallback_to_inbox"):
             results[platforms[0]] = "inbox"
         now = time.time()
-        self._store.execute(
-            # Of two concurrent uploads under one key the first is stored and the second one finds it.
-            "INSERT OR IGNORE INTO posts (request_id, idempotency_key, profile, title, fields, sha256, bytes,"
-            " video_url, results, created_at, ready_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            *(request_id, key, str(form["user"]), str(form["title"]), json.dumps(flags), digest, size),
-            *(url, json.dumps(results), now, now + PUBLISHING_SECONDS),
-        )
+        fields = {"request_id": request_id, "idempotency_key": key, "profile": str(form["user"])}
+        fields |= {"title": str(form["title"]), "fields": json.dumps(flags), "results": json.dumps(results)}
+        file_fields = {"sha256": digest, "bytes": size, "video_url": url}
+        # Of two concurrent uploads under one key the first is stored and the second one finds it.
+        self._store.insert("posts", **fields, **file_fields, created_at=now, ready_at=now + PUBLISHING_SECONDS)
         post = self._find_existing(key, request_id)
         assert post is not None  # noqa: S101 - the row was inserted above
         return post

@@ -58,19 +58,20 @@ class ReplicateApi(Vendor):
         resolution = MODES.get(str(given.get("mode")), str(given.get("mode", default)))
         image = self.read_image(given.get("start_image") or given.get("image"))
         order = self.read_order(name, given, known, resolution, price, image)
-        task = {"input": given, "callback": body.get("webhook"), "base": self.base_url(request)}
+        task = {"input": given, "callback": body.get("webhook")}
         task["events"] = body.get("webhook_events_filter", ["start", "output", "logs", "completed"])
-        return await self.create(order, lambda: secrets.token_hex(13), self.format, **task)
+        return await self.create(request, order, lambda: secrets.token_hex(13), self.format, **task)
 
-    async def list(self, created_after: str = "", created_before: str = "", cursor: int = 0) -> dict[str, Any]:
+    async def list(self, created_after: str = "", created_before: str = "", cursor: str = "0") -> dict[str, Any]:
         """Return a page of predictions, newest first; the URL of the next one contains the filters."""
         try:
             since = datetime.fromisoformat(created_after or "1970-01-01T00:00:00Z").timestamp()
             until = datetime.fromisoformat(created_before or "9999-01-01T00:00:00Z").timestamp()
-        except ValueError as error:
-            raise self.error(400, "The filters must be ISO times.") from error
+            start = max(0, int(cursor))
+        except (ValueError, OverflowError) as error:
+            raise self.error(400, "The filters must be ISO times, and the cursor a number.") from error
         found = [each for each in self.list_tasks() if since <= each.created_at < until]
-        page, following = found[cursor : cursor + PAGE_SIZE], cursor + PAGE_SIZE
+        page, following = found[start : start + PAGE_SIZE], start + PAGE_SIZE
         query = f"created_after={created_after.replace('+', '%2B')}&created_before={created_before}&cursor={following}"
         base = page[0].outcome.task["base"] if page else ""
         next_url = f"{base}/v1/predictions?{query}" if following < len(found) else None

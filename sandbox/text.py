@@ -13,24 +13,15 @@ NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6}
 _WORDS = "|".join(NUMBERS)
 _NUMBERS = rf"(?:(?:#?\d+|{_WORDS})\b(?:,? and |, ?| & |-)?)+"
-_STOP_WORD_LIST = """
-    a about above after again all also always am an and any are as at away be because been before being below
-    between both but by can clip clips come could create did do does doing down each every few film films for from
-    further generate get give had has have having he her here hers him his how i if in into is it its itself just
-    let like long lot made make makes making many may me mine more most much must my need never new nice no nor not
-    now of off on once one only or other our out over own part place please produce reel same scene scenes second
-    seconds see seem seems she short shorts should show shows since so some something such than that the their them
-    then there these they thing things this those through to too two three under until up upon us use very video
-    videos vertical want wants was way we well were what when where which while who whole whom why will with within
-    without would you your idea ideas better rather instead really bit feel feels look looks put add keep change
-    replace try number first last next opens starts shows makes goes can't don't third fourth fifth sixth
-"""
-STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 
 
 def read_table(name: str) -> dict[str, Any]:
     """Return the table of a TOML file beside this module."""
     return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text("utf-8"))
+
+
+#: English words that carry no meaning of a brief.
+STOP_WORDS = frozenset(read_table("idea_languages")["en"]["stop"].split())
 
 
 def extract_section(text: str, tag: str) -> str:

@@ -77,10 +77,6 @@ class Vendor(ABC):
             self.store.set_setting("vendor_secret", secret := generate_secret())
         return secret
 
-    def base_url(self, request: Request) -> str:
-        """Return the URL of this vendor, as the client reaches it."""
-        return f"{request.url.scheme}://{request.url.netloc}/{self.name}"
-
     def find(self, video_id: str) -> Video:
         """Return a task of this vendor. Raises the vendor's error."""
         video = self.videos.find(video_id)
@@ -127,14 +123,22 @@ class Vendor(ABC):
         return [each for each in tasks if each.outcome.task["listed_at"] <= now]
 
     async def create(
-        self, order: VideoOrder, new_id: Callable[[], str], respond: Callable[[Video], Any], **task: Any
+        self,
+        request: Request,
+        order: VideoOrder,
+        new_id: Callable[[], str],
+        respond: Callable[[Video], Any],
+        **task: Any,
     ) -> Response:
         """Create a task and return the response to it, subject to the faults of a create."""
+        base = f"{request.url.scheme}://{request.url.netloc}/{self.name}"  # as the client reaches this vendor
         lag = float((self.faults.consume("index_lag") or {"seconds": 0})["seconds"])
 
         def accept() -> Video:
-            values = {**task, "listed_at": time.time() + lag}
-            return self.videos.create(order, video_id=new_id(), vendor=self.name, **values)
+            listed_at = time.time() + lag
+            return self.videos.create(
+                order, video_id=new_id(), vendor=self.name, **task, base=base, listed_at=listed_at
+            )
 
         if fault := self.faults.consume("vendor_error"):
             if fault["accept"]:

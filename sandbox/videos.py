@@ -110,12 +110,9 @@ class VideoService:
         if order.image:
             (self._folder / f"{video_id}.image").write_bytes(order.image)
         with self._store.transaction():
-            self._store.execute(
-                "INSERT INTO videos (id, model, prompt, seconds, size, status, created_at, outcome)"
-                " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
-                *(video_id, order.model, order.prompt, order.seconds, order.size, now, outcome),
-            )
-            self._store.execute("INSERT INTO charges VALUES (?, ?, ?, ?)", video_id, order.prompt, order.price_usd, now)
+            fields = {"prompt": order.prompt, "model": order.model, "seconds": order.seconds, "size": order.size}
+            self._store.insert("videos", id=video_id, **fields, status="queued", created_at=now, outcome=outcome)
+            self._store.insert("charges", video_id=video_id, prompt=order.prompt, usd=order.price_usd, at=now)
             video = self._announce(video_id)
         self._sender.wake()
         self._start_job(video_id)

@@ -42,10 +42,8 @@ class WebhookEndpoints:
             self._store.execute("UPDATE endpoints SET url = ?, secret = ? WHERE id = ?", url, secret, existing["id"])
             return str(existing["id"])
         endpoint_id = f"we_{secrets.token_hex(12)}"
-        self._store.execute(
-            "INSERT INTO endpoints (id, name, url, event_types, secret, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-            *(endpoint_id, name, url, json.dumps(event_types), secret, time.time()),
-        )
+        fields = {"id": endpoint_id, "name": name, "url": url, "event_types": json.dumps(event_types)}
+        self._store.insert("endpoints", **fields, secret=secret, created_at=time.time())
         return endpoint_id
 
     async def create(self, endpoint: EndpointRequest) -> dict[str, Any]:

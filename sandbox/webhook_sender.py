@@ -55,11 +55,9 @@ class WebhookSender:
         for message in messages:
             # Copies of an event share one webhook-id: a receiver recognises duplicates by it.
             webhook_id = webhook_ids.setdefault(message.event_id, f"wh_{secrets.token_hex(16)}")
-            self._store.execute(
-                "INSERT INTO deliveries (endpoint_id, webhook_id, body, manner, created_at, due_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                *(endpoint_id, webhook_id, json.dumps(body(message)), message.manner, now, now + message.delay),
-            )
+            fields = {"endpoint_id": endpoint_id, "webhook_id": webhook_id, "body": json.dumps(body(message))}
+            due_at = now + message.delay
+            self._store.insert("deliveries", **fields, manner=message.manner, created_at=now, due_at=due_at)
 
     def wake(self) -> None:
         """Make the sender check for due deliveries now."""

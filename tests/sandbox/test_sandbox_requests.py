@@ -54,8 +54,19 @@ async def test_a_malformed_request_is_refused(
     assert (await client.get_counts())["charges"] == before
 
 
-async def test_a_filter_that_is_no_time_is_refused(client: SandboxClient) -> None:
-    """The list of predictions takes ISO times."""
-    answer = await client.get("/replicate/v1/predictions", params={"created_after": "yesterday"})
+@pytest.mark.parametrize(
+    ("path", "status", "form"),
+    [
+        ("/replicate/v1/predictions?created_after=yesterday", 400, REPLICATE),
+        ("/replicate/v1/predictions?created_before=0001-01-01", 400, REPLICATE),
+        ("/replicate/v1/predictions?cursor=next", 400, REPLICATE),
+        ("/kling/files/1/soon.mp4", 404, KLING),
+        ("/kling/files/1/1.mp4", 403, KLING),
+        (f"/kling/files/1/{5000 * '9'}.mp4", 404, KLING),
+    ],
+)
+async def test_a_malformed_url_is_refused(client: SandboxClient, path: str, status: int, form: set[str]) -> None:
+    """The error has the vendor's fields."""
+    answer = await client.get(path)
 
-    assert (answer.status_code, set(answer.json())) == (400, REPLICATE)
+    assert (answer.status_code, set(answer.json())) == (status, form)
