@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -137,7 +137,7 @@ class ChatApi:
             events = events[: max(2, (len(events) - 2) * 2 // 3)]
             if cut["abrupt"]:
                 return TruncatedResponse(b"".join(events), "text/event-stream")
-        return StreamingResponse(_send(events), media_type="text/event-stream")
+        return StreamingResponse(iter(events), media_type="text/event-stream")
 
     def _apply_reply_faults(self, reply: ModelReply) -> ModelReply:
         if self._faults.trigger("llm_content_filter"):
@@ -171,9 +171,3 @@ def _cut_in_half(reply: ModelReply) -> ModelReply:
     calls = [replace(call, arguments=call.arguments[: len(call.arguments) // 2]) for call in reply.calls]
     content = None if reply.content is None else reply.content[: len(reply.content) // 2]
     return replace(reply, content=content, calls=calls)
-
-
-async def _send(events: list[bytes]) -> AsyncIterator[bytes]:
-    for event in events:
-        yield event
-        await asyncio.sleep(0)

@@ -4,17 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.briefs import split_exclusions
+from sandbox.briefs import LANGUAGES, split_exclusions
 from sandbox.text import extract_section, find_numbers, shorten
 
-CAPTION_WORDS = r"\b(captions?|hashtags?|tags?|titles?)\b"
-PROJECT_WORDS = (
-    r"\b(transitions?|render|rendered|louder|quieter|volume|music|crossfades?|fonts?|cut|cuts|longer|shorter film)\b"
-    r"|\b(post|publish|upload)\b.*\b(instagram|youtube|tiktok|facebook|linkedin|x)\b"
-)
-OVERLAY_WORDS = r"\b(overlays?|typo|spelling|text over|text on|words over|words on)\b"
-KEEP_WORDS = r"\b(keep|leave|stay|stays|unchanged|as (they are|it is)|perfect|i like|love|great)\b"
-REDO_WORDS = r"\b(again|redo|remake|but|instead|too|not|brighter|darker)\b"
+#: Patterns of what the sentences of a comment are about.
+WORDS: dict[str, str] = LANGUAGES["comments"]
 QUOTED = r"[“\"'‘]([^”\"’]{1,60}?)[”\"'’](?!\w)"
 _RUN = r"#?\d+(?:(?:,? and |, ?| & |-)#?\d+)*\b"
 #: “Keep 1 and 3”: the ideas that are to stay.
@@ -39,18 +33,18 @@ def read_comment(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 def _read_sentence(sentence: str, last: int | None) -> dict[str, Any]:
     lower, change = sentence.lower(), {"clips": [], "overlay": "", "reason": "", "text": shorten(sentence, 300)}
     clips = _find_clip_numbers(lower, last)
-    if re.search(OVERLAY_WORDS, lower) and clips:
+    if re.search(WORDS["overlay"], lower) and clips:
         quoted = re.findall(QUOTED, sentence)
         if not quoted:
             return {**change, "step": "impossible", "reason": "The comment does not quote the new text."}
         return {**change, "step": "overlay", "clips": clips, "overlay": quoted[-1]}
-    if re.search(KEEP_WORDS, lower) and not re.search(REDO_WORDS, lower):
+    if re.search(WORDS["keep"], lower) and not re.search(WORDS["redo"], lower):
         return {**change, "step": "keep"}
     if clips:
         return {**change, "step": "clips", "clips": clips}
-    if re.search(PROJECT_WORDS, lower):
+    if re.search(WORDS["project"], lower):
         return {**change, "step": "impossible", "reason": "The project determines this."}
-    return {**change, "step": "caption" if re.search(CAPTION_WORDS, lower) else "ideas"}
+    return {**change, "step": "caption" if re.search(WORDS["caption"], lower) else "ideas"}
 
 
 def _find_clip_numbers(comment: str, last: int | None) -> list[int]:

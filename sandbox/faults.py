@@ -55,8 +55,7 @@ class FaultQueue:
     @property
     def profile(self) -> str:
         """Return the name of the video server that the video API imitates."""
-        active = self.get_active("profile")
-        return "openai" if active is None else str(active["profile"])
+        return str((self.get_active("profile") or {"profile": "openai"})["profile"])
 
     def list_pending(self) -> list[dict[str, Any]]:
         """Return all pending faults as JSON, oldest first."""

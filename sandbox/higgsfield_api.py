@@ -33,17 +33,13 @@ class HiggsfieldApi(Vendor):
     name = "higgsfield"
 
     def routes(self) -> Routes:
-        """Return the handlers of requests with a key."""
+        """Return the handlers; those of files need no key."""
         return {
+            "GET /files/{video_id}.mp4": self.serve_file,
             "GET /requests/{request_id}/status": self.get_status,
-            "POST /requests/{request_id}/cancel": self.cancel,
             "POST /estimate/{endpoint:path}": self.estimate,
             "POST /{endpoint:path}": self.create_request,
         }
-
-    def files(self) -> Routes:
-        """Return the handler of files."""
-        return {"GET /files/{request_id}.mp4": self.get_file}
 
     async def check_key(self, request: Request) -> None:
         """Raise an error unless the request has a key and its secret; any are accepted but "wrong-…"."""
@@ -93,14 +89,6 @@ class HiggsfieldApi(Vendor):
         video = self.find(request_id)
         self.check_status_faults(video)
         return self.format(video)
-
-    async def cancel(self, request_id: str) -> dict[str, Any]:
-        """Refuse to cancel: every request of the sandbox starts at once."""
-        raise self.error(400, "Only queued requests can be cancelled.")
-
-    async def get_file(self, request_id: str) -> Response:
-        """Return the file of a request until it expires."""
-        return await self.serve_file(request_id)
 
     def accepted(self, video: Video) -> dict[str, Any]:
         """Return the answer to a create."""

@@ -28,8 +28,6 @@ MAX_CAPTION_LENGTH = 32
 SCENERY_BY_NAME: dict[str, Scenery] = {scenery["name"]: scenery for scenery in IMAGERY["scenery"]}
 OBJECT = SCENERY_BY_NAME["object"]
 SHOTS = ("arrive", "close", "leave")
-#: What is shown and heard where everything else is excluded.
-PLAIN_SHOT, PLAIN_SOUND = "alone | Alone before a plain wall", "A quiet room."
 
 
 def generate_ideas(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,12 +113,8 @@ class _IdeaGenerator:
         light = f" The light: {lights[step % len(lights)]}." if lights else ""
         article = rf"(?:\b(?:{LANGUAGES['patterns']['article_en']}) )?(?:new )?"
         noun = re.search(article + re.escape(brief.noun), brief.topic, re.IGNORECASE)
-        has_frame = index >= len(self.subjects) and brief.kind != "explain"
-        frame = (
-            f" {IMAGERY['shots'][SHOTS[shot]].format(noun=noun[0] if brief.noun and noun else 'the subject')}"
-            if has_frame
-            else ""
-        )
+        frame = f" {IMAGERY['shots'][SHOTS[shot]].format(noun=noun[0] if brief.noun and noun else 'the subject')}"
+        frame = "" if index < len(self.subjects) or brief.kind == "explain" else frame
         around = f" Around it: {shorten('; '.join(brief.details), 120)}." if brief.details else ""
         idea["scene"] += f".{light} {camera}.{frame}{around}"
 
@@ -203,8 +197,7 @@ def _split_keywords(text: str, language: str) -> list[str]:
 
 def _choose(field: str, scenery: Scenery, step: int, brief: Brief) -> str:
     """Return an allowed text of the scenery, or of a plain object where the scenery has none."""
-    plain = PLAIN_SOUND if field == "sounds" else PLAIN_SHOT
-    texts = _allowed(scenery[field], brief) or _allowed(OBJECT[field], brief) or [plain]
+    texts = _allowed(scenery[field], brief) or _allowed(OBJECT[field], brief) or [IMAGERY["plain"][field]]
     return texts[step % len(texts)]
 
 

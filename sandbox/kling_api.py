@@ -36,16 +36,13 @@ class KlingApi(Vendor):
     invalid_status = 400
 
     def routes(self) -> Routes:
-        """Return the handlers of requests with a key."""
+        """Return the handlers; those of files need no key."""
         return {
+            "GET /files/{task_id}/{expires}.mp4": self.get_file,
             "POST /text-to-video/{model}": self.create_task,
             "POST /image-to-video/{model}": self.create_task,
             "GET /tasks": self.query,
         }
-
-    def files(self) -> Routes:
-        """Return the handler of files."""
-        return {"GET /files/{task_id}/{expires}.mp4": self.get_file}
 
     def error(self, status: int, message: str, code: str = "") -> VendorError:
         """Return an error with its number."""

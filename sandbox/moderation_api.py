@@ -10,21 +10,12 @@ from pydantic import BaseModel, Field
 from sandbox.faults import FaultQueue
 from sandbox.responses import server_error
 from sandbox.routing import build_router, require_bearer_token
+from sandbox.text import read_table
 
-CATEGORIES = (
-    *("harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm"),
-    *("self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors", "violence", "violence/graphic"),
-)
-
-#: Patterns that are flagged, with the categories they belong to.
-FLAGGED_PATTERNS: dict[str, tuple[str, ...]] = {
-    r"\bgore\b|\bgory\b|\bbeheading\b": ("violence", "violence/graphic"),
-    r"\bnude\b|\bnudity\b|\bnaked\b|\bporn\b": ("sexual",),
-    r"\bkill (people|them|him|her|everyone)\b|\bmassacre\b": ("violence", "harassment/threatening"),
-    r"\bbuild a bomb\b|\bbomb[- ]making\b": ("illicit", "illicit/violent"),
-    r"#flagged\b": ("illicit",),
-}
-
+_TABLE = read_table("moderation")
+CATEGORIES = _TABLE["categories"].split()
+#: The categories of the patterns that are flagged.
+FLAGGED_PATTERNS: dict[str, list[str]] = _TABLE["flagged"]
 CLEAN_SCORE, FLAGGED_SCORE = 0.0001, 0.97
 
 
@@ -61,9 +52,13 @@ def _split_input(material: str | list[str] | list[dict[str, Any]]) -> list[tuple
     return [(" ".join(str(part.get("text", "")) for part in parts), sorted(input_types, reverse=True))]
 
 
+def find_categories(text: str) -> set[str]:
+    """Return the categories under which a text is flagged."""
+    return {name for pattern, names in FLAGGED_PATTERNS.items() if re.search(pattern, text.lower()) for name in names}
+
+
 def _classify(text: str, input_types: list[str]) -> dict[str, Any]:
-    lower = text.lower()
-    found = {name for pattern, names in FLAGGED_PATTERNS.items() if re.search(pattern, lower) for name in names}
+    found = find_categories(text)
     return {
         "flagged": bool(found),
         "categories": {name: name in found for name in CATEGORIES},

@@ -76,10 +76,9 @@ class PublishingApi:
         if stalled := self._faults.consume("upload_status_failed"):
             # The vendor also says so when it has recorded nothing for an hour, whatever the platforms did.
             unfinished = {"success": False, "status": "processing", "message": "Processing"}
-            found = [{"platform": each["platform"], **unfinished} for each in results]
-            return JSONResponse(
-                body | {"status": "failed", "results": found if stalled["results"] == "processing" else []}
-            )
+            named = results if stalled["results"] == "processing" else []
+            found = [{"platform": each["platform"], **unfinished} for each in named]
+            return JSONResponse(body | {"status": "failed", "results": found})
         if time.time() < post["ready_at"]:
             return JSONResponse(body | {"status": "in_progress"})
         if self._faults.trigger("upload_label_ignored"):
@@ -164,23 +163,22 @@ def _error(
 
 
 def _format_results(post: Row, base_url: str) -> list[dict[str, Any]]:
-    results: dict[str, str] = json.loads(post["results"])
-    return [_format_result(post["request_id"], name, result, base_url) for name, result in results.items()]
-
-
-def _format_result(request_id: str, platform: str, result: str, base_url: str) -> dict[str, Any]:
-    is_published, has_failed = result == "published", result == "failed"
-    body: dict[str, Any] = {
-        "platform": platform,
-        "success": not has_failed,
-        "message": MESSAGES[result],
-        "url": f"{base_url}sandbox/posts/{request_id}/{platform}" if is_published else None,
-        "post_id": f"sandbox-{platform}-{request_id}" if is_published else None,
-        "publish_id": f"sandbox-{request_id}",
-        "error": "The platform refused the video." if has_failed else None,
-        "error_code": "platform_refused" if has_failed else None,
-    }
-    return body | ({"fallback_to_inbox": True} if result == "inbox" else {})
+    """Return the results of a post on its platforms."""
+    request_id, results = post["request_id"], json.loads(post["results"])
+    return [
+        {
+            "platform": platform,
+            "success": result != "failed",
+            "message": MESSAGES[result],
+            "url": f"{base_url}sandbox/posts/{request_id}/{platform}" if result == "published" else None,
+            "post_id": f"sandbox-{platform}-{request_id}" if result == "published" else None,
+            "publish_id": f"sandbox-{request_id}",
+            "error": "The platform refused the video." if result == "failed" else None,
+            "error_code": "platform_refused" if result == "failed" else None,
+            **({"fallback_to_inbox": True} if result == "inbox" else {}),
+        }
+        for platform, result in results.items()
+    ]
 
 
 def _accepted_response(post: Row) -> Response:

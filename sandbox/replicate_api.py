@@ -32,17 +32,14 @@ class ReplicateApi(Vendor):
     name = "replicate"
 
     def routes(self) -> Routes:
-        """Return the handlers of requests with a key."""
+        """Return the handlers; those of files need no key."""
         return {
+            "GET /files/{prediction_id}/output.mp4": self.get_file,
             "POST /v1/models/{owner}/{model}/predictions": self.create_prediction,
             "GET /v1/predictions": self.list,
             "GET /v1/predictions/{prediction_id}": self.get,
             "GET /v1/webhooks/default/secret": self.get_secret,
         }
-
-    def files(self) -> Routes:
-        """Return the handler of files."""
-        return {"GET /files/{prediction_id}/output.mp4": self.get_file}
 
     def error(self, status: int, message: str, code: str = "") -> VendorError:
         """Return a problem document."""

@@ -31,8 +31,8 @@ def format_video(video: Video, profile: str) -> dict[str, Any]:
         "size": video.size,
         "seconds": video.seconds,
         "created_at": int(video.created_at),
-        "completed_at": _whole_seconds(video.completed_at),
-        "expires_at": _whole_seconds(video.expires_at),
+        "completed_at": video.completed_at and int(video.completed_at),
+        "expires_at": video.expires_at and int(video.expires_at),
         "remixed_from_video_id": None,
         "error": None,
     }
@@ -106,7 +106,3 @@ def decode_video_id(video_id: str) -> str:
     except (binascii.Error, UnicodeDecodeError):
         return video_id
     return text.rpartition("video_id:")[2].rstrip(";") if "video_id:" in text else video_id
-
-
-def _whole_seconds(timestamp: float | None) -> int | None:
-    return None if timestamp is None else int(timestamp)

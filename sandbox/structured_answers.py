@@ -8,7 +8,7 @@ from typing import Any
 from sandbox.briefs import LANGUAGES, content_words, find_noun, read_brief
 from sandbox.comment_reader import read_comment
 from sandbox.idea_generator import generate_ideas
-from sandbox.moderation_api import FLAGGED_PATTERNS
+from sandbox.moderation_api import FLAGGED_PATTERNS, find_categories
 from sandbox.schema_values import fill_schema
 from sandbox.text import FAULT_WORDS, capitalize, extract_section, shorten
 
@@ -97,8 +97,7 @@ def _rewrite_prompt(request: str, schema: Schema) -> dict[str, Any]:
 
 
 def _moderate(request: str, schema: Schema) -> dict[str, Any]:
-    texts = " ".join(re.findall(r"<text>(.*?)</text>", request, re.DOTALL)).lower()
-    found = {name for pattern, names in FLAGGED_PATTERNS.items() if re.search(pattern, texts) for name in names}
+    found = find_categories(" ".join(re.findall(r"<text>(.*?)</text>", request, re.DOTALL)))
     return {"flagged": bool(found), "categories": sorted({name.partition("/")[0] for name in found})}
 
 

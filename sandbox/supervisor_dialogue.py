@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.briefs import LANGUAGES
 from sandbox.completions import Function, Message, ModelReply, ToolCall
 from sandbox.schema_values import fill_schema
 from sandbox.text import ORDINALS, capitalize, shorten
@@ -67,14 +68,7 @@ INTRODUCTION = (
     " one from a brief (“make a video about rain in a quiet city”), list the runs, report the status and the costs of"
     " a run, prepare a decision (“approve it”), cancel a run and find its film."
 )
-SUGGESTIONS = (
-    "Rain on a quiet window at night",
-    "Fog over a lake at dawn",
-    "Snow on a wooden bridge",
-    "Leaves turning in a slow stream",
-    "A lamp in an empty café",
-    "Waves around a small lighthouse",
-)
+SUGGESTIONS: list[str] = LANGUAGES["en"]["suggestions"]
 
 Messages = Sequence[Message]
 

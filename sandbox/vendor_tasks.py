@@ -48,16 +48,15 @@ class Vendor(ABC):
         self.store, self.faults, self.videos = store, video_api.faults, video_api.videos
         self._video_api, self._endpoints = video_api, endpoints
         self.videos.listeners[self.name] = self.announce
-        self.router = build_router(f"/{self.name}", self.files())
-        self.router.include_router(build_router("", self.routes(), self.check_key))
+        routes = self.routes()
+        files = {route: handler for route, handler in routes.items() if route.startswith("GET /files/")}
+        keyed = {route: handler for route, handler in routes.items() if route not in files}
+        self.router = build_router(f"/{self.name}", files)
+        self.router.include_router(build_router("", keyed, self.check_key))
 
     @abstractmethod
     def routes(self) -> Routes:
-        """Return the handlers of requests with a key, by method and path."""
-
-    @abstractmethod
-    def files(self) -> Routes:
-        """Return the handlers of the URLs of files, which need no key."""
+        """Return the handlers by method and path; those below `/files` need no key."""
 
     async def check_key(self, request: Request) -> None:
         """Raise an error unless the request has a key, by default a bearer token."""

@@ -127,13 +127,8 @@ class WebhookSender:
 
 
 def _format_event(message: PlannedMessage) -> dict[str, Any]:
-    return {
-        "id": message.event_id,
-        "object": "event",
-        "created_at": int(time.time()),
-        "type": message.event_type,
-        "data": {"id": message.video_id},
-    }
+    event = {"id": message.event_id, "object": "event", "created_at": int(time.time())}
+    return {**event, "type": message.event_type, "data": {"id": message.video_id}}
 
 
 def _build_headers(row: Row) -> dict[str, str]:
@@ -146,9 +141,5 @@ def _build_headers(row: Row) -> dict[str, str]:
         secrets_in_use.append(row["old_secret"])
     signed_at = datetime.fromtimestamp(timestamp, UTC)
     signatures = [Webhook(secret).sign(row["webhook_id"], signed_at, row["body"]) for secret in secrets_in_use]
-    return {
-        **plain,
-        "webhook-id": row["webhook_id"],
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(signatures),
-    }
+    signed = {"webhook-id": row["webhook_id"], "webhook-timestamp": str(timestamp)}
+    return {**plain, **signed, "webhook-signature": " ".join(signatures)}
