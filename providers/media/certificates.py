@@ -8,19 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 #: The common name of the development certificate: a reader recognises it by that name.
-DEVELOPMENT_NAME = "MyloWare development certificate"
+DEVELOPMENT_NAME, DEVELOPMENT_ROOT = "MyloWare development certificate", "MyloWare development root"
 DEVELOPMENT_LIFETIME = timedelta(days=3650)
 #: The file of the data folder with the development certificate and its key.
 FILE_NAME = "c2pa.pem"
@@ -78,7 +72,7 @@ def _parse(certificates: bytes, key: bytes) -> SigningKey:
     except ValueError as error:
         raise CertificateError("C2PA_CERTIFICATE: the file contains no certificate in PEM form.") from error
     try:
-        private = load_pem_private_key(key, None)
+        private = serialization.load_pem_private_key(key, None)
     except (ValueError, TypeError) as error:
         raise CertificateError("C2PA_KEY: the file contains no private key in PEM form without a password.") from error
     match private:
@@ -97,34 +91,28 @@ def _parse(certificates: bytes, key: bytes) -> SigningKey:
         dates = f"{chain[0].not_valid_before_utc:%Y-%m-%d} to {chain[0].not_valid_after_utc:%Y-%m-%d}"
         raise CertificateError(f"C2PA_CERTIFICATE: the certificate is valid from {dates} only.")
     pem = b"".join(each.public_bytes(Encoding.PEM) for each in chain)
-    plain = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return SigningKey(pem.decode(), plain.decode(), algorithm)
+    return SigningKey(pem.decode(), _key_pem(private).decode(), algorithm)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _generate() -> bytes:
     """Return a new certificate, the root that signed it, and its key: C2PA refuses a leaf that signed itself."""
     root_key, leaf_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root_name = "MyloWare development root"
-    root = _certificate(root_name, root_name, root_key, root_key, is_root=True)
-    leaf = _certificate(DEVELOPMENT_NAME, root_name, leaf_key, root_key, is_root=False)
-    key = leaf_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM) + key
+    root = _certificate(DEVELOPMENT_ROOT, root_key, root_key)
+    leaf = _certificate(DEVELOPMENT_NAME, leaf_key, root_key)
+    return leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM) + _key_pem(leaf_key)
 
 
-def _certificate(
-    subject: str,
-    issuer: str,
-    key: ec.EllipticCurvePrivateKey,
-    signer: ec.EllipticCurvePrivateKey,
-    *,
-    is_root: bool,
-) -> x509.Certificate:
+def _certificate(name: str, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    now, is_root = datetime.now(UTC), key is signer
     usage = x509.KeyUsage(not is_root, False, False, False, False, is_root, is_root, False, False)
-    now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
-        .subject_name(_name(subject))
-        .issuer_name(_name(issuer))
+        .subject_name(_name(name))
+        .issuer_name(_name(DEVELOPMENT_ROOT))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))

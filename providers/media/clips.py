@@ -1,11 +1,10 @@
 """Validate delivered clips and convert them for use in a film."""
 
 import os
-import signal
 from pathlib import Path
 
-from providers.base import InvalidClip, ProviderError, Unavailable
-from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
+from providers.base import InvalidClip
+from providers.media.subprocess_client import create_work_folder, intake_errors, run_in_subprocess
 from providers.results import Succeeded
 
 MAX_CLIP_BYTES = 64 * 1024 * 1024
@@ -28,28 +27,11 @@ async def accept_clip(
         raise InvalidClip("clip_too_large", f"The clip has {size // 2**20} MiB; {MAX_CLIP_BYTES // 2**20} are allowed.")
     request = {"path": str(path.resolve()), "spec": {"seconds": seconds, "width": width, "height": height}}
     with create_work_folder(into) as folder:
-        try:
-            facts = await run_in_subprocess(
-                "providers.media.clip_intake", request, work_dir=folder, limit_seconds=limit_seconds
-            )
-        except TimeoutError as error:
-            raise InvalidClip("clip_too_large", "The clip takes too long to decode.") from error
-        except SubprocessDied as error:
-            raise _explain_death(error) from error
-        except Unavailable:
-            raise
-        except ProviderError as error:
-            raise InvalidClip(error.code, error.message) from error
+        with intake_errors("clip", InvalidClip, slow="clip_too_large", corrupt="clip_corrupt"):
+            module = "providers.media.clip_intake"
+            facts = await run_in_subprocess(module, request, work_dir=folder, limit_seconds=limit_seconds)
         if facts["how"] == "kept":
             return Succeeded(path, facts=dict(facts))
         file = into / f"{path.stem}-{facts['how']}.mp4"
         os.replace(folder / "clip.mp4", file)
         return Succeeded(file, path, dict(facts))
-
-
-def _explain_death(error: SubprocessDied) -> InvalidClip | Unavailable:
-    if error.is_crash:
-        return InvalidClip("clip_corrupt", "The clip crashes the decoder.")
-    if error.signal == signal.SIGXCPU:
-        return InvalidClip("clip_too_large", "The clip takes too long to decode.")
-    return Unavailable("clip_not_judged", "The clip could not be checked; the check will be retried.")

@@ -96,9 +96,8 @@ def check_format(
         audio_format = f"{audio.codec_context.name} {audio.rate} {audio.layout.name}"
         seconds = float(probe.to_seconds(audio.duration, audio.time_base))
         yield RuleResult("audio", audio_format == "aac 48000 stereo", f"{audio_format}, {seconds:.3f} s")
-        ticks = max(
-            (later.timestamp - earlier.timestamp for earlier, later in pairwise(audio.index_entries)), default=0
-        )
+        times = [entry.timestamp for entry in audio.index_entries]
+        ticks = max((later - earlier for earlier, later in pairwise(times)), default=0)
         step = float(probe.to_seconds(ticks, audio.time_base))
         yield RuleResult("sound_without_gaps", step <= MAX_OFFSET_SECONDS, f"{step:.3f} s")
     starts = [float(probe.to_seconds(stream.start_time, stream.time_base)) for stream in (video, audio) if stream]

@@ -8,23 +8,13 @@ from numpy.typing import NDArray
 
 from providers.media.glyphs import find_missing_glyphs
 from providers.media.overlay import Card, Overlay, draw_card, draw_overlay
-from providers.media.subtitles import TextTrack, TimedText, find_language
-from providers.media.video_frames import Defocus, apply_overlay
+from providers.media.subtitles import LANGUAGES, TextTrack, TimedText, find_language
+from providers.media.video_frames import apply_overlay, defocus
 from providers.renders.manifest import ClipSpan, Manifest, build_timeline
 from providers.renders.text_times import plan_texts
 
 ACCENT = "#ffd166"
-#: "Made with AI" in the languages that are known by their script.
-MADE_WITH_AI = {
-    "ara": "صُنع بالذكاء الاصطناعي",
-    "jpn": "AIで制作",
-    "kor": "AI로 제작",
-    "zho": "由AI生成",
-    "heb": "נוצר בעזרת AI",
-    "ell": "Δημιουργήθηκε με AI",
-    "tha": "สร้างด้วย AI",
-}
-MADE_WITH_AI_ENGLISH = "Made with AI"
+MADE_WITH_AI = "Made with AI"
 FADE_SECONDS, CARD_FADE_SECONDS, EXIT_SECONDS = 0.2, 0.3, 0.25
 #: A word appears this long after the one before it, or sooner, so that all are there in this share of the time.
 WORD_SECONDS, WORDS_SHARE = 0.28, 0.5
@@ -66,7 +56,7 @@ class FilmTexts:
     def __init__(self, manifest: Manifest) -> None:
         size, look = (manifest.width, manifest.height), manifest.look
         self._times, self._fps = plan_texts(manifest), manifest.fps
-        self._defocus, spans = Defocus(), build_timeline(manifest)
+        spans = build_timeline(manifest)
         self._end = spans[-1].end_frame
         self._captions = [
             _Caption(overlay, span, *times, manifest.fps, look.is_any)
@@ -87,19 +77,20 @@ class FilmTexts:
                 apply_overlay(canvas, caption.overlay, caption.opacity(frame))
         fade = CARD_FADE_SECONDS * self._fps
         if self._title and frame < self._times.title_end:
-            self._draw_card(canvas, self._title, min(frame + 1, self._times.title_end - frame) / fade)
+            _draw_card(canvas, self._title, min(frame + 1, self._times.title_end - frame) / fade)
         if self._end_card and frame >= self._times.end_card_start:
-            self._draw_card(canvas, self._end_card, (frame + 1 - self._times.end_card_start) / fade)
+            _draw_card(canvas, self._end_card, (frame + 1 - self._times.end_card_start) / fade)
 
-    def _draw_card(self, canvas: VideoFrame, card: Overlay, share: float) -> None:
-        self._defocus.apply(canvas, min(1.0, share))
-        apply_overlay(canvas, card, min(1.0, share))
+
+def _draw_card(canvas: VideoFrame, card: Overlay, share: float) -> None:
+    defocus(canvas, min(1.0, share))
+    apply_overlay(canvas, card, min(1.0, share))
 
 
 def made_with_ai(manifest: Manifest) -> str:
     """Return "Made with AI" in the language of the film, as far as that is known and can be drawn."""
-    text = MADE_WITH_AI.get(find_language(_words_of(manifest)), MADE_WITH_AI_ENGLISH)
-    return MADE_WITH_AI_ENGLISH if find_missing_glyphs(text) else text
+    text = LANGUAGES.get(find_language(_words_of(manifest)), {}).get("made_with_ai", MADE_WITH_AI)
+    return MADE_WITH_AI if find_missing_glyphs(text) else text
 
 
 def text_track(manifest: Manifest) -> TextTrack:

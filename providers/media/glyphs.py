@@ -47,12 +47,9 @@ def _find_font(cluster: str, folders: str) -> Path | None:
 @lru_cache(maxsize=8)
 def _fonts_in(folders: str) -> list[Path]:
     """Return the fonts in the folders, those first that are like the font of the film: sans-serif, bold and upright."""
-    found = [font for folder in folders.split(":") for font in Path(folder, "fonts").rglob("*.[ot]t[fc]")]
-    return (
-        []
-        if SHAPING_PACKAGES
-        else sorted(found, key=lambda font: ("Sans" not in font.name, "-Bold" not in font.name, font.name))
-    )
+    places = [] if SHAPING_PACKAGES else folders.split(":")
+    found = [font for folder in places for font in Path(folder, "fonts").rglob("*.[ot]t[fc]")]
+    return sorted(found, key=lambda font: ("Sans" not in font.name, "-Bold" not in font.name, font.name))
 
 
 def package_for(cluster: str) -> str:

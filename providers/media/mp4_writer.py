@@ -113,21 +113,21 @@ def _mux_audio_and_text(container: OutputContainer, aac_packets: list[bytes], te
 
 def _audio_packets(aac_packets: list[bytes]) -> Iterator[Packet[Any]]:
     for number, data in enumerate(aac_packets):
-        packet = Packet(data)
-        packet.time_base = Fraction(1, SAMPLE_RATE)
-        packet.pts = packet.dts = number * AAC_FRAME_SAMPLES
-        packet.duration = AAC_FRAME_SAMPLES
-        yield packet
+        yield _packet(data, Fraction(1, SAMPLE_RATE), number * AAC_FRAME_SAMPLES, (number + 1) * AAC_FRAME_SAMPLES)
 
 
 def _text_packets(text_track: TextTrack) -> Iterator[Packet[Any]]:
     for sample in split_samples(text_track):
         data = sample.text.encode()
-        packet = Packet(struct.pack(">H", len(data)) + data)
-        packet.time_base = TEXT_TIME_BASE
-        packet.pts = packet.dts = round(sample.start / TEXT_TIME_BASE)
-        packet.duration = round(sample.end / TEXT_TIME_BASE) - packet.pts
-        yield packet
+        start, end = (round(seconds / TEXT_TIME_BASE) for seconds in (sample.start, sample.end))
+        yield _packet(struct.pack(">H", len(data)) + data, TEXT_TIME_BASE, start, end)
+
+
+def _packet(data: bytes, time_base: Fraction, start: int, end: int) -> Packet[Any]:
+    packet = Packet(data)
+    packet.time_base, packet.duration = time_base, end - start
+    packet.pts = packet.dts = start
+    return packet
 
 
 def _add_text_stream(container: OutputContainer, text_track: TextTrack) -> SubtitleStream:
@@ -159,8 +159,7 @@ def _add_video_stream(container: OutputContainer, spec: FilmSpec, crf: int) -> V
     context = stream.codec_context
     context.time_base = Fraction(1, spec.fps)
     context.sample_aspect_ratio = Fraction(1, 1)
-    context.thread_count = X264_THREADS
-    context.thread_type = "FRAME"
+    context.thread_count, context.thread_type = X264_THREADS, "FRAME"
     context.color_range = context.colorspace = context.color_primaries = context.color_trc = 1
     return stream
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from providers.base import Json, ProviderError, Unavailable
-from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
+from providers.base import Json, ProviderError
+from providers.media.subprocess_client import create_work_folder, intake_errors, run_in_subprocess
 
 #: The kind of the stored sounds, and the type of all of them: FLAC of 48 kHz in stereo.
 KIND, MEDIA_TYPE = "audio", "audio/flac"
@@ -22,21 +22,9 @@ async def accept_sound(path: Path, *, into: Path, limit_seconds: float = LIMIT_S
     used, Unavailable when it could not be checked now.
     """
     with create_work_folder(into) as folder:
-        try:
-            request = {"path": str(path.resolve())}
-            module = "providers.media.sound_intake"
+        with intake_errors("audio", InvalidSound, slow="audio_too_long", corrupt="audio_invalid"):
+            module, request = "providers.media.sound_intake", {"path": str(path.resolve())}
             facts = await run_in_subprocess(module, request, work_dir=folder, limit_seconds=limit_seconds)
-        except TimeoutError as error:
-            raise InvalidSound("audio_too_long", "The audio takes too long to decode.") from error
-        except SubprocessDied as error:
-            if error.is_crash:
-                raise InvalidSound("audio_invalid", "The audio crashes the decoder.") from error
-            message = "The audio could not be checked; try again."
-            raise Unavailable("audio_not_judged", message) from error
-        except Unavailable:
-            raise
-        except ProviderError as error:
-            raise InvalidSound(error.code, error.message) from error
         file = into / f"{path.stem}.flac"
         os.replace(folder / "sound.flac", file)
         return file, facts

@@ -1,15 +1,16 @@
 """Texts with times: as a subtitle file (`.srt`), and as samples of a text track."""
 
+import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
-#: ISO 639-2 codes of the languages that are written in a script of their own, by the first word of a letter's name.
-_LANGUAGES = {"HIRAGANA": "jpn", "KATAKANA": "jpn", "HANGUL": "kor", "CJK": "zho"} | {
-    "HEBREW": "heb", "GREEK": "ell", "THAI": "tha", "GEORGIAN": "kat", "ARMENIAN": "hye", "ARABIC": "ara",
-}  # fmt: skip
+#: The languages that are written in a script of their own, by their ISO 639-2 codes.
+LANGUAGES = tomllib.loads(Path(__file__).with_name("languages.toml").read_text(encoding="utf-8"))
+_CODES = {script: code for code, language in LANGUAGES.items() for script in language["scripts"]}
 #: Letters of Persian, Urdu and Kurdish that Arabic does not have.
 _OTHER_ARABIC = set("پچژگکیےڤەۆ")
 
@@ -58,7 +59,7 @@ def find_language(text: str) -> str:
     scripts = Counter(unicodedata.name(each, "").partition(" ")[0] for each in text if each.isalpha())
     languages = Counter[str]()
     for script, count in scripts.items():
-        languages[_LANGUAGES.get(script, "")] += count
+        languages[_CODES.get(script, "")] += count
     if _OTHER_ARABIC & set(text):
         languages.pop("ara", None)
     if languages["jpn"]:  # Japanese has the characters of Chinese as well

@@ -10,9 +10,9 @@ import av
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from PIL import Image
 
 from providers.base import InvalidClip
 from providers.media.colour import lookup_table, needs_conversion
@@ -21,8 +21,8 @@ from providers.media.overlay import Overlay
 from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream, start_of
 
 #: The picture behind a card has details of this many pixels, so that a mark of the clip stays legible, and this share
-#: of black, of 256.
-DEFOCUS_PX, DEFOCUS_DIMMED = 6, 144
+#: of black.
+DEFOCUS_PX, DEFOCUS_DIMMED = 6, 0.56
 _ROTATION_FILTERS = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}
 
 
@@ -113,20 +113,14 @@ def blend_frames(target: VideoFrame, bottom: VideoFrame, top: VideoFrame | None,
             target_plane[...] = mixed >> 8
 
 
-class Defocus:
-    """Makes a picture the background of a text: blurred and dark."""
-
-    def __init__(self) -> None:
-        self._shrink, self._enlarge = VideoReformatter(), VideoReformatter()
-
-    def apply(self, frame: VideoFrame, share: float) -> None:
-        """Mix the frame with this share (0..1) of its blurred and dark picture."""
-        width, height = (max(2, length // DEFOCUS_PX // 2 * 2) for length in (frame.width, frame.height))
-        small = self._shrink.reformat(frame, width, height, interpolation="AREA")
-        for plane, black in zip(view_planes(small), (16, 128, 128), strict=True):
-            plane[...] = (plane * np.uint16(256 - DEFOCUS_DIMMED) + np.uint16(black * DEFOCUS_DIMMED + 128)) >> 8
-        large = self._enlarge.reformat(small, frame.width, frame.height, interpolation="BICUBIC")
-        blend_frames(frame, frame, large, share)
+def defocus(frame: VideoFrame, share: float) -> None:
+    """Mix the frame with this share (0..1) of its blurred and dark picture, the background of a text."""
+    for plane, black in zip(view_planes(frame), (16, 128, 128), strict=True):
+        picture = Image.fromarray(plane)
+        small = picture.reduce(DEFOCUS_PX * picture.width // frame.width)
+        dark = Image.blend(small, Image.new("L", small.size, black), DEFOCUS_DIMMED)
+        dark = dark.resize(picture.size, Image.Resampling.BICUBIC)
+        plane[...] = np.asarray(Image.blend(picture, dark, share))
 
 
 def apply_overlay(frame: VideoFrame, overlay: Overlay, opacity: float | NDArray[np.uint16]) -> None:
