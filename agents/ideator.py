@@ -1,13 +1,13 @@
 """The ideator: from a brief to the ideas of a film."""
 
 from collections.abc import Sequence
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, Field, create_model
 
 from agents.structured import ask_structured
-from agents.texts import NewIdea, TextLength
+from agents.texts import NarratedIdea, NewIdea, TextLength
 from prompts.project import Project
 from prompts.templates import prompt
 from providers.orders import ModelAnswer
@@ -33,6 +33,7 @@ async def ideate(
 ) -> ModelAnswer[Ideas]:
     """Return as many ideas as the project has clips. Raises the errors of `ask_structured`."""
     count = Field(min_length=project.clips, max_length=project.clips)
-    schema = create_model("Ideas", __base__=Ideas, __doc__=Ideas.__doc__, ideas=(list[NewIdea], count))
+    ideas: Any = list[NarratedIdea] if project.voice else list[NewIdea]
+    schema = create_model("Ideas", __base__=Ideas, __doc__=Ideas.__doc__, ideas=(ideas, count))
     request = prompt("ideator", project=project, brief=brief, history=list(history), comment=comment)
     return await ask_structured(model, request, schema)

@@ -40,6 +40,7 @@ class TextLength:
 
 
 OverlayText = Annotated[str, TextLength(60, minimum=0)]
+NarrationText = Annotated[str, TextLength(1_000, minimum=0)]
 #: Text over a clip as a model or a reviewer writes it. Texts of earlier versions are read as they are.
 DrawableText = Annotated[OverlayText, AfterValidator(require_drawable)]
 CaptionText = Annotated[str, TextLength(500)]
@@ -53,10 +54,11 @@ class _Idea(BaseModel, extra="forbid"):
 
 
 class Idea(_Idea):
-    """The content of one clip. `image` is the digest of an uploaded image that the clip starts from."""
+    """The content of one clip. It starts from the image with the digest `image`; `narration` is spoken."""
 
     overlay: OverlayText
-    # Absent when empty: a review without images keeps its digest.
+    # Absent when empty: a review without them keeps its digest.
+    narration: Annotated[NarrationText, BeforeValidator(lambda words: words or "")] = Field("", exclude_if=not_)
     image: Annotated[str, BeforeValidator(lambda image: image or "")] = Field(
         "", pattern=r"^([0-9a-f]{64})?$", exclude_if=not_
     )
@@ -66,6 +68,12 @@ class NewIdea(_Idea):
     """The content of one clip as a model writes it, with an overlay that the film can show."""
 
     overlay: DrawableText
+
+
+class NarratedIdea(NewIdea):
+    """The content of one clip as a model writes it, with words to speak over it."""
+
+    narration: NarrationText
 
 
 class EditedIdea(Idea):

@@ -23,8 +23,9 @@ UPLOAD_POST_URL = "https://api.upload-post.com/api"
 NO_KEY = SecretStr("none")
 #: Prefixes of this service's environment variables: an unknown variable with such a name is an error.
 PREFIXES = (
-    *("MYLOWARE_", "MODERATION", "VIDEO_", "UPLOAD_POST_", "REMOTION_", "REPLICATE_", "KLING_", "HIGGSFIELD_", "C2PA_"),
-)
+    "MYLOWARE_", "MODERATION", "VIDEO_", "UPLOAD_POST_", "REMOTION_", "SPEECH_", "REPLICATE_", "KLING_", "HIGGSFIELD_",
+    "C2PA_",
+)  # fmt: skip
 #: The services that the sandbox can replace.
 Service = Literal["language model and moderation", "video", "publishing"]
 #: Settings that count only with another one.
@@ -67,6 +68,11 @@ class Settings(BaseSettings):
     moderation_base_url: types.V1Url | None = Field(None, alias="MODERATION_BASE_URL")
     moderation_api_key: types.NonEmptySecret | None = Field(None, alias="MODERATION_API_KEY")
     moderation_model: str = Field("omni-moderation-latest", alias="MODERATION_MODEL", min_length=1)
+
+    speech_base_url: types.V1Url | None = Field(None, alias="SPEECH_BASE_URL")
+    speech_api_key: types.NonEmptySecret = Field(NO_KEY, alias="SPEECH_API_KEY")
+    speech_model: str = Field("gpt-4o-mini-tts", alias="SPEECH_MODEL", min_length=1)
+    speech_price: Decimal = Field(Decimal("0.015"), alias="SPEECH_USD_PER_1000_CHARACTERS", ge=0)
 
     video_base_url: types.V1Url | None = Field(None, alias="VIDEO_BASE_URL")
     video_model: str | None = Field(None, alias="VIDEO_MODEL", min_length=1)
@@ -240,7 +246,7 @@ def sandbox_settings(url: str) -> dict[Service, dict[str, object]]:
     key = SecretStr("sandbox")
     models = {"openai_base_url": f"{url}/v1", "openai_api_key": key, "openai_model": "sandbox-rules"}
     return {
-        "language model and moderation": models,
+        "language model and moderation": {**models, "speech_base_url": f"{url}/v1"},
         "video": {
             **dict.fromkeys(("video_providers", "replicate_api_token", "kling_api_key"), None),
             **dict.fromkeys(("higgsfield_key_id", "higgsfield_key_secret"), None),

@@ -37,6 +37,7 @@ from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders, FilmSigner
 from providers.renders.remotion import RemotionRenders
 from providers.replicate import Replicate
+from providers.speech import Speech, SpeechOffer
 from providers.video_provider import VideoProvider
 from providers.videos import Videos
 from runs.event_feed import POLL_INTERVAL_SECONDS, EventFeed
@@ -122,8 +123,16 @@ async def open_app_state(
         # An account that no project names any more answers for its older orders.
         older = [f"upload_post:{each.rpartition(':')[2]}" for each in await open_publishers_of(db) if ":" in each]
         publishers = open_publishers(settings, artifacts, client, [*names, *older])
-        renderer = open_renderer(settings, artifacts, client, signing_key)
-        ledger = _open_ledger(settings, checked, db, renderer, publishers)
+        speech_key, store = (
+            _text(settings.speech_api_key),
+            partial(artifacts.store, kind="speech", media_type="application/octet-stream", facts={}),
+        )
+        makers = {
+            "render": open_renderer(settings, artifacts, client, signing_key),
+            "speech": Speech(settings.speech_base_url, speech_key, client, artifacts, store, folder / "scratch"),
+        }
+        ledger = _open_ledger(settings, checked, db, makers, publishers)
+        speech = _speech_offer(settings)
         model = open_chat_model(settings, model_client)
         deps = Dependencies(
             project=lambda name, options: checked.projects[name].with_options(options),
@@ -135,6 +144,7 @@ async def open_app_state(
             publisher=ledger.providers["publication"].name,
             publishers=ledger.publishers,
             read_mark=partial(_read_mark, artifacts),
+            speech=speech,
         )
         services = Services(
             db=db,
@@ -144,6 +154,7 @@ async def open_app_state(
             projects=checked.projects,
             offered=checked.offered,
             video=checked.video,
+            speech=speech,
             run_graph=build_run_graph(deps).compile(name="run"),
             new_saver=lambda: Saver(pool),
             wakeups=queue,
@@ -186,14 +197,14 @@ def _open_ledger(
     settings: Settings,
     checked: CheckedSettings,
     db: Database,
-    renderer: Provider,
+    makers: Mapping[str, Provider],
     publishers: Mapping[str, Provider],
 ) -> Ledger:
     first, *others = checked.video.providers.items()
     providers: dict[str, Provider] = {
         "clip": first[1],
         **dict(others),
-        "render": renderer,
+        **makers,
         "publication": next(iter(publishers.values())),
         **{f"publication:{name}": publisher for name, publisher in publishers.items()},
     }
@@ -201,6 +212,12 @@ def _open_ledger(
     budgets = {p.name: p.day_budget_usd for p in checked.projects.values() if p.day_budget_usd is not None}
     caps = Caps(day_usd=settings.day_cap_usd, project_day_usd=budgets)
     return Ledger(db, providers, caps, settings.usd_of_tokens, named)
+
+
+def _speech_offer(settings: Settings) -> SpeechOffer | None:
+    """Return the offer of the speech server, for any voice."""
+    offer = SpeechOffer(model=settings.speech_model, usd_per_1000_characters=settings.speech_price)
+    return offer if settings.speech_base_url else None
 
 
 def open_artifacts(settings: Settings, db: Database) -> Artifacts:

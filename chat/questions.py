@@ -78,6 +78,7 @@ def _idea_lines(content: IdeasContent, usd: Decimal, limit: int) -> Iterator[str
     for number, idea in enumerate(content.ideas, start=1):
         kept = "" if number in content.make else " (generated already; it is kept)"
         overlay = f" Text over it: {quote_text(idea.overlay)}." if idea.overlay else ""
+        overlay += f" Narration: {quote_text(idea.narration, limit)}." if idea.narration else ""
         scene, sound = quote_text(idea.scene, limit), quote_text(idea.sound, limit)
         yield f"{number}. {quote_text(idea.title)}{kept}: {scene} Sound: {sound}.{overlay}"
 

@@ -83,7 +83,8 @@ def _ideas_table(content: IdeasContent) -> Table:
     table.add_column("Scene and sound", ratio=3)
     table.add_column("Overlay", ratio=1)
     for number, idea in enumerate(content.ideas, start=1):
-        scene = f"{escape(idea.scene)}\n[dim]{escape(idea.sound)}[/]"
+        spoken = f"\nNarration: {escape(idea.narration)}" if idea.narration else ""
+        scene = f"{escape(idea.scene)}\n[dim]{escape(idea.sound)}[/]{spoken}"
         table.add_row(str(number), escape(idea.title), scene, escape(idea.overlay))
     return table
 
@@ -208,4 +209,5 @@ def _describe_event(event: Event) -> str | None:
 def name_order(order: str | None) -> str:
     """Return the name of the order with this key; empty for a model call."""
     key = OrderKey.parse(order or "")
-    return {"clip": f"clip {key.number}", "render": "the film", "publication": "the publication"}.get(key.kind, "")
+    names = {"clip": f"clip {key.number}", "render": "the film", "publication": "the publication"}
+    return {**names, "speech": f"narration {key.number}"}.get(key.kind, "")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from graph.decisions import Gate
 
-IDEA_FIELDS = ("title", "scene", "sound", "overlay", "image")
+IDEA_FIELDS = ("title", "scene", "sound", "overlay", "narration", "image")
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ async def with_local_services(
             replacements["video"]["video_webhook_secrets"] = webhook_secrets
             for service in settings.missing_services:
                 changes |= replacements[service]
+        if settings.speech_base_url:
+            changes.pop("speech_base_url", None)
         yield settings.model_copy(update=changes)
 
 

@@ -47,6 +47,8 @@ def check_unattended(settings: Settings) -> None:
         paid.append("the video server (VIDEO_MODEL)")
     if "publishing" not in missing and settings.upload_post_api_key:
         paid.append("the publisher (UPLOAD_POST_API_KEY)")
+    if settings.speech_base_url and settings.speech_price:
+        paid.append("the speech server (SPEECH_USD_PER_1000_CHARACTERS)")
     if paid:
         exit_with_error(
             f"--yes is refused because of {', '.join(paid)}: a person approves what costs or is published."
@@ -135,6 +137,8 @@ def _is_own_offer(services: Services, content: ReviewContent) -> bool:
     """Return whether the offer is that of this process: its providers were checked to be free."""
     if isinstance(content, FilmContent):
         return services.ledger.find_provider("publication", content.publisher) is not None
+    if content.speech and content.speech.model_copy(update={"voice": ""}) != services.speech:
+        return False
     choice = VideoChoice(provider=content.provider or None, model=content.model, sound=content.sound)
     try:
         return services.video.offer(content.seconds, content.size, choice).usd == content.usd_per_clip

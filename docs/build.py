@@ -56,6 +56,11 @@ MODERATION  Who moderates instead of a service: `model`, the language model, or 
 MODERATION_BASE_URL  Server with OpenAI's moderations; by default that of the language model. $ https://api.openai.com/v1
 MODERATION_API_KEY  API key of the moderation; without one, OPENAI_API_KEY is used. $ sk-…
 MODERATION_MODEL  Model that moderates at that server.
+# Narration
+SPEECH_BASE_URL  Server with OpenAI's speech contract (`/v1/audio/speech`), for projects with a `voice`. $ http://127.0.0.1:8880/v1
+SPEECH_API_KEY  API key of the speech server. $ sk-…
+SPEECH_MODEL  Model that speaks.
+SPEECH_USD_PER_1000_CHARACTERS  Price of 1,000 characters, in USD; 0 for a server of your own.
 # Video
 VIDEO_BASE_URL  Server with OpenAI's videos contract (`/v1/videos`). $ http://127.0.0.1:8091/v1
 VIDEO_MODEL  Model that generates the clips. $ sora-2

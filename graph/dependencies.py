@@ -15,6 +15,7 @@ from prompts.project import Project
 from providers.film_mark import Provenance
 from providers.moderation import Moderation, Moderator
 from providers.orders import ModelAnswer, Order, OrderKey, OrderStatus, RetryOptions
+from providers.speech import SpeechOffer
 from providers.video_models import VideoModels
 
 
@@ -84,6 +85,8 @@ class Dependencies:
     publisher: str = ""
     publishers: Mapping[str, str] = field(default_factory=dict)
     read_mark: Callable[[str], Awaitable[Provenance | None]] | None = None
+    #: The offer of the speech server, without a voice.
+    speech: SpeechOffer | None = None
 
     def publisher_of(self, project: str) -> str:
         """Return the name of the service and account that posts the films of a project."""

@@ -13,7 +13,7 @@ from langgraph.types import Send
 
 from graph import gates
 from graph.dependencies import Dependencies
-from graph.nodes import clips, film, ideas, publication
+from graph.nodes import clips, film, ideas, narration, publication
 from graph.state import Route, RunInput, RunState
 
 #: Each node with the nodes that can run next. Node names are written into checkpoints: a rename is a migration.
@@ -44,10 +44,12 @@ SUCCESSORS: dict[Callable[..., Any], list[str]] = {
     clips.order_clip: ["await_clips"],  # every order of the round is placed
     clips.await_clips: [
         "order_render",  # every clip of the film is there
+        "await_narration",  # and the film has a narration
         "ideation_gate",  # only a sample was approved: the rest is offered
         "rewrite_shots",  # failed clips get another take
     ],
     clips.rewrite_shots: ["plan_clips"],  # refused prompts are rewritten, and failed clips get another take
+    narration.await_narration: ["order_render"],  # every narration of the film is there
     film.order_render: ["await_render"],  # the render is placed
     film.await_render: [
         "write_caption",  # rendered
@@ -75,9 +77,10 @@ _ABSENT = object()
 
 
 def next_node(state: RunState) -> Route | list[Send]:
-    """Return the node that the last one selected; for orders of clips, one task for each clip of the round."""
+    """Return the node that the last one selected; for orders of clips, one task for each order of the round."""
     if state["route"] == "order_clip":
-        return [Send("order_clip", {"key": state["shots"][str(number)]["key"]}) for number in state["ordered"]]
+        orders = [state["shots"][str(number)] for number in state["ordered"]]
+        return [Send("order_clip", {"key": order["key"]}) for order in (*orders, *state.get("speech", {}).values())]
     return state["route"]
 
 

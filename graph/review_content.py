@@ -16,6 +16,7 @@ from providers.film_mark import FilmMark
 from providers.orders import digest_of
 from providers.publications.post import caption_problem, fit_post
 from providers.renders.manifest import Music
+from providers.speech import SpeechOffer
 from providers.video_models import PriceSource
 
 #: What every gate shows with MODERATION=none.
@@ -71,8 +72,20 @@ class _Content(BaseModel, frozen=True, extra="forbid"):
         raise NotImplementedError
 
 
+def _price_usd(offer: Mapping[str, Any]) -> Decimal:
+    """Return the price of the clips to order and of the narrations that are not ordered yet."""
+    return cast("Decimal", offer["usd_per_clip"] * len(offer["make"]) + _speech_usd(**offer))
+
+
+def _speech_usd(ideas: Sequence[Idea], speech: SpeechOffer | None, spoken: Collection[str], **_: Any) -> Decimal:
+    return speech.usd_of({idea.narration for idea in ideas} - {*spoken}) if speech else Decimal(0)
+
+
 class IdeasContent(_Content):
-    """Content of the ideation gate: the ideas, the clips to order and their cost. Lengths in seconds."""
+    """Content of the ideation gate: the ideas, the clips to order and their cost. Lengths in seconds.
+
+    `speech` is the offer of the narrations, `spoken` are those that are ordered already.
+    """
 
     gate: Literal["ideation"] = "ideation"
     title: str
@@ -86,8 +99,18 @@ class IdeasContent(_Content):
     size: str
     usd_per_clip: Decimal
     price_source: PriceSource | None = Field(None, exclude_if=not_)
-    estimated_usd: Decimal = Field(default_factory=lambda offer: offer["usd_per_clip"] * len(offer["make"]))
+    speech: SpeechOffer | None = Field(None, exclude_if=not_)
+    spoken: list[str] = Field([], exclude_if=not_)
+    estimated_usd: Decimal = Field(default_factory=_price_usd)
     notice: str | None = None
+
+    @property
+    def speech_note(self) -> str:
+        """Return who speaks the narrations, and their price; empty without a voice."""
+        if not self.speech:
+            return ""
+        narrator = f"{self.speech.voice} of {self.speech.model}"
+        return f"{narrator} speaks the narrations for {_speech_usd(**vars(self))} USD of that."
 
     @property
     def price_note(self) -> str:
@@ -102,22 +125,26 @@ class IdeasContent(_Content):
     def _edited(self, edits: Any) -> Self:
         ideas = [Idea.model_construct(**vars(idea)) for idea in _EDITED_IDEAS.validate_python(edits)]
         count = len(self.ideas)
+        if not self.speech and any(idea.narration for idea in ideas):
+            raise EditError("edits: the project has no voice, so a clip can have no narration.")
         if len(ideas) == count:
             self._check_made_clips(ideas)
-            return self.model_copy(update={"ideas": ideas})
+            return self._priced(ideas=ideas)
         if not 1 <= len(ideas) < count or len(self.make) != count:
             raise EditError(f"edits: expected {count} ideas, got {len(ideas)}.")
-        return self.model_copy(update={"ideas": ideas, **self._order_of(range(1, len(ideas) + 1))})
+        return self._priced(ideas=ideas, make=list(range(1, len(ideas) + 1)))
 
     def with_sample(self, clips: Collection[int]) -> Self:
         """Return the content with these clips as the only ones to order. Raises EditError."""
         if not set(clips) <= set(self.make):
             offered = ", ".join(map(str, self.make)) or "none"
             raise EditError(f"sample: choose from the clips to generate: {offered}.", "sample")
-        return self.model_copy(update=self._order_of(sorted(set(clips))))
+        return self._priced(make=sorted(set(clips)))
 
-    def _order_of(self, clips: Collection[int]) -> dict[str, Any]:
-        return {"make": list(clips), "estimated_usd": self.usd_per_clip * len(clips)}
+    def _priced(self, **update: Any) -> Self:
+        """Return the content with these changes and their price."""
+        changed = self.model_copy(update=update)
+        return changed.model_copy(update={"estimated_usd": _price_usd(vars(changed))})
 
     def _check_made_clips(self, ideas: Sequence[Idea]) -> None:
         """Raise EditError if an idea was changed whose clip is there already. The text over it can be changed."""
@@ -346,7 +373,7 @@ def describe_clips(content: ReviewContent) -> str:
     price = f", {content.price_note}" if content.price_note else ""
     each = f"Each is {content.seconds} s of {content.size} by {content.model}{provider}{sound}{price}."
     starts = [f"Clip {n} starts from image {idea.image[:8]}." for n, idea in enumerate(content.ideas, 1) if idea.image]
-    return " ".join([each, *starts, *content.remarks])
+    return " ".join([each, *filter(None, [content.speech_note]), *starts, *content.remarks])
 
 
 def interrupt_payload(review: Review) -> dict[str, Any]:

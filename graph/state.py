@@ -19,6 +19,7 @@ Route = Literal[
     "order_clip",
     "await_clips",
     "rewrite_shots",
+    "await_narration",
     "order_render",
     "write_caption",
     "publish_gate",
@@ -66,7 +67,7 @@ class Offer(TypedDict):
     """A clip as the provider offers it: model, length in seconds, size in pixels, price in USD.
 
     An offer of an earlier version has no `provider` or `price_source`. Without `sound` it is not known whether there is
-    any.
+    any. `speech` is the offer of the narrations (`SpeechOffer`), `spoken` are those that are ordered already.
     """
 
     provider: NotRequired[str]
@@ -76,6 +77,8 @@ class Offer(TypedDict):
     size: str
     usd_per_clip: str
     price_source: NotRequired[PriceSource]
+    speech: NotRequired[dict[str, str]]
+    spoken: NotRequired[list[str]]
 
 
 class IdeasState(Offer):
@@ -146,6 +149,7 @@ class RunState(TypedDict, total=False):
     dropped: list[int]  # await_clips: numbers left out on request of a person
     made: dict[str, dict[str, str]]  # await_clips: for each number, the orders of its finished takes by take
     clips: dict[str, Clip]  # await_clips, supervisor (a take was chosen)
+    speech: dict[str, dict[str, Any]]  # plan_clips, await_narration: the newest `Order` of each text, by its request
     render_key: str  # order_render: its newest order
     music: dict[str, str]  # publish_gate (edits): `Music` under the film, or empty
     film: dict[str, Any]  # await_render: result of its order

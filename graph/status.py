@@ -19,7 +19,7 @@ TERMINAL_STATUSES: tuple[Status, ...] = ("completed", "failed")
 _NODES_OF_STEP = {
     "supervisor": ["supervisor"],
     "ideator": ["ideator", "ideation_gate"],
-    "clips": ["plan_clips", "order_clip", "await_clips", "rewrite_shots"],
+    "clips": ["plan_clips", "order_clip", "await_clips", "rewrite_shots", "await_narration"],
     "render": ["order_render", "await_render"],
     "publisher": ["write_caption", "publish_gate", "order_publication", "await_publication"],
 }
@@ -30,6 +30,7 @@ STEP_OF_NODE = {node: step for step, nodes in _NODES_OF_STEP.items() for node in
 STATUS_OF_WAITING_NODE: dict[str, Status] = {
     "ideation_gate": "awaiting_ideation_approval",
     "await_clips": "awaiting_video_generation",
+    "await_narration": "awaiting_video_generation",
     "await_render": "awaiting_render",
     "publish_gate": "awaiting_publish_approval",
     "await_publication": "running",

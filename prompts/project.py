@@ -93,6 +93,8 @@ class Project(BaseModel, extra="forbid", frozen=True):
     crossfade_seconds: float = Field(0.5, ge=0, le=5)
     #: One idea for each of these, in this order.
     subjects: list[str] = Field(default_factory=list)
+    #: The voice of the speech server that narrates the clips; without one there is no narration.
+    voice: str | None = Field(None, min_length=1, max_length=100)
     #: Form of the text over a clip, as an instruction for the ideator.
     overlay: str = Field("a short caption of at most 40 characters", max_length=200)
     #: Composition for a renderer that supports them; the fields of `Look` that are on, and texts and a colour for both.

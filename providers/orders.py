@@ -12,7 +12,7 @@ from typing_extensions import TypedDict  # pydantic accepts the one of `typing` 
 
 T = TypeVar("T", bound=BaseModel)
 
-OrderKind = Literal["clip", "render", "publication", "model"]
+OrderKind = Literal["clip", "render", "publication", "model", "speech"]
 OrderState = Literal["reserved", "submitted", "settled", "failed", "unknown"]
 
 #: The code of a publication that was not placed, because the settings name another publisher than it was meant for.
@@ -26,7 +26,7 @@ class OrderKey:
     """Business key of an order, written `run:kind:number:attempt`."""
 
     run_id: str
-    #: "clip", "render", "publication", or the name of a model call such as "ideas" or "caption".
+    #: "clip", "render", "publication", "speech", or the name of a model call such as "ideas" or "caption".
     kind: str
     #: The clip number, or the revision of the review.
     number: int = 1

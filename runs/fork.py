@@ -8,6 +8,7 @@ from uuid import UUID
 from agents.shot_writer import shot_prompt, without_correlation_tag
 from agents.texts import Idea
 from graph.nodes.clips import clip_offer
+from graph.nodes.narration import speech_offer, with_speech
 from graph.review_content import EditError, IdeasContent, edited_content, parse_content
 from graph.state import Clip, IdeasState, RunState
 from prompts.project import Project
@@ -49,6 +50,8 @@ async def fork_run(
     name = project or source.project
     merged_options = {**(source.options if name == source.project else {}), **(options or {})}
     spec = resolve_project(services, name, merged_options)
+    seed = await _seed(services.video, spec, edited, await services.ledger.list_for_run(run_id))
+    seed["ideas"] = with_speech(seed["ideas"], speech_offer(spec, services.speech))
     new_id = run_id_for(context, "fork")
     new = table.NewRun(
         id=new_id,
@@ -58,7 +61,7 @@ async def fork_run(
         metadata=source.metadata,
         cap_usd=run_cap(spec, budget_usd, context.actor),
         forked_from=run_id,
-        seed=await _seed(services.video, spec, edited, await services.ledger.list_for_run(run_id)),
+        seed=seed,
     )
     run = await table.create_run(services.db, new, context)
     services.wakeups.advance(str(new_id))

@@ -15,7 +15,7 @@ from storage.events import Event
 from storage.orders import OrderRow
 
 #: The kind of the entry about an order, by the kind of the order.
-ENTRY_KINDS = {"clip": "take", "render": "render", "publication": "post", "model": "model"}
+ENTRY_KINDS = {"clip": "take", "render": "render", "publication": "post", "model": "model", "speech": "speech"}
 VERDICTS = {"approve": "approved", "revise": "sent back for changes", "reject": "rejected"}
 #: The facts of an order's result that its entry shows.
 OUTCOME_FACTS = ("digest", "seconds", "platforms", "failed", "unconfirmed", "warnings", "charged_usd")
@@ -171,6 +171,7 @@ def _name(order: OrderRow) -> str:
         "clip": f"take {key.attempt} of clip {key.number}",
         "render": "the film" if key.attempt == 1 else f"the film, rendered for the {attempt} time,",
         "publication": "the post" if key.attempt == 1 else f"the post, tried for the {attempt} time,",
+        "speech": f"narration {key.number}",
         "rewrite": f"the rewritten prompt of clip {key.number}",
         "ideas": f"the ideas of revision {key.number}",
         "caption": f"the caption of revision {key.number}",

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from providers.base import Unavailable, Unconfirmed, default_pause, disk_unwritable, short_name
+from providers.media import sounds
 from providers.results import Failed, FileMissing, NotFound, Pending, Succeeded
 from runs.services import Services
 from storage import troubles
@@ -22,10 +23,11 @@ from storage.replays import replay_order
 log = logging.getLogger(__name__)
 
 #: The artifact kind of the file that an order produces, by the kind of the order.
-ARTIFACT_KINDS = {"clip": "clip", "render": "final_video"}
+ARTIFACT_KINDS = {"clip": "clip", "render": "final_video", "speech": sounds.KIND}
 SUBTITLES_TYPE = "application/x-subrip"
 #: How long an order waits for an unavailable provider, and how long any order may take.
 UNREACHABLE_AFTER = {"clip": timedelta(hours=24), "render": timedelta(minutes=30), "publication": timedelta(hours=24)}
+UNREACHABLE_AFTER["speech"] = UNREACHABLE_AFTER["clip"]
 MAX_DURATION = timedelta(hours=24)
 NEVER_DONE = Unavailable("never_done", "The order did not finish within a day")
 #: A smaller difference between what was approved and what is charged is a rounding.
@@ -255,7 +257,8 @@ async def _store(services: Services, order: OrderRow, success: Succeeded) -> dic
         )
         result["warnings"] = [*result.get("warnings", []), warning]
     if success.file is not None:
-        kind, store = ARTIFACT_KINDS[order.kind], partial(services.artifacts.store, media_type="video/mp4")
+        kind, media_type = ARTIFACT_KINDS[order.kind], sounds.MEDIA_TYPE if order.kind == "speech" else "video/mp4"
+        store = partial(services.artifacts.store, media_type=media_type)
         result["digest"] = await store(success.file, kind=kind, facts=success.facts)
         if success.original is not None and success.original != success.file:
             result["original_digest"] = await store(success.original, kind=f"{kind}_original", facts={})

@@ -12,6 +12,7 @@ from langgraph.runtime import RunControl
 from graph.state import RunState
 from prompts.project import Project
 from providers.notifications import NotificationSender
+from providers.speech import SpeechOffer
 from providers.video_models import VideoModels
 from storage.artifacts import Artifacts
 from storage.database import Database
@@ -63,5 +64,7 @@ class Services:
     #: Whether the renderer signs films: those of an earlier version are then rendered again at an open gate.
     signs_films: bool = False
     notification_targets: NotificationTargets = field(default_factory=NotificationTargets)
+    #: The offer of the speech server, without a voice.
+    speech: SpeechOffer | None = None
     #: A requested drain stops every drive of this process at its next superstep.
     drain: RunControl = field(default_factory=RunControl)

@@ -72,6 +72,9 @@ def resolve_project(services: Services, name: str, options: Mapping[str, int]) -
         spec = services.projects[name].with_options(options)
     except OptionError as error:
         raise InvalidRequest(str(error), field="options") from error
+    if spec.voice and services.speech is None:
+        message = f"Project {name} cannot be started: it has a voice, and SPEECH_BASE_URL is not set."
+        raise ProjectRefused(message, project=name, reason="speech_not_configured")
     if refusal := services.video.refusal(spec):
         if "clip_seconds" in options:
             raise InvalidRequest(refusal.message, field="options") from refusal

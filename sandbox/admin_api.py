@@ -47,6 +47,7 @@ class AdminApi:
             "GET /health": self.get_health,
             "GET /sandbox/counts": self.get_counts,
             "GET /sandbox/charges": self.list_charges,
+            "GET /sandbox/speech": self.list_speech,
             "GET /sandbox/posts": self.list_posts,
             "GET /sandbox/posts/{request_id}/video": self.get_post_video,
             "GET /sandbox/posts/{request_id}/{platform}": self.get_post,
@@ -75,6 +76,10 @@ class AdminApi:
     async def list_charges(self) -> list[dict[str, Any]]:
         """Return every charge, oldest first."""
         return [dict(row) for row in self._store.fetch_all("SELECT * FROM charges ORDER BY at")]
+
+    async def list_speech(self) -> list[dict[str, Any]]:
+        """Return every charged call of the speech API, oldest first."""
+        return [dict(row) for row in self._store.fetch_all("SELECT * FROM speech ORDER BY rowid")]
 
     async def list_posts(self) -> list[dict[str, Any]]:
         """Return every upload with its flags and its result on each platform, oldest first."""

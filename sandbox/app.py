@@ -18,6 +18,7 @@ from sandbox.publishing_api import PublishingApi
 from sandbox.render_pool import RenderPool
 from sandbox.replicate_api import ReplicateApi
 from sandbox.responses import ApiError, handle_api_error, handle_invalid_request
+from sandbox.speech_api import SpeechApi
 from sandbox.store import Store
 from sandbox.video_api import VideoApi
 from sandbox.videos import VideoService
@@ -58,7 +59,7 @@ def create_app(state_dir: Path, webhook_url: str | None = None, webhook_secret: 
     app.include_router(video_api.router("/v1"))
     app.include_router(video_api.router("/api/v1"))  # the path of the OpenRouter API
     vendors = [vendor(store, video_api, endpoints) for vendor in (ReplicateApi, HiggsfieldApi, KlingApi)]
-    others = (ChatApi(faults), ModerationApi(faults), PublishingApi(store, faults), AdminApi(store, faults))
-    for api in (*vendors, endpoints, *others):
+    others = (ChatApi(faults), SpeechApi(store, faults), ModerationApi(faults), PublishingApi(store, faults))
+    for api in (*vendors, endpoints, *others, AdminApi(store, faults)):
         app.include_router(api.router)
     return app

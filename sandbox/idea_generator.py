@@ -1,5 +1,6 @@
 """Rule-based ideas for a brief: shots of its own subject that change in the direction of the review comments."""
 
+import json
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,8 @@ def generate_ideas(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     has_font = "cannot draw" not in request.rpartition("</")[2]
     generator = _IdeaGenerator(text, extract_section(request, "overlay_form"), subjects, count, has_font=has_font)
     ideas = [generator.build_idea(index, comments) for index in range(count)]
+    if "narration" in json.dumps(schema):
+        ideas = [{**idea, "narration": f"{idea['title']}. Stay a moment."} for idea in ideas]
     if fault_words := [word for word in FAULT_WORDS if word in text]:
         ideas[0]["scene"] += " " + " ".join(fault_words)
     brief = read_brief(text, [comment for comment in comments if not find_named(comment)])

@@ -73,9 +73,10 @@ from decisions as d left join api_keys as k on k.former_id = d.actor_id where ru
 UNAPPROVED = """
 select orders.key, orders.decision, decisions.number is null as is_missing
 from orders left join decisions on decisions.number = orders.decision
-where orders.kind in ('clip', 'publication') and (orders.state <> 'failed' or orders.called_at is not null)
+where orders.kind in ('clip', 'speech', 'publication') and (orders.state <> 'failed' or orders.called_at is not null)
   and (decisions.run_id is distinct from orders.run_id or (orders.kind, gate, verdict) not in (
-      ('clip', 'ideation', 'approve'), ('clip', 'publish', 'revise'), ('publication', 'publish', 'approve')))
+      ('clip', 'ideation', 'approve'), ('speech', 'ideation', 'approve'), ('clip', 'publish', 'revise'),
+      ('publication', 'publish', 'approve')))
 order by orders.created_at, orders.key
 """
 

@@ -176,7 +176,7 @@ class Ledger(ModelCalls):
         """Submit a reserved order that was not submitted before, if it is time, and record the outcome."""
         started_at = time.monotonic()
         names = {short_name(each.name): each.name for each in self.providers_of("clip")}
-        names["render"] = self.providers["render"].name
+        names |= {kind: self.providers[kind].name for kind in ("render", "speech") if kind in self.providers}
         providers = {"names": names, "publishers": {"": self.providers["publication"].name, **self.publishers}}
         values = {"key": key, "poll_in": FIRST_POLL_DELAY, **providers}
         claimed = await self.db.fetch_one(CLAIM, values, row=OrderRow)

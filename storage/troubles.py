@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 #: After so long without a useful answer a person's attention is requested.
 ATTENTION_AFTER = timedelta(minutes=5)
-ORDER_NAMES = {"clip": "clip {}", "render": "the film", "publication": "the post"}
+ORDER_NAMES = {"clip": "clip {}", "render": "the film", "publication": "the post", "speech": "narration {}"}
 
 
 def name_of(subject: str, step: str | None) -> str:

@@ -11,6 +11,7 @@ from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag, 
 from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
+from graph.nodes.narration import is_offered, plan_speech, speech_offer, speech_update, with_speech
 from graph.nodes.orders import StepFailed, await_orders, decision_at, order_failure, project_of_run, requested_retry
 from graph.review_content import content_at, ideas_of, used_ideas
 from graph.state import Clip, IdeasState, Offer, RunState
@@ -56,20 +57,22 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
     # Orders that were recorded before a crash are placed as recorded, even if the offer is a different one now.
     if not await deps.ledger.statuses([str(order.key) for order in orders.values()]):
         current = _current_offer(state, deps)
-        if not _is_approved(current, ideas):
+        narrator = speech_offer(project_of_run(state, deps), deps.speech)
+        if not _is_approved(current, ideas) or not is_offered(ideas, narrator):
             offer = _offer_state(await deps.video.with_quote(current))
             return {
                 "route": "ideation_gate",
-                "ideas": {**ideas, **offer, "make": sorted(orders), "notice": OFFER_CHANGED},
+                "ideas": with_speech({**ideas, **offer, "make": sorted(orders), "notice": OFFER_CHANGED}, narrator),
                 "change": {**state["change"], "clips": []},
                 "failed_shots": [],
                 "reoffered_prompts": {str(number): _words_of(order) for number, order in orders.items()},
             }
-    await deps.ledger.reserve(list(orders.values()))
+    speech = plan_speech(state)
+    await deps.ledger.reserve([*orders.values(), *speech.values()])
     planned = {str(number): _ORDER.dump_python(order, mode="json") for number, order in orders.items()}
     return {
         "route": "order_clip" if orders else "await_clips",
-        "ideas": {**ideas, "notice": None},
+        **speech_update({**ideas, "notice": None}, speech),
         "shots": {**state.get("shots", {}), **planned},
         "ordered": list(orders),
         "failed_shots": [],
@@ -192,7 +195,7 @@ def _next_round(state: RunState) -> RunState:
         return {"route": "rewrite_shots"}
     missing = [number for number, _ in used_ideas(state) if str(number) not in state["clips"]]
     if not missing:
-        return {"route": "order_render"}
+        return {"route": "await_narration" if state.get("speech") else "order_render"}
     usd = Decimal(state["ideas"]["usd_per_clip"]) * len(missing)
     others = f"{len(missing)} clips cost" if len(missing) > 1 else "clip costs"
     notice = f"The sample is generated. The other {others} {usd:.2f} USD."

@@ -6,6 +6,7 @@ from typing import cast
 from agents import caption_writer
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
+from graph.nodes.narration import narrations_of
 from graph.nodes.orders import await_orders, disclosure_of, order_failure, project_of_run, requested_retry
 from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import CaptionState, RunState
@@ -23,6 +24,7 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
     facts = [orders[number].result if number in orders else {} for number, _ in used_ideas(state)]
     delivered = [min(ideas["seconds"], clip.get("seconds", ideas["seconds"])) for clip in facts]
     lengths, crossfade = _fit_lengths(delivered, project)
+    narrations = await narrations_of(state, deps)
     manifest = Manifest(
         crossfade_seconds=crossfade,
         composition=project.composition,
@@ -36,6 +38,7 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
                 seconds=seconds,
                 overlay=idea.overlay,
                 source=_source_of(orders.get(number)),
+                narration=narrations.get(number),
             )
             for (number, idea), seconds in zip(used_ideas(state), lengths, strict=True)
         ],

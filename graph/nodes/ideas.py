@@ -11,9 +11,10 @@ from agents.supervisor import screen_brief
 from graph.dependencies import Dependencies
 from graph.nodes.changes import change_update, mark_done, requested_work
 from graph.nodes.clips import clip_offer
+from graph.nodes.narration import speech_offer, with_speech
 from graph.nodes.orders import decision_at, end_run, project_of_run
 from graph.review_content import next_revision
-from graph.state import Clip, RunState
+from graph.state import Clip, IdeasState, RunState
 from providers.moderation import ModerationResult
 from providers.orders import OrderKey
 
@@ -50,11 +51,19 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
         OrderKey(run_id, "ideas", revision),
         lambda: ideate(deps.model, project, state["brief"], history=history, comment=comment),
     )
-    texts = [f"{idea['scene']} {idea['overlay']}" for idea in answer["ideas"]]
+    texts = [" ".join([f"{i['scene']} {i['overlay']}", *filter(None, [i.get("narration")])]) for i in answer["ideas"]]
     if categories := await _flagged_categories(deps, OrderKey(run_id, "moderation", revision), texts):
         return end_run("ideas_refused", f"Moderation refused the ideas: {categories}.")
     ideas = _with_images(state, answer["ideas"])
     kept = _kept_sample(state, ideas)
+    offered: IdeasState = {
+        "title": answer["title"],
+        "ideas": ideas,
+        "make": [number for number in range(1, project.clips + 1) if str(number) not in kept["clips"]],
+        "notice": None,
+        "moderation": "none" if deps.moderation == "none" else None,
+        **await clip_offer(deps.video, project.clip_seconds, project.clip_size, project.video),
+    }
     return {
         **mark_done(state, "ideas"),
         "route": "ideation_gate",
@@ -63,14 +72,7 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
         "dropped": [],
         "prompts": {},
         "reoffered_prompts": {},
-        "ideas": {
-            "title": answer["title"],
-            "ideas": ideas,
-            "make": [number for number in range(1, project.clips + 1) if str(number) not in kept["clips"]],
-            "notice": None,
-            "moderation": "none" if deps.moderation == "none" else None,
-            **await clip_offer(deps.video, project.clip_seconds, project.clip_size, project.video),
-        },
+        "ideas": with_speech(offered, speech_offer(project, deps.speech)),
     }
 
 
