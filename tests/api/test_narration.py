@@ -15,6 +15,8 @@ from tests.app import PAIR_PROJECT, App, SandboxClient, open_app
 
 IDEATION, PUBLISH = "awaiting_ideation_approval", "awaiting_publish_approval"
 PROJECT = PAIR_PROJECT.replace("budget_usd: 5", "budget_usd: 0.6\nvoice: alloy")
+#: Three films are rendered, each with a process of its own.
+pytestmark = pytest.mark.timeout(400)
 CALLS = "select key, state, request, spent_usd, amount_usd, result from orders where run_id = %s and kind = 'speech'"
 
 
@@ -60,7 +62,7 @@ def test_a_film_speaks_the_approved_words(spoken: App, sandbox: SandboxClient) -
     )
     answer = approve(spoken, run, "One two three.", "Four five.")
     assert answer.status_code == 200, answer.text
-    film = spoken.until(run_id, PUBLISH, seconds=150)
+    film = spoken.until(run_id, PUBLISH, seconds=300)
 
     orders = spoken.rows(f"{CALLS} order by key", run_id)
     assert [(row["state"], row["request"]["input"], row["spent_usd"]) for row in orders] == [
@@ -107,7 +109,7 @@ def test_a_lost_answer_is_never_repeated(spoken: App, sandbox: SandboxClient) ->
     assert order["lookup_url"] == f"{sandbox.url}/v1"
     confirm = evidence.json()["error"]["details"]["confirm"]
     assert spoken.client.post(retry, json={"not_made": True, "confirm": confirm}).status_code in (200, 202)
-    spoken.until(run_id, PUBLISH)
+    spoken.until(run_id, PUBLISH, seconds=300)
     assert len(calls(sandbox, "Lost words.")) == 2
     states = [row["state"] for row in spoken.rows(f"{CALLS} order by key", run_id)]
     assert states == ["failed", "settled"]
@@ -121,7 +123,7 @@ def test_equal_words_are_one_order(spoken: App, sandbox: SandboxClient) -> None:
     """Both clips speak the same sound, for the price of one, and nothing counts as a duplicate."""
     run = spoken.until(spoken.start(project="voiced"), IDEATION)
     assert approve(spoken, run, "The same words.", "The same words.").status_code == 200
-    spoken.until(run["run_id"], PUBLISH)
+    spoken.until(run["run_id"], PUBLISH, seconds=300)
 
     assert len(calls(sandbox, "The same words.")) == len(spoken.rows(CALLS, run["run_id"])) == 1
     assert sandbox.counts()["duplicate_prompts"] == 0
