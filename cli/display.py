@@ -83,8 +83,8 @@ def _ideas_table(content: IdeasContent) -> Table:
     table.add_column("Scene and sound", ratio=3)
     table.add_column("Overlay", ratio=1)
     for number, idea in enumerate(content.ideas, start=1):
-        spoken = f"\nNarration: {escape(idea.narration)}" if idea.narration else ""
-        scene = f"{escape(idea.scene)}\n[dim]{escape(idea.sound)}[/]{spoken}"
+        narrated = f"\nNarration: {escape(idea.narration)}" if idea.narration else ""
+        scene = f"{escape(idea.scene)}\n[dim]{escape(idea.sound)}[/]{narrated}"
         table.add_row(str(number), escape(idea.title), scene, escape(idea.overlay))
     return table
 

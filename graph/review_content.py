@@ -77,14 +77,14 @@ def _price_usd(offer: Mapping[str, Any]) -> Decimal:
     return cast("Decimal", offer["usd_per_clip"] * len(offer["make"]) + _speech_usd(**offer))
 
 
-def _speech_usd(ideas: Sequence[Idea], speech: SpeechOffer | None, spoken: Collection[str], **_: Any) -> Decimal:
-    return speech.usd_of({idea.narration for idea in ideas} - {*spoken}) if speech else Decimal(0)
+def _speech_usd(ideas: Sequence[Idea], speech: SpeechOffer | None, narrated: Collection[str], **_: Any) -> Decimal:
+    return speech.usd_of({idea.narration for idea in ideas} - {*narrated}) if speech else Decimal(0)
 
 
 class IdeasContent(_Content):
     """Content of the ideation gate: the ideas, the clips to order and their cost. Lengths in seconds.
 
-    `speech` is the offer of the narrations, `spoken` are those that are ordered already.
+    `speech` is the offer of the narrations, `narrated` are those that are ordered already.
     """
 
     gate: Literal["ideation"] = "ideation"
@@ -100,7 +100,7 @@ class IdeasContent(_Content):
     usd_per_clip: Decimal
     price_source: PriceSource | None = Field(None, exclude_if=not_)
     speech: SpeechOffer | None = Field(None, exclude_if=not_)
-    spoken: list[str] = Field([], exclude_if=not_)
+    narrated: list[str] = Field([], exclude_if=not_)
     estimated_usd: Decimal = Field(default_factory=_price_usd)
     notice: str | None = None
 

@@ -67,7 +67,7 @@ class Offer(TypedDict):
     """A clip as the provider offers it: model, length in seconds, size in pixels, price in USD.
 
     An offer of an earlier version has no `provider` or `price_source`. Without `sound` it is not known whether there is
-    any. `speech` is the offer of the narrations (`SpeechOffer`), `spoken` are those that are ordered already.
+    any. `speech` is the offer of the narrations (`SpeechOffer`), `narrated` are those that are ordered already.
     """
 
     provider: NotRequired[str]
@@ -78,7 +78,7 @@ class Offer(TypedDict):
     usd_per_clip: str
     price_source: NotRequired[PriceSource]
     speech: NotRequired[dict[str, str]]
-    spoken: NotRequired[list[str]]
+    narrated: NotRequired[list[str]]
 
 
 class IdeasState(Offer):

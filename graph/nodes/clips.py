@@ -58,7 +58,7 @@ async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:
     if not await deps.ledger.statuses([str(order.key) for order in orders.values()]):
         current = _current_offer(state, deps)
         narrator = speech_offer(project_of_run(state, deps), deps.speech)
-        if not _is_approved(current, ideas) or not is_offered(ideas, narrator):
+        if not all((_is_approved(current, ideas), is_offered(ideas, narrator))):
             offer = _offer_state(await deps.video.with_quote(current))
             return {
                 "route": "ideation_gate",

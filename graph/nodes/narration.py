@@ -1,6 +1,6 @@
 """Narrations: each text is ordered once, with the clips, and awaited before the film is rendered."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from pydantic import TypeAdapter
@@ -10,7 +10,7 @@ from graph.nodes.orders import await_orders, decision_at, order_failure, request
 from graph.review_content import content_at, used_ideas
 from graph.state import IdeasState, RunState
 from prompts.project import Project
-from providers.orders import Approval, Order, OrderKey
+from providers.orders import Approval, Order, OrderKey, OrderStatus
 from providers.renders.manifest import Narration
 from providers.speech import SpeechOffer
 
@@ -23,13 +23,13 @@ def speech_offer(project: Project, offer: SpeechOffer | None) -> SpeechOffer | N
     return offer.model_copy(update={"voice": project.voice}) if offer and project.voice else None
 
 
-def with_speech(ideas: IdeasState, offer: SpeechOffer | None, spoken: Collection[str] = ()) -> IdeasState:
+def with_speech(ideas: IdeasState, offer: SpeechOffer | None, narrated: Collection[str] = ()) -> IdeasState:
     """Return the ideas with this offer and the texts that are ordered already; without one, without narrations."""
     ideas = {**ideas}
     if offer:
-        return {**ideas, "speech": offer.model_dump(mode="json"), "spoken": sorted(spoken)}
+        return {**ideas, "speech": offer.model_dump(mode="json"), "narrated": sorted(narrated)}
     ideas.pop("speech", None)
-    ideas.pop("spoken", None)
+    ideas.pop("narrated", None)
     return {**ideas, "ideas": [{n: text for n, text in idea.items() if n != "narration"} for idea in ideas["ideas"]]}
 
 
@@ -58,7 +58,7 @@ def speech_update(ideas: IdeasState, orders: dict[str, Order]) -> RunState:
     """Return the channels of the ideas and of these orders; without any, only that of the ideas."""
     if not orders or "speech" not in ideas:
         return {"ideas": ideas}
-    return {"ideas": {**ideas, "spoken": sorted(orders)}, "speech": _ORDERS.dump_python(orders, mode="json")}
+    return {"ideas": {**ideas, "narrated": sorted(orders)}, "speech": _ORDERS.dump_python(orders, mode="json")}
 
 
 def _used_orders(state: RunState) -> dict[int, Order]:
@@ -67,12 +67,16 @@ def _used_orders(state: RunState) -> dict[int, Order]:
     return {number: orders[idea.narration] for number, idea in used_ideas(state) if idea.narration in orders}
 
 
+def _failed(orders: Mapping[str, Order], statuses: Mapping[str, OrderStatus]) -> dict[str, Order]:
+    return {words: order for words, order in orders.items() if statuses[str(order.key)].state != "settled"}
+
+
 async def await_narration(state: RunState, *, deps: Dependencies) -> RunState:
     """Wait for the narrations of the film; order those again that failed, if that was requested after it."""
     orders = {order.request["input"]: order for order in _used_orders(state).values()}
     while True:
         statuses = await await_orders([str(order.key) for order in orders.values()], "narration", deps)
-        failed = {words: each for words, each in orders.items() if statuses[str(each.key)].state != "settled"}
+        failed = _failed(orders, statuses)
         if not failed:
             return {"speech": {**state["speech"], **_ORDERS.dump_python(orders, mode="json")}}
         ended = [statuses[str(order.key)] for order in failed.values()]

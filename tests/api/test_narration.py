@@ -21,14 +21,14 @@ CALLS = "select key, state, request, spent_usd, amount_usd, result from orders w
 
 
 @pytest.fixture(scope="module")
-def spoken(
+def voiced(
     postgres_server: str,
     migrated_template: str,
     sandbox_process: SandboxClient,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[App]:
     """The product with a speech server, whose price is large enough to see."""
-    folder = tmp_path_factory.mktemp("spoken")
+    folder = tmp_path_factory.mktemp("voiced")
     (folder / "voiced.md").write_text(PROJECT)
     changes = {"projects_dir": folder, "speech_base_url": f"{sandbox_process.url}/v1", "speech_price": Decimal("0.5")}
     with open_app(postgres_server, migrated_template, sandbox_process, **changes) as opened:
@@ -49,9 +49,9 @@ def approve(app: App, run: dict[str, Any], *narrations: str) -> httpx.Response:
     return app.client.post(f"/v1/runs/{run['run_id']}/approve", json=body)
 
 
-def test_a_film_speaks_the_approved_words(spoken: App, sandbox: SandboxClient) -> None:
+def test_a_film_speaks_the_approved_words(voiced: App, sandbox: SandboxClient) -> None:
     """The gate shows words, voice and price; each text is ordered once for that price, and the film has the sound."""
-    run = spoken.until(spoken.start(project="voiced"), IDEATION)
+    run = voiced.until(voiced.start(project="voiced"), IDEATION)
     run_id, content = run["run_id"], run["review"]["content"]
     written = [idea["narration"] for idea in content["ideas"]]
 
@@ -60,58 +60,58 @@ def test_a_film_speaks_the_approved_words(spoken: App, sandbox: SandboxClient) -
     assert Decimal(content["estimated_usd"]) == Decimal("0.4") + sum(
         (Decimal(len(words)) / 2000).quantize(Decimal("0.0001")) for words in {*written}
     )
-    answer = approve(spoken, run, "One two three.", "Four five.")
+    answer = approve(voiced, run, "One two three.", "Four five.")
     assert answer.status_code == 200, answer.text
-    film = spoken.until(run_id, PUBLISH, seconds=300)
+    film = voiced.until(run_id, PUBLISH, seconds=300)
 
-    orders = spoken.rows(f"{CALLS} order by key", run_id)
+    orders = voiced.rows(f"{CALLS} order by key", run_id)
     assert [(row["state"], row["request"]["input"], row["spent_usd"]) for row in orders] == [
         ("settled", "One two three.", Decimal("0.0070")),
         ("settled", "Four five.", Decimal("0.0050")),
     ]
     assert len(calls(sandbox, "One two three.")) == len(calls(sandbox, "Four five.")) == 1
     assert film["cost"]["spent_usd"] == pytest.approx(0.412, abs=0.001)
-    [render] = spoken.rows("select request from orders where run_id = %s and kind = 'render'", run_id)
+    [render] = voiced.rows("select request from orders where run_id = %s and kind = 'render'", run_id)
     assert [clip["narration"] for clip in render["request"]["clips"]] == [
         {"digest": row["result"]["digest"], "text": row["request"]["input"]} for row in orders
     ]
-    history = spoken.client.get(f"/v1/runs/{run_id}/history").json()
+    history = voiced.client.get(f"/v1/runs/{run_id}/history").json()
     assert json.dumps(history).count("arration 1 was made") == 1
 
 
-def test_the_price_of_the_words_is_part_of_the_caps(spoken: App, sandbox: SandboxClient) -> None:
+def test_the_price_of_the_words_is_part_of_the_caps(voiced: App, sandbox: SandboxClient) -> None:
     """Words that cost more than the cap leaves are refused with the amounts, before anything is ordered."""
-    run = spoken.until(spoken.start(project="voiced"), IDEATION)
-    answer = approve(spoken, run, "a " * 400, "b")
+    run = voiced.until(voiced.start(project="voiced"), IDEATION)
+    answer = approve(voiced, run, "a " * 400, "b")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "budget_exceeded")
     assert answer.json()["error"]["details"]["usd"] > 0.59
-    assert spoken.rows(CALLS, run["run_id"]) == []
+    assert voiced.rows(CALLS, run["run_id"]) == []
 
 
-def test_a_lost_answer_is_never_repeated(spoken: App, sandbox: SandboxClient) -> None:
+def test_a_lost_answer_is_never_repeated(voiced: App, sandbox: SandboxClient) -> None:
     """The run stops for a person, who sees where to look; only the declaration calls again."""
     sandbox.fault("speech_lost", times=1)
-    run = spoken.until(spoken.start(project="voiced"), IDEATION)
+    run = voiced.until(voiced.start(project="voiced"), IDEATION)
     run_id = run["run_id"]
-    approve(spoken, run, "Lost words.", "")
-    spoken.until_true(run_id, lambda _: bool(calls(sandbox, "Lost words.")))
+    approve(voiced, run, "Lost words.", "")
+    voiced.until_true(run_id, lambda _: bool(voiced.rows("select from troubles where run_id = %s", run_id)))
     # The time for the answer is over.
     late = "update orders set called_at = now() - interval '1 hour' where run_id = %s and kind = 'speech' returning key"
-    spoken.rows(late, run_id)
-    failed = _until_failed(spoken, run_id)
+    voiced.rows(late, run_id)
+    failed = _until_failed(voiced, run_id)
 
     assert failed["error"]["code"] == "speech_outcome_unknown"
     retry = f"/v1/runs/{run_id}/retry"
-    evidence = spoken.client.post(retry, json={})
+    evidence = voiced.client.post(retry, json={})
     assert (evidence.status_code, len(calls(sandbox, "Lost words."))) == (409, 1)
     [order] = evidence.json()["error"]["details"]["orders"]
     assert order["lookup_url"] == f"{sandbox.url}/v1"
     confirm = evidence.json()["error"]["details"]["confirm"]
-    assert spoken.client.post(retry, json={"not_made": True, "confirm": confirm}).status_code in (200, 202)
-    spoken.until(run_id, PUBLISH, seconds=300)
+    assert voiced.client.post(retry, json={"not_made": True, "confirm": confirm}).status_code in (200, 202)
+    voiced.until(run_id, PUBLISH, seconds=300)
     assert len(calls(sandbox, "Lost words.")) == 2
-    states = [row["state"] for row in spoken.rows(f"{CALLS} order by key", run_id)]
+    states = [row["state"] for row in voiced.rows(f"{CALLS} order by key", run_id)]
     assert states == ["failed", "settled"]
 
 
@@ -119,13 +119,13 @@ def _until_failed(app: App, run_id: str) -> dict[str, Any]:
     return app.until_true(run_id, lambda run: run["status"] == "failed")
 
 
-def test_equal_words_are_one_order(spoken: App, sandbox: SandboxClient) -> None:
+def test_equal_words_are_one_order(voiced: App, sandbox: SandboxClient) -> None:
     """Both clips speak the same sound, for the price of one, and nothing counts as a duplicate."""
-    run = spoken.until(spoken.start(project="voiced"), IDEATION)
-    assert approve(spoken, run, "The same words.", "The same words.").status_code == 200
-    spoken.until(run["run_id"], PUBLISH, seconds=300)
+    run = voiced.until(voiced.start(project="voiced"), IDEATION)
+    assert approve(voiced, run, "The same words.", "The same words.").status_code == 200
+    voiced.until(run["run_id"], PUBLISH, seconds=300)
 
-    assert len(calls(sandbox, "The same words.")) == len(spoken.rows(CALLS, run["run_id"])) == 1
+    assert len(calls(sandbox, "The same words.")) == len(voiced.rows(CALLS, run["run_id"])) == 1
     assert sandbox.counts()["duplicate_prompts"] == 0
 
 
@@ -138,7 +138,7 @@ def test_a_project_with_a_voice_needs_a_server(app: App, tmp_path: Path) -> None
     )
     run = app.until(app.start(), IDEATION)
     text = json.dumps(run)
-    assert not any(name in text for name in ("narration", "speech", "spoken"))
+    assert not any(name in text for name in ("narration", "speech", "voiced"))
     body = {"gate": "ideation", "approved": True, "edits": with_words(run, "Words.")}
     answer = app.client.post(f"/v1/runs/{run['run_id']}/approve", json=body)
     assert (answer.status_code, "has no voice" in answer.text) == (422, True)

@@ -48,8 +48,8 @@ async def test_each_text_is_ordered_once_and_is_in_the_manifest() -> None:
     assert {order.approval for order in run.ledger.orders_of("clip")} == {speech.approval}
     await run.settle_orders()
     [render] = run.ledger.orders_of("render")
-    spoken = {"digest": run.ledger.recorded[str(speech.key)].result["digest"], "text": "One."}
-    assert [clip.get("narration") for clip in render.request["clips"]] == [spoken, None, spoken]
+    narrated = {"digest": run.ledger.recorded[str(speech.key)].result["digest"], "text": "One."}
+    assert [clip.get("narration") for clip in render.request["clips"]] == [narrated, None, narrated]
 
 
 async def test_a_sample_orders_the_words_and_the_rest_costs_no_words_again() -> None:
@@ -59,7 +59,7 @@ async def test_a_sample_orders_the_words_and_the_rest_costs_no_words_again() -> 
     await run.answer({"verdict": "approve", "sample": [1], "number": 1})
     rest = (await run.settle_orders())["content"]
 
-    assert rest["spoken"] == ["One.", "Two."]
+    assert rest["narrated"] == ["One.", "Two."]
     assert Decimal(rest["estimated_usd"]) == 2 * Decimal(rest["usd_per_clip"])
     await run.answer({"verdict": "approve", "number": 2})
     await run.settle_orders()
@@ -131,4 +131,4 @@ async def test_a_run_without_a_voice_is_unchanged() -> None:
 
     assert ideas == plain_ideas
     assert "narration" not in str(run.model.requests)
-    assert not {"speech", "spoken"} & {*(await run.state()), *(await run.state())["ideas"]}
+    assert not {"speech", "narrated"} & {*(await run.state()), *(await run.state())["ideas"]}
