@@ -21,11 +21,6 @@ OPENAI_URL = "https://api.openai.com/v1"
 UPLOAD_POST_URL = "https://api.upload-post.com/api"
 #: Sent as the API key to servers that need none.
 NO_KEY = SecretStr("none")
-#: Prefixes of this service's environment variables: an unknown variable with such a name is an error.
-PREFIXES = (
-    "MYLOWARE_", "MODERATION", "VIDEO_", "UPLOAD_POST_", "REMOTION_", "SPEECH_", "REPLICATE_", "KLING_", "HIGGSFIELD_",
-    "C2PA_",
-)  # fmt: skip
 #: The services that the sandbox can replace.
 Service = Literal["language model and moderation", "video", "publishing"]
 #: Settings that count only with another one.
@@ -228,7 +223,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of this process. Raises SettingsError: one sentence that names the setting."""
     known = variables()
     for name in environment if environment is not None else os.environ:
-        if name.startswith(PREFIXES) and name not in known:
+        if name.startswith(types.PREFIXES) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name}: unknown setting.{hint}")

@@ -8,6 +8,12 @@ from pydantic_settings import NoDecode
 
 from providers.webhooks import Secret, parse_secret
 
+#: Prefixes of this service's environment variables: an unknown variable with such a name is an error.
+PREFIXES = (
+    *("MYLOWARE_", "MODERATION", "VIDEO_", "UPLOAD_POST_", "REMOTION_", "REPLICATE_", "KLING_", "HIGGSFIELD_", "C2PA_"),
+    "SPEECH_",
+)
+
 
 class SettingsError(ValueError):
     """A setting is missing or invalid. The message is one sentence that names it."""
