@@ -63,7 +63,6 @@ class Settings(BaseSettings):
     moderation_base_url: types.V1Url | None = Field(None, alias="MODERATION_BASE_URL")
     moderation_api_key: types.NonEmptySecret | None = Field(None, alias="MODERATION_API_KEY")
     moderation_model: str = Field("omni-moderation-latest", alias="MODERATION_MODEL", min_length=1)
-
     speech_base_url: types.V1Url | None = Field(None, alias="SPEECH_BASE_URL")
     speech_api_key: types.NonEmptySecret = Field(NO_KEY, alias="SPEECH_API_KEY")
     speech_model: str = Field("gpt-4o-mini-tts", alias="SPEECH_MODEL", min_length=1)
