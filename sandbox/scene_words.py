@@ -24,31 +24,49 @@ _ARABIC_PREFIX = re.compile(r"^(?:[وفبك]?ال|لل|[وب](?=\w{3}))")
 
 @dataclass(frozen=True)
 class SceneChoice:
-    """What a clip shows: the name of a scene, the colour of an object, the subject for a card, framing and place."""
+    """What a clip shows: the name of a scene, the colour of an object, the subject for a card, and framing.
+
+    The shots of a film have the text `place` in common. A reverse shot shows the place from the other side.
+    """
 
     scene: str
     tint: str
     subject: str
     framing: int
-    #: What the shots of a film have in common.
     place: str
+    is_reverse: bool = False
 
 
 def choose_scene(prompt: str) -> SceneChoice:
-    """Return what a clip of this prompt shows: the first scene that is named and not excluded, or a card."""
-    text = re.split(r"\n\s*\n|\b(?:Sound|Style): ", prompt.strip().lower())[0]
+    """Return what a clip of this prompt shows: the first scene that is named and not excluded, or a card.
+
+    A topic before a colon holds for all shots of a film; where it names several scenes, the shot shows one of them.
+    """
+    written = re.split(r"\n\s*\n|\b(?:Sound|Style): ", prompt.strip())[0]
+    topic, _, shot = written.partition(":")
+    named = _find_scenes(topic, "scenes")
+    found = [scene for scene in _find_scenes(shot, "scenes") if scene in named or not named]
+    scenes = (found if len(set(named)) > 1 else []) + (named or found) or _find_scenes(written, "weak") or ["card"]
+    weather = [scene for scene in scenes if scene in WEATHER and scenes[0] in OPEN_PLACES]
+    scene = (weather or scenes)[0]
+    tint = (_find_scenes(topic, "tints") or _find_scenes(shot, "tints") or [""])[0]
+    subject = re.split(r"[.!?\n]", topic)[0].strip()
     direction = prompt.lower().rpartition("style:")[2]
-    found = [scene for word in _list_words(text) for scene in _find(word, _LISTS["scenes"])]
-    weak = [scene for word in _list_words(text) for scene in _find(word, _LISTS["weak"])]
-    scene = (found or weak or ["card"])[0]
-    if scene in OPEN_PLACES:
-        scene = next((other for other in found if other in WEATHER), scene)
-    tint = next((tint for word in _list_words(text) for tint in _find(word, _LISTS["tints"])), "")
-    topic = re.split(r"[:.!?\n]", text)[0]
-    words = [word for word in re.findall(r"[^\W_][\w’'-]*", topic) if word not in STOP_WORDS]
-    subject = " ".join(words) if len(words) <= MAX_SUBJECT_WORDS and all("a" <= word[0] < "ɐ" for word in words) else ""
-    place = topic if ":" in text else direction
-    return SceneChoice(scene, tint, subject.title(), _find_framing(text, prompt), f"{scene}: {place.strip()}")
+    framing, is_reverse = _find_framing(written.lower(), prompt)
+    place = f"{scene}: {(subject if shot else direction).lower().strip()}"
+    return SceneChoice(scene, tint, _write_subject(subject), framing, place, is_reverse)
+
+
+def _write_subject(topic: str) -> str:
+    """Return the words of a topic for a card, or none if it is a sentence or in other letters than the card has."""
+    words = [word for word in re.findall(r"[^\W_][\w’'-]*", topic) if word.lower() not in STOP_WORDS]
+    is_short = len(words) <= MAX_SUBJECT_WORDS and all(word[0] < "ɐ" for word in words)
+    return " ".join(word[0].upper() + word[1:] for word in words) if is_short else ""
+
+
+def _find_scenes(text: str, kind: str) -> list[str]:
+    """Return the names of the lists of this kind that contain the words of a text, in the order of the words."""
+    return [name for word in _list_words(text.lower()) for name in _find(word, _LISTS[kind])]
 
 
 def _find(word: str, lists: dict[str, str]) -> Iterator[str]:
@@ -89,9 +107,15 @@ def _split_japanese(token: str) -> Iterator[str]:
             yield match[0]
 
 
-def _find_framing(text: str, prompt: str) -> int:
+def _find_framing(text: str, prompt: str) -> tuple[int, bool]:
+    """Return the framing, and whether it is a reverse shot: "a wide frame again"."""
+    choice = hashlib.sha256(prompt.encode()).digest()[0]
+    frames = re.findall(r"\b(wide|tight) frame( again)?", text)
+    if frames:
+        kind, again = frames[-1]
+        return (WIDE, bool(again)) if kind == "wide" else ((CLOSE, DETAIL)[choice % 2], False)
     words = set(re.findall(r"[^\W\d_]+", text))
     for framing, name in ((DETAIL, "detail"), (CLOSE, "close"), (WIDE, "wide")):
         if words.intersection(_LISTS["framing"][name].split()):
-            return framing
-    return hashlib.sha256(prompt.encode()).digest()[0] % 3
+            return framing, False
+    return choice % 3, False
