@@ -45,9 +45,8 @@ class Higgsfield(NativeVideos):
 
     async def quote(self, request: Json) -> Decimal | None:
         """Return the price in USD; None if Higgsfield describes it in words or not at all. Raises Unavailable."""
-        response = await self._api.query("POST", f"/estimate/{quote(request['model'])}", json=self._input(request, ""))
-        if response.status not in (200, 404):
-            raise self._api.unexpected_response(response)
+        path, order = f"/estimate/{quote(request['model'])}", self._input(request, "")
+        response = await self._api.query("POST", path, json=order, expected=(200, 404))
         try:
             usd = Decimal(str(response.json().get("usd"))).quantize(Decimal("0.001"), ROUND_UP)
         except InvalidOperation:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,16 +69,19 @@ class ApiClient:
         self.base_url = self.base_url.rstrip("/")
         self.service_name += f" ({endpoint_label(self.base_url).partition('/')[0]})"
 
-    async def query(self, method: str, path: str, **content: Any) -> ApiResponse:
-        """Send a request that changes nothing and return the response, whatever its status.
+    async def query(self, method: str, path: str, *, expected: Collection[int] = (), **content: Any) -> ApiResponse:
+        """Send a request that changes nothing and return the response; without `expected`, whatever its status.
 
         Read the body before the status: some services return a result with an error status. `unexpected_response`
-        gives the error for a status that is not expected. Raises Unavailable when there is no response.
+        gives the error for a status that is not expected. Raises Unavailable for it, and when there is no response.
         """
         try:
-            return await self._send(method, path, QUERY_TIMEOUT_SECONDS, **content)
+            response = await self._send(method, path, QUERY_TIMEOUT_SECONDS, **content)
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unavailable("unreachable", f"{self.service_name} did not respond.") from error
+        if expected and response.status not in expected:
+            raise self.unexpected_response(response)
+        return response
 
     async def submit(self, path: str, **content: Any) -> ApiResponse:
         """Send a POST request that places an order, once, and return the response. Only the ledger repeats it.

@@ -2,11 +2,9 @@
 
 import hashlib
 import math
-import random
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -21,7 +19,6 @@ from providers.start_images import fill, image_values, read_image
 from providers.values import is_plain_text
 from providers.video_profiles import Profile
 from providers.video_provider import VideoProvider
-from providers.videos import ANNOUNCED_POLL_SECONDS
 from providers.webhooks import VideoEvent, read_task_event
 
 #: A list may repeat the images of its orders.
@@ -66,20 +63,8 @@ class NativeVideos(VideoProvider):
         self.name = f"{self.short_name}:{endpoint_label(base_url)}"
         self._api = ApiClient(client, base_url, f"{self.scheme} {api_key}", self.service_name, LIMITS)
         self._profiles = {model: profile for profile in reversed(profiles) for model in profile.models}
-        self._accept, self._files, self._stored, self._is_announced = accept, files, stored, is_announced
-        used = self._profiles.values()
-        self.lookup_window = timedelta(seconds=max((each.lookup_window_seconds for each in used), default=120))
-        hours = [each.result_lifetime_hours for each in used if each.result_lifetime_hours]
-        self.result_lifetime = timedelta(hours=min(hours)) if hours else None
-        self._poll_seconds = min((each.poll_seconds for each in used if each.poll_seconds), default=None)
-
-    def poll_pause(self, polls: int) -> timedelta:
-        """Return the shortest pause of the profiles; without any a clip that a webhook announces is polled rarely."""
-        if self._poll_seconds:
-            return timedelta(seconds=self._poll_seconds)
-        if self._is_announced:
-            return timedelta(seconds=random.uniform(*ANNOUNCED_POLL_SECONDS))  # noqa: S311 - to spread the polls
-        return super().poll_pause(polls)
+        super().__init__(self._profiles.values(), is_announced=is_announced)
+        self._accept, self._files, self._stored = accept, files, stored
 
     def read_event(self, body: bytes) -> VideoEvent:
         """Return the event in the body of a verified webhook: a task. Raises InvalidEvent."""
@@ -166,12 +151,10 @@ class NativeVideos(VideoProvider):
         return self.states[status] or Pending()
 
     async def _query_task(self, task_id: str) -> ApiResponse:
-        return await self._api.query("GET", self.status_path.format(quote(task_id, safe="")))
+        return await self._api.query("GET", self.status_path.format(quote(task_id, safe="")), expected=(200, 404))
 
     def _find_task(self, response: ApiResponse) -> Json | None:
         """Return the task in a response, None if the vendor does not know it. Raises Unavailable."""
-        if response.status not in (200, 404):
-            raise self._api.unexpected_response(response)
         return response.json() if response.status == 200 else None
 
     def _failed(self, task: Json, *, charged: bool = False) -> Failed:

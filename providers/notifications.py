@@ -38,9 +38,7 @@ class NotificationSender:
     """
 
     def __init__(self, client: httpx.AsyncClient, secret: Secret, private_hosts: Sequence[str] = ()) -> None:
-        self._client = client
-        self._secret = secret
-        self._private_hosts = frozenset(private_hosts)
+        self._client, self._secret, self._private_hosts = client, secret, frozenset(private_hosts)
 
     async def send(self, url: str, *, id: str, body: bytes) -> SendResult:  # noqa: A002 - the contract's name
         """Send the notification once. Never raises for an error of the receiver or the network."""

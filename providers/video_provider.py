@@ -1,10 +1,16 @@
 """The interface of a provider of clips."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 from decimal import Decimal
 
 from providers.base import Json, Provider
+from providers.video_profiles import Profile
 from providers.webhooks import Secret, VideoEvent
+
+#: The shortest and the longest pause between two polls of a clip that a webhook announces.
+ANNOUNCED_POLL_SECONDS = (30.0, 60.0)
 
 
 class VideoProvider(Provider):
@@ -12,6 +18,22 @@ class VideoProvider(Provider):
 
     #: The id of no task, in the form of the service's own.
     unknown_task_id: str = "00000000-0000-4000-8000-000000000000"
+
+    def __init__(self, profiles: Collection[Profile], *, is_announced: bool) -> None:
+        """`is_announced` means that webhooks are configured."""
+        self.lookup_window = timedelta(seconds=max((each.lookup_window_seconds for each in profiles), default=120))
+        hours = [each.result_lifetime_hours for each in profiles if each.result_lifetime_hours]
+        self.result_lifetime = timedelta(hours=min(hours)) if hours else None
+        self._poll_seconds = min((each.poll_seconds for each in profiles if each.poll_seconds), default=None)
+        self._is_announced = is_announced
+
+    def poll_pause(self, polls: int) -> timedelta:
+        """Return the shortest pause of the profiles; without any a clip that a webhook announces is polled rarely."""
+        if self._poll_seconds:
+            return timedelta(seconds=self._poll_seconds)
+        if self._is_announced:
+            return timedelta(seconds=random.uniform(*ANNOUNCED_POLL_SECONDS))  # noqa: S311 - to spread the polls
+        return super().poll_pause(polls)
 
     def read_event(self, body: bytes) -> VideoEvent:
         """Return the event in the body of a verified webhook. Raises InvalidEvent."""

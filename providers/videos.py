@@ -5,7 +5,6 @@ describes what a server and model support.
 """
 
 import math
-import random
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -32,8 +31,6 @@ LIMITS = Limits(submit_seconds=120.0)
 MAX_CLOCK_SKEW = timedelta(seconds=60)
 MAX_LIST_PAGES = 20
 _TEMPORARY_STATUSES = (401, 403, 408, 409, 425, 429)
-#: The shortest and the longest pause between two polls of a clip that a webhook announces.
-ANNOUNCED_POLL_SECONDS = (30.0, 60.0)
 
 
 class Videos(VideoProvider):
@@ -57,22 +54,10 @@ class Videos(VideoProvider):
         is_announced: bool = False,
     ) -> None:
         self.name = f"videos:{endpoint_label(base_url)}"
-        self.lookup_window = timedelta(seconds=profile.lookup_window_seconds)
-        self.lookup_proof = profile.lookup_proof
-        hours = profile.result_lifetime_hours
-        self.result_lifetime = timedelta(hours=hours) if hours else None
-        self._profile = profile
+        super().__init__([profile], is_announced=is_announced)
+        self.lookup_proof, self._profile = profile.lookup_proof, profile
         self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME, limits)
         self._accept, self._files, self._stored = accept, files or ForeignFiles(), stored
-        self._is_announced = is_announced
-
-    def poll_pause(self, polls: int) -> timedelta:
-        """Return the pause of the profile; without one a clip that a webhook announces is polled rarely."""
-        if self._profile.poll_seconds:
-            return timedelta(seconds=self._profile.poll_seconds)
-        if self._is_announced:
-            return timedelta(seconds=random.uniform(*ANNOUNCED_POLL_SECONDS))  # noqa: S311 - to spread the polls
-        return super().poll_pause(polls)
 
     def read_event(self, body: bytes) -> VideoEvent:
         """Return the event in the body of a verified webhook. Raises InvalidEvent."""
@@ -82,10 +67,8 @@ class Videos(VideoProvider):
         """Read a page of the list, or of the models of a server without a list of its jobs. Raises Unavailable."""
         if self._profile.list_shows_jobs or self._profile.list_echoes_prompt:
             await self._list_page(None)
-            return
-        response = await self._api.query("GET", "/models")
-        if response.status != 200:
-            raise self._api.unexpected_response(response)
+        else:
+            await self._api.query("GET", "/models", expected=(200,))
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place one order and return the server's id of the video. The contract has no field for `key`."""

@@ -72,8 +72,7 @@ def encode_aac(audio: AudioSamples, bitrate: int = AAC_BITRATE) -> list[bytes]:
     encoder.bit_rate = bitrate
     samples = np.ascontiguousarray(audio[:, AAC_FRAME_SAMPLES:])
     frame = AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-    frame.sample_rate = SAMPLE_RATE
-    frame.pts = 0
+    frame.sample_rate, frame.pts = SAMPLE_RATE, 0
     encoder.open()
     return [bytes(packet) for part in (frame, None) for packet in encoder.encode(part)]
 
@@ -93,9 +92,7 @@ def decode_aac(packets: list[bytes]) -> AudioSamples:
 def _create_aac_codec(mode: str) -> AudioCodecContext:
     codec = CodecContext.create("aac", mode)  # type: ignore[call-overload]
     assert isinstance(codec, AudioCodecContext)  # noqa: S101 - narrows the type
-    codec.sample_rate = SAMPLE_RATE
-    codec.layout = "stereo"
-    codec.format = "fltp"
+    codec.sample_rate, codec.layout, codec.format = SAMPLE_RATE, "stereo", "fltp"
     return codec
 
 

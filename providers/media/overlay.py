@@ -53,6 +53,13 @@ class Card(NamedTuple):
     is_centred: bool
 
 
+class _Layers(NamedTuple):
+    """Letters in their colours, and what is opaque around them."""
+
+    letters: Image.Image
+    dark: Image.Image
+
+
 class _PlacedRun(NamedTuple):
     run: TextRun
     x: float
@@ -70,43 +77,41 @@ def draw_overlay(text: str, width: int, height: int, *, has_words: bool = False)
         return None
     layout = split_words(layout) if has_words else layout
     zone = _safe_zone(width, height)
-    letters, dark = _new_layers(zone.drawn_height)
+    layers = _new_layers(zone.drawn_height)
     outline = round(layout.size * OUTLINE_RATIO)
     bottom = zone.drawn_height - SHADOW_PX - outline
     placed = list(_place_runs(layout, bottom - round((0.45 if _is_high(layout) else 0.28) * layout.size)))
-    _draw_runs(letters, dark, placed, layout.size, outline=outline)
-    overlay = _finish(letters, dark, zone)
+    _draw_runs(layers, placed, layout.size, outline=outline)
+    overlay = _finish(layers, zone)
     return overlay._replace(words=tuple(_find_words(placed, layout.size, overlay, zone))) if has_words else overlay
 
 
 def draw_card(card: Card, width: int, height: int) -> Overlay | None:
     """Return the texts of the card at the bottom of the safe zone of a frame of this size; None without any."""
     zone = _safe_zone(width, height)
-    letters, dark = _new_layers(zone.drawn_height)
+    layers = _new_layers(zone.drawn_height)
     texts = ((card.kicker, NOTE), (card.heading, HEADING), (card.note, NOTE))
     kicker, heading, note = (fit_lines(fit_start(strip_missing_glyphs(text), style), style) for text, style in texts)
     align = "centre" if card.is_centred else "right" if heading and heading.is_rtl else "left"
-    y = _draw_lines(letters, dark, kicker, 0, align, card.accent)
-    y = _draw_lines(letters, dark, heading, y, align)
+    y = _draw_lines(layers, kicker, 0, align, card.accent)
+    y = _draw_lines(layers, heading, y, align)
     if heading:
-        left = {"left": 0, "centre": 0.5, "right": 1.0}[align] * (letters.width - BAR_SIZE_PX[0])
+        left = {"left": 0, "centre": 0.5, "right": 1.0}[align] * (layers.letters.width - BAR_SIZE_PX[0])
         box = (left, y, left + BAR_SIZE_PX[0], y + BAR_SIZE_PX[1])
-        ImageDraw.Draw(letters).rounded_rectangle(box, BAR_SIZE_PX[1] / 2, card.accent)
+        ImageDraw.Draw(layers.letters).rounded_rectangle(box, BAR_SIZE_PX[1] / 2, card.accent)
         y += BAR_SIZE_PX[1] + NOTE_GAP_PX
-    y = _draw_lines(letters, dark, note, y, align)
+    y = _draw_lines(layers, note, y, align)
     offset = max(SHADOW_PX, zone.drawn_height - y)
-    letters, dark = (ImageChops.offset(layer, 0, offset) for layer in (letters, dark))
-    return _finish(letters, dark, zone) if letters.getbbox() else None
+    layers = _Layers(*(ImageChops.offset(layer, 0, offset) for layer in layers))
+    return _finish(layers, zone) if layers.letters.getbbox() else None
 
 
-def _draw_lines(
-    letters: Image.Image, dark: Image.Image, layout: TextLayout | None, y: int, align: str, colour: str = "white"
-) -> int:
+def _draw_lines(layers: _Layers, layout: TextLayout | None, y: int, align: str, colour: str = "white") -> int:
     """Draw the lines below `y`, and return where the next text starts."""
     if layout is None:
         return y
     y += round((1.1 if _is_high(layout) else 0.8) * layout.size) + (len(layout.lines) - 1) * _pitch(layout)
-    _draw_runs(letters, dark, list(_place_runs(layout, y, align)), layout.size, colour=colour)
+    _draw_runs(layers, list(_place_runs(layout, y, align)), layout.size, colour=colour)
     return y + round(0.3 * layout.size) + TEXT_GAP_PX
 
 
@@ -124,17 +129,16 @@ def _safe_zone(width: int, height: int) -> _Zone:
     return _Zone(left, top, size, (WIDTH_PX - 2 * SAFE_SIDE_PX) * size[1] // size[0])
 
 
-def _new_layers(height: int) -> tuple[Image.Image, Image.Image]:
-    """Return a layer for letters in their colours, and one for what is opaque around them."""
+def _new_layers(height: int) -> _Layers:
     letters = Image.new("RGBA", (WIDTH_PX - 2 * SAFE_SIDE_PX, height), (255, 255, 255, 0))
-    return letters, Image.new("L", letters.size)
+    return _Layers(letters, Image.new("L", letters.size))
 
 
-def _finish(letters: Image.Image, dark: Image.Image, zone: _Zone) -> Overlay:
+def _finish(layers: _Layers, zone: _Zone) -> Overlay:
     """Return the layers, with a shadow, in the size of the frame."""
-    dark = ImageChops.lighter(dark, letters.getchannel("A"))
+    dark = ImageChops.lighter(layers.dark, layers.letters.getchannel("A"))
     shadow = dark.filter(ImageFilter.GaussianBlur(SHADOW_PX / 2.5)).point(lambda value: round(0.55 * value))
-    large = (letters, ImageChops.screen(dark, shadow))
+    large = (layers.letters, ImageChops.screen(dark, shadow))
     letters, opacity = (image.resize(zone.size, Image.Resampling.BOX) for image in large)
     x0, y0, x1, y1 = opacity.getbbox() or (0, 0, 2, 2)
     box = (x0 & ~1, y0 & ~1, (x1 + 1) & ~1, (y1 + 1) & ~1)
@@ -165,27 +169,21 @@ def _place_runs(layout: TextLayout, baseline: int, align: str = "centre") -> Ite
 
 
 def _draw_runs(
-    letters: Image.Image,
-    dark: Image.Image,
-    placed: list[_PlacedRun],
-    size: int,
-    *,
-    outline: int = 0,
-    colour: str = "white",
+    layers: _Layers, placed: list[_PlacedRun], size: int, *, outline: int = 0, colour: str = "white"
 ) -> None:
     """Draw the letters, and their outline on the other layer."""
     for run, x, y, _ in placed:
         font, direction = load_font(run.font, size, is_rtl=run.is_rtl), "rtl" if run.is_rtl else None
         if font.size == size:
-            pen = ImageDraw.Draw(letters)
+            pen = ImageDraw.Draw(layers.letters)
             pen.text((x, y), run.text, colour, font, "ls", direction=direction, embedded_color=True)
-            pen = ImageDraw.Draw(dark)
+            pen = ImageDraw.Draw(layers.dark)
             pen.text((x, y), run.text, 255, font, "ls", direction=direction, stroke_width=outline)
         else:
             picture = Image.new("RGBA", (round(font.getlength(run.text)), round(2 * font.size)))
             ImageDraw.Draw(picture).text((0, picture.height), run.text, None, font, "ld", embedded_color=True)
             picture = picture.resize((round(run.width(size)), 2 * size))
-            letters.alpha_composite(picture, (round(x), round(y - 1.75 * size)))
+            layers.letters.alpha_composite(picture, (round(x), round(y - 1.75 * size)))
 
 
 def _find_words(placed: list[_PlacedRun], size: int, overlay: Overlay, zone: _Zone) -> Iterator[WordArea]:

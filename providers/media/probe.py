@@ -169,7 +169,7 @@ def decode_video(container: InputContainer, *, max_seconds: float) -> DecodedVid
     _check_limits(container, video, max_seconds)
     for frame in _decode_frames(container, video, max_seconds):
         times.append(to_seconds(frame.pts, frame.time_base))
-        rotation, is_interlaced = frame.rotation, is_interlaced or frame.interlaced_frame
+        rotation, is_interlaced = frame.rotation, is_interlaced | frame.interlaced_frame
         previous, luma = luma, _sample_luma(frame)
         keyframes.append(frame.key_frame)
         black.append(bool(luma.mean() < _BLACK_LUMA))

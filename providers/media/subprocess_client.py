@@ -53,7 +53,7 @@ def intake_errors(kind: str, invalid: type[ProviderError], *, slow: str, corrupt
             raise invalid(slow, f"The {kind} takes too long to decode.") from error
         if error.is_crash:
             raise invalid(corrupt, f"The {kind} crashes the decoder.") from error
-        raise Unavailable(f"{kind}_not_judged", f"The {kind} could not be checked; try again.") from error
+        raise Unavailable(f"{kind}_not_judged", f"The {kind} could not be checked; check it again.") from error
 
 
 async def run_in_subprocess(

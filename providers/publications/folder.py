@@ -22,8 +22,7 @@ class Folder(Provider):
     lookup_window = timedelta(0)
 
     def __init__(self, root: Path, files: Files) -> None:
-        self._root = root
-        self._files = files
+        self._root, self._files = root, files
 
     async def check(self) -> None:
         """Write a file to the folder and delete it. Raises Unavailable."""

@@ -51,8 +51,7 @@ class UploadPost(Provider):
     ) -> None:
         self.name = f"upload_post:{endpoint_label(base_url)}:{profile_user}"
         self._api = ApiClient(client, base_url, f"Apikey {api_key}", SERVICE_NAME, limits)
-        self._user = profile_user
-        self._files = files
+        self._user, self._files = profile_user, files
         #: Answers to uploads of this process that contain warnings, by request id. A status may repeat them.
         self._accepted: dict[str, Json] = {}
 
@@ -149,7 +148,4 @@ class UploadPost(Provider):
 
     async def _get_history(self, request_id: str) -> Json:
         params = {"request_id": request_id, "limit": "50"}
-        response = await self._api.query("GET", "/uploadposts/history", params=params)
-        if response.status != 200:
-            raise self._api.unexpected_response(response)
-        return response.json()
+        return (await self._api.query("GET", "/uploadposts/history", params=params, expected=(200,))).json()

@@ -32,7 +32,43 @@ class FilmSigner:
             return str(await self.files.local_path(clip.digest))
 
 
-class EmbeddedRenders(Provider):
+class FilmRenders(Provider):
+    """What renderers have in common: the subprocess that makes a film. `files` are the stored clips and sounds.
+
+    Without a signer, as in tests, films have no C2PA manifest.
+    """
+
+    def __init__(self, files: Files, signer: FilmSigner | None) -> None:
+        self._files, self._signer = files, signer
+
+    async def _make_film(
+        self, work: Json, folder: Path, film: Path, *, limit_seconds: float, progress: Progress
+    ) -> Failed | Succeeded:
+        """Run `providers.media.film` in the work folder, and move its film to `film` if it conforms.
+
+        It renders the `clips` of `work` by its `manifest`, or masters the film of another renderer, and signs it.
+        Raises Unavailable when the work was interrupted, and the ProviderError of the subprocess or of a stored file.
+        """
+        manifest = Manifest.model_validate(work["manifest"])
+        sounds = {digest: str(await self._files.local_path(digest)) for digest in manifest.sounds}
+        request = {**work, "sounds": sounds}
+        if self._signer:
+            request["signing"] = await self._signer.request(manifest)
+        try:
+            result = await run_in_subprocess(
+                "providers.media.film", request, work_dir=folder, limit_seconds=limit_seconds, progress=progress
+            )
+        except (TimeoutError, SubprocessDied) as error:
+            if isinstance(error, SubprocessDied) and error.is_crash:
+                return Failed("media_failed", "The program that renders the film crashes; the log has the details.")
+            raise Unavailable("render_interrupted", "The render was interrupted or took too long.") from error
+        if result["errors"]:
+            return Failed("film_not_conformant", f"The film fails the delivery rules: {'; '.join(result['errors'])}.")
+        os.replace(folder / "film.mp4", film)
+        return Succeeded(film, facts={**result["facts"], "renderer": self.name}, subtitles=result["subtitles"])
+
+
+class EmbeddedRenders(FilmRenders):
     """The renderer that needs no service. The request is a manifest; the film is rendered when it is polled."""
 
     name = "embedded"
@@ -40,12 +76,8 @@ class EmbeddedRenders(Provider):
     lookup_window = timedelta(seconds=1)
 
     def __init__(self, files: Files, *, limit_seconds: float | None = None, signer: FilmSigner | None = None) -> None:
-        """`files` are the stored clips. `limit_seconds` ends a render; the default depends on the film's length.
-
-        Without a signer, as in tests, films have no C2PA manifest.
-        """
-        self._files = files
-        self._signer = signer
+        """`limit_seconds` ends a render; the default depends on the film's length."""
+        super().__init__(files, signer)
         self._limit_seconds = limit_seconds
 
     async def submit(self, request: Json, *, key: str) -> str:
@@ -66,46 +98,10 @@ class EmbeddedRenders(Provider):
             manifest = parse_manifest(request)
             clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]
             limit_seconds = self._limit_seconds or 120 + 15 * manifest.seconds
-            sounds = await local_sounds(manifest, self._files)
-            order: dict[str, object] = {"manifest": request, "clips": clips, "sounds": sounds}
-            film = into / f"{task_id}.mp4"
+            work, film = {"manifest": request, "clips": clips}, into / f"{task_id}.mp4"
             with create_work_folder(into) as folder:
-                if self._signer:
-                    order["signing"] = await self._signer.request(manifest)
-                return await make_film(
-                    order, folder, film, renderer=self.name, limit_seconds=limit_seconds, progress=progress
-                )
+                return await self._make_film(work, folder, film, limit_seconds=limit_seconds, progress=progress)
         except Unavailable:
             raise
         except ProviderError as error:  # an invalid manifest, or a clip that is corrupt or no longer stored
             return Failed(error.code, error.message)
-
-
-async def local_sounds(manifest: Manifest, files: Files) -> dict[str, str]:
-    """Return the paths of the sounds of a film by their digests. Raises as `Files.local_path`."""
-    return {digest: str(await files.local_path(digest)) for digest in manifest.sounds}
-
-
-async def make_film(
-    request: Json, folder: Path, film: Path, *, renderer: str, limit_seconds: float, progress: Progress
-) -> Failed | Succeeded:
-    """Run `providers.media.film` in the work folder, and move its film to `film` if it conforms to the delivery rules.
-
-    It renders the clips of the request, or masters the film of another renderer, and signs the film if `signing` of
-    the request says how.
-
-    Raises Unavailable when the work was interrupted, and the ProviderError of the subprocess.
-    """
-    try:
-        result = await run_in_subprocess(
-            "providers.media.film", request, work_dir=folder, limit_seconds=limit_seconds, progress=progress
-        )
-    except (TimeoutError, SubprocessDied) as error:
-        if isinstance(error, SubprocessDied) and error.is_crash:
-            return Failed("media_failed", "The program that renders the film crashes; the log has the details.")
-        message = "The render was interrupted or took too long."
-        raise Unavailable("render_interrupted", message) from error
-    if result["errors"]:
-        return Failed("film_not_conformant", f"The film fails the delivery rules: {'; '.join(result['errors'])}.")
-    os.replace(folder / "film.mp4", film)
-    return Succeeded(film, facts={**result["facts"], "renderer": renderer}, subtitles=result["subtitles"])

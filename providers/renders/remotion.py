@@ -8,14 +8,14 @@ from uuid import UUID
 
 import httpx
 
-from providers.base import Files, Json, OutcomeUnknown, Progress, Provider, ProviderError, Refused, Unavailable
+from providers.base import Files, Json, OutcomeUnknown, Progress, ProviderError, Refused, Unavailable
 from providers.http import ApiClient, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
 from providers.media.subprocess_client import create_work_folder
 from providers.media.text_layout import break_lines
 from providers.orders import OrderKey, digest_of
-from providers.renders.embedded import FilmSigner, local_sounds, make_film
+from providers.renders.embedded import FilmRenders, FilmSigner
 from providers.renders.manifest import Manifest, parse_manifest
 from providers.results import Failed, Pending, PollResult
 from providers.values import parse_progress
@@ -24,7 +24,7 @@ SERVICE_NAME = "The render service"
 LIMITS = Limits(submit_seconds=30.0, file_bytes=MAX_FILM_BYTES)
 
 
-class RemotionRenders(Provider):
+class RemotionRenders(FilmRenders):
     """The renderer as a separate service. The request is a manifest, as for the embedded renderer.
 
     A render costs nothing and its id is known before it is placed, so one that the service no longer knows is placed
@@ -44,8 +44,7 @@ class RemotionRenders(Provider):
         service_key: str | None = None,
         signer: FilmSigner | None = None,
     ) -> None:
-        """`files` are the stored sounds, which are mixed here. Without a signer films have no C2PA manifest."""
-        self._files, self._signer = files, signer
+        super().__init__(files, signer)
         self._api = ApiClient(client, base_url, f"Bearer {service_key}" if service_key else "", SERVICE_NAME, LIMITS)
 
     async def check(self) -> None:
@@ -61,9 +60,7 @@ class RemotionRenders(Provider):
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the id that `submit` returns, if the service knows it. Raises Unavailable."""
         render_id = _render_id(request, key)
-        response = await self._api.query("GET", f"/renders/{render_id}")
-        if response.status not in (200, 404):
-            raise self._api.unexpected_response(response)
+        response = await self._api.query("GET", f"/renders/{render_id}", expected=(200, 404))
         return [render_id] if response.status == 200 else []
 
     def lookup_url(self, request: Json, *, key: str) -> str:
@@ -121,14 +118,9 @@ class RemotionRenders(Provider):
                 with rendered.open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                         raise Unavailable("download_incomplete", f"{SERVICE_NAME} sent a film with another digest.")
-                manifest, film = Manifest.model_validate(request), into / f"{task_id}.mp4"
-                order: dict[str, object] = {"manifest": request, "sounds": await local_sounds(manifest, self._files)}
-                if self._signer:
-                    order["signing"] = await self._signer.request(manifest)
-                limit_seconds = 60 + 5 * manifest.seconds
-                return await make_film(
-                    order, folder, film, renderer=self.name, limit_seconds=limit_seconds, progress=progress
-                )
+                work, film = {"manifest": request}, into / f"{task_id}.mp4"
+                limit_seconds = 60 + 5 * Manifest.model_validate(request).seconds
+                return await self._make_film(work, folder, film, limit_seconds=limit_seconds, progress=progress)
             except Unavailable:
                 raise
             except ProviderError as error:  # the file is too large, or its audio cannot be decoded
