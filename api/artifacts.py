@@ -7,15 +7,8 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Security
 from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import UploadFile
 
-from api.authentication import (
-    API_KEY_HEADER,
-    BEARER,
-    AppStateDep,
-    CallerDep,
-    authenticate,
-    client_address,
-    count_request,
-)
+from api import authentication as auth
+from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, responses
 from runs import media_links
 from runs.errors import ArtifactNotFound
@@ -86,15 +79,15 @@ async def authorize_reader(
 ) -> None:
     """Require an API key or a signed link to this file. Raises ApiError 401, 403 or 429."""
     if expires is None or signature is None:
-        await authenticate(request, state)
+        await auth.authenticate(request, state)
     elif not await media_links.is_valid_link(state.services.db, digest, expires, signature):
-        await count_request(state, client_address(request))
+        await auth.count_request(state, auth.client_address(request))
         raise ApiError(403, "link_not_found", "The link is invalid or has expired. Request a new one.")
 
 
 ROUTE: dict[str, Any] = {
     "response_class": Response,
-    "dependencies": [Depends(authorize_reader), Security(API_KEY_HEADER), Security(BEARER)],
+    "dependencies": [Depends(authorize_reader), Security(auth.API_KEY_HEADER), Security(auth.BEARER)],
     "responses": {**responses(403), **FILE_RESPONSES},
 }
 

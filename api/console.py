@@ -6,18 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from api import console_session
 from api.artifacts import Digest, FileRequestDep
 from api.authentication import AppStateDep, authenticate_key, client_address, count_request
-from api.console_session import (
-    COOKIE,
-    START_PAGE,
-    OptionalSessionDep,
-    PageRoute,
-    SessionDep,
-    local_path,
-    require_same_origin,
-    sign_in_response,
-)
+from api.console_session import START_PAGE, OptionalSessionDep, SessionDep, local_path, sign_in_response
 from api.errors import ApiError
 from api.wiring import AppState
 from console import pages, sessions
@@ -27,7 +19,7 @@ from runs import queries, review_links
 from storage import console_tokens
 from storage.inbox import list_inbox
 
-router = APIRouter(route_class=PageRoute, include_in_schema=False)
+router = APIRouter(route_class=console_session.PageRoute, include_in_schema=False)
 
 #: Tries to sign in per minute and address, whether or not they succeed.
 SIGN_IN_TRIES = 10
@@ -35,7 +27,7 @@ PAGE_ROWS = 50
 PageNumber = Annotated[int, Query(ge=1, le=1_000)]
 #: The part of the reviewer's page to show first.
 Part = Literal["decide", "comment"]
-SAME_ORIGIN = [Depends(require_same_origin)]
+SAME_ORIGIN = [Depends(console_session.require_same_origin)]
 
 
 @router.get("/")
@@ -57,8 +49,7 @@ async def sign_in(
     """Begin a session with an API key."""
     try:
         await _count_try(request, state)
-        sent = {key.strip()} - {""}
-        row = await authenticate_key(state, sent, client_address(request))
+        row = await authenticate_key(state, {key.strip()} - {""}, client_address(request))
     except ApiError as error:
         return _sign_in_page(next, error)
     return await sign_in_response(request, state, row, next)
@@ -84,9 +75,9 @@ async def use_sign_in_link(token: str, request: Request, state: AppStateDep) -> 
 @router.post("/sign-out")
 async def sign_out(request: Request, state: AppStateDep, _session: SessionDep) -> Response:
     """End the session."""
-    await console_tokens.delete_session(state.services.db, request.cookies[COOKIE])
+    await console_tokens.delete_session(state.services.db, request.cookies[console_session.COOKIE])
     response = RedirectResponse("/sign-in", 303)
-    response.delete_cookie(COOKIE, httponly=True, samesite="lax")
+    response.delete_cookie(console_session.COOKIE, httponly=True, samesite="lax")
     return response
 
 

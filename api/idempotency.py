@@ -102,8 +102,7 @@ async def idempotent_request(
     request: Request, state: AppStateDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
 ) -> IdempotentRequest:
     """Return the request with its context."""
-    context = RequestContext(caller.actor, "api", idempotency_key)
-    return IdempotentRequest(state.services.db, request.url.path, context)
+    return IdempotentRequest(state.services.db, request.url.path, RequestContext(caller.actor, "api", idempotency_key))
 
 
 IdempotentDep = Annotated[IdempotentRequest, Depends(idempotent_request)]

@@ -191,7 +191,6 @@ async def cancel_run(
             pass
         case _:
             raise ToolError("No agent started this run, and the person did not confirm its end.")
-    context = replace(caller.context, idempotency_key=f"mcp:{parsed_id}")
-    await cancel.cancel_run(caller.services, parsed_id, context)
+    await cancel.cancel_run(caller.services, parsed_id, replace(caller.context, idempotency_key=f"mcp:{parsed_id}"))
     value: Json = to_jsonable_python(await describe_run(caller.services.db, parsed_id, caller.base_url))
     return value

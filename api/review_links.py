@@ -119,8 +119,7 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
     if not as_json:
         return HTMLResponse(pages.message_page(decision.decision, message), headers=pages.HEADERS)
     fields = {**vars(opened.link), "decision": decision.decision, "message": message}
-    result = LinkDecisionResult.model_validate(fields)
-    return JSONResponse(result.model_dump(mode="json"), headers=pages.HEADERS)
+    return JSONResponse(LinkDecisionResult.model_validate(fields).model_dump(mode="json"), headers=pages.HEADERS)
 
 
 #: The declaration of a route that serves a file while the link is valid.

@@ -24,8 +24,6 @@ from providers.base import Files, Provider
 from providers.chat_models import chat_model
 from providers.film_mark import Provenance
 from providers.foreign_files import ForeignFiles
-from providers.higgsfield import Higgsfield
-from providers.kling import Kling
 from providers.media.certificates import CertificateError, SigningKey, development_key, read_signing_key
 from providers.media.clips import accept_clip
 from providers.media.provenance import check_signing_key, read_provenance
@@ -36,7 +34,6 @@ from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders, FilmSigner
 from providers.renders.remotion import RemotionRenders
-from providers.replicate import Replicate
 from providers.speech import Speech, SpeechOffer
 from providers.video_provider import VideoProvider
 from providers.videos import Videos
@@ -58,9 +55,9 @@ from storage.saver import Saver
 
 #: The vendors of clips with contracts of their own: by name in settings, projects and webhook URLs, adapter and URL.
 VENDORS: Mapping[str, tuple[type[NativeVideos], str]] = {
-    "replicate": (Replicate, replicate.BASE_URL),
-    "kling": (Kling, kling.BASE_URL),
-    "higgsfield": (Higgsfield, higgsfield.BASE_URL),
+    "replicate": (replicate.Replicate, replicate.BASE_URL),
+    "kling": (kling.Kling, kling.BASE_URL),
+    "higgsfield": (higgsfield.Higgsfield, higgsfield.BASE_URL),
 }
 
 MAX_CONNECTIONS = 20
@@ -312,8 +309,7 @@ def open_publishers(
         return publishers
     for name in ("upload_post", *names):
         if name != "folder":
-            user = name.partition(":")[2] or settings.upload_post_user
-            url = settings.upload_post_url or UPLOAD_POST_URL
+            url, user = settings.upload_post_url or UPLOAD_POST_URL, name.partition(":")[2] or settings.upload_post_user
             publishers[name] = UploadPost(url, _text(key), user, files, client)
     return publishers if folder else {"upload_post": publishers["upload_post"], **publishers}
 

@@ -6,7 +6,7 @@ A model can prepare; only the person's own message confirms, or withdraws.
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from typing_extensions import TypedDict  # pydantic accepts the one of `typing` from Python 3.12 on only
@@ -88,17 +88,10 @@ async def create_pending(
         )
     if verdict == "revise" and not comment:
         raise InvalidRequest("Describe the requested changes in `comment`.", field="comment")
-    new = NewConfirmation(
-        actor_id=context.actor.id,
-        session_id=session_id,
-        channel=context.channel,
-        run_id=run_id,
-        **review.model_dump(include={"gate", "revision", "digest"}),
-        verdict=verdict,
-        comment=comment or None,
-    )
     usd, content = _cost_usd(verdict, review), review.content
     film_url = await artifact_link(db, content.film.digest, base_url) if isinstance(content, FilmContent) else ""
+    fields = review.model_dump(include={"gate", "revision", "digest"})
+    new = _new_confirmation(run_id, verdict, context, session_id, **fields, comment=comment or None)
     return await _store(db, new, describe_decision(verdict, content, comment, usd, film_url), usd)
 
 
@@ -107,18 +100,15 @@ async def create_cancellation(
 ) -> PendingConfirmation:
     """Prepare the end of a run, under a code. Nothing is cancelled. Raises as `get_cancellable_run`."""
     run = await get_cancellable_run(db, run_id, context.actor)
-    new = NewConfirmation(
-        actor_id=context.actor.id,
-        session_id=session_id,
-        channel=context.channel,
-        run_id=run_id,
-        gate=None,
-        revision=0,
-        digest="",
-        verdict="cancel",
-        comment=None,
-    )
+    new = _new_confirmation(run_id, "cancel", context, session_id)
     return await _store(db, new, describe_cancellation(run), Decimal(0))
+
+
+def _new_confirmation(
+    run_id: UUID, verdict: str, context: RequestContext, session_id: str, **fields: Any
+) -> NewConfirmation:
+    sender: dict[str, Any] = {"actor_id": context.actor.id, "channel": context.channel, "session_id": session_id}
+    return NewConfirmation(run_id=run_id, verdict=verdict, **sender, **fields)
 
 
 async def _store(db: Database, new: NewConfirmation, what: str, usd: Decimal) -> PendingConfirmation:
@@ -162,27 +152,17 @@ async def confirm(
         raise ConfirmationNotFound(f"The code {code} is for “{row.verdict}”, not for “{command.word}”.")
     if row.verdict == "cancel":
         await cancel_run(services, row.run_id, context)
-        await table.mark_used(services.db, row)
-        return Outcome(row, _describe_outcome(row, context.actor.name), is_new=True)
-    decision = await decide(
-        services,
-        row.run_id,
-        cast("Gate", row.gate),
-        DecisionInput(verdict=cast("Verdict", row.verdict), comment=row.comment or "", digest=row.digest),
-        context,
-    )
+    else:
+        chosen = DecisionInput(verdict=cast("Verdict", row.verdict), comment=row.comment or "", digest=row.digest)
+        await decide(services, row.run_id, cast("Gate", row.gate), chosen, context)
     await table.mark_used(services.db, row)
-    return Outcome(row, _describe_outcome(row, decision.actor_name), is_new=True)
+    return Outcome(row, _describe_outcome(row, context.actor.name), is_new=True)
 
 
 def describe_review(pending: PendingConfirmation) -> str:
     """Return what would be decided, about which review."""
-    gate = (
-        f", {pending['gate']} gate, revision {pending['revision']}, digest {pending['digest'][:12]}"
-        if pending["gate"]
-        else ""
-    )
-    return f"{pending['what']}\nRun {pending['run_id']}{gate}."
+    gate = f", {pending['gate']} gate, revision {pending['revision']}, digest {pending['digest'][:12]}"
+    return f"{pending['what']}\nRun {pending['run_id']}{gate if pending['gate'] else ''}."
 
 
 def shows_content(pending: PendingConfirmation) -> bool:

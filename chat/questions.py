@@ -64,8 +64,7 @@ def _describe_approval(content: ReviewContent, usd: Decimal, film_url: str) -> s
         lines = (
             _idea_lines(content, usd, limit) if isinstance(content, IdeasContent) else _film_lines(content, film_url)
         )
-        shortened = [SHORTENED] if limit != TEXT_LIMITS[0] else []
-        description = "\n".join([*lines, *shortened])
+        description = "\n".join([*lines, *([SHORTENED] if limit != TEXT_LIMITS[0] else [])])
         if len(description) <= MAX_QUESTION_CHARACTERS - MAX_COMMENT_CHARACTERS - 100:
             break
     return description
@@ -83,12 +82,16 @@ def _idea_lines(content: IdeasContent, usd: Decimal, limit: int) -> Iterator[str
         yield f"{number}. {quote_text(idea.title)}{kept}: {scene} Sound: {sound}.{overlay}"
 
 
+def _describe_platforms(content: FilmContent) -> str:
+    places = {name: f" ({redact_codes(place)})" for name, place in content.destinations.items()}
+    return ", ".join(f"{name}{places.get(name, '')}" for name in content.platforms)
+
+
 def _film_lines(content: FilmContent, film_url: str) -> Iterator[str]:
     label = " It is labelled as made with AI." if content.labelled_as_ai else ""
-    places = {name: f" ({redact_codes(place)})" for name, place in content.destinations.items()}
-    platforms = ", ".join(f"{name}{places.get(name, '')}" for name in content.platforms)
     by = f" by {content.publisher}" if content.publisher else ""
-    yield f"Publish the film {quote_text(content.title)}, {content.film.seconds:g} s, to {platforms}{by}.{label}"
+    subject = f"{quote_text(content.title)}, {content.film.seconds:g} s"
+    yield f"Publish the film {subject}, to {_describe_platforms(content)}{by}.{label}"
     if content.disclosure:  # absent in a review that an earlier version opened
         yield content.mark_note
         yield f"AI labels: {', '.join(f'{name}: {label}' for name, label in content.labels.items())}."

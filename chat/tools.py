@@ -95,8 +95,7 @@ async def describe_run(db: Database, run_id: UUID, base_url: str) -> dict[str, o
 
 async def list_reviews(request: ToolRequest) -> ToolResult:
     """List the gates that wait for a person's decision, and what approving each would cost."""
-    db = request.services.db
-    runs = [run for status in REVIEW_STATUSES for run in await queries.list_runs(db, status=status)]
+    runs = [run for each in REVIEW_STATUSES for run in await queries.list_runs(request.services.db, status=each)]
     runs.sort(key=lambda run: run.created_at, reverse=True)
     return ToolResult([_describe_review(run, run.review) for run in runs if run.review])
 
@@ -146,16 +145,11 @@ async def prepare_decision(
     The comment of revise describes the changes. Nothing is decided: the person sees the decision after your answer
     and confirms it, or not.
     """
-    pending = await confirmations.create_pending(
-        request.services.db,
-        parse_run_id(run_id),
-        verdict,
-        comment=comment,
-        context=request.request_context(),
-        session_id=request.context.session_id or "",
-        base_url=request.context.base_url,
+    session = {"session_id": request.context.session_id or "", "base_url": request.context.base_url}
+    db, parsed_id, context = request.services.db, parse_run_id(run_id), request.request_context()
+    return _prepared(
+        await confirmations.create_pending(db, parsed_id, verdict, comment=comment, context=context, **session)
     )
-    return _prepared(pending)
 
 
 def _prepared(pending: PendingConfirmation) -> ToolResult:
@@ -173,12 +167,9 @@ async def cancel_run(request: ToolRequest, run_id: str) -> ToolResult:
     parsed_id = parse_run_id(run_id)
     if str(parsed_id) not in request.started and str(parsed_id) not in request.context.message.lower():
         raise ToolError("Only the person can name a run from outside this conversation: ask for its id.")
-    session_id = request.context.session_id or ""
-    return _prepared(
-        await confirmations.create_cancellation(
-            request.services.db, parsed_id, context=request.request_context(), session_id=session_id
-        )
-    )
+    context, session_id = request.request_context(), request.context.session_id or ""
+    db = request.services.db
+    return _prepared(await confirmations.create_cancellation(db, parsed_id, context=context, session_id=session_id))
 
 
 def _describe_review(run: RunView, review: Review) -> dict[str, Any]:

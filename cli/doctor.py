@@ -11,18 +11,9 @@ import typer
 from pydantic import BaseModel
 from rich.table import Table
 
+from api import wiring
 from api.checked_settings import VideoAccount, check_settings
 from api.settings import Service, Settings, read_settings, variables
-from api.wiring import (
-    is_announced,
-    open_artifacts,
-    open_chat_model,
-    open_moderation,
-    open_publishers,
-    open_renderer,
-    open_signing_key,
-    open_video_provider,
-)
 from cli.local_services import with_local_services
 from cli.model_check import BRIEF, QUESTIONS
 from cli.output import stdout
@@ -64,8 +55,7 @@ class _NoFiles(Files):
 async def examine(*, as_json: bool) -> None:
     """Print every setting and the result of every check. Exits with 1 if a check failed. Raises SettingsError."""
     settings = read_settings()
-    database = "database" if settings.database_url else "embedded database"
-    checks = {database: (_check_database, ""), **CHECKS}
+    checks = {"database" if settings.database_url else "embedded database": (_check_database, ""), **CHECKS}
     found = [await _run_check(name, check, settings, to_set) for name, (check, to_set) in checks.items()]
     visible, sandbox, warnings = _visible_settings(settings), settings.missing_services, settings.weak_keys()
     report = Report(settings=visible, sandbox=sandbox, warnings=warnings, checks=found)
@@ -80,8 +70,7 @@ async def examine(*, as_json: bool) -> None:
 async def _run_check(name: str, check: RunCheck, settings: Settings, to_set: str) -> Check:
     """Return the result of a check; `to_set` are the settings to look at when it fails."""
     try:
-        is_replaced = SERVICES.get(name) in settings.missing_services
-        message = "sandbox" if is_replaced else await check(settings)
+        message = "sandbox" if SERVICES.get(name) in settings.missing_services else await check(settings)
         return Check(check=name, ok=True, message=message)
     except ProviderError as error:
         message = f"{error.message} Check {to_set}." if to_set else error.message
@@ -133,23 +122,23 @@ async def _check_disk(settings: Settings) -> str:
 
 async def _check_store(settings: Settings) -> str:
     # The rows are not needed: the pool stays closed.
-    await open_artifacts(settings, Database(open_pool(""))).probe()
+    await wiring.open_artifacts(settings, Database(open_pool(""))).probe()
     return f"{settings.store_url or settings.data_dir / 'artifacts'} was written, read and cleaned"
 
 
 async def _check_model(settings: Settings) -> str:
     async with httpx2.AsyncClient() as client:
-        await QUESTIONS["screening"](open_chat_model(settings, client))
+        await QUESTIONS["screening"](wiring.open_chat_model(settings, client))
     return f"{settings.openai_model} answered with structured output"
 
 
 async def _check_moderation(settings: Settings) -> str:
     async with httpx.AsyncClient() as client, httpx2.AsyncClient() as model_client:
-        moderation = open_moderation(settings, client)
+        moderation = wiring.open_moderation(settings, client)
         if moderation == "none":
             return "none: no text is checked, and every review says so"
         if moderation == "model":
-            await QUESTIONS["moderation"](open_chat_model(settings, model_client))
+            await QUESTIONS["moderation"](wiring.open_chat_model(settings, model_client))
             return f"by {settings.openai_model}"
         await moderation.check([BRIEF])
     return f"a text was moderated by {settings.moderation_model}"
@@ -160,10 +149,10 @@ async def _check_video(settings: Settings) -> str:
 
 
 async def _check_account(settings: Settings, account: VideoAccount) -> str:
-    name = await _check_provider(lambda client: open_video_provider(settings, account, client))
+    name = await _check_provider(lambda client: wiring.open_video_provider(settings, account, client))
     models = [model for profile in account.profiles for model in profile.models]
     dates = [f", shut down on {profile.shutdown}" for profile in account.profiles if profile.shutdown]
-    updates = "webhooks and polling" if is_announced(settings, account) else "polling only"
+    updates = "webhooks and polling" if wiring.is_announced(settings, account) else "polling only"
     old = "" if account.is_offered else ", for older orders only"
     return f"{', '.join(models)} at {account.base_url or name}, {updates}{''.join(dates)}{old}"
 
@@ -179,7 +168,7 @@ async def _check_provider(open_provider: Callable[[httpx.AsyncClient], Provider]
 async def _check_publishers(settings: Settings) -> str:
     names = [each.publisher for each in settings.projects().values() if each.publisher]
     async with httpx.AsyncClient() as client:
-        publishers = open_publishers(settings, _NoFiles(), client, names)
+        publishers = wiring.open_publishers(settings, _NoFiles(), client, names)
         used = {each.name: each for each in (publishers[name] for name in (next(iter(publishers)), *names))}
         for publisher in used.values():
             await publisher.check()
@@ -187,7 +176,7 @@ async def _check_publishers(settings: Settings) -> str:
 
 
 async def _check_signature(settings: Settings) -> str:
-    leaf = open_signing_key(settings).leaf
+    leaf = wiring.open_signing_key(settings).leaf
     name = leaf.subject.rfc4514_string()
     note = "" if settings.c2pa_certificate else ": readers call it untrusted, set C2PA_CERTIFICATE and C2PA_KEY"
     return f"films are signed by {name}, valid until {leaf.not_valid_after_utc:%Y-%m-%d}{note}"
@@ -202,14 +191,11 @@ CHECKS: dict[str, tuple[RunCheck, str]] = {
     "moderation": (_check_moderation, "MODERATION_BASE_URL, MODERATION_API_KEY; by default those of OPENAI_…"),
     "video": (_check_video, "VIDEO_BASE_URL, VIDEO_API_KEY, VIDEO_MODEL"),
     "renderer": (
-        lambda settings: _check_provider(lambda client: open_renderer(settings, _NoFiles(), client)),
+        lambda settings: _check_provider(lambda client: wiring.open_renderer(settings, _NoFiles(), client)),
         "REMOTION_URL, REMOTION_SERVICE_KEY",
     ),
     "signature": (_check_signature, ""),
-    "publisher": (
-        _check_publishers,
-        "UPLOAD_POST_API_KEY, UPLOAD_POST_URL, MYLOWARE_PUBLISH_FOLDER",
-    ),
+    "publisher": (_check_publishers, "UPLOAD_POST_API_KEY, UPLOAD_POST_URL, MYLOWARE_PUBLISH_FOLDER"),
 }
 
 

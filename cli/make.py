@@ -132,8 +132,7 @@ async def _approve(services: Services, reporter: ProgressReporter, run_id: UUID,
     if not reporter.as_json:
         print_review(stderr, review.content)
         stderr.print("approved because of [bold]--yes[/]")
-    decision = DecisionInput(verdict="approve", digest=review.digest)
-    await decide(services, run_id, review.gate, decision, LOCAL_CONTEXT)
+    await decide(services, run_id, review.gate, DecisionInput(verdict="approve", digest=review.digest), LOCAL_CONTEXT)
 
 
 def _is_own_offer(services: Services, content: ReviewContent) -> bool:

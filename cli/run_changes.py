@@ -74,9 +74,8 @@ def approve(
     overlays, takes = _numbered(overlay, "--overlay"), _numbered(take, "--take")
     notes, texts = _clip_notes(clips), {"caption": caption, "hashtags": hashtags, "overlays": overlays or None}
     changes = _with_texts(_json_of(edits), texts)
-    is_revision = any((notes, takes, overlays, no and changes))
     decision = DecisionInput(
-        verdict="revise" if is_revision else verdict_of(not no, comment),
+        verdict="revise" if any((notes, takes, overlays, no and changes)) else verdict_of(not no, comment),
         comment=comment or "",
         keep=_numbers(keep, "--keep") or None,
         sample=_numbers(sample, "--sample"),

@@ -117,8 +117,7 @@ def history(run: RunId, as_json: AsJson = False) -> None:
         stdout.print_json(found.model_dump_json())
         return
     for entry in found.entries:
-        line = f"{entry.at:%Y-%m-%d %H:%M:%S}  {entry.actor['name']}: {entry.text}"
-        stdout.print(line, markup=False, soft_wrap=True)
+        stdout.print(f"{entry.at:%Y-%m-%d %H:%M:%S}  {entry.actor['name']}: {entry.text}", markup=False, soft_wrap=True)
 
 
 @runs.command("film")

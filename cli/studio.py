@@ -121,8 +121,7 @@ async def saver() -> AsyncIterator[ReadOnlySaver]:
 @auth.authenticate
 async def authenticate(headers: dict[bytes, bytes]) -> str:
     """Return the identity of a caller: the lister by its token, a viewer otherwise."""
-    is_lister = hmac.compare_digest(headers.get(TOKEN_HEADER, b""), os.environ[TOKEN].encode())
-    return LISTER if is_lister else VIEWER
+    return LISTER if hmac.compare_digest(headers.get(TOKEN_HEADER, b""), os.environ[TOKEN].encode()) else VIEWER
 
 
 @auth.on

@@ -109,8 +109,7 @@ async def _answer(services: Services, run_id: UUID, payload: dict[str, Any]) -> 
     if "orders" in payload:
         keys: list[str] = payload["orders"]
         statuses = await services.ledger.statuses(keys)
-        is_complete = all(key in statuses and statuses[key].is_terminal for key in keys)
-        return {"orders": keys} if is_complete else None
+        return {"orders": keys} if all(key in statuses and statuses[key].is_terminal for key in keys) else None
     for row in await decisions.list_decisions(services.db, run_id):
         if (row.gate, row.revision, row.seen_digest) == (payload["gate"], payload["revision"], payload["digest"]):
             values = vars(row)

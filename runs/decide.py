@@ -100,16 +100,15 @@ async def _check_seen(db: Database, run_id: UUID, review: Review, digest: str | 
     )
 
 
-def check_approval_right(actor: Actor) -> None:
-    """Raise ApprovalNotPermitted unless the actor may approve."""
+def check_approval_right(actor: Actor, advice: str = ". Use a key from MYLOWARE_API_KEYS.") -> None:
+    """Raise ApprovalNotPermitted unless the actor may approve. Its sentence ends with the advice."""
     if not actor.can_approve:
-        raise ApprovalNotPermitted("API key lacks approval permission. Use a key from MYLOWARE_API_KEYS.")
+        raise ApprovalNotPermitted(f"API key lacks approval permission{advice}")
 
 
 async def quote(services: Services, run_id: UUID, clips: Collection[int]) -> Quote:
     """Return the cost of generating these clips again. Raises RunNotFound, GateNotOpen or InvalidRequest."""
-    run = await get_run(services.db, run_id)
-    content = (await require_open_review(services.db, run, "publish")).content
+    content = (await require_open_review(services.db, await get_run(services.db, run_id), "publish")).content
     _check_clip_numbers(content, clips)
     usd, cap = content.usd_per_clip * len(set(clips)), await services.ledger.tightest_cap(run_id)
     return Quote(usd=float(usd), cap_left_usd=float(cap.left_usd), fits=usd <= cap.left_usd)
@@ -218,8 +217,7 @@ async def _check_price(ledger: Ledger, run_id: UUID, usd: Decimal) -> None:
 
 
 def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -> None:
-    project = resolve_project(services, run.project, run.options)
-    seconds = project.film_seconds_of(len(content.ideas))
+    seconds = resolve_project(services, run.project, run.options).film_seconds_of(len(content.ideas))
     if seconds < MIN_FILM_SECONDS:
         message = f"The film would be {seconds:g} s long; the minimum is {MIN_FILM_SECONDS} s."
         raise InvalidRequest(message, field="edits")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -16,6 +16,8 @@ from storage import troubles
 from storage.actors import Actor
 from storage.database import Database
 from storage.runs import RunInFull, RunRow
+
+Row = TypeVar("Row", bound=RunRow)
 
 #: The shortest start of an id that names a run, the shortest that is printed, and the most matches an error lists.
 MIN_PREFIX_CHARACTERS, SHORT_ID_CHARACTERS, MAX_LISTED_MATCHES = 6, 8, 5
@@ -123,18 +125,12 @@ async def short_ids(db: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
 
 async def get_run(db: Database, run_id: UUID) -> RunRow:
     """Return the row of the run. Raises RunNotFound."""
-    row = await table.get_run(db, run_id)
-    if row is None:
-        raise _not_found(run_id)
-    return row
+    return _found(await table.get_run(db, run_id), run_id)
 
 
 async def get_run_view(db: Database, run_id: UUID, *, served_to: Actor | None = None) -> RunView:
     """Return the run, and record to which actor its open review is served. Raises RunNotFound."""
-    row = await table.get_run_in_full(db, run_id, served_to=served_to)
-    if row is None:
-        raise _not_found(run_id)
-    return _view(row)
+    return _view(_found(await table.get_run_in_full(db, run_id, served_to=served_to), run_id))
 
 
 async def list_runs(
@@ -161,8 +157,10 @@ def no_open_review(status: str) -> GateNotOpen:
     return GateNotOpen(f"The run has no open review: its status is {status}.", open_gate=None, last_decision=None)
 
 
-def _not_found(run_id: UUID) -> RunNotFound:
-    return RunNotFound(f"Run {run_id} not found.", run_id=str(run_id))
+def _found(row: Row | None, run_id: UUID) -> Row:
+    if row is None:
+        raise RunNotFound(f"Run {run_id} not found.", run_id=str(run_id))
+    return row
 
 
 def _view(row: RunInFull) -> RunView:

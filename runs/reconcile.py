@@ -74,10 +74,8 @@ async def _report(services: Services, order: OrderRow, error: Unavailable | None
         return
     if error is None:
         await troubles.end(services.db, order.key)
-    else:
-        is_changed = await troubles.report(services.db, order.key, order.run_id, error)
-        if is_changed and error.__cause__:
-            log.error("order %s: unexpected error", order.key, exc_info=error.__cause__)
+    elif await troubles.report(services.db, order.key, order.run_id, error) and error.__cause__:
+        log.error("order %s: unexpected error", order.key, exc_info=error.__cause__)
 
 
 async def check_order(services: Services, order: OrderRow) -> bool:

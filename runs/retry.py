@@ -10,7 +10,8 @@ from providers.base import Unavailable
 from providers.orders import RetryOptions, digest_of
 from providers.publications.outcome import publication_outcome
 from runs.artifacts import describe_unknown_order
-from runs.errors import ApprovalNotPermitted, InvalidRequest, NotRetryable, OutcomeUnknown
+from runs.decide import check_approval_right
+from runs.errors import InvalidRequest, NotRetryable, OutcomeUnknown
 from runs.queries import get_run
 from runs.reconcile import check_order, is_overdue
 from runs.services import Services
@@ -47,9 +48,7 @@ async def retry_run(
     Raises ApprovalNotPermitted, RunNotFound, NotRetryable, OutcomeUnknown, InvalidRequest, and Unavailable when the
     provider of an order of unknown outcome cannot be polled.
     """
-    if not context.actor.can_approve:
-        message = "API key lacks approval permission, which a retry requires because it may cost money."
-        raise ApprovalNotPermitted(message)
+    check_approval_right(context.actor, ", which a retry requires because it may cost money.")
     run = await get_run(services.db, run_id)
     if not any((not_made, prompts, drop)) and await _retry_waiting(services, run, context, stop_waiting=stop_waiting):
         return
@@ -117,8 +116,7 @@ async def _check_film_length(services: Services, run: RunRow, clips: set[int], d
     graph = services.run_graph.copy({"checkpointer": services.new_saver()})
     thread = await graph.aget_state({"configurable": {"thread_id": str(run.id)}})
     in_film = {int(number) for number in thread.values.get("clips", {})}
-    count = len(clips) - len(drop - in_film)
-    if project.film_seconds_of(count) < MIN_FILM_SECONDS:
+    if project.film_seconds_of(len(clips) - len(drop - in_film)) < MIN_FILM_SECONDS:
         raise InvalidRequest(f"Without these clips the film would be shorter than {MIN_FILM_SECONDS} s.", field="drop")
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from graph.decisions import DecisionInput, Gate
 from graph.review_content import IdeasContent
 from runs import errors
-from runs.decide import decide, require_open_review
+from runs.decide import check_approval_right, decide, require_open_review
 from runs.queries import get_run
 from runs.reviews import ReviewView, list_reviews
 from runs.services import Services
@@ -73,10 +73,7 @@ async def create_link(
     db: Database, run_id: UUID, gate: Gate, *, hours: float = DEFAULT_HOURS, context: RequestContext
 ) -> tuple[str, ReviewLink]:
     """Create a link to the gate's open review. Raises ApprovalNotPermitted, RunNotFound or GateNotOpen."""
-    creator = context.actor
-    if not creator.can_approve:
-        message = "API key lacks approval permission, which creating a reviewer's link requires."
-        raise errors.ApprovalNotPermitted(message)
+    check_approval_right(creator := context.actor, ", which creating a reviewer's link requires.")
     review = await require_open_review(db, await get_run(db, run_id), gate)
     expires_at = (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0)
     link = ReviewLink(

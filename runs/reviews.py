@@ -108,8 +108,7 @@ def _is_list_of_objects(value: Any) -> bool:
 def _paired(before: list[Any], after: list[Any]) -> Iterator[tuple[Any, Any, int]]:
     """Yield the items that differ as pairs with their index. An item that only moved is not a difference."""
     old_digests, new_digests = ([digest_of(item) for item in items] for items in (before, after))
-    matcher = SequenceMatcher(None, old_digests, new_digests, False)
-    for op, i, i_end, j, j_end in matcher.get_opcodes():
+    for op, i, i_end, j, j_end in SequenceMatcher(None, old_digests, new_digests, False).get_opcodes():
         if op == "equal":
             continue
         for step in range(max(i_end - i, j_end - j)):

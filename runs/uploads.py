@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from providers import start_images
 from providers.media import sounds
 from providers.media.images import clean_image
-from providers.start_images import KIND, MEDIA_TYPE
 from runs.services import Services
 
 
@@ -39,24 +39,16 @@ _SOUND = re.compile(rb"RIFF....WAVE|FORM....AIF|ID3|\xff[\xe0-\xfe]|fLaC|OggS|..
 
 async def store_upload(services: Services, content: bytes) -> StoredImage | StoredSound:
     """Check, clean and store an image or a sound. Raises InvalidImage, InvalidSound or Unavailable."""
-    return await (store_sound if _SOUND.match(content) else store_image)(services, content)
-
-
-async def store_sound(services: Services, content: bytes) -> StoredSound:
-    """Check, convert and store a sound. Raises InvalidSound or Unavailable."""
     with tempfile.TemporaryDirectory(prefix="upload-", dir=services.scratch) as folder:
-        source = Path(folder) / "upload"
-        await asyncio.to_thread(source.write_bytes, content)
-        file, facts = await sounds.accept_sound(source, into=Path(folder))
-        digest = await services.artifacts.store(file, kind=sounds.KIND, media_type=sounds.MEDIA_TYPE, facts=facts)
-        return StoredSound(digest=digest, **facts, bytes=file.stat().st_size, url=f"/v1/artifacts/{digest}")
-
-
-async def store_image(services: Services, content: bytes) -> StoredImage:
-    """Check, clean and store an image. Raises InvalidImage or Unavailable."""
-    with tempfile.TemporaryDirectory(prefix="upload-", dir=services.scratch) as folder:
-        path = Path(folder) / "image.jpg"
-        width, height = await asyncio.to_thread(clean_image, content, path)
-        facts = {"width": width, "height": height}
-        digest = await services.artifacts.store(path, kind=KIND, media_type=MEDIA_TYPE, facts=facts)
-        return StoredImage(digest=digest, **facts, bytes=path.stat().st_size, url=f"/v1/artifacts/{digest}")
+        model: type[StoredImage | StoredSound]
+        if _SOUND.match(content):
+            source = Path(folder) / "upload"
+            await asyncio.to_thread(source.write_bytes, content)
+            file, facts = await sounds.accept_sound(source, into=Path(folder))
+            model, kind, media_type = StoredSound, sounds.KIND, sounds.MEDIA_TYPE
+        else:
+            file = Path(folder) / "image.jpg"
+            facts = dict(zip(("width", "height"), await asyncio.to_thread(clean_image, content, file), strict=True))
+            model, kind, media_type = StoredImage, start_images.KIND, start_images.MEDIA_TYPE
+        digest = await services.artifacts.store(file, kind=kind, media_type=media_type, facts=facts)
+        return model(digest=digest, **facts, bytes=file.stat().st_size, url=f"/v1/artifacts/{digest}")

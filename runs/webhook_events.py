@@ -1,12 +1,10 @@
 """Record webhook events of providers. An event only triggers a poll; its content is never trusted."""
 
-from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 from providers.webhooks import VideoEvent
 from runs.services import Services
-from storage.events import WebhookTask, record_webhook
+from storage.events import Webhook, record_webhook
 
 
 async def record_video_webhook(
@@ -24,8 +22,8 @@ async def record_video_webhook(
     `run_id` and `order_key` are hints for a task that belongs to no known order, because its id may not be recorded.
     """
     found, payload = services.ledger.find_provider("clip", provider), {"type": event.type, "id": event.event_id}
-    task = WebhookTask(source, found.name if found else provider, event.video_id, order_key)
-    return await _record(services, webhook_id, task, run_id, payload)
+    named = found.name if found else provider
+    return await _record(services, Webhook(webhook_id, source, named, event.video_id, payload, run_id, order_key))
 
 
 async def record_render_webhook(
@@ -36,13 +34,11 @@ async def record_render_webhook(
     order = await services.ledger.find_by_task(provider, task_id)
     if order is None or order.run_id != run_id:
         return None
-    return await _record(services, webhook_id, WebhookTask("remotion", provider, task_id), run_id, {"type": kind})
+    return await _record(services, Webhook(webhook_id, "remotion", provider, task_id, {"type": kind}, run_id))
 
 
-async def _record(
-    services: Services, webhook_id: str, task: WebhookTask, run_id: UUID | None, payload: Mapping[str, Any]
-) -> bool:
-    recorded = await record_webhook(services.db, webhook_id, task, run_id=run_id, payload=payload)
+async def _record(services: Services, webhook: Webhook) -> bool:
+    recorded = await record_webhook(services.db, webhook)
     if recorded.is_new and recorded.order_key:
         services.wakeups.reconcile(recorded.order_key)
     return recorded.is_new

@@ -1,4 +1,4 @@
-"""Still lifes: an object in soft light on a table, with steam if it is hot; and the card of a subject without a scene."""
+"""Still lifes: an object in soft light on a table, and the card of a subject without a scene."""
 
 import math
 from dataclasses import dataclass

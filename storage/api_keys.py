@@ -41,12 +41,12 @@ insert into api_keys (id, digest, name, can, origin, expires_at)
 select 'key_' || left(replace(gen_random_uuid()::text, '-', ''), 12), %s, %s, %s, %s, %s
 """
 # A use is written at most once a minute.
-AUTHENTICATE: LiteralString = f"""
-with key as (select {COLUMNS} from api_keys where digest = %(digest)s),
-used as (
+USED: LiteralString = """used as (
     update api_keys set last_used_at = now() where id = (
         select id from key
-        where not has_ended and (last_used_at is null or last_used_at < now() - interval '1 minute'))),
+        where not has_ended and (last_used_at is null or last_used_at < now() - interval '1 minute')))"""
+AUTHENTICATE: LiteralString = f"""
+with key as (select {COLUMNS} from api_keys where digest = %(digest)s), {USED},
 admitted as ({ADMIT.format("(select coalesce((select id from key where not has_ended), %(address)s) as client)")})
 select key.*, exists (select from admitted) as is_admitted from (select) as request left join key on true
 """  # noqa: S608 - constants
@@ -150,8 +150,7 @@ async def authenticate(db: Database, key: str | None, address: str, *, limit: in
     row = ApiKeyRow(**found) if found["id"] else None
     if is_admitted:
         return row, 0
-    client = row.id if row and not row.has_ended else address
-    return row, await seconds_to_wait(db, client, limit=limit)
+    return row, await seconds_to_wait(db, row.id if row and not row.has_ended else address, limit=limit)
 
 
 async def get_key(db: Database, key_id: str) -> ApiKeyRow | None:

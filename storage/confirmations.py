@@ -16,7 +16,7 @@ MAX_CODE_ATTEMPTS = 20
 LETTERS, DIGITS = "ACDEFGHJKMNPQRTUVWXY", "2346789"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NewConfirmation:
     """A decision to confirm, or the end of a run, which has no gate. `session_id` is empty for MCP."""
 
@@ -24,14 +24,14 @@ class NewConfirmation:
     session_id: str
     channel: str
     run_id: UUID
-    gate: str | None
-    revision: int
-    digest: str
+    gate: str | None = None
+    revision: int = 0
+    digest: str = ""
     verdict: str
-    comment: str | None
+    comment: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PendingConfirmationRow(NewConfirmation):
     """A row of `pending_confirmations`."""
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Literal, LiteralString
 
 from providers.orders import digest_of
-from storage.api_keys import COLUMNS, ApiKeyRow
+from storage.api_keys import COLUMNS, USED, ApiKeyRow
 from storage.database import Database
 
 TokenKind = Literal["session", "link"]
@@ -19,11 +19,7 @@ insert into console_tokens (digest, kind, key_id, expires_at) values (%s, %s, %s
 FIND: LiteralString = f"""
 with key as (
     select {COLUMNS} from api_keys where id = (
-        select key_id from console_tokens where digest = %s and kind = 'session' and expires_at > now())),
-used as (
-    update api_keys set last_used_at = now() where id = (
-        select id from key
-        where not has_ended and (last_used_at is null or last_used_at < now() - interval '1 minute')))
+        select key_id from console_tokens where digest = %s and kind = 'session' and expires_at > now())), {USED}
 select * from key where not has_ended
 """  # noqa: S608 - constants
 # The operator's own key before those that were added for others.

@@ -120,7 +120,7 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
         )
         facts = {name: getattr(row, name) for name in ("number", "gate", "revision", "verdict", "comment", "hash")}
         payload = {**facts, "actor": row.actor_json}
-        await record_event(conn, source=context.channel, kind="decision.recorded", run_id=run_id, payload=payload)
+        await record_event(conn, context.channel, "decision.recorded", run_id, payload)
     return row
 
 

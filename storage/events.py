@@ -81,11 +81,11 @@ OF_RUN: LiteralString = "select seq, kind, source, subject, payload, created_at 
 
 async def record_event(
     conn: Connection,
-    *,
     source: str,
     kind: str,
     run_id: UUID | str | None,
     payload: Mapping[str, Any],
+    *,
     subject: str | None = None,
     dedup_key: str | None = None,
 ) -> bool:
@@ -119,21 +119,21 @@ class RecordedWebhook:
 
 
 @dataclass(frozen=True)
-class WebhookTask:
-    """The task that a webhook is about. `order_key` is a hint to an order whose task is not known."""
+class Webhook:
+    """A webhook about a task. `order_key` is a hint to an order whose task is not known, `run_id` one to a run."""
 
+    webhook_id: str
     source: str
     provider: str
     task_id: str
+    payload: dict[str, Any]
+    run_id: UUID | None = None
     order_key: str | None = None
 
 
-async def record_webhook(
-    db: Database, webhook_id: str, task: WebhookTask, *, run_id: UUID | None, payload: Mapping[str, Any]
-) -> RecordedWebhook:
+async def record_webhook(db: Database, webhook: Webhook) -> RecordedWebhook:
     """Record a webhook once, and make the order of its task due for a poll. `run_id` counts for an unknown task."""
-    values = {**vars(task), "webhook_id": webhook_id, "run_id": run_id, "payload": dict(payload)}
-    row = await db.change(RECORD_WEBHOOK, values, row=RecordedWebhook)
+    row = await db.change(RECORD_WEBHOOK, vars(webhook), row=RecordedWebhook)
     assert row is not None  # noqa: S101 - the statement returns one row
     return row
 
@@ -152,10 +152,9 @@ async def record_link_created(
     db: Database, run_id: UUID, context: RequestContext, nonce: str, payload: Mapping[str, Any]
 ) -> None:
     """Record that a reviewer's link was created. The link itself is not stored."""
-    source, event_id = context.channel, f"link:{nonce}"
     payload = {"actor": context.actor.as_json(), **payload}
     async with db.transaction() as conn:
-        await record_event(conn, source=source, kind="link.created", run_id=run_id, payload=payload, dedup_key=event_id)
+        await record_event(conn, context.channel, "link.created", run_id, payload, dedup_key=f"link:{nonce}")
 
 
 async def find_link(db: Database, nonce: str) -> LinkCreated | None:

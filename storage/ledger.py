@@ -178,8 +178,7 @@ class Ledger(ModelCalls):
         names = {short_name(each.name): each.name for each in self.providers_of("clip")}
         names |= {kind: self.providers[kind].name for kind in ("render", "speech") if kind in self.providers}
         providers = {"names": names, "publishers": {"": self.providers["publication"].name, **self.publishers}}
-        values = {"key": key, "poll_in": FIRST_POLL_DELAY, **providers}
-        claimed = await self.db.fetch_one(CLAIM, values, row=OrderRow)
+        claimed = await self.db.fetch_one(CLAIM, {"key": key, "poll_in": FIRST_POLL_DELAY, **providers}, row=OrderRow)
         if claimed is None:
             await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=CANCELLED_FIRST)
             kind = OrderKey.parse(key).kind
@@ -300,10 +299,8 @@ class Ledger(ModelCalls):
         async with self.db.transaction() as conn:
             await lock_spending(conn, run_id, orders=keys)
             for row in await fetch_all(conn, f"{update} returning key", values):
-                payload, source = {**result, "actor": actor}, context.channel
-                await record_event(
-                    conn, source=source, kind="order.failed", run_id=run_id, payload=payload, subject=row["key"]
-                )
+                payload, subject = {**result, "actor": actor}, row["key"]
+                await record_event(conn, context.channel, "order.failed", run_id, payload, subject=subject)
 
     async def _update(
         self, update: LiteralString, key: str, kind: str, payload: Mapping[str, Any], **values: object

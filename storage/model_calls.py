@@ -112,12 +112,10 @@ class ModelCalls(Orders):
         try:
             yield
         except ProviderError as error:
-            made = 0 if isinstance(error, Unavailable) else usd
-            await self.db.execute(END, {"key": key, "usd": made})
+            await self.db.execute(END, {"key": key, "usd": 0 if isinstance(error, Unavailable) else usd})
             raise
 
     async def _settle_call(self, key: str, tokens: tuple[int, ...], result: dict[str, Any]) -> dict[str, Any]:
-        values = {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result}
-        [row] = await self.db.fetch_all(SETTLE, values)
+        [row] = await self.db.fetch_all(SETTLE, {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result})
         stored: dict[str, Any] = row["result"]
         return stored

@@ -112,10 +112,10 @@ class Orders:
         async with self.db.transaction() as conn:
             [row] = await fetch_all(conn, "select run_id, provider from orders where key = %s", (key,))
             for task_id in task_ids:
+                payload, event_id = {"task_id": task_id}, f"duplicate:{row['provider']}:{task_id}"
                 await record_event(
-                    conn, source="ledger", kind="charge.duplicate", run_id=row["run_id"], payload={"task_id": task_id},
-                    subject=key, dedup_key=f"duplicate:{row['provider']}:{task_id}",
-                )  # fmt: skip
+                    conn, "ledger", "charge.duplicate", row["run_id"], payload, subject=key, dedup_key=event_id
+                )
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         """Return the states of these orders by key. See `graph.dependencies.Ledger`."""

@@ -29,8 +29,7 @@ from rate_limits where client = %s
 
 async def admit(db: Database, client: str, *, limit: int) -> int:
     """Count a request of the client and return 0, or return the seconds to wait, uncounted. See `seconds_to_wait`."""
-    values = {"client": client, "limit": limit}
-    if await db.fetch_one(ADMIT.format("(select %(client)s::text as client)"), values):
+    if await db.fetch_one(ADMIT.format("(select %(client)s::text as client)"), {"client": client, "limit": limit}):
         return 0
     return await seconds_to_wait(db, client, limit=limit)
 

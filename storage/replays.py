@@ -68,5 +68,5 @@ async def _claim(ledger: Ledger, key: str) -> OrderRow | None:
             return None
         if await fetch_one(conn, CLAIM, {"key": key, "replayable": replayable}) is None:
             return None
-        await record_event(conn, source="ledger", kind="order.replayed", run_id=order.run_id, payload={}, subject=key)
+        await record_event(conn, "ledger", "order.replayed", order.run_id, {}, subject=key)
         return order

@@ -158,4 +158,4 @@ async def _record_reminder(conn: Connection, due: DeadlineRow, kind: str) -> Non
     payload = {**review, "due_at": due.due_at.isoformat(), "times": due.times_due}
     # Once per due time.
     event_id = f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{due.times_due}"
-    await record_event(conn, source="deadline", kind=kind, run_id=due.run_id, payload=payload, dedup_key=event_id)
+    await record_event(conn, "deadline", kind, due.run_id, payload, dedup_key=event_id)

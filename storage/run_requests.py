@@ -51,10 +51,8 @@ async def try_again(db: Database, run_id: UUID, subjects: Sequence[str], context
             "update orders set next_poll_at = now() where key = any(%s) and settled_at is null", (list(subjects),)
         )
         await conn.execute("update runs set next_wakeup_at = now() where id = %s", (run_id,))
-        await record_event(
-            conn, source=context.channel, kind="attempt.requested", run_id=run_id,
-            payload={"actor": context.actor.as_json()}, dedup_key=context.event_id(f"attempt:{run_id}"),
-        )  # fmt: skip
+        payload, event_id = {"actor": context.actor.as_json()}, context.event_id(f"attempt:{run_id}")
+        await record_event(conn, context.channel, "attempt.requested", run_id, payload, dedup_key=event_id)
 
 
 async def _update_by_request(
@@ -65,6 +63,4 @@ async def _update_by_request(
             return False
         payload = {"actor": context.actor.as_json(), **options}
         event_id, kind = context.event_id(f"{action}:{run_id}"), f"{action}.requested"
-        return await record_event(
-            conn, source=context.channel, kind=kind, run_id=run_id, payload=payload, dedup_key=event_id
-        )
+        return await record_event(conn, context.channel, kind, run_id, payload, dedup_key=event_id)

@@ -253,5 +253,4 @@ returning id
 
 async def claim_due(db: Database, limit: int, *, only: list[str] | None = None) -> list[str]:
     """Return the ids of runs to wake now, with `only` some of these, and postpone their next wake-up."""
-    rows = await db.fetch_all(CLAIM_DUE, {"limit": limit, "only": only})
-    return [str(row["id"]) for row in rows]
+    return [str(row["id"]) for row in await db.fetch_all(CLAIM_DUE, {"limit": limit, "only": only})]

@@ -88,10 +88,7 @@ async def request_attention(db: Database) -> int:
             name = name_of(row["subject"], row["current_step"])
             payload = {key: row[key] for key in ("status", "code", "message", "attempts")}
             payload |= {"what": name, "since": row["since"].isoformat()}
-            await record_event(
-                conn, source="sweep", kind="run.needs_attention", run_id=row["run_id"], payload=payload,
-                subject=row["subject"],
-            )  # fmt: skip
+            await record_event(conn, "sweep", "run.needs_attention", row["run_id"], payload, subject=row["subject"])
     return len(late)
 
 
