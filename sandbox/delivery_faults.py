@@ -3,6 +3,7 @@
 import random
 import secrets
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sandbox.faults import FaultQueue
 from sandbox.store import Store
@@ -30,6 +31,8 @@ def plan_messages(store: Store, faults: FaultQueue, video_id: str, event_type: s
     genuine = PlannedMessage(_generate_event_id(), video_id, event_type)
     before = _plan_before(faults, genuine)
     genuine = replace(genuine, delay=GAP_SECONDS if before else 0.0)
+    if delay := faults.consume("webhook_delay"):
+        genuine = replace(genuine, delay=float(delay["seconds"]))
     messages = [genuine]
     if duplicate := faults.consume("webhook_duplicate"):
         messages += [replace(genuine, delay=genuine.delay + GAP_SECONDS)] * int(duplicate["copies"])
@@ -44,9 +47,17 @@ def plan_messages(store: Store, faults: FaultQueue, video_id: str, event_type: s
 
 
 def _plan_before(faults: FaultQueue, genuine: PlannedMessage) -> list[PlannedMessage]:
-    stale = [replace(genuine, manner="stale")] if faults.trigger("webhook_stale") else []
-    forged = replace(genuine, event_id=_generate_event_id(), manner="forged")
-    return [*stale, forged] if faults.trigger("webhook_forged") else stale
+    planned: dict[str, dict[str, Any]] = {
+        "webhook_stale": {"manner": "stale", "event_id": genuine.event_id},
+        "webhook_forged": {"manner": "forged"},
+        "webhook_unknown_type": {"manner": "odd", "event_type": "video.sparkled"},
+        "webhook_unknown_video": {"manner": "odd", "video_id": f"video_{secrets.token_hex(16)}"},
+    }
+    return [
+        replace(genuine, **{"event_id": _generate_event_id(), **changes})
+        for fault, changes in planned.items()
+        if faults.trigger(fault)
+    ]
 
 
 def _apply_random_faults(store: Store, faults: FaultQueue, messages: list[PlannedMessage]) -> list[PlannedMessage]:

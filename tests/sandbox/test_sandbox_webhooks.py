@@ -118,6 +118,18 @@ async def test_an_event_can_be_lost(client: SandboxClient, receiver: WebhookRece
     assert [one.event["data"]["id"] for one in receiver.received] == [delivered["id"]] != [lost["id"]]
 
 
+async def test_an_event_can_be_delayed(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
+) -> None:
+    """A later event overtakes a delayed one."""
+    await client.inject_fault("webhook_delay", seconds=3)
+    late = await client.create_and_wait("Late")
+    early = await client.create_and_wait("Early")
+    received = await receiver.wait_for(lambda received: len(received) >= 2)
+
+    assert [one.event["data"]["id"] for one in received] == [early["id"], late["id"]]
+
+
 async def test_an_event_can_be_duplicated(
     client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
 ) -> None:
@@ -129,20 +141,29 @@ async def test_an_event_can_be_duplicated(
     assert len({one.headers["webhook-id"] for one in received}) == 1
 
 
-@pytest.mark.parametrize("fault", ["webhook_stale", "webhook_forged"])
+@pytest.mark.parametrize(
+    ("fault", "kind", "valid"),
+    [
+        ("webhook_stale", "video.completed", False),
+        ("webhook_forged", "video.completed", False),
+        ("webhook_unknown_type", "video.sparkled", True),
+        ("webhook_unknown_video", "video.completed", True),
+    ],
+)
 async def test_a_fault_message_precedes_the_genuine_event(
-    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any], fault: str
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any], fault: str, kind: str, valid: bool
 ) -> None:
-    """Stale and forged messages fail verification, and are not retried."""
+    """Stale and forged messages fail verification, unknown ones are signed correctly; none of them is retried."""
     receiver.statuses = [401]
     await client.inject_fault(fault)
     video = await client.create_and_wait(f"Fault {fault}")
     fault_message, genuine = await receiver.wait_for(lambda received: len(received) >= 2)
 
-    assert not is_verified(fault_message, endpoint["signing_secret"])
+    assert fault_message.event["type"] == kind
+    assert is_verified(fault_message, endpoint["signing_secret"]) is valid
     assert is_verified(genuine, endpoint["signing_secret"])
     assert genuine.event["data"]["id"] == video["id"]
-    assert fault_message.event["data"]["id"] == video["id"]
+    assert (fault_message.event["data"]["id"] == video["id"]) is (fault != "webhook_unknown_video")
     assert (fault_message.event["id"] == genuine.event["id"]) is (fault == "webhook_stale")
 
 
