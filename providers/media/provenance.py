@@ -172,17 +172,15 @@ def _actions(manifest: Manifest, parts: Sequence[_Part]) -> list[dict[str, Any]]
     actions = [{"action": "c2pa.created", "digitalSourceType": f"{SOURCE_TYPES}{_film_type(manifest, parts)}", **own}]
     for part in parts:
         agent = {"softwareAgent": {"name": part.source.model}} if part.source.model else {}
-        place = {
-            "parameters": {"ingredientIds": [part.label]},
-            "digitalSourceType": f"{SOURCE_TYPES}{part.source_type}",
-        }
-        actions.append({"action": "c2pa.placed", **place, **agent})
+        place = {"action": "c2pa.placed", "parameters": {"ingredientIds": [part.label]}}
+        actions.append({**place, "digitalSourceType": f"{SOURCE_TYPES}{part.source_type}", **agent})
     if manifest.music:
         actions.append({"action": "c2pa.placed", "parameters": {"ingredientIds": ["music"]}, **own})
-    if manifest.look.is_any or any(clip.overlay for clip in manifest.clips):
-        actions.append({"action": "c2pa.edited", "description": "Texts were drawn over the clips.", **own})
-    loudness = f"The loudness was set to {manifest.loudness_lufs:g} LUFS."
-    return [*actions, {"action": "c2pa.edited", "description": loudness, **own}]
+    drawn = bool(manifest.look.is_any or any(clip.overlay for clip in manifest.clips))
+    edits = ["Texts were drawn over the clips."] * drawn
+    edits += ["Narration by a speech model was added."] * any(clip.narration for clip in manifest.clips)
+    edits.append(f"The loudness was set to {manifest.loudness_lufs:g} LUFS.")
+    return [*actions, *({"action": "c2pa.edited", "description": text, **own} for text in edits)]
 
 
 def _music_of(manifest: Manifest) -> list[dict[str, Any]]:

@@ -124,7 +124,7 @@ async def demonstrate(settings: Settings, brief: str, project: str, flags: Seque
 
 async def _make(arguments: Sequence[str], *, status: int) -> str:
     """Run the command in a process of its own and return what it printed. Exits unless it ends with `status`."""
-    command = [sys.executable, "-m", "cli.kill_demo", *arguments]
+    command = [sys.executable, "-m", "bench.kill_demo", *arguments]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
     )

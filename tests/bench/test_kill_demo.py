@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 from terminals import environment, processes_of
 
-from cli.kill_demo import Charge, VendorCounts, find_differences
+from bench.kill_demo import Charge, VendorCounts, find_differences
 from storage.orders import OrderRow
 from tests.app import TINY_PROJECT
 
@@ -120,7 +120,7 @@ def test_a_killed_demo_charges_once_and_posts_once(settings: dict[str, str], tmp
 @pytest.mark.timeout(300)
 def test_ctrl_c_stops_all_processes(settings: dict[str, str], tmp_path: Path) -> None:
     """The signal of a terminal reaches the whole group; none of it is left, and nothing is restarted."""
-    command = [sys.executable, "-m", "cli.kill_demo", "Rain", "--project", "tiny"]
+    command = [sys.executable, "-m", "bench.kill_demo", "Rain", "--project", "tiny"]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(**settings), stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as demo:
