@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from sandbox.painting import Field, Painter, Picture, Stage, Texture, add_light, blur, color, mix, smooth
+from sandbox.painting import Field, Painter, Picture, add_light, blur, color, mix, smooth
+from sandbox.stage import Stage, Texture
 
 
 def paint_city(stage: Stage, *sky_colors: Picture) -> Painter:

@@ -8,15 +8,15 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from sandbox.clip_spec import ClipSpec
-from sandbox.painting import Shot, Stage
 from sandbox.scene_words import SceneChoice, choose_scene
 from sandbox.scenes import DOWNSCALE, paint_scene
 from sandbox.soundtrack import SAMPLE_RATE, synthesize_soundtrack
+from sandbox.stage import Shot, Stage
 from sandbox.text_overlay import TextOverlay, render_mark
 
 FPS = 30
@@ -101,8 +101,14 @@ class FrameRenderer:
 
     def _enlarge(self, picture: Plane, number: int) -> av.VideoFrame:
         small = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        form = {"format": "yuv420p", "dst_colorspace": "ITU709", "dst_color_range": "MPEG", "interpolation": "BICUBIC"}
-        frame = self.reformatter.reformat(small, *self.size, **form)
+        frame = self.reformatter.reformat(
+            small,
+            *self.size,
+            "yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range="MPEG",
+            interpolation="BICUBIC",
+        )
         frame.pts, frame.time_base = number, Fraction(1, FPS)
         return frame
 

@@ -4,22 +4,8 @@ import math
 
 import numpy as np
 
-from sandbox.painting import (
-    Field,
-    Motes,
-    Painter,
-    Picture,
-    Rays,
-    Stage,
-    Texture,
-    add_light,
-    blur,
-    color,
-    mix,
-    outline,
-    ramp,
-    smooth,
-)
+from sandbox.painting import Field, Painter, Picture, add_light, blur, color, mix, outline, ramp, smooth
+from sandbox.stage import Motes, Rays, Stage, Texture
 
 
 def paint_snow(stage: Stage, *sky_colors: Picture) -> Painter:

@@ -1,137 +1,20 @@
-"""Tools of the painters: the stage of a shot, noise, colours, blur and small lights.
+"""Tools of the painters: colours, blur, soft steps and small lights.
 
 A field has the shape (height, width), a picture (3, height, width); both are float32 and about 0..1.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 Field = NDArray[Any]
 Picture = NDArray[Any]
 Number = float | np.floating[Any]
 #: Returns the picture at a time in seconds.
 Painter = Callable[[float], Picture]
-
-#: A canvas is so much larger than the part that the camera sees.
-MARGIN = 1.16
-WIDE, CLOSE, DETAIL = range(3)
-#: Level 0..255 from which light is compressed, and by how much, so that highlights keep their shape.
-SHOULDER, COMPRESSION = 200, 0.5
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One shot of a film: its seeds, its framing (WIDE, CLOSE or DETAIL) and its length in seconds.
-
-    Shots with equal `place` show the same place in the same light; a reverse shot shows it from the other side.
-    """
-
-    place: int
-    seed: int
-    framing: int
-    seconds: float
-    is_reverse: bool = False
-
-
-class Stage:
-    """Canvas of a shot: coordinates (y from -1 at the top to 1, x in the same unit), random numbers and camera."""
-
-    def __init__(self, width: int, height: int, shot: Shot) -> None:
-        self.view, self.shot, self.aspect = (width, height), shot, width / height
-        self.width, self.height = round(width * MARGIN), round(height * MARGIN)
-        #: The pixels of a length that is one of 740 in the height of the canvas.
-        self.unit = self.height / 740
-        #: Random numbers that all shots of a film share, and those of this shot.
-        self.place, self.rng = np.random.default_rng(shot.place), np.random.default_rng(shot.seed)
-        reach = np.float32(MARGIN)
-        self.x: Field = np.linspace(-reach * self.aspect, reach * self.aspect, self.width, dtype=np.float32)[None, :]
-        self.y: Field = np.linspace(-reach, reach, self.height, dtype=np.float32)[:, None]
-        self._turn = float(self.rng.choice((-1, 1)))
-        self._vignette = ((1.06 - 0.10 * (self.x / self.aspect) ** 2 - 0.12 * self.y**2) * 255).astype(np.float32)
-        # Noise of one level hides the steps of 8 bits.
-        self._dither = np.random.default_rng(1).random((self.height, self.width), dtype=np.float32)
-
-    def pick(self, wide: float, close: float, detail: float) -> float:
-        """Return the value for the framing of the shot."""
-        return (wide, close, detail)[self.shot.framing]
-
-    def glow(self, x: float, y: float, radius: float, flat: float = 1.0) -> Field:
-        """Return a soft light around a point; `flat` over 1 makes it wider than high."""
-        return np.exp(-(((self.x - x) / flat) ** 2 + (self.y - y) ** 2) / np.float32(radius**2))
-
-    def sky(self, horizon: float, *colors: Picture) -> Picture:
-        """Return a sky with the first colour at the top and the last at the horizon."""
-        return ramp((self.y + MARGIN) / (horizon + MARGIN) + 0 * self.x, *colors)
-
-    def film(self, canvas: Picture, t: float) -> Picture:
-        """Return what the camera sees at time `t` as RGB of 8 bits: it pushes in, glides or pulls back."""
-        part = 2 * t / self.shot.seconds - 1
-        move = DETAIL if self.shot.is_reverse else self.shot.framing
-        zoom = 1.05 + (0.045, 0.0, -0.045)[move] * part
-        across = (0.15, 0.75, 0.25)[move] * self._turn * part + 0.05 * math.sin(0.9 * t)
-        down = (0.10, 0.08, -0.55)[move] * part + 0.05 * math.sin(0.7 * t + 1)
-        width, height = self.view[0] / zoom, self.view[1] / zoom
-        left, top = (self.width - width) * (0.5 + 0.45 * across), (self.height - height) * (0.5 + 0.45 * down)
-        light = canvas * self._vignette
-        light += self._dither
-        np.minimum(light, light * COMPRESSION + SHOULDER * (1 - COMPRESSION), out=light)
-        levels = np.clip(light, 0, 255, out=light).transpose(1, 2, 0).astype(np.uint8, order="C")
-        image = Image.fromarray(np.ascontiguousarray(levels[:, ::-1]) if self.shot.is_reverse else levels)
-        box = (left, top, left + width, top + height)
-        return np.asarray(image.resize(self.view, Image.Resampling.BICUBIC, box=box))
-
-    def pixel(self, x: float, y: float) -> tuple[float, float]:
-        """Return the canvas pixel of a point."""
-        return (x / self.aspect / MARGIN + 1) / 2 * self.width, (y / MARGIN + 1) / 2 * self.height
-
-
-class Texture:
-    """Noise that repeats seamlessly.
-
-    A higher `power` is softer, a `stretch` over 1 wider than high, a higher `coarse` finer; `size` is in pixels.
-    """
-
-    def __init__(
-        self, rng: np.random.Generator, power: float = 1.6, stretch: float = 1.0, coarse: float = 2.0, size: int = 384
-    ) -> None:
-        self.size = size
-        across = np.fft.rfftfreq(size)[None, :] * size * stretch
-        distance = np.hypot(across, np.fft.fftfreq(size)[:, None] * size)
-        spectrum = (distance + coarse) ** -power * np.exp(2j * np.pi * rng.random(distance.shape))
-        spectrum[0, 0] = 0
-        noise = np.fft.irfft2(spectrum, (size, size))
-        self.field: Field = np.clip(0.5 + 0.22 * noise / noise.std(), 0, 1).astype(np.float32)
-        self._tiled = Image.fromarray(np.tile(self.field, (2, 2)))
-
-    def view(self, stage: Stage, scale: float, x: float = 0, y: float = 0, flat: float = 1.0, step: int = 2) -> Field:
-        """Return a window onto the noise, moved by (x, y): a larger `scale` shows more, a larger `step` less detail."""
-        high = min(1.0, scale) * self.size
-        wide = min(self.size, high * stage.aspect / flat)
-        left, top = x * self.size % self.size, y * self.size % self.size
-        size, box = (max(2, stage.width // step), max(2, stage.height // step)), (left, top, left + wide, top + high)
-        small = self._tiled.resize(size, Image.Resampling.BILINEAR, box=box)
-        return np.asarray(small.resize((stage.width, stage.height), Image.Resampling.BILINEAR), dtype=np.float32)
-
-
-class Rays:
-    """Rays of light that fan out from a point above the canvas."""
-
-    def __init__(self, stage: Stage, rng: np.random.Generator, x: float, y: float) -> None:
-        self.light = blur(Texture(rng, power=1.3, coarse=3).field, 1.5)[0]
-        self.angle = (np.arctan2(stage.x - x, stage.y - y) * 160 + 3 * self.light.size).astype(np.float32)
-
-    def view(self, shift: float) -> Field:
-        """Return the rays, turned by this many texels."""
-        angle = self.angle + np.float32(shift)
-        first = angle.astype(np.int32)
-        left, right = (self.light.take(first + n, mode="wrap") for n in (0, 1))
-        return np.asarray(left + (right - left) * (angle - first))
 
 
 def blur(field: Field, radius: float) -> Field:
@@ -185,22 +68,3 @@ def outline(rng: np.random.Generator, x: Field, waves: int, detail: float = 0.6)
     """Return a random curve of about -1..1 over x, summed from this many waves, each finer than the last."""
     curves = [detail**n * np.sin(1.9**n * rng.uniform(1.2, 2.0) * x + rng.uniform(0, 6.28)) for n in range(waves)]
     return np.asarray(sum(curves) / (0.7 * sum(detail**n for n in range(waves))), np.float32)
-
-
-class Motes:
-    """Small bright dots that drift: dust, snow, bubbles or sparks; speeds are in heights per second."""
-
-    def __init__(self, stage: Stage, count: int, radius: float, down: float = 0.01, sway: float = 0.02) -> None:
-        self.stage, self.sway, rng = stage, sway, stage.rng
-        near = rng.uniform(0.35, 1, count) ** 2
-        size, fall = near * radius * stage.unit * stage.pick(1, 1.4, 2), near * down * rng.uniform(0.7, 1.3, count)
-        dots = [*rng.uniform(0, 1.1, (2, count)), size, fall, rng.uniform(0, 6.28, count), rng.uniform(0.4, 1, count)]
-        self.dots: list[list[float]] = np.stack(dots, axis=1).tolist()
-
-    def draw(self, canvas: Picture, t: float, light: Picture, drift: float = 0.0) -> None:
-        """Add the dots at time `t` to the canvas."""
-        for x, y, radius, fall, phase, glow in self.dots:
-            across = x + drift * t * (0.4 + radius / 6) + self.sway * math.sin(0.9 * t + phase)
-            left, top = (across % 1.1 - 0.05) * self.stage.width, ((y + fall * t) % 1.1 - 0.05) * self.stage.height
-            twinkle = np.float32(glow * (0.75 + 0.25 * math.sin(1.7 * t + 3 * phase)))
-            add_light(canvas, left, top, max(0.8, radius), light * twinkle, is_disc=radius > 4)

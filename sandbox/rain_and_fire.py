@@ -5,7 +5,8 @@ from functools import cache
 
 import numpy as np
 
-from sandbox.painting import Field, Motes, Painter, Picture, Stage, Texture, add_light, blur, color, mix, ramp, smooth
+from sandbox.painting import Field, Painter, Picture, add_light, blur, color, mix, ramp, smooth
+from sandbox.stage import Motes, Stage, Texture
 
 
 def paint_rain(stage: Stage, *lamps: Picture) -> Painter:
@@ -76,9 +77,9 @@ class _Window:
         seen = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         rows, columns = rows[seen], columns[seen]
         source = np.clip(rows + down[seen], 0, height - 1).astype(int), np.clip(columns + across[seen], 0, width - 1)
-        shown = self.street[:, source[0], source[1].astype(int)] * light[seen] + 0.04
+        lens = self.street[:, source[0], source[1].astype(int)] * light[seen] + 0.04
         behind = canvas[:, rows, columns]
-        canvas[:, rows, columns] = behind + (shown - behind) * opacity[seen]
+        canvas[:, rows, columns] = behind + (lens - behind) * opacity[seen]
 
     def draw(self, t: float) -> Picture:
         """Return the window at time `t`, not earlier than the last one; drops that were left stay."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.painting import CLOSE, DETAIL, WIDE
+from sandbox.stage import CLOSE, DETAIL, WIDE
 from sandbox.text import STOP_WORDS
 
 _LISTS = tomllib.loads(Path(__file__).with_name("scene_words.toml").read_text("utf-8"))
@@ -54,7 +54,8 @@ def choose_scene(prompt: str) -> SceneChoice:
     direction = prompt.lower().rpartition("style:")[2]
     framing, is_reverse = _find_framing(written.lower(), prompt)
     place = f"{scene}: {(subject if shot else direction).lower().strip()}"
-    return SceneChoice(scene, tint, _write_subject(subject), framing, place, is_reverse)
+    # The other side of a card would show its letters reversed.
+    return SceneChoice(scene, tint, _write_subject(subject), framing, place, is_reverse and scene != "card")
 
 
 def _write_subject(topic: str) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sandbox.city import paint_city
 from sandbox.landscapes import paint_desert, paint_forest, paint_snow, paint_stars
-from sandbox.painting import Painter, Stage, color
+from sandbox.painting import Painter, color
 from sandbox.rain_and_fire import paint_fire, paint_rain
 from sandbox.scene_words import SceneChoice
+from sandbox.stage import Stage
 from sandbox.still_life import Form, paint_card, paint_object
 from sandbox.water_and_sky import paint_clouds, paint_sea, paint_underwater
 

@@ -1,4 +1,4 @@
-"""Still lifes: an object in soft light on a table, and the card of a subject without a scene."""
+"""Still lifes: an object in soft light on a table, with steam if it is hot; and the card of a subject."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sandbox.painting import Field, Motes, Painter, Picture, Stage, Texture, add_light, blur, color, mix, ramp, smooth
+from sandbox.painting import Field, Painter, Picture, add_light, blur, color, mix, ramp, smooth
+from sandbox.stage import Motes, Stage, Texture
 
 #: Height of an opening, seen from above, as a part of its width.
 TILT = 0.24
@@ -54,7 +55,7 @@ def paint_object(stage: Stage, form: Form, tint: str, *wall: Picture) -> Painter
     steam = _Steam(stage, x, y + form.height * 0.9, width) if form.is_hot else None
 
     def paint(t: float) -> Picture:
-        picture = canvas + light * np.float32(0.10 + 0.05 * math.sin(0.8 * t))
+        picture: Picture = canvas + light * np.float32(0.10 + 0.05 * math.sin(0.8 * t))
         if steam:
             picture += steam.view(t) * color("fff2e2") * 0.42
         dust.draw(picture, t, color("ffe8c8") * 0.20)

@@ -2,20 +2,8 @@
 
 import numpy as np
 
-from sandbox.painting import (
-    Field,
-    Motes,
-    Painter,
-    Picture,
-    Rays,
-    Stage,
-    Texture,
-    blur,
-    color,
-    mix,
-    outline,
-    smooth,
-)
+from sandbox.painting import Field, Painter, Picture, blur, color, mix, outline, smooth
+from sandbox.stage import Motes, Rays, Stage, Texture
 
 
 class Surface:

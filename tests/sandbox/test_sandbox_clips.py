@@ -9,10 +9,10 @@ from PIL import Image
 
 from sandbox.clip_renderer import render_clip
 from sandbox.clip_spec import ClipSpec
-from sandbox.painting import CLOSE, DETAIL, WIDE, Shot, Stage
 from sandbox.scene_words import SceneChoice, choose_scene
 from sandbox.scenes import FORMS, PLACES, paint_scene
 from sandbox.soundtrack import SAMPLE_RATE, synthesize_soundtrack
+from sandbox.stage import CLOSE, DETAIL, WIDE, Shot, Stage
 from sandbox.text_overlay import render_mark
 
 #: Texts that name no scene are shown as a card.
@@ -131,6 +131,28 @@ def test_a_card_names_the_subject_and_never_quotes_the_prompt() -> None:
     assert choose_scene("Monday news: a desk in the morning").subject == "Monday News"
     assert choose_scene("TCP: a text card with two circles").subject == "TCP"
     assert choose_scene("Packets travel between two machines while a clock counts their way").subject == ""
+
+
+def test_a_shot_has_the_framing_of_its_prompt() -> None:
+    """A film starts wide, comes close, and ends wide from the other side; a card is never reversed."""
+    shots = [choose_scene(f"The sea: calm. In a {frame}: waves.") for frame in ("wide frame", "wide frame again")]
+    close, card = (
+        choose_scene("The sea: calm. In a tight frame: it."),
+        choose_scene("TCP: x. In a wide frame again: it."),
+    )
+
+    assert [(shot.framing, shot.is_reverse) for shot in shots] == [(WIDE, False), (WIDE, True)]
+    assert close.framing in (CLOSE, DETAIL)
+    assert (card.scene, card.is_reverse) == ("card", False)
+
+
+@pytest.mark.parametrize(
+    ("shot", "scene"), [("rain begins", "rain"), ("a cup of coffee", "steam"), ("the book", "book")]
+)
+def test_a_film_of_several_things_has_a_shot_of_each(shot: str, scene: str) -> None:
+    """The topic decides for all shots; where it names several scenes, each shot has the one that it names."""
+    assert choose_scene(f"Rain, coffee and an open book: {shot}.").scene == scene
+    assert choose_scene(f"Rain on a roof: {shot}.").scene == "rain"
 
 
 def paint(scene: str, framing: int, seed: int = 1, t: float = 1.0) -> np.ndarray:
