@@ -83,8 +83,11 @@ def _with_stubs(state: AppState, clip_seconds: float) -> AppState:
         "render": StubProvider("renders", _report("render")),
         "publication": StubProvider("posts", _report("publication"), has_file=False),
     }
-    deps = replace(state.dependencies, model=StubModel(), moderation=StubModeration(), publisher="posts")
-    services = replace(state.services, run_graph=build_run_graph(deps).compile(name="run"))
+    deps = replace(
+        state.dependencies, model=StubModel(), moderation=StubModeration(), publisher="posts", read_mark=None
+    )
+    # The films of the stub cannot be signed.
+    services = replace(state.services, run_graph=build_run_graph(deps).compile(name="run"), signs_films=False)
     return replace(state, services=services, dependencies=deps)
 
 

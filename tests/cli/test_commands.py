@@ -255,7 +255,18 @@ def test_doctor_shows_settings_and_checks(app: App, tmp_path: Path) -> None:
     assert report["sandbox"] == []
     assert all(check["ok"] for check in report["checks"])
     assert [check["check"] for check in report["checks"]] == [
-        *("database", "projects", "disk", "store", "language model", "moderation", "video", "renderer", "publisher")
+        *(
+            "database",
+            "projects",
+            "disk",
+            "store",
+            "language model",
+            "moderation",
+            "video",
+            "renderer",
+            "signature",
+            "publisher",
+        )
     ]
     broken = run_command("doctor", cwd=tmp_path, **{**settings_of(app), "VIDEO_MODEL": "x-9"})
     assert (broken.returncode, "Nothing is known about the video model x-9" in broken.stdout) == (1, True)
