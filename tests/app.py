@@ -212,7 +212,7 @@ class App:
         decided: dict[str, Any] = answer.json()
         return decided
 
-    def until(self, run_id: str, status: str, *, seconds: float = 60, revision: int | None = None) -> dict[str, Any]:
+    def until(self, run_id: str, status: str, *, seconds: float = 150, revision: int | None = None) -> dict[str, Any]:
         """Wait for a status (and revision) and return the run. Fails as soon as the run has ended otherwise."""
 
         def matches(run: dict[str, Any]) -> bool:
@@ -221,7 +221,7 @@ class App:
         return self.until_true(run_id, matches, seconds=seconds, status=status)
 
     def until_true(
-        self, run_id: str, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 60, status: str = ""
+        self, run_id: str, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 150, status: str = ""
     ) -> dict[str, Any]:
         """Wait for a condition and return the run. Fails as soon as the run has ended without it."""
         deadline = time.monotonic() + seconds
