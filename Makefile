@@ -126,4 +126,5 @@ $(STUDIO)/.installed: requirements-studio.lock pyproject.toml | .venv
 	@echo "Installing Studio"
 	@test -x $(STUDIO)/bin/python || $(BIN)/python -m venv $(STUDIO)
 	@$(STUDIO)/bin/python $(INSTALL) -r requirements-studio.lock
+	@$(STUDIO)/bin/python $(INSTALL) -e .
 	@touch $@

@@ -20,13 +20,17 @@ SENTENCE_END = (
     r"|, (?=(?:keep|leave|redo|drop|remove|no|without)\b)"
 )
 
+#: What requests nothing when another sentence follows: “No, keep the clips”.
+INTERJECTION = r"(?:no|yes|ok(?:ay)?|well|please|thanks|thank you)\W*"
+
 
 def read_comment(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the requested changes in a comment on a film of as many clips as the request states."""
     comment = extract_section(request, "comment")
     size = re.search(r"\bhas (\d+) clips?\b", request)
     last = int(size[1]) if size else None
-    sentences = [part.strip() for part in re.split(SENTENCE_END, comment) if part and re.search(r"\w", part)]
+    parts = [part.strip() for part in re.split(SENTENCE_END, comment)]
+    sentences = [part for part in parts if re.search(r"\w", part) and not re.fullmatch(INTERJECTION, part.lower())]
     return {"changes": [_read_sentence(sentence, last) for sentence in sentences or [comment or "…"]][:20]}
 
 

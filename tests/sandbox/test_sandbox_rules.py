@@ -109,6 +109,8 @@ def test_fault_words_of_a_brief_are_copied_to_the_first_scene_only() -> None:
             [("keep", []), ("impossible", [])],
         ),
         ("Keep 1 and 3, redo 2", [("keep", []), ("clips", [2])]),
+        ("No, keep the clips", [("keep", [])]),
+        ("No", [("ideas", [])]),
         ("Keep 1 and 3 and drop the astronaut", [("keep", []), ("ideas", [])]),
         ("No water", [("ideas", [])]),
         ("Text over clip 2 should be 'Fog' and post it to instagram too", [("overlay", [2]), ("impossible", [])]),
