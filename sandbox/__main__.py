@@ -23,25 +23,6 @@ from sandbox.app import create_app
 #: Not an option, because every user can read the arguments of a process.
 SECRET_VARIABLE = "SANDBOX_WEBHOOK_SECRET"  # noqa: S105 - a name
 
-EPILOG = """
-endpoints:
-  /v1/videos, /v1/chat/completions, /v1/moderations, /v1/models, /v1/webhook_endpoints   OpenAI API (Bearer)
-  /replicate/v1, /higgsfield, /kling                  vendors, from their published contracts, never compared with them
-  /api/upload, /api/uploadposts/status, /api/uploadposts/history                          Upload-Post API (Apikey)
-  /sandbox/counts, /sandbox/charges, /sandbox/posts, /sandbox/faults, /sandbox/pace       admin API (no key)
-
-environment:
-  SANDBOX_WEBHOOK_SECRET   secret that signs video events: whsec_ and Base64
-
-words in a video prompt that inject a fault:
-  #moderation_blocked  fail with moderation_blocked       #fail       fail with generation_failed
-  #slow                take at least 8 seconds            #silent     no audio track
-  #truncated           only the first half of the MP4     #html       an HTML page served as video/mp4
-
-words in a brief that inject a fault:
-  #unfit               screening rejects the brief        #flagged    moderation flags the brief
-"""
-
 
 def main() -> None:
     """Serve the sandbox until it is stopped."""
@@ -50,10 +31,9 @@ def main() -> None:
     options = parser.parse_args()
     options.state.mkdir(parents=True, exist_ok=True)
     options.state.chmod(0o700)
-    try:
-        secret = _parse_secret(os.environ[SECRET_VARIABLE]) if SECRET_VARIABLE in os.environ else None
-    except argparse.ArgumentTypeError as error:
-        parser.error(f"{SECRET_VARIABLE} {error}")
+    secret = os.environ.get(SECRET_VARIABLE)
+    if secret is not None and not _is_secret(secret):
+        parser.error(f"{SECRET_VARIABLE} must be whsec_ followed by the Base64 of at least 24 bytes")
     app = create_app(options.state, options.webhook_url, secret)
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     server = _Server(config)
@@ -83,23 +63,15 @@ def _stop_with_parent(server: uvicorn.Server) -> None:
     server.should_exit = True
 
 
-def _parse_secret(text: str) -> str:
-    try:
-        is_long_enough = len(base64.b64decode(text.removeprefix("whsec_"), validate=True)) >= 24
-    except binascii.Error:
-        is_long_enough = False
-    if not text.startswith("whsec_") or not is_long_enough:
-        raise argparse.ArgumentTypeError("must be whsec_ followed by the Base64 of at least 24 bytes")
-    return text
+def _is_secret(text: str) -> bool:
+    with contextlib.suppress(binascii.Error):
+        return text.startswith("whsec_") and len(base64.b64decode(text.removeprefix("whsec_"), validate=True)) >= 24
+    return False
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sandbox",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    usage, form = Path(__file__).with_name("usage.txt").read_text("utf-8"), argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m sandbox", description=__doc__, epilog=usage, formatter_class=form)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free port)")
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="folder for the database and files")

@@ -86,11 +86,9 @@ def strip_request(text: str, language: str) -> str:
         subject = re.sub(_PATTERNS[name], "", subject, count=1, flags=re.IGNORECASE | re.VERBOSE)
     if subject == first:
         return _uncapitalize(subject) if language == "en" else subject
-    return (
-        subject
-        if language in ("en", "ja")
-        else re.sub(_PATTERNS["article"], "", subject, flags=re.IGNORECASE | re.VERBOSE)
-    )
+    if language in ("en", "ja"):
+        return subject
+    return re.sub(_PATTERNS["article"], "", subject, flags=re.IGNORECASE | re.VERBOSE)
 
 
 def names_excluded(text: str, excluded: Iterable[str]) -> bool:
@@ -130,10 +128,8 @@ def content_words(text: str, language: str) -> list[str]:
 
 def _find_kind(text: str) -> str:
     words = re.findall(WORD, text.lower())
-    for kind, known in KINDS.items():
-        if any(word in words or (word > "\u3000" and word in text) for word in known):
-            return kind
-    return "mood"
+    found = (kind for kind, known in KINDS.items() if any(w in words or (w > "\u3000" and w in text) for w in known))
+    return next(found, "mood")
 
 
 def find_noun(topic: str, kind: str) -> str:
@@ -152,9 +148,8 @@ def _remove(text: str, excluded: Iterable[str]) -> str:
     """Return a phrase without the excluded things, and without the prepositions that this leaves at its ends."""
     out = [word for word in re.findall(WORD, text) if stem(word) in excluded]
     for word in out:
-        text = re.sub(
-            rf"(?:\b(?:an?|the)\s+(?:{_STOP}{WORD}\s+)?)?\b{re.escape(word)}\b", " ", text, flags=re.IGNORECASE
-        )
+        phrase = rf"(?:\b(?:an?|the)\s+(?:{_STOP}{WORD}\s+)?)?\b{re.escape(word)}\b"
+        text = re.sub(phrase, " ", text, flags=re.IGNORECASE)
     if not out:
         return text
     ends = "and|with|in|on|of|at|under|by|over|from|to"
@@ -180,7 +175,5 @@ def _name_emoji(text: str) -> list[str]:
 def _uncapitalize(text: str) -> str:
     """Lower the first letter unless the text appears to start with a name or with "I"."""
     first, _, remainder = text.partition(" ")
-    is_ordinary = first[1:].islower() or len(first) == 1
-    if is_ordinary and remainder[:1].islower() and first != "I":
-        return text[:1].lower() + text[1:]
-    return text
+    is_ordinary = first != "I" and (first[1:].islower() or len(first) == 1)
+    return text[:1].lower() + text[1:] if is_ordinary and remainder[:1].islower() else text

@@ -1,10 +1,10 @@
 """Rules that read comments: the changes which one on a film requests, and which ideas others keep and change."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sandbox.briefs import LANGUAGES, split_exclusions
+from sandbox.briefs import LANGUAGES, content_words, split_exclusions, stem
 from sandbox.text import extract_section, find_numbers, shorten
 
 #: Patterns of what the sentences of a comment are about.
@@ -69,6 +69,13 @@ def find_named(comment: str) -> set[int]:
     """Return the numbers of the ideas that a comment wants to change; none if it means all that are not kept."""
     rest = re.sub(KEPT, " ", comment.lower())
     return find_numbers(rest) | _numbers_in(_CHANGED, rest)
+
+
+def requested_words(comment: str, excluded: Collection[str]) -> list[str]:
+    """Return at most five words that a comment asks for."""
+    text = re.sub(KEPT, " ", split_exclusions(comment, "en")[0], flags=re.IGNORECASE)
+    text = re.sub(r"#\w+|\btoo \w+|\babout\b.*", " ", text)
+    return [word for word in content_words(text, "en") if stem(word) not in excluded][:5]
 
 
 def select_comments(index: int, comments: Sequence[str]) -> tuple[list[str], list[str]]:

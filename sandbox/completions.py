@@ -103,16 +103,9 @@ def encode_event(chunk: dict[str, Any]) -> bytes:
 
 def count_usage(prompt_tokens: int, reply: ModelReply) -> dict[str, Any]:
     """Return the token usage of a reply; one token is four characters."""
-    length = len(reply.content or "") + len(reply.refusal or "")
-    length += sum(len(call.name) + len(call.arguments) for call in reply.calls)
-    completion_tokens = length // 4 + 1
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-    }
+    texts = [reply.content or "", reply.refusal or "", *(call.name + call.arguments for call in reply.calls)]
+    tokens = sum(map(len, texts)) // 4 + 1
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
 
 
 def _split(text: str) -> list[str]:

@@ -7,20 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sandbox.briefs import (
-    IMAGERY,
-    LANGUAGES,
-    Brief,
-    content_words,
-    find_noun,
-    names_excluded,
-    read_brief,
-    split_exclusions,
-    stem,
-)
-from sandbox.comment_reader import KEPT, find_named, select_comments
-from sandbox.objects import MATERIALS, choose_object
-from sandbox.text import FAULT_WORDS, capitalize, extract_section, shorten
+from sandbox.briefs import IMAGERY, LANGUAGES, Brief, find_noun, names_excluded, read_brief, stem
+from sandbox.comment_reader import find_named, requested_words, select_comments
+from sandbox.text import FAULT_WORDS, capitalize, extract_section, read_table, shorten
 
 Scenery = Mapping[str, Any]
 
@@ -28,6 +17,8 @@ MAX_LENGTHS = {"title": 60, "scene": 600, "sound": 200, "overlay": 60}
 MAX_CAPTION_LENGTH = 32
 SCENERY_BY_NAME: dict[str, Scenery] = {scenery["name"]: scenery for scenery in IMAGERY["scenery"]}
 OBJECT = SCENERY_BY_NAME["object"]
+_OBJECTS = read_table("idea_objects")
+MATERIALS: list[dict[str, str]] = _OBJECTS["materials"]
 SHOTS = ("arrive", "close", "leave")
 
 
@@ -70,14 +61,15 @@ class _IdeaGenerator:
     def build_idea(self, index: int, comments: Sequence[str]) -> dict[str, str]:
         read, changes = select_comments(index, comments)
         brief = read_brief(self.text, read)
-        requested = list(dict.fromkeys(word for comment in changes for word in _extract_requests(comment, brief)))[-5:]
+        requested = list(
+            dict.fromkeys(word for comment in changes for word in requested_words(comment, brief.excluded))
+        )[-5:]
         # A list of things has a shot of each.
+        subjects = [brief.topic, *brief.details]
         if len(brief.parts) > 1:
-            part = brief.parts[index % len(brief.parts)]
-            brief = replace(brief, noun=find_noun(part, "mood"))
-            sceneries = _find_scenery([*reversed(requested), part], brief)
-        else:
-            sceneries = _find_scenery([*reversed(requested), brief.topic, *brief.details], brief)
+            subjects = [brief.parts[index % len(brief.parts)]]
+            brief = replace(brief, noun=find_noun(subjects[0], "mood"))
+        sceneries = _find_scenery([*reversed(requested), *subjects], brief)
         scenery = sceneries[-1] if 0 < index < self.count - 1 else sceneries[0]
         if requested and scenery != sceneries[0]:
             brief = replace(brief, noun="")
@@ -152,10 +144,9 @@ class _IdeaGenerator:
 
     def _build_object_idea(self, brief: Brief, index: int, revision: int) -> dict[str, str]:
         subject, step = self.subjects[index], self.start + index + self.count * revision
-        materials = [each for each in MATERIALS if not names_excluded(f"{each.name} {each.sound}", brief.excluded)]
+        materials = [each for each in MATERIALS if not names_excluded(" ".join(each.values()), brief.excluded)]
         material = (materials or MATERIALS)[step % len(materials or MATERIALS)]
-        thing = choose_object(subject, index, revision)
-        name = f"{material.name} {thing}"
+        name = f"{material['name']} {_choose_object(subject, index, revision)}"
         # "Sign — Object" names two parts and their separator; a longer text is a description.
         parts = re.fullmatch(r"\s*\w+(\s*[—–:|/-]\s*)\w+\s*", self.overlay_form)
         separator = parts[1] if parts else ": "
@@ -164,10 +155,17 @@ class _IdeaGenerator:
         return {
             "title": f"{subject}: {name}",
             "scene": f"A {name.lower()} in extreme close-up, the object of {subject}, in the spirit of {brief.topic}."
-            f" Two hands touch it slowly and {material.reaction}",
-            "sound": f"{capitalize(material.sound)}; at second 3 a soft whisper: {name.lower()}.",
+            f" Two hands touch it slowly and {material['reaction']}",
+            "sound": f"{capitalize(material['sound'])}; at second 3 a soft whisper: {name.lower()}.",
             "overlay": f"{label}{name}",
         }
+
+
+def _choose_object(subject: str, index: int, revision: int) -> str:
+    """Return the object of a subject; each revision has another one."""
+    own: list[str] = _OBJECTS["objects"].get(subject.strip().lower())
+    objects: list[str] = own or _OBJECTS["fallback"]
+    return objects[(revision if own else index + 3 * revision) % len(objects)]
 
 
 def _find_scenery(texts: Sequence[str], brief: Brief) -> list[Scenery]:
@@ -206,13 +204,6 @@ def _choose(field: str, scenery: Scenery, step: int, brief: Brief) -> str:
 
 def _allowed(texts: Sequence[str], brief: Brief) -> list[str]:
     return [text for text in texts if not names_excluded(text, brief.excluded)]
-
-
-def _extract_requests(comment: str, brief: Brief) -> list[str]:
-    """Return at most five words that a comment asks for."""
-    text = re.sub(KEPT, " ", split_exclusions(comment, "en")[0], flags=re.IGNORECASE)
-    text = re.sub(r"#\w+|\btoo \w+|\babout\b.*", " ", text)
-    return [word for word in content_words(text, "en") if stem(word) not in brief.excluded][:5]
 
 
 def _count_ideas(request: str, schema: Mapping[str, Any], subjects: Sequence[str]) -> int:

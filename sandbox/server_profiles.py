@@ -24,15 +24,9 @@ def format_video(video: Video, profile: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "id": encode_video_id(video, profile),
         "object": "video",
-        "model": video.model,
         "status": STATUSES.get((profile, video.status), video.status),
-        "progress": video.progress,
-        "prompt": video.prompt,
-        "size": video.size,
-        "seconds": video.seconds,
-        "created_at": int(video.created_at),
-        "completed_at": video.completed_at and int(video.completed_at),
-        "expires_at": video.expires_at and int(video.expires_at),
+        **{name: getattr(video, name) for name in ("model", "progress", "prompt", "size", "seconds")},
+        **{name: (at := getattr(video, name)) and int(at) for name in ("created_at", "completed_at", "expires_at")},
         "remixed_from_video_id": None,
         "error": None,
     }

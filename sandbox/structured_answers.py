@@ -19,11 +19,8 @@ MAX_CAPTION_LENGTH = 150
 
 def answer_schema(name: str, schema: Schema, request: str) -> dict[str, Any]:
     """Return the answer to a request for the named schema; a schema without a rule gets a minimal valid value."""
-    rule = RULES.get(name)
-    answer = rule(request, schema) if rule is not None else fill_schema(schema)
-    if not isinstance(answer, dict):
-        answer = {"value": answer}
-    return answer
+    answer = RULES[name](request, schema) if name in RULES else fill_schema(schema)
+    return answer if isinstance(answer, dict) else {"value": answer}
 
 
 def _screen_brief(request: str, schema: Schema) -> dict[str, Any]:

@@ -17,14 +17,6 @@ from sandbox.text import ORDINALS, capitalize, read_table, shorten
 
 DEFAULT_PROJECT = "shorts"
 MAX_LISTED_ROWS = 20
-#: Fields of tool results that a person does not need.
-HIDDEN_FIELDS = ("version", "digest", "make", "size", "revision", "open_gate", "price_source")
-INTRODUCTION = (
-    "I am the sandbox's language model: a set of rules, no real model. I can list the projects, suggest videos, start"
-    " one from a brief (“make a video about rain in a quiet city”), list the runs, report the status, the ideas and the"
-    " costs of a run, prepare a decision (“approve it”, “ask for changes: a darker clip 2”), cancel a run and find its"
-    " film."
-)
 SUGGESTIONS: list[str] = LANGUAGES["en"]["suggestions"]
 
 Messages = Sequence[Message]
@@ -32,6 +24,7 @@ Messages = Sequence[Message]
 Call = tuple[str, dict[str, str]]
 
 _TABLE, _RULES = read_table("supervisor"), dict[str, str]()
+INTRODUCTION: str = _TABLE["introduction"]
 
 
 def _expand(rule: str | list[str]) -> str:
@@ -178,5 +171,7 @@ def _describe(value: Any) -> str:
         else ""
     )
     rows = sorted(fields.items(), key=lambda row: "\n" in row[1])  # lists come last
-    details = ", ".join(f"{name.replace('_', ' ')}: {text}" for name, text in rows if name not in HIDDEN_FIELDS)
+    details = ", ".join(
+        f"{name.replace('_', ' ')}: {text}" for name, text in rows if name not in _TABLE["hidden_fields"]
+    )
     return " – ".join(filter(None, (head, details)))
