@@ -6,6 +6,7 @@ Each page is marked as a preview of the sandbox that was not published.
 import hashlib
 import html
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from sandbox.faults import FAULTS, FaultQueue
 from sandbox.routing import Routes, build_router
 from sandbox.store import Store
 
+#: The views of what can be listed, oldest first.
+LISTS = {"charges": "listed_charges", "speech": "speech", "posts": "listed_posts", "deliveries": "listed_deliveries"}
+JSON_COLUMNS = ("flags", "platforms", "body")
 PAGE_TEMPLATE = Path(__file__).with_name("post_page.html").read_text("utf-8")
 
 
@@ -46,12 +50,9 @@ class AdminApi:
         routes: Routes = {
             "GET /health": self.get_health,
             "GET /sandbox/counts": self.get_counts,
-            "GET /sandbox/charges": self.list_charges,
-            "GET /sandbox/speech": self.list_speech,
-            "GET /sandbox/posts": self.list_posts,
+            **{f"GET /sandbox/{name}": partial(self.list_rows, view) for name, view in LISTS.items()},
             "GET /sandbox/posts/{request_id}/video": self.get_post_video,
             "GET /sandbox/posts/{request_id}/{platform}": self.get_post,
-            "GET /sandbox/deliveries": self.list_deliveries,
             "POST /sandbox/faults": self.inject_fault,
             "GET /sandbox/faults": self.list_faults,
             "DELETE /sandbox/faults": self.clear_faults,
@@ -65,34 +66,13 @@ class AdminApi:
 
     async def get_counts(self) -> dict[str, Any]:
         """Return totals of charges, posts, duplicate prompts and videos by status."""
-        by_status = self._store.fetch_all("SELECT status, count(*) AS n FROM videos GROUP BY status")
-        [totals] = self._store.fetch_all(
-            "SELECT count(*) AS charges, round(coalesce(sum(usd), 0), 2) AS charged_usd,"
-            " count(*) - count(DISTINCT prompt) AS duplicate_prompts, (SELECT count(*) FROM posts) AS posts"
-            " FROM charges"
-        )
-        return {**dict(totals), "videos": {row["status"]: row["n"] for row in by_status}}
+        [totals] = self._store.fetch_all("SELECT * FROM totals")
+        return {**dict(totals), "videos": dict(map(tuple, self._store.fetch_all("SELECT * FROM video_states")))}
 
-    async def list_charges(self) -> list[dict[str, Any]]:
-        """Return every charge, oldest first."""
-        return [dict(row) for row in self._store.fetch_all("SELECT * FROM charges ORDER BY at")]
-
-    async def list_speech(self) -> list[dict[str, Any]]:
-        """Return every charged call of the speech API, oldest first."""
-        return [dict(row) for row in self._store.fetch_all("SELECT * FROM speech ORDER BY rowid")]
-
-    async def list_posts(self) -> list[dict[str, Any]]:
-        """Return every upload with its flags and its result on each platform, oldest first."""
-        sql = "SELECT request_id, idempotency_key, profile AS user, title, sha256, bytes, video_url, fields AS flags,"
-        rows = self._store.fetch_all(f"{sql} results AS platforms, created_at AS at FROM posts ORDER BY number")
-        return [
-            dict(row) | {"flags": json.loads(row["flags"]), "platforms": json.loads(row["platforms"])} for row in rows
-        ]
-
-    async def list_deliveries(self) -> list[dict[str, Any]]:
-        """Return every webhook delivery with its attempts and state, oldest first."""
-        rows = self._store.fetch_all("SELECT * FROM deliveries ORDER BY number")
-        return [dict(row) | {"body": json.loads(row["body"])} for row in rows]
+    async def list_rows(self, view: str) -> list[dict[str, Any]]:
+        """Return the rows of a view, with the values of the columns of JSON."""
+        rows = [dict(row) for row in self._store.fetch_all(f"SELECT * FROM {view}")]  # noqa: S608 - one of LISTS
+        return [row | {name: json.loads(row[name]) for name in JSON_COLUMNS if name in row} for row in rows]
 
     async def inject_fault(self, request: Request) -> Response:
         """Queue a fault from `{"fault": name, "times": k, ...parameters}`; `times` null keeps it until cleared."""

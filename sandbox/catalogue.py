@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.responses import ApiError
+from sandbox.text import read_table
 
-SMALL_SIZES = ("720x1280", "1280x720")
-LARGE_SIZES = (*SMALL_SIZES, "1024x1792", "1792x1024", "1080x1920", "1920x1080")
-SORA_SECONDS = ("4", "8", "12", "16", "20")
-SANDBOX_SECONDS = tuple(str(n) for n in range(1, 21))
 MAX_PROMPT_LENGTH = 32_000
 
 DEFAULT_MODEL, DEFAULT_SECONDS, DEFAULT_SIZE = "sora-2", "4", "720x1280"
@@ -19,30 +16,23 @@ DEFAULT_MODEL, DEFAULT_SECONDS, DEFAULT_SIZE = "sora-2", "4", "720x1280"
 
 @dataclass(frozen=True)
 class VideoModel:
-    """Price and limits of a video model; `sizes` None accepts any even size from 128 to 1920 pixels a side."""
+    """Price and limits of a video model; without `sizes` it accepts any even size from 128 to 1920 pixels a side."""
 
     usd_per_second: float
-    seconds: tuple[str, ...]
-    sizes: tuple[str, ...] | None
+    seconds: str
+    sizes: str = ""
 
     def supports_size(self, size: str) -> bool:
         """Return whether the model accepts the size, given as "WIDTHxHEIGHT"."""
-        if self.sizes is not None:
-            return size in self.sizes
+        if self.sizes:
+            return size in self.sizes.split()
         match = re.fullmatch(r"([1-9]\d{2,3})x([1-9]\d{2,3})", size)
         return match is not None and all(128 <= int(n) <= 1920 and int(n) % 2 == 0 for n in match.groups())
 
 
-_SORA = VideoModel(0.10, SORA_SECONDS, SMALL_SIZES)
-_SORA_PRO = VideoModel(0.30, SORA_SECONDS, LARGE_SIZES)
-MODELS = {
-    "sandbox-video": VideoModel(0.10, SANDBOX_SECONDS, None),
-    "sora-2": _SORA,
-    "sora-2-2025-10-06": _SORA,
-    "sora-2-2025-12-08": _SORA,
-    "sora-2-pro": _SORA_PRO,
-    "sora-2-pro-2025-10-06": _SORA_PRO,
-}
+#: The models of every vendor by their names, and those of the OpenAI API.
+VIDEO_MODELS = read_table("video_models")
+MODELS = {name: VideoModel(**limits) for name, limits in VIDEO_MODELS["openai"].items()}
 
 
 @dataclass(frozen=True)
@@ -76,12 +66,12 @@ def parse_video_order(fields: Mapping[str, Any]) -> VideoOrder:
     if model is None:
         raise _invalid_value("model", f"Invalid value: '{name}'. Supported values are: {_quote_all(MODELS)}.")
     seconds = _parse_text(fields, "seconds", DEFAULT_SECONDS)
-    if seconds not in model.seconds:
-        supported = _quote_all(model.seconds)
+    if seconds not in model.seconds.split():
+        supported = _quote_all(model.seconds.split())
         raise _invalid_value("seconds", f"Invalid value: '{seconds}'. Supported values are: {supported}.")
     size = _parse_text(fields, "size", DEFAULT_SIZE)
     if not model.supports_size(size):
-        supported = _quote_all(model.sizes) if model.sizes else "any even size from 128x128 to 1920x1920"
+        supported = _quote_all(model.sizes.split()) if model.sizes else "any even size from 128x128 to 1920x1920"
         raise _invalid_value("size", f"Invalid value: '{size}'. Supported values are: {supported}.")
     return VideoOrder(name, prompt, seconds, size, model.usd_per_second)
 

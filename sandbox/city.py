@@ -31,9 +31,9 @@ def paint_city(stage: Stage, *sky_colors: Picture) -> Painter:
 
     def paint(t: float) -> Picture:
         canvas = back.copy()
-        shift = (ripples.view(stage, 0.45, 0.02 * t, 0.10 * t)[top:] - 0.5) * strength
-        rows = np.clip(source - shift, 0, top - 1).astype(np.int32)
-        canvas[:, top:] = tall.reshape(3, -1).take(rows * stage.width + columns, axis=1) * fade + dark
+        shift = (ripples.view(stage, 0.45, 0.02 * t, 0.10 * t, rows=slice(top, None)) - 0.5) * strength
+        pixels = np.clip(source - shift, 0, top - 1).astype(np.intp) * stage.width + columns
+        canvas[:, top:] = tall.reshape(3, -1).take(pixels, axis=1, mode="clip") * fade + dark
         for number, (x, y, speed, tint) in enumerate(lights):
             across = ((x + speed * t + 1.2) % 2.4 - 1.2) * stage.aspect
             add_light(canvas, *stage.pixel(across, y), size, tint * 0.55, is_disc=size > 4)

@@ -13,15 +13,6 @@ from sandbox.routing import Routes, read_object
 from sandbox.vendor_tasks import Vendor, iso_time
 from sandbox.videos import Video
 
-FIELDS = "prompt duration aspect_ratio"
-#: The fields of the endpoints, the resolution of those without such a field, and an invented price with sound.
-ENDPOINTS = {
-    "kling-video/v3.0/std/text-to-video": (f"{FIELDS} sound cfg_scale multi_shots multi_prompt", "720p", 0.126),
-    "kling-video/v3.0/pro/text-to-video": (f"{FIELDS} sound cfg_scale multi_shots multi_prompt", "1080p", 0.168),
-    "kling-video/v3.0-turbo/text-to-video": (f"{FIELDS} resolution", "", 0.112),
-    "bytedance/seedance-2.5/text-to-video": (f"{FIELDS} resolution generate_audio output_format", "", 0.46),
-    "alibaba/wan-3.0/text-to-video": (f"{FIELDS} resolution generate_audio", "", 0.10),
-}
 USD_PER_CREDIT = 0.0625
 #: Planned ends that are states of their own.
 ENDS = {"moderation_blocked": "nsfw", "nsfw": "nsfw", "canceled": "canceled"}
@@ -67,9 +58,7 @@ class HiggsfieldApi(Vendor):
         return await self.create(request, order, lambda: str(uuid.uuid4()), self.accepted, **task)
 
     def _order(self, endpoint: str, body: dict[str, Any]) -> VideoOrder:
-        if endpoint not in ENDPOINTS:
-            raise self.error(404, "Endpoint not found.")
-        known, tier, price = ENDPOINTS[endpoint]
+        known, tier, price = self.find_model(endpoint)
         is_silent = body.get("sound") == "off" or body.get("generate_audio") is False
         return self.read_order(endpoint, body, known, tier, price * (2 / 3 if is_silent else 1))
 

@@ -16,11 +16,6 @@ from sandbox.routing import Routes, read_object
 from sandbox.vendor_tasks import Vendor
 from sandbox.videos import Video
 
-#: The settings of the models, and their prices per second of 720p without and with sound.
-MODELS = {
-    "kling-3.0": ("multi_shot audio resolution aspect_ratio duration", 0.084, 0.126),
-    "kling-3.0-turbo": ("resolution aspect_ratio duration", 0.112, 0.112),
-}
 USD_PER_UNIT = 0.14
 URL_SECONDS = 600
 STATES = {"queued": "submitted", "in_progress": "processing", "completed": "succeeded", "failed": "failed"}
@@ -51,9 +46,7 @@ class KlingApi(Vendor):
     async def create_task(self, model: str, request: Request) -> Response:
         """Create a task, unless its external id was used before."""
         body = await read_object(request, self.error)
-        if model not in MODELS:
-            raise self.error(404, "The model does not exist.")
-        known, silent_price, price = MODELS[model]
+        known, silent_price, price = self.find_model(model)
         settings, options = self.read_object_of(body, "settings"), self.read_object_of(body, "options")
         fields, image = {**settings, "prompt": body.get("prompt")}, b""
         if request.url.path.split("/")[2] == "image-to-video":

@@ -58,24 +58,30 @@ def paint_forest(stage: Stage, light: Picture, fog: Picture, dark: Picture) -> P
     glow = stage.glow(sun, -0.5, 0.85)
     back, bark = ramp(0.15 + 0.75 * glow, dark, fog, light), Texture(place, 1.2, 0.15, coarse=12).view(stage, 0.5)
     softness = (1.6, 0.8, stage.pick(0.4, 1.6, 3.0))
-    trees = []
+    warm, mist_light = light * (0.30 * smooth(0.9, -0.6, stage.y)) * (0.35 + 0.65 * glow), fog * (0.72 + 0.4 * glow)
+    # The layers as their difference from the lit mist, because the mist before them is all that changes.
+    far, layers = back - mist_light, []
     for number in range(3):
         count, thickness = int((15, 9, 4)[number] / zoom**0.6) + 1, 0.01 * zoom * 2**number
         mask = blur(_plant_trunks(stage, count, thickness, -0.1 - 0.2 * number), 3 * stage.unit * softness[number])
-        trees.append((mask, mix(fog * (0.55 + 0.45 * glow), dark * (0.55 + 0.9 * bark), 0.5 + 0.21 * number)))
+        shade = mix(fog * (0.55 + 0.45 * glow), dark * (0.55 + 0.9 * bark), 0.5 + 0.21 * number)
+        layers.append((1 - mask, (shade - mist_light) * mask))
     ferns = Texture(place, power=1.0, coarse=8).view(stage, 0.9) - 0.5
     floor = smooth(-0.05, 0.10, stage.y - stage.pick(0.89, 0.78, 0.71) - 0.16 * ferns) * 0.92
+    keep, shade = layers.pop()
+    layers.append((keep * (1 - floor), shade * (1 - floor)))
+    ground = mix(mist_light, dark * 0.55, floor)
     rays, wisps = Rays(stage, place, sun * 1.6, -1.7), Texture(stage.rng, power=1.9, stretch=2)
-    warm, mist_light = light * (0.30 * smooth(0.9, -0.6, stage.y)) * (0.35 + 0.65 * glow), fog * (0.72 + 0.4 * glow)
     low, spots = smooth(-0.9, 0.7, stage.y), Motes(stage, 26, 1.6)
 
     def paint(t: float) -> Picture:
-        canvas = back
-        for number, (mask, shade) in enumerate(trees):
-            canvas = mix(canvas, shade, mask)
-            mist = wisps.view(stage, 0.7 - 0.15 * number, (0.020 + 0.015 * number) * t, 0.3 * number, step=4)
-            canvas = mix(canvas, mist_light, smooth(0.35, 0.85, mist) * low * (0.62 - 0.16 * number))
-        canvas = mix(canvas, dark * 0.55, floor)
+        canvas = far
+        for number, (keep, shade) in enumerate(layers):
+            shift = (0.020 + 0.015 * number) * t, 0.3 * number
+            mist = wisps.view(stage, 0.7 - 0.15 * number, *shift, step=4, edges=(0.35, 0.85))
+            canvas = canvas * keep + shade
+            canvas *= 1 - mist * (low * (0.62 - 0.16 * number))
+        canvas += ground
         canvas += smooth(0.5, 0.9, rays.view(4 * math.sin(0.4 * t))) * warm
         spots.draw(canvas, t, light * 0.30)
         return canvas
@@ -121,13 +127,13 @@ def paint_desert(stage: Stage, *sky_colors: Picture) -> Painter:
         sand = mix(lit, dark, shadow * 0.80) * (0.95 + 0.09 * wave * near + 0.06 * grain)
         sand = mix(sand * (1.04 - 0.16 * np.clip(depth, 0, 1)), sky_colors[2] * 0.95, 0.55 * (1 - near) ** 1.5)
         back = mix(back, sand, smooth(-0.003, 0.005, depth))
-        veil = np.maximum(veil, np.exp(-np.abs(depth + 0.012) * 34) * (0.4 + 0.6 * near))
+        veil = np.maximum(veil, np.exp(-np.abs(depth + 0.012) * 34) * (0.3 + 0.45 * near))
     wind, dust = Texture(stage.rng, power=1.5, stretch=5, coarse=5), Motes(stage, 40, 1.3, 0.01, 0.03)
     low = smooth(horizon - 0.1, 0.8, stage.y) * 0.16
 
     def paint(t: float) -> Picture:
-        blowing = smooth(0.40, 0.85, wind.view(stage, 0.7, -0.16 * side * t, 0.02 * t, step=3)) * veil * 0.75
-        blowing += smooth(0.5, 0.9, wind.view(stage, 0.95, -0.06 * side * t, 0.3, step=6)) * low
+        blowing = wind.view(stage, 0.7, -0.16 * side * t, 0.02 * t, step=3, edges=(0.40, 0.85)) * veil
+        blowing += wind.view(stage, 0.95, -0.06 * side * t, 0.3, step=6, edges=(0.5, 0.9)) * low
         canvas = mix(back, color("ffe6c0"), blowing)
         dust.draw(canvas, t, color("ffe0b0") * 0.25, drift=0.10 * side)
         return canvas
@@ -167,7 +173,7 @@ def paint_stars(stage: Stage, *sky_colors: Picture) -> Painter:
     haze, veil = Texture(stage.rng, power=1.9, stretch=2), smooth(0.1, 0.9, stage.y) * sky_colors[2] * 0.22
 
     def paint(t: float) -> Picture:
-        canvas = back + smooth(0.5, 0.9, haze.view(stage, 0.9, 0.02 * t, step=8)) * veil
+        canvas = back + haze.view(stage, 0.9, 0.02 * t, step=8, edges=(0.5, 0.9)) * veil
         for x, y, size in bright:
             twinkle = np.float32((0.25 + 0.25 * math.sin(2.6 * t + x)) * size / 6)
             add_light(canvas, x, y, 2.6 * scale, color("dfe8ff") * twinkle)

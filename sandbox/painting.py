@@ -5,6 +5,7 @@ A field has the shape (height, width), a picture (3, height, width); both are fl
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,16 +53,22 @@ def smooth(start: Field | Number, end: Field | Number, field: Field | Number) ->
 
 def add_light(canvas: Picture, x: float, y: float, radius: float, light: Picture, *, is_disc: bool = False) -> None:
     """Add a soft dot, or an out-of-focus disc that is brighter at its rim, around a canvas pixel."""
-    reach = math.ceil(radius * (1.1 if is_disc else 2.4))
-    left, top = max(0, int(x) - reach), max(0, int(y) - reach)
-    right, bottom = min(canvas.shape[2], int(x) + reach + 2), min(canvas.shape[1], int(y) + reach + 2)
-    if left >= right or top >= bottom:
-        return
-    across = (np.arange(left, right, dtype=np.float32)[None, :] - np.float32(x)) / np.float32(radius)
-    down = (np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(y)) / np.float32(radius)
-    distance = across * across + down * down
-    soft = smooth(1.08, 0.8, distance) * (0.72 + 0.28 * distance) if is_disc else np.exp(-distance)
-    canvas[:, top:bottom, left:right] += light * soft
+    column, row = math.floor(x), math.floor(y)
+    # A quarter of a pixel is fine enough, and lets moving lights share their shapes.
+    soft = _shape_light(round(4 * radius) / 4, round(4 * (x - column)) / 4, round(4 * (y - row)) / 4, is_disc)
+    left, top = column - soft.shape[1] // 2, row - soft.shape[0] // 2
+    soft = soft[max(0, -top) : max(0, canvas.shape[1] - top), max(0, -left) : max(0, canvas.shape[2] - left)]
+    left, top = max(0, left), max(0, top)
+    canvas[:, top : top + soft.shape[0], left : left + soft.shape[1]] += light * soft
+
+
+@lru_cache(2048)
+def _shape_light(radius: float, x: float, y: float, is_disc: bool) -> Field:
+    """Return a dot or disc of this radius around (x, y), relative to the middle of the field."""
+    reach = math.ceil(radius * (1.1 if is_disc else 2.4)) + 1
+    at = np.arange(-reach, reach + 1, dtype=np.float32)
+    distance: Field = ((at[None, :] - x) / radius) ** 2 + ((at[:, None] - y) / radius) ** 2
+    return smooth(1.08, 0.8, distance) * (0.72 + 0.28 * distance) if is_disc else np.exp(-distance)
 
 
 def outline(rng: np.random.Generator, x: Field, waves: int, detail: float = 0.6) -> Field:

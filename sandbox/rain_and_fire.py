@@ -23,8 +23,9 @@ def paint_rain(stage: Stage, *lamps: Picture) -> Painter:
     streaks, rain = Texture(stage.rng, power=1.1, stretch=0.07, coarse=30), color("8fa8b8") * 0.14
 
     def paint(t: float) -> Picture:
-        falling = streaks.view(stage, 0.55, 0.02 * t, -1.9 * t, step=3)
-        return window.draw(t) + smooth(0.66, 0.95, falling) * rain
+        canvas = streaks.view(stage, 0.55, 0.02 * t, -1.9 * t, step=3, edges=(0.66, 0.95)) * rain
+        window.draw(canvas, t)
+        return canvas
 
     return paint
 
@@ -81,16 +82,15 @@ class _Window:
         behind = canvas[:, rows, columns]
         canvas[:, rows, columns] = behind + (lens - behind) * opacity[seen]
 
-    def draw(self, t: float) -> Picture:
-        """Return the window at time `t`, not earlier than the last one; drops that were left stay."""
+    def draw(self, canvas: Picture, t: float) -> None:
+        """Add the window at time `t`, not earlier than the last one; drops that were left stay."""
         while self.trail and self.trail[-1][0] < t:
             self._add(self.glass, *self.trail.pop()[1:])
-        canvas = self.glass.copy()
+        canvas += self.glass
         for x, start, speed, radius, phase in self.runners:
             y = start + speed * (t + 0.25 * math.sin(2 * t + phase))
             if -9 < y < canvas.shape[1] + 9:
                 self._add(canvas, x + radius * self.unit * 0.3 * math.sin(y / 40), y, radius, 1.0, is_exact=True)
-        return canvas
 
 
 def paint_fire(stage: Stage, *flame: Picture) -> Painter:

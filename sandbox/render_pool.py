@@ -18,13 +18,9 @@ class RenderPool:
     """Renders at most PROCESS_COUNT clips at once; the processes start with the first clip."""
 
     def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(PROCESS_COUNT)
+        #: What a caller must hold while rendering.
+        self.slots = asyncio.Semaphore(PROCESS_COUNT)
         self._executor: ProcessPoolExecutor | None = None
-
-    @property
-    def slots(self) -> asyncio.Semaphore:
-        """Return the semaphore a caller must hold while rendering."""
-        return self._slots
 
     async def render(self, spec: ClipSpec, path: Path) -> None:
         """Render one clip to `path`; if a process was killed, replace it and render the clip again, once."""

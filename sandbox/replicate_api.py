@@ -13,13 +13,6 @@ from sandbox.vendor_tasks import Vendor, iso_time
 from sandbox.videos import Video
 
 PAGE_SIZE = 100
-COMMON = "prompt duration aspect_ratio generate_audio negative_prompt"
-#: The fields of the models, their default resolution, and an invented price.
-MODELS = {
-    "kwaivgi/kling-v3-video": (f"{COMMON} mode start_image end_image multi_prompt", "1080p", 0.126),
-    "bytedance/seedance-2.0": (f"{COMMON} resolution seed reference_images", "720p", 0.14),
-    "google/veo-3.1": (f"{COMMON} resolution seed image last_frame", "1080p", 0.40),
-}
 MODES = {"standard": "720p", "pro": "1080p"}
 STATES = {"queued": "starting", "in_progress": "processing", "completed": "succeeded", "failed": "failed"}
 #: Planned ends that are states of their own.
@@ -48,9 +41,7 @@ class ReplicateApi(Vendor):
     async def create_prediction(self, owner: str, model: str, request: Request) -> Response:
         """Create a prediction, unless its input is invalid."""
         name, body = f"{owner}/{model}", await read_object(request, self.error)
-        if name not in MODELS:
-            raise self.error(404, f"The model {name} could not be found.")
-        known, default, price = MODELS[name]
+        known, default, price = self.find_model(name)
         given = self.read_object_of(body, "input")
         resolution = MODES.get(str(given.get("mode")), str(given.get("mode", default)))
         image = self.read_image(given.get("start_image") or given.get("image"))

@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+Headers = dict[str, str] | None
 HTML_ERROR_PAGE = "<!doctype html><title>502 Bad Gateway</title><h1>Bad gateway</h1><p>SANDBOX: injected fault.</p>"
 
 
@@ -14,17 +15,10 @@ class ApiError(Exception):
     """Request failure that is returned as an HTTP status with an OpenAI error body."""
 
     def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        code: str | None = None,
-        param: str | None = None,
-        headers: dict[str, str] | None = None,
+        self, status: int, message: str, *, code: str | None = None, param: str | None = None, headers: Headers = None
     ) -> None:
         super().__init__(message)
-        self.status = status
-        self.headers = headers
+        self.status, self.headers = status, headers
         kind = "server_error" if status >= 500 else "requests" if status == 429 else "invalid_request_error"
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
@@ -32,7 +26,7 @@ class ApiError(Exception):
 class VendorError(ApiError):
     """Request failure in a vendor's own form."""
 
-    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+    def __init__(self, status: int, body: dict[str, Any], headers: Headers = None) -> None:
         super().__init__(status, str(body), headers=headers)
         self.body = body
 

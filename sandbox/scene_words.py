@@ -54,8 +54,9 @@ def choose_scene(prompt: str) -> SceneChoice:
     direction = prompt.lower().rpartition("style:")[2]
     framing, is_reverse = _find_framing(written.lower(), prompt)
     place = f"{scene}: {(subject if shot else direction).lower().strip()}"
-    # The other side of a card would show its letters reversed.
-    return SceneChoice(scene, tint, _write_subject(subject), framing, place, is_reverse and scene != "card")
+    if scene == "card":  # whose letters the other side would show reversed
+        framing, is_reverse = DETAIL if is_reverse else min(framing, CLOSE), False
+    return SceneChoice(scene, tint, _write_subject(subject), framing, place, is_reverse)
 
 
 def _write_subject(topic: str) -> str:

@@ -16,20 +16,11 @@ from sandbox.water_and_sky import paint_clouds, paint_sea, paint_underwater
 _LISTS = tomllib.loads(Path(__file__).with_name("scenes.toml").read_text("utf-8"))
 FORMS = {name: Form(**{**form, "radii": tuple(form["radii"])}) for name, form in _LISTS["forms"].items()}
 #: Paints on a stage with the colours of the scene.
-PLACES: dict[str, Callable[..., Painter]] = {
-    "rain": paint_rain,
-    "sea": paint_sea,
-    "snow": paint_snow,
-    "fire": paint_fire,
-    "forest": paint_forest,
-    "stars": paint_stars,
-    "city": paint_city,
-    "desert": paint_desert,
-    "clouds": paint_clouds,
-    "underwater": paint_underwater,
-}
-#: Fine scenes are painted at half the resolution of a clip, soft ones at a quarter, all others at a third.
-DOWNSCALE = {"rain": 2, "stars": 2, "city": 2, "clouds": 4, "card": 4}
+PAINTERS: list[Callable[..., Painter]] = [paint_rain, paint_sea, paint_snow, paint_fire, paint_forest, paint_stars]
+PAINTERS += [paint_city, paint_desert, paint_clouds, paint_underwater]
+PLACES = {painter.__name__.removeprefix("paint_"): painter for painter in PAINTERS}
+#: The resolution of a clip by that of its canvas, which is finer for scenes of fine things; 3 for all others.
+DOWNSCALE = {"rain": 2.5, "stars": 2, "city": 2.4, "clouds": 4}
 
 
 def paint_scene(stage: Stage, choice: SceneChoice) -> Painter:

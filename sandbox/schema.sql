@@ -32,3 +32,18 @@ CREATE TABLE IF NOT EXISTS faults (
     number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, times INTEGER, params TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+
+-- What the admin API shows.
+CREATE VIEW IF NOT EXISTS listed_charges AS SELECT * FROM charges ORDER BY at;
+CREATE VIEW IF NOT EXISTS listed_deliveries AS SELECT * FROM deliveries ORDER BY number;
+CREATE VIEW IF NOT EXISTS listed_posts AS
+    SELECT request_id, idempotency_key, profile AS user, title, sha256, bytes, video_url, fields AS flags,
+        results AS platforms, created_at AS at FROM posts ORDER BY number;
+CREATE VIEW IF NOT EXISTS video_states AS SELECT status, count(*) FROM videos GROUP BY status;
+CREATE VIEW IF NOT EXISTS totals AS
+    SELECT count(*) AS charges, round(coalesce(sum(usd), 0), 2) AS charged_usd,
+        count(*) - count(DISTINCT prompt) AS duplicate_prompts, (SELECT count(*) FROM posts) AS posts FROM charges;
+-- Videos that still exist, with their vendors.
+CREATE VIEW IF NOT EXISTS known_videos AS
+    SELECT *, coalesce(json_extract(outcome, '$.vendor'), '') AS vendor FROM videos
+    WHERE NOT json_extract(outcome, '$.is_lost');

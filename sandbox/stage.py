@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from sandbox.painting import Field, Picture, add_light, blur, ramp
+from sandbox.painting import Field, Picture, add_light, blur, ramp, smooth
 
 #: A canvas is so much larger than the part that the camera sees.
 MARGIN = 1.16
 WIDE, CLOSE, DETAIL = range(3)
 #: Level 0..255 from which light is compressed, and by how much, so that highlights keep their shape.
 SHOULDER, COMPRESSION = 200, 0.5
+ALL = slice(None)
+Pair = tuple[()] | tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,23 @@ class Stage:
         down = (0.10, 0.08, -0.55)[move] * part + 0.05 * math.sin(0.7 * t + 1)
         width, height = self.view[0] / zoom, self.view[1] / zoom
         left, top = (self.width - width) * (0.5 + 0.45 * across), (self.height - height) * (0.5 + 0.45 * down)
-        light = canvas * self._vignette
-        light += self._dither
-        np.minimum(light, light * COMPRESSION + SHOULDER * (1 - COMPRESSION), out=light)
-        levels = np.clip(light, 0, 255, out=light).transpose(1, 2, 0).astype(np.uint8, order="C")
-        image = Image.fromarray(np.ascontiguousarray(levels[:, ::-1]) if self.shot.is_reverse else levels)
+        if self.shot.is_reverse:
+            canvas = canvas[:, :, ::-1]
+        # Only what the camera sees is developed, a colour at a time.
+        rows, columns = (
+            slice(max(0, int(top) - 2), int(top + height) + 3),
+            slice(max(0, int(left) - 2), int(left + width) + 3),
+        )
+        seen, vignette, dither = canvas[:, rows, columns], self._vignette[rows, columns], self._dither[rows, columns]
+        levels = np.empty((*vignette.shape, 3), np.uint8)
+        for number, plane in enumerate(seen):
+            light = plane * vignette
+            light += dither
+            np.minimum(light, light * COMPRESSION + SHOULDER * (1 - COMPRESSION), out=light)
+            levels[:, :, number] = np.clip(light, 0, 255, out=light)
+        left, top = left - columns.start, top - rows.start
         box = (left, top, left + width, top + height)
-        return np.asarray(image.resize(self.view, Image.Resampling.BICUBIC, box=box))
+        return np.asarray(Image.fromarray(levels).resize(self.view, Image.Resampling.BICUBIC, box=box))
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
         """Return the canvas pixel of a point."""
@@ -99,29 +111,40 @@ class Texture:
         self.field: Field = np.clip(0.5 + 0.22 * noise / noise.std(), 0, 1).astype(np.float32)
         self._tiled = Image.fromarray(np.tile(self.field, (2, 2)))
 
-    def view(self, stage: Stage, scale: float, x: float = 0, y: float = 0, flat: float = 1.0, step: int = 2) -> Field:
-        """Return a window onto the noise, moved by (x, y): a larger `scale` shows more, a larger `step` less detail."""
+    def view(
+        self, stage: Stage, scale: float, x: float = 0, y: float = 0, step: int = 2, edges: Pair = (), rows: slice = ALL
+    ) -> Field:
+        """Return a window onto the noise, moved by (x, y): a larger `scale` shows more, a larger `step` less detail.
+
+        `edges` are the levels of a soft step from 0 to 1, and `rows` those of the canvas that are wanted.
+        """
         high = min(1.0, scale) * self.size
-        wide = min(self.size, high * stage.aspect / flat)
+        wide = min(self.size, high * stage.aspect)
         left, top = x * self.size % self.size, y * self.size % self.size
         size, box = (max(2, stage.width // step), max(2, stage.height // step)), (left, top, left + wide, top + high)
         small = self._tiled.resize(size, Image.Resampling.BILINEAR, box=box)
-        return np.asarray(small.resize((stage.width, stage.height), Image.Resampling.BILINEAR), dtype=np.float32)
+        if edges:
+            small = Image.fromarray(smooth(*edges, np.asarray(small)))
+        first, last, _ = rows.indices(stage.height)
+        part = size[1] / stage.height
+        box, size = (0, first * part, size[0], last * part), (stage.width, last - first)
+        return np.asarray(small.resize(size, Image.Resampling.BILINEAR, box=box), dtype=np.float32)
 
 
 class Rays:
     """Rays of light that fan out from a point above the canvas."""
 
+    #: Steps of a texel.
+    FINE = 16
+
     def __init__(self, stage: Stage, rng: np.random.Generator, x: float, y: float) -> None:
-        self.light = blur(Texture(rng, power=1.3, coarse=3).field, 1.5)[0]
-        self.angle = (np.arctan2(stage.x - x, stage.y - y) * 160 + 3 * self.light.size).astype(np.float32)
+        light = blur(Texture(rng, power=1.3, coarse=3).field, 1.5)[0]
+        self.light = np.interp(np.arange(0, light.size, 1 / self.FINE), np.arange(light.size), light).astype(np.float32)
+        self.angle = (np.arctan2(stage.x - x, stage.y - y) * 160 * self.FINE).astype(np.intp)
 
     def view(self, shift: float) -> Field:
         """Return the rays, turned by this many texels."""
-        angle = self.angle + np.float32(shift)
-        first = angle.astype(np.int32)
-        left, right = (self.light.take(first + n, mode="wrap") for n in (0, 1))
-        return np.asarray(left + (right - left) * (angle - first))
+        return np.take(self.light, self.angle + round(shift * self.FINE), mode="wrap")
 
 
 class Motes:

@@ -1,6 +1,7 @@
 """Still lifes: an object in soft light on a table, with steam if it is hot; and the card of a subject."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,10 @@ TYPE_SIZE = 1 / 11
 class Form:
     """Object of revolution: its height, and its radii from top to bottom, in halves of the height of the picture.
 
-    `edge` over 2 makes it angular, `filled` is the height of what it contains, `glass` shows what is behind it,
-    `body` is its own colour where the tint is that of the content, `rough` the grain of a surface without glaze.
+    `edge` over 2 makes it angular, `filled` is the height of what it contains, glass shows what is behind it,
+    `body` is its own colour where the tint is that of the content, `content` that of its content where the tint is
+    its own, `rough` the grain of a surface without glaze, and `extra` what else it has. A stripe has a colour, and is
+    where `across * x + down * y` is within `wide` of `middle`, down to `lowest`; its y is 0 at the foot, -1 at the top.
     """
 
     height: float
@@ -28,11 +31,13 @@ class Form:
     edge: float = 2.0
     filled: float = 0.0
     body: str = ""
+    content: str = ""
     rough: float = 0.0
     is_glass: bool = False
     is_closed: bool = False
     is_hot: bool = False
     extra: str = ""
+    stripes: tuple[tuple[str, float, float, float, float, float], ...] = ()
 
 
 def paint_object(stage: Stage, form: Form, tint: str, *wall: Picture) -> Painter:
@@ -52,12 +57,12 @@ def paint_object(stage: Stage, form: Form, tint: str, *wall: Picture) -> Painter
     canvas = canvas + (mirrored - canvas * covered) * smooth(0.0, 0.02, y) * smooth(0.7, 0.0, y) * 0.34
     canvas = mix(canvas, plate, mask).astype(np.float32)
     light, dust = stage.glow(-0.7 * stage.aspect, -0.75, 1.1, 0.9) * canvas, Motes(stage, 18, 1.4, -0.012, 0.03)
-    steam = _Steam(stage, x, y + form.height * 0.9, width) if form.is_hot else None
+    steam = _raise_steam(stage, x, np.clip(-form.height * 0.9 - y, 0, None), width) if form.is_hot else None
 
     def paint(t: float) -> Picture:
         picture: Picture = canvas + light * np.float32(0.10 + 0.05 * math.sin(0.8 * t))
         if steam:
-            picture += steam.view(t) * color("fff2e2") * 0.42
+            picture += steam(t) * color("fff2e2") * 0.42
         dust.draw(picture, t, color("ffe8c8") * 0.20)
         return picture
 
@@ -82,7 +87,7 @@ def _paint_room(stage: Stage, x: Field, y: Field, wall: tuple[Picture, ...], foo
 
 def _paint_form(stage: Stage, form: Form, x: Field, y: Field, back: Picture, tint: Picture) -> tuple[Picture, Field]:
     """Return the shaded object and its mask."""
-    pixel, clay = np.float32(2.2 / stage.height), color(form.body) if form.body else tint
+    pixel, clay = x[0, 1] - x[0, 0], color(form.body) if form.body else tint
     fine = np.linspace(-form.height, 0, 80)
     radii = np.interp(fine, np.linspace(-form.height, 0, len(form.radii)), form.radii)
     radii = np.convolve(np.pad(radii, 6, mode="edge"), np.hanning(15)[1:-1] / 7, "valid")
@@ -96,45 +101,57 @@ def _paint_form(stage: Stage, form: Form, x: Field, y: Field, back: Picture, tin
     nz = np.clip(1 - np.abs(nx) ** form.edge, 0, 1) ** np.float32(1 / form.edge)
     lambert = np.clip((-0.62 * nx + 0.66 * nz + 0.42 * slope) / np.sqrt(nx**2 + nz**2 + slope**2), 0, 1)
     inside = np.clip((half - np.abs(x)) / pixel + 0.5, 0, 1) * np.clip((up + form.height) / pixel + 0.5, 0, 1)
-    inside = inside * np.clip(-up / pixel + 0.5, 0, 1)
+    mask = inside * np.clip(-up / pixel + 0.5, 0, 1)
 
     grain = Texture(stage.place, power=1.0, coarse=14).view(stage, 0.6, step=1) - 0.5
-    body = clay * (0.13 + 0.95 * lambert) * (1 + 0.3 * (form.rough > 0) * grain)
+    body, high = clay * (0.13 + 0.95 * lambert) * (1 + 0.45 * form.rough * grain), up / form.height
     if form.is_glass:
         body = _fill_glass(form, back, nx, up, tint * (0.42 + 0.62 * lambert))
-    elif form.extra == "spine":
-        gilt = np.exp(-(((np.abs(up + 0.5 * form.height) - 0.24) / 0.008) ** 2)) * 0.7
-        body = mix(body, color("d8b468"), gilt) * (1 - 0.35 * np.exp(-(((x + 0.215) / 0.010) ** 2)))
+    for code, across, down, middle, wide, lowest in form.stripes:
+        stripe = smooth(wide, 0.75 * wide, np.abs(across * x + down * high - middle)) * smooth(
+            lowest, lowest - 0.2, high
+        )
+        body = mix(body, color(code) * (0.13 + 0.95 * lambert), stripe * 0.85)
+    # The window is a stripe on a glaze, and a spot on a surface that is closed.
     window = np.exp(-(((nx + 0.52) / 0.10) ** 2)) * smooth(0.0, 0.10, up + form.height) * smooth(-0.02, -0.14, up)
-    body = body + np.clip(nx, 0, 1) ** 7 * 0.30 * color("ffd9b0") + window * 0.34 * (1 - form.rough) * color("fff6ea")
-    plate, mask = (
-        (body, inside) if form.is_closed else _open_form(form, x, y + form.height, back, body, inside, clay, tint)
-    )
+    if form.is_closed:
+        window = np.exp(-(((nx + 0.42) / 0.30) ** 2) - ((high + 0.70) / 0.16) ** 2)
+    plate = body + np.clip(nx, 0, 1) ** 7 * 0.30 * color("ffd9b0") + window * 0.34 * (1 - form.rough) * color("fff6ea")
+    top = y + np.float32(form.height)
+    content = color(form.content) if form.content else tint
+    plate, mouth = _paint_top(form, x, top, back, plate, clay, content)
+    mask = np.maximum(mask, mouth)
     if form.extra == "handle":
         ring = np.abs(np.hypot(x - 0.275, (y + 0.215) * 0.95) - 0.105)
         handle = smooth(0.030, 0.024, ring) * (x > 0.20) * (1 - mask)
         plate, mask = mix(plate, clay * (0.28 + 0.55 * smooth(0.03, 0.0, ring)), handle), np.maximum(mask, handle)
+    elif form.extra == "stem":
+        stem = smooth(0.014, 0.008, np.abs(x - 1.6 * (top - 0.04) ** 2)) * smooth(-0.085, -0.080, top) * (top < 0.04)
+        plate, mask = mix(plate, color("4a3420") * (0.8 - 14 * np.clip(x, 0, 0.03)), stem), np.maximum(mask, stem)
     elif form.extra == "leaves":
-        plate, mask = _grow_leaves(stage, x, y + form.height, plate, mask)
+        plate, mask = _grow_leaves(stage, x, top, plate, mask)
     return plate, mask
 
 
-def _open_form(
-    form: Form, x: Field, top: Field, back: Picture, body: Picture, inside: Field, clay: Picture, tint: Picture
+def _paint_top(
+    form: Form, x: Field, top: Field, back: Picture, body: Picture, clay: Picture, content: Picture
 ) -> tuple[Picture, Field]:
-    """Return the object with its opening, in which one sees what it contains."""
+    """Return the object with its top or its opening, in which one sees what it contains, and the mask of that."""
     wide = np.float32(form.radii[0])
-    oval = (np.abs(x) / wide) ** form.edge + (top / (TILT * 0.55 * wide)) ** 2
-    mouth, across = smooth(1.06, 0.98, oval), np.clip(0.5 + x / wide, 0, 1)
-    inner = clay * (0.30 + 0.45 * across)
+    oval = np.sqrt((np.abs(x) / wide) ** form.edge + (top / (TILT * 0.55 * wide)) ** 2)
+    mouth, across = np.clip((1 - oval) * 0.3 * wide / (x[0, 1] - x[0, 0]) + 0.5, 0, 1), np.clip(0.5 + x / wide, 0, 1)
+    if form.is_closed:
+        mouth = mouth * (wide > 0.05)
+        return mix(body, clay * (0.85 - 0.45 * across), mouth * smooth(1.0, 0.4, oval)), mouth
+    inner = back * (0.80 + 0.15 * across) if form.is_glass else clay * (0.30 + 0.45 * across)
     if form.filled:
         drop = top - np.float32((1 - form.filled) * form.height)
-        level = (x / (wide * 0.93)) ** 2 + (drop / (TILT * 0.5 * wide)) ** 2
+        level = (np.abs(x) / (wide * 0.93)) ** form.edge + (drop / (TILT * 0.5 * wide)) ** 2
         sheen = np.exp(-(((x + 0.35 * wide) / (0.30 * wide)) ** 2) - (drop / (0.06 * wide)) ** 2) * 0.2
-        content = back * 0.8 if form.is_glass else tint * (0.95 - 0.25 * across)
-        inner = mix(inner, content + sheen, smooth(1.05, 0.95, level))
-    lip = np.exp(-(((np.sqrt(oval + 1e-6) - 1) / 0.035) ** 2)) * (0.35 + 0.45 * smooth(wide, -wide, x))
-    return mix(body, inner, mouth) + lip * (0.5 if form.is_glass else 0.28), np.maximum(inside, mouth)
+        filling = back * 0.8 if form.is_glass else content * (0.95 - 0.25 * across)
+        inner = mix(inner, filling + sheen, smooth(1.05, 0.95, level))
+    lip = np.exp(-(((oval - 1) / 0.035) ** 2)) * (0.35 + 0.45 * smooth(wide, -wide, x))
+    return mix(body, inner, mouth) + lip * (0.5 if form.is_glass else 0.28), mouth
 
 
 def _fill_glass(form: Form, back: Picture, nx: Field, up: Field, liquid: Picture) -> Picture:
@@ -162,50 +179,59 @@ def _grow_leaves(stage: Stage, x: Field, y: Field, plate: Picture, mask: Field) 
     return plate, mask
 
 
-class _Steam:
-    """Steam that rises from a point; x and y are the coordinates relative to it."""
+def _raise_steam(stage: Stage, x: Field, rise: Field, width: float) -> Callable[[float], Field]:
+    """Return what gives the density of steam at a time; `rise` is the height above the place where it starts."""
+    fade, wide = smooth(0.0, 0.10, rise) * smooth(1.5, 0.25, rise), np.float32(width) * (0.34 + 0.75 * rise)
+    first, second = (Texture(stage.rng, power=1.9, stretch=0.45, coarse=3) for _ in range(2))
 
-    def __init__(self, stage: Stage, x: Field, y: Field, width: float) -> None:
-        self.stage, self.x, self.rise = stage, x, np.clip(-y, 0, None)
-        self.fade = smooth(0.0, 0.10, self.rise) * smooth(1.5, 0.25, self.rise)
-        self.width = np.float32(width) * (0.34 + 0.75 * self.rise)
-        self.first, self.second = (Texture(stage.rng, power=1.9, stretch=0.45, coarse=3) for _ in range(2))
+    def view(t: float) -> Field:
+        sway = 0.07 * rise * np.sin(2.4 * rise - 0.9 * t)
+        wisps = first.view(stage, 0.62, 0.03 * t, 0.13 * t, step=3) + second.view(
+            stage, 0.42, -0.02 * t, 0.19 * t, step=3
+        )
+        return np.asarray(np.exp(-(((x - sway) / wide) ** 2)) * fade * smooth(0.72, 1.5, wisps))
 
-    def view(self, t: float) -> Field:
-        """Return the density at time `t`."""
-        sway = 0.07 * self.rise * np.sin(2.4 * self.rise - 0.9 * t)
-        column = np.exp(-(((self.x - sway) / self.width) ** 2)) * self.fade
-        wisps = self.first.view(self.stage, 0.62, 0.03 * t, 0.13 * t, step=3)
-        wisps = wisps + self.second.view(self.stage, 0.42, -0.02 * t, 0.19 * t, step=3)
-        return np.asarray(column * smooth(0.72, 1.5, wisps))
+    return view
 
 
 def paint_card(stage: Stage, subject: str, *inks: Picture) -> Painter:
-    """Paint folds of coloured light with the subject set in type over them."""
+    """Paint folds of coloured light with the subject set in type over them; each framing is lit from another side."""
     turn, zoom = [float(value) for value in stage.place.uniform(0, 6.28, 4)], np.float32(stage.pick(1.0, 0.75, 0.55))
-    x, y, vignette = stage.x * zoom, stage.y * zoom, stage.glow(0, -0.1, 1.25, 0.9)
+    angle, light = (
+        stage.pick(0, 1.1, -0.8),
+        stage.glow(stage.pick(0, 0.3, -0.3), stage.pick(-0.1, 0.5, -0.6), 1.25, 0.9),
+    )
+    x = zoom * (stage.x * math.cos(angle) - stage.y * math.sin(angle))
+    y = zoom * (stage.x * math.sin(angle) + stage.y * math.cos(angle))
     letters = _set_type(stage, subject)
     shadow = 1 - 0.45 * np.clip(2.2 * blur(letters, 12 * stage.unit), 0, 1)
-    text = letters * 0.96 * color("fff8ee")
+    below, text = shadow * (1 - letters), letters * 0.96 * color("fff8ee")
 
     def paint(t: float) -> Picture:
         across = x + np.float32(0.32) * np.sin(1.3 * y + 0.31 * t + turn[0])
         across = across + np.float32(0.14) * np.sin(2.9 * y - 0.23 * t + turn[1])
         fold = np.sin(2.6 * across + 0.8 * y + 0.25 * np.sin(2.2 * x - 0.4 * t + turn[2]) + 0.12 * t + turn[3])
         crease = 0.5 + 0.5 * np.sin(5.2 * across - 1.1 * y + turn[1] - 0.2 * t)
-        canvas = ramp((0.10 + 0.34 * (1 + fold) * (0.55 + 0.45 * crease)) * vignette, *inks)
-        return np.asarray(canvas * shadow * (1 - letters) + text)
+        return np.asarray(ramp((0.10 + 0.34 * (1 + fold) * (0.55 + 0.45 * crease)) * light, *inks) * below + text)
 
     return paint
 
 
 def _set_type(stage: Stage, subject: str) -> Field:
-    """Return the mask of the letters, one word a line."""
-    sheet, words, size = Image.new("L", (stage.width, stage.height), 0), subject.split(), stage.height * TYPE_SIZE
-    draw = ImageDraw.Draw(sheet)
-    widest = max((draw.textlength(word, font=ImageFont.load_default(100)) for word in words), default=1) / 100
-    size = min(size, 0.62 * stage.width / widest)
+    """Return the mask of the letters, one word a line.
+
+    All words are alike in a wide shot. In a close one the last is large, low at the left, and in a detail the first,
+    high at the right.
+    """
+    sheet, words = Image.new("L", (stage.width, stage.height), 0), subject.split()
+    large, side, middle = ((-1, 0, -0.18), (len(words) - 1, -1, 0.14), (0, 1, -0.24))[stage.shot.framing]
+    draw, left, sizes = ImageDraw.Draw(sheet), stage.pixel(0.68 * side * stage.aspect, middle), []
     for number, word in enumerate(words):
-        y = stage.pixel(0, -0.18)[1] + (number - len(words) / 2) * 1.12 * size
-        draw.text((stage.width / 2, y), word, 255, ImageFont.load_default(size), anchor="ma")
+        size = stage.height * TYPE_SIZE * (1 if large < 0 else 2 if number == large else 0.5)
+        sizes.append(min(size, 0.58 * stage.width / draw.textlength(word, font=ImageFont.load_default(100)) * 100))
+    if large < 0:
+        sizes = [min(sizes, default=0)] * len(sizes)
+    for number, word in enumerate(words):
+        y = left[1] + 1.12 * (sum(sizes[:number]) - sum(sizes) / 2)
+        draw.text((left[0], y), word, 255, ImageFont.load_default(sizes[number]), anchor="lmr"[side + 1] + "a")
     return np.asarray(sheet, np.float32) / 255

@@ -16,7 +16,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sandbox.catalogue import VideoOrder
+from sandbox.catalogue import VIDEO_MODELS, VideoOrder
 from sandbox.responses import TruncatedResponse, VendorError
 from sandbox.routing import Routes, build_router, require_bearer_token
 from sandbox.store import Store
@@ -82,6 +82,13 @@ class Vendor(ABC):
         if video is None or video.outcome.vendor != self.name:
             raise self.error(404, "Not found.")
         return video
+
+    def find_model(self, name: str) -> tuple[str, Any, float]:
+        """Return what video_models.toml says about a model of this vendor. Raises the vendor's error."""
+        if name not in VIDEO_MODELS[self.name]:
+            raise self.error(404, f"The model {name} does not exist.")
+        fields, middle, price = VIDEO_MODELS[self.name][name]
+        return fields, middle, price
 
     def read_object_of(self, body: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Return the object in a field, empty without one. Raises the vendor's error."""
@@ -182,8 +189,9 @@ class Vendor(ABC):
         old, until = (generate_secret(), time.time() + 3600) if form == "two_signatures" else (None, None)
         sql = "UPDATE endpoints SET old_secret = ?, old_secret_until = ? WHERE id = ?"
         self.store.execute(sql, old, until, endpoint)
-        event = f"video.{video.status}"
-        self._video_api.sender.enqueue_task(endpoint, video.id, event, lambda task_id: {**body, id_field: task_id})
+        self._video_api.sender.store_deliveries(
+            [endpoint], video.id, f"video.{video.status}", lambda message: {**body, id_field: message.video_id}
+        )
 
 
 def pixel_size(resolution: str, aspect_ratio: str) -> str | None:

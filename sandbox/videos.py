@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,7 @@ TERMINAL_STATUSES = ("completed", "failed")
 CHARGED_FAILURES = (("replicate", "canceled"), ("kling", "charged"))
 
 NEWEST_FIRST = """
-SELECT * FROM videos
-WHERE (? IS NULL OR number < (SELECT number FROM videos WHERE id = ?)) AND NOT json_extract(outcome, '$.is_lost')
-    AND coalesce(json_extract(outcome, '$.vendor'), '') = ?
+SELECT * FROM known_videos WHERE (? IS NULL OR number < (SELECT number FROM videos WHERE id = ?)) AND vendor = ?
 ORDER BY number DESC LIMIT ?
 """
 OLDEST_FIRST = NEWEST_FIRST.replace("number <", "number >").replace("DESC", "ASC")
@@ -110,8 +108,8 @@ class VideoService:
         if order.image:
             (self._folder / f"{video_id}.image").write_bytes(order.image)
         with self._store.transaction():
-            fields = {"prompt": order.prompt, "model": order.model, "seconds": order.seconds, "size": order.size}
-            self._store.insert("videos", id=video_id, **fields, status="queued", created_at=now, outcome=outcome)
+            known = {"prompt": order.prompt, "model": order.model, "seconds": order.seconds, "size": order.size}
+            self._store.insert("videos", id=video_id, **known, status="queued", created_at=now, outcome=outcome)
             self._store.insert("charges", video_id=video_id, prompt=order.prompt, usd=order.price_usd, at=now)
             video = self._announce(video_id)
         self._sender.wake()
@@ -120,9 +118,8 @@ class VideoService:
 
     def find(self, video_id: str) -> Video | None:
         """Return a video, or None if it is unknown, deleted or lost."""
-        row = self._store.fetch_one("SELECT * FROM videos WHERE id = ?", video_id)
-        video = _parse_video(row) if row is not None else None
-        return None if video is None or video.outcome.is_lost else video
+        row = self._store.fetch_one("SELECT * FROM known_videos WHERE id = ?", video_id)
+        return _parse_video(row) if row is not None else None
 
     def list_page(
         self, limit: int, after: str | None, *, newest_first: bool = True, vendor: str = ""
@@ -210,6 +207,5 @@ class VideoService:
 
 
 def _parse_video(row: Row) -> Video:
-    fields = dict(row)
-    del fields["number"]
-    return Video(**fields | {"outcome": PlannedOutcome(**json.loads(row["outcome"]))})
+    known = {each.name: row[each.name] for each in fields(Video)}
+    return Video(**known | {"outcome": PlannedOutcome(**json.loads(row["outcome"]))})

@@ -75,14 +75,18 @@ def paint_underwater(stage: Stage, *tones: Picture) -> Painter:
     rocks = smooth(-0.02, 0.05, stage.y - stage.pick(0.66, 0.74, 0.80) - 0.12 * outline(stage.place, stage.x * 3, 4))
     back = mix(back, dark * 0.9, blur(rocks, 2 * stage.unit) * 0.7)
     ripple = Texture(stage.rng, power=2.3, stretch=0.5, coarse=5)
-    surface, fade = smooth(-0.55, -1.15, stage.y) * 0.30, smooth(1.15, -0.9, stage.y) * 0.42
+    fade, upper = smooth(1.15, -0.9, stage.y) * 0.42, slice(round(stage.pixel(0, -0.55)[1]))
+    surface = smooth(-0.55, -1.15, stage.y[upper]) * 0.30
+    back, light_of_rays = mix(back, ground, bed), light * (1 - bed)
     bubbles, dust = Motes(stage, 22, 3.4, -0.10, 0.01), Motes(stage, 60, 1.5, -0.008, 0.01)
 
     def paint(t: float) -> Picture:
         rays = left.view(3 * t) + right.view(-4 * t)
-        net = np.abs(ripple.view(stage, 0.5, 0.03 * t, 0.05 * t) - ripple.view(stage, 0.5, 0.5 - 0.04 * t, 0.02 * t))
-        shine = smooth(0.9, 1.6, rays) * fade + smooth(0.22, 0.0, net) * surface
-        canvas = mix(back + shine * light, ground, bed)
+        net = ripple.view(stage, 0.5, 0.03 * t, 0.05 * t, rows=upper)
+        net = np.abs(net - ripple.view(stage, 0.5, 0.5 - 0.04 * t, 0.02 * t, rows=upper))
+        shine = smooth(0.9, 1.6, rays) * fade
+        shine[upper] += smooth(0.22, 0.0, net) * surface
+        canvas = back + shine * light_of_rays
         dust.draw(canvas, t, light * 0.25)
         bubbles.draw(canvas, t, color("e8fff8") * 0.35)
         return canvas
@@ -94,7 +98,7 @@ def paint_clouds(stage: Stage, *sky_colors: Picture) -> Painter:
     """Paint clouds in the sun, seen from among them."""
     sun = float(stage.place.uniform(-0.4, 0.4)) * stage.aspect
     sky = stage.sky(1.0, *sky_colors) + stage.glow(sun, -0.55, 0.6) * color("fff0d0") * 0.4
-    layers = [Texture(stage.place, power=power, stretch=1.3, coarse=2) for power in (2.3, 2.2, 2.1)]
+    layers = [Texture(stage.place, power=power, stretch=1.04, coarse=2) for power in (2.3, 2.2, 2.1)]
     shadow = mix(sky_colors[0], sky_colors[2], 0.55)
     level = 0.17 * smooth(-0.4, 0.9, stage.y), 0.60 - 0.14 * smooth(0.2, 1.0, stage.y)
 
@@ -102,8 +106,8 @@ def paint_clouds(stage: Stage, *sky_colors: Picture) -> Painter:
         canvas = sky
         for number, layer in enumerate(layers):
             size, x = stage.pick(1.0, 0.72, 0.5) * (0.95 - 0.2 * number), (0.010 + 0.012 * number) * t + 0.37 * number
-            density = layer.view(stage, size, x, -0.002 * t, flat=0.8, step=1)
-            lit = density - layer.view(stage, size, x, -0.002 * t - 0.035 * size, flat=0.8, step=3)
+            density = layer.view(stage, size, x, -0.002 * t, step=1)
+            lit = density - layer.view(stage, size, x, -0.002 * t - 0.035 * size, step=3)
             over = density - level[1] + number * level[0]
             shade = mix(shadow, color("fffaf2"), np.clip(0.62 + 3.6 * lit + 0.30 * over, 0, 1))
             canvas = mix(canvas, shade, smooth(-0.04, 0.24, over) * 0.92)

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import httpx
@@ -37,24 +38,19 @@ class WebhookSender:
         """Store the deliveries of an event; call it in the transaction of the change, and `wake` afterwards."""
         if self._faults.profile != "openai":
             return  # the other servers send no webhooks
-        messages = plan_messages(self._store, self._faults, video_id, event_type)
-        for endpoint in self._store.fetch_all("SELECT * FROM endpoints"):
-            if event_type in json.loads(endpoint["event_types"]):
-                self._store_deliveries(endpoint["id"], messages, _format_event)
+        endpoints = self._store.fetch_all("SELECT id, event_types FROM endpoints")
+        ids = [each["id"] for each in endpoints if event_type in json.loads(each["event_types"])]
+        self.store_deliveries(ids, video_id, event_type, _format_event)
 
-    def enqueue_task(self, endpoint_id: str, video_id: str, event_type: str, body: Callable[[str], Any]) -> None:
-        """Store the deliveries of a change of a vendor's task; `body` formats them for the id of a task."""
-        messages = plan_messages(self._store, self._faults, video_id, event_type)
-        self._store_deliveries(endpoint_id, messages, lambda message: body(message.video_id))
-
-    def _store_deliveries(
-        self, endpoint_id: str, messages: list[PlannedMessage], body: Callable[[PlannedMessage], Any]
+    def store_deliveries(
+        self, endpoints: list[str], video_id: str, event_type: str, body: Callable[[PlannedMessage], Any]
     ) -> None:
-        now = time.time()
-        webhook_ids: dict[str, str] = {}
-        for message in messages:
+        """Store the deliveries of a change of a video, after the pending faults, to the endpoints of these ids."""
+        messages = plan_messages(self._store, self._faults, video_id, event_type)
+        now, webhook_ids = time.time(), dict[tuple[str, str], str]()
+        for endpoint_id, message in product(endpoints, messages):
             # Copies of an event share one webhook-id: a receiver recognises duplicates by it.
-            webhook_id = webhook_ids.setdefault(message.event_id, f"wh_{secrets.token_hex(16)}")
+            webhook_id = webhook_ids.setdefault((endpoint_id, message.event_id), f"wh_{secrets.token_hex(16)}")
             fields = {"endpoint_id": endpoint_id, "webhook_id": webhook_id, "body": json.dumps(body(message))}
             due_at = now + message.delay
             self._store.insert("deliveries", **fields, manner=message.manner, created_at=now, due_at=due_at)

@@ -13,8 +13,9 @@ from sandbox.scene_words import SceneChoice, choose_scene
 from sandbox.scenes import FORMS, PLACES, paint_scene
 from sandbox.soundtrack import SAMPLE_RATE, synthesize_soundtrack
 from sandbox.stage import CLOSE, DETAIL, WIDE, Shot, Stage
-from sandbox.text_overlay import render_mark
+from sandbox.text_overlay import Mark
 
+FRAMES = ("wide frame", "tight frame", "wide frame again")
 #: Texts that name no scene are shown as a card.
 SCENES = [
     ("a relaxing rain video", "rain"),
@@ -53,6 +54,7 @@ SCENES = [
     ("🙂", "card"),
     ("explain TCP", "card"),
     ("the news of Monday", "card"),
+    ("Monday mornings", "card"),
     ("Something quiet.\n\nSound: Rain.\n\nStyle: like the sea", "card"),
 ]
 
@@ -146,6 +148,15 @@ def test_a_shot_has_the_framing_of_its_prompt() -> None:
     assert (card.scene, card.is_reverse) == ("card", False)
 
 
+def test_the_cards_of_a_film_differ() -> None:
+    """The three cards of a film have a composition each: words alike, the last one large, and the first one large."""
+    frames = [choose_scene(f"How TCP works: x. In a {frame}: y.").framing for frame in FRAMES]
+    cards = [paint("card", framing, subject="TCP Works") for framing in frames]
+
+    assert frames == [WIDE, CLOSE, DETAIL]
+    assert min(np.abs(cards[one] - cards[other]).mean() for one, other in ((0, 1), (1, 2), (0, 2))) > 0.03
+
+
 @pytest.mark.parametrize(
     ("shot", "scene"), [("rain begins", "rain"), ("a cup of coffee", "steam"), ("the book", "book")]
 )
@@ -155,10 +166,10 @@ def test_a_film_of_several_things_has_a_shot_of_each(shot: str, scene: str) -> N
     assert choose_scene(f"Rain on a roof: {shot}.").scene == "rain"
 
 
-def paint(scene: str, framing: int, seed: int = 1, t: float = 1.0) -> np.ndarray:
+def paint(scene: str, framing: int, seed: int = 1, t: float = 1.0, subject: str = "") -> np.ndarray:
     """Return a frame of a scene as an array of RGB values 0..1."""
     stage = Stage(90, 160, Shot(seed, 10 * seed + framing, framing, 4.0))
-    painter = paint_scene(stage, SceneChoice(scene, "", "", framing, ""))
+    painter = paint_scene(stage, SceneChoice(scene, "", subject, framing, ""))
     return stage.film(painter(t), t).transpose(2, 0, 1) / 255
 
 
@@ -220,7 +231,7 @@ def test_the_sound_of_nature_has_no_lines(scene: str) -> None:
 
 def test_the_mark_is_small_and_free_of_the_captions() -> None:
     """The SANDBOX mark is in the upper left corner, inside the area that platforms leave free."""
-    mark = render_mark(720, 1280)
+    mark = Mark(720, 1280)
     rows, columns = np.nonzero(mark.text > 100)
 
     assert rows.min() + mark.top > 1280 * 0.14
