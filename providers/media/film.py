@@ -15,7 +15,7 @@ from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, ch
 from providers.media.film_texts import FilmTexts, text_track
 from providers.media.glyphs import find_missing_glyphs
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, remove_subsonic
-from providers.media.mix import add_sounds, describe_overrun
+from providers.media.mix import add_sounds, describe_overrun, time_narrations
 from providers.media.movement import push_in
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.subprocess_worker import ReportProgress, serve_request
@@ -46,7 +46,7 @@ def render_film(
     spans = build_timeline(manifest)
     mix = add_sounds(_mix_audio(manifest, spans, clips), manifest, sounds)
     audio, lufs = master_audio(mix, lufs=manifest.loudness_lufs)
-    spec, texts = _describe_film(manifest), text_track(manifest)
+    spec, texts = _describe_film(manifest), text_track(manifest, time_narrations(manifest, sounds))
     max_bytes = int(min(MAX_FILM_BYTES * 0.95, MAX_BITRATE / 8 * manifest.seconds))
     for crf in range(DEFAULT_CRF, MAX_CRF + 1, 6):
         # Only films of noise need a higher CRF, and only in noise is the lower quality visible.
@@ -139,17 +139,18 @@ def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
     sounds = {digest: Path(path) for digest, path in request.get("sounds", {}).items()}
     if "clips" not in request or manifest.look.is_any:
         texts += [manifest.title, *manifest.props.values()]
+    narrations = time_narrations(manifest, sounds)
     if "clips" in request:
-        clips, track = [Path(clip) for clip in request["clips"]], text_track(manifest)
+        clips, track = [Path(clip) for clip in request["clips"]], text_track(manifest, narrations)
         lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9), sounds)
     else:
-        rendered, track = film.with_name("rendered.mp4"), text_track(manifest.with_look_of_composition())
+        rendered, track = film.with_name("rendered.mp4"), text_track(manifest.with_look_of_composition(), narrations)
         audio = add_sounds(remove_subsonic(decode_audio(rendered, track.seconds)), manifest, sounds)
         aac_packets, lufs = master_audio(audio, lufs=manifest.loudness_lufs)
         replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT, text_track=track)
         report_progress(0.5)
     mark = _sign(film, manifest, request["signing"]) if "signing" in request else {}
-    report = check_render(manifest, film, lufs, "".join(texts), describe_overrun(manifest, sounds))
+    report = check_render(manifest, film, lufs, "".join(texts), describe_overrun(manifest, narrations))
     return {**report, "facts": {**report["facts"], **mark}, "subtitles": format_srt(track.texts)}
 
 

@@ -1,5 +1,6 @@
 """The texts over a film: captions, and with a look a title card and an end card. Each is drawn once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from providers.media.glyphs import find_missing_glyphs
 from providers.media.overlay import Card, Overlay, draw_card, draw_overlay
-from providers.media.subtitles import LANGUAGES, TextTrack, TimedText, find_language
+from providers.media.subtitles import LANGUAGES, TextTrack, TimedText, find_language, split_cues
 from providers.media.video_frames import apply_overlay, defocus
 from providers.renders.manifest import ClipSpan, Manifest, build_timeline
 from providers.renders.text_times import plan_texts
@@ -89,20 +90,19 @@ def _draw_card(canvas: VideoFrame, card: Overlay, share: float) -> None:
 
 def made_with_ai(manifest: Manifest) -> str:
     """Return "Made with AI" in the language of the film, as far as that is known and can be drawn."""
-    text = LANGUAGES.get(find_language(_words_of(manifest)), {}).get("made_with_ai", MADE_WITH_AI)
+    words = "".join([manifest.title, *(clip.overlay for clip in manifest.clips)])
+    text = LANGUAGES.get(find_language(words), {}).get("made_with_ai", MADE_WITH_AI)
     return MADE_WITH_AI if find_missing_glyphs(text) else text
 
 
-def text_track(manifest: Manifest) -> TextTrack:
-    """Return the captions of the film with their times."""
+def text_track(manifest: Manifest, narrations: Sequence[TimedText] = ()) -> TextTrack:
+    """Return the spoken words, and the captions of the clips without a narration, with their times in the film."""
+    seconds = build_timeline(manifest)[-1].end_frame / manifest.fps
     texts = [
         TimedText(start / manifest.fps, end / manifest.fps, clip.overlay)
         for clip, (start, end) in zip(manifest.clips, plan_texts(manifest).captions, strict=True)
-        if clip.overlay.strip()
+        if clip.overlay.strip() and not clip.narration
     ]
-    seconds = build_timeline(manifest)[-1].end_frame / manifest.fps
-    return TextTrack(texts, seconds, find_language(_words_of(manifest)))
-
-
-def _words_of(manifest: Manifest) -> str:
-    return "".join([manifest.title, *(clip.overlay for clip in manifest.clips)])
+    cues = [cue for words in narrations for cue in split_cues(words) if cue.text and cue.start < seconds]
+    texts += [cue._replace(end=min(cue.end, seconds)) for cue in cues]
+    return TextTrack(texts, seconds, find_language("".join([manifest.title, *(text.text for text in texts)])))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, measure_loudness
 from providers.media.sound_intake import read_sound
+from providers.media.subtitles import TimedText
 from providers.renders.manifest import Manifest, build_timeline
 
 #: How much quieter than the clips the music is, in LU.
@@ -46,10 +47,17 @@ def add_sounds(film: AudioSamples, manifest: Manifest, sounds: Mapping[str, Path
     return (film * _duck(narrations, film.shape[1]) + voices).astype(np.float32)
 
 
-def describe_overrun(manifest: Manifest, sounds: Mapping[str, Path]) -> list[str]:
-    """Return a sentence for the reviewer if the narrations do not fit into the film."""
+def time_narrations(manifest: Manifest, sounds: Mapping[str, Path]) -> list[TimedText]:
+    """Return the words of the narrations with their times, also those after the end of the film."""
+    words = [clip.narration.text for clip in manifest.clips if clip.narration]
+    placed = zip(_place_narrations(manifest, sounds), words, strict=True)
+    return [TimedText(at / SAMPLE_RATE, (at + sound.shape[1]) / SAMPLE_RATE, text) for (at, sound), text in placed]
+
+
+def describe_overrun(manifest: Manifest, narrations: Sequence[TimedText]) -> list[str]:
+    """Return a sentence for the reviewer if the spoken words do not fit into the film."""
     film = build_timeline(manifest)[-1].end_frame / manifest.fps
-    missing = _end_of(_place_narrations(manifest, sounds)) / SAMPLE_RATE - film
+    missing = max((words.end for words in narrations), default=0) - film
     cut = f"The narration is {missing:.1f} s too long for the film, which cuts its last words."
     return [cut] if missing > 0 else []
 

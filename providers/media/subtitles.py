@@ -1,10 +1,11 @@
 """Texts with times: as a subtitle file (`.srt`), and as samples of a text track."""
 
+import re
 import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,12 @@ LANGUAGES = tomllib.loads(Path(__file__).with_name("languages.toml").read_text(e
 _CODES = {script: code for code, language in LANGUAGES.items() for script in language["scripts"]}
 #: Letters of Persian, Urdu and Kurdish that Arabic does not have.
 _OTHER_ARABIC = set("پچژگکیےڤەۆ")
+#: The longest cue of spoken words: two lines on a telephone. Characters of East Asia are two columns wide.
+CUE_COLUMNS = 42
+#: The ends of sentences, phrases and words, in this order of preference.
+_ENDS = [
+    re.compile(ends) for ends in (r"[.!?…؟।][^\w\s]*\s|[。！？][」』”’）]*", r"[,;:،؛–—][^\w\s]*\s|[、，；：]", r"\s")
+]
 
 
 class TimedText(NamedTuple):
@@ -52,6 +59,28 @@ def split_samples(track: TextTrack) -> list[TimedText]:
         for start, end in pairwise(edges)
     ]
     return [sample for sample in samples if sample.text or sample.start == 0]
+
+
+def split_cues(words: TimedText) -> list[TimedText]:
+    """Return spoken words as cues of at most `CUE_COLUMNS`, which share the time of the words by their lengths."""
+    parts = _split(_clean(words.text))
+    places = [0, *accumulate(map(_columns, parts))]
+    times = [words.start + (words.end - words.start) * place / max(places[-1], 1) for place in places]
+    return [TimedText(*span, part) for span, part in zip(pairwise(times), parts, strict=True)]
+
+
+def _split(text: str) -> list[str]:
+    """Return the text in parts that fit into a cue, split at the ends nearest to the middle of what is too long."""
+    if _columns(text) <= CUE_COLUMNS:
+        return [text]
+    middle, edge = len(text) // 2, len(text) // 5
+    places = ([end.end() for end in ends.finditer(text, edge, len(text) - edge)] for ends in _ENDS)
+    place = min(next(filter(None, places), [middle]), key=lambda each: abs(each - middle))
+    return _split(text[:place].strip()) + _split(text[place:].strip())
+
+
+def _columns(text: str) -> int:
+    return sum(1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
 
 
 def find_language(text: str) -> str:

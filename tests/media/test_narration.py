@@ -11,7 +11,7 @@ from providers.media import film
 from providers.media.audio import decode_audio
 from providers.media.conformance import FilmSpec, check_film
 from providers.media.loudness import SAMPLE_RATE
-from providers.media.mix import add_sounds, describe_overrun
+from providers.media.mix import add_sounds, describe_overrun, time_narrations
 from providers.media.sound_intake import write_sound
 from providers.renders.manifest import Manifest
 from tests.media.tones import CLIP_HZ, MUSIC_HZ, level, tone
@@ -54,7 +54,7 @@ def test_a_narration_starts_after_its_clip_and_after_the_one_before(tmp_path):
 
     expected = [(0.3, 5.3), (5.45, 6.45), (8.3, 9.8)]
     assert [pytest.approx(each, abs=0.06) for each in expected] == spans(mixed)
-    assert describe_overrun(manifest, sounds) == []
+    assert describe_overrun(manifest, time_narrations(manifest, sounds)) == []
 
 
 @pytest.mark.parametrize("hertz", [CLIP_HZ, MUSIC_HZ], ids=["clips", "music"])
@@ -78,7 +78,7 @@ def test_words_that_do_not_fit_fade_with_a_notice(tmp_path):
     mixed = add_sounds(tone(CLIP_HZ, 8), manifest, sounds)
 
     cut = "The narration is 2.3 s too long for the film, which cuts its last words."
-    assert describe_overrun(manifest, sounds) == [cut]
+    assert describe_overrun(manifest, time_narrations(manifest, sounds)) == [cut]
     assert level(mixed, VOICE_HZ, 7.97, 8) < level(mixed, VOICE_HZ, 7, 7.5) - 15
 
 
