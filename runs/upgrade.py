@@ -10,20 +10,20 @@ from runs.errors import RunError
 from runs.services import Services
 from storage.actors import Actor, RequestContext
 
-UPGRADE = RequestContext(Actor("upgrade", "upgrade", "upgrade: films are signed", frozenset({"approve"})), "upgrade")
+ACTOR = Actor("upgrade", "upgrade", "upgrade: films are signed", frozenset({"approve"}))
+UPGRADE = RequestContext(ACTOR, "upgrade", idempotency_key="signature")  # one for each run
 
 
 async def request_signature(services: Services, run_id: UUID, payload: Json) -> bool:
     """Request another render, which signs the film, if the run shows an unsigned film at its publish gate.
 
     `payload` is that of its interrupt. The request is a decision about the review, in the same takes: no model
-    reads it, nothing is charged, and the gate opens again with the signed film. Return whether it was recorded.
+    reads it, nothing is charged, and the gate opens again with the new film. Return whether it was recorded now.
     """
     if not services.signs_films or payload.get("gate") != "publish" or "c2pa" in payload["content"]["film"]:
         return False
     takes = {clip["clip"]: clip["take"] for clip in payload["content"]["clips"]}
     decision = DecisionInput(verdict="revise", takes=takes, digest=payload["digest"])
     with suppress(RunError):  # a person decided first
-        await decide(services, run_id, "publish", decision, UPGRADE)
-        return True
+        return bool((await decide(services, run_id, "publish", decision, UPGRADE)).revision == payload["revision"])
     return False

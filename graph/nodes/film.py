@@ -81,7 +81,8 @@ async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
     if render.state == "settled":
         clips = (await _orders_of_clips(state, deps)).items()
         notices = [f"Clip {n}: {warning}" for n, order in clips for warning in order.result.get("warnings", [])]
-        film = {**render.result, "notices": [*notices, *render.result.get("notices", [])]}
+        mark = {} if "c2pa" in state.get("film", {"c2pa": None}) else {"c2pa": None}  # the renderer signs none
+        film = {**mark, **render.result, "notices": [*notices, *render.result.get("notices", [])]}
         return {"route": "write_caption", "film": film}
     if not await requested_retry(state, [render], deps):
         raise order_failure("The film", render)

@@ -91,5 +91,5 @@ async def narrations_of(state: RunState, deps: Dependencies) -> dict[int, Narrat
     """Return the narrations of the film by the number of the clip."""
     orders = _used_orders(state)
     statuses = await deps.ledger.statuses([str(order.key) for order in orders.values()]) if orders else {}
-    digests = {number: statuses[str(order.key)].result["digest"] for number, order in orders.items()}
-    return {number: Narration(digest=digests[number], text=orders[number].request["input"]) for number in orders}
+    made = {n: (statuses[str(order.key)].result["digest"], order.request) for n, order in orders.items()}
+    return {n: Narration(digest=digest, text=each["input"], model=each["model"]) for n, (digest, each) in made.items()}

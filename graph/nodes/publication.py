@@ -19,7 +19,7 @@ async def order_publication(state: RunState, *, deps: Dependencies) -> RunState:
     The ledger sends an order once, and no platform is asked again unless it failed by its own word: nothing is posted
     twice. The film goes back to the publish gate if another publisher would post it than the approved one. The ledger
     keeps the order of a scheduled film until its time. An unsigned film of an earlier version is rendered again, and
-    its gate opens again, unless it was approved before the upgrade. Raises StepFailed if the mark does not hold.
+    its gate opens again, unless it was approved before the upgrade. Raises StepFailed if then the mark does not hold.
     """
     post, last = state["caption"], state.get("publication_key")
     key = OrderKey(state["run_id"], "publication", attempt=OrderKey.parse(last).attempt + 1 if last else 1)

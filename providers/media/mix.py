@@ -41,7 +41,7 @@ def add_sounds(film: AudioSamples, manifest: Manifest, sounds: Mapping[str, Path
     for start, narration in narrations:
         section = voices[:, start : start + narration.shape[1]]
         section += narration[:, : section.shape[1]]
-    if _end_of(narrations) > voices.shape[1]:
+    if start + narration.shape[1] > voices.shape[1]:
         _fade(voices[:, ::-1], NARRATION_FADE_OUT_SECONDS)
     voices = _level(voices, film, 0)
     return (film * _duck(narrations, film.shape[1]) + voices).astype(np.float32)
@@ -72,10 +72,6 @@ def _place_narrations(manifest: Manifest, sounds: Mapping[str, Path]) -> Narrati
             placed.append((start, narration))
             free = start + narration.shape[1] + round(NARRATION_PAUSE_SECONDS * SAMPLE_RATE)
     return placed
-
-
-def _end_of(narrations: Narrations) -> int:
-    return max((start + narration.shape[1] for start, narration in narrations), default=0)
 
 
 def _duck(narrations: Narrations, samples: int) -> NDArray[np.float32]:

@@ -177,10 +177,11 @@ def _actions(manifest: Manifest, parts: Sequence[_Part]) -> list[dict[str, Any]]
     if manifest.music:
         actions.append({"action": "c2pa.placed", "parameters": {"ingredientIds": ["music"]}, **own})
     drawn = bool(manifest.look.is_any or any(clip.overlay for clip in manifest.clips))
-    edits = ["Texts were drawn over the clips."] * drawn
-    edits += ["Narration by a speech model was added."] * any(clip.narration for clip in manifest.clips)
-    edits.append(f"The loudness was set to {manifest.loudness_lufs:g} LUFS.")
-    return [*actions, *({"action": "c2pa.edited", "description": text, **own} for text in edits)]
+    models = sorted({clip.narration.model or own["softwareAgent"]["name"] for clip in manifest.clips if clip.narration})
+    edits: list[dict[str, Any]] = [{"description": "Texts were drawn over the clips."}] * drawn
+    edits += [{"description": "A narration by a speech model was added.", "softwareAgent": {"name": n}} for n in models]
+    edits.append({"description": f"The loudness was set to {manifest.loudness_lufs:g} LUFS."})
+    return [*actions, *({"action": "c2pa.edited", **own, **edit} for edit in edits)]
 
 
 def _music_of(manifest: Manifest) -> list[dict[str, Any]]:

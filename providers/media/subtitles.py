@@ -14,9 +14,8 @@ LANGUAGES = tomllib.loads(Path(__file__).with_name("languages.toml").read_text(e
 _CODES = {script: code for code, language in LANGUAGES.items() for script in language["scripts"]}
 #: Letters of Persian, Urdu and Kurdish that Arabic does not have.
 _OTHER_ARABIC = set("پچژگکیےڤەۆ")
-#: The longest cue of spoken words: two lines on a telephone. Characters of East Asia are two columns wide.
+#: The longest cue of spoken words, two lines on a telephone, and its ends: of a sentence, a phrase or a word.
 CUE_COLUMNS = 42
-#: The ends of sentences, phrases and words, in this order of preference.
 _ENDS = [
     re.compile(ends) for ends in (r"[.!?…؟।][^\w\s]*\s|[。！？][」』”’）]*", r"[,;:،؛–—][^\w\s]*\s|[、，；：]", r"\s")
 ]
@@ -79,7 +78,7 @@ def _split(text: str) -> list[str]:
     return _split(text[:place].strip()) + _split(text[place:].strip())
 
 
-def _columns(text: str) -> int:
+def _columns(text: str) -> int:  # a character of East Asia is two columns wide
     return sum(1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
 
 

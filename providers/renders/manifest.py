@@ -33,10 +33,11 @@ class ClipSource(BaseModel, extra="forbid", frozen=True):
 
 
 class Narration(BaseModel, extra="forbid", frozen=True):
-    """The words that are spoken over a clip, and the digest of the sound."""
+    """The words that are spoken over a clip, the digest of the sound, and the model that speaks, as far as known."""
 
     digest: str = Field(pattern="^[0-9a-f]{64}$")
     text: str = Field(min_length=1, max_length=1000)
+    model: str = Field("", max_length=200, exclude_if=not_)
 
 
 class ManifestClip(BaseModel, extra="forbid", frozen=True):

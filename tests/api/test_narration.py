@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import c2pa
 import httpx
 import pytest
 
@@ -31,7 +33,8 @@ def voiced(
     folder = tmp_path_factory.mktemp("voiced")
     (folder / "voiced.md").write_text(PROJECT)
     changes = {"projects_dir": folder, "speech_base_url": f"{sandbox_process.url}/v1", "speech_price": Decimal("0.5")}
-    with open_app(postgres_server, migrated_template, sandbox_process, **changes) as opened:
+    published = tmp_path_factory.mktemp("published")
+    with open_app(postgres_server, migrated_template, sandbox_process, publish_folder=published, **changes) as opened:
         yield opened
 
 
@@ -73,10 +76,30 @@ def test_a_film_speaks_the_approved_words(voiced: App, sandbox: SandboxClient) -
     assert film["cost"]["spent_usd"] == pytest.approx(0.412, abs=0.001)
     [render] = voiced.rows("select request from orders where run_id = %s and kind = 'render'", run_id)
     assert [clip["narration"] for clip in render["request"]["clips"]] == [
-        {"digest": row["result"]["digest"], "text": row["request"]["input"]} for row in orders
+        {"digest": row["result"]["digest"], "text": row["request"]["input"], "model": "gpt-4o-mini-tts"}
+        for row in orders
     ]
     history = voiced.client.get(f"/v1/runs/{run_id}/history").json()
     assert json.dumps(history).count("arration 1 was made") == 1
+    voiced.decide(run_id, "publish")
+    voiced.until(run_id, "completed")
+    [published] = (voiced.settings.publish_folder or Path()).glob("*/film.mp4")
+    assert published.with_name("film.srt").read_text().split("\n")[2::4] == ["One two three.", "Four five."]
+    digest = film["review"]["content"]["film"]["digest"]
+    stored = voiced.settings.data_dir / "artifacts" / "sha256" / digest[:2] / digest
+    downloaded = voiced.client.get(f"/v1/artifacts/{digest}").content
+    for copy in (published.read_bytes(), stored.read_bytes(), downloaded):
+        assert narrating_models(copy) == ["gpt-4o-mini-tts"]
+
+
+def narrating_models(film: bytes) -> list[str]:
+    """Return the models that the valid C2PA manifest of a film names for its narrations."""
+    with c2pa.Reader("video/mp4", io.BytesIO(film)) as reader:
+        assert reader.get_validation_state() == "Valid"
+        found = json.loads(reader.json())
+    assertions = found["manifests"][found["active_manifest"]]["assertions"]
+    [actions] = [each["data"]["actions"] for each in assertions if each["label"] == "c2pa.actions.v2"]
+    return [each["softwareAgent"]["name"] for each in actions if "arration" in each.get("description", "")]
 
 
 def test_the_price_of_the_words_is_part_of_the_caps(voiced: App, sandbox: SandboxClient) -> None:

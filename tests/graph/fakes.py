@@ -191,6 +191,9 @@ class FakeRunRecords:
         self.retried_at = datetime.now(UTC)
         self.options = RetryOptions(**{"prompts": {}, "drop": [], **options})
 
+    async def is_approved_unsigned(self, decision: int) -> bool:
+        return False
+
     async def retry_requested_since(self, run_id: str, since: datetime) -> RetryOptions | None:
         return self.options if self.retried_at is not None and self.retried_at > since else None
 

@@ -48,7 +48,7 @@ async def test_each_text_is_ordered_once_and_is_in_the_manifest() -> None:
     assert {order.approval for order in run.ledger.orders_of("clip")} == {speech.approval}
     await run.settle_orders()
     [render] = run.ledger.orders_of("render")
-    narrated = {"digest": run.ledger.recorded[str(speech.key)].result["digest"], "text": "One."}
+    narrated = {"digest": run.ledger.recorded[str(speech.key)].result["digest"], "text": "One.", "model": "tts"}
     assert [clip.get("narration") for clip in render.request["clips"]] == [narrated, None, narrated]
 
 

@@ -217,6 +217,21 @@ def test_music_makes_the_film_a_composite(film, clip, key, tmp_path):
     assert ingredient["metadata"] == {"myloware.sha256": "2" * 64, "myloware.licence": "CC BY 4.0, Artist"}
 
 
+@pytest.mark.parametrize(("model", "agent"), [("tts-1", "tts-1"), ("", "MyloWare")], ids=["known", "earlier version"])
+def test_a_narration_is_an_edit_by_its_model(model, agent, film, clip, key):
+    """It is named once, however many clips it narrates."""
+    narration = {"digest": "2" * 64, "text": "Rain.", "model": model}
+    manifest = manifest_of(*["0" * 64] * 2)
+    clips = [{**each.model_dump(), "narration": narration} for each in manifest.clips]
+
+    sign_film(film, Manifest.model_validate({**manifest.model_dump(), "clips": clips}), [clip(seconds=1.75)] * 2, key)
+    found, signed = read(film)
+
+    actions = signed["assertions"][-1]["data"]["actions"]
+    [edit] = [each for each in actions if "narration" in each.get("description", "")]
+    assert (found["validation_state"], edit["action"], edit["softwareAgent"]["name"]) == ("Valid", "c2pa.edited", agent)
+
+
 @pytest.mark.parametrize("at", [0.3, 0.6, 0.95])
 def test_a_changed_byte_is_found(at, film, clip, key):
     """The library's reader says so, and ours."""
