@@ -86,14 +86,19 @@ class ReceivedWebhook:
 
 @dataclass
 class WebhookReceiver:
-    """HTTP server that records webhooks and answers with the next status of `statuses`, or 200."""
+    """HTTP server that records webhooks and answers with the next status of `statuses`, or 200.
+
+    It handles a request only after the next pause of `pauses`, in seconds, as a busy server does.
+    """
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
     received: list[ReceivedWebhook] = field(default_factory=list)
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(self.pauses.pop(0) if self.pauses else 0)
         start, *head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head if line)}
         body = await reader.readexactly(int(headers["content-length"]))

@@ -9,6 +9,8 @@ import pytest
 from sandbox_server import ReceivedWebhook, SandboxClient, SandboxServer, WebhookReceiver
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from sandbox.delivery_faults import GAP_SECONDS
+
 
 def is_verified(webhook: ReceivedWebhook, secret: str) -> bool:
     try:
@@ -165,6 +167,18 @@ async def test_a_fault_message_precedes_the_genuine_event(
     assert genuine.event["data"]["id"] == video["id"]
     assert (fault_message.event["data"]["id"] == video["id"]) is (fault != "webhook_unknown_video")
     assert (fault_message.event["id"] == genuine.event["id"]) is (fault == "webhook_stale")
+
+
+async def test_a_genuine_event_waits_for_the_fault_message_before_it(
+    client: SandboxClient, receiver: WebhookReceiver, endpoint: dict[str, Any]
+) -> None:
+    """Also at a receiver that is so busy that both are due."""
+    receiver.pauses = [4 * GAP_SECONDS]
+    await client.inject_fault("webhook_stale")
+    await client.create_and_wait("Busy")
+    received = await receiver.wait_for(lambda received: len(received) >= 2)
+
+    assert [is_verified(each, endpoint["signing_secret"]) for each in received] == [False, True]
 
 
 async def test_a_failed_event_can_follow_a_completed_event(
