@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,21 +58,19 @@ def parse_video_order(fields: Mapping[str, Any]) -> VideoOrder:
 
     Raises ApiError 400 that names the invalid parameter.
     """
-    prompt = _parse_text(fields, "prompt", None)
+    prompt = _parse_text(fields, "prompt")
     if not 1 <= len(prompt) <= MAX_PROMPT_LENGTH:
         raise _invalid_value("prompt", f"prompt must have 1 to {MAX_PROMPT_LENGTH} characters, it has {len(prompt)}.")
     name = _parse_text(fields, "model", DEFAULT_MODEL)
-    model = MODELS.get(name)
-    if model is None:
-        raise _invalid_value("model", f"Invalid value: '{name}'. Supported values are: {_quote_all(MODELS)}.")
+    if name not in MODELS:
+        raise _unsupported("model", name, MODELS)
+    model = MODELS[name]
     seconds = _parse_text(fields, "seconds", DEFAULT_SECONDS)
     if seconds not in model.seconds.split():
-        supported = _quote_all(model.seconds.split())
-        raise _invalid_value("seconds", f"Invalid value: '{seconds}'. Supported values are: {supported}.")
+        raise _unsupported("seconds", seconds, model.seconds.split())
     size = _parse_text(fields, "size", DEFAULT_SIZE)
     if not model.supports_size(size):
-        supported = _quote_all(model.sizes.split()) if model.sizes else "any even size from 128x128 to 1920x1920"
-        raise _invalid_value("size", f"Invalid value: '{size}'. Supported values are: {supported}.")
+        raise _unsupported("size", size, model.sizes.split() or ["any even size from 128x128 to 1920x1920"])
     return VideoOrder(name, prompt, seconds, size, model.usd_per_second)
 
 
@@ -84,14 +82,12 @@ def parse_data_uri(uri: str) -> bytes:
         raise _invalid_value("image_url", "The image is not a Base64 data URI.") from None
 
 
-def _parse_text(fields: Mapping[str, Any], name: str, default: str | None) -> str:
+def _parse_text(fields: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = fields.get(name, default)
     if value is None:
-        message = f"Missing required parameter: '{name}'."
-        raise ApiError(400, message, code="missing_required_parameter", param=name)
+        raise ApiError(400, f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
     if not isinstance(value, str):
-        message = f"Invalid type for '{name}': expected a string."
-        raise ApiError(400, message, code="invalid_type", param=name)
+        raise ApiError(400, f"Invalid type for '{name}': expected a string.", code="invalid_type", param=name)
     return value
 
 
@@ -99,5 +95,6 @@ def _invalid_value(param: str, message: str) -> ApiError:
     return ApiError(400, message, code="invalid_value", param=param)
 
 
-def _quote_all(values: Any) -> str:
-    return ", ".join(f"'{value}'" for value in values)
+def _unsupported(param: str, value: str, supported: Iterable[str]) -> ApiError:
+    values = ", ".join(f"'{each}'" for each in supported)
+    return _invalid_value(param, f"Invalid value: '{value}'. Supported values are: {values}.")

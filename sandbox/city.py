@@ -49,11 +49,8 @@ def _build_row(stage: Stage, bottom: int, tall: float, layer: int, scale: float)
     """Return the mask of a row of buildings and the light of their windows."""
     rng, mask = stage.place, np.zeros((stage.height, stage.width), np.float32)
     windows, x = np.zeros((3, stage.height, stage.width), np.float32), -10
-    tints, gap = (
-        np.stack([color(code)[:, 0, 0] for code in ("ffca80", "ffe2b0", "ffb060", "bfe0ff")]),
-        (3.4 + layer) * scale,
-    )
-    gap = max(3, round(gap))
+    tints = np.stack([color(code)[:, 0, 0] for code in ("ffca80", "ffe2b0", "ffb060", "bfe0ff")])
+    gap = max(3, round((3.4 + layer) * scale))
     while x < stage.width:
         wide, high = rng.uniform(26, 62) * (0.7 + 0.3 * layer) * scale, rng.uniform(0.35, 1.0) ** 1.5 * tall
         top, left, right = max(0, bottom - int(high * stage.height / 2)), max(0, x), min(stage.width, x + int(wide))

@@ -150,12 +150,8 @@ def paint_stars(stage: Stage, *sky_colors: Picture) -> Painter:
     back = stage.sky(0.7, *sky_colors) + milk * color("8f9ad0") * 0.34
     back = np.ascontiguousarray(back + np.exp(-((band * 1.8) ** 2)) * milk * color("ffd9c0") * 0.22)
     tints, count = [color(code) for code in ("cfe0ff", "ffffff", "ffe6c8")], int(1500 * stage.aspect)
-    across, down, sizes = (
-        place.uniform(0, stage.width, count),
-        place.uniform(0, stage.height, count),
-        place.pareto(2.2, count),
-    )
-    stars = list(zip(across.tolist(), down.tolist(), np.minimum(sizes, 4).tolist(), strict=True))
+    places = place.random((2, count)) * [[stage.width], [stage.height]]
+    stars = np.stack([*places, np.minimum(place.pareto(2.2, count), 4)], axis=1).tolist()
     for x, y, size in stars:
         add_light(back, x, y, (0.55 + 0.16 * size) * scale**0.5, tints[int(x) % 3] * np.float32(0.18 + 0.22 * size))
     bright = [star for star in stars if star[2] > 2.6 and star[1] < stage.pixel(0, 0.45)[1]][:50]

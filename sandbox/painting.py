@@ -23,7 +23,7 @@ def blur(field: Field, radius: float) -> Field:
     pad = min(int(3 * radius) + 1, min(field.shape[-2:]) - 1)
     wide = np.pad(field, [(0, 0)] * (field.ndim - 2) + [(pad, pad)] * 2, mode="edge")
     down, across = np.fft.fftfreq(wide.shape[-2])[:, None], np.fft.rfftfreq(wide.shape[-1])[None, :]
-    soft = np.exp(-2 * (np.pi * radius) ** 2 * (down**2 + across**2))
+    soft = np.exp(-2 * (np.pi * radius) ** 2 * (down**2 + across**2)).astype(np.float32)
     blurred = np.fft.irfft2(np.fft.rfft2(wide) * soft, wide.shape[-2:])
     return np.asarray(blurred[..., pad:-pad, pad:-pad], dtype=np.float32)
 

@@ -13,10 +13,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import FormData
 
 from sandbox.faults import FaultQueue
-from sandbox.responses import VendorError
+from sandbox.responses import Headers, VendorError
 from sandbox.routing import Routes, build_router
 from sandbox.store import Row, Store
 
+INJECTED = "(SANDBOX: injected fault.)"
 PUBLISHING_SECONDS = 0.3
 #: Idempotency header of the vendor and its aliases; the form field `request_id` is equivalent to the last.
 IDEMPOTENCY_HEADERS = ("idempotency-key", "x-idempotency-key", "x-request-id")
@@ -67,8 +68,8 @@ class PublishingApi:
     async def get_status(self, request: Request, request_id: str = "") -> Response:
         """Return the progress of an upload; HTTP 200 does not mean published, only the results show that."""
         if self._faults.trigger("upload_status_500"):
-            raise _error(500, "internal_error", "Internal server error. (SANDBOX: injected fault.)")
-        post = self._fetch(request_id)
+            raise _error(500, "internal_error", f"Internal server error. {INJECTED}")
+        post = self._find_existing(None, request_id)
         if post is None:
             return JSONResponse({"success": False, "request_id": request_id, "status": "not_found"}, 404)
         results = _format_results(post, str(request.base_url))
@@ -111,15 +112,13 @@ class PublishingApi:
         if limited := self._faults.consume("upload_429"):
             headers = {"Retry-After": f"{limited['retry_after']:g}"}
             violations = [{"platform": "tiktok", "type": "daily_cap", "limit": 15, "used": 15}]
-            message = "The upload limit is reached. (SANDBOX: injected fault.)"
-            raise _error(429, "rate_limited", message, headers, violations=violations)
+            raise _error(
+                429, "rate_limited", f"The upload limit is reached. {INJECTED}", headers, violations=violations
+            )
         if self._faults.trigger("upload_500"):
-            raise _error(500, "internal_error", "Internal server error. (SANDBOX: injected fault.)")
+            raise _error(500, "internal_error", f"Internal server error. {INJECTED}")
         if self._faults.trigger("upload_401"):
-            raise _error(401, "invalid_api_key", "Invalid API key. (SANDBOX: injected fault.)")
-
-    def _fetch(self, request_id: str) -> Row | None:
-        return self._store.fetch_one("SELECT * FROM posts WHERE request_id = ?", request_id)
+            raise _error(401, "invalid_api_key", f"Invalid API key. {INJECTED}")
 
     def _find_existing(self, key: str | None, request_id: str) -> Row | None:
         sql = "SELECT * FROM posts WHERE idempotency_key = ? OR request_id IN (?, ?)"
@@ -140,11 +139,11 @@ class PublishingApi:
         if self._faults.trigger("upload_fallback_to_inbox"):
             results[platforms[0]] = "inbox"
         now = time.time()
-        fields = {"request_id": request_id, "idempotency_key": key, "profile": str(form["user"])}
-        fields |= {"title": str(form["title"]), "fields": json.dumps(flags), "results": json.dumps(results)}
-        file_fields = {"sha256": digest, "bytes": size, "video_url": url}
+        row: dict[str, Any] = {"request_id": request_id, "idempotency_key": key, "sha256": digest, "bytes": size}
+        row |= {"profile": str(form["user"]), "title": str(form["title"]), "results": json.dumps(results)}
+        row |= {"fields": json.dumps(flags), "video_url": url, "created_at": now, "ready_at": now + PUBLISHING_SECONDS}
         # Of two concurrent uploads under one key the first is stored and the second one finds it.
-        self._store.insert("posts", **fields, **file_fields, created_at=now, ready_at=now + PUBLISHING_SECONDS)
+        self._store.insert("posts", **row)
         post = self._find_existing(key, request_id)
         assert post is not None  # noqa: S101 - the row was inserted above
         return post
@@ -156,9 +155,7 @@ async def _check_api_key(request: Request) -> None:
         raise _error(401, "unauthorized", "Authorization must be: Apikey <key>.")
 
 
-def _error(
-    status: int, code: str, message: str, headers: dict[str, str] | None = None, **fields: object
-) -> VendorError:
+def _error(status: int, code: str, message: str, headers: Headers = None, **fields: object) -> VendorError:
     return VendorError(status, {"success": False, "error": code, "message": message, **fields}, headers)
 
 

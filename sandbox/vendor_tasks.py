@@ -117,9 +117,8 @@ class Vendor(ABC):
             raise self.error(self.invalid_status, f"Validation failed: {error.errors()[0]['loc']}.") from error
         size, unknown = pixel_size(task.resolution or resolution, task.aspect_ratio), fields.keys() - set(known.split())
         if size is None or unknown:
-            raise self.error(
-                self.invalid_status, f"Validation failed: {sorted(unknown) or 'resolution, aspect_ratio'}."
-            )
+            names = sorted(unknown) or "resolution, aspect_ratio"
+            raise self.error(self.invalid_status, f"Validation failed: {names}.")
         return VideoOrder(model, task.prompt, str(task.duration), size, usd, image)
 
     def list_tasks(self) -> list[Video]:

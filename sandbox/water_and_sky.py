@@ -68,10 +68,8 @@ def paint_underwater(stage: Stage, *tones: Picture) -> Painter:
     back = stage.sky(1.0, *tones) + stage.glow(sun, -1.25, 0.75, 1.3) * color("e8fff4") * 0.55
     left, right = (Rays(stage, stage.rng, sun, -2.3) for _ in range(2))
     hills = 0.08 * outline(stage.place, stage.x * 2, 4)
-    ground, bed = (
-        dark * (0.6 + 0.4 * Texture(stage.place, power=1.2, coarse=6).view(stage, 0.9)),
-        smooth(-0.05, 0.10, stage.y - stage.pick(0.72, 0.86, 0.98) - hills) * 0.85,
-    )
+    ground = dark * (0.6 + 0.4 * Texture(stage.place, power=1.2, coarse=6).view(stage, 0.9))
+    bed = smooth(-0.05, 0.10, stage.y - stage.pick(0.72, 0.86, 0.98) - hills) * 0.85
     rocks = smooth(-0.02, 0.05, stage.y - stage.pick(0.66, 0.74, 0.80) - 0.12 * outline(stage.place, stage.x * 3, 4))
     back = mix(back, dark * 0.9, blur(rocks, 2 * stage.unit) * 0.7)
     ripple = Texture(stage.rng, power=2.3, stretch=0.5, coarse=5)
