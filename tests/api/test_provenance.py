@@ -17,7 +17,10 @@ from rich.console import Console
 from api.settings import Settings
 from cli.display import print_review
 from graph.review_content import parse_content
+from providers.base import Json, Progress
 from providers.media.certificates import DEVELOPMENT_NAME
+from providers.renders.embedded import EmbeddedRenders
+from providers.results import PollResult, Succeeded
 from tests.app import TINY_PROJECT, App, SandboxClient, settings_for
 from tests.databases import fresh_database
 
@@ -127,6 +130,55 @@ def test_a_film_with_a_changed_byte_is_not_published(app: App, sandbox: SandboxC
     assert state_of(bytes(changed)) == "Invalid"
     assert error["code"] == "artifact_changed"
     assert sandbox.posts(content["film"]["digest"]) == []
+
+
+class CarelessRenders(EmbeddedRenders):
+    """A renderer that changes a byte of each film after it was signed."""
+
+    async def poll(self, task_id: str, request: Json, *, into: Path, progress: Progress) -> PollResult:
+        result = await super().poll(task_id, request, into=into, progress=progress)
+        if isinstance(result, Succeeded):
+            content = bytearray(result.file.read_bytes())
+            content[len(content) // 2] ^= 1
+            result.file.write_bytes(content)
+        return result
+
+
+@pytest.mark.slow
+def test_a_film_whose_signature_does_not_hold_is_not_published(
+    settings: Settings, sandbox: SandboxClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored as it came, and the run fails with the reason; nothing is posted."""
+    monkeypatch.setattr("api.wiring.EmbeddedRenders", CarelessRenders)
+    with App(settings.model_copy(update={"publish_folder": None}), sandbox) as app:
+        run_id, content = to_gate(app)
+        app.decide(run_id, "publish")
+        error = app.until(run_id, "failed")["error"]
+
+        assert (error["code"], "Nothing was posted" in error["message"]) == ("film_mark_invalid", True)
+        assert app.rows("select from orders where run_id = %s and kind = 'publication'", run_id) == []
+    assert sandbox.posts(content["film"]["digest"]) == []
+
+
+@pytest.mark.slow
+def test_a_renderer_that_does_not_sign_is_asked_once(
+    settings: Settings, sandbox: SandboxClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second film stays at the gate, and its publication is refused."""
+    monkeypatch.setattr("api.wiring.FilmSigner", lambda *_: None)
+    with App(settings.model_copy(update={"publish_folder": None}), sandbox) as app:
+        run_id = app.start()
+        app.until(run_id, "awaiting_ideation_approval")
+        app.decide(run_id, "ideation")
+        review = app.until(run_id, "awaiting_publish_approval", revision=2)["review"]
+        app.decide(run_id, "publish", digest=review["digest"])
+        error = app.until(run_id, "failed")["error"]
+
+        assert error["code"] == "film_not_marked"
+        verdicts = app.rows("select actor_id, verdict from decisions where run_id = %s and gate = 'publish'", run_id)
+        assert [row["verdict"] for row in verdicts] == ["revise", "approve"]
+        assert len(app.rows("select from orders where run_id = %s and kind = 'render'", run_id)) == 2
+        assert app.rows("select from orders where run_id = %s and kind = 'publication'", run_id) == []
 
 
 @contextmanager
