@@ -9,6 +9,7 @@ from providers.orders import Order
 from storage.database import Connection, fetch_one
 from storage.orders import OrderRow
 from storage.spending import committed
+from storage.statements import read_statements
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,8 @@ class CapRoom:
 UNAPPROVED_SHARE = Decimal("0.25")
 SHARE_NAME = "the share of the day's cap (UTC) for new runs and the chat"
 
-# An approval is valid for the approved content only, or for a clip that the decision lists to generate again. No
-# comment approves anything.
-APPROVED = """
-select 1 from decisions
-where number = %(decision)s and run_id = %(run_id)s and (
-    (verdict = 'approve' and approved_digest = %(digest)s)
-    or (verdict = 'revise' and approved_digest = %(digest)s and %(clip)s::int is not null
-        and clips @> jsonb_build_array(jsonb_build_object('clip', %(clip)s::int))))
-"""
+sql = read_statements("admission")
 
-# An order was admitted under its decision with the digest of its content, and both are immutable.
-STILL_APPROVED = """
-select 1 from orders join decisions on decisions.number = orders.decision and decisions.run_id = orders.run_id
-where orders.key = %(key)s and decisions.verdict <> 'reject'
-"""
 
 CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}
 CANCELLED = "select 1 from events where run_id = %s and kind = 'cancel.requested' limit 1"
@@ -92,7 +80,7 @@ async def check_replay(conn: Connection, caps: Caps, order: OrderRow) -> dict[st
     run_id = str(order.run_id)
     if await is_cancelled(conn, run_id):
         return CANCELLED_FIRST
-    if order.kind != "render" and not await fetch_one(conn, STILL_APPROVED, {"key": order.key}):
+    if order.kind != "render" and not await fetch_one(conn, sql["still_approved"], {"key": order.key}):
         return {"code": "not_approved", "message": f"No decision approves this {order.kind}; it is not ordered."}
     if order.amount_usd and (cap := await tightest_cap(conn, caps, run_id)).committed_usd > cap.cap_usd:
         return {"code": "budget_exceeded", "message": cap.describe_excess(Decimal(0))}
@@ -102,7 +90,7 @@ async def check_replay(conn: Connection, caps: Caps, order: OrderRow) -> dict[st
 async def _is_approved(conn: Connection, order: Order) -> bool:
     if order.approval is None:
         return False
-    return await fetch_one(conn, APPROVED, {**vars(order.approval), "run_id": order.run_id}) is not None
+    return await fetch_one(conn, sql["approved"], {**vars(order.approval), "run_id": order.run_id}) is not None
 
 
 async def tightest_cap(conn: Connection, caps: Caps, run_id: UUID | str | None, *, unapproved: bool = False) -> CapRoom:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from storage.database import Database, from_now
+from storage.statements import read_statements
 
 VALIDITY = timedelta(minutes=30)
 RETENTION = timedelta(days=1)
@@ -42,20 +43,12 @@ class PendingConfirmationRow(NewConfirmation):
     withdrawn_at: datetime | None
 
 
-# Repeating a request returns the same row, so a model that tries again and again does not create more of them.
-FIND_SAME = """
-select * from pending_confirmations
-where actor_id = %(actor_id)s and session_id = %(session_id)s and channel = %(channel)s and run_id = %(run_id)s
-  and gate is not distinct from %(gate)s and revision = %(revision)s and digest = %(digest)s and verdict = %(verdict)s
-  and comment is not distinct from %(comment)s and used_at is null and withdrawn_at is null
-  and expires_at > now() + interval '1 minute'
-order by expires_at desc limit 1
-"""
+sql = read_statements("confirmations")
 
 
 async def create(db: Database, new: NewConfirmation) -> PendingConfirmationRow | None:
     """Create a pending confirmation, or return the valid one of the same decision; None if few codes are free."""
-    if same := await db.fetch_one(FIND_SAME, vars(new), row=PendingConfirmationRow):
+    if same := await db.fetch_one(sql["find_same"], vars(new), row=PendingConfirmationRow):
         return same
     await db.execute("delete from pending_confirmations where expires_at < now() - %s", (RETENTION,))
     for _ in range(MAX_CODE_ATTEMPTS):
@@ -68,8 +61,7 @@ async def create(db: Database, new: NewConfirmation) -> PendingConfirmationRow |
 
 async def find(db: Database, *, actor_id: str, session_id: str, code: str) -> PendingConfirmationRow | None:
     """Return the confirmation with this code of this actor in this conversation, also if used or expired."""
-    query = "select * from pending_confirmations where actor_id = %s and session_id = %s and code = %s"
-    return await db.fetch_one(query, (actor_id, session_id, code), row=PendingConfirmationRow)
+    return await db.fetch_one(sql["find"], (actor_id, session_id, code), row=PendingConfirmationRow)
 
 
 async def list_codes(db: Database, actor_id: str) -> set[str]:
@@ -80,29 +72,17 @@ async def list_codes(db: Database, actor_id: str) -> set[str]:
 
 async def mark_used(db: Database, row: PendingConfirmationRow) -> None:
     """Record that the code was used."""
-    await db.execute(
-        "update pending_confirmations set used_at = now() where actor_id = %(actor_id)s"
-        " and session_id = %(session_id)s and code = %(code)s and used_at is null",
-        vars(row),
-    )
+    await db.execute(sql["mark_used"], vars(row))
 
 
 async def list_open(db: Database, actor_id: str, session_id: str) -> dict[str, str]:
     """Return what this actor can confirm in this conversation: verdicts by code, oldest first."""
-    query = (
-        "select code, verdict from pending_confirmations where actor_id = %s and session_id = %s and used_at is null"
-        " and withdrawn_at is null and expires_at > now() order by created_at, code"
-    )
-    return {row["code"]: row["verdict"] for row in await db.fetch_all(query, (actor_id, session_id))}
+    return {row["code"]: row["verdict"] for row in await db.fetch_all(sql["list_open"], (actor_id, session_id))}
 
 
 async def withdraw(db: Database, actor_id: str, session_id: str, codes: Collection[str]) -> None:
     """Record that these codes of this actor in this conversation no longer count."""
-    await db.execute(
-        "update pending_confirmations set withdrawn_at = now() where actor_id = %s and session_id = %s"
-        " and code = any(%s) and used_at is null",
-        (actor_id, session_id, list(codes)),
-    )
+    await db.execute(sql["withdraw"], (actor_id, session_id, list(codes)))
 
 
 def _generate_code() -> str:

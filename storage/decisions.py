@@ -11,6 +11,7 @@ from storage.actors import ActorJson, ClaimedUser, RequestContext, actor_json
 from storage.database import Connection, Database, fetch_all, fetch_one
 from storage.events import record_event
 from storage.runs import WAKEUP_TIMEOUT
+from storage.statements import read_statements
 
 GENESIS = "0" * 64
 NEW_COLUMNS = ("sample", "claimed_user")
@@ -63,22 +64,8 @@ INSERT = "insert into decisions select * from jsonb_populate_record(null::decisi
 LAST = "select number, hash from decisions order by number desc limit 1"
 BY_IDEMPOTENCY_KEY = "select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s"
 
-# Version 0.2 hashed ids that were derived from the keys.
-OF_RUN = """
-select (jsonb_populate_record(d, jsonb_build_object('actor_id', coalesce(k.id, d.actor_id)))).*
-from decisions as d left join api_keys as k on k.former_id = d.actor_id where run_id = %s order by number
-"""
+sql = read_statements("decisions")
 
-# Orders that need a decision, were not refused by the ledger, and have none that approves such an order of their run.
-UNAPPROVED = """
-select orders.key, orders.decision, decisions.number is null as is_missing
-from orders left join decisions on decisions.number = orders.decision
-where orders.kind in ('clip', 'speech', 'publication') and (orders.state <> 'failed' or orders.called_at is not null)
-  and (decisions.run_id is distinct from orders.run_id or (orders.kind, gate, verdict) not in (
-      ('clip', 'ideation', 'approve'), ('speech', 'ideation', 'approve'), ('clip', 'publish', 'revise'),
-      ('publication', 'publish', 'approve')))
-order by orders.created_at, orders.key
-"""
 
 # Serialises the appends to the chain.
 CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
@@ -113,11 +100,7 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
         if not review or (review["gate"], review["revision"], review["digest"]) != expected:
             return None
         row = await _append(conn, run_id, new, context)
-        await conn.execute(
-            "update runs set status = 'running', review = null, updated_at = now(), next_wakeup_at = now() + %s"
-            " where id = %s",
-            (WAKEUP_TIMEOUT, run_id),
-        )
+        await conn.execute(sql["close_review"], (WAKEUP_TIMEOUT, run_id))
         facts = {name: getattr(row, name) for name in ("number", "gate", "revision", "verdict", "comment", "hash")}
         payload = {**facts, "actor": row.actor_json}
         await record_event(conn, context.channel, "decision.recorded", run_id, payload)
@@ -154,7 +137,7 @@ async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: Req
 
 async def list_decisions(db: Database, run_id: UUID | str) -> list[DecisionRow]:
     """Return the decisions about a run, oldest first, with the present ids of API keys."""
-    return await db.fetch_all(OF_RUN, (run_id,), row=DecisionRow)
+    return await db.fetch_all(sql["of_run"], (run_id,), row=DecisionRow)
 
 
 async def count_decisions(db: Database) -> int:
@@ -177,11 +160,8 @@ async def verify_chain(db: Database, head: str = GENESIS) -> list[str]:
     finds a removed decision of which the database has no trace left.
     """
     # Read before the decisions: a decision that is recorded between the two statements is not missing.
-    recorded = await db.fetch_all(
-        "select (payload ->> 'number')::bigint as number, payload ->> 'hash' as hash from events"
-        " where kind = 'decision.recorded' order by number"
-    )
-    unapproved = await db.fetch_all(UNAPPROVED)
+    recorded = await db.fetch_all(sql["recorded"])
+    unapproved = await db.fetch_all(sql["unapproved"])
     rows = await db.fetch_all("select * from decisions order by number", row=DecisionRow)
     faults, hashes = _chain_faults(rows), {row.number: row.hash for row in rows}
     for event in recorded:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from storage.database import Connection, Database, fetch_all
+from storage.statements import read_statements
 
 DeliveryState = Literal["waiting", "delivered", "abandoned"]
 
@@ -39,70 +40,40 @@ class DeliveryRow:
     delivered_at: datetime | None
 
 
-TAKE = """
-with taken as (
-    delete from outbox where event in (select event from outbox order by event limit %s for update skip locked)
-    returning event)
-select events.id, kind, run_id, payload, events.created_at, runs.project
-from taken join events on events.id = taken.event join runs on runs.id = events.run_id order by events.id
-"""
+sql = read_statements("deliveries")
 
 
 async def take_outbox_events(conn: Connection, *, limit: int = 100) -> list[OutboxEvent]:
     """Remove events from the outbox in the caller's transaction, and return them in order."""
-    return await fetch_all(conn, TAKE, (limit,), row=OutboxEvent)
-
-
-# One delivery per event and URL, however often it is added; none for a disabled endpoint.
-ADD = """
-insert into deliveries (id, event, url, kind, body) select %(id)s, %(event)s, %(url)s, %(kind)s, %(body)s
-where not exists (select from disabled_endpoints where url = %(url)s)
-on conflict (event, url) do nothing
-"""
+    return await fetch_all(conn, sql["take"], (limit,), row=OutboxEvent)
 
 
 async def add_delivery(conn: Connection, *, id: str, event: int, url: str, kind: str, body: str) -> None:  # noqa: A002
     """Add a notification to send, in the caller's transaction."""
-    await conn.execute(ADD, {"id": id, "event": event, "url": url, "kind": kind, "body": body})
+    await conn.execute(sql["add"], {"id": id, "event": event, "url": url, "kind": kind, "body": body})
 
 
 #: A claimed notification is sent within this time; after that its process counts as dead and another sends it.
 CLAIM_TIMEOUT = timedelta(seconds=60)
 
-CLAIM_DUE = """
-update deliveries set next_attempt_at = now() + %s, attempts = attempts + 1
-where id in (select id from deliveries where next_attempt_at <= now() order by next_attempt_at limit %s
-             for update skip locked)
-returning *
-"""
-# A delivery counts, whatever was recorded since its attempt was claimed.
-RECORD_ATTEMPT = """
-update deliveries set state = %(state)s, next_attempt_at = now() + %(retry_in)s::interval,
-    last_response = %(response)s, delivered_at = case when %(state)s = 'delivered' then now() end
-where id = %(id)s and (state = 'waiting' or %(state)s = 'delivered')
-"""
-DISABLE = """
-with disabled as (insert into disabled_endpoints (url) values (%(url)s) on conflict do nothing)
-update deliveries set state = 'abandoned', next_attempt_at = null, last_response = %(response)s
-where url = %(url)s and state = 'waiting'
-"""
-
 
 async def claim_due(db: Database, *, limit: int = 20) -> list[DeliveryRow]:
     """Return notifications to send now. Concurrent callers get different ones."""
-    return await db.fetch_all(CLAIM_DUE, (CLAIM_TIMEOUT, limit), row=DeliveryRow)
+    return await db.fetch_all(sql["claim_due"], (CLAIM_TIMEOUT, limit), row=DeliveryRow)
 
 
 async def record_attempt(
     db: Database, delivery_id: str, state: DeliveryState, response: str, *, retry_in: timedelta | None = None
 ) -> None:
     """Record the outcome of an attempt. A notification that is still waiting is sent again after `retry_in`."""
-    await db.execute(RECORD_ATTEMPT, {"id": delivery_id, "state": state, "response": response, "retry_in": retry_in})
+    await db.execute(
+        sql["record_attempt"], {"id": delivery_id, "state": state, "response": response, "retry_in": retry_in}
+    )
 
 
 async def disable_endpoint(db: Database, url: str, response: str) -> None:
     """Stop sending to this URL, present and future notifications included."""
-    await db.execute(DISABLE, {"url": url, "response": response})
+    await db.execute(sql["disable"], {"url": url, "response": response})
 
 
 async def enable_endpoints(db: Database) -> None:

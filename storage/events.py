@@ -10,6 +10,7 @@ from psycopg.sql import SQL, Composable, Composed
 
 from storage.actors import Channel, RequestContext
 from storage.database import Connection, Database
+from storage.statements import read_statements
 
 
 @dataclass(frozen=True)
@@ -32,50 +33,8 @@ class LinkCreated:
     payload: dict[str, Any]
 
 
-# The number is drawn from the run's own row, which stays locked until the commit: no smaller number can appear after
-# a reader has seen this one. A repeated event draws a number and leaves it unused.
-RECORD = """
-with numbered as (update runs set last_seq = last_seq + 1 where id = %s returning last_seq)
-insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
-values (%s, (select last_seq from numbered), %s, %s, %s, %s, %s)
-on conflict (source, dedup_key) do nothing
-"""
-# For a statement whose `numbered` has the id of a run and the number that was drawn from its row.
-NUMBERED_EVENT: LiteralString = """
-insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
-select id, last_seq, %(event_source)s, gen_random_uuid()::text, %(event_kind)s, %(event_subject)s, %(event_payload)s
-from numbered
-"""
-# A change of an order with its event. The order is locked before its run. An order of the chat has no run.
-CHANGE_WITH_EVENT: LiteralString = """
-with changed as ({}), numbered as (
-    update runs set last_seq = last_seq + 1,
-        next_wakeup_at = case when %(event_wakes)s then now() else next_wakeup_at end
-    where id = (select run_id from changed) returning id, last_seq
-), recorded as (
-    insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
-    select run_id, (select last_seq from numbered), %(event_source)s, gen_random_uuid()::text, %(event_kind)s,
-        %(event_subject)s, %(event_payload)s from changed
-)
-select * from changed
-"""
-# One statement: the order of the task becomes due, and the event is recorded with its run. The order is locked before
-# the run, as wherever both change. Without an order the run of the hint counts, if there is one.
-RECORD_WEBHOOK = """
-with due as (
-    update orders set next_poll_at = case when settled_at is null then now() end
-    where provider = %(provider)s and (task_id = %(task_id)s or task_id is null and key = %(order_key)s)
-      and not exists (select from events where source = %(source)s and dedup_key = %(webhook_id)s)
-    returning key, run_id),
-hinted as (select id from runs where id = coalesce((select run_id from due), %(run_id)s::uuid)),
-numbered as (update runs set last_seq = last_seq + 1 where id = (select id from hinted) returning id, last_seq),
-recorded as (
-    insert into events (run_id, seq, source, dedup_key, kind, subject, payload)
-    select (select id from numbered), (select last_seq from numbered), %(source)s, %(webhook_id)s, 'webhook.received',
-           %(task_id)s, %(payload)s
-    on conflict (source, dedup_key) do nothing returning id)
-select exists (select from recorded) as is_new, (select key from due) as order_key
-"""
+sql = read_statements("events")
+NUMBERED_EVENT = sql["numbered_event"]
 OF_RUN: LiteralString = "select seq, kind, source, subject, payload, created_at from events where run_id = %s"
 
 
@@ -91,7 +50,7 @@ async def record_event(
 ) -> bool:
     """Record an event in the caller's transaction. Return False if `source` has already sent `dedup_key`."""
     values = (run_id, run_id, source, dedup_key or str(uuid4()), kind, subject, dict(payload))
-    return (await conn.execute(RECORD, values)).rowcount == 1
+    return (await conn.execute(sql["record"], values)).rowcount == 1
 
 
 def with_event(change: Composable) -> Composed:
@@ -99,7 +58,7 @@ def with_event(change: Composable) -> Composed:
 
     `change` returns `run_id`. The event is given by further parameters: see `event_values`.
     """
-    return SQL(CHANGE_WITH_EVENT).format(change)
+    return SQL(sql["change_with_event"]).format(change)
 
 
 def event_values(
@@ -133,7 +92,7 @@ class Webhook:
 
 async def record_webhook(db: Database, webhook: Webhook) -> RecordedWebhook:
     """Record a webhook once, and make the order of its task due for a poll. `run_id` counts for an unknown task."""
-    row = await db.change(RECORD_WEBHOOK, vars(webhook), row=RecordedWebhook)
+    row = await db.change(sql["record_webhook"], vars(webhook), row=RecordedWebhook)
     assert row is not None  # noqa: S101 - the statement returns one row
     return row
 

@@ -1,24 +1,17 @@
 """Responses to requests with an Idempotency-Key."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
 from storage.database import Database
+from storage.statements import read_statements
 
 #: A request without a response for this long counts as lost with its process.
 IN_PROGRESS_TIMEOUT_SECONDS = 30.0
 
-# The first insert wins; for a lost request, the first update.
-BEGIN = """
-insert into idempotency_records as r (actor_id, idempotency_key, digest) values (%s, %s, %s)
-on conflict (actor_id, idempotency_key) do update set created_at = clock_timestamp()
-    where r.status_code is null and r.digest = excluded.digest
-      and r.created_at < clock_timestamp() - make_interval(secs => %s)
-"""
-
-IN_PROGRESS: LiteralString = " where actor_id = %s and idempotency_key = %s and status_code is null"
+sql = read_statements("idempotency")
 
 
 @dataclass(frozen=True)
@@ -40,12 +33,9 @@ async def begin(db: Database, actor_id: str, idempotency_key: str, digest: str) 
     A request without a response for `IN_PROGRESS_TIMEOUT_SECONDS` can be executed again: its effects must be
     idempotent.
     """
-    if await db.execute(BEGIN, (actor_id, idempotency_key, digest, IN_PROGRESS_TIMEOUT_SECONDS)) == 1:
+    if await db.execute(sql["begin"], (actor_id, idempotency_key, digest, IN_PROGRESS_TIMEOUT_SECONDS)) == 1:
         return "new"
-    row = await db.fetch_one(
-        "select digest, status_code, body from idempotency_records where actor_id = %s and idempotency_key = %s",
-        (actor_id, idempotency_key),
-    )
+    row = await db.fetch_one(sql["find"], (actor_id, idempotency_key))
     if row is None:  # discarded just now: the client will send it again
         return "in_progress"
     if row["digest"] != digest:
@@ -57,17 +47,14 @@ async def begin(db: Database, actor_id: str, idempotency_key: str, digest: str) 
 
 async def renew(db: Database, actor_id: str, idempotency_key: str) -> None:
     """Extend the time of a request that is still in progress."""
-    update: LiteralString = "update idempotency_records set created_at = clock_timestamp()"
-    await db.execute(update + IN_PROGRESS, (actor_id, idempotency_key))
+    await db.execute(sql["renew"], (actor_id, idempotency_key))
 
 
 async def complete(db: Database, actor_id: str, idempotency_key: str, status_code: int, body: Any) -> None:
     """Store the response (`body` is JSON). The first stored response stays."""
-    update: LiteralString = "update idempotency_records set status_code = %s, body = %s"
-    await db.execute(update + IN_PROGRESS, (status_code, Jsonb(body), actor_id, idempotency_key))
+    await db.execute(sql["complete"], (status_code, Jsonb(body), actor_id, idempotency_key))
 
 
 async def discard(db: Database, actor_id: str, idempotency_key: str) -> None:
     """Delete a request whose response is not worth storing, so that it can be sent again."""
-    delete: LiteralString = "delete from idempotency_records"
-    await db.execute(delete + IN_PROGRESS, (actor_id, idempotency_key))
+    await db.execute(sql["discard"], (actor_id, idempotency_key))

@@ -19,6 +19,7 @@ from storage.failpoints import hit
 from storage.model_calls import ModelCalls
 from storage.orders import OrderRow
 from storage.spending import lock_spending
+from storage.statements import read_statements
 from storage.troubles import end, report
 
 #: Delay before the first look for an order whose call may have been interrupted.
@@ -32,48 +33,8 @@ UNNAMED_PROVIDER = "videos"
 #: A claim is used within this time or not at all.
 CLAIM_TIMEOUT_SECONDS = 5.0
 
-# Only the process that gets the row back submits the order. The host and account of the provider are those that are
-# configured now, which may differ from those at the time of the reservation; but a publication is approved for its
-# publisher, which its project still has to name, and a clip for the provider that has this short name. A scheduled
-# publication waits for its time.
-PUBLISHER: LiteralString = """
-coalesce(%(publishers)s::jsonb ->> (select project from runs where id = orders.run_id), %(publishers)s::jsonb ->> '')
-"""
-CLAIM: LiteralString = f"""
-update orders set called_at = now(), next_poll_at = now() + %(poll_in)s,
-    provider = coalesce(%(names)s::jsonb ->> case kind when 'clip' then split_part(provider, ':', 1) else kind end,
-                        provider)
-where key = %(key)s and state = 'reserved' and called_at is null
-  and (kind <> 'publication' or provider = {PUBLISHER})
-  and (kind <> 'clip' or %(names)s::jsonb ? split_part(provider, ':', 1))
-  and coalesce((request ->> 'publish_at')::timestamptz <= now(), true)
-  and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
-returning *
-"""  # noqa: S608 - of constants
+sql = read_statements("ledger")
 
-# Closes an order without a result, and keeps what is known of its parts. Its reserved amount is released, unless the
-# provider has charged for it.
-FAIL: LiteralString = """
-update orders set state = 'failed', result = coalesce(result, '{}') || %(result)s::jsonb, settled_at = now(),
-    next_poll_at = null, spent_usd = case when %(result)s::jsonb ? 'charged' then amount_usd else 0 end
-"""
-# Releases what a cancelled run reserved and never called for.
-RELEASE: LiteralString = f"""{FAIL}
-where key = %(key)s and state = 'reserved' and called_at is null
-  and exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
-"""
-# Closes an order that was never called and was approved for a provider that the settings no longer name.
-REFUSE: LiteralString = f"""{FAIL}
-where key = %(key)s and state = 'reserved' and called_at is null
-  and (kind = 'clip' and not %(names)s::jsonb ? split_part(provider, ':', 1)
-       or kind = 'publication' and provider <> {PUBLISHER})
-"""
-# Makes a scheduled publication due at its time, whatever has polled it before.
-AWAIT_TIME = """
-update orders set next_poll_at = (request ->> 'publish_at')::timestamptz
-where key = %(key)s and state = 'reserved' and called_at is null and (request ->> 'publish_at')::timestamptz > now()
-  and not exists (select from events where run_id = orders.run_id and kind = 'cancel.requested')
-"""
 KINDS = get_args(OrderKind)
 OTHER_PROVIDER = {
     "publication": {
@@ -178,14 +139,15 @@ class Ledger(ModelCalls):
         names = {short_name(each.name): each.name for each in self.providers_of("clip")}
         names |= {kind: self.providers[kind].name for kind in ("render", "speech") if kind in self.providers}
         providers = {"names": names, "publishers": {"": self.providers["publication"].name, **self.publishers}}
-        claimed = await self.db.fetch_one(CLAIM, {"key": key, "poll_in": FIRST_POLL_DELAY, **providers}, row=OrderRow)
+        values = {"key": key, "poll_in": FIRST_POLL_DELAY, **providers}
+        claimed = await self.db.fetch_one(sql["claim"], values, row=OrderRow)
         if claimed is None:
-            await self._update(RELEASE, key, "order.refused", CANCELLED_FIRST, result=CANCELLED_FIRST)
+            await self._update(sql["release"], key, "order.refused", CANCELLED_FIRST, result=CANCELLED_FIRST)
             kind = OrderKey.parse(key).kind
             if other := OTHER_PROVIDER.get(kind):
-                await self._update(REFUSE, key, "order.refused", other, result=other, **providers)
+                await self._update(sql["refuse"], key, "order.refused", other, result=other, **providers)
             if kind == "publication":
-                await self.db.execute(AWAIT_TIME, {"key": key})
+                await self.db.execute(sql["await_time"], {"key": key})
             return
         hit("submit.before")
         if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
@@ -220,11 +182,8 @@ class Ledger(ModelCalls):
             await self.fail(order.key, error.code, error.message)
             return
         await self._report(order, error)
-        await self.db.execute(
-            "update orders set state = 'reserved', called_at = null, poll_count = poll_count + 1,"
-            " next_poll_at = now() + %s where key = %s and state in ('reserved', 'unknown') and task_id is null",
-            (timedelta(seconds=min(2**order.poll_count, 60)), order.key),
-        )
+        after = timedelta(seconds=min(2**order.poll_count, 60))
+        await self.db.execute(sql["retry_later"], {"key": order.key, "after": after})
 
     async def _report(self, order: OrderRow, error: ProviderError) -> None:
         if order.run_id:
@@ -232,22 +191,12 @@ class Ledger(ModelCalls):
 
     async def place_again(self, key: str, provider: str) -> bool:
         """Place a render, which costs nothing, at another provider than the one that it was ordered from."""
-        update: LiteralString = """
-            update orders set state = 'reserved', called_at = null, task_id = null, submitted_at = null,
-                missing_since = null, progress = null, poll_count = 0, next_poll_at = now()
-            where key = %(key)s and kind = 'render' and provider <> %(provider)s
-                and state in ('reserved', 'submitted', 'unknown')"""
-        return await self._update(update, key, "order.moved", {"provider": provider}, provider=provider)
+        return await self._update(sql["place_again"], key, "order.moved", {"provider": provider}, provider=provider)
 
     async def bind(self, order: OrderRow, task_id: str) -> bool:
         """Save the provider's id of an order that was called. Return False if that id belongs to another order."""
-        update: LiteralString = """
-            update orders set state = 'submitted', task_id = %(task_id)s, submitted_at = now(), poll_count = 0,
-                next_poll_at = now() + %(poll_in)s
-            where key = %(key)s and state in ('reserved', 'unknown') and task_id is null and not exists (
-                select from orders as o where o.provider = orders.provider and o.task_id = %(task_id)s)"""
         key, payload, poll_in = order.key, {"task_id": task_id}, self.provider_of(order).poll_pause(0)
-        if await self._update(update, key, "order.submitted", payload, task_id=task_id, poll_in=poll_in):
+        if await self._update(sql["bind"], key, "order.submitted", payload, task_id=task_id, poll_in=poll_in):
             return True
         row = await self.get(key)
         return row is not None and row.task_id == task_id
@@ -257,48 +206,35 @@ class Ledger(ModelCalls):
 
         An order that failed and was charged can still be fulfilled: its file was fetched after all.
         """
-        update: LiteralString = """
-            update orders set state = 'settled', spent_usd = amount_usd, result = %(result)s, settled_at = now(),
-                progress = 1, next_poll_at = null
-            where key = %(key)s and (state in ('submitted', 'unknown') or (state = 'failed' and result ? 'charged'))"""
         payload = {name: result[name] for name in ("digest", "seconds") if name in result}
-        return await self._update(update, key, "order.settled", payload, result=dict(result))
+        return await self._update(sql["settle"], key, "order.settled", payload, result=dict(result))
 
     async def fail(self, key: str, code: str, message: str, *, charged: bool = False) -> bool:
         """Close an order without a result, and release its amount, or spend it if `charged`. False if it was closed."""
         result = {"code": code, "message": message, **({"charged": True} if charged else {})}
-        update: LiteralString = f"{FAIL} where key = %(key)s and state in ('reserved', 'submitted', 'unknown')"
-        return await self._update(update, key, "order.failed", result, result=result)
+        return await self._update(sql["fail_open"], key, "order.failed", result, result=result)
 
     async def mark_unknown(self, key: str) -> bool:
         """Mark the outcome of an order as unknown, because it was called and cannot be found, or never finishes.
 
         A person has to declare it. It is still polled at a longer interval: a late result counts.
         """
-        update: LiteralString = """
-            update orders set state = 'unknown', next_poll_at = now() + %(poll_in)s
-            where key = %(key)s and state in ('reserved', 'submitted')"""
-        return await self._update(update, key, "order.outcome_unknown", {}, poll_in=UNKNOWN_POLL_INTERVAL)
+        return await self._update(sql["mark_unknown"], key, "order.outcome_unknown", {}, poll_in=UNKNOWN_POLL_INTERVAL)
 
     async def stop_waiting(self, key: str) -> None:
         """Close an order that was not sent or costs nothing; mark any other one, which may be charged, as unknown."""
         result = {"code": NOT_AWAITED, "message": "A person decided not to wait for it any longer."}
-        update: LiteralString = (
-            f"{FAIL} where key = %(key)s and state in ('reserved', 'submitted')"
-            " and (kind = 'render' or called_at is null)"
-        )
-        if not await self._update(update, key, "order.failed", result, result=result):
+        if not await self._update(sql["stop_waiting"], key, "order.failed", result, result=result):
             await self.mark_unknown(key)
 
     async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], context: RequestContext) -> None:
         """Fail those of these orders that have an unknown outcome, and release their amounts."""
         actor = context.actor.as_json()
         result = {"code": "declared_not_made", "message": f"Declared as not made by {actor['name']}."}
-        update: LiteralString = f"{FAIL} where run_id = %(run_id)s and key = any(%(keys)s) and state = 'unknown'"
         values = {"result": result, "run_id": run_id, "keys": list(keys)}
         async with self.db.transaction() as conn:
             await lock_spending(conn, run_id, orders=keys)
-            for row in await fetch_all(conn, f"{update} returning key", values):
+            for row in await fetch_all(conn, sql["declare_not_made"], values):
                 payload, subject = {**result, "actor": actor}, row["key"]
                 await record_event(conn, context.channel, "order.failed", run_id, payload, subject=subject)
 

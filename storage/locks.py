@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
 from storage.database import Params
+from storage.statements import read_statements
 
 log = logging.getLogger(__name__)
 
@@ -27,33 +28,8 @@ KEY: LiteralString = "hashtextextended(%(name)s, 7119)"
 TRY_LOCK: LiteralString = f"select pg_try_advisory_lock({KEY}) as locked"
 UNLOCK: LiteralString = f"select pg_advisory_unlock({KEY})"
 
-# pg_locks shows a 64-bit key in two halves.
-HELD = """
-select name from unnest(%(names)s::text[]) as name
-where hashtextextended(name, 7119) in (
-    select classid::bigint << 32 | objid::bigint from pg_locks
-    where locktype = 'advisory' and objsubid = 1 and granted
-      and database = (select oid from pg_database where datname = current_database()))
-"""
+sql = read_statements("locks")
 
-HEARTBEAT = """
-insert into workers (id, beat_at) values (%(id)s, clock_timestamp())
-on conflict (id) do update set beat_at = excluded.beat_at
-"""
-
-# A frozen process keeps its session, and with it its locks, until the session is terminated. Rows without a session
-# are only deleted.
-DISCONNECT = """
-with late as (
-    select id from workers where beat_at < clock_timestamp() - make_interval(secs => %(seconds)s)),
-sessions as (
-    select pid, application_name from pg_stat_activity join late on late.id = application_name
-    where datname = current_database() and pid <> pg_backend_pid()),
-deleted as (
-    delete from workers using late
-    where workers.id = late.id and late.id not in (select application_name from sessions))
-select count(*) filter (where pg_terminate_backend(pid)) as terminated from sessions
-"""
 
 # Lets the server notice soon when the client's machine is gone.
 KEEPALIVES = "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
@@ -130,11 +106,11 @@ class Locks:
 
     async def held(self, names: Collection[str]) -> set[str]:
         """Return those of `names` that any process holds. Raises psycopg.OperationalError without a session."""
-        return {row["name"] for row in await self._query(HELD, {"names": list(names)})}
+        return {row["name"] for row in await self._query(sql["held"], {"names": list(names)})}
 
     async def disconnect_frozen_workers(self, older_than_seconds: float) -> int:
         """End the sessions of processes whose last heartbeat is older, and return their number. Raises as `held`."""
-        [row] = await self._query(DISCONNECT, {"seconds": older_than_seconds})
+        [row] = await self._query(sql["disconnect"], {"seconds": older_than_seconds})
         return int(row["terminated"])
 
     async def _try(self, name: str) -> bool:
@@ -185,7 +161,7 @@ class Locks:
                 log.info("The session of the locks is connected again.")
             except psycopg.Error as error:
                 log.warning("The session of the locks cannot connect: %s", error)
-        elif not await self._succeeds(HEARTBEAT):
+        elif not await self._succeeds(sql["heartbeat"]):
             log.warning("The session of the locks is lost.")
             await self._drop_session()
             return
@@ -206,7 +182,7 @@ class Locks:
         )  # fmt: skip
         try:
             await connection.execute(KEEPALIVES)
-            await connection.execute(HEARTBEAT, {"id": self.worker_id})
+            await connection.execute(sql["heartbeat"], {"id": self.worker_id})
         except BaseException:
             await connection.close()
             raise

@@ -13,6 +13,7 @@ from storage.database import Database
 from storage.failpoints import hit
 from storage.orders import Orders
 from storage.spending import lock_spending
+from storage.statements import read_statements
 
 #: The input and output tokens that are reserved for a call, by the kind of its key: more than such a call takes.
 RESERVED_TOKENS = {
@@ -25,26 +26,7 @@ RESERVED_TOKENS = {
     "chat": (4_000, 1_500),  # besides the messages
 }
 
-# A call that was made and has no stored answer was lost in a crash: it counts as made, by its estimate.
-RESERVE = """
-insert into orders (key, run_id, kind, provider, request, amount_usd, called_at, unapproved)
-values (%(key)s, %(run_id)s, 'model', 'model', '{}', %(usd)s, now(), %(unapproved)s)
-on conflict (key) do update set called_at = now(), amount_usd = excluded.amount_usd,
-    spent_usd = nullif(coalesce(orders.spent_usd, 0)
-        + case when orders.called_at is null then 0 else orders.amount_usd end, 0)
-where orders.state <> 'settled'
-"""
-# The call has no usable answer. `usd` is what it cost nevertheless.
-END = """
-update orders set called_at = null, amount_usd = 0, spent_usd = nullif(coalesce(spent_usd, 0) + %(usd)s, 0)
-where key = %(key)s and state <> 'settled'
-"""
-# The first stored answer is the one, also for a process that was frozen during the call; costs add up.
-SETTLE = """
-update orders set state = 'settled', spent_usd = coalesce(spent_usd, 0) + %(usd)s,
-    result = coalesce(result, %(result)s), settled_at = coalesce(settled_at, now())
-where key = %(key)s returning result
-"""
+sql = read_statements("model_calls")
 
 
 class ModelCalls(Orders):
@@ -108,14 +90,16 @@ class ModelCalls(Orders):
             unapproved = run_id is None or not await has_approval(conn, run_id)
             if usd and usd > (cap := await tightest_cap(conn, self.caps, run_id, unapproved=unapproved)).left_usd:
                 raise Refused("budget_exceeded", f"A model call of about {cap.describe_excess(usd)}")
-            await conn.execute(RESERVE, {"key": key, "run_id": run_id, "usd": usd, "unapproved": unapproved})
+            await conn.execute(sql["reserve"], {"key": key, "run_id": run_id, "usd": usd, "unapproved": unapproved})
         try:
             yield
         except ProviderError as error:
-            await self.db.execute(END, {"key": key, "usd": 0 if isinstance(error, Unavailable) else usd})
+            await self.db.execute(sql["end"], {"key": key, "usd": 0 if isinstance(error, Unavailable) else usd})
             raise
 
     async def _settle_call(self, key: str, tokens: tuple[int, ...], result: dict[str, Any]) -> dict[str, Any]:
-        [row] = await self.db.fetch_all(SETTLE, {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result})
+        [row] = await self.db.fetch_all(
+            sql["settle"], {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result}
+        )
         stored: dict[str, Any] = row["result"]
         return stored

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from psycopg.sql import SQL
@@ -12,12 +12,9 @@ from psycopg.sql import SQL
 from providers.orders import OrderKey, OrderStatus
 from storage.database import Database, fetch_all
 from storage.events import event_values, record_event, with_event
+from storage.statements import read_statements
 
-POSTPONE: LiteralString = """
-update orders set poll_count = poll_count + 1, next_poll_at = now() + %(after)s,
-    progress = coalesce(%(progress)s, progress)
-where key = %(key)s and settled_at is null returning run_id
-"""
+sql = read_statements("orders")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +56,11 @@ class Orders:
         """Postpone the next poll of an open order, and save its progress (0..1)."""
         values = {"key": key, "after": after, "progress": progress}
         if progress is None:
-            await self.db.execute(POSTPONE, values)
+            await self.db.execute(sql["postpone"], values)
             return
         payload = {"kind": OrderKey.parse(key).kind, "progress": round(progress, 2)}
         event = event_values("ledger", "order.progress", payload, subject=key)
-        await self.db.change(with_event(SQL(POSTPONE)), {**values, **event})
+        await self.db.change(with_event(SQL(sql["postpone"])), {**values, **event})
 
     async def mark_not_found(self, key: str) -> None:
         """Record that the provider does not know the order at present."""
@@ -75,20 +72,11 @@ class Orders:
 
     async def mark_file_missing(self, key: str) -> None:
         """Record that the provider has finished the order and does not serve its file at present."""
-        await self.db.execute(
-            "update orders set missing_since = null, file_missing_since = coalesce(file_missing_since, now())"
-            " where key = %s",
-            (key,),
-        )
+        await self.db.execute(sql["mark_file_missing"], (key,))
 
     async def mark_found(self, key: str) -> None:
         """Record that the provider works on the order; its outcome is no longer unknown."""
-        await self.db.execute(
-            "update orders set missing_since = null, file_missing_since = null,"
-            " state = case state when 'unknown' then 'submitted' else state end"
-            " where key = %s and task_id is not null and settled_at is null",
-            (key,),
-        )
+        await self.db.execute(sql["mark_found"], (key,))
 
     async def find_by_task(self, provider: str, task_id: str) -> OrderRow | None:
         """Return the order that the provider knows as `task_id`, or None."""
@@ -101,9 +89,7 @@ class Orders:
 
     async def unbound(self, provider: str, task_ids: Sequence[str]) -> list[str]:
         """Return those of the provider's ids that belong to no order, in the given order."""
-        rows = await self.db.fetch_all(
-            "select task_id from orders where provider = %s and task_id = any(%s)", (provider, list(task_ids))
-        )
+        rows = await self.db.fetch_all(sql["bound"], (provider, list(task_ids)))
         bound = {row["task_id"] for row in rows}
         return [task_id for task_id in task_ids if task_id not in bound]
 
@@ -129,11 +115,5 @@ class Orders:
 
     async def claim_due(self, limit: int, *, renders: bool, only: list[str] | None = None) -> list[str]:
         """Return the keys of orders to poll now, either renders or others, and postpone their next poll."""
-        rows = await self.db.fetch_all(
-            "update orders set next_poll_at = now() + interval '5 seconds' where key in (select key from orders"
-            " where next_poll_at <= now() and kind <> 'model' and (kind = 'render') = %(renders)s"
-            " and (%(only)s::uuid[] is null or run_id = any(%(only)s))"
-            " order by kind <> 'clip', next_poll_at limit %(limit)s for update skip locked) returning key",
-            {"limit": limit, "only": only, "renders": renders},
-        )
+        rows = await self.db.fetch_all(sql["claim_due"], {"limit": limit, "only": only, "renders": renders})
         return [str(row["key"]) for row in rows]

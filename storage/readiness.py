@@ -7,6 +7,7 @@ from providers.base import Unavailable
 from storage.artifacts import Artifacts
 from storage.database import DATABASE_UNAVAILABLE, Database
 from storage.migrate import newest_schema
+from storage.statements import read_statements
 from storage.wakeups import WORKER_LOCK
 
 #: For so long an answer is repeated: anyone may request it.
@@ -14,13 +15,7 @@ ANSWER_SECONDS = 3.0
 DATABASE_TIMEOUT_SECONDS = 5.0
 OK = "ok"
 
-STATE = """
-select not current_setting('transaction_read_only')::boolean as is_writable,
-    %(schema)s::text[] <@ array(select name from schema_history) as is_current,
-    exists (
-        select from pg_locks where locktype = 'advisory' and objid = %(worker_lock)s and classid = 0 and objsubid = 1
-            and database = (select oid from pg_database where datname = current_database())) as has_worker
-"""
+sql = read_statements("readiness")
 PROBLEMS = {
     "database": ("is_writable", "The database is read-only."),
     "schema": ("is_current", "The schema is not up to date."),
@@ -53,7 +48,7 @@ class Readiness:
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
                 values = {"schema": sorted(newest_schema()), "worker_lock": WORKER_LOCK}
-                row = await self._db.fetch_one(STATE, values) or {}
+                row = await self._db.fetch_one(sql["state"], values) or {}
         except (TimeoutError, *DATABASE_UNAVAILABLE):
             return dict.fromkeys(PROBLEMS, "The database cannot be reached.")
         return {name: OK if row[column] else problem for name, (column, problem) in PROBLEMS.items()}

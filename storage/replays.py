@@ -6,7 +6,6 @@ A lookup changes nothing; a replay buys if the first call never arrived. It is a
 import logging
 import time
 from datetime import UTC, datetime
-from typing import LiteralString
 
 from providers.base import NotSent, OutcomeUnknown, Refused
 from storage.admission import check_replay
@@ -16,15 +15,11 @@ from storage.failpoints import hit
 from storage.ledger import CLAIM_TIMEOUT_SECONDS, Ledger
 from storage.orders import OrderRow
 from storage.spending import lock_spending
+from storage.statements import read_statements
 
 log = logging.getLogger(__name__)
 
-# An order that was bound, declared not made or marked unknown since it was read is not submitted again.
-CLAIM: LiteralString = """
-update orders set next_poll_at = now() + interval '1 minute'
-where key = %(key)s and state = 'reserved' and called_at > now() - %(replayable)s and task_id is null
-returning *
-"""
+sql = read_statements("replays")
 
 
 async def replay_order(ledger: Ledger, key: str) -> bool:
@@ -66,7 +61,7 @@ async def _claim(ledger: Ledger, key: str) -> OrderRow | None:
         if refused := await check_replay(conn, ledger.caps, order):
             log.info("order %s is not submitted again: %s", key, refused["message"])
             return None
-        if await fetch_one(conn, CLAIM, {"key": key, "replayable": replayable}) is None:
+        if await fetch_one(conn, sql["claim"], {"key": key, "replayable": replayable}) is None:
             return None
         await record_event(conn, "ledger", "order.replayed", order.run_id, {}, subject=key)
         return order

@@ -9,21 +9,9 @@ from storage.actors import RequestContext
 from storage.database import Database, fetch_one
 from storage.events import record_event
 from storage.runs import WAKEUP_TIMEOUT
+from storage.statements import read_statements
 
-# The request itself ends the run; the process that drives it at that moment orders nothing more (see the ledger).
-CANCEL = """
-update runs set status = 'failed', review = null, current_step = null, updated_at = now(), next_wakeup_at = now(),
-    error = '{"code": "cancelled", "message": "The run was cancelled.", "retryable": false}'
-where id = %(id)s and status not in ('completed', 'failed')
-returning id
-"""
-
-RETRY = """
-update runs set status = 'running', error = null, attempts = 0, updated_at = now(),
-    next_wakeup_at = now() + %(wake_in)s
-where id = %(id)s and status = 'failed' and (error ->> 'retryable')::boolean
-returning id
-"""
+sql = read_statements("run_requests")
 
 
 async def cancel_run(db: Database, run_id: UUID, context: RequestContext) -> bool:
@@ -31,25 +19,20 @@ async def cancel_run(db: Database, run_id: UUID, context: RequestContext) -> boo
 
     Its orders that were not called for are due at once, to be released; so is a publication that is scheduled.
     """
-    is_cancelled = await _update_by_request(db, CANCEL, "cancel", run_id, context, {})
-    await db.execute(
-        "update orders set next_poll_at = now() where run_id = %s and state = 'reserved' and called_at is null",
-        (run_id,),
-    )
+    is_cancelled = await _update_by_request(db, sql["cancel"], "cancel", run_id, context, {})
+    await db.execute(sql["release_orders"], (run_id,))
     return is_cancelled
 
 
 async def retry_run(db: Database, run_id: UUID, context: RequestContext, options: RetryOptions | None = None) -> bool:
     """Resume a failed run. Return False if it cannot be resumed, or the request is a repeated one."""
-    return await _update_by_request(db, RETRY, "retry", run_id, context, options or {})
+    return await _update_by_request(db, sql["retry"], "retry", run_id, context, options or {})
 
 
 async def try_again(db: Database, run_id: UUID, subjects: Sequence[str], context: RequestContext) -> None:
     """Make the next attempts of a run in trouble due: those of these orders, and of its step."""
     async with db.transaction() as conn:
-        await conn.execute(
-            "update orders set next_poll_at = now() where key = any(%s) and settled_at is null", (list(subjects),)
-        )
+        await conn.execute(sql["poll_orders"], (list(subjects),))
         await conn.execute("update runs set next_wakeup_at = now() where id = %s", (run_id,))
         payload, event_id = {"actor": context.actor.as_json()}, context.event_id(f"attempt:{run_id}")
         await record_event(conn, context.channel, "attempt.requested", run_id, payload, dedup_key=event_id)

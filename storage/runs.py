@@ -14,6 +14,7 @@ from storage.database import Database, from_now, insert_statement
 from storage.events import NUMBERED_EVENT, event_values
 from storage.spending import OF_RUN as COSTS_OF_RUN
 from storage.spending import Costs
+from storage.statements import read_statements
 from storage.troubles import WAITING
 
 #: The sweeper sends a wake-up again if it had no effect within this time.
@@ -111,31 +112,16 @@ async def last_sequence_numbers(db: Database, run_ids: Collection[UUID]) -> dict
     return {row["id"]: row["last_seq"] for row in rows}
 
 
-IN_FULL: LiteralString = f"""
-select run.*, costs.*, to_jsonb(waiting) as waiting
-from runs as run cross join lateral ({COSTS_OF_RUN} run.id::text) as costs
-    left join lateral ({WAITING}) as waiting on true
-where {{}}
-"""  # noqa: S608 - SQL
-# Records that the actor is served the open reviews: see `runs/served_reviews.py`.
-SERVED: LiteralString = """
-with found as ({}), served as (
-    insert into served_reviews (actor_id, run_id, gate, revision, digest)
-    select %(actor_id)s, id, review ->> 'gate', (review ->> 'revision')::integer, review ->> 'digest' from found
-    where review is not null
-    on conflict do nothing
-)
-select * from found order by created_at desc, id desc
-"""
+sql = read_statements("runs", costs_of_run=COSTS_OF_RUN, numbered_event=NUMBERED_EVENT, waiting=WAITING)
 
 
 async def _fetch_in_full(
     db: Database, where: LiteralString, values: Mapping[str, object], served_to: Actor | None
 ) -> list[RunInFull]:
-    select = IN_FULL.format(where)
+    select = sql["in_full"].format(where)
     if served_to is None:
         return await db.fetch_all(select, values, row=RunInFull)
-    return await db.fetch_all(SERVED.format(select), {**values, "actor_id": served_to.id}, row=RunInFull)
+    return await db.fetch_all(sql["served"].format(select), {**values, "actor_id": served_to.id}, row=RunInFull)
 
 
 async def get_run_in_full(db: Database, run_id: UUID | str, *, served_to: Actor | None) -> RunInFull | None:
@@ -173,44 +159,8 @@ async def list_ids_between(db: Database, first: UUID, last: UUID, *, limit: int)
 
 async def neighbours_of_ids(db: Database, ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
     """Return, for each of these runs, the ids of other runs that come directly before and after its id."""
-    rows = await db.fetch_all(
-        """select id, (select other.id from runs other where other.id < runs.id order by id desc limit 1) as before,
-            (select other.id from runs other where other.id > runs.id order by id limit 1) as after
-        from runs where id = any(%s)""",
-        (list(ids),),
-    )
+    rows = await db.fetch_all(sql["neighbours"], (list(ids),))
     return {row["id"]: [other for other in (row["before"], row["after"]) if other] for row in rows}
-
-
-SAVE_PROJECTION: LiteralString = f"""
-with numbered as (
-    update runs set status = %(status)s, current_step = %(current_step)s, revision = %(revision)s, review = %(review)s,
-        artifacts = %(artifacts)s, error = %(error)s, attempts = %(attempts)s,
-        next_wakeup_at = now() + %(wake_in)s::interval, updated_at = now(),
-        last_seq = last_seq + (%(event_kind)s::text is not null)::integer
-    where id = %(id)s
-      -- A process that is not the driver any more has an outdated view.
-      and driver = current_setting('application_name')
-      -- A cancelled run stays cancelled.
-      and error ->> 'code' is distinct from 'cancelled'
-      -- A review that was decided after the thread was read does not open again. The statement does not see a decision
-      -- for whose commit it waited: that one has changed the row.
-      and (%(read_at)s::timestamptz is null or updated_at = %(read_at)s)
-      and not (%(review)s::jsonb is not null and exists (
-          select from decisions where run_id = runs.id and gate = %(review)s::jsonb ->> 'gate'
-              and revision = (%(review)s::jsonb ->> 'revision')::int))
-    returning id, last_seq
-), recorded as ({NUMBERED_EVENT} where %(event_kind)s::text is not null)
-select id from numbered
-"""  # noqa: S608 - constants
-RECORD_STEP: LiteralString = f"""
-with numbered as (
-    update runs set status = 'running', current_step = %(step)s, review = null, updated_at = now(),
-        next_wakeup_at = now() + %(wake_in)s, last_seq = last_seq + 1
-    where id = %(id)s and status not in ('completed', 'failed') and driver = current_setting('application_name')
-    returning id, last_seq
-) {NUMBERED_EVENT}
-"""  # noqa: S608 - constants
 
 
 async def save_projection(db: Database, run_id: UUID | str, projection: Projection) -> bool:
@@ -220,13 +170,13 @@ async def save_projection(db: Database, run_id: UUID | str, projection: Projecti
     already decided.
     """
     event = event_values("advance", *(projection.event or (None, None)))
-    return await db.change(SAVE_PROJECTION, {**vars(projection), "id": run_id, **event}) is not None
+    return await db.change(sql["save_projection"], {**vars(projection), "id": run_id, **event}) is not None
 
 
 async def record_step(db: Database, run_id: UUID | str, step: str) -> None:
     """Record that the run starts a step, unless it has ended or has another driver."""
     values = {"id": run_id, "step": step, "wake_in": WAKEUP_TIMEOUT}
-    await db.execute(RECORD_STEP, {**values, **event_values("advance", "step.started", {"step": step})})
+    await db.execute(sql["record_step"], {**values, **event_values("advance", "step.started", {"step": step})})
 
 
 async def claim(db: Database, run_id: UUID | str) -> RunRow | None:
@@ -241,16 +191,6 @@ async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
     await db.execute(update, (run_id,))
 
 
-# `skip locked` gives concurrent workers different rows. A row whose new time comes before the work on it has ended is
-# claimed again: the locks keep one process at it.
-CLAIM_DUE = """
-update runs set next_wakeup_at = now() + interval '1.5 seconds'
-where id in (select id from runs where next_wakeup_at <= now() and (%(only)s::uuid[] is null or id = any(%(only)s))
-             order by next_wakeup_at limit %(limit)s for update skip locked)
-returning id
-"""
-
-
 async def claim_due(db: Database, limit: int, *, only: list[str] | None = None) -> list[str]:
     """Return the ids of runs to wake now, with `only` some of these, and postpone their next wake-up."""
-    return [str(row["id"]) for row in await db.fetch_all(CLAIM_DUE, {"limit": limit, "only": only})]
+    return [str(row["id"]) for row in await db.fetch_all(sql["claim_due"], {"limit": limit, "only": only})]

@@ -5,23 +5,17 @@ from collections.abc import Awaitable, Callable, Collection
 from psycopg import AsyncConnection
 
 from storage.database import Database
+from storage.statements import read_statements
 
 #: Shared by the sessions of all workers while they listen: `/ready` looks for it.
 WORKER_LOCK = 0x6D796C70
 
-# A row that is locked is being changed, and that makes it due: to wait for it could end in a deadlock.
-MAKE_DUE = """
-with due as (
-    update runs set next_wakeup_at = now()
-    where id in (select id from runs where id = any(%s::uuid[]) and (next_wakeup_at is null or next_wakeup_at > now())
-                 for update skip locked))
-select pg_notify('wakeups', '')
-"""
+sql = read_statements("wakeups")
 
 
 async def make_due(db: Database, run_ids: Collection[str]) -> None:
     """Make these runs due, if there are any, and notify the workers: orders are due already."""
-    await db.execute(MAKE_DUE, (list(run_ids),))
+    await db.execute(sql["make_due"], (list(run_ids),))
 
 
 async def listen(session_url: str, name: str, notified: Callable[[], Awaitable[object]]) -> None:

@@ -1,0 +1,55 @@
+-- name: sync
+-- The keys of earlier settings that are not given any more end. One that is given again keeps its id.
+with given as (
+    select distinct on (digest) digest, name, can
+    from unnest(%(digests)s::text[], %(names)s::text[], %(levels)s::text[])
+        with ordinality as key (digest, name, can, place)
+    order by digest, place
+), ended as (
+    update api_keys set revoked_at = now()
+    where origin = 'settings' and revoked_at is null and digest not in (select digest from given)
+)
+insert into api_keys (id, digest, name, can, origin)
+select 'key_' || left(replace(gen_random_uuid()::text, '-', ''), 12), digest, name, can, 'settings' from given
+on conflict (digest) do update
+set origin = 'settings', name = excluded.name, can = excluded.can, expires_at = null, revoked_at = null
+
+-- name: columns
+id, name, can, origin, created_at, expires_at, last_used_at, revoked_at, former_id,
+    revoked_at is not null or coalesce(expires_at <= now(), false) as has_ended
+
+-- name: revoke
+update api_keys set revoked_at = coalesce(revoked_at, now())
+where id = %(key)s or (name = %(key)s and revoked_at is null) returning {columns}
+
+-- name: list
+select {columns} from api_keys order by created_at, name
+
+-- name: get
+-- The id may be that of version 0.2.
+select {columns} from api_keys where %s in (id, former_id)
+
+-- name: insert
+insert into api_keys (id, digest, name, can, origin, expires_at)
+select 'key_' || left(replace(gen_random_uuid()::text, '-', ''), 12), %s, %s, %s, %s, %s
+
+-- name: add_first
+{insert}
+where not exists (select from api_keys) returning {columns}
+
+-- name: add
+-- The name of a valid key is taken.
+{insert}
+where not exists (select from api_keys where name = %s and revoked_at is null) returning {columns}
+
+-- name: used
+-- A use is written at most once a minute.
+used as (
+    update api_keys set last_used_at = now() where id = (
+        select id from key
+        where not has_ended and (last_used_at is null or last_used_at < now() - interval '1 minute')))
+
+-- name: authenticate
+with key as (select {columns} from api_keys where digest = %(digest)s), {used},
+admitted as ({admit})
+select key.*, exists (select from admitted) as is_admitted from (select) as request left join key on true

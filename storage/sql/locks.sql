@@ -1,0 +1,24 @@
+-- name: held
+-- pg_locks shows a 64-bit key in two halves.
+select name from unnest(%(names)s::text[]) as name
+where hashtextextended(name, 7119) in (
+    select classid::bigint << 32 | objid::bigint from pg_locks
+    where locktype = 'advisory' and objsubid = 1 and granted
+      and database = (select oid from pg_database where datname = current_database()))
+
+-- name: heartbeat
+insert into workers (id, beat_at) values (%(id)s, clock_timestamp())
+on conflict (id) do update set beat_at = excluded.beat_at
+
+-- name: disconnect
+-- A frozen process keeps its session, and with it its locks, until the session is terminated. Rows without a session
+-- are only deleted.
+with late as (
+    select id from workers where beat_at < clock_timestamp() - make_interval(secs => %(seconds)s)),
+sessions as (
+    select pid, application_name from pg_stat_activity join late on late.id = application_name
+    where datname = current_database() and pid <> pg_backend_pid()),
+deleted as (
+    delete from workers using late
+    where workers.id = late.id and late.id not in (select application_name from sessions))
+select count(*) filter (where pg_terminate_backend(pid)) as terminated from sessions
