@@ -50,8 +50,6 @@ sql = read_statements("admission")
 
 
 CANCELLED_FIRST = {"code": "cancelled", "message": "The run was cancelled before this was ordered."}
-CANCELLED = "select 1 from events where run_id = %s and kind = 'cancel.requested' limit 1"
-HAS_APPROVAL = "select 1 from decisions where run_id = %s and verdict = 'approve' limit 1"
 
 
 async def check_admission(conn: Connection, caps: Caps, orders: Sequence[Order]) -> dict[str, str] | None:
@@ -112,9 +110,9 @@ async def tightest_cap(conn: Connection, caps: Caps, run_id: UUID | str | None, 
 
 async def is_cancelled(conn: Connection, run_id: str) -> bool:
     """Return whether the run was cancelled."""
-    return await fetch_one(conn, CANCELLED, (run_id,)) is not None
+    return await fetch_one(conn, sql["cancelled"], (run_id,)) is not None
 
 
 async def has_approval(conn: Connection, run_id: str) -> bool:
     """Return whether anything of the run was approved."""
-    return await fetch_one(conn, HAS_APPROVAL, (run_id,)) is not None
+    return await fetch_one(conn, sql["has_approval"], (run_id,)) is not None

@@ -59,16 +59,7 @@ class DecisionRow(NewDecision):
         return actor_json(self.actor_kind, self.actor_id, self.actor_name, self.claimed_user)
 
 
-# JSON nulls become SQL nulls, so one JSON object is both what is hashed and what is stored.
-INSERT = "insert into decisions select * from jsonb_populate_record(null::decisions, %s) returning *"
-LAST = "select number, hash from decisions order by number desc limit 1"
-BY_IDEMPOTENCY_KEY = "select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s"
-
 sql = read_statements("decisions")
-
-
-# Serialises the appends to the chain.
-CHAIN_LOCK = "select pg_advisory_xact_lock(hashtextextended('decisions', 0))"
 
 
 def hash_of(row: DecisionRow) -> str:
@@ -93,7 +84,7 @@ async def record_decision(db: Database, run_id: UUID, new: NewDecision, context:
     async with db.transaction() as conn:
         run = await fetch_one(conn, "select review from runs where id = %s for update", (run_id,))
         request = (run_id, context.actor.id, context.idempotency_key)
-        if known := await fetch_one(conn, BY_IDEMPOTENCY_KEY, request, row=DecisionRow):
+        if known := await fetch_one(conn, sql["by_idempotency_key"], request, row=DecisionRow):
             return known
         review = run and run["review"]
         expected = (new.gate, new.revision, new.seen_digest)
@@ -116,12 +107,13 @@ async def find_recorded(db: Database, run_id: UUID, context: RequestContext) -> 
     """Return the decision about this run that a request of this actor with this idempotency key recorded, or None."""
     if context.idempotency_key is None:
         return None
-    return await db.fetch_one(BY_IDEMPOTENCY_KEY, (run_id, context.actor.id, context.idempotency_key), row=DecisionRow)
+    request = (run_id, context.actor.id, context.idempotency_key)
+    return await db.fetch_one(sql["by_idempotency_key"], request, row=DecisionRow)
 
 
 async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow:
-    await conn.execute(CHAIN_LOCK)
-    last = await fetch_one(conn, LAST) or {"number": 0, "hash": GENESIS}
+    await conn.execute(sql["chain_lock"])
+    last = await fetch_one(conn, sql["last"]) or {"number": 0, "hash": GENESIS}
     values = {
         **vars(new),
         **context.columns(),
@@ -131,7 +123,7 @@ async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: Req
         "decided_at": datetime.now(UTC).isoformat(),
         "previous_hash": last["hash"],
     }
-    [row] = await fetch_all(conn, INSERT, ({**values, "hash": _hash_of_columns(values)},), row=DecisionRow)
+    [row] = await fetch_all(conn, sql["insert"], ({**values, "hash": _hash_of_columns(values)},), row=DecisionRow)
     return row
 
 
@@ -148,7 +140,7 @@ async def count_decisions(db: Database) -> int:
 
 async def chain_head(db: Database) -> str:
     """Return the hash of the newest decision, which commits to every decision before it."""
-    row = await db.fetch_one(LAST)
+    row = await db.fetch_one(sql["last"])
     return str(row["hash"]) if row else GENESIS
 
 

@@ -23,16 +23,7 @@ HEARTBEAT_INTERVAL_SECONDS = 1.0
 RESPONSE_TIMEOUT_SECONDS = 5.0
 SESSION_LOST = "the session that holds the locks is lost"
 
-# A name is hashed to a 64-bit advisory key. Two names with the same key would only wait for each other.
-KEY: LiteralString = "hashtextextended(%(name)s, 7119)"
-TRY_LOCK: LiteralString = f"select pg_try_advisory_lock({KEY}) as locked"
-UNLOCK: LiteralString = f"select pg_advisory_unlock({KEY})"
-
 sql = read_statements("locks")
-
-
-# Lets the server notice soon when the client's machine is gone.
-KEEPALIVES = "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
 
 
 class LockBusy(Exception):
@@ -115,7 +106,7 @@ class Locks:
 
     async def _try(self, name: str) -> bool:
         try:
-            [row] = await self._query(TRY_LOCK, {"name": name})
+            [row] = await self._query(sql["try_lock"], {"name": name})
         except psycopg.Error as error:
             raise LockLost(name) from error
         except asyncio.CancelledError:
@@ -125,7 +116,7 @@ class Locks:
 
     async def _unlock(self, name: str) -> None:
         with contextlib.suppress(psycopg.Error):  # without a session there is no lock
-            await self._query(UNLOCK, {"name": name})
+            await self._query(sql["unlock"], {"name": name})
 
     async def _query(self, sql: LiteralString, params: Params) -> list[DictRow]:
         """Run one statement. It finishes even if the caller is cancelled, because others use the session too."""
@@ -181,7 +172,7 @@ class Locks:
             connect_timeout=5, keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
         )  # fmt: skip
         try:
-            await connection.execute(KEEPALIVES)
+            await connection.execute(sql["keepalives"])
             await connection.execute(sql["heartbeat"], {"id": self.worker_id})
         except BaseException:
             await connection.close()

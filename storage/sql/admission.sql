@@ -11,3 +11,9 @@ where number = %(decision)s and run_id = %(run_id)s and (
 -- An order was admitted under its decision with the digest of its content, and both are immutable.
 select 1 from orders join decisions on decisions.number = orders.decision and decisions.run_id = orders.run_id
 where orders.key = %(key)s and decisions.verdict <> 'reject'
+
+-- name: cancelled
+select 1 from events where run_id = %s and kind = 'cancel.requested' limit 1
+
+-- name: has_approval
+select 1 from decisions where run_id = %s and verdict = 'approve' limit 1

@@ -20,3 +20,17 @@ update runs set status = 'running', review = null, updated_at = now(), next_wake
 -- What the events of all runs say about decisions.
 select (payload ->> 'number')::bigint as number, payload ->> 'hash' as hash from events
 where kind = 'decision.recorded' order by number
+
+-- name: insert
+-- JSON nulls become SQL nulls, so one JSON object is both what is hashed and what is stored.
+insert into decisions select * from jsonb_populate_record(null::decisions, %s) returning *
+
+-- name: last
+select number, hash from decisions order by number desc limit 1
+
+-- name: by_idempotency_key
+select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s
+
+-- name: chain_lock
+-- Serialises the appends to the chain.
+select pg_advisory_xact_lock(hashtextextended('decisions', 0))

@@ -1,3 +1,17 @@
+-- name: key
+-- A name is hashed to a 64-bit advisory key. Two names with the same key would only wait for each other.
+hashtextextended(%(name)s, 7119)
+
+-- name: try_lock
+select pg_try_advisory_lock({key}) as locked
+
+-- name: unlock
+select pg_advisory_unlock({key})
+
+-- name: keepalives
+-- Lets the server notice soon when the client's machine is gone.
+set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3
+
 -- name: held
 -- pg_locks shows a 64-bit key in two halves.
 select name from unnest(%(names)s::text[]) as name
