@@ -1,8 +1,10 @@
 """Entries of a run's history, built from its events, decisions and orders."""
 
+import tomllib
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,35 +24,8 @@ OUTCOME_FACTS = ("digest", "seconds", "platforms", "failed", "unconfirmed", "war
 ORDINALS = {2: "second", 3: "third"}
 SERVICE: ActorJson = {"kind": "service", "id": "myloware", "name": "MyloWare"}
 DEADLINE: ActorJson = {"kind": "deadline", "id": "deadline", "name": "deadline"}
-
-_REVIEW = "evision {revision} at the {gate} gate"
-#: Kind, text and actor of the entry for an event of the run; without an actor, that of the event's payload.
-RUN_EVENTS: dict[str, tuple[str, str, ActorJson | None]] = {
-    "run.started": ("start", "A run of the project {project} was started{source}.", None),
-    "review.opened": ("revision", f"R{_REVIEW} was opened.", SERVICE),
-    "review.reminded": ("reminder", f"R{_REVIEW} was overdue: a reminder was sent.", DEADLINE),
-    "review.escalated": ("reminder", f"R{_REVIEW} was overdue: escalated.", DEADLINE),
-    "link.created": ("link", f"A reviewer's link ({{link}}) to r{_REVIEW} was created.", None),
-    "cancel.requested": ("cancel", "The run was cancelled.", None),
-    "retry.requested": ("retry", "The run was retried.", None),
-    "attempt.requested": ("retry", "Another attempt was requested.", None),
-    "run.needs_attention": ("attention", "The run needs attention: it waits for {what}. {message}", SERVICE),
-    "run.attention_ended": ("attention", "The run no longer needs attention: {message}", SERVICE),
-    "run.completed": ("end", "The run was completed.", SERVICE),
-    "run.failed": ("end", "The run failed: {message}", SERVICE),
-}
-#: Text of the entry for an event of an order; `name` is the order in words.
-ORDER_EVENTS = {
-    "order.submitted": "{name} was ordered from {provider}.",
-    "order.settled": "{name} {verb}{platforms}.{warnings}",
-    "order.failed": "{name} failed: {message}",
-    "order.refused": "{name} was not ordered: {message}",
-    "order.outcome_unknown": "{name} was ordered, and its outcome is unknown.",
-    "order.moved": "{name} is rendered by another renderer, which the settings name now.",
-    "order.replayed": "{name} was submitted again under its key; {provider} returns the first order if it has one.",
-    "order.submit_timed_out": "{name} was ordered without an answer: {message}",
-    "charge.duplicate": "{provider} made {small_name} more than once, and charges for each.",
-}
+ACTORS = {"service": SERVICE, "deadline": DEADLINE}
+TEXTS = tomllib.loads(Path(__file__).with_name("history_texts.toml").read_text(encoding="utf-8"))
 
 
 class HistoryEntry(BaseModel):
@@ -67,19 +42,19 @@ def describe_event(
     event: Event, decisions: Mapping[int, DecisionRow], orders: Mapping[str, OrderRow]
 ) -> list[HistoryEntry]:
     """Return the entries for an event, given the decisions by number and the orders by key."""
-    if event.kind in ORDER_EVENTS:
+    if event.kind in TEXTS["order"]:
         return _describe_order(event, orders[event.subject or ""], decisions)
     if event.kind == "decision.recorded":
         return [_describe_decision(event, decisions[event.payload["number"]])]
-    if event.kind not in RUN_EVENTS:
+    if event.kind not in TEXTS["run"]:
         source: ActorJson = {"kind": "service", "id": event.source, "name": event.source}
         text = f"{event.kind.replace('.', ' ').replace('_', ' ').capitalize()}."
         return [_entry(event, event.kind.partition(".")[0], source, text, event.payload)]
-    kind, template, actor = RUN_EVENTS[event.kind]
-    payload = event.payload
+    entry, payload = TEXTS["run"][event.kind], event.payload
+    actor, text = ACTORS.get(entry.get("actor")) or payload["actor"], entry["text"]
     source_run = f", from run {payload['forked_from']}" if "forked_from" in payload else ""
-    details = payload | {"channel": event.source} if kind == "start" else payload
-    return [_entry(event, kind, actor or payload["actor"], template.format(**payload, source=source_run), details)]
+    details = payload | {"channel": event.source} if entry["kind"] == "start" else payload
+    return [_entry(event, entry["kind"], actor, text.format(**payload, source=source_run), details)]
 
 
 def describe_model_charge(order: OrderRow) -> HistoryEntry:
@@ -137,7 +112,8 @@ def _with_charge(event: Event, order: OrderRow, entry: HistoryEntry) -> list[His
 def _order_text(event: Event, order: OrderRow) -> str:
     name = _name(order)
     platforms = ", ".join(order.result.get("platforms") or {})
-    return ORDER_EVENTS[event.kind].format(
+    text: str = TEXTS["order"][event.kind]
+    return text.format(
         name=name[0].upper() + name[1:],
         small_name=name,
         provider=order.provider,
@@ -166,20 +142,11 @@ def _provider(order: OrderRow) -> ActorJson:
 def _name(order: OrderRow) -> str:
     """Return the order in words, in lower case, for use inside a sentence."""
     key = OrderKey.parse(order.key)
-    attempt = ORDINALS.get(key.attempt, f"{key.attempt}th")
-    names = {
-        "clip": f"take {key.attempt} of clip {key.number}",
-        "render": "the film" if key.attempt == 1 else f"the film, rendered for the {attempt} time,",
-        "publication": "the post" if key.attempt == 1 else f"the post, tried for the {attempt} time,",
-        "speech": f"narration {key.number}",
-        "rewrite": f"the rewritten prompt of clip {key.number}",
-        "ideas": f"the ideas of revision {key.number}",
-        "caption": f"the caption of revision {key.number}",
-        "route": f"routing the comment on revision {key.number}",
-        "moderation": f"moderating the ideas of revision {key.number}" if key.number else "moderating the brief",
-        "screening": "screening the brief",
-    }
-    return names.get(key.kind, f"{key.kind} {key.number}")
+    kind = "moderation_of_brief" if (key.kind, key.number) == ("moderation", 0) else key.kind
+    later = TEXTS["name_of_later_attempt"].get(kind) if key.attempt > 1 else None
+    name: str = later or TEXTS["name"].get(kind, f"{kind} {key.number}")
+    ordinal = ORDINALS.get(key.attempt, f"{key.attempt}th")
+    return name.format(number=key.number, attempt=key.attempt, ordinal=ordinal)
 
 
 def _facts(order: OrderRow) -> dict[str, Any]:
