@@ -252,14 +252,10 @@ def open_video_provider(
     files: ForeignFiles | None = None,
 ) -> VideoProvider:
     """Return the provider of clips of an account. `stored` are the images that clips start from."""
-    key = _text(account.api_key)
-    options: dict[str, Any] = {"stored": stored, "is_announced": is_announced(settings, account)}
-    if account.provider == OPEN_PROVIDER:
-        url, profile = account.base_url or OPENAI_URL, account.profiles[0]
-        return Videos(url, key, profile, client, accept_clip, files=files, **options)
-    adapter, url = VENDORS[account.provider]
-    files, base_url = files or ForeignFiles(), account.base_url or url
-    return adapter(base_url, key, account.profiles, client, accept_clip, files, **options)
+    adapter, url = VENDORS.get(account.provider, (Videos, OPENAI_URL))
+    base_url, key, announced = account.base_url or url, _text(account.api_key), is_announced(settings, account)
+    profiles = account.profiles
+    return adapter(base_url, key, profiles, client, accept_clip, files, stored=stored, is_announced=announced)
 
 
 def is_announced(settings: Settings, account: VideoAccount) -> bool:

@@ -3,21 +3,18 @@
 import hashlib
 import math
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import httpx
-
-from providers.base import Files, Json, NotSent, Progress, ProviderError, Refused, Unavailable
-from providers.foreign_files import FileRules, ForeignFiles
-from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
-from providers.results import Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
+from providers.base import Json, NotSent, Progress, ProviderError, Refused, Unavailable
+from providers.foreign_files import FileRules
+from providers.http import ApiResponse, Limits
+from providers.results import Failed, FileMissing, NotFound, Pending, PollResult
 from providers.start_images import fill, image_values, read_image
 from providers.values import is_plain_text
-from providers.video_profiles import Profile
 from providers.video_provider import VideoProvider
 from providers.webhooks import VideoEvent, read_task_event
 
@@ -33,38 +30,18 @@ class NativeVideos(VideoProvider):
     order reveals which one it was.
     """
 
-    short_name: ClassVar[str]
-    service_name: ClassVar[str]
+    limits = LIMITS
     #: The path of a task, the names of its id, and its states: `done` with a clip, None for one that is unfinished.
     status_path: ClassVar[str]
     id_names: ClassVar[Sequence[str]] = ("id",)
     states: ClassVar[Mapping[str, Failed | None]]
     done: ClassVar[str]
-    scheme: ClassVar[str] = "Bearer"
     #: The HTTP status that refuses an order because the account has no credit.
     no_credit_status: ClassVar[int] = 402
     #: Whether the vendor's API gives out the secret of webhooks, so that no setting has to.
     gives_secrets: ClassVar[bool] = False
     #: The public hosts of files, if the vendor names them; a profile can name others.
     file_hosts: ClassVar[Sequence[str]] = ("*",)
-
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str,
-        profiles: Sequence[Profile],
-        client: httpx.AsyncClient,
-        accept: Callable[..., Awaitable[Succeeded]],
-        files: ForeignFiles,
-        *,
-        stored: Files | None = None,
-        is_announced: bool = False,
-    ) -> None:
-        self.name = f"{self.short_name}:{endpoint_label(base_url)}"
-        self._api = ApiClient(client, base_url, f"{self.scheme} {api_key}", self.service_name, LIMITS)
-        self._profiles = {model: profile for profile in reversed(profiles) for model in profile.models}
-        super().__init__(self._profiles.values(), is_announced=is_announced)
-        self._accept, self._files, self._stored = accept, files, stored
 
     def read_event(self, body: bytes) -> VideoEvent:
         """Return the event in the body of a verified webhook: a task. Raises InvalidEvent."""

@@ -6,7 +6,6 @@ describes what a server and model support.
 
 import math
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +14,9 @@ from urllib.parse import quote
 
 import httpx
 
-from providers.base import Files, Json, NotSent, Progress, ProviderError, Unavailable
-from providers.foreign_files import FileRules, ForeignFiles
-from providers.http import ApiClient, ApiResponse, Limits, endpoint_label
+from providers.base import Json, NotSent, Progress, ProviderError, Unavailable
+from providers.foreign_files import FileRules
+from providers.http import ApiResponse, Limits
 from providers.results import Candidate, Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
 from providers.start_images import MEDIA_TYPE, fill, image_values, read_image
 from providers.values import is_plain_text, parse_number, parse_progress
@@ -34,30 +33,22 @@ _TEMPORARY_STATUSES = (401, 403, 408, 409, 425, 429)
 
 
 class Videos(VideoProvider):
-    """The provider of clips. `accept` validates a downloaded clip, as `accept_clip` of `providers/media/clips.py` does.
+    """The provider of clips, with one profile.
 
     A request contains `model`, `prompt`, `seconds` (a whole number), `size` (pixels, "720x1280") and, where it
-    applies, `image`, the digest of one in `stored`. `is_announced` means that webhooks are configured.
+    applies, `image`, the digest of one in `stored`.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str,
-        profile: Profile,
-        client: httpx.AsyncClient,
-        accept: Callable[..., Awaitable[Succeeded]],
-        limits: Limits = LIMITS,
-        *,
-        files: ForeignFiles | None = None,
-        stored: Files | None = None,
-        is_announced: bool = False,
-    ) -> None:
-        self.name = f"videos:{endpoint_label(base_url)}"
-        super().__init__([profile], is_announced=is_announced)
-        self.lookup_proof, self._profile = profile.lookup_proof, profile
-        self._api = ApiClient(client, base_url, f"Bearer {api_key}", SERVICE_NAME, limits)
-        self._accept, self._files, self._stored = accept, files or ForeignFiles(), stored
+    short_name, service_name, limits = "videos", SERVICE_NAME, LIMITS
+
+    @property
+    def _profile(self) -> Profile:
+        return next(iter(self._profiles.values()))
+
+    @property
+    def lookup_proof(self) -> str:  # type: ignore[override]
+        """Return what a lookup can prove, which depends on the server."""
+        return self._profile.lookup_proof
 
     def read_event(self, body: bytes) -> VideoEvent:
         """Return the event in the body of a verified webhook. Raises InvalidEvent."""

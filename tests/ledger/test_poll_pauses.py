@@ -29,7 +29,7 @@ async def test_poll_seconds_is_the_pause_between_two_polls(services: Services, i
     client, requests = stub_client(respond_with(200, {"id": "video_1", "status": "queued"}))
     fields = {"hosts": ["*"], "models": ["wan"], "sizes": ["720x1280"], "seconds": [4], "usd_per_second": 0}
     profile = Profile.model_validate({**fields, "poll_seconds": 42})
-    videos = Videos("http://server/v1", "key", profile, client, accept, is_announced=is_announced)
+    videos = Videos("http://server/v1", "key", [profile], client, accept, is_announced=is_announced)
     services.ledger.providers = {**services.ledger.providers, "clip": videos}
     run = await new_run(services.db)
     order = replace(new_order(run, await approval(services.db, run)), request=REQUEST)

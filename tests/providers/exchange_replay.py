@@ -72,7 +72,7 @@ async def replay(path: Path, folder: Path, profiles: Path | None = None) -> tupl
         def open_provider(key: str) -> VideoProvider:
             if name not in VENDORS:
                 profile = profile_for(known, base_url, order["request"]["model"], datetime.now(UTC).date())
-                return Videos(base_url, key, profile, client, accept, files=ForeignFiles(client))
+                return Videos(base_url, key, [profile], client, accept, files=ForeignFiles(client))
             own = [each for each in known if each.kind == name]
             return VENDORS[name](base_url, key, own, client, accept, ForeignFiles(client))
 

@@ -112,7 +112,7 @@ async def fetch(
     server: FileServer, client: httpx.AsyncClient, into: Path, limits: Limits | None = None, **profile: Any
 ) -> PollResult:
     """Poll the completed video of the server."""
-    videos = Videos(f"{server.url}/v1", KEY, profile_of(**profile), client, accept, limits or Limits())
+    videos = Videos(f"{server.url}/v1", KEY, [profile_of(**profile)], client, accept, limits=limits or Limits())
     return await videos.poll("v", REQUEST, into=into, progress=ignore_progress)
 
 

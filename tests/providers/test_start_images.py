@@ -94,7 +94,7 @@ async def test_the_open_contract_takes_a_file_or_a_data_uri(encoding: str, file_
     template: dict[str, Any] = {"input_reference": {"image_url": "$image"} if encoding == "json" else "$image"}
     client, requests = stub_client(respond_with(200, {"id": "video_1"}))
     profile = build_profile(encoding=encoding, start_image=template)
-    videos = Videos("http://server/v1", "key", profile, client, accept, stored=file_store)
+    videos = Videos("http://server/v1", "key", [profile], client, accept, stored=file_store)
     request = {"model": "wan", "prompt": "A fox", "seconds": 4, "size": "720x1280"}
     await videos.submit({**request, "image": file_store.add(image_file())}, key="k")
 
@@ -126,7 +126,7 @@ async def test_an_image_is_never_dropped(model: str, image: str, code: str, file
     request = {"model": model, "prompt": "A fox", "seconds": 1, "size": "180x320"}
     request["image"] = image or file_store.add(image_file())
     profile = build_profile(models=[model], start_image={"input_reference": "$image"} if image else {})
-    adapter: Any = Videos("http://server/v1", "key", profile, client, accept, stored=file_store)
+    adapter: Any = Videos("http://server/v1", "key", [profile], client, accept, stored=file_store)
     if "/" in model:
         profile = build_profile(models=[model], input_fields={"prompt": "$prompt"})
         adapter = Higgsfield("http://server", "k:s", [profile], client, accept, ForeignFiles(), stored=file_store)

@@ -46,12 +46,12 @@ def kind_fields(kind: str) -> dict[str, Any]:
 def create_provider(respond: Respond, **profile: Any) -> tuple[Videos, list[httpx.Request]]:
     """Return a provider of the server, and the list of the requests that the server receives."""
     client, requests = stub_client(respond, follow_redirects=True)
-    return Videos("http://server/v1/", KEY, build_profile(**profile), client, accept), requests
+    return Videos("http://server/v1/", KEY, [build_profile(**profile)], client, accept), requests
 
 
 def provider_at(base_url: str, client: httpx.AsyncClient, **options: Any) -> Videos:
     """Return a provider of a real server."""
-    return Videos(base_url, KEY, build_profile(), client, accept, Limits(**options))
+    return Videos(base_url, KEY, [build_profile()], client, accept, limits=Limits(**options))
 
 
 # ---- submit
@@ -607,7 +607,12 @@ async def test_a_file_over_the_size_limit_fails(tmp_path: Path) -> None:
     """A file over the limit is not kept, whatever length it announces."""
     transport = httpx.MockTransport(completed_video(respond_with(200, MP4, headers={"content-type": "video/mp4"})))
     provider = Videos(
-        "http://m/v1", KEY, build_profile(), httpx.AsyncClient(transport=transport), accept, Limits(file_bytes=1000)
+        "http://m/v1",
+        KEY,
+        [build_profile()],
+        httpx.AsyncClient(transport=transport),
+        accept,
+        limits=Limits(file_bytes=1000),
     )
     result = await poll(provider, tmp_path)
 
@@ -629,7 +634,7 @@ async def test_an_unavailable_validation_is_not_a_failure(tmp_path: Path) -> Non
         raise Unavailable("media_busy", "Later.")
 
     transport = httpx.MockTransport(completed_video(respond_with(200, MP4, headers={"content-type": "video/mp4"})))
-    provider = Videos("http://m/v1", KEY, build_profile(), httpx.AsyncClient(transport=transport), busy)
+    provider = Videos("http://m/v1", KEY, [build_profile()], httpx.AsyncClient(transport=transport), busy)
     with pytest.raises(Unavailable, match="Later"):
         await poll(provider, tmp_path)
 
@@ -642,7 +647,7 @@ async def test_a_clip_is_polled_as_often_as_useful(
     client: httpx.AsyncClient, profile: dict[str, Any], is_announced: bool, shortest: float, longest: float
 ) -> None:
     """As the profile says; else rarely if a webhook announces it, and more and more rarely if none does."""
-    videos = Videos("http://server/v1/", KEY, build_profile(**profile), client, accept, is_announced=is_announced)
+    videos = Videos("http://server/v1/", KEY, [build_profile(**profile)], client, accept, is_announced=is_announced)
     pauses = [videos.poll_pause(polls).total_seconds() for polls in range(50)]
 
     assert shortest <= min(pauses) <= max(pauses) <= longest
