@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, Unpack
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -133,18 +133,9 @@ async def get_run_view(db: Database, run_id: UUID, *, served_to: Actor | None = 
     return _view(_found(await table.get_run_in_full(db, run_id, served_to=served_to), run_id))
 
 
-async def list_runs(
-    db: Database,
-    *,
-    limit: int = 20,
-    before: tuple[datetime, UUID] | None = None,
-    status: str | None = None,
-    project: str | None = None,
-    served_to: Actor | None = None,
-) -> list[RunView]:
-    """Return up to `limit` runs as `get_run_view`, newest first, that are older than `before` (creation time, id)."""
-    rows = await table.list_runs(db, limit=limit, before=before, status=status, project=project, served_to=served_to)
-    return [_view(row) for row in rows]
+async def list_runs(db: Database, *, limit: int = 20, **which: Unpack[table.RunFilter]) -> list[RunView]:
+    """Return up to `limit` of these runs as `get_run_view`, newest first."""
+    return [_view(row) for row in await table.list_runs(db, limit=limit, **which)]
 
 
 def open_review_of(row: RunRow) -> Review | None:

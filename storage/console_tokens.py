@@ -28,8 +28,7 @@ async def find_session_key(db: Database, token: str) -> ApiKeyRow | None:
 
 async def take_link_key_id(db: Database, token: str) -> str | None:
     """Delete a sign-in link and return the id of its key; None if it was used or has expired."""
-    take = "delete from console_tokens where digest = %s and kind = 'link' and expires_at > now() returning key_id"
-    row = await db.change(take, (digest_of(token),))
+    row = await db.change(sql["take_link"], (digest_of(token),))
     return row["key_id"] if row else None
 
 

@@ -83,5 +83,4 @@ async def enable_endpoints(db: Database) -> None:
 
 async def list_deliveries(db: Database, run_id: UUID | str) -> list[DeliveryRow]:
     """Return the notifications about a run, oldest first."""
-    query = "select d.* from deliveries as d join events on events.id = d.event where run_id = %s order by event, url"
-    return await db.fetch_all(query, (run_id,), row=DeliveryRow)
+    return await db.fetch_all(sql["of_run"], (run_id,), row=DeliveryRow)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString, get_args
+from typing import Any, get_args
 from uuid import UUID, uuid4
 
 from psycopg.sql import SQL, Composable, Composed
@@ -35,7 +35,6 @@ class LinkCreated:
 
 sql = read_statements("events")
 NUMBERED_EVENT = sql["numbered_event"]
-OF_RUN: LiteralString = "select seq, kind, source, subject, payload, created_at from events where run_id = %s"
 
 
 async def record_event(
@@ -99,12 +98,12 @@ async def record_webhook(db: Database, webhook: Webhook) -> RecordedWebhook:
 
 async def list_events(db: Database, run_id: UUID | str, *, after: int = 0, limit: int | None = 500) -> list[Event]:
     """Return the events of a run with a `seq` above `after`, in order; all of them without a limit."""
-    return await db.fetch_all(OF_RUN + " and seq > %s order by seq limit %s", (run_id, after, limit), row=Event)
+    return await db.fetch_all(sql["after"], (run_id, after, limit), row=Event)
 
 
 async def last_event(db: Database, run_id: UUID | str, kind: str) -> Event | None:
     """Return the newest event of this kind of a run, or None."""
-    return await db.fetch_one(OF_RUN + " and kind = %s order by seq desc limit 1", (run_id, kind), row=Event)
+    return await db.fetch_one(sql["last_of_kind"], (run_id, kind), row=Event)
 
 
 async def record_link_created(
@@ -118,6 +117,4 @@ async def record_link_created(
 
 async def find_link(db: Database, nonce: str) -> LinkCreated | None:
     """Return the event of the creation of a reviewer's link, or None."""
-    # With its sources, so that the unique index finds it.
-    created = "select run_id, payload from events where source = any(%s) and dedup_key = %s and payload ? 'digest'"
-    return await db.fetch_one(created, (list(get_args(Channel)), f"link:{nonce}"), row=LinkCreated)
+    return await db.fetch_one(sql["find_link"], (list(get_args(Channel)), f"link:{nonce}"), row=LinkCreated)

@@ -165,9 +165,8 @@ class Ledger(ModelCalls):
         except Refused as error:
             await self.fail(order.key, error.code, error.message)
         except OutcomeUnknown as error:
-            poll_now: LiteralString = "update orders set next_poll_at = now() where key = %(key)s"
             payload = {"code": error.code, "message": error.message}
-            await self._update(poll_now, order.key, "order.submit_timed_out", payload)
+            await self._update(sql["poll_now"], order.key, "order.submit_timed_out", payload)
             await self._report(order, error)
         else:
             hit("submit.after")

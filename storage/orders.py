@@ -42,8 +42,7 @@ class OrderRow(OrderStatus):
 
 async def open_publishers_of(db: Database) -> list[str]:
     """Return the names of the publishers of all publications that have not ended."""
-    query = "select distinct provider from orders where kind = 'publication' and settled_at is null"
-    return [row["provider"] for row in await db.fetch_all(query)]
+    return [row["provider"] for row in await db.fetch_all(sql["open_publishers"])]
 
 
 class Orders:
@@ -80,8 +79,7 @@ class Orders:
 
     async def find_by_task(self, provider: str, task_id: str) -> OrderRow | None:
         """Return the order that the provider knows as `task_id`, or None."""
-        by_task = "select * from orders where provider = %s and task_id = %s"
-        return await self.db.fetch_one(by_task, (provider, task_id), row=OrderRow)
+        return await self.db.fetch_one(sql["by_task"], (provider, task_id), row=OrderRow)
 
     async def get(self, key: str) -> OrderRow | None:
         """Return the order of this key, or None."""
@@ -110,8 +108,7 @@ class Orders:
 
     async def list_for_run(self, run_id: UUID | str) -> list[OrderRow]:
         """Return the orders of a run, oldest first."""
-        of_run = "select * from orders where run_id = %s order by created_at, key"
-        return await self.db.fetch_all(of_run, (run_id,), row=OrderRow)
+        return await self.db.fetch_all(sql["of_run"], (run_id,), row=OrderRow)
 
     async def claim_due(self, limit: int, *, renders: bool, only: list[str] | None = None) -> list[str]:
         """Return the keys of orders to poll now, either renders or others, and postpone their next poll."""

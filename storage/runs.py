@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypedDict, Unpack
 from uuid import UUID
 
 from psycopg.sql import SQL
@@ -130,16 +130,18 @@ async def get_run_in_full(db: Database, run_id: UUID | str, *, served_to: Actor 
     return rows[0] if rows else None
 
 
-async def list_runs(
-    db: Database,
-    *,
-    limit: int,
-    before: tuple[datetime, UUID] | None = None,
-    status: str | None = None,
-    project: str | None = None,
-    served_to: Actor | None = None,
-) -> list[RunInFull]:
-    """Return runs as `get_run_in_full`, newest first, older than the position `before` (creation time, id)."""
+class RunFilter(TypedDict, total=False):
+    """The runs to list: older than the position `before` (creation time, id); and the actor that they are served to."""
+
+    before: tuple[datetime, UUID] | None
+    status: str | None
+    project: str | None
+    served_to: Actor | None
+
+
+async def list_runs(db: Database, *, limit: int, **which: Unpack[RunFilter]) -> list[RunInFull]:
+    """Return up to `limit` of these runs as `get_run_in_full`, newest first."""
+    before, status, project = which.get("before"), which.get("status"), which.get("project")
     at, run_id = before or (None, None)
     filters: list[tuple[LiteralString, object]] = [
         ("status = %(status)s", status),
@@ -148,13 +150,13 @@ async def list_runs(
     ]
     where: LiteralString = " and ".join(condition for condition, value in filters if value) or "true"
     values = {"status": status, "project": project, "at": at, "id": run_id, "limit": limit}
-    return await _fetch_in_full(db, f"{where} order by created_at desc, id desc limit %(limit)s", values, served_to)
+    page = f"{where} order by created_at desc, id desc limit %(limit)s"
+    return await _fetch_in_full(db, page, values, which.get("served_to"))
 
 
 async def list_ids_between(db: Database, first: UUID, last: UUID, *, limit: int) -> list[UUID]:
     """Return the ids of runs from `first` to `last`, in order."""
-    query = "select id from runs where id between %s and %s order by id limit %s"
-    return [row["id"] for row in await db.fetch_all(query, (first, last, limit))]
+    return [row["id"] for row in await db.fetch_all(sql["ids_between"], (first, last, limit))]
 
 
 async def neighbours_of_ids(db: Database, ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
@@ -181,14 +183,12 @@ async def record_step(db: Database, run_id: UUID | str, step: str) -> None:
 
 async def claim(db: Database, run_id: UUID | str) -> RunRow | None:
     """Register this process as the driver of a run, after taking its lock; no other can write its thread."""
-    update = "update runs set driver = current_setting('application_name') where id = %s returning *"
-    return await db.fetch_one(update, (run_id,), row=RunRow)
+    return await db.fetch_one(sql["claim"], (run_id,), row=RunRow)
 
 
 async def clear_wakeup(db: Database, run_id: UUID | str) -> None:
     """Clear the wake-up time of a run that has ended; a run that is being retried keeps its own."""
-    update = "update runs set next_wakeup_at = null where id = %s and status in ('completed', 'failed')"
-    await db.execute(update, (run_id,))
+    await db.execute(sql["clear_wakeup"], (run_id,))
 
 
 async def claim_due(db: Database, limit: int, *, only: list[str] | None = None) -> list[str]:

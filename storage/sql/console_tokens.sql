@@ -14,3 +14,6 @@ select * from key where not has_ended
 -- The operator's own key before those that were added for others.
 select * from (select {columns} from api_keys) as keys where not has_ended
 order by can = 'start', origin = 'added', created_at, name limit 1
+
+-- name: take_link
+delete from console_tokens where digest = %s and kind = 'link' and expires_at > now() returning key_id

@@ -27,3 +27,6 @@ where id = %(id)s and (state = 'waiting' or %(state)s = 'delivered')
 with disabled as (insert into disabled_endpoints (url) values (%(url)s) on conflict do nothing)
 update deliveries set state = 'abandoned', next_attempt_at = null, last_response = %(response)s
 where url = %(url)s and state = 'waiting'
+
+-- name: of_run
+select d.* from deliveries as d join events on events.id = d.event where run_id = %s order by event, url

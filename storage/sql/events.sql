@@ -41,3 +41,16 @@ recorded as (
            %(task_id)s, %(payload)s
     on conflict (source, dedup_key) do nothing returning id)
 select exists (select from recorded) as is_new, (select key from due) as order_key
+
+-- name: find_link
+-- With its sources, so that the unique index finds it.
+select run_id, payload from events where source = any(%s) and dedup_key = %s and payload ? 'digest'
+
+-- name: of_run
+select seq, kind, source, subject, payload, created_at from events where run_id = %s
+
+-- name: after
+{of_run} and seq > %s order by seq limit %s
+
+-- name: last_of_kind
+{of_run} and kind = %s order by seq desc limit 1

@@ -83,3 +83,6 @@ where key = %(key)s and state in ('reserved', 'submitted') and (kind = 'render' 
 -- name: declare_not_made
 {fail}
 where run_id = %(run_id)s and key = any(%(keys)s) and state = 'unknown' returning key
+
+-- name: poll_now
+update orders set next_poll_at = now() where key = %(key)s

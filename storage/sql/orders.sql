@@ -23,3 +23,12 @@ where key in (
         and (%(only)s::uuid[] is null or run_id = any(%(only)s))
     order by kind <> 'clip', next_poll_at limit %(limit)s for update skip locked)
 returning key
+
+-- name: open_publishers
+select distinct provider from orders where kind = 'publication' and settled_at is null
+
+-- name: by_task
+select * from orders where provider = %s and task_id = %s
+
+-- name: of_run
+select * from orders where run_id = %s order by created_at, key

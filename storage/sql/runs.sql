@@ -55,3 +55,12 @@ returning id
 select id, (select other.id from runs other where other.id < runs.id order by id desc limit 1) as before,
     (select other.id from runs other where other.id > runs.id order by id limit 1) as after
 from runs where id = any(%s)
+
+-- name: ids_between
+select id from runs where id between %s and %s order by id limit %s
+
+-- name: claim
+update runs set driver = current_setting('application_name') where id = %s returning *
+
+-- name: clear_wakeup
+update runs set next_wakeup_at = null where id = %s and status in ('completed', 'failed')
