@@ -22,11 +22,11 @@ from rich.segment import ControlType
 from rich.table import Table
 
 from api.settings import Settings
-from cli.display import name_order
 from cli.local_services import STOP_TIMEOUT_SECONDS, Sandbox, checked_settings, sandbox_only, with_local_services
 from cli.main import app
 from cli.output import exit_with_error, stderr, stdout
 from cli.running import run
+from providers.orders import OrderKey
 from runs.queries import list_runs
 from storage import failpoints
 from storage.database import Database, open_pool
@@ -74,12 +74,16 @@ class VendorCounts:
         return sum(order.kind == "publication" and each == order.task_id for each in self.posts)
 
 
+def _name(order: OrderRow) -> str:
+    return OrderKey.parse(order.key).name
+
+
 def find_differences(orders: Sequence[OrderRow], vendor: VendorCounts) -> list[str]:
     """Return how the orders of a run and the vendor's counts differ from charged once, posted once."""
-    found = [f"{name_order(each.key)} is {each.state} in the ledger" for each in orders if each.state != "settled"]
+    found = [f"{_name(each)} is {each.state} in the ledger" for each in orders if each.state != "settled"]
     charged = {each.key: vendor.charged_for(each) for each in orders}
     found += [
-        f"{name_order(each.key)}: {each.spent_usd} USD in the ledger, {_sum_up(charged[each.key])}"
+        f"{_name(each)}: {each.spent_usd} USD in the ledger, {_sum_up(charged[each.key])}"
         for each in orders
         if each.kind == "clip" and charged[each.key] != [each.spent_usd]
     ]
@@ -107,7 +111,7 @@ async def demonstrate(settings: Settings, brief: str, project: str, flags: Seque
             [newest] = await list_runs(db, limit=1)
             orders = await Orders(db).list_for_run(newest.run_id)
             counts = await VendorCounts.read(url, after=before)
-            lost = ", ".join(name_order(each.key) for each in orders if not each.task_id and counts.charged_for(each))
+            lost = ", ".join(_name(each) for each in orders if not each.task_id and counts.charged_for(each))
             stderr.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))  # of the spinner
             happened = f"just after {moment.format(order=lost)}, before the ledger had the answer"
             stderr.print(f"[bold red]Killed (SIGKILL)[/] {happened}. Starting again.", soft_wrap=True)
@@ -148,7 +152,7 @@ def _table(orders: Sequence[OrderRow], vendor: VendorCounts) -> Table:
     for order in orders:
         counted = {"clip": _sum_up(vendor.charged_for(order)), "publication": f"posted {vendor.count_posts(order)}×"}
         state = f"{order.state}, {order.spent_usd:.2f} USD" if order.kind == "clip" else order.state
-        table.add_row(name_order(order.key), (order.task_id or "")[:14], state, counted.get(order.kind, "made here"))
+        table.add_row(_name(order), (order.task_id or "")[:14], state, counted.get(order.kind, "made here"))
     return table
 
 

@@ -187,27 +187,21 @@ class ProgressReporter:
 
 
 def _describe_event(event: Event) -> str | None:
-    payload = event.payload
+    payload, is_of_order = event.payload, event.kind.startswith("order.")
+    name = OrderKey.parse(event.subject or "").name if is_of_order else ""
     match event.kind:
         case "step.started":
             return f"[cyan]{payload['step']}[/]"
         case "order.reserved" if "publish_at" in payload:
-            return f"  {name_order(event.subject)} is scheduled for {payload['publish_at']}"
+            return f"  {name} is scheduled for {payload['publish_at']}"
         case "order.submitted":
-            return f"  {name_order(event.subject)} is ordered ({payload['task_id']})"
+            return f"  {name} is ordered ({payload['task_id']})"
         case "order.progress":
-            return f"{name_order(event.subject)}: {payload['progress']:.0%}"
+            return f"{name}: {payload['progress']:.0%}"
         case "order.settled":
-            return f"  {name_order(event.subject)} is done"
+            return f"  {name} is done"
         case "order.failed" | "order.refused":
-            return f"  [red]{name_order(event.subject)} failed[/]: {escape(str(payload['message']))}"
+            return f"  [red]{name} failed[/]: {escape(str(payload['message']))}"
         case "webhook.received":
             return f"  [dim]webhook {payload['type']}[/]"
     return None
-
-
-def name_order(order: str | None) -> str:
-    """Return the name of the order with this key; empty for a model call."""
-    key = OrderKey.parse(order or "")
-    names = {"clip": f"clip {key.number}", "render": "the film", "publication": "the publication"}
-    return {**names, "speech": f"narration {key.number}"}.get(key.kind, "")

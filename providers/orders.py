@@ -20,6 +20,9 @@ PUBLISHER_CHANGED = "publisher_changed"
 #: The code of an order that a person gave up before it was sent.
 NOT_AWAITED = "not_awaited"
 
+#: Orders in words, by the kind in their key; those of model calls have no name.
+ORDER_NAMES = {"clip": "clip {}", "render": "the film", "publication": "the post", "speech": "narration {}"}
+
 
 @dataclass(frozen=True)
 class OrderKey:
@@ -35,6 +38,11 @@ class OrderKey:
 
     def __str__(self) -> str:
         return f"{self.run_id}:{self.kind}:{self.number}:{self.attempt}"
+
+    @property
+    def name(self) -> str:
+        """Return the order in words; empty for a model call."""
+        return ORDER_NAMES.get(self.kind, "").format(self.number)
 
     @classmethod
     def parse(cls, text: str) -> "OrderKey":

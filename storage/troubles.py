@@ -2,7 +2,6 @@
 
 import logging
 from datetime import timedelta
-from typing import LiteralString
 from uuid import UUID
 
 from providers.base import ProviderError
@@ -15,14 +14,12 @@ log = logging.getLogger(__name__)
 
 #: After so long without a useful answer a person's attention is requested.
 ATTENTION_AFTER = timedelta(minutes=5)
-ORDER_NAMES = {"clip": "clip {}", "render": "the film", "publication": "the post", "speech": "narration {}"}
 
 
 def name_of(subject: str, step: str | None) -> str:
     """Return the subject of a trouble in words: an order, or the step of a run."""
     if subject.count(":") == 3:
-        key = OrderKey.parse(subject)
-        return ORDER_NAMES[key.kind].format(key.number)
+        return OrderKey.parse(subject).name
     return f"the step {step}" if step else "a worker"
 
 
@@ -61,5 +58,4 @@ async def request_attention(db: Database) -> int:
 
 async def list_subjects(db: Database, run_id: UUID) -> list[str]:
     """Return the subjects of the troubles that keep this run waiting."""
-    query: LiteralString = f"select troubles.subject {COUNTS} and troubles.run_id = %s"
-    return [row["subject"] for row in await db.fetch_all(query, (run_id,))]
+    return [row["subject"] for row in await db.fetch_all(sql["subjects"], (run_id,))]

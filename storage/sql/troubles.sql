@@ -48,3 +48,6 @@ from (
     from (select) as step left join troubles on subject = run.id::text) as awaited
 where run.status not in ('completed', 'failed') and run.review is null
 order by awaited.code is null, rank, awaited.since limit 1
+
+-- name: subjects
+select troubles.subject {counts} and troubles.run_id = %s
