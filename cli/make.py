@@ -62,7 +62,7 @@ def _is_speech_paid(settings: Settings) -> bool:
 def _clip_prices(settings: Settings) -> set[Decimal]:
     checked = check_settings(settings)
     projects = [checked.projects[name] for name in checked.offered - checked.refusals().keys()]
-    return {checked.video.offer(each.clip_seconds, each.clip_size, each.video).usd for each in projects}
+    return {checked.video.offer(each.clip_seconds, each.clip_size, each.video).usd_per_clip for each in projects}
 
 
 async def make(
@@ -143,6 +143,6 @@ def _is_own_offer(services: Services, content: ReviewContent) -> bool:
         return False
     choice = VideoChoice(provider=content.provider or None, model=content.model, sound=content.sound)
     try:
-        return services.video.offer(content.seconds, content.size, choice).usd == content.usd_per_clip
+        return services.video.offer(content.seconds, content.size, choice).usd_per_clip == content.usd_per_clip
     except ProfileError:
         return False

@@ -100,7 +100,7 @@ def choose(settings: Settings, name: str, model: str | None) -> tuple[VideoAccou
     ]
     if not offers:
         exit_with_error(f"{name} has no model {model or ''} in the video profiles.")
-    return account, min(offers, key=lambda offer: offer.usd)
+    return account, min(offers, key=lambda offer: offer.usd_per_clip)
 
 
 def describe_price(offer: VideoOffer) -> str:
@@ -109,7 +109,7 @@ def describe_price(offer: VideoOffer) -> str:
     risk = (
         " If the vendor does not recognise the order again, as it promises, it may charge twice." if is_repeated else ""
     )
-    return f"One clip of {offer.model}: {offer.seconds} s, {offer.size}, ${offer.usd:.3f}.{risk}"
+    return f"One clip of {offer.model}: {offer.seconds} s, {offer.size}, ${offer.usd_per_clip:.3f}.{risk}"
 
 
 async def check(
@@ -128,7 +128,7 @@ async def check(
         with tempfile.TemporaryDirectory() as folder:
             kit = ConformanceKit(
                 lambda key: open_video_provider(settings, replace(polled, api_key=SecretStr(key)), client, files=files),
-                *(account.api_key.get_secret_value(), request, offer.usd, recorder, Path(folder)),
+                *(account.api_key.get_secret_value(), request, offer.usd_per_clip, recorder, Path(folder)),
                 webhook_url=f"{public}/v1/webhooks/{path}" if public else None,
                 webhook_secrets=account.webhook_secrets,
                 show_progress=_print_progress,

@@ -28,7 +28,7 @@ class VideoOffer:
     seconds: int
     size: str
     sound: bool | None
-    usd: Decimal
+    usd_per_clip: Decimal
     price_source: PriceSource = "profile"
 
 
@@ -92,7 +92,7 @@ class VideoModels:
             usd = await provider.quote(request) if provider else None
         except ProviderError:
             usd = None
-        return offer if usd is None else replace(offer, usd=usd, price_source="quote")
+        return offer if usd is None else replace(offer, usd_per_clip=usd, price_source="quote")
 
     def image_refusal(self, provider: str, model: str, size: str, image: tuple[int, int]) -> str | None:
         """Return why a clip of this offer cannot start from an image of these pixels, or None if it can."""

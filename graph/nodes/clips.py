@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from typing import cast
 
 from pydantic import TypeAdapter
 
@@ -37,15 +38,7 @@ async def clip_offer(video: VideoModels, seconds: int, size: str, *choices: Vide
 
 
 def _offer_state(offer: VideoOffer) -> Offer:
-    return Offer(
-        provider=offer.provider,
-        model=offer.model,
-        sound=offer.sound,
-        seconds=offer.seconds,
-        size=offer.size,
-        usd_per_clip=str(offer.usd),
-        price_source=offer.price_source,
-    )
+    return cast("Offer", {**vars(offer), "usd_per_clip": str(offer.usd_per_clip)})
 
 
 async def plan_clips(state: RunState, *, deps: Dependencies) -> RunState:

@@ -107,17 +107,11 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
     # Once something was posted, only the platforms that are left are named again.
     platforms = state["caption"]["platforms"] if "publication_key" in state else project.platforms
     post = fit_post(state["ideas"]["title"], answer["caption"], answer["hashtags"], platforms)
-    disclosure = disclosure_of(state, platforms, deps)
-    return {
-        "caption": {
-            "caption": post.caption,
-            "hashtags": post.hashtags,
-            "notices": post.notices,
-            "platforms": platforms,
-            "destinations": {name: place for name, place in project.destinations.items() if name in platforms},
-            "publisher": deps.publisher_of(state["project"]),
-            "labels": disclosure["labels"],
-            "disclosure": disclosure["disclosure"],
-        },
-        **mark_done(state, "caption"),
+    caption = {
+        **vars(post),
+        "platforms": platforms,
+        "destinations": {name: place for name, place in project.destinations.items() if name in platforms},
+        "publisher": deps.publisher_of(state["project"]),
+        **disclosure_of(state, platforms, deps),
     }
+    return {"caption": cast("CaptionState", caption), **mark_done(state, "caption")}

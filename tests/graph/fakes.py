@@ -242,7 +242,7 @@ class FakeVideo:
         return VideoOffer(provider, self.model, seconds, size, self.sound, self.usd_per_second * seconds)
 
     async def with_quote(self, offer: VideoOffer) -> VideoOffer:
-        return replace(offer, usd=self.quoted_usd, price_source="quote") if self.quoted_usd else offer
+        return replace(offer, usd_per_clip=self.quoted_usd, price_source="quote") if self.quoted_usd else offer
 
     def is_moderation(self, code: str, message: str) -> bool:
         return load_profiles()[-1].is_moderation(code, message)

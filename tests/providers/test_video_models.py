@@ -43,7 +43,7 @@ def test_offer(seconds: int, choice: dict[str, Any] | None, expected: tuple[Any,
     """Provider, model, sound and price of a clip."""
     offer = MODELS.offer(seconds, "720x1280", VideoChoice(**choice) if choice else None)
 
-    assert (offer.provider, offer.model, offer.sound, offer.usd) == (*expected[:3], Decimal(expected[3]))
+    assert (offer.provider, offer.model, offer.sound, offer.usd_per_clip) == (*expected[:3], Decimal(expected[3]))
 
 
 @pytest.mark.parametrize(
