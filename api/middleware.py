@@ -20,17 +20,25 @@ MAX_BODY_BYTES_BY_PATH = {"/v1/chat/completions": 4 * 1024 * 1024, "/v1/artifact
 ANY_HOST_PATHS = ("/health", "/ready", "/metrics", "/v1/webhooks/")
 
 
-class RequestId:
-    """Add `X-Request-ID` to every response: the id that the client sent, if it is valid, or a new one."""
+class _Middleware:
+    """Passes everything but HTTP requests on."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.serve if scope["type"] == "http" else self.app)(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+        raise NotImplementedError
+
+
+class RequestId(_Middleware):
+    """Add `X-Request-ID` to every response: the id that the client sent, if it is valid, or a new one."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         sent_id = Headers(scope=scope).get("x-request-id", "")
         request_id = sent_id if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", sent_id) else uuid4().hex
         # For the handler of unexpected exceptions, which answers outside this middleware.
@@ -44,18 +52,15 @@ class RequestId:
         await self.app(scope, receive, send_with_id)
 
 
-class AllowedHosts:
+class AllowedHosts(_Middleware):
     """Refuse requests for other hosts, so that no page of another site reaches this service under its own name.
 
     A request may name an address of this machine or a host of the settings. Probes and webhooks may name any.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and not scope["path"].startswith(ANY_HOST_PATHS):
+        if not scope["path"].startswith(ANY_HOST_PATHS):
             headers = Headers(scope=scope)
             # Browsers send `Origin` with each request to the MCP endpoint, which its protocol has servers verify.
             origin = headers.get("origin") if scope["path"].startswith("/mcp") else None
@@ -82,17 +87,11 @@ class BodyTooLarge(Exception):
     """The request body exceeded the limit while it was read."""
 
 
-class BodyLimit:
+class BodyLimit(_Middleware):
     """Refuse a request body over the limit with 413, whether or not its headers declare the length."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         limit = MAX_BODY_BYTES_BY_PATH.get(scope["path"], MAX_BODY_BYTES)
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
