@@ -135,13 +135,16 @@ class Project(BaseModel, extra="forbid", frozen=True):
         return self
 
     @model_validator(mode="after")
-    def _can_be_rendered_and_posted(self) -> Self:
+    def _can_be_made_and_posted(self) -> Self:
         if problem := platform_problem(self.platforms, self.destinations):
             raise ValueError(problem)
         if self.composition not in COMPOSITIONS:
             raise ValueError(
                 f"composition: {self.composition[:60]!r} is unknown; choose from {', '.join(COMPOSITIONS)}"
             )
+        sides = [int(pixels) for pixels in self.clip_size.split("x")]
+        if self.video and self.video.resolution not in (None, f"{min(sides)}p"):
+            raise ValueError(f"video.resolution: clip_size {self.clip_size} is {min(sides)}p")
         return self
 
     @model_validator(mode="after")
@@ -156,13 +159,6 @@ class Project(BaseModel, extra="forbid", frozen=True):
                 raise ValueError(f"look.{name}: it must be true or false")
             if name in texts and not re.fullmatch(texts[name], str(value)):
                 raise ValueError(f"look.{name}: it must match {texts[name]}")
-        return self
-
-    @model_validator(mode="after")
-    def _has_the_resolution(self) -> Self:
-        sides = [int(pixels) for pixels in self.clip_size.split("x")]
-        if self.video and self.video.resolution not in (None, f"{min(sides)}p"):
-            raise ValueError(f"video.resolution: clip_size {self.clip_size} is {min(sides)}p")
         return self
 
     @property
