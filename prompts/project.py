@@ -9,12 +9,12 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
+from prompts.look import Look
 from prompts.platforms import platform_problem
 from prompts.validation import describe_errors
 
 FOLDER = Path(__file__).parent / "projects"
-
-MIN_FILM_SECONDS, MAX_FILM_SECONDS = 3, 180
 
 #: The compositions of the render service, each with the texts and the colour that `look` can set: those of
 #: `COMPOSITIONS` in remotion/src/schema.ts.
@@ -57,24 +57,6 @@ class VideoChoice(BaseModel, extra="forbid", frozen=True):
     model: str | None = None
     resolution: str | None = Field(None, pattern=r"^[1-9]\d{2,3}p$")
     sound: bool | None = None
-
-
-class Look(BaseModel, extra="forbid", frozen=True):
-    """What the embedded renderer adds to the clips. The compositions of the render service have looks of their own."""
-
-    #: The title of the film over the start of the first clip.
-    title_card: bool = False
-    #: The words of a caption appear one after the other.
-    word_captions: bool = False
-    #: "Made with AI" over the darkened end of the last clip.
-    end_card: bool = False
-    #: A slow push-in on passages in which the picture does not move.
-    movement: bool = False
-
-    @property
-    def is_any(self) -> bool:
-        """Return whether something is on."""
-        return any(self.model_dump().values())
 
 
 class Project(BaseModel, extra="forbid", frozen=True):

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from agents.texts import clean_text
 from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
-from prompts.project import MIN_FILM_SECONDS
+from prompts.film_limits import MIN_FILM_SECONDS
 from providers import start_images
 from providers.media import sounds
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, ImageRefused, InvalidRequest, StaleReview

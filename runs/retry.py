@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from agents.texts import clean_text
-from prompts.project import MIN_FILM_SECONDS
+from prompts.film_limits import MIN_FILM_SECONDS
 from providers.base import Unavailable
 from providers.orders import RetryOptions, digest_of
 from providers.publications.outcome import publication_outcome

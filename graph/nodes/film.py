@@ -10,7 +10,8 @@ from graph.nodes.narration import narrations_of
 from graph.nodes.orders import await_orders, disclosure_of, order_failure, project_of_run, requested_retry
 from graph.review_content import ideas_of, next_revision, used_ideas
 from graph.state import CaptionState, RunState
-from prompts.project import MIN_FILM_SECONDS, Project
+from prompts.film_limits import MIN_FILM_SECONDS
+from prompts.project import Project
 from providers.base import short_name
 from providers.orders import Order, OrderKey, OrderStatus
 from providers.publications.post import fit_post

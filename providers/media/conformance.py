@@ -9,7 +9,7 @@ from typing import Literal
 
 from av.container.input import InputContainer
 
-from prompts.project import MAX_FILM_SECONDS, MIN_FILM_SECONDS
+from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
 from providers.base import InvalidClip
 from providers.media import probe
 from providers.media.audio import decode_audio

@@ -1,10 +1,13 @@
 """Decode a clip to scaled video frames, blend frames, and draw caption overlays on them."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -17,8 +20,11 @@ from PIL import Image
 from providers.base import InvalidClip
 from providers.media.colour import lookup_table, needs_conversion
 from providers.media.conformance import FilmSpec
-from providers.media.overlay import Overlay
 from providers.media.probe import BT709, UNSPECIFIED, open_mp4, select_video_stream, start_of
+
+if TYPE_CHECKING:
+    # Not loaded to take a clip in, which draws no text.
+    from providers.media.overlay import Overlay
 
 #: The picture behind a card has details of this many pixels, so that a mark of the clip stays legible, and this share
 #: of black.

@@ -7,7 +7,8 @@ from typing import Self
 
 from pydantic import BaseModel, Field, ValidationError
 
-from prompts.project import MAX_FILM_SECONDS, MIN_FILM_SECONDS, Look
+from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
+from prompts.look import Look
 from prompts.validation import describe_errors
 from providers.base import Json, Refused
 

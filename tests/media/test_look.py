@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from prompts.project import Look
+from prompts.look import Look
 from providers.media.conformance import FilmSpec
 from providers.media.film import render_film
 from providers.media.film_texts import FilmTexts, made_with_ai

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from prompts.project import COMPOSITIONS, FOLDER, Look, OptionError, ProjectError, read_project, read_projects
+from prompts.look import Look
+from prompts.project import COMPOSITIONS, FOLDER, OptionError, ProjectError, read_project, read_projects
 
 GOOD = """---
 title: Rain
