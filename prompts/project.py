@@ -16,6 +16,8 @@ from prompts.validation import describe_errors
 
 FOLDER = Path(__file__).parent / "projects"
 
+MAX_CLIPS = 24
+
 #: The compositions of the render service, each with the texts and the colour that `look` can set: those of
 #: `COMPOSITIONS` in remotion/src/schema.ts.
 COMPOSITIONS: Mapping[str, Mapping[str, str]] = {
@@ -65,7 +67,7 @@ class Project(BaseModel, extra="forbid", frozen=True):
     name: str = Field(pattern="^[a-z0-9_-]{1,64}$")
     title: str = Field(min_length=1, max_length=80)
     summary: str = Field(min_length=1, max_length=300)
-    clips: int = Field(ge=1, le=24)
+    clips: int = Field(ge=1, le=MAX_CLIPS)
     clip_seconds: int = Field(ge=1, le=60)
     clip_size: str = Field("720x1280", pattern=r"^\d{2,4}x\d{2,4}$")
     #: The provider and model of the clips; by default the first that can generate them.
