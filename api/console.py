@@ -1,4 +1,4 @@
-"""The console in the browser: sign-in and the inbox."""
+"""The console in the browser: sign-in, the inbox, and a run."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api import console_session
+from api import console_ideas, console_session
 from api.artifacts import Digest, FileRequestDep
 from api.authentication import AppStateDep, authenticate_key, client_address, count_request
 from api.console_session import START_PAGE, OptionalSessionDep, SessionDep, local_path, sign_in_response
@@ -17,9 +17,11 @@ from graph.decisions import Gate
 from providers.orders import digest_of
 from runs import queries, review_links
 from storage import console_tokens
+from storage.decisions import list_decisions
 from storage.inbox import list_inbox
 
 router = APIRouter(route_class=console_session.PageRoute, include_in_schema=False)
+router.include_router(console_ideas.router)
 
 #: Tries to sign in per minute and address, whether or not they succeed.
 SIGN_IN_TRIES = 10
@@ -98,9 +100,12 @@ async def show_inbox(
 
 @router.get("/runs/{run_id:uuid}")
 async def show_run(run_id: UUID, state: AppStateDep, session: SessionDep) -> HTMLResponse:
-    """Show a run, with buttons that open its review."""
-    run = await queries.get_run_view(state.services.db, run_id)
-    return HTMLResponse(pages.console_page("run.html", session, run=run))
+    """Show a run with its last decision, and what opens its review."""
+    run, decided = (
+        await queries.get_run_view(state.services.db, run_id),
+        await list_decisions(state.services.db, run_id),
+    )
+    return HTMLResponse(pages.console_page("run.html", session, run=run, decision=decided[-1] if decided else None))
 
 
 @router.post("/runs/{run_id:uuid}/review")

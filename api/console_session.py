@@ -100,12 +100,13 @@ def local_path(next_page: str) -> str:
     return next_page if re.fullmatch(r"/(?![/\\])[\x21-\x7e]*", next_page) else START_PAGE
 
 
-def error_page(request: Request, error: ApiError) -> Response:
-    """Return an error as a page, or to htmx as a part of one, which the page shows in place."""
+def error_page(request: Request, error: ApiError, session: Session | None = None, **typed: Any) -> Response:
+    """Return an error as a page with what was typed, or to htmx as a part of one, which the page shows in place."""
     is_part = "hx-request" in request.headers
     request_id = getattr(request.state, "request_id", "") if error.status >= 500 else ""
     template = "problem_part.html" if is_part else "problem.html"
-    content = pages.console_page(template, code=error.code, message=error.message, request_id=request_id)
+    typed |= {"code": error.code, "message": error.message, "request_id": request_id}
+    content = pages.console_page(template, session, **typed)
     return HTMLResponse(content, error.status, error.headers)
 
 

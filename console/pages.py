@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from console.sessions import Session
-from runs.review_links import OpenedLink
+from runs.review_links import VERDICT_PHRASES, OpenedLink
 from storage.troubles import name_of
 
 STATIC, TEMPLATES = Path(__file__).parent / "static", Path(__file__).parent / "templates"
@@ -118,7 +118,7 @@ _environment = Environment(
     lstrip_blocks=True,
     autoescape=True,
 )
-_environment.globals |= {"navigation": NAVIGATION}
+_environment.globals |= {"navigation": NAVIGATION, "phrases": VERDICT_PHRASES}
 _environment.filters |= {"time": _format_time, "age": _format_age, "usd": _format_usd}
 _environment.filters |= {"label": _label, "name_of": name_of}
 

@@ -78,7 +78,7 @@ async def decide(
     if decision.keep is not None:
         decision = decision.model_copy(update={"edits": _kept_ideas(review.content, decision, decision.keep)})
     decision = _with_publish_time(decision)
-    approved = await _checked_content(services, run, review.content, decision)
+    approved = await _checked(services, run, review.content, decision)
     await _check_music(services, decision)
     await _check_price(services.ledger, run_id, _price_usd(approved, decision))
     row = await decisions.record_decision(services.db, run_id, _new_decision(review, decision, approved), context)
@@ -115,21 +115,17 @@ async def quote(services: Services, run_id: UUID, clips: Collection[int]) -> Quo
 async def quote_ideas(
     services: Services, run: RunRow, content: IdeasContent, edits: Sequence[Mapping[str, str]] | None, sample: list[int]
 ) -> tuple[IdeasContent, Quote]:
-    """Return the content that an approval with these edits and this sample approves, and its cost. Nothing is decided.
-
-    Raises InvalidRequest or ImageRefused as `decide` does.
-    """
+    """Return the content that an approval with these edits and sample approves, and its cost. Raises as `decide`."""
     decision = DecisionInput.model_validate({"verdict": "approve", "edits": edits, "sample": sample})
-    approved = await _checked_content(services, run, content, decision)
+    approved = await _checked(services, run, content, decision)
     assert isinstance(approved, IdeasContent)  # noqa: S101 - edited ideas are ideas
     return approved, await _quote(services.ledger, run.id, approved.estimated_usd)
 
 
 async def _quote(ledger: Ledger, run_id: UUID, usd: Decimal) -> Quote:
     cap = await ledger.tightest_cap(run_id)
-    amounts = {"usd": usd, "cap_usd": cap.cap_usd, "cap_left_usd": cap.left_usd}
     fits = _usd_to_reserve(ledger, usd) <= cap.left_usd
-    return Quote(cap=cap.name, fits=fits, **{name: float(amount) for name, amount in amounts.items()})
+    return Quote(usd=float(usd), cap=cap.name, cap_usd=float(cap.cap_usd), cap_left_usd=float(cap.left_usd), fits=fits)
 
 
 async def require_open_review(db: Database, run: RunRow, gate: Gate) -> Review:
@@ -140,9 +136,7 @@ async def require_open_review(db: Database, run: RunRow, gate: Gate) -> Review:
     return review
 
 
-async def _checked_content(
-    services: Services, run: RunRow, content: ReviewContent, decision: DecisionInput
-) -> ReviewContent:
+async def _checked(services: Services, run: RunRow, content: ReviewContent, decision: DecisionInput) -> ReviewContent:
     """Return the content that the decision approves, after all checks but that of its price."""
     approved = _approved_content(content, decision)
     if isinstance(approved, IdeasContent) and decision.verdict == "approve":
@@ -251,8 +245,8 @@ def _usd_to_reserve(ledger: Ledger, usd: Decimal) -> Decimal:
 def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -> None:
     seconds = resolve_project(services, run.project, run.options).film_seconds_of(len(content.ideas))
     if not MIN_FILM_SECONDS <= seconds <= MAX_FILM_SECONDS:
-        limit = f"minimum is {MIN_FILM_SECONDS}" if seconds < MIN_FILM_SECONDS else f"maximum is {MAX_FILM_SECONDS}"
-        message = f"The film would be {seconds:g} s long; the {limit} s."
+        limits = f"the minimum is {MIN_FILM_SECONDS} s, the maximum {MAX_FILM_SECONDS} s"
+        message = f"The film would be {seconds:g} s long; {limits}."
         raise InvalidRequest(message, field="edits")
 
 

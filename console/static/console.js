@@ -4,12 +4,14 @@
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60]];
 let selected = "";
 
-const rows = () => [...document.querySelectorAll(".row")];
+// What j and k select: a row of the inbox, a card of a review.
+const ROW = ".row, .idea";
+const rows = () => [...document.querySelectorAll(ROW)];
 const selectedRow = () => document.getElementById(selected);
 
 function select(row) {
   if (!row) return;
-  for (const other of document.querySelectorAll(".row[aria-current]")) other.removeAttribute("aria-current");
+  for (const other of document.querySelectorAll("[aria-current=true]")) other.removeAttribute("aria-current");
   row.setAttribute("aria-current", "true");
   selected = row.id;
 }
@@ -18,7 +20,24 @@ function move(step) {
   const all = rows();
   const row = all[Math.min(Math.max(all.indexOf(selectedRow()) + step, 0), all.length - 1)];
   select(row);
-  row?.querySelector(".open").focus();
+  (row?.querySelector(".open") ?? row)?.focus();
+}
+
+// Press what the key means in the selected row, or else on the page.
+function press(key) {
+  const name = `[data-key="${key}"]`;
+  const target = selectedRow()?.querySelector(name) ?? document.querySelector(`${name}:not(.row *, .idea *)`);
+  if (target?.matches("#offer *, textarea")) target.focus();
+  else target?.click();
+}
+
+// The new price is read out, and each field is marked as its note is.
+function showOffer(status) {
+  status.textContent = document.querySelector("#approve, #offer .problem").textContent;
+  for (const note of document.querySelectorAll(".note")) {
+    const field = document.getElementById(note.id.slice("note-".length));
+    field?.setAttribute("aria-invalid", note.classList.contains("wrong"));
+  }
 }
 
 function showTimes() {
@@ -42,18 +61,24 @@ function prepare() {
 const KEYS = {
   j: () => move(1),
   k: () => move(-1),
-  a: () => selectedRow()?.querySelector("[data-key=a]")?.click(),
-  r: () => selectedRow()?.querySelector("[data-key=r]")?.click(),
+  a: () => press("a"),
+  r: () => press("r"),
+  J: () => press("J"),
+  K: () => press("K"),
+  x: () => press("x"),
+  s: () => press("s"),
+  n: () => press("n"),
   "?": () => document.getElementById("keys")?.showModal(),
 };
 
 document.addEventListener("keydown", (event) => {
-  const isTyping = event.target.closest("input, textarea, select, dialog");
+  const isTyping = event.target.closest("input:not([type=checkbox]), textarea, select, dialog");
+  if (isTyping && event.key === "Escape") event.target.closest(".idea")?.focus();
   if (isTyping || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(KEYS, event.key)) return;
   event.preventDefault();
   KEYS[event.key]();
 });
-document.addEventListener("focusin", (event) => select(event.target.closest(".row")));
+document.addEventListener("focusin", (event) => select(event.target.closest(ROW)));
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-open]");
   if (opener) document.getElementById(opener.dataset.open).showModal();
@@ -63,6 +88,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   prepare();
   showTimes();
   const status = document.getElementById("status");
+  if (event.target.id === "offer") showOffer(status);
   if (status && event.target.id === "rows") status.textContent = `The inbox has changed: ${rows().length} rows on this page.`;
 });
 document.addEventListener("htmx:sendError", () => {

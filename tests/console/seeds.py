@@ -25,6 +25,17 @@ IDEAS: dict[str, Any] = {
     "usd_per_clip": "0.30",
 }
 
+THREE: dict[str, Any] = {
+    "ideas": [
+        {"title": "Drops", "scene": "Drops run down a pane.", "sound": "Rain", "overlay": "Stay"},
+        {"title": "Lamp", "scene": "A lamp is lit behind the pane.", "sound": "A switch", "overlay": "A little longer"},
+        {"title": "Steam", "scene": "Steam rises from a cup.", "sound": "Quiet", "overlay": ""},
+    ],
+    "make": [1, 2, 3],
+    "provider": "videos",
+    "sound": True,
+}
+
 
 #: Runs that have ended, each with an order and a notification; a third failed, and half of these were rejected.
 ENDED = """
@@ -83,10 +94,27 @@ class Seeds:
         run_id: UUID = row["id"]
         return run_id
 
-    def ideation(self, *, due_in: float | None = None, title: str = IDEAS["title"], **columns: Any) -> UUID:
-        """Write a run whose ideas wait for a decision, due in so many hours."""
-        content = IdeasContent.model_validate({**IDEAS, "title": title})
-        return self._review("ideation", content, due_in, **columns)
+    def ideation(
+        self, *, due_in: float | None = None, title: str = IDEAS["title"], content: Any = None, **columns: Any
+    ) -> UUID:
+        """Write a run whose ideas wait for a decision, due in so many hours. `content` are fields other than usual."""
+        ideas = IdeasContent.model_validate({**IDEAS, "title": title, **(content or {})})
+        return self._review("ideation", ideas, due_in, **columns)
+
+    def reopened(self, run_id: UUID, content: Any, **fields: Any) -> str:
+        """Open the next revision of a run's ideas, and return its digest. `fields` are others of the review."""
+        [run] = self._app.rows("select revision, last_seq from runs where id = %s", run_id)
+        ideas = IdeasContent.model_validate({**IDEAS, **content})
+        review = {"gate": "ideation", "revision": run["revision"] + 1, "digest": ideas.digest, **fields}
+        review["content"] = ideas.model_dump(mode="json")
+        event = {"source": "advance", "dedup_key": str(uuid4()), "run_id": run_id, "seq": run["last_seq"] + 1}
+        self._insert("events", **event, kind="review.opened", payload=Jsonb(review))
+        self._app.rows(
+            "update runs set status = 'awaiting_ideation_approval', review = %s, revision = revision + 1,"
+            " last_seq = last_seq + 1 where id = %s returning id",
+            *(Jsonb(review), run_id),
+        )
+        return ideas.digest
 
     def publish(self, film: str, *, title: str = IDEAS["title"], **columns: Any) -> UUID:
         """Write a run whose film waits for a decision."""
