@@ -105,7 +105,7 @@ async def _ideas_page(
             _, sample = await quote_ideas(state.services, opened.run, form.content, form.edits, form.sample)
     except RunError as error:
         fault = error.message
-    more |= {"content": content, "quote": quote, "sample": sample, "fault": fault, "is_part": part == "offer"}
+    more |= {"offered": content, "quote": quote, "sample": sample, "fault": fault, "is_part": part == "offer"}
     more |= {"opened": opened, "form": form, "limits": {**LIMITS, "comment": MAX_COMMENT_CHARACTERS}}
     template = "ideation_offer.html" if part == "offer" else "ideation.html"
     return HTMLResponse(pages.console_page(template, session, path="/inbox", **more))

@@ -147,6 +147,7 @@ def test_edits_without_a_script(browser: httpx.Client, quiet_app: App, run_id: U
     assert (stale_price.status_code, "price_changed" in stale_price.text) == (409, True)
     assert decisions(quiet_app) == []
 
+    assert "Approve 2 clips for 0.60 USD" in stale_price.text
     form = {**fields_of(stale_price), "action": button_of(stale_price, "approve")}
     assert browser.post(address(run_id), data=form).status_code == 303
     [decision] = decisions(quiet_app)
