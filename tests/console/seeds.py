@@ -149,6 +149,40 @@ class Seeds:
         self._insert("deliveries", **delivery, state="abandoned", attempts=12, last_response=response)
         return run_id
 
+    def costs(
+        self,
+        project: str,
+        provider: str,
+        *,
+        spent: tuple[float, ...],
+        seconds: float,
+        days_ago: int = 0,
+        state: str = "settled",
+        published: float = 0,
+    ) -> UUID:
+        """Write a run with a clip for each of these amounts and, if it is `published` seconds long, a post of its film.
+
+        Clips that are not settled have reserved the amount.
+        """
+        run_id = self.run(project=project, artifacts={"final_video": {"seconds": published}})
+        for number, usd in enumerate(spent, start=1):
+            paid = usd if state == "settled" else None
+            columns = {"number": number, "clip": number, "take": 1, "request": {"seconds": seconds}}
+            self.order(run_id, "clip", provider, amount_usd=usd, spent_usd=paid, state=state, **columns)
+        if published:
+            self.order(run_id, "publication", "folder")
+        made_at = "update {} set created_at = created_at - make_interval(days => %s) where {} = %s returning 1 as done"
+        self._app.rows(made_at.format("orders", "run_id"), days_ago, run_id)
+        return run_id
+
+    def order(self, run_id: UUID | None, kind: str, provider: str, *, number: int = 1, **columns: Any) -> str:
+        """Write an order, by default a settled one that costs nothing, and return its key."""
+        values = {"amount_usd": 0, "state": "settled", "request": {}, **columns}
+        values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
+        key = f"{run_id or uuid4()}:{kind}:{number}:1"
+        self._insert("orders", key=key, run_id=run_id, kind=kind, provider=provider, **values)
+        return key
+
     def one_of_each(self, film: str) -> list[UUID]:
         """Write a run of each kind, the oldest first."""
         return [
