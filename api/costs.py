@@ -1,11 +1,9 @@
 """`/v1/costs` and `/v1/projects`: what was spent, what caps leave, and what a film of each project costs."""
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
 
 from api.authentication import AppStateDep, CallerDep
 from api.errors import responses
@@ -18,12 +16,6 @@ router = APIRouter(prefix="/v1", tags=["costs"], responses=responses(401, 422, 4
 EARLIEST, LATEST = date(2000, 1, 1), date(2999, 12, 31)
 FirstDay = Annotated[date | None, Query(alias="from", ge=EARLIEST, le=LATEST, description="By default 29 days before.")]
 LastDay = Annotated[date | None, Query(alias="to", ge=EARLIEST, le=LATEST, description="By default today (UTC).")]
-
-
-class ProjectList(BaseModel):
-    """The projects that runs can be started for, by name."""
-
-    projects: Sequence[costs.ProjectView]
 
 
 @router.get("/costs")
@@ -39,6 +31,6 @@ async def get_costs(
 
 
 @router.get("/projects")
-async def list_projects(state: AppStateDep, _caller: CallerDep) -> ProjectList:
+async def list_projects(state: AppStateDep, _caller: CallerDep) -> dict[str, list[costs.ProjectView]]:
     """Return the projects that runs can be started for, with their clips, price and caps."""
-    return ProjectList(projects=costs.list_projects(state.services))
+    return {"projects": costs.list_projects(state.services)}

@@ -40,7 +40,11 @@ CONSOLE_HEADERS = {
 }
 
 #: The pages of the console that every page links to: path and title.
-NAVIGATION = (("/inbox", "Inbox"),)
+NAVIGATION = (
+    ("/inbox", "Inbox"), ("/costs", "Costs"), ("/trouble", "Trouble"), ("/doctor", "Health"), ("/keys", "Keys"),
+)  # fmt: skip
+#: Those that need a right other than `start`, with it.
+RIGHTS = {"/keys": "admin"}
 
 #: The order of the fields on the page.
 FIELD_ORDER = (
@@ -118,7 +122,7 @@ _environment = Environment(
     lstrip_blocks=True,
     autoescape=True,
 )
-_environment.globals |= {"navigation": NAVIGATION, "phrases": VERDICT_PHRASES}
+_environment.globals |= {"navigation": NAVIGATION, "rights": RIGHTS, "phrases": VERDICT_PHRASES}
 _environment.filters |= {"time": _format_time, "age": _format_age, "usd": _format_usd}
 _environment.filters |= {"label": _label, "name_of": name_of}
 

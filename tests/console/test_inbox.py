@@ -172,7 +172,7 @@ def test_statements_and_plan_of_100_000_runs(quiet_app: App, seeds: Seeds, brows
 
     few = statements()
     seeds.ended(100_000)
-    values = {"most": 51, "limit": 51, "offset": 0}
+    values = {"most": 51, "limit": 51, "offset": 0, "only_troubles": False}
     query = re.sub(r"%\((\w+)\)s", lambda name: str(values[name[1]]), INBOX)
     plan = "\n".join(row["QUERY PLAN"] for row in quiet_app.rows(f"explain {query}"))
 
