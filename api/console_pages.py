@@ -63,8 +63,9 @@ async def show_action(run_id: UUID, action: Action, state: AppStateDep, session:
 async def act(run_id: UUID, action: Action, request: Request, state: AppStateDep, session: SessionDep) -> Response:
     """Cancel or retry a run. Orders of unknown outcome are shown first, with what the provider lists."""
     form = await request.form()
-    fields = [(*name.split("."), str(text)) for name, text in form.multi_items() if re.fullmatch(NUMBERED, name)]
-    prompts = {int(number): text for kind, number, text in fields if kind == "prompt" and text.strip()}
+    kept = {name: str(text) for name, text in form.items() if re.fullmatch(NUMBERED, name) and str(text).strip()}
+    fields = [(*name.split("."), text) for name, text in kept.items()]
+    prompts = {int(number): text for kind, number, text in fields if kind == "prompt"}
     changes: dict[str, Any] = {
         "prompts": prompts,
         "drop": [int(number) for kind, number, _ in fields if kind == "drop"],
@@ -77,12 +78,12 @@ async def act(run_id: UUID, action: Action, request: Request, state: AppStateDep
             confirm = str(form.get("confirm"))
             await retry.retry_run(state.services, run_id, **changes, confirm=confirm, context=session.context)
     except OutcomeUnknown as error:
-        return await _action_page(run_id, "not-made", state, session, error)
+        return await _action_page(run_id, "not-made", state, session, {**error.details, "kept": kept})
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
 async def _action_page(
-    run_id: UUID, action: Action, state: AppState, session: Session, unknown: OutcomeUnknown | None = None
+    run_id: UUID, action: Action, state: AppState, session: Session, evidence: dict[str, Any] | None = None
 ) -> HTMLResponse:
     run = await queries.get_run_view(state.services.db, run_id)
     values: dict[str, Any] = {
@@ -90,8 +91,8 @@ async def _action_page(
         "clips": await retry.list_failed_clips(state.services, run_id),
         "action": action,
     }
-    content = console_page("trouble_action.html", session, **values, evidence=unknown and unknown.details)
-    return HTMLResponse(content, 409 if unknown else 200)
+    content = console_page("trouble_action.html", session, **values, evidence=evidence)
+    return HTMLResponse(content, 409 if evidence else 200)
 
 
 @router.api_route("/doctor", methods=["GET", "POST"])

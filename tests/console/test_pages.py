@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 import httpx
@@ -165,6 +166,18 @@ def test_an_unknown_order_is_marked_as_not_made(quiet_app: App, seeds: Seeds, br
     assert post(browser, f"/trouble/{run_id}/not-made", confirm="0" * 12).status_code == 409
     assert post(browser, f"/trouble/{run_id}/not-made", confirm=confirm).status_code == 303
     assert quiet_app.rows("select state from orders where run_id = %s", run_id) == [{"state": "failed"}]
+
+
+def test_other_words_survive_the_evidence(quiet_app: App, seeds: Seeds, browser: httpx.Client) -> None:
+    """The words that were entered before the evidence was shown are those of the retry."""
+    run_id = seeds.unknown()
+    evidence = post(browser, f"/trouble/{run_id}/clips", **{"prompt.1": 'A "calm" sea.', "prompt.2": " "})
+    assert evidence.status_code == 409
+    form = {name: unescape(value) for name, value in re.findall(r'name="([\w.]+)" value="([^"]*)"', evidence.text)}
+    assert form.keys() == {"csrf_token", "prompt.1", "confirm"}
+    assert browser.post(f"/trouble/{run_id}/not-made", data=form).status_code == 303
+    [event] = quiet_app.rows("select payload from events where kind = 'retry.requested' and run_id = %s", run_id)
+    assert event["payload"]["prompts"] == {"1": 'A "calm" sea.'}
 
 
 def test_a_stuck_run_is_cancelled(quiet_app: App, seeds: Seeds, browser: httpx.Client) -> None:
