@@ -1,13 +1,17 @@
 """The pages of the console, and those of a reviewer's link, which work without scripts."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from console.sessions import Session
+from graph.graph import SUCCESSORS
+from graph.status import Status
 from runs.review_links import VERDICT_PHRASES, OpenedLink
+from runs.reviews import Change
 from storage.troubles import name_of
 
 STATIC, TEMPLATES = Path(__file__).parent / "static", Path(__file__).parent / "templates"
@@ -41,10 +45,14 @@ CONSOLE_HEADERS = {
 
 #: The pages of the console that every page links to: path and title.
 NAVIGATION = (
-    ("/inbox", "Inbox"), ("/costs", "Costs"), ("/trouble", "Trouble"), ("/doctor", "Health"), ("/keys", "Keys"),
+    ("/inbox", "Inbox"), ("/runs", "Runs"), ("/costs", "Costs"), ("/trouble", "Trouble"), ("/doctor", "Health"),
+    ("/keys", "Keys"),
 )  # fmt: skip
 #: Those that need a right other than `start`, with it.
 RIGHTS = {"/keys": "admin"}
+
+#: The nodes of the run graph, in order, each with its successors.
+_NODES = {node.__name__: successors for node, successors in SUCCESSORS.items()} | {"end": []}
 
 #: The order of the fields on the page.
 FIELD_ORDER = (
@@ -62,12 +70,15 @@ def review_page(
     `token` is that of the link, for the URL of the film; `problem`, `comment` and `publish_at` are those of the form
     that was sent before.
     """
-    changes = sorted(
-        (change for change in opened.review.changes if change.path.rpartition(".")[2] not in HIDDEN_FIELDS),
-        key=lambda change: _sort_key(change.path),
-    )
+    changes = shown_changes(opened.review.changes)
     entered = {"problem": problem, "comment": comment, "publish_at": publish_at}
     return _render("review.html", opened=opened, token=token, changes=changes, **entered)
+
+
+def shown_changes(changes: Iterable[Change]) -> list[Change]:
+    """Return the changes to show, in the order of the page."""
+    visible = (change for change in changes if change.path.rpartition(".")[2] not in HIDDEN_FIELDS)
+    return sorted(visible, key=lambda change: _sort_key(change.path))
 
 
 def message_page(outcome: str, message: str) -> str:
@@ -122,7 +133,8 @@ _environment = Environment(
     lstrip_blocks=True,
     autoescape=True,
 )
-_environment.globals |= {"navigation": NAVIGATION, "rights": RIGHTS, "phrases": VERDICT_PHRASES}
+_environment.globals |= {"navigation": NAVIGATION, "rights": RIGHTS, "phrases": VERDICT_PHRASES, "nodes": _NODES}
+_environment.globals |= {"statuses": get_args(Status)}
 _environment.filters |= {"time": _format_time, "age": _format_age, "usd": _format_usd}
 _environment.filters |= {"label": _label, "name_of": name_of}
 

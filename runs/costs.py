@@ -75,7 +75,7 @@ def _describe(services: Services, project: Project) -> ProjectView:
         options = {name: getattr(bounds, end) for name, bounds in project.options.items() if end}
         try:
             spec = resolve_project(services, project.name, options)
-            prices.append(services.video.offer(spec.clip_seconds, spec.clip_size, spec.video).usd * spec.clips)
+            prices.append(services.video.offer(spec.clip_seconds, spec.clip_size, spec.video).usd_per_clip * spec.clips)
         except RunError as error:
             refusal = refusal if end else error.message
     ends = {"minimum_usd": min(prices, default=None), "maximum_usd": max(prices, default=None)}

@@ -54,7 +54,7 @@ const posters = new IntersectionObserver((entries) => {
 }, { rootMargin: "200px" });
 
 function prepare() {
-  for (const video of document.querySelectorAll(".poster video")) posters.observe(video);
+  for (const video of document.querySelectorAll("video[preload=none]")) posters.observe(video);
   select(selectedRow());
 }
 
@@ -91,10 +91,22 @@ document.addEventListener("htmx:afterSettle", (event) => {
   if (event.target.id === "offer") showOffer(status);
   if (status && event.target.id === "rows") status.textContent = `The inbox has changed: ${rows().length} rows on this page.`;
 });
-document.addEventListener("htmx:sendError", () => {
+function showOutage() {
   const text = "The service does not answer. This page tries again every few seconds.";
   const message = Object.assign(document.createElement("p"), { className: "problem", textContent: text });
   document.getElementById("problem").replaceChildren(message);
+}
+document.addEventListener("htmx:sendError", showOutage);
+document.addEventListener("htmx:sseError", showOutage);
+document.addEventListener("htmx:sseOpen", () => document.getElementById("problem").replaceChildren());
+// A stream that is opened anew repeats the events since the page was loaded: each is shown once.
+document.addEventListener("htmx:sseBeforeMessage", (event) => {
+  const { type, lastEventId } = event.detail;
+  if (type === "moment" && document.getElementById(`moment-${lastEventId}`)) event.preventDefault();
+});
+document.addEventListener("htmx:sseMessage", (event) => {
+  if (event.detail.type !== "moment") return;
+  document.getElementById("status").textContent = document.querySelector("#timeline p").textContent;
 });
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful) document.getElementById("problem").replaceChildren();

@@ -183,6 +183,32 @@ class Seeds:
         self._insert("orders", key=key, run_id=run_id, kind=kind, provider=provider, **values)
         return key
 
+    def event(self, run_id: UUID, kind: str, *, source: str = "advance", subject: str = "", **payload: Any) -> int:
+        """Write the next event of a run and return its number, as the product does it."""
+        [row] = self._app.rows("update runs set last_seq = last_seq + 1 where id = %s returning last_seq", run_id)
+        event = {"source": source, "dedup_key": str(uuid4()), "run_id": run_id, "seq": row["last_seq"], "kind": kind}
+        self._insert("events", **event, subject=subject or None, payload=Jsonb(payload))
+        return int(row["last_seq"])
+
+    def revision(self, run_id: UUID, revision: int, *, title: str = IDEAS["title"], **idea: str) -> None:
+        """Write the event that a revision of the ideas was opened, at a checkpoint."""
+        ideas = [{**IDEAS["ideas"][0], **idea}]
+        content = IdeasContent.model_validate({**IDEAS, "title": title, "ideas": ideas})
+        review = {"gate": "ideation", "revision": revision, "digest": content.digest}
+        review |= {"content": content.model_dump(mode="json"), "checkpoint": f"checkpoint-{revision}"}
+        self.event(run_id, "review.opened", **review)
+
+    def clips(self, run_id: UUID, film: str, error: str = "The file is not a video.") -> None:
+        """Write a finished clip, one that failed with its second take at work, and one of unknown outcome."""
+        values = (("settled", 1, 1), ("failed", 2, 1), ("submitted", 2, 2), ("unknown", 3, 1))
+        for state, clip, take in values:
+            key = self._order(run_id, state, clip=clip, take=take)
+            result = {"settled": {"digest": film, "seconds": 3}, "failed": {"code": "refused", "message": error}}
+            update = "update orders set result = %s, progress = 0.4, spent_usd = %s where key = %s returning key"
+            self._app.rows(update, Jsonb(result.get(state)), 0.3 if state == "settled" else None, key)
+            kind = {"settled": "order.settled", "failed": "order.failed"}.get(state, "order.submitted")
+            self.event(run_id, kind, source="ledger", subject=key, **result.get(state, {}))
+
     def one_of_each(self, film: str) -> list[UUID]:
         """Write a run of each kind, the oldest first."""
         return [
@@ -222,9 +248,10 @@ class Seeds:
             )
         return run_id
 
-    def _order(self, run_id: UUID, state: str) -> str:
-        key = f"{run_id}:clip:1:1"
-        order = {"key": key, "run_id": run_id, "kind": "clip", "clip": 1, "take": 1, "provider": "videos:127.0.0.1"}
+    def _order(self, run_id: UUID, state: str, *, clip: int = 1, take: int = 1) -> str:
+        key = f"{run_id}:clip:{clip}:{take}"
+        order = {"key": key, "run_id": run_id, "kind": "clip", "clip": clip, "take": take}
+        order["provider"] = "videos:127.0.0.1"
         self._insert("orders", **order, request=Jsonb({}), amount_usd=0.3, state=state)
         return key
 
