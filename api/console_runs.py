@@ -16,15 +16,14 @@ from sse_starlette import ServerSentEvent
 from api import runs, schemas
 from api.authentication import AppStateDep
 from api.console_session import COOKIE, PageRoute, SessionDep
-from api.errors import to_api_error
 from api.events import RunStream, position_of
 from api.wiring import AppState
 from console import pages, sessions
 from console.sessions import Session
 from graph.decisions import Gate
 from graph.status import Status
-from runs import cancel, fork, history, queries, retry, reviews, start
-from runs.errors import OutcomeUnknown, RevisionNotFound
+from runs import fork, history, queries, reviews, start
+from runs.errors import RevisionNotFound
 from storage.events import Event
 from storage.runs import RunFilter
 
@@ -33,20 +32,16 @@ router = APIRouter(prefix="/runs", route_class=PageRoute, include_in_schema=Fals
 PAGE_ROWS = 50
 #: What has no event, such as the progress of a wait, is sent within this time.
 REFRESH_SECONDS = 5
-Action = Literal["cancel", "retry", "again", "fork"]
+Action = Literal["again", "fork"]
 T = TypeVar("T")
 #: A field of a form that is left empty is absent.
 Filter = Annotated[T | None, BeforeValidator(lambda value: value or None)]
 
 
 class ActionForm(BaseModel):
-    """The form of an action. `request` is its idempotency key; see `RetryRequest` and `ForkRequest` for the others."""
+    """The form of an action. `request` is its idempotency key; see `ForkRequest` for the others."""
 
     request: schemas.Name = ""
-    not_made: bool = False
-    confirm: schemas.Name | None = None
-    drop: schemas.ClipNumbers = []
-    stop_waiting: bool = False
     revision: int | None = None
     project: schemas.ProjectName | None = None
     budget_usd: schemas.BudgetUsd | None = None
@@ -120,31 +115,24 @@ async def compare_revisions(
 @router.get("/{run_id:uuid}/actions/{action}")
 async def show_action(run_id: UUID, action: Action, state: AppStateDep, session: SessionDep) -> HTMLResponse:
     """Show what an action does, with the button that does it."""
-    return await _action_page(state, run_id, action, session)
+    variables = await _read_run(state, run_id)
+    variables |= {"action": action, "request": uuid4(), "projects": sorted(state.services.offered)}
+    return HTMLResponse(pages.console_page("run_action.html", session, path="/runs", **variables))
 
 
 @router.post("/{run_id:uuid}/actions/{action}")
 async def act(
     run_id: UUID, action: Action, state: AppStateDep, session: SessionDep, form: Annotated[ActionForm, Form()]
 ) -> Response:
-    """Cancel, retry, start again or fork the run. A retry with orders of unknown outcome shows these first."""
+    """Start the run again, or fork it."""
     services, context = state.services, replace(session.context, idempotency_key=form.request or None)
-    match action:
-        case "cancel":
-            await cancel.cancel_run(services, run_id, context)
-        case "retry":
-            options = form.model_dump(include={"not_made", "confirm", "drop", "stop_waiting"})
-            try:
-                await retry.retry_run(services, run_id, **options, context=context)
-            except OutcomeUnknown as error:
-                return await _action_page(state, run_id, action, session, unknown=error)
-        case "again":
-            run = await queries.get_run(services.db, run_id)
-            same = {name: getattr(run, name) for name in ("project", "brief", "options", "metadata")}
-            run_id = (await start.start_run(services, **same, budget_usd=form.budget_usd, context=context)).id
-        case "fork":
-            options = form.model_dump(include={"revision", "project", "budget_usd"})
-            run_id = (await fork.fork_run(services, run_id, **options, context=context)).id
+    if action == "again":
+        run = await queries.get_run(services.db, run_id)
+        same = {name: getattr(run, name) for name in ("project", "brief", "options", "metadata")}
+        run_id = (await start.start_run(services, **same, budget_usd=form.budget_usd, context=context)).id
+    else:
+        options = form.model_dump(include={"revision", "project", "budget_usd"})
+        run_id = (await fork.fork_run(services, run_id, **options, context=context)).id
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
@@ -189,13 +177,3 @@ async def _read_run(state: AppState, run_id: UUID) -> dict[str, Any]:
         "moments": await history.list_moments(services.db, services.ledger, run_id),
         "orders": await services.ledger.list_for_run(run_id),
     }
-
-
-async def _action_page(
-    state: AppState, run_id: UUID, action: Action, session: Session, unknown: OutcomeUnknown | None = None
-) -> HTMLResponse:
-    """Return the page that confirms an action, with the evidence about orders of unknown outcome."""
-    variables = await _read_run(state, run_id)
-    variables |= {"action": action, "request": uuid4(), "projects": sorted(state.services.offered), "unknown": unknown}
-    page = pages.console_page("run_action.html", session, path="/runs", **variables)
-    return HTMLResponse(page, to_api_error(unknown).status if unknown else 200)

@@ -71,7 +71,7 @@ def test_the_pages_are_accessible(tab: Tab, seeds: Seeds, film: str) -> None:
         seeds.event(run_id, "step.started", step=f"clips {number}")
     for number in range(60):
         seeds.run(brief=f"Film {number}", status="completed", artifacts={"final_video": {"digest": film}})
-    for path in (f"/runs/{run_id}", f"/runs/{run_id}/revisions", "/runs", f"/runs/{run_id}/actions/retry"):
+    for path in (f"/runs/{run_id}", f"/runs/{run_id}/revisions", "/runs", f"/runs/{run_id}/actions/fork"):
         tab.page.goto(path)
         tab.check()
         assert "MyloWare" in tab.page.title()
