@@ -1,7 +1,5 @@
 """Scene of a city at night above water."""
 
-import math
-
 import numpy as np
 
 from sandbox.painting import Field, Painter, Picture, add_light, blur, color, mix, smooth
@@ -34,12 +32,10 @@ def paint_city(stage: Stage, *sky_colors: Picture) -> Painter:
         shift = (ripples.view(stage, 0.45, 0.02 * t, 0.10 * t, rows=slice(top, None)) - 0.5) * strength
         pixels = np.clip(source - shift, 0, top - 1).astype(np.intp) * stage.width + columns
         canvas[:, top:] = tall.reshape(3, -1).take(pixels, axis=1, mode="clip") * fade + dark
-        for number, (x, y, speed, tint) in enumerate(lights):
+        for x, y, speed, tint in lights:
             across = ((x + speed * t + 1.2) % 2.4 - 1.2) * stage.aspect
             add_light(canvas, *stage.pixel(across, y), size, tint * 0.55, is_disc=size > 4)
-            for step in range(3):
-                point = across + 0.012 * math.sin(3 * t + 2 * step + number), y + 0.07 + 0.07 * step * zoom**0.5
-                add_light(canvas, *stage.pixel(*point), size * 1.3, tint * np.float32(0.15 - 0.04 * step))
+            add_light(canvas, *stage.pixel(across, y + 0.07), size * 1.3, tint * 0.15)
         return canvas
 
     return paint

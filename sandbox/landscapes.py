@@ -129,11 +129,9 @@ def paint_desert(stage: Stage, *sky_colors: Picture) -> Painter:
         back = mix(back, sand, smooth(-0.003, 0.005, depth))
         veil = np.maximum(veil, np.exp(-np.abs(depth + 0.012) * 34) * (0.3 + 0.45 * near))
     wind, dust = Texture(stage.rng, power=1.5, stretch=5, coarse=5), Motes(stage, 40, 1.3, 0.01, 0.03)
-    low = smooth(horizon - 0.1, 0.8, stage.y) * 0.16
 
     def paint(t: float) -> Picture:
         blowing = wind.view(stage, 0.7, -0.16 * side * t, 0.02 * t, step=3, edges=(0.40, 0.85)) * veil
-        blowing += wind.view(stage, 0.95, -0.06 * side * t, 0.3, step=6, edges=(0.5, 0.9)) * low
         canvas = mix(back, color("ffe6c0"), blowing)
         dust.draw(canvas, t, color("ffe0b0") * 0.25, drift=0.10 * side)
         return canvas
@@ -142,7 +140,7 @@ def paint_desert(stage: Stage, *sky_colors: Picture) -> Painter:
 
 
 def paint_stars(stage: Stage, *sky_colors: Picture) -> Painter:
-    """Paint the night sky over a ridge, with the Milky Way, a moon at times and a lit window."""
+    """Paint the night sky over a ridge, with the Milky Way and a lit window."""
     place, zoom, scale = stage.place, stage.pick(1.0, 1.4, 2.0), stage.unit
     turn, offset = place.uniform(0.5, 0.9), place.uniform(-0.1, 0.25)
     band = (stage.x * math.cos(turn) + stage.y * math.sin(turn) + offset) / np.float32(0.24 * zoom**0.5)
@@ -155,10 +153,6 @@ def paint_stars(stage: Stage, *sky_colors: Picture) -> Painter:
     for x, y, size in stars:
         add_light(back, x, y, (0.55 + 0.16 * size) * scale**0.5, tints[int(x) % 3] * np.float32(0.18 + 0.22 * size))
     bright = [star for star in stars if star[2] > 2.6 and star[1] < stage.pixel(0, 0.45)[1]][:50]
-    if place.random() < 0.5:
-        moon = stage.pixel(float(place.uniform(-0.5, 0.5)) * stage.aspect, -0.62)
-        add_light(back, *moon, 90 * scale, color("aab8e8") * 0.30)
-        add_light(back, *moon, 21 * zoom * scale, color("fff6e0"), is_disc=True)
     land = stage.pick(0.62, 0.78, 0.92) + 0.10 * outline(place, stage.x * 2.2, 5)
     rough = 0.035 * Texture(place, power=0.9, coarse=20).view(stage, 0.9)
     far = smooth(-0.008, 0.008, stage.y - land + 0.16 - rough * 0.5)

@@ -128,8 +128,6 @@ def _paint_form(stage: Stage, form: Form, x: Field, y: Field, back: Picture, tin
     elif form.extra == "stem":
         stem = smooth(0.014, 0.008, np.abs(x - 1.6 * (top - 0.04) ** 2)) * smooth(-0.085, -0.080, top) * (top < 0.04)
         plate, mask = mix(plate, color("4a3420") * (0.8 - 14 * np.clip(x, 0, 0.03)), stem), np.maximum(mask, stem)
-    elif form.extra == "leaves":
-        plate, mask = _grow_leaves(stage, x, top, plate, mask)
     return plate, mask
 
 
@@ -163,22 +161,6 @@ def _fill_glass(form: Form, back: Picture, nx: Field, up: Field, liquid: Picture
     return np.asarray(filled + bottom * edge * 0.08 + np.exp(-(((up - level) / 0.007) ** 2)) * 0.16)
 
 
-def _grow_leaves(stage: Stage, x: Field, y: Field, plate: Picture, mask: Field) -> tuple[Picture, Field]:
-    """Return the object with leaves that grow from its opening."""
-    for number in range(17):
-        turn = -1.35 + 2.7 * ((number * 7) % 17) / 16 + stage.place.normal(0, 0.06)
-        reach, wide = np.float32(stage.place.uniform(0.32, 0.62)), stage.place.uniform(0.05, 0.085)
-        across = x - np.float32(0.05 * turn)
-        along = (across * math.sin(turn) - y * math.cos(turn)) / reach
-        off = across * math.cos(turn) + y * math.sin(turn) - 0.16 * turn * np.clip(along, 0, 1.1) ** 2
-        half = wide * np.sin(np.pi * np.clip(along, 0, 1) ** 0.75)
-        leaf = np.clip((half - np.abs(off)) * (stage.height / 3) + 0.5, 0, 1) * (half > 0)
-        side, vein = np.clip(-off / wide, -1, 1) * (1 if turn < 0 else -1), np.exp(-((off / 0.004) ** 2)) * 0.25
-        shade = 0.30 + 0.40 * number / 16 + 0.30 * side - 0.12 * turn + vein + 0.25 * np.clip(along, 0, 1)
-        plate, mask = mix(plate, color("5f9050") * shade, leaf), np.maximum(mask, leaf)
-    return plate, mask
-
-
 def _raise_steam(stage: Stage, x: Field, rise: Field, width: float) -> Callable[[float], Field]:
     """Return what gives the density of steam at a time; `rise` is the height above the place where it starts."""
     fade, wide = smooth(0.0, 0.10, rise) * smooth(1.5, 0.25, rise), np.float32(width) * (0.34 + 0.75 * rise)
@@ -197,10 +179,8 @@ def _raise_steam(stage: Stage, x: Field, rise: Field, width: float) -> Callable[
 def paint_card(stage: Stage, subject: str, *inks: Picture) -> Painter:
     """Paint folds of coloured light with the subject set in type over them; each framing is lit from another side."""
     turn, zoom = [float(value) for value in stage.place.uniform(0, 6.28, 4)], np.float32(stage.pick(1.0, 0.75, 0.55))
-    angle, light = (
-        stage.pick(0, 1.1, -0.8),
-        stage.glow(stage.pick(0, 0.3, -0.3), stage.pick(-0.1, 0.5, -0.6), 1.25, 0.9),
-    )
+    light = stage.glow(stage.pick(0, 0.3, -0.3), stage.pick(-0.1, 0.5, -0.6), 1.25, 0.9)
+    angle = stage.pick(0, 1.1, -0.8)
     x = zoom * (stage.x * math.cos(angle) - stage.y * math.sin(angle))
     y = zoom * (stage.x * math.sin(angle) + stage.y * math.cos(angle))
     letters = _set_type(stage, subject)

@@ -72,19 +72,11 @@ def paint_underwater(stage: Stage, *tones: Picture) -> Painter:
     bed = smooth(-0.05, 0.10, stage.y - stage.pick(0.72, 0.86, 0.98) - hills) * 0.85
     rocks = smooth(-0.02, 0.05, stage.y - stage.pick(0.66, 0.74, 0.80) - 0.12 * outline(stage.place, stage.x * 3, 4))
     back = mix(back, dark * 0.9, blur(rocks, 2 * stage.unit) * 0.7)
-    ripple = Texture(stage.rng, power=2.3, stretch=0.5, coarse=5)
-    fade, upper = smooth(1.15, -0.9, stage.y) * 0.42, slice(round(stage.pixel(0, -0.55)[1]))
-    surface = smooth(-0.55, -1.15, stage.y[upper]) * 0.30
-    back, light_of_rays = mix(back, ground, bed), light * (1 - bed)
+    back, light_of_rays = mix(back, ground, bed), light * (1 - bed) * smooth(1.15, -0.9, stage.y) * 0.42
     bubbles, dust = Motes(stage, 22, 3.4, -0.10, 0.01), Motes(stage, 60, 1.5, -0.008, 0.01)
 
     def paint(t: float) -> Picture:
-        rays = left.view(3 * t) + right.view(-4 * t)
-        net = ripple.view(stage, 0.5, 0.03 * t, 0.05 * t, rows=upper)
-        net = np.abs(net - ripple.view(stage, 0.5, 0.5 - 0.04 * t, 0.02 * t, rows=upper))
-        shine = smooth(0.9, 1.6, rays) * fade
-        shine[upper] += smooth(0.22, 0.0, net) * surface
-        canvas = back + shine * light_of_rays
+        canvas = back + smooth(0.9, 1.6, left.view(3 * t) + right.view(-4 * t)) * light_of_rays
         dust.draw(canvas, t, light * 0.25)
         bubbles.draw(canvas, t, color("e8fff8") * 0.35)
         return canvas
