@@ -82,12 +82,10 @@ def parse_data_uri(uri: str) -> bytes:
         raise _invalid_value("image_url", "The image is not a Base64 data URI.") from None
 
 
-def _parse_text(fields: Mapping[str, Any], name: str, default: str | None = None) -> str:
+def _parse_text(fields: Mapping[str, Any], name: str, default: str = "") -> str:
     value = fields.get(name, default)
-    if value is None:
-        raise ApiError(400, f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
     if not isinstance(value, str):
-        raise ApiError(400, f"Invalid type for '{name}': expected a string.", code="invalid_type", param=name)
+        raise _invalid_value(name, f"Invalid type for '{name}': expected a string.")
     return value
 
 

@@ -13,7 +13,7 @@ from sandbox import completions, model_quirks, structured_answers, supervisor_di
 from sandbox.catalogue import MODELS
 from sandbox.completions import Function, Message, ModelReply, ToolCall
 from sandbox.faults import FaultQueue
-from sandbox.responses import HTML_ERROR_PAGE, ApiError, TruncatedResponse, rate_limit_error
+from sandbox.responses import HTML_ERROR_PAGE, ApiError, TruncatedResponse
 from sandbox.routing import Routes, build_router, require_bearer_token
 
 CHAT_MODEL = "sandbox-rules"
@@ -108,10 +108,7 @@ class ChatApi:
         """Return or raise the answer of a server that does not take the request, or return None."""
         if slow := self._faults.consume("llm_slow"):
             await asyncio.sleep(float(slow["seconds"]))
-        if limited := self._faults.consume("llm_429"):
-            raise rate_limit_error(limited)
-        if self._faults.trigger("llm_401"):
-            raise ApiError(401, "Incorrect API key provided: sandbox.", code="invalid_api_key")
+        self._faults.raise_error("llm_429", "llm_401")
         if self._faults.trigger("llm_500_html"):
             return HTMLResponse(HTML_ERROR_PAGE, 500)
         return model_quirks.refuse(self._faults, chat.response_format.model_dump())

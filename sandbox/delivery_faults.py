@@ -38,8 +38,8 @@ def plan_messages(store: Store, faults: FaultQueue, video_id: str, event_type: s
         messages += [replace(genuine, delay=genuine.delay + GAP_SECONDS)] * int(duplicate["copies"])
     if faults.trigger("webhook_drop"):
         messages = []
-    if faults.get_active("webhook_random_faults"):
-        messages = _apply_random_faults(store, faults, messages)
+    if chances := faults.consume("webhook_random_faults"):
+        messages = _apply_random_faults(store, chances, messages)
     if event_type == "video.completed" and faults.trigger("webhook_failed_after_completed"):
         failed = replace(genuine, event_id=_generate_event_id(), event_type="video.failed", manner="odd")
         messages.append(replace(failed, delay=genuine.delay + 2 * GAP_SECONDS))
@@ -60,9 +60,8 @@ def _plan_before(faults: FaultQueue, genuine: PlannedMessage) -> list[PlannedMes
     ]
 
 
-def _apply_random_faults(store: Store, faults: FaultQueue, messages: list[PlannedMessage]) -> list[PlannedMessage]:
+def _apply_random_faults(store: Store, params: dict[str, Any], messages: list[PlannedMessage]) -> list[PlannedMessage]:
     """Drop, duplicate and delay messages at random; the result depends only on the seed and the event count."""
-    params = faults.get_active("webhook_random_faults") or {}
     event_count = int(store.get_setting("random_fault_events", "0")) + 1
     store.set_setting("random_fault_events", str(event_count))
     rng = random.Random(f"{params['seed']}:{event_count}")  # noqa: S311 - not a secret

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sandbox.responses import injected_error
 from sandbox.store import Store
 from sandbox.text import read_table
 
@@ -32,14 +33,16 @@ class FaultQueue:
         return {"fault": name, "times": times, **params}
 
     def consume(self, name: str) -> dict[str, Any] | None:
-        """Use up one occurrence of the oldest fault of that name and return its parameters, or None."""
+        """Use up one occurrence of the oldest fault of that name and return its parameters, or None.
+
+        A persistent fault is not used up.
+        """
         row = self._store.fetch_one("SELECT * FROM faults WHERE name = ? ORDER BY number LIMIT 1", name)
         if row is None:
             return None
-        if row["times"] is not None and row["times"] <= 1:
-            self._store.execute("DELETE FROM faults WHERE number = ?", row["number"])
-        else:
+        if row["times"] is not None:
             self._store.execute("UPDATE faults SET times = times - 1 WHERE number = ?", row["number"])
+            self._store.execute("DELETE FROM faults WHERE times = 0")
         params: dict[str, Any] = json.loads(row["params"])
         return params
 
@@ -47,15 +50,16 @@ class FaultQueue:
         """Use up one occurrence of the oldest fault of that name and return whether there was one."""
         return self.consume(name) is not None
 
-    def get_active(self, name: str) -> dict[str, Any] | None:
-        """Return the parameters of a persistent fault without using it up, or None."""
-        row = self._store.fetch_one("SELECT params FROM faults WHERE name = ?", name)
-        return None if row is None else json.loads(row["params"])
+    def raise_error(self, *names: str) -> None:
+        """Raise the error of the first pending fault of these names, which end with the HTTP status of the error."""
+        for name in names:
+            if (params := self.consume(name)) is not None:
+                raise injected_error(int(name[-3:]), params)
 
     @property
     def profile(self) -> str:
         """Return the name of the video server that the video API imitates."""
-        return str((self.get_active("profile") or {"profile": "openai"})["profile"])
+        return str((self.consume("profile") or {"profile": "openai"})["profile"])
 
     def list_pending(self) -> list[dict[str, Any]]:
         """Return all pending faults as JSON, oldest first."""

@@ -61,9 +61,8 @@ class _IdeaGenerator:
     def build_idea(self, index: int, comments: Sequence[str]) -> dict[str, str]:
         read, changes = select_comments(index, comments)
         brief = read_brief(self.text, read)
-        requested = list(
-            dict.fromkeys(word for comment in changes for word in requested_words(comment, brief.excluded))
-        )[-5:]
+        words = [word for comment in changes for word in requested_words(comment, brief.excluded)]
+        requested = list(dict.fromkeys(words))[-5:]
         # A list of things has a shot of each.
         subjects = [brief.topic, *brief.details]
         if len(brief.parts) > 1:

@@ -55,7 +55,7 @@ def refuse(faults: FaultQueue, response_format: Mapping[str, Any]) -> Response |
     if missing := faults.consume("llm_model_missing"):
         return JSONResponse(json.loads(missing["body"]), 404)
     form = response_format.get("type", "text")
-    refused = faults.get_active("llm_refused_formats")
+    refused = faults.consume("llm_refused_formats")
     forms = str(refused["forms"]).split() if refused else []
     has_lengths = "maxLength" in json.dumps(response_format)  # strict servers refuse them
     if refused is None or not (form in forms or ("lengths" in forms and has_lengths)):

@@ -8,7 +8,6 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from sandbox.faults import FaultQueue
-from sandbox.responses import server_error
 from sandbox.routing import build_router, require_bearer_token
 from sandbox.text import read_table
 
@@ -35,8 +34,7 @@ class ModerationApi:
 
     async def moderate(self, request: ModerationRequest) -> Response:
         """Return one result for each string of a list, and a single one for any other input."""
-        if self._faults.trigger("moderation_500"):
-            raise server_error()
+        self._faults.raise_error("moderation_500")
         if missing := self._faults.consume("moderation_missing"):
             return JSONResponse({"error": {"code": 404, "message": "File Not Found"}}, int(missing["status"]))
         results = [_classify(text, input_types) for text, input_types in _split_input(request.input)]

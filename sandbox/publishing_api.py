@@ -5,10 +5,9 @@ import hashlib
 import json
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
-from fastapi import Request, UploadFile
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import FormData
 
@@ -131,7 +130,9 @@ class PublishingApi:
             url = video
         else:
             file = self._folder / f"{hashlib.sha256(request_id.encode()).hexdigest()}.mp4"
-            digest, size = await asyncio.to_thread(_save_file, video, file)
+            content = await video.read()
+            file.write_bytes(content)
+            digest, size = hashlib.sha256(content).hexdigest(), len(content)
         flags = {name: value for name, value in form.items() if name not in RESERVED_FIELDS and isinstance(value, str)}
         results = dict.fromkeys(platforms, "published")
         if partial := self._faults.consume("upload_partial"):
@@ -181,13 +182,3 @@ def _format_results(post: Row, base_url: str) -> list[dict[str, Any]]:
 def _accepted_response(post: Row) -> Response:
     body = {"success": True, "message": "Upload initiated successfully in background."}
     return JSONResponse(body | {"request_id": post["request_id"], "total_platforms": len(json.loads(post["results"]))})
-
-
-def _save_file(video: UploadFile | Any, path: Path) -> tuple[str, int]:
-    """Write the upload to `path` and return its SHA-256 digest in hex and its size in bytes."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb") as file:
-        while chunk := video.file.read(1 << 20):
-            digest.update(chunk)
-            size += file.write(chunk)
-    return digest.hexdigest(), size

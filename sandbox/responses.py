@@ -10,6 +10,13 @@ from starlette.types import Receive, Scope, Send
 Headers = dict[str, str] | None
 HTML_ERROR_PAGE = "<!doctype html><title>502 Bad Gateway</title><h1>Bad gateway</h1><p>SANDBOX: injected fault.</p>"
 
+#: Code and message of injected errors by their status.
+INJECTED_ERRORS = {
+    401: ("invalid_api_key", "Incorrect API key provided: sandbox."),
+    429: ("rate_limit_exceeded", "Rate limit reached."),
+    500: ("server_error", "The server had an error while processing your request."),
+}
+
 
 class ApiError(Exception):
     """Request failure that is returned as an HTTP status with an OpenAI error body."""
@@ -45,17 +52,11 @@ async def handle_api_error(request: Request, error: Exception) -> Response:
     return JSONResponse(error.body, error.status, error.headers)
 
 
-def server_error() -> ApiError:
-    """Return a 500 error in the format of OpenAI."""
-    message = "The server had an error while processing your request. (SANDBOX: injected fault.)"
-    return ApiError(500, message, code="server_error")
-
-
-def rate_limit_error(params: dict[str, Any]) -> ApiError:
-    """Return a 429 error with a Retry-After header."""
-    headers = {"Retry-After": f"{params['retry_after']:g}"}
-    message = "Rate limit reached. (SANDBOX: injected fault.)"
-    return ApiError(429, message, code="rate_limit_exceeded", headers=headers)
+def injected_error(status: int, params: dict[str, Any]) -> ApiError:
+    """Return the error of a fault with the status 401, 429 or 500; one of 429 has a Retry-After header."""
+    code, message = INJECTED_ERRORS[status]
+    headers = {"Retry-After": f"{params['retry_after']:g}"} if status == 429 else None
+    return ApiError(status, f"{message} (SANDBOX: injected fault.)", code=code, headers=headers)
 
 
 class TruncatedResponse(Response):

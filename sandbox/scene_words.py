@@ -2,15 +2,13 @@
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from sandbox.stage import CLOSE, DETAIL, WIDE
-from sandbox.text import STOP_WORDS
+from sandbox.text import STOP_WORDS, read_table
 
-_LISTS = tomllib.loads(Path(__file__).with_name("scene_words.toml").read_text("utf-8"))
+_LISTS = read_table("scene_words")
 _BEFORE, _REPEATED, _ENDED, _PORTUGUESE = (
     frozenset(_LISTS["negation"][name].split()) for name in ("before", "repeated_by", "ended_by", "portuguese")
 )

@@ -1,8 +1,6 @@
 """The scenes of the sandbox's clips by name: their painters, and their colours and profiles from scenes.toml."""
 
-import tomllib
 from collections.abc import Callable
-from pathlib import Path
 
 from sandbox.city import paint_city
 from sandbox.landscapes import paint_desert, paint_forest, paint_snow, paint_stars
@@ -11,9 +9,10 @@ from sandbox.rain_and_fire import paint_fire, paint_rain
 from sandbox.scene_words import SceneChoice
 from sandbox.stage import Stage
 from sandbox.still_life import Form, paint_card, paint_object
+from sandbox.text import read_table
 from sandbox.water_and_sky import paint_clouds, paint_sea, paint_underwater
 
-_LISTS = tomllib.loads(Path(__file__).with_name("scenes.toml").read_text("utf-8"))
+_LISTS = read_table("scenes")
 FORMS = {name: Form(**{**form, "radii": tuple(form["radii"])}) for name, form in _LISTS["forms"].items()}
 #: Paints on a stage with the colours of the scene.
 PAINTERS: list[Callable[..., Painter]] = [paint_rain, paint_sea, paint_snow, paint_fire, paint_forest, paint_stars]

@@ -1,12 +1,12 @@
 """Soundtrack: the noise of rain, surf, fire, wind, a city or a room, as scenes.toml describes it."""
 
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sandbox.text import read_table
 
 SAMPLE_RATE = 48_000
 FADE_SECONDS = 0.12
@@ -16,7 +16,7 @@ Samples = NDArray[Any]
 #: Level in dB at frequencies in Hz.
 Curve = Sequence[Sequence[float]]
 
-_LISTS = tomllib.loads(Path(__file__).with_name("scenes.toml").read_text("utf-8"))
+_LISTS = read_table("scenes")
 _CURVES: dict[str, Curve] = _LISTS["noises"]
 
 

@@ -73,10 +73,8 @@ class Stage:
         if self.shot.is_reverse:
             canvas = canvas[:, :, ::-1]
         # Only what the camera sees is developed, a colour at a time.
-        rows, columns = (
-            slice(max(0, int(top) - 2), int(top + height) + 3),
-            slice(max(0, int(left) - 2), int(left + width) + 3),
-        )
+        rows = slice(max(0, int(top) - 2), int(top + height) + 3)
+        columns = slice(max(0, int(left) - 2), int(left + width) + 3)
         seen, vignette, dither = canvas[:, rows, columns], self._vignette[rows, columns], self._dither[rows, columns]
         levels = np.empty((*vignette.shape, 3), np.uint8)
         for number, plane in enumerate(seen):

@@ -108,10 +108,8 @@ def _paint_form(stage: Stage, form: Form, x: Field, y: Field, back: Picture, tin
     if form.is_glass:
         body = _fill_glass(form, back, nx, up, tint * (0.42 + 0.62 * lambert))
     for code, across, down, middle, wide, lowest in form.stripes:
-        stripe = smooth(wide, 0.75 * wide, np.abs(across * x + down * high - middle)) * smooth(
-            lowest, lowest - 0.2, high
-        )
-        body = mix(body, color(code) * (0.13 + 0.95 * lambert), stripe * 0.85)
+        stripe = smooth(wide, 0.75 * wide, np.abs(across * x + down * high - middle)) * 0.85
+        body = mix(body, color(code) * (0.13 + 0.95 * lambert), stripe * smooth(lowest, lowest - 0.2, high))
     # The window is a stripe on a glaze, and a spot on a surface that is closed.
     window = np.exp(-(((nx + 0.52) / 0.10) ** 2)) * smooth(0.0, 0.10, up + form.height) * smooth(-0.02, -0.14, up)
     if form.is_closed:
@@ -168,9 +166,8 @@ def _raise_steam(stage: Stage, x: Field, rise: Field, width: float) -> Callable[
 
     def view(t: float) -> Field:
         sway = 0.07 * rise * np.sin(2.4 * rise - 0.9 * t)
-        wisps = first.view(stage, 0.62, 0.03 * t, 0.13 * t, step=3) + second.view(
-            stage, 0.42, -0.02 * t, 0.19 * t, step=3
-        )
+        wisps = first.view(stage, 0.62, 0.03 * t, 0.13 * t, step=3)
+        wisps = wisps + second.view(stage, 0.42, -0.02 * t, 0.19 * t, step=3)
         return np.asarray(np.exp(-(((x - sway) / wide) ** 2)) * fade * smooth(0.72, 1.5, wisps))
 
     return view

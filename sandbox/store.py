@@ -44,12 +44,8 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """Commit the statements of the block together, or none of them; the block must not await."""
         self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._db:
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def get_setting(self, name: str, default: str) -> str:
         """Return the value of a setting, or the default if it was never set."""

@@ -165,11 +165,9 @@ def _describe(value: Any) -> str:
     if "prepared" in value:
         return f"I prepared it, and only you can confirm it: {value['prepared']}"
     fields = {name: _describe(each) for name, each in value.items() if each not in (None, "", [], {})}
-    head = (
-        f"Run {fields.pop('run_id')} is {fields.pop('status').replace('_', ' ')}"
-        if {"run_id", "status"} <= fields.keys()
-        else ""
-    )
+    head = ""
+    if {"run_id", "status"} <= fields.keys():
+        head = f"Run {fields.pop('run_id')} is {fields.pop('status').replace('_', ' ')}"
     rows = sorted(fields.items(), key=lambda row: "\n" in row[1])  # lists come last
     details = ", ".join(
         f"{name.replace('_', ' ')}: {text}" for name, text in rows if name not in _TABLE["hidden_fields"]

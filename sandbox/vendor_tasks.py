@@ -140,10 +140,8 @@ class Vendor(ABC):
         lag = float((self.faults.consume("index_lag") or {"seconds": 0})["seconds"])
 
         def accept() -> Video:
-            listed_at = time.time() + lag
-            return self.videos.create(
-                order, video_id=new_id(), vendor=self.name, **task, base=base, listed_at=listed_at
-            )
+            known = {**task, "base": base, "listed_at": time.time() + lag}
+            return self.videos.create(order, video_id=new_id(), vendor=self.name, **known)
 
         if fault := self.faults.consume("vendor_error"):
             if fault["accept"]:

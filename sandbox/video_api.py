@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from sandbox import server_profiles as profiles
 from sandbox.catalogue import VideoOrder, parse_data_uri, parse_video_order
 from sandbox.faults import FaultQueue
-from sandbox.responses import HTML_ERROR_PAGE, ApiError, TruncatedResponse, rate_limit_error, server_error
+from sandbox.responses import HTML_ERROR_PAGE, ApiError, TruncatedResponse
 from sandbox.routing import Routes, build_router, read_object, require_bearer_token
 from sandbox.videos import TERMINAL_STATUSES, Video, VideoService
 from sandbox.webhook_sender import WebhookSender
@@ -40,10 +40,9 @@ class VideoApi:
         return build_router(prefix, routes, self._check_available, require_bearer_token)
 
     async def _check_available(self) -> None:
-        if shutdown := self.faults.get_active("shutdown"):
+        if shutdown := self.faults.consume("shutdown"):
             raise ApiError(int(shutdown["status"]), "The Videos API has been shut down.", code="api_shut_down")
-        if self.faults.trigger("video_401"):
-            raise ApiError(401, "Incorrect API key provided: sandbox.", code="invalid_api_key")
+        self.faults.raise_error("video_401")
 
     async def create(self, request: Request) -> Response:
         """Create a video and charge for it, unless a fault rejects the request.
@@ -65,15 +64,10 @@ class VideoApi:
     async def _create(self, order: VideoOrder) -> Response:
         if not_ready := self.faults.consume("create_not_ready"):
             return profiles.not_ready_error(str(not_ready["message"]), self.faults.profile)
-        if limited := self.faults.consume("create_429"):
-            raise rate_limit_error(limited)
-        if self.faults.trigger("create_500"):
-            raise server_error()
-        profile = self.faults.profile
+        self.faults.raise_error("create_429", "create_500")
         video = self.videos.create(order)
-        response = profiles.create_response(video, profile)
-        if self.faults.trigger("create_accept_then_500"):
-            raise server_error()
+        response = profiles.create_response(video, self.faults.profile)
+        self.faults.raise_error("create_accept_then_500")
         await self.delay_response(video, ApiError(504, "Gateway timeout.", code="timeout"))
         return response
 
@@ -100,8 +94,7 @@ class VideoApi:
         if self.faults.trigger("video_not_found"):
             self.videos.mark_lost(video)
             raise _video_not_found(video_id)
-        if self.faults.trigger("status_500"):
-            raise server_error()
+        self.faults.raise_error("status_500")
         if video.status == "failed" and (odd := self.faults.consume("failed_oddly")):
             return profiles.odd_failure(video, self.faults.profile, str(odd["form"]))
         is_limited = video.status == "failed" and self.faults.trigger("failed_with_429")
@@ -122,8 +115,7 @@ class VideoApi:
         path = self.videos.clip_path(video)
         if late := self.faults.consume("content_late"):
             raise ApiError(int(late["status"]), "The file is not available.", code="not_available")
-        if self.faults.trigger("content_500"):
-            raise server_error()
+        self.faults.raise_error("content_500")
         if self.faults.trigger("content_html"):
             return HTMLResponse(HTML_ERROR_PAGE)
         if video.outcome.content_fault == "html":

@@ -38,10 +38,8 @@ def paint_sea(stage: Stage, *sky_colors: Picture) -> Painter:
     sky, haze = stage.sky(horizon, *sky_colors), Texture(place, power=1.9, stretch=3).view(stage, 0.9)
     sky += smooth(0.45, 0.85, haze) * 0.16 * smooth(horizon, horizon - 0.9, stage.y) * color("fff0e0")
     sky += stage.glow(sun, horizon - 0.16, 0.55) * color("ffc890") * 0.45 + stage.glow(sun, horizon - 0.16, 0.085) * 0.6
-    swell, chop = (
-        Surface(stage, horizon, Texture(place, power, stretch=2.1, coarse=coarse, size=512), scale)
-        for power, coarse, scale in ((2.2, 7, stage.pick(0.8, 0.6, 0.42)), (1.9, 22, stage.pick(0.6, 0.5, 0.4)))
-    )
+    swell = Surface(stage, horizon, Texture(place, 2.2, 2.1, coarse=7, size=512), stage.pick(0.8, 0.6, 0.42))
+    chop = Surface(stage, horizon, Texture(place, 1.9, 2.1, coarse=22, size=512), stage.pick(0.6, 0.5, 0.4))
     near, top = 1 / swell.depth, swell.first
     path = np.exp(-(((stage.x - sun) / (0.10 + 0.35 * near)) ** 2)).astype(np.float32)
     far = sky_colors[2] * 0.55 + sky_colors[1] * 0.35

@@ -20,7 +20,6 @@ from sandbox.store import Row, Store
 USER_AGENT = "MyloWare-Sandbox/1.0 (SANDBOX; compatible with OpenAI/1.0)"
 #: Seconds before each retry; the last value repeats.
 RETRY_DELAYS_SECONDS = (1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800, 3600)
-MAX_RETRY_AGE_SECONDS = 72 * 3600
 REQUEST_TIMEOUT_SECONDS = 10.0
 STALE_AGE_SECONDS = 600
 FORGED_SECRET = "whsec_" + "Zm9yZ2Vk" * 5
@@ -115,12 +114,9 @@ class WebhookSender:
     def _record_attempt(self, row: Row, status: int | None) -> None:
         now, attempts = time.time(), row["attempts"] + 1
         due_at = now + RETRY_DELAYS_SECONDS[min(attempts, len(RETRY_DELAYS_SECONDS)) - 1]
+        state = "due" if row["manner"] == "genuine" else "sent"  # fault messages are not retried
         if status is not None and 200 <= status < 300:
             state = "delivered"
-        elif row["manner"] != "genuine":
-            state = "sent"  # fault messages are not retried
-        else:
-            state = "due" if due_at - row["created_at"] <= MAX_RETRY_AGE_SECONDS else "given_up"
         self._store.execute(
             "UPDATE deliveries SET attempts = ?, last_status = ?, due_at = ?, state = ? WHERE number = ?",
             *(attempts, status, due_at, state, row["number"]),
