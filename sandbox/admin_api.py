@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -74,10 +74,9 @@ class AdminApi:
         rows = [dict(row) for row in self._store.fetch_all(f"SELECT * FROM {view}")]  # noqa: S608 - one of LISTS
         return [row | {name: json.loads(row[name]) for name in JSON_COLUMNS if name in row} for row in rows]
 
-    async def inject_fault(self, request: Request) -> Response:
+    async def inject_fault(self, fields: FaultRequest) -> Response:
         """Queue a fault from `{"fault": name, "times": k, ...parameters}`; `times` null keeps it until cleared."""
         try:
-            fields = FaultRequest.model_validate_json(await request.body())
             fault = self._faults.inject(fields.fault, fields.times, fields.model_extra or {})
         except ValueError as error:
             return JSONResponse({"error": {"code": "unknown_fault", "message": str(error)}}, 422)

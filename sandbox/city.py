@@ -29,7 +29,7 @@ def paint_city(stage: Stage, *sky_colors: Picture) -> Painter:
 
     def paint(t: float) -> Picture:
         canvas = back.copy()
-        shift = (ripples.view(stage, 0.45, 0.02 * t, 0.10 * t, rows=slice(top, None)) - 0.5) * strength
+        shift = (ripples.view(stage, 0.45, 0.02 * t, 0.10 * t)[top:] - 0.5) * strength
         pixels = np.clip(source - shift, 0, top - 1).astype(np.intp) * stage.width + columns
         canvas[:, top:] = tall.reshape(3, -1).take(pixels, axis=1, mode="clip") * fade + dark
         for x, y, speed, tint in lights:

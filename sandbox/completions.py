@@ -80,8 +80,7 @@ def build_chunks(model: str, prompt_tokens: int, reply: ModelReply, *, include_u
     top = {**_new_header(model), "object": "chat.completion.chunk"}
     for delta in _split_reply(reply):
         yield {**top, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]}
-    end = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reply.finish_reason}
-    yield {**top, "choices": [end]}
+    yield {**top, "choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": reply.finish_reason}]}
     if include_usage:
         yield {**top, "choices": [], "usage": count_usage(prompt_tokens, reply)}
 

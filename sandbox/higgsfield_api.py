@@ -48,12 +48,11 @@ class HiggsfieldApi(Vendor):
         expires_after = request.headers.get("hf-expires-after")
         call = json.dumps([endpoint, body, hf_webhook, expires_after], sort_keys=True)
         task: dict[str, Any] = {"key": request.headers.get("idempotency-key"), "call": call, "callback": hf_webhook}
-        if task["key"]:
-            for first in self.list_tasks():
-                if first.outcome.task["key"] == task["key"]:
-                    if first.outcome.task["call"] != call:
-                        raise self.error(422, "Idempotency-Key was used for another request.")
-                    return JSONResponse(self.accepted(first))
+        for first in self.list_tasks():
+            if task["key"] and first.outcome.task["key"] == task["key"]:
+                if first.outcome.task["call"] != call:
+                    raise self.error(422, "Idempotency-Key was used for another request.")
+                return JSONResponse(self.accepted(first))
         order = self._order(endpoint, body)
         return await self.create(request, order, lambda: str(uuid.uuid4()), self.accepted, **task)
 

@@ -105,10 +105,7 @@ class _IdeaGenerator:
         camera = IMAGERY["shots"]["camera_leave"] if shot == 2 else cameras[(step // 3) % len(cameras)]
         lights = _allowed(scenery["lights"], brief)
         light = f" The light: {lights[step % len(lights)]}." if lights else ""
-        article = rf"(?:\b(?:{LANGUAGES['patterns']['article_en']}) )?(?:new )?"
-        noun = re.search(article + re.escape(brief.noun), brief.topic, re.IGNORECASE)
-        frame = f" {IMAGERY['shots'][SHOTS[shot]].format(noun=noun[0] if brief.noun and noun else 'the subject')}"
-        frame = "" if index < len(self.subjects) or brief.kind == "explain" else frame
+        frame = "" if index < len(self.subjects) or brief.kind == "explain" else f" {IMAGERY['shots'][SHOTS[shot]]}"
         around = f" Around it: {shorten('; '.join(brief.details), 120)}." if brief.details else ""
         idea["scene"] += f".{light} {camera}.{frame}{around}"
 
@@ -207,10 +204,8 @@ def _allowed(texts: Sequence[str], brief: Brief) -> list[str]:
 
 def _count_ideas(request: str, schema: Mapping[str, Any], subjects: Sequence[str]) -> int:
     minimum = schema.get("properties", {}).get("ideas", {}).get("minItems")
-    if isinstance(minimum, int) and minimum > 0:
-        return minimum
     requested = re.search(r"\bmake (\d+) ideas?\b", request, re.IGNORECASE)
-    return int(requested[1]) if requested else len(subjects) or 3
+    return int(minimum or (requested[1] if requested else len(subjects) or 3))
 
 
 def _extract_comments(request: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -81,16 +82,10 @@ def change_completion(faults: FaultQueue, completion: dict[str, Any]) -> None:
 
 
 def schema_in_words(texts: Sequence[str]) -> Mapping[str, Any] | None:
-    """Return the JSON schema that the texts state in words, the last one, or None."""
-    decoder, found = json.JSONDecoder(), None
-    for text in texts:
-        start = text.find("{")
-        while start >= 0:
-            try:
-                value, end = decoder.raw_decode(text, start)
-            except ValueError:
-                value, end = None, start + 1
-            if isinstance(value, dict) and "properties" in value and "title" in value:
-                found = value
-            start = text.find("{", end)
+    """Return the JSON schema that the texts state on a line of its own, the last one, or None."""
+    found = None
+    for line in "\n".join(texts).splitlines():
+        with suppress(ValueError):
+            value = json.loads(line)
+            found = value if isinstance(value, dict) and {"properties", "title"} <= value.keys() else found
     return found

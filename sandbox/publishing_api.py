@@ -111,9 +111,7 @@ class PublishingApi:
         if limited := self._faults.consume("upload_429"):
             headers = {"Retry-After": f"{limited['retry_after']:g}"}
             violations = [{"platform": "tiktok", "type": "daily_cap", "limit": 15, "used": 15}]
-            raise _error(
-                429, "rate_limited", f"The upload limit is reached. {INJECTED}", headers, violations=violations
-            )
+            raise _error(429, "rate_limited", f"Upload limit reached. {INJECTED}", headers, violations=violations)
         if self._faults.trigger("upload_500"):
             raise _error(500, "internal_error", f"Internal server error. {INJECTED}")
         if self._faults.trigger("upload_401"):

@@ -21,12 +21,7 @@ def build_router(prefix: str, routes: Routes, *checks: Callable[..., Any]) -> AP
     return router
 
 
-def invalid_json(status: int, message: str) -> ApiError:
-    """Return the error of a body that is no JSON object."""
-    return ApiError(status, message, code="invalid_json")
-
-
-async def read_object(request: Request, refuse: Callable[[int, str], ApiError] = invalid_json) -> dict[str, Any]:
+async def read_object(request: Request, refuse: Callable[[int, str], ApiError] = ApiError) -> dict[str, Any]:
     """Return the JSON object in the body. Raises the error of `refuse`."""
     try:
         body = json.loads(await request.body())

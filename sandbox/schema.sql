@@ -3,7 +3,7 @@
 CREATE TABLE IF NOT EXISTS videos (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
     model TEXT NOT NULL, prompt TEXT NOT NULL, seconds TEXT NOT NULL, size TEXT NOT NULL, status TEXT NOT NULL,
-    created_at REAL NOT NULL, started_at REAL, completed_at REAL, expires_at REAL,
+    created_at REAL NOT NULL, completed_at REAL, expires_at REAL,
     error_code TEXT, error_message TEXT, outcome TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS charges (

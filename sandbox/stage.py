@@ -13,7 +13,6 @@ MARGIN = 1.16
 WIDE, CLOSE, DETAIL = range(3)
 #: Level 0..255 from which light is compressed, and by how much, so that highlights keep their shape.
 SHOULDER, COMPRESSION = 200, 0.5
-ALL = slice(None)
 Pair = tuple[()] | tuple[float, float]
 
 
@@ -109,12 +108,10 @@ class Texture:
         self.field: Field = np.clip(0.5 + 0.22 * noise / noise.std(), 0, 1).astype(np.float32)
         self._tiled = Image.fromarray(np.tile(self.field, (2, 2)))
 
-    def view(
-        self, stage: Stage, scale: float, x: float = 0, y: float = 0, step: int = 2, edges: Pair = (), rows: slice = ALL
-    ) -> Field:
+    def view(self, stage: Stage, scale: float, x: float = 0, y: float = 0, step: int = 2, edges: Pair = ()) -> Field:
         """Return a window onto the noise, moved by (x, y): a larger `scale` shows more, a larger `step` less detail.
 
-        `edges` are the levels of a soft step from 0 to 1, and `rows` those of the canvas that are wanted.
+        `edges` are the levels of a soft step from 0 to 1.
         """
         high = min(1.0, scale) * self.size
         wide = min(self.size, high * stage.aspect)
@@ -123,10 +120,7 @@ class Texture:
         small = self._tiled.resize(size, Image.Resampling.BILINEAR, box=box)
         if edges:
             small = Image.fromarray(smooth(*edges, np.asarray(small)))
-        first, last, _ = rows.indices(stage.height)
-        part = size[1] / stage.height
-        box, size = (0, first * part, size[0], last * part), (stage.width, last - first)
-        return np.asarray(small.resize(size, Image.Resampling.BILINEAR, box=box), dtype=np.float32)
+        return np.asarray(small.resize((stage.width, stage.height), Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 class Rays:

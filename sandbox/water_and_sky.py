@@ -60,21 +60,18 @@ def paint_sea(stage: Stage, *sky_colors: Picture) -> Painter:
 
 
 def paint_underwater(stage: Stage, *tones: Picture) -> Painter:
-    """Paint the light below the surface of water, with rays, bubbles and a sea bed."""
+    """Paint the light below the surface of water, with rays, bubbles and rocks."""
     light, _, dark = tones
     sun = float(stage.place.uniform(-0.4, 0.4)) * stage.aspect
     back = stage.sky(1.0, *tones) + stage.glow(sun, -1.25, 0.75, 1.3) * color("e8fff4") * 0.55
     left, right = (Rays(stage, stage.rng, sun, -2.3) for _ in range(2))
-    hills = 0.08 * outline(stage.place, stage.x * 2, 4)
-    ground = dark * (0.6 + 0.4 * Texture(stage.place, power=1.2, coarse=6).view(stage, 0.9))
-    bed = smooth(-0.05, 0.10, stage.y - stage.pick(0.72, 0.86, 0.98) - hills) * 0.85
     rocks = smooth(-0.02, 0.05, stage.y - stage.pick(0.66, 0.74, 0.80) - 0.12 * outline(stage.place, stage.x * 3, 4))
-    back = mix(back, dark * 0.9, blur(rocks, 2 * stage.unit) * 0.7)
-    back, light_of_rays = mix(back, ground, bed), light * (1 - bed) * smooth(1.15, -0.9, stage.y) * 0.42
+    back = mix(back, dark * 0.8, blur(rocks, 2 * stage.unit) * 0.8)
+    light_of_rays = light * (1 - rocks) * smooth(1.15, -0.9, stage.y) * 0.42
     bubbles, dust = Motes(stage, 22, 3.4, -0.10, 0.01), Motes(stage, 60, 1.5, -0.008, 0.01)
 
     def paint(t: float) -> Picture:
-        canvas = back + smooth(0.9, 1.6, left.view(3 * t) + right.view(-4 * t)) * light_of_rays
+        canvas: Picture = back + smooth(0.9, 1.6, left.view(3 * t) + right.view(-4 * t)) * light_of_rays
         dust.draw(canvas, t, light * 0.25)
         bubbles.draw(canvas, t, color("e8fff8") * 0.35)
         return canvas

@@ -102,11 +102,9 @@ class WebhookSender:
 
     async def _send(self, client: httpx.AsyncClient, row: Row) -> None:
         status: int | None = None
-        try:
+        with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):  # recorded as a failed attempt and retried
             response = await client.post(row["url"], content=row["body"].encode(), headers=_build_headers(row))
             status = response.status_code
-        except (httpx.HTTPError, httpx.InvalidURL):
-            pass  # recorded as a failed attempt and retried
         self._record_attempt(row, status)
         del self._in_flight[row["number"]]
         self.wake()
