@@ -29,12 +29,11 @@ def main() -> None:
     os.umask(0o077)
     parser = _build_parser()
     options = parser.parse_args()
-    options.state.mkdir(parents=True, exist_ok=True)
-    options.state.chmod(0o700)
     secret = os.environ.get(SECRET_VARIABLE)
     if secret is not None and not _is_secret(secret):
         parser.error(f"{SECRET_VARIABLE} must be whsec_ followed by the Base64 of at least 24 bytes")
     app = create_app(options.state, options.webhook_url, secret)
+    options.state.chmod(0o700)
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     server = _Server(config)
     if options.parent_watch:

@@ -74,11 +74,11 @@ def parse_video_order(fields: Mapping[str, Any]) -> VideoOrder:
     return VideoOrder(name, prompt, seconds, size, model.usd_per_second)
 
 
-def parse_data_uri(uri: str) -> bytes:
+def parse_data_uri(uri: object) -> bytes:
     """Return the content of a Base64 data URI. Raises ApiError 400."""
     try:
-        return base64.b64decode(uri.partition(";base64,")[2], validate=True)
-    except ValueError:
+        return base64.b64decode(str(uri).split(";base64,")[1], validate=True)
+    except (ValueError, IndexError):
         raise _invalid_value("image_url", "The image is not a Base64 data URI.") from None
 
 

@@ -128,7 +128,7 @@ class ChatApi:
         chunks = list(completions.build_chunks(chat.model, prompt_tokens, reply, include_usage=include_usage))
         if self._faults.trigger("llm_no_finish_reason"):
             chunks = [one for one in chunks if not one["choices"] or one["choices"][0]["finish_reason"] is None]
-        events = [*map(completions.encode_event, chunks), completions.DONE_EVENT]
+        events = [*(f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks), completions.DONE_EVENT]
         if cut := self._faults.consume("llm_cut_stream"):
             # The last events are missing: the finish reason, the usage and the end of the stream.
             events = events[: max(2, (len(events) - 2) * 2 // 3)]

@@ -35,7 +35,6 @@ def paint_city(stage: Stage, *sky_colors: Picture) -> Painter:
         for x, y, speed, tint in lights:
             across = ((x + speed * t + 1.2) % 2.4 - 1.2) * stage.aspect
             add_light(canvas, *stage.pixel(across, y), size, tint * 0.55, is_disc=size > 4)
-            add_light(canvas, *stage.pixel(across, y + 0.07), size * 1.3, tint * 0.15)
         return canvas
 
     return paint

@@ -1,6 +1,5 @@
 """Messages and replies of the language model in the format of OpenAI Chat Completions, whole or as stream chunks."""
 
-import json
 import re
 import secrets
 import time
@@ -93,11 +92,6 @@ def _split_reply(reply: ModelReply) -> Iterator[dict[str, Any]]:
         yield {"tool_calls": [_format_call(call) | {"index": index, "function": {"name": call.name, "arguments": ""}}]}
         for part in _split(call.arguments):
             yield {"tool_calls": [{"index": index, "function": {"arguments": part}}]}
-
-
-def encode_event(chunk: dict[str, Any]) -> bytes:
-    """Return a chunk encoded as a server-sent event."""
-    return f"data: {json.dumps(chunk)}\n\n".encode()
 
 
 def count_usage(prompt_tokens: int, reply: ModelReply) -> dict[str, Any]:

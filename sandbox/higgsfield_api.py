@@ -54,7 +54,7 @@ class HiggsfieldApi(Vendor):
                     raise self.error(422, "Idempotency-Key was used for another request.")
                 return JSONResponse(self.accepted(first))
         order = self._order(endpoint, body)
-        return await self.create(request, order, lambda: str(uuid.uuid4()), self.accepted, **task)
+        return await self.create(request, order, lambda: str(uuid.uuid4()), **task)
 
     def _order(self, endpoint: str, body: dict[str, Any]) -> VideoOrder:
         known, tier, price = self.find_model(endpoint)

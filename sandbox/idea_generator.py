@@ -51,9 +51,7 @@ def generate_ideas(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 class _IdeaGenerator:
     """Builds the ideas of one brief, seeded with the brief."""
 
-    def __init__(
-        self, brief: str, overlay_form: str, subjects: Sequence[str], count: int, *, has_font: bool = True
-    ) -> None:
+    def __init__(self, brief: str, overlay_form: str, subjects: Sequence[str], count: int, *, has_font: bool) -> None:
         self.text, self.overlay_form, self.subjects, self.count = brief, overlay_form, subjects, count
         self.has_font = has_font
         self.start = random.Random(brief).randrange(56)  # noqa: S311 - not a secret
@@ -83,8 +81,7 @@ class _IdeaGenerator:
 
     def _find_step(self, index: int, revision: int) -> int:
         """Return the position in lists of texts: a revision never repeats another idea of the film."""
-        is_between = 0 < index < self.count - 1
-        return self.start + (index - 1 + revision * (self.count - 2) if is_between else revision)
+        return self.start + (index - 1 + revision * (self.count - 2) if self._find_shot(index) == 1 else revision)
 
     def _find_shot(self, index: int) -> int:
         return 0 if index == 0 else 2 if index == self.count - 1 else 1

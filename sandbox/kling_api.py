@@ -61,9 +61,7 @@ class KlingApi(Vendor):
         if caller_id and caller_id in [each.outcome.task["external_id"] for each in tasks]:
             raise self.error(400, "external_task_id already exists.")
         task = {"external_id": caller_id, "callback": options.get("callback_url"), "usd": order.price_usd}
-        return await self.create(
-            request, order, lambda: str(8 * 10**17 + secrets.randbelow(10**17)), self.accepted, **task
-        )
+        return await self.create(request, order, lambda: str(8 * 10**17 + secrets.randbelow(10**17)), **task)
 
     def _read_contents(self, body: Mapping[str, Any]) -> tuple[str, bytes, str]:
         """Return the prompt, the first frame and its aspect ratio: the video gets its shape."""

@@ -61,7 +61,7 @@ def paint_forest(stage: Stage, light: Picture, fog: Picture, dark: Picture) -> P
     far, layers = back - mist_light, []
     for number in range(3):
         count, thickness = int((15, 9, 4)[number] / zoom**0.6) + 1, 0.01 * zoom * 2**number
-        mask = blur(_plant_trunks(stage, count, thickness, -0.1 - 0.2 * number), 3 * stage.unit * softness[number])
+        mask = blur(_plant_trunks(stage, count, thickness), 3 * stage.unit * softness[number])
         shade = mix(fog * (0.55 + 0.45 * glow), dark * (0.55 + 0.9 * bark), 0.5 + 0.21 * number)
         layers.append((1 - mask, (shade - mist_light) * mask))
     ferns = Texture(place, power=1.0, coarse=8).view(stage, 0.9) - 0.5
@@ -87,22 +87,15 @@ def paint_forest(stage: Stage, light: Picture, fog: Picture, dark: Picture) -> P
     return paint
 
 
-def _plant_trunks(stage: Stage, count: int, thickness: float, reach: float) -> Field:
-    """Return the mask of trees of this thickness, with branches from `reach` upwards."""
+def _plant_trunks(stage: Stage, count: int, thickness: float) -> Field:
+    """Return the mask of trunks of this thickness."""
     rng, mask = stage.place, np.zeros((stage.height, stage.width), np.float32)
-    edge = np.float32(stage.height / 2.5)
     for number in range(count):
         x = (-1.15 + 2.3 * (number + rng.uniform(0.1, 0.9)) / count) * stage.aspect * 1.1
         wide = np.float32(thickness * rng.uniform(0.6, 1.4))
         middle = x + rng.normal(0, 0.025) * stage.y + 0.02 * outline(rng, stage.y, 3)
         half = wide * (0.75 + 0.25 * stage.y + 0.9 * smooth(0.75, 1.1, stage.y)) + 0.004
-        mask = np.maximum(mask, np.clip((half - np.abs(stage.x - middle)) * edge + 0.5, 0, 1))
-        for _ in range(4):
-            along = (stage.x - middle) * np.float32(rng.choice((-1, 1)))
-            rise = np.float32(rng.uniform(0.15, 0.6)) * along + 0.3 * along**2
-            taper = wide * np.float32(0.32) * np.clip(1 - along / (9 * wide), 0, 1)
-            bough = (taper - np.abs(stage.y - np.float32(rng.uniform(-1.1, reach)) + rise)) * edge + 0.5
-            mask = np.maximum(mask, np.clip(bough, 0, 1) * ((along > 0) & (taper > 0)))
+        mask = np.maximum(mask, np.clip((half - np.abs(stage.x - middle)) * (stage.height / 2.5) + 0.5, 0, 1))
     return mask
 
 
@@ -113,7 +106,6 @@ def paint_desert(stage: Stage, *sky_colors: Picture) -> Painter:
     back, sun = stage.sky(horizon, *sky_colors), (side * 0.30 * stage.aspect, horizon - 0.28)
     back = back + stage.glow(*sun, 0.60) * color("ffd8a0") * 0.25 + stage.glow(*sun, 0.08) * color("fff2d8")
     lit, dark, veil = color("f0b878"), color("7a4630"), np.zeros((stage.height, stage.width), np.float32)
-    grain = Texture(place, power=0.5, coarse=30).view(stage, 0.95, step=1) - 0.5
     for layer in range(4):
         near, height = layer / 3, (0.05 + 0.13 * layer / 3) * zoom**0.5
         hills = outline(place, stage.x * (2.4 - 0.9 * near) / zoom, 3, 0.45)
@@ -122,7 +114,7 @@ def paint_desert(stage: Stage, *sky_colors: Picture) -> Painter:
         spine = spine + 0.10 * np.sin(5 * depth + place.uniform(0, 6))
         shadow = smooth(-0.01 - 0.02 * near, 0.02 + 0.05 * near, spine) * smooth(1.3, 0.0, depth)
         wave = 0.5 + 0.5 * np.sin(depth * (150 - 80 * near) / zoom + 5 * outline(place, stage.x * 2 + depth, 4))
-        sand = mix(lit, dark, shadow * 0.80) * (0.95 + 0.09 * wave * near + 0.06 * grain)
+        sand = mix(lit, dark, shadow * 0.80) * (0.95 + 0.09 * wave * near)
         sand = mix(sand * (1.04 - 0.16 * np.clip(depth, 0, 1)), sky_colors[2] * 0.95, 0.55 * (1 - near) ** 1.5)
         back = mix(back, sand, smooth(-0.003, 0.005, depth))
         veil = np.maximum(veil, np.exp(-np.abs(depth + 0.012) * 34) * (0.3 + 0.45 * near))

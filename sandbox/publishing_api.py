@@ -75,9 +75,8 @@ class PublishingApi:
         body = {"success": True, "request_id": request_id, "total": len(results), "completed": 0, "results": []}
         if stalled := self._faults.consume("upload_status_failed"):
             # The vendor also says so when it has recorded nothing for an hour, whatever the platforms did.
-            unfinished = {"success": False, "status": "processing", "message": "Processing"}
-            named = results if stalled["results"] == "processing" else []
-            found = [{"platform": each["platform"], **unfinished} for each in named]
+            named = [each["platform"] for each in results if stalled["results"] == "processing"]
+            found = [{"platform": name, "success": False, "status": "processing"} for name in named]
             return JSONResponse(body | {"status": "failed", "results": found})
         if time.time() < post["ready_at"]:
             return JSONResponse(body | {"status": "in_progress"})

@@ -107,7 +107,6 @@ def paint_fire(stage: Stage, *flame: Picture) -> Painter:
     warmth = stage.glow(0, foot, 0.95 * zoom**0.5, 1.3) + 0.5 * stage.glow(0, foot - 0.4 * zoom, 1.4)
     back = warmth * (0.16 + 0.30 * ground * (0.5 + bark)) * color("ff7a30") + color("080505")
     back = mix(back, color("120805") + wood * 0.35 * bark * color("ff8a3c"), smooth(0.0, 0.2, wood))
-    cracks = smooth(0.10, 0.0, np.abs(Texture(place, power=1.4, coarse=10).view(stage, 0.8) - 0.5)) * wood * warmth
     agility, sparks = 2.1 + 0.6 * np.clip(high, 0, 1.5), Motes(stage, 34, 1.9, -0.42, 0.03)
 
     def paint(t: float) -> Picture:
@@ -117,7 +116,6 @@ def paint_fire(stage: Stage, *flame: Picture) -> Painter:
         noise = 0.62 * slow + 0.38 * fast
         canvas = ramp(smooth(-0.05, 1.5, shape + (noise - 0.5) * agility), *flame)
         canvas += back * flicker
-        canvas += cracks * noise * color("ff5a18")
         sparks.draw(canvas, t, color("ffb060") * 0.8)
         return canvas
 

@@ -48,7 +48,7 @@ class ReplicateApi(Vendor):
         order = self.read_order(name, given, known, resolution, price, image)
         task = {"input": given, "callback": body.get("webhook")}
         task["events"] = body.get("webhook_events_filter", ["start", "output", "logs", "completed"])
-        return await self.create(request, order, lambda: secrets.token_hex(13), self.format, **task)
+        return await self.create(request, order, lambda: secrets.token_hex(13), **task)
 
     async def list(self, created_after: str = "", created_before: str = "", cursor: str = "0") -> dict[str, Any]:
         """Return a page of predictions, newest first; the URL of the next one contains the filters."""
@@ -82,6 +82,10 @@ class ReplicateApi(Vendor):
         if fault and bool(fault["need"]) != bool(request.headers.get("authorization")):
             raise self.error(401, "Unauthorized.")
         return await self.serve_file(prediction_id)
+
+    def accepted(self, video: Video) -> dict[str, Any]:
+        """Return the answer to a create."""
+        return self.format(video)
 
     def format(self, video: Video, form: str = "") -> dict[str, Any]:
         """Return the prediction. Input and output are removed when its time is over."""

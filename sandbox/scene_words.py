@@ -17,6 +17,8 @@ REACH = 3
 #: Weather counts more than the place where it is.
 WEATHER, OPEN_PLACES = ("rain", "snow"), ("city", "forest", "stars", "clouds")
 MAX_SUBJECT_WORDS = 3
+#: The names of WIDE, CLOSE and DETAIL.
+FRAMINGS = ("wide", "close", "detail")
 _ARABIC_PREFIX = re.compile(r"^(?:[وفبك]?ال|لل|[وب](?=\w{3}))")
 
 
@@ -114,8 +116,5 @@ def _find_framing(text: str, prompt: str) -> tuple[int, bool]:
     if frames:
         kind, again = frames[-1]
         return (WIDE, bool(again)) if kind == "wide" else ((CLOSE, DETAIL)[choice % 2], False)
-    words = set(re.findall(r"[^\W\d_]+", text))
-    for framing, name in ((DETAIL, "detail"), (CLOSE, "close"), (WIDE, "wide")):
-        if words.intersection(_LISTS["framing"][name].split()):
-            return framing, False
-    return choice % 3, False
+    named = _find_scenes(text, "framing")
+    return FRAMINGS.index(named[0]) if named else choice % 3, False

@@ -53,15 +53,13 @@ def _build_value(schema: Schema, root: Schema, depth: int) -> Any:
 
 
 def _resolve(schema: Schema, root: Schema) -> Schema:
-    """Return the schema with its `$ref` and `allOf` merged in."""
+    """Return the schema with its `$ref` merged in."""
     merged = dict(schema)
     if "$ref" in merged:
         target: Any = root
         for step in str(merged.pop("$ref")).removeprefix("#").split("/")[1:]:
             target = target[step]
         return _resolve({**target, **merged}, root)
-    for part in merged.pop("allOf", []):
-        merged = {**_resolve(part, root), **merged}
     return merged
 
 

@@ -66,11 +66,6 @@ def odd_failure(video: Video, profile: str, form: str) -> Response:
     return JSONResponse(body, 500 if form == "http_500" else 200)
 
 
-def not_ready_error(message: str, profile: str) -> Response:
-    """Return the 503 response of a server that does not accept orders, in the format of the profile."""
-    return JSONResponse({"error" if profile == "sglang" else "detail": message}, 503)
-
-
 def check_content(video: Video, profile: str, variant: str | None) -> None:
     """Raise ApiError in the way of the profile if the content is not available or the variant is invalid."""
     if profile == "sglang" and variant == "video":

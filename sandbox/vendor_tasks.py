@@ -67,6 +67,10 @@ class Vendor(ABC):
         """Return an error in the vendor's form."""
 
     @abstractmethod
+    def accepted(self, video: Video) -> dict[str, Any]:
+        """Return the answer to a create."""
+
+    @abstractmethod
     def announce(self, video: Video) -> None:
         """Store the webhooks of a change, as the vendor sends them."""
 
@@ -127,14 +131,7 @@ class Vendor(ABC):
         tasks, _ = self.videos.list_page(1000, None, vendor=self.name)
         return [each for each in tasks if each.outcome.task["listed_at"] <= now]
 
-    async def create(
-        self,
-        request: Request,
-        order: VideoOrder,
-        new_id: Callable[[], str],
-        respond: Callable[[Video], Any],
-        **task: Any,
-    ) -> Response:
+    async def create(self, request: Request, order: VideoOrder, new_id: Callable[[], str], **task: Any) -> Response:
         """Create a task and return the response to it, subject to the faults of a create."""
         base = f"{request.url.scheme}://{request.url.netloc}/{self.name}"  # as the client reaches this vendor
         lag = float((self.faults.consume("index_lag") or {"seconds": 0})["seconds"])
@@ -149,7 +146,7 @@ class Vendor(ABC):
             raise self.error(int(fault["status"]), str(fault["message"]), str(fault["code"]))
         copies = int((self.faults.consume("task_repeated") or {"copies": 1})["copies"])
         video, *_ = [accept() for _ in range(copies)]
-        body = respond(video)
+        body = self.accepted(video)
         if self.faults.trigger("create_accept_then_drop"):
             return TruncatedResponse(b"{", "application/json", declared_length=1000)
         await self._video_api.delay_response(video, self.error(504, "Gateway timeout."))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.datastructures import UploadFile
 
 from sandbox import server_profiles as profiles
@@ -63,7 +63,7 @@ class VideoApi:
 
     async def _create(self, order: VideoOrder) -> Response:
         if not_ready := self.faults.consume("create_not_ready"):
-            return profiles.not_ready_error(str(not_ready["message"]), self.faults.profile)
+            return JSONResponse({"error" if self.faults.profile == "sglang" else "detail": not_ready["message"]}, 503)
         self.faults.raise_error("create_429", "create_500")
         video = self.videos.create(order)
         response = profiles.create_response(video, self.faults.profile)
@@ -162,9 +162,7 @@ async def _read_image(reference: Any) -> bytes:
     """Return the image of a file in a form, or of `{"image_url": "data:…"}`; none without a reference."""
     if isinstance(reference, UploadFile):
         return await reference.read()
-    if isinstance(reference, dict) and not isinstance(reference.get("image_url"), str):
-        raise ApiError(400, "image_url must be a data URI.", code="invalid_value", param="input_reference")
-    return parse_data_uri(reference["image_url"]) if isinstance(reference, dict) else b""
+    return parse_data_uri(reference.get("image_url")) if isinstance(reference, dict) else b""
 
 
 def _video_not_found(video_id: str) -> ApiError:

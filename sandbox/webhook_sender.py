@@ -75,8 +75,7 @@ class WebhookSender:
 
     async def run(self) -> None:
         """Send due deliveries until cancelled."""
-        timeout = REQUEST_TIMEOUT_SECONDS
-        async with httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_SECONDS, trust_env=False) as client:
             try:
                 while True:
                     self._wakeup.clear()
