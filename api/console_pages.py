@@ -1,6 +1,7 @@
 """The console in the browser: costs, troubles with the actions of a person, health, and API keys."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -64,13 +65,7 @@ async def act(run_id: UUID, action: Action, request: Request, state: AppStateDep
     """Cancel or retry a run. Orders of unknown outcome are shown first, with what the provider lists."""
     form = await request.form()
     kept = {name: str(text) for name, text in form.items() if re.fullmatch(NUMBERED, name) and str(text).strip()}
-    fields = [(*name.split("."), text) for name, text in kept.items()]
-    prompts = {int(number): text for kind, number, text in fields if kind == "prompt"}
-    changes: dict[str, Any] = {
-        "prompts": prompts,
-        "drop": [int(number) for kind, number, _ in fields if kind == "drop"],
-    }
-    changes |= {"stop_waiting": action == "stop-waiting", "not_made": action == "not-made"}
+    changes = {**_read_changes(kept), "stop_waiting": action == "stop-waiting", "not_made": action == "not-made"}
     try:
         if action == "cancel":
             await cancel.cancel_run(state.services, run_id, session.context)
@@ -80,6 +75,15 @@ async def act(run_id: UUID, action: Action, request: Request, state: AppStateDep
     except OutcomeUnknown as error:
         return await _action_page(run_id, "not-made", state, session, {**error.details, "kept": kept})
     return RedirectResponse(f"/runs/{run_id}", 303)
+
+
+def _read_changes(kept: Mapping[str, str]) -> dict[str, Any]:
+    """Return the other words of clips, and those to leave out, from the fields of the form about clips."""
+    fields = [(*name.split("."), text) for name, text in kept.items()]
+    return {
+        "prompts": {int(number): text for kind, number, text in fields if kind == "prompt"},
+        "drop": [int(number) for kind, number, _ in fields if kind == "drop"],
+    }
 
 
 async def _action_page(

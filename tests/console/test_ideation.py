@@ -125,7 +125,7 @@ def test_an_approval(browser: httpx.Client, quiet_app: App, run_id: UUID) -> Non
     [decision] = decisions(quiet_app)
     assert (decision["verdict"], decision["edits"], decision["channel"]) == ("approve", None, "console")
     expected = text_of(browser.get(f"/runs/{run_id}"))
-    assert "Approved: revision 2 at the ideation gate, by settings key 1" in expected
+    assert "Ideation, revision 2: approve settings key 1 (console)" in expected
 
 
 def test_edits_without_a_script(browser: httpx.Client, quiet_app: App, run_id: UUID) -> None:
