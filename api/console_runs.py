@@ -5,10 +5,10 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Form, Header, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, BeforeValidator
 from sse_starlette import ServerSentEvent
@@ -16,7 +16,7 @@ from sse_starlette import ServerSentEvent
 from api import runs, schemas
 from api.authentication import AppStateDep
 from api.console_session import COOKIE, PageRoute, SessionDep
-from api.events import RunStream, position_of
+from api.events import Position, RunStream
 from api.wiring import AppState
 from console import pages, sessions
 from console.sessions import Session
@@ -33,9 +33,8 @@ PAGE_ROWS = 50
 #: What has no event, such as the progress of a wait, is sent within this time.
 REFRESH_SECONDS = 5
 Action = Literal["again", "fork"]
-T = TypeVar("T")
 #: A field of a form that is left empty is absent.
-Filter = Annotated[T | None, BeforeValidator(lambda value: value or None)]
+Filter = Annotated[schemas.T | None, BeforeValidator(lambda value: value or None)]
 
 
 class ActionForm(BaseModel):
@@ -75,16 +74,11 @@ async def show_run(run_id: UUID, state: AppStateDep, session: SessionDep) -> HTM
 
 @router.get("/{run_id:uuid}/stream")
 async def follow_run(
-    run_id: UUID,
-    request: Request,
-    state: AppStateDep,
-    session: SessionDep,
-    after: Annotated[int, Query(ge=0, lt=2**62)] = 0,
-    last_event_id: Annotated[str | None, Header(max_length=40)] = None,
+    run_id: UUID, request: Request, state: AppStateDep, session: SessionDep, after: Position
 ) -> Response:
     """Send the parts of the page that change, as they change: the rows of events after `after`, state and clips."""
     await queries.get_run(state.services.db, run_id)
-    return _PageStream(state, run_id, position_of(last_event_id, after), session, request.cookies[COOKIE])
+    return _PageStream(state, run_id, after, session, request.cookies[COOKIE])
 
 
 @router.get("/{run_id:uuid}/revisions")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -25,32 +25,33 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(401, 42
 _event = TypeAdapter(Event)
 
 
-@router.get("/{run_id:uuid}/events", response_model=RunEvents, responses={**responses(404), 200: EVENT_STREAM})
-async def list_run_events(
-    run_id: UUID,
-    request: Request,
-    state: AppStateDep,
-    caller: CallerDep,
+async def position(
     after: Annotated[int, Query(ge=0, lt=2**62)] = 0,
     last_event_id: Annotated[str | None, Header(max_length=40)] = None,
+) -> int:
+    """Return the sequence number in the header of a stream that is opened again, or `after` if it contains none."""
+    text = last_event_id or ""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else after
+
+
+Position = Annotated[int, Depends(position)]
+
+
+@router.get("/{run_id:uuid}/events", response_model=RunEvents, responses={**responses(404), 200: EVENT_STREAM})
+async def list_run_events(
+    run_id: UUID, request: Request, state: AppStateDep, caller: CallerDep, after: Position
 ) -> RunEvents | Response:
     """Return the events of a run after the sequence number `after`.
 
     With `Accept: text/event-stream` they are streamed as they happen, until the run has ended.
     """
-    db, after = state.services.db, position_of(last_event_id, after)
+    db = state.services.db
     await queries.get_run(db, run_id)
     if "text/event-stream" in request.headers.get("accept", ""):
         return RunStream(state, run_id, after, caller)
     events = await list_events(db, run_id, after=after)
     await served_reviews.record_events(db, caller.actor, run_id, events)
     return RunEvents(events=events)
-
-
-def position_of(last_event_id: str | None, after: int) -> int:
-    """Return the sequence number in this header, or `after` if it contains none."""
-    text = last_event_id or ""
-    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else after
 
 
 class RunStream(EventSourceResponse):
