@@ -29,19 +29,12 @@ HEADERS = {
     "X-Robots-Tag": "noindex, nofollow",
 }
 
-#: The API description is drawn by a script of this service, which reads /openapi.json and sends trial requests.
-DOCS_HEADERS = {
-    **HEADERS,
-    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("img-src 'self'", "img-src 'self' data:")
-    + "; script-src 'self'; connect-src 'self'",
-}
-
+_WITH_SCRIPTS = HEADERS["Content-Security-Policy"] + "; script-src 'self'; connect-src 'self'"
 #: Pages of the console: scripts of this service. Their forms name the page that they are on, which no link does.
-CONSOLE_HEADERS = {
-    **HEADERS,
-    "Content-Security-Policy": HEADERS["Content-Security-Policy"] + "; script-src 'self'; connect-src 'self'",
-    "Referrer-Policy": "same-origin",
-}
+CONSOLE_HEADERS = {**HEADERS, "Content-Security-Policy": _WITH_SCRIPTS, "Referrer-Policy": "same-origin"}
+
+#: The API description is drawn by a script of this service, which reads /openapi.json and sends trial requests.
+DOCS_HEADERS = {**HEADERS, "Content-Security-Policy": _WITH_SCRIPTS.replace("img-src 'self'", "img-src 'self' data:")}
 
 #: The pages of the console that every page links to: path and title.
 NAVIGATION = (
