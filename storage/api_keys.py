@@ -56,28 +56,18 @@ class ApiKeyRow(KeyView, frozen=True):
     @property
     def actor(self) -> Actor:
         """Return the actor that authenticates with this key."""
-        return Actor("api_key", self.id, self.name, rights_of(self.can))
-
-
-def rights_of(level: Right) -> frozenset[Right]:
-    """Return the rights of a level."""
-    return frozenset(LEVELS[: LEVELS.index(level) + 1])
+        rights = frozenset(LEVELS[: LEVELS.index(self.can) + 1])
+        return Actor("api_key", self.id, self.name, rights)
 
 
 async def sync_settings_keys(db: Database, keys: Sequence[str], limited: Sequence[str] = ()) -> None:
     """Make the keys of the settings exactly these; the `limited` ones cannot approve. Other keys are left alone."""
-    given = [(key, f"settings key {n}", "approve") for n, key in enumerate(keys, start=1)]
-    given += [(key, f"limited settings key {n}", "start") for n, key in enumerate(limited, start=1)]
+    given = [(_digest(key), f"settings key {n}", "approve") for n, key in enumerate(keys, start=1)]
+    given += [(_digest(key), f"limited settings key {n}", "start") for n, key in enumerate(limited, start=1)]
+    values = {name: [row[n] for row in given] for n, name in enumerate(("digests", "names", "levels"))}
     async with db.transaction() as connection:
         await connection.execute(sql["lock"])
-        await connection.execute(
-            sql["sync"],
-            {
-                "digests": [_digest(key) for key, _, _ in given],
-                "names": [name for _, name, _ in given],
-                "levels": [level for _, _, level in given],
-            },
-        )
+        await connection.execute(sql["sync"], values)
 
 
 async def generate_first_key(db: Database) -> str | None:
