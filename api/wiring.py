@@ -120,10 +120,8 @@ async def open_app_state(
         # An account that no project names any more answers for its older orders.
         older = [f"upload_post:{each.rpartition(':')[2]}" for each in await open_publishers_of(db) if ":" in each]
         publishers = open_publishers(settings, artifacts, client, [*names, *older])
-        speech_key, store = (
-            _text(settings.speech_api_key),
-            partial(artifacts.store, kind="speech", media_type="application/octet-stream", facts={}),
-        )
+        speech_key = _text(settings.speech_api_key)
+        store = partial(artifacts.store, kind="speech", media_type="application/octet-stream", facts={})
         makers = {
             "render": open_renderer(settings, artifacts, client, signing_key),
             "speech": Speech(settings.speech_base_url, speech_key, client, artifacts, store, folder / "scratch"),

@@ -70,18 +70,12 @@ async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
     moments = await list_moments(db, ledger, run_id)
     orders = await ledger.list_for_run(run_id)
     entries = [entry for moment in moments for entry in moment.entries if entry.kind not in PROGRESS]
-    return History(
-        run_id=run_id,
-        status=run.status,
-        waiting=run.waiting,
-        needs_attention=run.needs_attention,
-        entries=entries,
-        totals=_totals(entries, orders, run.cost),
-        notifications=[
-            Notification.model_validate(vars(row) | {"type": row.kind, "host": row.url.split("/")[2]})
-            for row in await deliveries.list_deliveries(db, run_id)
-        ],
-    )
+    notifications = [
+        Notification.model_validate(vars(row) | {"type": row.kind, "host": row.url.split("/")[2]})
+        for row in await deliveries.list_deliveries(db, run_id)
+    ]
+    totals = _totals(entries, orders, run.cost)
+    return History.model_validate({**vars(run), "entries": entries, "totals": totals, "notifications": notifications})
 
 
 async def list_moments(db: Database, ledger: Ledger, run_id: UUID) -> list[Moment]:
