@@ -1,7 +1,6 @@
 """The console in the browser: costs, troubles with the actions of a person, health, and API keys."""
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -65,37 +64,26 @@ async def act(run_id: UUID, action: Action, request: Request, state: AppStateDep
     """Cancel or retry a run. Orders of unknown outcome are shown first, with what the provider lists."""
     form = await request.form()
     kept = {name: str(text) for name, text in form.items() if re.fullmatch(NUMBERED, name) and str(text).strip()}
-    changes = {**_read_changes(kept), "stop_waiting": action == "stop-waiting", "not_made": action == "not-made"}
+    prompts = {int(name.removeprefix("prompt.")): text for name, text in kept.items() if name.startswith("prompt.")}
+    drop = [int(name.removeprefix("drop.")) for name in kept if name.startswith("drop.")]
+    changes: dict[str, Any] = {"prompts": prompts, "drop": drop, "confirm": str(form.get("confirm"))}
     try:
         if action == "cancel":
             await cancel.cancel_run(state.services, run_id, session.context)
         else:
-            confirm = str(form.get("confirm"))
-            await retry.retry_run(state.services, run_id, **changes, confirm=confirm, context=session.context)
+            changes |= {"stop_waiting": action == "stop-waiting", "not_made": action == "not-made"}
+            await retry.retry_run(state.services, run_id, **changes, context=session.context)
     except OutcomeUnknown as error:
         return await _action_page(run_id, "not-made", state, session, {**error.details, "kept": kept})
     return RedirectResponse(f"/runs/{run_id}", 303)
-
-
-def _read_changes(kept: Mapping[str, str]) -> dict[str, Any]:
-    """Return the other words of clips, and those to leave out, from the fields of the form about clips."""
-    fields = [(*name.split("."), text) for name, text in kept.items()]
-    return {
-        "prompts": {int(number): text for kind, number, text in fields if kind == "prompt"},
-        "drop": [int(number) for kind, number, _ in fields if kind == "drop"],
-    }
 
 
 async def _action_page(
     run_id: UUID, action: Action, state: AppState, session: Session, evidence: dict[str, Any] | None = None
 ) -> HTMLResponse:
     run = await queries.get_run_view(state.services.db, run_id)
-    values: dict[str, Any] = {
-        "run": run,
-        "clips": await retry.list_failed_clips(state.services, run_id),
-        "action": action,
-    }
-    content = console_page("trouble_action.html", session, **values, evidence=evidence)
+    clips = await retry.list_failed_clips(state.services, run_id)
+    content = console_page("trouble_action.html", session, run=run, clips=clips, action=action, evidence=evidence)
     return HTMLResponse(content, 409 if evidence else 200)
 
 

@@ -1,6 +1,6 @@
 """The form of the ideation page: the ideas as cards that a reviewer edits, orders, drops and adds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -55,15 +55,15 @@ class IdeaForm:
     def parse(cls, content: ReviewContent, fields: Sequence[tuple[str, str]] = ()) -> Self:
         """Return the form that was sent; without fields of cards, with the ideas of the content."""
         assert isinstance(content, IdeasContent)  # noqa: S101 - the ideation gate shows nothing else
-        known = {str(n): EMPTY | idea.model_dump(include=set(EMPTY)) for n, idea in enumerate(content.ideas, start=1)}
+        numbered = enumerate(content.ideas, start=1)
+        known = {str(number): {name: getattr(idea, name) for name in EMPTY} for number, idea in numbered}
         sent = {name: clean_text(value.replace("\r\n", "\n")) for name, value in fields}
         keys = dict.fromkeys(value for name, value in fields if name == "card" and value in [*known, *NEW_KEYS])
-        all_are_kept = not keys or len(content.make) != len(content.ideas)
         cards = [
             Card(
                 key,
-                _texts_of(sent, key, known.get(key, EMPTY)),
-                all_are_kept or ("keep", key) in fields,
+                {name: sent.get(f"{name}-{key}", before) for name, before in known.get(key, EMPTY).items()},
+                not keys or ("keep", key) in fields or len(content.make) != len(content.ideas),
                 ("sample", key) in fields,
             )
             for key in [*(keys or known)][:MAX_CLIPS]
@@ -96,8 +96,3 @@ class IdeaForm:
     def sample(self) -> list[int]:
         """Return the numbers of the clips to make first, in the order of the kept ideas."""
         return [number for number, card in enumerate(self.kept, start=1) if card.in_sample]
-
-
-def _texts_of(sent: Mapping[str, str], key: str, before: Mapping[str, str]) -> dict[str, str]:
-    """Return the texts of a card as they were sent, and those that were not as they were."""
-    return {name: sent.get(f"{name}-{key}", text) for name, text in before.items()}

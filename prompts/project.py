@@ -70,6 +70,8 @@ class Project(BaseModel, extra="forbid", frozen=True):
     clips: int = Field(ge=1, le=MAX_CLIPS)
     clip_seconds: int = Field(ge=1, le=60)
     clip_size: str = Field("720x1280", pattern=r"^\d{2,4}x\d{2,4}$")
+    #: The clips are scaled and cropped to it. Even numbers up to 1998; a small film is a draft, which renders sooner.
+    film_size: str = Field("1080x1920", pattern=r"^(1\d|[1-9])\d[02468]x(1\d|[1-9])\d[02468]$")
     #: The provider and model of the clips; by default the first that can generate them.
     video: VideoChoice | None = None
     #: Orders of a clip that fails, before the run waits for a person.

@@ -90,10 +90,12 @@ def _describe_order(event: Event, order: OrderRow, decisions: Mapping[int, Decis
             actor, details["error"] = event.payload.get("actor") or actor, event.payload
         case "order.submit_timed_out":
             kind, details["error"] = "order", event.payload
-        case "order.reserved" | "order.replayed" | "order.moved" as name:
-            kind, actor = {"order.reserved": "reservation"}.get(name, "order"), SERVICE
+        case "order.reserved":
+            kind, actor = "reservation", SERVICE
         case "order.progress":
             kind = "progress"
+        case "order.replayed" | "order.moved":
+            kind, actor = "order", SERVICE
         case "charge.duplicate":
             kind, details = "charge", event.payload | {"order": order.key}
     return _with_charge(event, order, _entry(event, kind, actor, _order_text(event, order), details))

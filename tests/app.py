@@ -54,6 +54,7 @@ summary: One clip of three seconds.
 clips: 1
 clip_seconds: 3
 clip_size: 180x320
+film_size: 360x640
 platforms: [tiktok, youtube]
 budget_usd: 5
 options:

@@ -103,14 +103,18 @@ def _possible(change: RequestedChange, numbers: Sequence[int]) -> RequestedChang
 
 def _work_on(changes: Sequence[RequestedChange], comment: str, state: RunState, *, needs_render: bool) -> RunState:
     """Return the update that starts the work on these changes: on ideas, else on clips, texts and the caption."""
+
+    def of(step: ChangeStep) -> list[RequestedChange]:
+        return [change for change in changes if change.step == step]
+
     target = _target({change.step for change in changes}, needs_render=needs_render)
-    overlays = {number: change.overlay for change in changes if change.step == "overlay" for number in change.clips}
-    notes = {str(number): change.text for change in changes if change.step == "clips" for number in change.clips}
+    overlays = {number: change.overlay for change in of("overlay") for number in change.clips}
+    notes = {str(number): change.text for change in of("clips") for number in change.clips}
     ideas = with_overlays(state["ideas"], overlays)
     if target == "clips":
         ideas = _offered_again(ideas, sorted(map(int, notes)))
     update = change_update(target, comment)
-    caption = " ".join(change.text for change in changes if change.step == "caption")
+    caption = " ".join(change.text for change in of("caption"))
     change: ChangeRequest = {**update["change"], "notes": notes, "caption": caption}
     requested = [_result(each.text, each.step, each.clips, _reason(each, target)) for each in changes]
     return {**update, "change": change, "ideas": ideas, "requested": requested}

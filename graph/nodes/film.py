@@ -26,7 +26,10 @@ async def order_render(state: RunState, *, deps: Dependencies) -> RunState:
     delivered = [min(ideas["seconds"], clip.get("seconds", ideas["seconds"])) for clip in facts]
     lengths, crossfade = _fit_lengths(delivered, project)
     narrations = await narrations_of(state, deps)
+    width, height = map(int, project.film_size.split("x"))
     manifest = Manifest(
+        width=width,
+        height=height,
         crossfade_seconds=crossfade,
         composition=project.composition,
         title=ideas["title"],

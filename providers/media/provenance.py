@@ -176,16 +176,12 @@ def _actions(manifest: Manifest, parts: Sequence[_Part]) -> list[dict[str, Any]]
         actions.append({**place, "digitalSourceType": f"{SOURCE_TYPES}{part.source_type}", **agent})
     if manifest.music:
         actions.append({"action": "c2pa.placed", "parameters": {"ingredientIds": ["music"]}, **own})
-    return [*actions, *({"action": "c2pa.edited", **own, **edit} for edit in _edits(manifest))]
-
-
-def _edits(manifest: Manifest) -> list[dict[str, Any]]:
-    """Return what was done with the clips, as the parts of its actions that differ."""
-    drawn = bool(manifest.look.is_any or any(clip.overlay for clip in manifest.clips))
-    models = sorted({clip.narration.model or "MyloWare" for clip in manifest.clips if clip.narration})
+    drawn = any([manifest.look.is_any, *(clip.overlay for clip in manifest.clips)])
+    models = sorted({clip.narration.model or own["softwareAgent"]["name"] for clip in manifest.clips if clip.narration})
     edits: list[dict[str, Any]] = [{"description": "Texts were drawn over the clips."}] * drawn
     edits += [{"description": "A narration by a speech model was added.", "softwareAgent": {"name": n}} for n in models]
-    return [*edits, {"description": f"The loudness was set to {manifest.loudness_lufs:g} LUFS."}]
+    edits.append({"description": f"The loudness was set to {manifest.loudness_lufs:g} LUFS."})
+    return [*actions, *({"action": "c2pa.edited", **own, **edit} for edit in edits)]
 
 
 def _music_of(manifest: Manifest) -> list[dict[str, Any]]:

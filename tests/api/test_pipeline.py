@@ -96,7 +96,7 @@ def test_a_completed_run_shows_its_artifacts(completed: CompletedRun) -> None:
     film = artifacts["final_video"]
     assert film["url"] == f"/v1/artifacts/{film['digest']}"
     assert film["seconds"] == pytest.approx(3.0, abs=0.05)
-    assert (film["width"], film["height"]) == (1080, 1920)
+    assert (film["width"], film["height"]) == (360, 640)
     assert run["cost"] == {"estimated_usd": 0.3, "reserved_usd": 0.0, "spent_usd": 0.3, "cap_usd": 5.0}
 
 

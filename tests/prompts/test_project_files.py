@@ -55,6 +55,8 @@ def _changed(tmp_path: Path, old: str, new: str) -> Path:
         ("clips: 3", "clips: 0", "rain.md: clips: "),
         ("clips: 3", "clips: 25", "rain.md: clips: "),
         ("clip_seconds: 4", "clip_seconds: 4\nclip_size: big", "rain.md: clip_size: "),
+        ("clip_seconds: 4", "clip_seconds: 4\nfilm_size: 1080x1921", "rain.md: film_size: "),
+        ("clip_seconds: 4", "clip_seconds: 4\nfilm_size: 2160x3840", "rain.md: film_size: "),
         ("clip_seconds: 4", "clip_seconds: 4\ncrossfade_seconds: 3", "rain.md: crossfade_seconds: a clip must be"),
         ("clips: 3", "clips: 3\nvideo: {resolution: 1080p}", "rain.md: video.resolution: clip_size 720x1280 is 720p"),
         ("clips: 3", "clips: 3\nvideo: {vendor: kling}", "rain.md: video.vendor: Extra inputs"),
