@@ -1,9 +1,9 @@
 """`myloware doctor`: show the settings, and ask the database, the store and every service whether they work."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import typer
-from pydantic import BaseModel
 from rich.table import Table
 
 from api.checks import Check, run_checks
@@ -15,26 +15,17 @@ from storage.migrate import migrate
 SECRET_WORDS = ("KEY", "SECRET", "DATABASE_URL")
 
 
-class Report(BaseModel):
-    """The settings by variable, the services that the sandbox replaces, warnings, and the checks."""
-
-    settings: dict[str, str | None]
-    sandbox: list[Service]
-    warnings: list[str]
-    checks: list[Check]
-
-
 async def examine(*, as_json: bool) -> None:
     """Print every setting and the result of every check. Exits with 1 if a check failed. Raises SettingsError."""
     settings = read_settings()
     found = await run_checks(settings, {"database" if settings.database_url else "embedded database": _check_database})
     visible, sandbox, warnings = _visible_settings(settings), settings.missing_services, settings.weak_keys()
-    report = Report(settings=visible, sandbox=sandbox, warnings=warnings, checks=found)
     if as_json:
-        stdout.print_json(report.model_dump_json())
+        checks = [check.model_dump() for check in found]
+        stdout.print_json(data={"settings": visible, "sandbox": sandbox, "warnings": warnings, "checks": checks})
     else:
-        _print_report(report)
-    if not all(check.ok for check in report.checks):
+        _print_report(visible, sandbox, warnings, found)
+    if not all(check.ok for check in found):
         raise typer.Exit(1)
 
 
@@ -54,15 +45,17 @@ async def _check_database(settings: Settings) -> str:
     return "reachable, schema up to date"
 
 
-def _print_report(report: Report) -> None:
+def _print_report(
+    settings: Mapping[str, str | None], sandbox: Sequence[Service], warnings: Sequence[str], checks: Sequence[Check]
+) -> None:
     table = Table("setting", "value", title=f"Settings on {datetime.now(UTC):%Y-%m-%d}", title_justify="left")
-    for variable, value in report.settings.items():
+    for variable, value in settings.items():
         table.add_row(variable, "[dim]not set[/]" if value is None else value)
     stdout.print(table)
-    if report.sandbox:
-        stdout.print(f"[yellow]SANDBOX[/] replaces {', '.join(report.sandbox)}.")
-    for warning in report.warnings:
+    if sandbox:
+        stdout.print(f"[yellow]SANDBOX[/] replaces {', '.join(sandbox)}.")
+    for warning in warnings:
         stdout.print(f"[yellow]Warning:[/] {warning}", soft_wrap=True)
-    for check in report.checks:
+    for check in checks:
         mark = "[green]ok[/]    " if check.ok else "[red]failed[/]"
         stdout.print(f"{mark} {check.check}: {check.message}", soft_wrap=True)
