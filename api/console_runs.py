@@ -99,11 +99,9 @@ async def compare_revisions(
     if contents and not {before, after} <= set(contents):
         raise RevisionNotFound(f"Revision not found. Available: {', '.join(map(str, contents))}.")
     changes = pages.shown_changes(reviews.diff_values(contents.get(before), contents.get(after)))
-    gates = sorted({each.gate for each in found})
+    gates, revisions = sorted({each.gate for each in found}), list(contents)
     variables = {"run": run, "gate": gate, "gates": gates, "before": before, "after": after, "changes": changes}
-    return HTMLResponse(
-        pages.console_page("revisions.html", session, path="/runs", revisions=list(contents), **variables)
-    )
+    return HTMLResponse(pages.console_page("revisions.html", session, path="/runs", revisions=revisions, **variables))
 
 
 @router.get("/{run_id:uuid}/actions/{action}")

@@ -57,9 +57,10 @@ async def find_request_session(request: Request, state: AppStateDep) -> Session 
     return await sessions.find_session(state.services.db, request.cookies.get(COOKIE))
 
 
-async def require_session(
-    request: Request, session: Annotated[Session | None, Depends(find_request_session)]
-) -> Session:
+OptionalSessionDep = Annotated[Session | None, Depends(find_request_session)]
+
+
+async def require_session(request: Request, session: OptionalSessionDep) -> Session:
     """Return the session of the request. Raises SignInRequired, or ApiError 403 for a change without its CSRF token."""
     if session is None:
         raise SignInRequired
@@ -77,7 +78,6 @@ async def require_same_origin(request: Request) -> None:
         raise ApiError(403, "origin_not_allowed", "This form is of another site. Open the sign-in page and repeat.")
 
 
-OptionalSessionDep = Annotated[Session | None, Depends(find_request_session)]
 SessionDep = Annotated[Session, Depends(require_session)]
 
 

@@ -60,6 +60,8 @@ VENDORS: Mapping[str, tuple[type[NativeVideos], str]] = {
     "higgsfield": (higgsfield.Higgsfield, higgsfield.BASE_URL),
 }
 
+Providers = Mapping[str, Provider]
+
 MAX_CONNECTIONS = 20
 #: The address that `serve` listens on by default.
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -189,11 +191,7 @@ async def reconcile_keys(settings: Settings, db: Database) -> str | None:
 
 
 def _open_ledger(
-    settings: Settings,
-    checked: CheckedSettings,
-    db: Database,
-    makers: Mapping[str, Provider],
-    publishers: Mapping[str, Provider],
+    settings: Settings, checked: CheckedSettings, db: Database, makers: Providers, publishers: Providers
 ) -> Ledger:
     first, *others = checked.video.providers.items()
     providers: dict[str, Provider] = {

@@ -77,9 +77,8 @@ async def run_turn(chat: ChatServices, request: ChatRequest) -> TurnEvents:
     async with AsyncExitStack() as stack:
         if session_id is not None:
             if not await claim_session(chat.services.db, session_id, actor_id):
-                raise InvalidRequest(
-                    "The session belongs to another API key: omit session_id to start one.", field="session_id"
-                )
+                refusal = "The session belongs to another API key: omit session_id to start one."
+                raise InvalidRequest(refusal, field="session_id")
             # A first message that is repeated starts another session: one after the other, both find the same run.
             lock = f"new:{actor_id}:{digest_of(message)}" if request.is_new_session else session_id
             await _acquire_lock(stack, chat.services, f"chat:{lock}")

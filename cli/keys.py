@@ -59,9 +59,8 @@ def revoke_command(name_or_id: Annotated[str, typer.Argument(help="The name or t
         exit_with_error(f"There is no key {name_or_id}. `myloware keys list` shows names and ids.")
     typer.echo(f"Revoked: {row.name} ({row.id})")
     if row.origin == "settings":
-        typer.echo(
-            "Remove it from the settings too: the next start of `myloware serve` makes it valid again.", err=True
-        )
+        advice = "Remove it from the settings too: the next start of `myloware serve` makes it valid again."
+        typer.echo(advice, err=True)
 
 
 def _parse_end(text: str) -> datetime:

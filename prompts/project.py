@@ -125,9 +125,8 @@ class Project(BaseModel, extra="forbid", frozen=True):
         if problem := platform_problem(self.platforms, self.destinations):
             raise ValueError(problem)
         if self.composition not in COMPOSITIONS:
-            raise ValueError(
-                f"composition: {self.composition[:60]!r} is unknown; choose from {', '.join(COMPOSITIONS)}"
-            )
+            offered = ", ".join(COMPOSITIONS)
+            raise ValueError(f"composition: {self.composition[:60]!r} is unknown; choose from {offered}")
         sides = [int(pixels) for pixels in self.clip_size.split("x")]
         if self.video and self.video.resolution not in (None, f"{min(sides)}p"):
             raise ValueError(f"video.resolution: clip_size {self.clip_size} is {min(sides)}p")

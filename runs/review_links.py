@@ -61,9 +61,8 @@ async def create_link(
     check_approval_right(creator := context.actor, ", which creating a reviewer's link requires.")
     review = await require_open_review(db, await get_run(db, run_id), gate)
     expires_at = (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0)
-    link = ReviewLink(
-        run_id, gate, review.revision, review.digest, expires_at, secrets.token_hex(8), creator.kind, creator.id
-    )
+    nonce = secrets.token_hex(8)
+    link = ReviewLink(run_id, gate, review.revision, review.digest, expires_at, nonce, creator.kind, creator.id)
     payload = {"gate": gate, "revision": review.revision, "digest": review.digest, "link": link.nonce}
     payload["expires_at"] = expires_at.isoformat()
     await record_link_created(db, run_id, context, link.nonce, payload)
