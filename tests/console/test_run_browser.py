@@ -93,7 +93,7 @@ def test_an_action_is_confirmed_by_keyboard(tab: Tab, seeds: Seeds, quiet_app: A
     tab.page.goto(f"/runs/{run_id}")
     tab.page.get_by_role("link", name="Cancel…").focus()
     tab.page.keyboard.press("Enter")
-    expect(tab.page.get_by_role("heading", name="Cancel this run?")).to_be_visible()
+    expect(tab.page.get_by_role("heading", name="Cancel the run")).to_be_visible()
     tab.check()
     assert quiet_app.run(str(run_id))["status"] == "running"
     tab.page.get_by_role("button", name="Cancel the run").focus()
