@@ -57,10 +57,9 @@ async def find_request_session(request: Request, state: AppStateDep) -> Session 
     return await sessions.find_session(state.services.db, request.cookies.get(COOKIE))
 
 
-OptionalSessionDep = Annotated[Session | None, Depends(find_request_session)]
-
-
-async def require_session(request: Request, session: OptionalSessionDep) -> Session:
+async def require_session(
+    request: Request, session: Annotated[Session | None, Depends(find_request_session)]
+) -> Session:
     """Return the session of the request. Raises SignInRequired, or ApiError 403 for a change without its CSRF token."""
     if session is None:
         raise SignInRequired
@@ -78,6 +77,7 @@ async def require_same_origin(request: Request) -> None:
         raise ApiError(403, "origin_not_allowed", "This form is of another site. Open the sign-in page and repeat.")
 
 
+OptionalSessionDep = Annotated[Session | None, Depends(find_request_session)]
 SessionDep = Annotated[Session, Depends(require_session)]
 
 
@@ -100,13 +100,12 @@ def local_path(next_page: str) -> str:
     return next_page if re.fullmatch(r"/(?![/\\])[\x21-\x7e]*", next_page) else START_PAGE
 
 
-def error_page(request: Request, error: ApiError, session: Session | None = None, **typed: Any) -> Response:
-    """Return an error as a page with what was typed, or to htmx as a part of one, which the page shows in place."""
+def error_page(request: Request, error: ApiError) -> Response:
+    """Return an error as a page, or to htmx as a part of one, which the page shows in place."""
     is_part = "hx-request" in request.headers
     request_id = getattr(request.state, "request_id", "") if error.status >= 500 else ""
     template = "problem_part.html" if is_part else "problem.html"
-    typed |= {"code": error.code, "message": error.message, "request_id": request_id}
-    content = pages.console_page(template, session, **typed)
+    content = pages.console_page(template, code=error.code, message=error.message, request_id=request_id)
     return HTMLResponse(content, error.status, error.headers)
 
 

@@ -104,8 +104,9 @@ async def check_sandbox(url: str) -> None:
     except (httpx.HTTPError, ValueError, LookupError, TypeError):
         is_sandbox = False
     if not is_sandbox:
-        reason = f"no sandbox answers at {url}, or it is not on this machine. Use `make studio`."
-        raise SettingsError(f"{SANDBOX_VARIABLE}: {reason}")
+        raise SettingsError(
+            f"{SANDBOX_VARIABLE}: no sandbox answers at {url}, or it is not on this machine. Use `make studio`."
+        )
 
 
 def studio_settings(configured: Settings, *, sandbox: str, folder: Path, dsn: str) -> Settings:

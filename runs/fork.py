@@ -52,8 +52,9 @@ async def fork_run(
     spec = resolve_project(services, name, merged_options)
     seed = await _seed(services.video, spec, edited, await services.ledger.list_for_run(run_id))
     seed["ideas"] = with_speech(seed["ideas"], speech_offer(spec, services.speech))
+    new_id = run_id_for(context, "fork")
     new = table.NewRun(
-        id=run_id_for(context, "fork"),
+        id=new_id,
         project=name,
         brief=source.brief,
         options=merged_options,
@@ -63,7 +64,7 @@ async def fork_run(
         seed=seed,
     )
     run = await table.create_run(services.db, new, context)
-    services.wakeups.advance(str(run.id))
+    services.wakeups.advance(str(new_id))
     return run
 
 

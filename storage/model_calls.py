@@ -98,7 +98,8 @@ class ModelCalls(Orders):
             raise
 
     async def _settle_call(self, key: str, tokens: tuple[int, ...], result: dict[str, Any]) -> dict[str, Any]:
-        values = {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result}
-        [row] = await self.db.fetch_all(sql["settle"], values)
+        [row] = await self.db.fetch_all(
+            sql["settle"], {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result}
+        )
         stored: dict[str, Any] = row["result"]
         return stored
