@@ -85,7 +85,8 @@ async def await_render(state: RunState, *, deps: Dependencies) -> RunState:
     if render.state == "settled":
         clips = (await _orders_of_clips(state, deps)).items()
         notices = [f"Clip {n}: {warning}" for n, order in clips for warning in order.result.get("warnings", [])]
-        mark = {} if "c2pa" in state.get("film", {"c2pa": None}) else {"c2pa": None}  # the renderer signs none
+        was_unsigned = "film" in state and "c2pa" not in state["film"]
+        mark = {"c2pa": None} if was_unsigned else {}  # stays if the renderer signs no film: it is not rendered again
         film = {**mark, **render.result, "notices": [*notices, *render.result.get("notices", [])]}
         return {"route": "write_caption", "film": film}
     if not await requested_retry(state, [render], deps):
