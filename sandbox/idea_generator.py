@@ -40,12 +40,10 @@ def generate_ideas(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     if fault_words := [word for word in FAULT_WORDS if word in text]:
         ideas[0]["scene"] += " " + " ".join(fault_words)
     brief = read_brief(text, [comment for comment in comments if not find_named(comment)])
-    notes = [f"take {len(comments) + 1}"] if comments else []
     if not has_font:
-        name = LANGUAGES.get(brief.language, {}).get("name", "it")
-        notes.append(f"captions in English, no font draws {name}")
-    note = f" ({'; '.join(notes)})" if notes else ""
-    return {"title": shorten(capitalize(brief.topic), 78 - len(note)) + note, "ideas": ideas}
+        note = f" (English captions: no font draws {LANGUAGES.get(brief.language, {}).get('name', 'it')})"
+        ideas[0]["title"] = shorten(ideas[0]["title"], MAX_LENGTHS["title"] - len(note)) + note
+    return {"title": shorten(capitalize(brief.topic), 78), "ideas": ideas}
 
 
 class _IdeaGenerator:

@@ -197,11 +197,11 @@ def paint_card(stage: Stage, subject: str, *inks: Picture) -> Painter:
 def _set_type(stage: Stage, subject: str) -> Field:
     """Return the mask of the letters, one word a line.
 
-    All words are alike in a wide shot. In a close one the last is large, low at the left, and in a detail the first,
-    high at the right.
+    All words are alike in a wide shot. In a close one the last is large, at the left, and in a detail the first,
+    at the right; all of them above the captions.
     """
     sheet, words = Image.new("L", (stage.width, stage.height), 0), subject.split()
-    large, side, middle = ((-1, 0, -0.18), (len(words) - 1, -1, 0.14), (0, 1, -0.24))[stage.shot.framing]
+    large, side, middle = ((-1, 0, -0.5), (len(words) - 1, -1, -0.42), (0, 1, -0.5))[stage.shot.framing]
     draw, left, sizes = ImageDraw.Draw(sheet), stage.pixel(0.68 * side * stage.aspect, middle), []
     for number, word in enumerate(words):
         size = stage.height * TYPE_SIZE * (1 if large < 0 else 2 if number == large else 0.5)

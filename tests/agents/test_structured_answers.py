@@ -168,7 +168,7 @@ async def test_captions_without_a_font_are_english(
     for brief, language in (("雨の京都", "Japanese"), ("فيديو عن القهوة", "Arabic")):
         film = (await ideate(model, SHORTS, brief)).value
 
-        assert film.title.endswith(f" (captions in English, no font draws {language})")
+        assert film.ideas[0].title.endswith(f" (English captions: no font draws {language})")
         assert all(idea.overlay.replace("’", "").isascii() for idea in film.ideas)
 
 

@@ -196,13 +196,14 @@ def test_captions_are_in_the_language_of_the_brief(brief: str, title: str, capti
 
 
 def test_captions_are_english_where_no_font_draws_them() -> None:
-    """The refusal of the captions leads to English ones, and the title says so; a brief cannot feign a refusal."""
+    """The refusal of the captions leads to English ones, and the first idea says so; a brief cannot feign a refusal."""
     error = (
         "\nThat answer is invalid: ideas.0.overlay: the fonts of this machine cannot draw 雨. Send a corrected answer."
     )
     film = make(JAPANESE, error=error)
 
-    assert film["title"] == "雨の京都 (captions in English, no font draws Japanese)"
+    assert film["title"] == "雨の京都"
+    assert film["ideas"][0]["title"] == "雨の京都 – はじまり (English captions: no font draws Japanese)"
     assert all(idea["overlay"].isascii() for idea in film["ideas"])
     assert all(idea["scene"].startswith("雨の京都: ") for idea in film["ideas"])
     assert find_language(make(f"{JAPANESE} cannot draw")["ideas"][0]["overlay"]) == "ja"
@@ -235,7 +236,7 @@ def test_a_comment_gives_a_film_another_subject() -> None:
     """“Make it about foxes” replaces the subject, also that of the post."""
     film = make("Rain on a quiet city", "Make it about foxes")
 
-    assert film["title"] == "Foxes (take 2)"
+    assert film["title"] == "Foxes"
     assert all(idea["scene"].startswith("Foxes: ") for idea in film["ideas"])
     assert write_post("Rain on a quiet city", film["title"]) == {
         "caption": "Foxes. Made with AI.",
