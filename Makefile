@@ -40,7 +40,7 @@ check: lint test ## Check format, style, types and import layers, and run the te
 coverage: .venv/.with-tools ## Run the tests, and print which lines of the product they reach
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --cov --cov-report=term
 
-slow: .venv/.with-tools ## Run the slow tests: crashes, whole conversations, Studio, Remotion, the quickstart
+slow: .venv/.with-tools ## Run the slow tests: crashes, whole films and conversations, browsers, Studio, Remotion, the quickstart
 	@$(BIN)/python -m pytest -n auto --maxprocesses 2 --dist loadfile -m slow --durations=5
 
 lint: .venv/.with-tools

@@ -225,7 +225,7 @@ class App:
         self, run_id: str, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 150, status: str = ""
     ) -> dict[str, Any]:
         """Wait for a condition and return the run. Fails as soon as the run has ended without it."""
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 0.05
         while True:
             run = self.run(run_id)
             if condition(run):
@@ -233,7 +233,8 @@ class App:
             ended = run["status"] in ("completed", "failed")
             assert not ended, f"{run['status']}: {run['error']}"
             assert time.monotonic() < deadline, f"{status} not in time: {run}"
-            time.sleep(0.05)
+            time.sleep(pause)
+            pause = min(1.2 * pause, 0.2)
 
     def complete(self, run_id: str) -> dict[str, Any]:
         """Approve a run at both gates and return it when it has completed."""

@@ -72,6 +72,7 @@ def spent(app: App, run_id: str, usd: str) -> Iterator[None]:
         ("the day's cap (UTC)", "tiny", "another run", "99.5"),
     ],
 )
+@pytest.mark.slow
 def test_an_approval_above_a_cap_is_refused(manual: App, cap: str, project: str, spender: str, usd: str) -> None:
     """The answer has the numbers, the gate stays open, and an approval of fewer clips counts and is ordered."""
     manual.rows("update orders set created_at = created_at - interval '1 day' returning 1")

@@ -28,6 +28,7 @@ def test_the_supervisor_lists_projects(app: App, sandbox: SandboxClient) -> None
     assert (answer.json()["run_ids"], answer.json()["pending_decision"]) == ([], None)
 
 
+@pytest.mark.slow
 def test_the_supervisor_starts_a_run_and_reports_its_status(app: App, sandbox: SandboxClient) -> None:
     """The brief is in the person's words; no chat message decides at a gate."""
     started = send(app, "Make a video about rain in a quiet city").json()
@@ -63,6 +64,7 @@ def test_a_session_belongs_to_the_key_that_created_it(app: App, sandbox: Sandbox
     assert session not in answer.text
 
 
+@pytest.mark.slow
 def test_a_session_keeps_its_messages(app: App, sandbox: SandboxClient) -> None:
     """Earlier messages are part of the next turn, and of no other session."""
     session = send(app, "What projects are there?").json()["session_id"]

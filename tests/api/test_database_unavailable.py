@@ -38,6 +38,7 @@ def outage(postgres_server: str, migrated_template: str, sandbox_process: Sandbo
             other.execute(f"{statement} true")  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 def test_every_entry_point_answers_503_in_its_own_format(outage: Outage) -> None:
     """REST, OpenAI's chat completions, MCP and the review page answer 503 with `Retry-After`."""
     app, run_id = outage.app, outage.run_id
@@ -73,6 +74,7 @@ def test_every_entry_point_answers_503_in_its_own_format(outage: Outage) -> None
     assert httpx.get(f"{app.url}/health").json()["status"] == "healthy"
 
 
+@pytest.mark.slow
 def test_a_started_stream_ends_with_the_error(outage: Outage) -> None:
     """The last event of a chat stream is the error."""
     headers = {"X-API-Key": ANNA, "Accept": "text/event-stream"}

@@ -15,6 +15,7 @@ GATE = "awaiting_ideation_approval"
 
 
 @pytest.mark.parametrize("code", ["SAFETY.INPUT.TEXT", "raiMediaFiltered", "content_policy_violation"])
+@pytest.mark.slow
 def test_a_prompt_that_any_moderation_refuses_is_rewritten(app: App, sandbox: SandboxClient, code: str) -> None:
     """It is ordered again once, in other words."""
     run_id = app.start(f"A fox in the snow, {code.lower()[:6]}")
@@ -27,6 +28,7 @@ def test_a_prompt_that_any_moderation_refuses_is_rewritten(app: App, sandbox: Sa
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_retry_orders_only_the_missing_clip(app: App, sandbox: SandboxClient) -> None:
     """One clip fails at its last attempt; the other is kept and not charged again."""
     run_id = app.start("A heron in the reeds", "pair")
@@ -97,6 +99,7 @@ def wait_until(app: App, run_id: str, condition: Callable[[dict[str, Any]], bool
 
 
 @pytest.mark.parametrize("fault", ["moderation_500", "llm_500_html", "llm_429"])
+@pytest.mark.slow
 def test_an_unavailable_provider_is_retried(app: App, sandbox: SandboxClient, fault: str) -> None:
     """The run continues when the provider is available; moderation is not skipped."""
     sandbox.fault(fault, times=2)
@@ -127,6 +130,7 @@ def test_an_unusable_model_answer_fails_the_run_until_a_retry(
 
 
 @pytest.mark.parametrize(("status", "times"), [(404, 1), (400, 2), (422, 2)])
+@pytest.mark.slow
 def test_a_late_file_is_paid_once(app: App, sandbox: SandboxClient, status: int, times: int) -> None:
     """A completed video whose file is not served at first becomes a clip of the same order."""
     run_id = app.start("A heron in the reeds")
@@ -138,6 +142,7 @@ def test_a_late_file_is_paid_once(app: App, sandbox: SandboxClient, status: int,
     assert len(sandbox.charges(run_id)) == 1
 
 
+@pytest.mark.slow
 def test_a_retry_fetches_the_clip_that_was_charged(app: App, sandbox: SandboxClient) -> None:
     """After five minutes without its file a clip is lost; a retry fetches it if it is served by then."""
     run_id = app.start("A heron in the reeds")
@@ -160,6 +165,7 @@ def test_a_retry_fetches_the_clip_that_was_charged(app: App, sandbox: SandboxCli
     assert run["cost"]["spent_usd"] == sandbox.charges(run_id)[0]["usd"]
 
 
+@pytest.mark.slow
 def test_a_failed_clip_that_is_read_with_429_fails(app: App, sandbox: SandboxClient) -> None:
     """The status of the job is in the body, although the HTTP status is that of a rate limit."""
     run_id = app.start("A heron in the reeds")
@@ -172,6 +178,7 @@ def test_a_failed_clip_that_is_read_with_429_fails(app: App, sandbox: SandboxCli
     assert len(sandbox.charges(run_id)) == 2
 
 
+@pytest.mark.slow
 def test_a_proxy_does_not_repeat_a_create(app: App, sandbox: SandboxClient) -> None:
     """A proxy in front of the video server sends each create to the vendor once."""
     run_id = app.start("A heron in the reeds")
@@ -183,6 +190,7 @@ def test_a_proxy_does_not_repeat_a_create(app: App, sandbox: SandboxClient) -> N
     assert len(sandbox.charges(run_id)) == 1
 
 
+@pytest.mark.slow
 def test_an_order_is_declared_not_made_with_its_price(app: App, sandbox: SandboxClient) -> None:
     """A lost order that the list cannot prove: candidates and price come first, then the confirmed declaration."""
     run_id = app.start("A heron in the reeds")

@@ -42,6 +42,7 @@ def clip_orders(app: App, run_id: str) -> list[Any]:
     return app.rows("select key, spent_usd from orders where run_id = %s and kind = 'clip' order by key", run_id)
 
 
+@pytest.mark.slow
 def test_a_sound_is_stored_as_flac(app: App) -> None:
     """The response describes the file that is stored; a form and a wrong audio type give the same one."""
     stored = upload(app, wav()).json()
@@ -113,6 +114,7 @@ def test_music_is_rendered_shown_and_approved(
     assert (sandbox.charges(run_id), clip_orders(app, run_id)) == charged
 
 
+@pytest.mark.slow
 def test_music_needs_a_licence_and_an_uploaded_sound(app: App) -> None:
     """Each refusal names the field, changes nothing, and the gate stays open."""
     run_id = app.start()

@@ -52,6 +52,7 @@ def approve(app: App, run: dict[str, Any], *narrations: str) -> httpx.Response:
     return app.client.post(f"/v1/runs/{run['run_id']}/approve", json=body)
 
 
+@pytest.mark.slow
 def test_a_film_speaks_the_approved_words(voiced: App, sandbox: SandboxClient) -> None:
     """The gate shows words, voice and price; each text is ordered once for that price, and the film has the sound."""
     run = voiced.until(voiced.start(project="voiced"), IDEATION)
@@ -112,6 +113,7 @@ def test_the_price_of_the_words_is_part_of_the_caps(voiced: App, sandbox: Sandbo
     assert voiced.rows(CALLS, run["run_id"]) == []
 
 
+@pytest.mark.slow
 def test_a_lost_answer_is_never_repeated(voiced: App, sandbox: SandboxClient) -> None:
     """The run stops for a person, who sees where to look; only the declaration calls again."""
     sandbox.fault("speech_lost", times=1)
@@ -142,6 +144,7 @@ def _until_failed(app: App, run_id: str) -> dict[str, Any]:
     return app.until_true(run_id, lambda run: run["status"] == "failed")
 
 
+@pytest.mark.slow
 def test_equal_words_are_one_order(voiced: App, sandbox: SandboxClient) -> None:
     """Both clips speak the same sound, for the price of one, and nothing counts as a duplicate."""
     run = voiced.until(voiced.start(project="voiced"), IDEATION)

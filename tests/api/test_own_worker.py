@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+import pytest
+
 from runs.worker import run_worker
 from tests.app import App, SandboxClient
 
 
+@pytest.mark.slow
 def test_own_worker_leaves_other_runs_alone(quiet_app: App, sandbox: SandboxClient) -> None:
     """A run that another process started stays where it is, due for another worker; the own run reaches its end."""
     other = quiet_app.start("A heron in the reeds")

@@ -59,6 +59,7 @@ def kept_films(settings: Settings) -> int:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_each_film_is_posted_once_where_its_project_says(settings: Settings, sandbox: SandboxClient) -> None:
     """A project that changes its publisher reopens the gate; what was posted before is followed where it is."""
     server = f"upload_post:{sandbox.url.removeprefix('http://')}/api"

@@ -57,6 +57,7 @@ def stored(app: App, digest: str) -> Path:
     return app.settings.data_dir / "artifacts" / "sha256" / digest[:2] / digest
 
 
+@pytest.mark.slow
 def test_the_gate_shows_the_mark_and_the_labels(app: App, sandbox: SandboxClient) -> None:
     """The film that is approved is the signed one: the store, the download and the post have the same bytes."""
     run_id, content = to_gate(app)
@@ -85,6 +86,7 @@ def test_the_gate_shows_the_mark_and_the_labels(app: App, sandbox: SandboxClient
     assert stored(app, ingredient["metadata"]["myloware.sha256"]).exists()
 
 
+@pytest.mark.slow
 def test_a_platform_without_a_label_is_named(settings: Settings, sandbox: SandboxClient) -> None:
     """The reviewer reads of each platform which flag it gets, or that it takes none, and that the film is marked."""
     assert settings.projects_dir is not None
@@ -105,6 +107,7 @@ def test_a_platform_without_a_label_is_named(settings: Settings, sandbox: Sandbo
         assert app.run(run_id)["review"]["content"] == content
 
 
+@pytest.mark.slow
 def test_the_published_copy_of_the_folder_is_signed(settings: Settings, sandbox: SandboxClient) -> None:
     """It has the digest that was approved."""
     with App(settings, sandbox) as app:
@@ -117,6 +120,7 @@ def test_the_published_copy_of_the_folder_is_signed(settings: Settings, sandbox:
     assert json.loads(film.with_name("post.json").read_text())["digest"] == content["film"]["digest"]
 
 
+@pytest.mark.slow
 def test_a_film_with_a_changed_byte_is_not_published(app: App, sandbox: SandboxClient) -> None:
     """The signature does not hold, the run fails with a reason, and nothing is posted."""
     run_id, content = to_gate(app)
@@ -204,6 +208,7 @@ def migrate_again(dsn: str) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_film_at_an_open_gate_is_signed_after_the_upgrade(
     settings: Settings, sandbox: SandboxClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +240,7 @@ def test_a_film_at_an_open_gate_is_signed_after_the_upgrade(
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_an_unsigned_film_that_is_approved_after_the_upgrade_is_signed_first(
     settings: Settings, sandbox: SandboxClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

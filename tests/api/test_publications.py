@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.app import App, SandboxClient
 
 
@@ -21,6 +23,7 @@ def _posted(app: App, digest: str) -> list[dict[str, Any]]:
     return [post["platforms"] for post in app.sandbox.posts(digest)]
 
 
+@pytest.mark.slow
 def test_a_retry_posts_only_to_the_platform_that_failed(app: App, sandbox: SandboxClient) -> None:
     """The run shows the post that exists; a retry completes it without posting that one again."""
     sandbox.fault("upload_partial", platform="youtube")
@@ -42,6 +45,7 @@ def test_a_retry_posts_only_to_the_platform_that_failed(app: App, sandbox: Sandb
     assert _posted(app, digest) == [{"tiktok": "published", "youtube": "failed"}, {"youtube": "published"}]
 
 
+@pytest.mark.slow
 def test_a_status_without_a_platforms_word_is_no_failure(app: App, sandbox: SandboxClient) -> None:
     """`failed` for lack of activity is asked again, and the post is found in the history under its other name."""
     sandbox.fault("upload_status_failed", times=None, results="processing")
@@ -53,6 +57,7 @@ def test_a_status_without_a_platforms_word_is_no_failure(app: App, sandbox: Sand
     assert _posted(app, digest) == [{"tiktok": "published", "youtube": "published"}]
 
 
+@pytest.mark.slow
 def test_edited_hashtags_are_normalised_and_a_long_caption_is_refused(app: App) -> None:
     """Hashtags are brought into form and trimmed with a warning; a caption is never changed by the server."""
     run_id = app.start()

@@ -31,6 +31,7 @@ def assert_limited(answer: httpx.Response) -> None:
     assert answer.headers["x-request-id"]
 
 
+@pytest.mark.slow
 def test_the_sixty_first_request_is_refused(servers: tuple[App, App]) -> None:
     """Requests are counted over both servers and all paths; other keys, health and webhooks are not affected."""
     clients = [app.client for app in servers]
@@ -49,6 +50,7 @@ def test_the_sixty_first_request_is_refused(servers: tuple[App, App]) -> None:
     assert servers[0].rows("select 1 from runs") == []
 
 
+@pytest.mark.slow
 def test_requests_with_wrong_keys_are_counted_by_address(servers: tuple[App, App]) -> None:
     """Guessing keys is limited by address, whatever the guess, and does not affect a valid key."""
     with httpx.Client(base_url=servers[0].url) as anonymous:

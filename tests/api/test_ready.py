@@ -43,6 +43,7 @@ def set_read_only(server: str, app: App, value: str) -> None:
         other.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
 
 
+@pytest.mark.slow
 def test_ready_service_needs_no_key(own_app: App) -> None:
     """Every check is ok; a broken store is one sentence that names its setting."""
     body = until_ready(own_app, lambda status, _: status == 200)
@@ -66,6 +67,7 @@ def test_service_without_a_worker_is_not_ready(quiet_app: App) -> None:
     assert body["checks"] == {**others, "worker": "No worker is running."}
 
 
+@pytest.mark.slow
 def test_read_only_database_is_unavailable(own_app: App, postgres_server: str) -> None:
     """Every writing request is 503 `database_unavailable` with `Retry-After`, and succeeds after the failover ends."""
     until_ready(own_app, lambda status, _: status == 200)

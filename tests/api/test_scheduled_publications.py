@@ -56,6 +56,7 @@ def scheduled(run: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_film_is_published_at_its_time_across_a_restart(idle_app: App, sandbox: SandboxClient) -> None:
     """Whatever polls the order before; and when no worker runs at the time, as soon as one does."""
     with App(idle_app.settings, sandbox) as app:
@@ -84,6 +85,7 @@ def test_a_film_is_published_at_its_time_across_a_restart(idle_app: App, sandbox
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_a_cancelled_schedule_publishes_nothing(app: App, sandbox: SandboxClient) -> None:
     """Bad times decide nothing; a reviewer schedules on the page of a link, and cancelling releases the order."""
     run = to_publish_gate(app)

@@ -110,6 +110,7 @@ def vendors(postgres_server: str, migrated_template: str, sandbox_process: Sandb
 
 
 @pytest.mark.parametrize(("vendor", "faults", "end", "charges"), CASES)
+@pytest.mark.slow
 def test_a_run_with_a_fault_is_charged_once(
     vendors: App, sandbox: SandboxClient, vendor: str, faults: list[Fault], end: str, charges: int
 ) -> None:

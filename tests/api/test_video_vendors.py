@@ -82,6 +82,7 @@ def clip_orders(app: App, run_id: str) -> list[dict[str, Any]]:
     return app.rows(query, run_id)
 
 
+@pytest.mark.slow
 def test_two_projects_with_two_vendors(two: App, sandbox: SandboxClient) -> None:
     """Each gate shows its provider, model, sound and price; each clip is ordered and announced there."""
     runs = {project: two.start(project=project) for project in ("tiny", "vendor")}
@@ -105,6 +106,7 @@ def test_two_projects_with_two_vendors(two: App, sandbox: SandboxClient) -> None
     assert sources == {"replicate"}
 
 
+@pytest.mark.slow
 def test_one_vendor_down_does_not_touch_the_other(
     postgres_server: str, migrated_template: str, sandbox: SandboxClient
 ) -> None:

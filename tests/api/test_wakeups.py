@@ -59,6 +59,7 @@ async def listening(database_url: str) -> AsyncIterator[asyncio.Event]:
         yield notified
 
 
+@pytest.mark.slow
 def test_a_worker_starts_at_once_what_another_process_records(
     quiet_app: App, sandbox: SandboxClient, far_sweeps: None
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_worker_starts_at_once_what_another_process_records(
         quiet_app.until_true(run_id, lambda run: run["status"].startswith("awaiting_") and not run["review"])
 
 
+@pytest.mark.slow
 def test_the_sweep_finds_what_no_notification_reached(quiet_app: App, sandbox: SandboxClient) -> None:
     """A run whose process died after the commit."""
     [run_id] = quiet_app.in_loop(create_runs(quiet_app.state.services.db, 1))

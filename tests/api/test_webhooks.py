@@ -148,6 +148,7 @@ def _invalid_deliveries(app: App) -> list[tuple[str, bytes, dict[str, str], int]
     ]
 
 
+@pytest.mark.slow
 def test_invalid_deliveries_are_refused_and_not_recorded(quiet_app: App) -> None:
     """They are answered with 401 or 400 and a code."""
     before = count_recorded(quiet_app)
@@ -193,6 +194,7 @@ def test_render_webhooks_require_a_secret_and_a_run_id(quiet_app: App) -> None:
     assert count_recorded(quiet_app) == before
 
 
+@pytest.mark.slow
 def test_lost_webhooks_are_replaced_by_polling(app: App, sandbox: SandboxClient) -> None:
     """The clip is found although no webhook arrives."""
     sandbox.fault("webhook_drop", times=None)
@@ -208,6 +210,7 @@ def test_lost_webhooks_are_replaced_by_polling(app: App, sandbox: SandboxClient)
 
 
 @pytest.mark.parametrize("fault", ["webhook_before_response", "create_accept_then_500"])
+@pytest.mark.slow
 def test_an_order_with_a_late_response_is_charged_once(app: App, sandbox: SandboxClient, fault: str) -> None:
     """A webhook before the response, or no response: the order is found and not placed again."""
     sandbox.fault(fault)

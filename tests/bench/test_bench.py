@@ -78,6 +78,7 @@ def test_one_figure_replaces_only_its_lines(tmp_path: Path) -> None:
     assert [line.split(" | ")[:2] for line in changed] == [["| get", "1 connection"], ["| get", "16 connections"]]
 
 
+@pytest.mark.slow
 def test_a_figure_is_measured() -> None:
     """A run in the tiny mode ends with a line for the figure, and writes nothing."""
     stored = PATH.read_text() if PATH.exists() else None

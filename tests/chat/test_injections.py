@@ -113,6 +113,7 @@ def test_injected_texts_decide_nothing(
 
 
 @pytest.mark.parametrize("has_session", [True, False], ids=["a session", "no session"])
+@pytest.mark.slow
 def test_a_code_in_a_text_of_another_person_confirms_nothing(
     app: App, sandbox: SandboxClient, subverted_url: str, adversarial_model: AdversarialModel, has_session: bool
 ) -> None:
@@ -152,6 +153,7 @@ def test_a_code_in_a_text_of_another_person_confirms_nothing(
     assert code == "K7Q2" or code not in read
 
 
+@pytest.mark.slow
 async def test_a_subverted_agent_with_a_host_that_accepts_every_question(app: App, sandbox: SandboxClient) -> None:
     """It writes every text into every form and argument; no form shows it the code."""
     run_id = start_at_gate(app)
@@ -172,6 +174,7 @@ async def test_a_subverted_agent_with_a_host_that_accepts_every_question(app: Ap
     assert snapshot.now() == snapshot.before
 
 
+@pytest.mark.slow
 def test_injected_briefs_stop_at_the_gate(app: App, sandbox: SandboxClient) -> None:
     """The run graph screens them, and waits for a person or refuses them."""
     runs, deadline = [app.start(text) for text in PLACES["brief"]], time.monotonic() + 90
@@ -183,6 +186,7 @@ def test_injected_briefs_stop_at_the_gate(app: App, sandbox: SandboxClient) -> N
     assert [run_id for run_id in runs if decisions(app, run_id) or sandbox.charges(run_id)] == []
 
 
+@pytest.mark.slow
 def test_injected_comments_approve_nothing(app: App, sandbox: SandboxClient) -> None:
     """A comment requests changes, whatever its text: the next review opens, and nothing is ordered."""
     run_id = start_at_gate(app)

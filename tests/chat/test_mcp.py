@@ -169,6 +169,7 @@ async def test_a_question_is_repeated_when_the_review_has_changed(app: App, sand
     assert [d["verdict"] for d in decisions(app, run_id)] == ["revise"]
 
 
+@pytest.mark.slow
 async def test_the_form_shows_the_film_and_its_post(app: App, sandbox: SandboxClient) -> None:
     """The link works without an API key; caption, hashtags, platforms and the label are those that are published."""
     run_id = start_at_gate(app)

@@ -52,6 +52,7 @@ def test_an_approval_with_a_change_is_a_change_request(app: App, sandbox: Sandbo
     assert "make clip 1 darker" in answer["pending_decision"]["what"]
 
 
+@pytest.mark.slow
 def test_one_of_two_runs_is_named_by_its_place(app: App, sandbox: SandboxClient) -> None:
     """“It” could be either of them, so they are listed; “the second one” is clear."""
     first, second = start_at_gate(app), start_at_gate(app)
@@ -65,6 +66,7 @@ def test_one_of_two_runs_is_named_by_its_place(app: App, sandbox: SandboxClient)
     assert [each["run_id"] for each in answer["pending_decisions"]] == [first]
 
 
+@pytest.mark.slow
 def test_ideas_reasons_and_costs_are_in_the_answers(app: App, sandbox: SandboxClient) -> None:
     """The ideas with their scenes and price, why a run ended, and what was spent."""
     run_id = start_at_gate(app)

@@ -285,6 +285,7 @@ def test_an_invalid_request_is_refused(app: App, body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.slow
 def test_an_unavailable_model_is_an_error(app: App, sandbox: SandboxClient, client: OpenAI, stream: bool) -> None:
     """503 before the first event, and an error event in a stream; the next attempt continues the conversation."""
     sandbox.fault("llm_500_html", times=None)  # runs of other tests may use the model too
@@ -378,6 +379,7 @@ def test_an_odd_claim_is_harmless(app: App, value: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("model", ["supervisor", "utility"])
+@pytest.mark.slow
 def test_a_lost_client_ends_the_request(app: App, sandbox: SandboxClient, model: str, stream: bool) -> None:
     """The model is not waited for when nobody waits for its answer; the next message is answered."""
     settled = "select key from orders where key like 'chat:%%' and state = 'settled' order by key"

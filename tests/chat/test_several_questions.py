@@ -48,6 +48,7 @@ def test_every_decision_of_a_turn_is_shown_with_its_code(app: App, sandbox: Sand
     assert [len(decisions(app, run_id)) for run_id in (first, second)] == [1, 1]
 
 
+@pytest.mark.slow
 def test_every_run_that_is_asked_for_is_started(app: App, sandbox: SandboxClient, obedient_url: str) -> None:
     """Two runs of one message are two; a call that is repeated and the message sent again start no other."""
     name, session = uuid4().hex[:6], f"runs-{uuid4()}"
@@ -85,6 +86,7 @@ def test_one_message_starts_few_runs(app: App, sandbox: SandboxClient, obedient_
         "approve: “{code}” it is",
     ],
 )
+@pytest.mark.slow
 def test_a_near_miss_says_why(app: App, sandbox: SandboxClient, message: str) -> None:
     """In one sentence with the words that would confirm; nothing is decided, and the code still counts."""
     run_id = start_at_gate(app)
@@ -98,6 +100,7 @@ def test_a_near_miss_says_why(app: App, sandbox: SandboxClient, message: str) ->
 
 
 @pytest.mark.parametrize("message", ["What does approve {code} mean?", "R2D2 is a robot", "{code} " + "and rain " * 8])
+@pytest.mark.slow
 def test_a_question_with_a_code_is_for_the_supervisor(
     app: App, sandbox: SandboxClient, obedient_url: str, obedient_model: ObedientModel, message: str
 ) -> None:
@@ -114,6 +117,7 @@ def test_a_question_with_a_code_is_for_the_supervisor(
 @pytest.mark.parametrize(
     "message", ["Never mind", "never mind.", "No, forget it!", "Withdraw {code}", "nevermind {code}"]
 )
+@pytest.mark.slow
 def test_never_mind_withdraws(app: App, sandbox: SandboxClient, message: str) -> None:
     """The code no longer counts, and the same decision can be prepared again under another."""
     run_id = start_at_gate(app)

@@ -81,6 +81,7 @@ def test_a_client_that_leaves_ends_the_request(slow_app: App, server: ThinkingSe
     assert server.ended.acquire(timeout=10)
 
 
+@pytest.mark.slow
 def test_a_stream_begins_before_the_answer_and_can_be_left(slow_app: App, server: ThinkingServer) -> None:
     """After five seconds the client has the first chunk; when it leaves then, the request is ended, too."""
     body = {"model": "supervisor", "messages": [{"role": "user", "content": "Hello"}], "stream": True}

@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -19,11 +20,10 @@ from typer.testing import CliRunner
 
 from cli.main import app as program
 from tests.app import ANNA, App
+from tests.cli.command_server import Command
 
 MYLOWARE = Path(sys.executable).with_name("myloware")
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
-#: Makes its standard input the controlling terminal, so that Ctrl-C is a signal as in a shell.
-LOGIN = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -51,19 +51,27 @@ def settings_of(app: App) -> dict[str, str]:
 
 
 def run_command(
-    *arguments: str, cwd: Path, program: Path = MYLOWARE, seconds: float = 120, answer: str = "", **settings: str
+    *arguments: str, cwd: Path, program: Path | None = None, seconds: float = 120, answer: str = "", **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command, or another program, and return its output and status."""
-    return subprocess.run(
-        [str(program), *arguments],
-        cwd=cwd,
-        env=environment(**settings),
-        input=answer,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+    if program is not None:
+        command, environs = [str(program), *arguments], environment(**settings)
+        return subprocess.run(
+            command, cwd=cwd, env=environs, input=answer, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    with TemporaryDirectory() as folder:
+        streams = [Path(folder, name) for name in ("stdin", "stdout", "stderr")]
+        for path in streams:
+            path.write_text(answer if path.name == "stdin" else "")
+        running = Command(
+            list(arguments), cwd=cwd, environment=environment(**settings), streams=[str(path) for path in streams]
+        )
+        try:
+            status = running.wait(seconds)
+        except TimeoutError:
+            running.kill()
+            raise
+        return subprocess.CompletedProcess(arguments, status, *(path.read_text() for path in streams[1:]))
 
 
 class Here:
@@ -93,9 +101,8 @@ class Terminal:
         modes[3] &= ~termios.ECHO
         termios.tcsetattr(inside, termios.TCSANOW, modes)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        command = [sys.executable, "-c", LOGIN, str(MYLOWARE), *arguments]
-        self.process = subprocess.Popen(
-            command, cwd=cwd, env=environment(TERM="dumb", **settings), stdin=inside, stdout=inside, stderr=inside
+        self.process = Command(
+            list(arguments), cwd=cwd, environment=environment(TERM="dumb", **settings), streams=[os.ttyname(inside)]
         )
         os.close(inside)
         self.output = ""

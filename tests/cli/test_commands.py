@@ -100,6 +100,7 @@ def test_an_invalid_setting_is_reported_in_one_sentence(
     assert list(tmp_path.iterdir()) == [tmp_path / "projects"]
 
 
+@pytest.mark.slow
 def test_an_unknown_setting_in_the_file_is_reported(tmp_path: Path) -> None:
     """The file .env is read like the environment."""
     (tmp_path / ".env").write_text("MYLOWARE_RATE_LIMITS=9\n")
@@ -134,6 +135,7 @@ UNREACHABLE = ("postgresql://me:pa55word@127.0.0.1:9/none", "The database cannot
         (("audit", "verify"), *UNREACHABLE),
     ],
 )
+@pytest.mark.slow
 def test_an_unreachable_database_is_reported(tmp_path: Path, command: tuple[str, ...], url: str, message: str) -> None:
     """The message names the setting in one sentence, without the password."""
     result = run_command(*command, cwd=tmp_path, DATABASE_URL=url)
@@ -174,6 +176,7 @@ def test_runs_are_managed_from_the_terminal(app: App, sandbox: SandboxClient, tm
     assert (first["channel"], first["comment"], first["verdict"]) == ("cli", "More fog", "revise")
 
 
+@pytest.mark.slow
 def test_a_declaration_is_confirmed_with_its_price(app: App, sandbox: SandboxClient, tmp_path: Path) -> None:
     """`runs retry --not-made` shows the lost order and asks before it is ordered again."""
     run_id, settings = app.start("A lighthouse in fog"), settings_of(app)
@@ -197,6 +200,7 @@ def test_a_declaration_is_confirmed_with_its_price(app: App, sandbox: SandboxCli
     app.until(run_id, "awaiting_publish_approval", seconds=100)
 
 
+@pytest.mark.slow
 def test_keys_are_managed_from_the_terminal(app: App, tmp_path: Path) -> None:
     """`keys add` prints a key that works at once, and `keys revoke` ends it; the keys of the server stay."""
     settings = {name: value for name, value in settings_of(app).items() if name != "MYLOWARE_API_KEYS"}
@@ -244,6 +248,7 @@ def test_weak_keys_are_named_by_their_position(app: App, tmp_path: Path) -> None
     assert not [key for key in weak.split(",") if key in result.stdout]
 
 
+@pytest.mark.slow
 def test_doctor_shows_settings_and_checks(app: App, tmp_path: Path) -> None:
     """It prints every setting without secrets, and the result of every check."""
     result = run_command("doctor", "--json", cwd=tmp_path, **settings_of(app))
@@ -277,6 +282,7 @@ def test_doctor_shows_settings_and_checks(app: App, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.slow
 def test_a_demo_uses_the_sandbox_whatever_is_set(app: App, sandbox: SandboxClient, tmp_path: Path) -> None:
     """`make --sandbox` buys, posts and stores nothing at what is configured; the film is in a folder of its own."""
     projects = tmp_path / "projects"
@@ -343,6 +349,7 @@ def test_yes_is_accepted_where_nothing_costs(tmp_path: Path) -> None:
     check_unattended(Settings(_env_file=None, **free))  # type: ignore[call-arg]
 
 
+@pytest.mark.slow
 def test_make_reports_invalid_arguments(tmp_path: Path, app: App) -> None:
     """An unknown project, and `--json` without `--yes`, are refused."""
     unknown = run_command("make", "--project", "none", "Rain", cwd=tmp_path, **settings_of(app))

@@ -48,6 +48,7 @@ def until_printed(path: Path, words: str, seconds: float = 100) -> str:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("trouble", ["allow_connections false", "set default_transaction_read_only = on"])
+@pytest.mark.slow
 def test_worker_waits_for_the_database(app: App, postgres_server: str, tmp_path: Path, trouble: str) -> None:
     """One line names the setting; the worker starts when the database can be reached and written."""
     mended = trouble.replace("false", "true").replace("= on", "= off")

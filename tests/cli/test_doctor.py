@@ -37,6 +37,7 @@ def slow(*values: str) -> Any:
         slow("shutdown", "video", "(HTTP 404). Check VIDEO_BASE_URL"),
     ],
 )
+@pytest.mark.slow
 def test_broken_service_is_named(
     app: App, sandbox: SandboxClient, tmp_path: Path, fault: str, check: str, words: str
 ) -> None:
@@ -51,6 +52,7 @@ def test_broken_service_is_named(
 
 
 @pytest.mark.parametrize(("moderation", "words"), [("model", "by sandbox-rules"), ("none", "no text is checked")])
+@pytest.mark.slow
 def test_a_server_without_moderation_is_enough(
     app: App, sandbox: SandboxClient, tmp_path: Path, moderation: str, words: str
 ) -> None:
@@ -62,6 +64,7 @@ def test_a_server_without_moderation_is_enough(
     assert words in check["message"]
 
 
+@pytest.mark.slow
 def test_publisher_and_store_are_asked(app: App, tmp_path: Path) -> None:
     """A publisher that refuses the connection, and a store that is a file, fail with their settings."""
     (tmp_path / "store").touch()
@@ -73,6 +76,7 @@ def test_publisher_and_store_are_asked(app: App, tmp_path: Path) -> None:
     assert "Upload-Post (127.0.0.1:9) did not respond. Check UPLOAD_POST_API_KEY" in checks["publisher"]["message"]
 
 
+@pytest.mark.slow
 def test_replaced_services_are_the_sandbox(app: App, tmp_path: Path) -> None:
     """Without settings of their own the checks of the vendors say so."""
     names = ("OPENAI_", "VIDEO_BASE", "VIDEO_MODEL", "VIDEO_API", "UPLOAD_POST_")
@@ -83,6 +87,7 @@ def test_replaced_services_are_the_sandbox(app: App, tmp_path: Path) -> None:
         assert (checks[name]["ok"], checks[name]["message"]) == (True, "sandbox")
 
 
+@pytest.mark.slow
 def test_refused_projects_are_named_with_the_reason(app: App, tmp_path: Path) -> None:
     """The check fails only if no offered project can be started."""
     profiles = tmp_path / "narrow.toml"

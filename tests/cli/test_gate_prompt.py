@@ -59,6 +59,7 @@ def test_every_command_is_implemented() -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_a_film_is_decided_by_commands(app: App, sandbox: SandboxClient, tmp_path: Path) -> None:
     """Ideas are edited and dropped, a sample and another take are ordered after their price, the caption is edited."""
     # Typed before the gate opens: it is no answer to what is shown then.

@@ -55,6 +55,7 @@ def imported_by(*arguments: str, cwd: Path, **settings: str) -> set[str]:
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("make", "--help"), ("runs", "approve", "--help")], ids=" ".join)
+@pytest.mark.slow
 def test_a_help_text_imports_only_what_prints_it(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """No server, no graph, no model client, no database driver, no media library."""
     imported = imported_by(*arguments, cwd=tmp_path)
@@ -63,6 +64,7 @@ def test_a_help_text_imports_only_what_prints_it(tmp_path: Path, arguments: tupl
     assert {"cli", "typer"} <= imported
 
 
+@pytest.mark.slow
 def test_reading_runs_imports_no_large_package(app: App, tmp_path: Path) -> None:
     """`runs list` needs the settings and the database."""
     imported = imported_by("runs", "list", cwd=tmp_path, **settings_of(app))

@@ -31,6 +31,7 @@ def check(folder: Path, sandbox: SandboxClient, status: int = 0, **changes: str)
     ("refused", "form"),
     [("none", "json_schema"), ("json_schema", "json_object"), ("json_schema json_object", "text")],
 )
+@pytest.mark.slow
 def test_the_form_of_the_answers_is_shown(tmp_path: Path, sandbox: SandboxClient, refused: str, form: str) -> None:
     """Each question works in the form that the server supports; a tool call needs none."""
     sandbox.fault("llm_refused_formats", forms=refused, style="lm_studio")
@@ -41,6 +42,7 @@ def test_the_form_of_the_answers_is_shown(tmp_path: Path, sandbox: SandboxClient
     assert all(result["ok"] and result["seconds"] >= 0 for result in results)
 
 
+@pytest.mark.slow
 def test_a_question_that_fails_is_the_status(tmp_path: Path, sandbox: SandboxClient) -> None:
     """The others are asked all the same."""
     sandbox.fault("llm_invalid_json", times=2)
@@ -51,6 +53,7 @@ def test_a_question_that_fails_is_the_status(tmp_path: Path, sandbox: SandboxCli
 
 
 @pytest.mark.parametrize("wrong", ["a page", "nothing", "no model"])
+@pytest.mark.slow
 def test_a_wrong_setting_is_named(tmp_path: Path, sandbox: SandboxClient, wrong: str) -> None:
     """Without a server, with a page or without the model, each question fails with the setting to look at."""
     if wrong == "a page":
@@ -66,6 +69,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, sandbox: SandboxClient, wrong:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_results_are_read_by_people(tmp_path: Path, sandbox: SandboxClient) -> None:
     """There is a line for each question, and `--help` explains the command."""
     result = run_command("models", "check", cwd=tmp_path, **settings_of(sandbox))
@@ -76,6 +80,7 @@ def test_results_are_read_by_people(tmp_path: Path, sandbox: SandboxClient) -> N
     assert "--json" in explained.stdout
 
 
+@pytest.mark.slow
 def test_moderation_by_the_model_is_a_question(tmp_path: Path, sandbox: SandboxClient) -> None:
     """It is asked only where it is used."""
     results = check(tmp_path, sandbox, MODERATION="model")
@@ -84,6 +89,7 @@ def test_moderation_by_the_model_is_a_question(tmp_path: Path, sandbox: SandboxC
     assert results[0]["ok"]
 
 
+@pytest.mark.slow
 def test_a_server_is_needed(tmp_path: Path) -> None:
     """Without settings there is nothing to check."""
     result = run_command("models", "check", cwd=tmp_path)

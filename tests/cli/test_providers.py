@@ -140,6 +140,7 @@ def test_known_providers_are_listed_without_network(run: Run) -> None:
     ("name", "fault"),
     [("videos", ""), ("replicate", ""), ("kling", ""), ("higgsfield", "create_accept_then_drop")],
 )
+@pytest.mark.slow
 def test_one_clip_proves_a_contract(run: Run, sandbox: SandboxClient, tmp_path: Path, name: str, fault: str) -> None:
     """There is one charge, also if the answer is lost; the record has no key, is private, and can be replayed."""
     before, file = sandbox.counts(), tmp_path / "record.json"
@@ -171,6 +172,7 @@ def test_without_spend_nothing_is_ordered(run: Run, sandbox: SandboxClient) -> N
     assert sandbox.counts() == before
 
 
+@pytest.mark.slow
 def test_a_terminal_is_asked(sandbox: SandboxClient, tmp_path: Path) -> None:
     """No is an answer."""
     before = sandbox.counts()

@@ -93,6 +93,7 @@ def test_bad_values_are_refused(here: Here) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_film_is_made_by_commands(app: App, sandbox: SandboxClient, here: Here, tmp_path: Path) -> None:
     """Start, keep, sample, quote, order again, edit, publish; watch, read the history, copy the files, and fork."""
     brief, extras = "Rain on a quiet window", ("--option", "clips=2", "--budget", "4.5", "--metadata", "shoot=7=b")

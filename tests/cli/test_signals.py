@@ -14,6 +14,7 @@ PROMPT = "or help:"
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_signals_stop_at_the_prompt_and_the_run_goes_on(tmp_path: Path) -> None:
     """Each exits at once and leaves no process; `--run` with a prefix goes on with the run."""
     terminal = Terminal("make", "Rain on a window", "--sandbox", cwd=tmp_path)
@@ -52,6 +53,7 @@ def test_signals_stop_at_the_prompt_and_the_run_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.slow
 def test_sigterm_during_the_start_leaves_no_process(tmp_path: Path) -> None:
     """A database that is just being started is stopped as well."""
     terminal = Terminal("make", "Rain on a window", cwd=tmp_path)

@@ -85,6 +85,7 @@ def test_an_invalid_page_is_refused(browser: httpx.Client, page: str) -> None:
     assert (response.status_code, "page: " in response.text) == (422, True)
 
 
+@pytest.mark.slow
 def test_it_is_paged(seeds: Seeds, browser: httpx.Client, film: str) -> None:
     """Of 120 rows each is on one page, the newest first."""
     seeds.many(120, film)

@@ -47,6 +47,7 @@ from orders join runs on runs.id = orders.run_id where (%(run)s::uuid is null or
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(batches=BATCHES, run_cap=st.integers(4, 14), project_cap=st.integers(4, 18), day_cap=st.integers(4, 24))
+@pytest.mark.slow
 def test_no_cap_is_ever_exceeded(
     database_url: str, tmp_path: Path, batches: Any, run_cap: int, project_cap: int, day_cap: int
 ) -> None:

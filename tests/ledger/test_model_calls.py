@@ -126,6 +126,7 @@ ACTIONS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(actions=ACTIONS, day_cap=st.integers(2, 20))
+@pytest.mark.slow
 def test_the_day_never_exceeds_its_cap(database_url: str, tmp_path: Path, actions: Any, day_cap: int) -> None:
     """Starts, chats, approved clips and settlements of two processes in any order keep every sum below its cap."""
     caps = Caps(day_usd=Decimal(day_cap), project_day_usd={"trio": Decimal(day_cap)})

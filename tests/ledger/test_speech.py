@@ -71,6 +71,7 @@ async def age(services: Services) -> None:
     await services.db.execute("update orders set called_at = called_at - interval '1 hour'", ())
 
 
+@pytest.mark.slow
 async def test_equal_answers_of_two_orders_are_two_sounds(services: Services) -> None:
     """Their ids differ although the audio is the same, so neither is taken for a duplicate charge."""
     server = Server(speaks)

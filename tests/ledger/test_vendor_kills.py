@@ -41,6 +41,7 @@ FAULTS: tuple[dict[str, Any] | None, ...] = (
         (Kling, "/kling", "kling-3.0", True),
     ],
 )
+@pytest.mark.slow
 async def test_killed_creates_are_charged_once(
     services: Services, sandbox: SandboxClient, vendor: type[NativeVideos], path: str, model: str, is_always_made: bool
 ) -> None:

@@ -430,6 +430,7 @@ QUICK = settings(
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_no_reachable_state_breaks_an_invariant(database_url: str) -> None:
     """Every state that the rules reach agrees with the model."""
     RunMachine.dsn = database_url

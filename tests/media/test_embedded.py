@@ -65,6 +65,7 @@ async def test_a_render_returns_a_film_and_its_facts(file_store, clip, tmp_path)
     assert 0 < shares[0] <= shares[-1] <= 1
 
 
+@pytest.mark.slow
 async def test_a_film_with_captions_has_subtitles(file_store, clip, tmp_path):
     """They have the times of the captions."""
     request = build_request(file_store.put(clip(seconds=3.0)), seconds=3.0)
@@ -108,6 +109,7 @@ async def test_an_invalid_clip_fails_the_render(file_store, tmp_path):
     assert (failed.code, list(into.iterdir())) == ("clip_corrupt", [])
 
 
+@pytest.mark.slow
 async def test_a_loudness_that_is_impossible_is_a_warning(file_store, clip, tmp_path):
     """The clips are paid: the film is as loud as it can be without clipping, and the reviewer is told."""
     request = build_request(file_store.put(clip(seconds=3.0)), seconds=3.0, loudness_lufs=0.0)
@@ -135,6 +137,7 @@ async def test_a_render_over_its_time_limit_is_retried_and_leaves_nothing(file_s
 
 
 @pytest.mark.parametrize("interruption", ["subprocess crashed", "subprocess killed", "poll cancelled"])
+@pytest.mark.slow
 async def test_an_interrupted_render_leaves_nothing(interruption, file_store, clip, tmp_path):
     """Partial files are removed; a render whose subprocess was killed is retried, one that crashed is not."""
     started = asyncio.Event()

@@ -29,6 +29,7 @@ def read_luma(path):
         return [view_planes(frame)[0].copy() for frame in container.decode(video=0)]
 
 
+@pytest.mark.slow
 def test_a_film_conforms_and_has_the_length_of_its_manifest(clip, tmp_path):
     """Three clips with two crossfades pass every rule, and the metadata declares the film AI-generated."""
     manifest = build_manifest(1.5, 1.5, 1.5, overlay="Read me")
@@ -44,6 +45,7 @@ def test_a_film_conforms_and_has_the_length_of_its_manifest(clip, tmp_path):
 
 
 @pytest.mark.parametrize("amplitude", [0.003, 1.0], ids=["very quiet", "very loud"])
+@pytest.mark.slow
 def test_a_film_has_the_target_loudness(amplitude, clip, tmp_path):
     """The film has -14 LUFS within 1 LU and no peak above -1 dBTP, independent of the clips' loudness."""
     film.render_film(build_manifest(3), [clip(seconds=3.0, amplitude=amplitude)], tmp_path / "film.mp4")
@@ -63,6 +65,7 @@ def test_a_silent_film_is_allowed(clip, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [2.8, 3.4], ids=["shorter", "longer"])
+@pytest.mark.slow
 def test_a_clip_of_another_length_does_not_change_the_films_length(seconds, clip, tmp_path):
     """The last frame of a short clip is repeated; a long clip is cut."""
     film.render_film(build_manifest(3), [clip(seconds=seconds)], tmp_path / "film.mp4")
@@ -156,6 +159,7 @@ def test_an_invalid_manifest_is_rejected(manifest):
         ("loudness", {"lufs": -20.0}),
     ],
 )
+@pytest.mark.slow
 def test_a_film_that_differs_from_the_expectation_does_not_conform(rule, expected, clip, tmp_path):
     """Each deviation is an error of a specific rule."""
     film.render_film(build_manifest(3), [clip(seconds=3.0)], tmp_path / "film.mp4")
@@ -203,6 +207,7 @@ SOUNDS = {
 
 
 @pytest.mark.parametrize("name", SOUNDS)
+@pytest.mark.slow
 def test_a_clip_of_any_sound_becomes_a_film(name, clip, tmp_path):
     """No sound ends the run: a loudness that cannot be reached is a notice for the reviewer."""
     sound, is_too_quiet = SOUNDS[name]

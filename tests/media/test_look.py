@@ -201,6 +201,7 @@ def still_clip(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_film_with_a_look_has_the_length_of_its_manifest(clip, tmp_path):
     """The cards are part of the approved length."""
     manifest = build("Stay", "Listen")

@@ -117,6 +117,7 @@ def test_what_is_above_20_hz_is_kept(hertz):
 
 
 @pytest.mark.parametrize("signal", UNREACHABLE)
+@pytest.mark.slow
 def test_clicks_become_as_loud_as_the_peaks_allow(signal):
     """The gain is bounded: every sample is finite, and the peaks are close to the limit."""
     packets, loudness = master_audio(remove_subsonic(sampled(UNREACHABLE[signal])), lufs=-14.0)

@@ -53,6 +53,7 @@ def manifest_with(music: Json | None, *seconds: float) -> Manifest:
         ("aiff", "pcm_s16be"),
     ],
 )
+@pytest.mark.slow
 async def test_common_audio_files_are_accepted(form, codec, tmp_path):
     """The stored sound is FLAC with the length and the level of the file."""
     source = encode(tmp_path / "upload", tone(440, 2), form, codec)
@@ -71,6 +72,7 @@ async def refusal_of(path: Path) -> tuple[str, str]:
     return refused.value.code, refused.value.message
 
 
+@pytest.mark.slow
 async def test_unsuitable_files_are_refused_in_words(clip, tmp_path):
     """Noise, half a file, a clip without sound, a click and more than ten minutes each get one sentence."""
     (tmp_path / "noise").write_bytes(b"ID3" + bytes(range(256)) * 40)
@@ -111,6 +113,7 @@ def test_music_is_quieter_repeats_and_fades(tmp_path):
 
 
 @pytest.mark.parametrize("has_sound", [True, False], ids=["clips with sound", "silent clips"])
+@pytest.mark.slow
 def test_a_film_with_music_keeps_the_delivery_rules(has_sound, clip, tmp_path):
     """The loudness and the true peak of the film are those of a film without music, and both sounds are in it."""
     write_sound(tmp_path / "music", tone(MUSIC_HZ, 2, 0.9))

@@ -58,6 +58,7 @@ def test_a_narration_starts_after_its_clip_and_after_the_one_before(tmp_path):
 
 
 @pytest.mark.parametrize("hertz", [CLIP_HZ, MUSIC_HZ], ids=["clips", "music"])
+@pytest.mark.slow
 def test_other_sounds_are_ducked_by_12_db_with_ramps(hertz, tmp_path):
     """The level is full before and after, 12 dB lower under the words, and in between 75 ms from their ends."""
     manifest, sounds = narrated(tmp_path, 0, 2, 0, music=True)
@@ -82,6 +83,7 @@ def test_words_that_do_not_fit_fade_with_a_notice(tmp_path):
     assert level(mixed, VOICE_HZ, 7.97, 8) < level(mixed, VOICE_HZ, 7, 7.5) - 15
 
 
+@pytest.mark.slow
 def test_a_narrated_film_keeps_the_delivery_rules(clip, tmp_path):
     """Loudness and true peak are those of every film, and the words are louder than the rest."""
     manifest, sounds = narrated(tmp_path, 2, music=True)

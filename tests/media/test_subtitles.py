@@ -102,6 +102,7 @@ def test_a_language_is_known_by_a_script_of_its_own(text, language):
     assert find_language(text) == language
 
 
+@pytest.mark.slow
 def test_a_film_has_its_captions_as_a_text_track(clip, tmp_path):
     """It has the times of the captions and the language, and no player displays it unasked; the film conforms."""
     manifest = build("夜の雨", "", "朝が来る")
@@ -120,6 +121,7 @@ def test_a_film_has_its_captions_as_a_text_track(clip, tmp_path):
     ]
 
 
+@pytest.mark.slow
 async def test_the_subtitles_of_a_narrated_film_are_the_spoken_words(file_store, clip, tmp_path):
     """They are in the file and in the text track at the times of the narration, with the captions of other clips."""
     write_sound(tmp_path / "words", tone(900, 3))

@@ -36,6 +36,7 @@ CODED = {
 
 
 @pytest.mark.parametrize("case", [*COPIED, *CODED])
+@pytest.mark.slow
 def test_sound_and_picture_of_a_film_are_in_time(case, tmp_path):
     """A flash and a tone at 1.0 and 3.0 s of a clip are there in the film; exact clips are copied, others coded."""
     delivered = write_marked_clip(tmp_path / "delivered.mp4", {**COPIED, **CODED}[case])

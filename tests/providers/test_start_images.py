@@ -44,6 +44,7 @@ def image_file() -> bytes:
         (Replicate, "/replicate/v1", "google/veo-3.1"),
     ],
 )
+@pytest.mark.slow
 async def test_a_lost_create_with_an_image_is_found(
     kind: type[NativeVideos], base: str, model: str, sandbox: SandboxClient, tmp_path: Path, file_store: FileStore
 ) -> None:

@@ -40,6 +40,7 @@ async def approve_as_agent(app: App, run_id: str, person: Person) -> None:
         await use(client, "decide_review", run_id=run_id, decision="approve")
 
 
+@pytest.mark.slow
 def test_every_gate_shows_that_nothing_is_moderated(new_app: OpenApp, sandbox: SandboxClient) -> None:
     """REST, the console, the terminal, the chat and MCP show it at both gates; no moderation service is asked."""
     sandbox.fault("moderation_missing", times=None)
@@ -89,6 +90,7 @@ def test_without_a_judgement_of_the_model_nothing_goes_on(new_app: OpenApp, sand
 
 
 @pytest.mark.parametrize("status", [404, 501, 200])
+@pytest.mark.slow
 def test_a_server_without_moderation_is_named(new_app: OpenApp, sandbox: SandboxClient, status: int) -> None:
     """The run waits, and says which settings are missing; with them it goes on."""
     sandbox.fault("moderation_missing", times=None, status=status)

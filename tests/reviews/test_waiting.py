@@ -144,6 +144,7 @@ FAST = ("model 500", "status 401", "html clip", "full disk", "store")
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in TROUBLES]
 )
+@pytest.mark.slow
 def test_trouble_is_shown_noticed_and_mended(app: App, sandbox: SandboxClient, receiver: Receiver, name: str) -> None:
     """The run names the server or the setting within seconds, requests attention later, and goes on when mended."""
     trouble = TROUBLES[name]
@@ -191,6 +192,7 @@ def until_notified(receiver: Receiver, run_id: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_moderated_clip_behind_a_proxy_is_given_up(app: App, sandbox: SandboxClient) -> None:
     """A status that is 500 for ever: a person stops waiting, and a retry orders the clip again with a code."""
     run_id = app.start("A heron in the reeds")
@@ -213,6 +215,7 @@ def test_moderated_clip_behind_a_proxy_is_given_up(app: App, sandbox: SandboxCli
     app.client.post(f"/v1/runs/{run_id}/cancel")
 
 
+@pytest.mark.slow
 def test_order_that_was_not_sent_is_given_up(app: App, sandbox: SandboxClient) -> None:
     """Nothing was sent: the run fails, and a retry needs no code."""
     run_id = app.start("A heron in the reeds")
@@ -236,6 +239,7 @@ def test_order_that_was_not_sent_is_given_up(app: App, sandbox: SandboxClient) -
 
 
 @pytest.mark.parametrize("form", ["capitals", "error_text", "http_500"])
+@pytest.mark.slow
 def test_failed_job_in_an_odd_form_fails(app: App, sandbox: SandboxClient, form: str) -> None:
     """The clip is ordered again within the project's limit."""
     run_id = app.start("A heron in the reeds")
@@ -249,6 +253,7 @@ def test_failed_job_in_an_odd_form_fails(app: App, sandbox: SandboxClient, form:
     assert len(sandbox.charges(run_id)) == 2
 
 
+@pytest.mark.slow
 def test_trouble_is_logged_once(app: App, sandbox: SandboxClient, caplog: pytest.LogCaptureFixture) -> None:
     """One line when it begins and one when it ends, however many attempts there were."""
     run_id = app.start("A heron in the reeds")

@@ -138,6 +138,7 @@ async def test_content_is_not_available_before_completion(client: SandboxClient)
     assert ended["completed_at"] - video["created_at"] >= 1
 
 
+@pytest.mark.slow
 async def test_a_restart_keeps_jobs_charges_faults_and_settings(tmp_path: Path) -> None:
     """After kill -9 an unfinished video is completed, and charges, faults and settings are unchanged."""
     first = SandboxServer(tmp_path)

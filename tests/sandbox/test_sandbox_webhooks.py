@@ -73,6 +73,7 @@ async def test_a_refused_webhook_is_retried(
     assert first.body == third.body
 
 
+@pytest.mark.slow
 async def test_an_undelivered_event_is_sent_after_a_killed_sandbox_restarts(
     tmp_path: Path, receiver: WebhookReceiver
 ) -> None:

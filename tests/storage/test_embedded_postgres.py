@@ -151,6 +151,7 @@ def test_stale_files_of_a_dead_server_are_ignored(initialised: Path) -> None:
         assert unrelated.poll() is None
 
 
+@pytest.mark.slow
 def test_concurrent_starts_on_an_empty_folder_succeed(folder: Path) -> None:
     """Four processes that start together share one server."""
     with ExitStack() as stack:
@@ -201,6 +202,7 @@ def test_other_users_cannot_connect(initialised: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("is_running", [False, True], ids=["stopped", "running"])
+@pytest.mark.slow
 def test_cluster_of_an_earlier_version_is_changed_on_start(initialised: Path, is_running: bool) -> None:
     """It belonged to nobody and trusted every process. Its data stay; its server is replaced."""
     with EmbeddedPostgres(initialised) as server, psycopg.connect(server.dsn, autocommit=True) as connection:

@@ -37,6 +37,7 @@ async def test_spaced_requests_have_the_same_limit(db: Database) -> None:
     assert [await admit(db, "a", limit=30) for _ in range(3)].count(0) in {1, 2}
 
 
+@pytest.mark.slow
 async def test_no_minute_has_more_requests_than_the_limit(db: Database) -> None:
     """Whatever their spacing is."""
     admitted: list[float] = []

@@ -150,6 +150,7 @@ def _run_lister(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.slow
 def test_unused_database_has_nothing_to_show(tmp_path: Path, postgres_server: str) -> None:
     """The lister exits with one sentence and creates no table; the same if the database cannot be reached."""
     empty = _run_lister(tmp_path, DATABASE_URL=postgres_server)

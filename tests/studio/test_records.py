@@ -109,6 +109,7 @@ async def test_a_thread_writes_the_rows_of_a_run(thread: Thread) -> None:
     assert (clip.decision, clip.state) == (decision.number, "submitted")
 
 
+@pytest.mark.slow
 async def test_another_decision_about_a_forked_review_has_its_own_row(thread: Thread, sandbox: SandboxClient) -> None:
     """Resuming a wait polls its orders; going back to a gate and deciding otherwise works, up to the post."""
     await thread.start()
