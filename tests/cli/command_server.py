@@ -22,6 +22,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import cli
+from cli.output import stderr, stdout
 
 
 class Command:
@@ -56,7 +57,7 @@ class Command:
 def _start_server() -> str:
     """Start the server of this process, which ends with it; return the path of its socket."""
     path = f"{mkdtemp(prefix='myloware-commands-')}/socket"
-    environment = {**os.environ, "COLUMNS": "200", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.cli.command_server", path]
     root = Path(cli.__file__).parents[1]
     server = subprocess.Popen(
@@ -109,6 +110,7 @@ def _become(request: Any) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])
+    stdout.width = stderr.width = int(os.environ["COLUMNS"])  # read when the consoles were made
     sys.argv = [str(Path(sys.executable).with_name("myloware")), *request["arguments"]]
     random.seed()
 
