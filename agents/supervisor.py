@@ -98,10 +98,9 @@ async def respond(
     empty one; and as `model_errors` does.
     """
     bound = model.bind_tools(tools, **({} if may_call_tools else {"tool_choice": "none"}))
+    system = SystemMessage(prompt("chat", read_only_reason=read_only_reason).system)
     async with model_errors(model):
-        answer = await bound.ainvoke(
-            [SystemMessage(prompt("chat", read_only_reason=read_only_reason).system), *messages]
-        )
+        answer = await bound.ainvoke([system, *messages])
     check_complete(answer)
     if not answer.text and not answer.tool_calls:
         # A refusal that was streamed leaves an empty message.

@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import Route
 
-from api import artifacts, chat, console, events, keys, openai_chat, review_links, reviews, runs, webhooks
+from api import artifacts, chat, console_pages, costs, events, keys, openai_chat, review_links, reviews, runs, webhooks
 from api.authentication import AppStateDep
 from api.errors import install_error_handlers
 from api.mcp_server import PATH, McpEndpoint
@@ -36,8 +36,9 @@ def create_app(state: AppState) -> FastAPI:
     app.add_middleware(RequestId)
     install_error_handlers(app)
     app.include_router(router)
-    for module in (runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat, keys, console):
+    for module in (runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat, keys, costs):
         app.include_router(module.router)
+    app.include_router(console_pages.router)
     app.add_api_route("/docs", show_docs, include_in_schema=False)
     app.mount("/static/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")

@@ -14,7 +14,7 @@ from api.errors import responses, to_api_error
 from api.idempotency import IdempotentDep, IdempotentRequest
 from api.schemas import EVENT_STREAM, ChatMessageRequest, ChatResponse
 from chat.session import run_turn
-from chat.turns import ChatRequest, StreamEvent, TurnResult, TurnStream
+from chat.turns import ChatRequest, TurnEvents, TurnResult, TurnStream
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"], responses=responses(400, 401, 413, 422, 429))
 
@@ -44,9 +44,7 @@ async def chat(body: ChatMessageRequest, request: Request, state: AppStateDep, i
     return JSONResponse(_response(await stream.result()).model_dump(mode="json"))
 
 
-async def _store_result(
-    turn: AsyncIterator[StreamEvent | TurnResult], idempotent: IdempotentRequest
-) -> AsyncIterator[StreamEvent | TurnResult]:
+async def _store_result(turn: TurnEvents, idempotent: IdempotentRequest) -> TurnEvents:
     """Pass on the turn and store its result for the Idempotency-Key, also when the client has disconnected."""
     async with idempotent.in_progress() as store:
         async for event in turn:

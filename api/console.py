@@ -1,4 +1,4 @@
-"""The console in the browser: sign-in and the inbox."""
+"""The console in the browser: sign-in, the inbox, and a run."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api import console_session
+from api import console_ideas, console_runs, console_session
 from api.artifacts import Digest, FileRequestDep
 from api.authentication import AppStateDep, authenticate_key, client_address, count_request
 from api.console_session import START_PAGE, OptionalSessionDep, SessionDep, local_path, sign_in_response
@@ -15,11 +15,13 @@ from api.wiring import AppState
 from console import pages, sessions
 from graph.decisions import Gate
 from providers.orders import digest_of
-from runs import queries, review_links
+from runs import review_links
 from storage import console_tokens
 from storage.inbox import list_inbox
 
 router = APIRouter(route_class=console_session.PageRoute, include_in_schema=False)
+router.include_router(console_ideas.router)
+router.include_router(console_runs.router)
 
 #: Tries to sign in per minute and address, whether or not they succeed.
 SIGN_IN_TRIES = 10
@@ -94,13 +96,6 @@ async def show_inbox(
     template = "inbox_rows.html" if is_part else "inbox.html"
     more = {"number": page, "version": current, "has_more": len(rows) > PAGE_ROWS}
     return HTMLResponse(pages.console_page(template, session, path="/inbox", rows=rows[:PAGE_ROWS], **more))
-
-
-@router.get("/runs/{run_id:uuid}")
-async def show_run(run_id: UUID, state: AppStateDep, session: SessionDep) -> HTMLResponse:
-    """Show a run, with buttons that open its review."""
-    run = await queries.get_run_view(state.services.db, run_id)
-    return HTMLResponse(pages.console_page("run.html", session, run=run))
 
 
 @router.post("/runs/{run_id:uuid}/review")

@@ -57,9 +57,10 @@ async def find_request_session(request: Request, state: AppStateDep) -> Session 
     return await sessions.find_session(state.services.db, request.cookies.get(COOKIE))
 
 
-async def require_session(
-    request: Request, session: Annotated[Session | None, Depends(find_request_session)]
-) -> Session:
+OptionalSessionDep = Annotated[Session | None, Depends(find_request_session)]
+
+
+async def require_session(request: Request, session: OptionalSessionDep) -> Session:
     """Return the session of the request. Raises SignInRequired, or ApiError 403 for a change without its CSRF token."""
     if session is None:
         raise SignInRequired
@@ -77,7 +78,6 @@ async def require_same_origin(request: Request) -> None:
         raise ApiError(403, "origin_not_allowed", "This form is of another site. Open the sign-in page and repeat.")
 
 
-OptionalSessionDep = Annotated[Session | None, Depends(find_request_session)]
 SessionDep = Annotated[Session, Depends(require_session)]
 
 
@@ -100,12 +100,13 @@ def local_path(next_page: str) -> str:
     return next_page if re.fullmatch(r"/(?![/\\])[\x21-\x7e]*", next_page) else START_PAGE
 
 
-def error_page(request: Request, error: ApiError) -> Response:
-    """Return an error as a page, or to htmx as a part of one, which the page shows in place."""
+def error_page(request: Request, error: ApiError, session: Session | None = None, **typed: Any) -> Response:
+    """Return an error as a page with what was typed, or to htmx as a part of one, which the page shows in place."""
     is_part = "hx-request" in request.headers
     request_id = getattr(request.state, "request_id", "") if error.status >= 500 else ""
     template = "problem_part.html" if is_part else "problem.html"
-    content = pages.console_page(template, code=error.code, message=error.message, request_id=request_id)
+    typed |= {"code": error.code, "message": error.message, "request_id": request_id}
+    content = pages.console_page(template, session, **typed)
     return HTMLResponse(content, error.status, error.headers)
 
 

@@ -24,15 +24,10 @@ log = logging.getLogger(__name__)
 
 #: The status code of each error class; the nearest class in the method resolution order counts.
 STATUS_CODES: dict[type[Exception], int] = {
-    errors.ProjectNotFound: 404,
-    errors.RunNotFound: 404,
-    errors.RevisionNotFound: 404,
-    errors.ArtifactNotFound: 404,
+    errors.NotFound: 404,
     errors.InvalidRequest: 422,
     errors.ImageRefused: 422,
     errors.ApprovalNotPermitted: 403,
-    errors.ConfirmationNotFound: 404,
-    errors.LinkNotFound: 404,
     errors.LinkClosed: 410,
     errors.RunError: 409,
     InvalidSignature: 401,

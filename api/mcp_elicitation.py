@@ -90,21 +90,17 @@ async def pending_changes(run_id: str, comment: str, ctx: Ctx) -> PendingConfirm
     return await pending_decision(run_id, "revise", ctx, comment)
 
 
-def _ask_for_code(pending: PendingConfirmation, ctx: Ctx) -> CodeQuestion:
+async def elicit_decision(pending: Annotated[PendingConfirmation, Resolve(pending_decision)], ctx: Ctx) -> CodeQuestion:
+    """Return the question whether to decide so."""
     if not can_elicit(ctx):
         return ElicitationUnsupported()
     question = confirmations.describe_review(pending)
     return Elicit(f"{question}\nTo {pending['verdict']} it yourself, write the code {pending['code']}.", Code)
 
 
-async def elicit_decision(pending: Annotated[PendingConfirmation, Resolve(pending_decision)], ctx: Ctx) -> CodeQuestion:
-    """Return the question whether to decide so."""
-    return _ask_for_code(pending, ctx)
-
-
 async def elicit_changes(pending: Annotated[PendingConfirmation, Resolve(pending_changes)], ctx: Ctx) -> CodeQuestion:
     """Return the question whether to request these changes."""
-    return _ask_for_code(pending, ctx)
+    return await elicit_decision(pending, ctx)
 
 
 async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> AmountQuestion | None:

@@ -28,7 +28,7 @@ from api.openai_schemas import Completion, Model, OpenAIError
 from api.schemas import EVENT_STREAM
 from chat.session import answer_side_request, run_turn
 from chat.side_requests import is_side_request
-from chat.turns import ChatRequest, StreamEvent, TurnResult, TurnStream
+from chat.turns import ChatRequest, TurnEvent, TurnResult, TurnStream
 from prompts.validation import describe_errors
 from storage.actors import ClaimedUser, RequestContext
 from storage.api_keys import ApiKeyRow
@@ -143,9 +143,7 @@ def _session_id(body: schemas.CompletionRequest, request: Request, caller: ApiKe
     return None
 
 
-async def _stream(
-    completion: Completion, event: StreamEvent | TurnResult | None, stream: TurnStream
-) -> AsyncIterator[str]:
+async def _stream(completion: Completion, event: TurnEvent | None, stream: TurnStream) -> AsyncIterator[str]:
     yield completion.chunk(role="assistant", content="")
     sent = ""
     try:

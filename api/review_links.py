@@ -112,7 +112,7 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
         return await _form_with_error(state, token, error, decision)
     except Exception as error:
         return _error_response(error, as_json)
-    outcome = OUTCOMES[decision.decision, opened.link.gate].partition(": ")[2]
+    outcome = OUTCOMES[decision.decision][opened.link.gate].partition(": ")[2]
     if decision.publish_at:
         outcome = f"the film is scheduled for {decision.publish_at}."
     message = f"Thank you: {outcome}"

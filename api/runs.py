@@ -1,7 +1,7 @@
 """`/v1/runs`: start, list, decide, cancel, retry and fork runs."""
 
 import base64
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from graph.status import Status
 from runs import cancel, decide, fork, queries, retry, start
 from runs.decide import Quote
 from runs.queries import RunView
+from storage.database import Database
+from storage.runs import RunFilter
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(400, 401, 413, 422, 429))
 
@@ -39,13 +41,16 @@ async def list_runs(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     status: Status | None = None,
     project: schemas.ProjectName | None = None,
+    text: schemas.SearchText | None = None,
+    since: date | None = None,
+    until: date | None = None,
 ) -> schemas.RunPage:
-    """Return runs, newest first."""
-    before = _parse_cursor(cursor) if cursor else None
-    runs = await queries.list_runs(
-        state.services.db, limit=limit, before=before, status=status, project=project, served_to=caller.actor
-    )
-    return schemas.RunPage(runs=runs, next_cursor=_cursor_after(runs[-1]) if len(runs) == limit else None)
+    """Return runs, newest first.
+
+    `text` is part of the id, the brief or the title; `since` and `until` are days (UTC) on which runs were created.
+    """
+    which = RunFilter(status=status, project=project, text=text, since=since, until=until, served_to=caller.actor)
+    return await list_page(state.services.db, limit, cursor, which)
 
 
 @router.get("/{run_id:uuid}", responses=responses(404))
@@ -113,6 +118,13 @@ async def quote_clips(
 ) -> Quote:
     """Return the price of generating these clips again. Nothing is decided."""
     return await decide.quote(state.services, run_id, clips)
+
+
+async def list_page(db: Database, limit: int, cursor: str | None, which: RunFilter) -> schemas.RunPage:
+    """Return the page of these runs after the cursor. Raises ApiError 422."""
+    page: RunFilter = {**which, "before": _parse_cursor(cursor)} if cursor else which
+    runs = await queries.list_runs(db, limit=limit, **page)
+    return schemas.RunPage(runs=runs, next_cursor=_cursor_after(runs[-1]) if len(runs) == limit else None)
 
 
 def _cursor_after(run: RunView) -> str:

@@ -52,6 +52,7 @@ def _matching(pattern: str, message: str) -> BeforeValidator:
 Text = Annotated[str, AfterValidator(_check_storable)]
 Name = Annotated[Text, Field(max_length=64)]
 MetadataText = Annotated[Text, Field(max_length=500)]
+SearchText = Annotated[Text, Field(max_length=200)]
 ProjectName = Annotated[str, Field(pattern="^[a-z0-9_-]{1,64}$")]
 #: An amount as text, up to that of the number.
 AMOUNT_PATTERN = r"^(100000(\.0{1,8})?|[0-9]{1,5}(\.[0-9]{1,8})?)$"

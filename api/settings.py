@@ -108,13 +108,11 @@ class Settings(BaseSettings):
     def _check_combinations(self) -> Self:
         if set(self.api_keys or []) & set(self.limited_api_keys or []):
             raise ValueError("MYLOWARE_LIMITED_API_KEYS and MYLOWARE_API_KEYS have a key in common")
+        values = {name: getattr(self, field) for name, field in variables().items()}
         for name, needed in NEEDED.items():
-            if self._is_set(name) and not self._is_set(needed):
+            if values[name] is not None and values[needed] is None:
                 raise ValueError(f"{name} is set, but {needed} is missing")
         return self
-
-    def _is_set(self, variable: str) -> bool:
-        return getattr(self, variables()[variable]) is not None
 
     @model_validator(mode="after")
     def _check_notification_urls(self) -> Self:
@@ -237,14 +235,11 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 def sandbox_settings(url: str) -> dict[Service, dict[str, object]]:
     """Return the settings that make the sandbox at `url` the provider of each of these services."""
-    key = SecretStr("sandbox")
+    key, own = SecretStr("sandbox"), {"video_base_url": f"{url}/v1", "video_model": "sandbox-video"}
+    unset = ("video_providers", "replicate_api_token", "kling_api_key", "higgsfield_key_id", "higgsfield_key_secret")
     models = {"openai_base_url": f"{url}/v1", "openai_api_key": key, "openai_model": "sandbox-rules"}
     return {
         "language model and moderation": {**models, "speech_base_url": f"{url}/v1"},
-        "video": {
-            **dict.fromkeys(("video_providers", "replicate_api_token", "kling_api_key"), None),
-            **dict.fromkeys(("higgsfield_key_id", "higgsfield_key_secret"), None),
-            **{"video_base_url": f"{url}/v1", "video_api_key": key, "video_model": "sandbox-video"},
-        },
+        "video": {**dict.fromkeys(unset, None), **own, "video_api_key": key},
         "publishing": {"upload_post_url": f"{url}/api", "upload_post_api_key": key},
     }

@@ -41,10 +41,6 @@ def _parse_host(value: str) -> str:
     return value
 
 
-def _parse_secret(value: object) -> object:
-    return parse_secret(value) if isinstance(value, str) else value
-
-
 def default_path(path: str) -> AfterValidator:
     """Return a validator that appends `path` to a URL without a path."""
     return AfterValidator(lambda url: url if url.count("/") > 2 else url + path)
@@ -56,7 +52,9 @@ Url = Annotated[str, AfterValidator(_parse_url)]
 #: The URL of an API, with the path /v1 if it has no path.
 V1Url = Annotated[Url, default_path("/v1")]
 Secrets = Annotated[list[NonEmptySecret], NoDecode, CommaSeparated]
-WebhookSecret = Annotated[Secret, NoDecode, BeforeValidator(_parse_secret)]
+WebhookSecret = Annotated[
+    Secret, NoDecode, BeforeValidator(lambda text: parse_secret(text) if isinstance(text, str) else text)
+]
 WebhookSecrets = Annotated[list[WebhookSecret], NoDecode, CommaSeparated]
 Urls = Annotated[list[Url], NoDecode, CommaSeparated]
 Names = Annotated[list[str], NoDecode, CommaSeparated]

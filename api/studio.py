@@ -104,9 +104,8 @@ async def check_sandbox(url: str) -> None:
     except (httpx.HTTPError, ValueError, LookupError, TypeError):
         is_sandbox = False
     if not is_sandbox:
-        raise SettingsError(
-            f"{SANDBOX_VARIABLE}: no sandbox answers at {url}, or it is not on this machine. Use `make studio`."
-        )
+        reason = f"no sandbox answers at {url}, or it is not on this machine. Use `make studio`."
+        raise SettingsError(f"{SANDBOX_VARIABLE}: {reason}")
 
 
 def studio_settings(configured: Settings, *, sandbox: str, folder: Path, dsn: str) -> Settings:

@@ -60,6 +60,8 @@ VENDORS: Mapping[str, tuple[type[NativeVideos], str]] = {
     "higgsfield": (higgsfield.Higgsfield, higgsfield.BASE_URL),
 }
 
+Providers = Mapping[str, Provider]
+
 MAX_CONNECTIONS = 20
 #: The address that `serve` listens on by default.
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -120,10 +122,8 @@ async def open_app_state(
         # An account that no project names any more answers for its older orders.
         older = [f"upload_post:{each.rpartition(':')[2]}" for each in await open_publishers_of(db) if ":" in each]
         publishers = open_publishers(settings, artifacts, client, [*names, *older])
-        speech_key, store = (
-            _text(settings.speech_api_key),
-            partial(artifacts.store, kind="speech", media_type="application/octet-stream", facts={}),
-        )
+        speech_key = _text(settings.speech_api_key)
+        store = partial(artifacts.store, kind="speech", media_type="application/octet-stream", facts={})
         makers = {
             "render": open_renderer(settings, artifacts, client, signing_key),
             "speech": Speech(settings.speech_base_url, speech_key, client, artifacts, store, folder / "scratch"),
@@ -191,11 +191,7 @@ async def reconcile_keys(settings: Settings, db: Database) -> str | None:
 
 
 def _open_ledger(
-    settings: Settings,
-    checked: CheckedSettings,
-    db: Database,
-    makers: Mapping[str, Provider],
-    publishers: Mapping[str, Provider],
+    settings: Settings, checked: CheckedSettings, db: Database, makers: Providers, publishers: Providers
 ) -> Ledger:
     first, *others = checked.video.providers.items()
     providers: dict[str, Provider] = {

@@ -3,9 +3,11 @@
 A model can prepare; only the person's own message confirms, or withdraws.
 """
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -27,16 +29,9 @@ from storage.actors import RequestContext
 from storage.confirmations import NewConfirmation, PendingConfirmationRow
 from storage.database import Database
 
-#: The outcome of a confirmation in words, by verdict and gate.
-OUTCOMES: Mapping[tuple[str, str | None], str] = {
-    ("approve", "ideation"): "Approved: the clips are being generated.",
-    ("approve", "publish"): "Approved: the film is being published.",
-    ("revise", "ideation"): "Changes requested: new ideas are being written, and will be shown for review.",
-    ("revise", "publish"): "Changes requested: the film is being changed, and will be shown for review.",
-    ("reject", "ideation"): "Rejected: the run has ended.",
-    ("reject", "publish"): "Rejected: the run has ended, and nothing is published.",
-    ("cancel", None): "Cancelled: the run has ended.",
-}
+_FILE = Path(__file__).with_name("outcomes.toml")
+#: The outcome of a confirmation in words, by verdict and gate; at no gate by "none".
+OUTCOMES: Mapping[str, Mapping[str, str]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))
 
 
 class Outcome(NamedTuple):
@@ -188,7 +183,7 @@ def _describe_question(pending: PendingConfirmation) -> str:
 
 
 def _describe_outcome(row: PendingConfirmationRow, actor_name: str) -> str:
-    verdict, _, effect = OUTCOMES[row.verdict, row.gate].partition(":")
+    verdict, _, effect = OUTCOMES[row.verdict][row.gate or "none"].partition(":")
     gate = f", {row.gate} gate, revision {row.revision}" if row.gate else ""
     return f"{verdict} by {actor_name}:{effect} (Run {row.run_id}{gate}.)"
 

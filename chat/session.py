@@ -21,7 +21,7 @@ from chat.confirmations import PendingConfirmation
 from chat.placement import is_single, messages_without_thread, place_message
 from chat.side_requests import NO_CONVERSATION_ID, SINGLE_MESSAGE, own_words
 from chat.tools import tool_table
-from chat.turns import ChatRequest, StreamEvent, TurnResult
+from chat.turns import ChatRequest, StreamEvent, TurnEvents, TurnResult
 from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState, build_chat_graph
 from providers.chat_models import estimate_tokens, model_errors, tokens_of
 from providers.orders import digest_of
@@ -63,7 +63,7 @@ class ChatServices:
         await self.services.new_saver().aprune([thread_id_of(session_id)])
 
 
-async def run_turn(chat: ChatServices, request: ChatRequest) -> AsyncIterator[StreamEvent | TurnResult]:
+async def run_turn(chat: ChatServices, request: ChatRequest) -> TurnEvents:
     """Run one turn and yield its events, the TurnResult last.
 
     A message that consists of a confirmation code is a decision, and no model reads it. Raises InvalidRequest for an
@@ -77,9 +77,8 @@ async def run_turn(chat: ChatServices, request: ChatRequest) -> AsyncIterator[St
     async with AsyncExitStack() as stack:
         if session_id is not None:
             if not await claim_session(chat.services.db, session_id, actor_id):
-                raise InvalidRequest(
-                    "The session belongs to another API key: omit session_id to start one.", field="session_id"
-                )
+                refusal = "The session belongs to another API key: omit session_id to start one."
+                raise InvalidRequest(refusal, field="session_id")
             # A first message that is repeated starts another session: one after the other, both find the same run.
             lock = f"new:{actor_id}:{digest_of(message)}" if request.is_new_session else session_id
             await _acquire_lock(stack, chat.services, f"chat:{lock}")
@@ -120,7 +119,7 @@ async def _prepare_turn(chat: ChatServices, request: ChatRequest) -> tuple[ChatG
     return graph, config, await place_message(chat.services.db, request, before), ""
 
 
-async def _answer(chat: ChatServices, request: ChatRequest, words: str) -> AsyncIterator[StreamEvent | TurnResult]:
+async def _answer(chat: ChatServices, request: ChatRequest, words: str) -> TurnEvents:
     """Let the supervisor answer: in the session's thread, or only reading. `words` are the person's own."""
     session_id = request.session_id
     graph, config, turn, read_only_reason = await _prepare_turn(chat, request)
@@ -197,9 +196,7 @@ async def _confirm(
     return TurnResult(session_id, outcome.text, [str(row.run_id)])
 
 
-async def answer_side_request(
-    chat: ChatServices, messages: Sequence[tuple[str, str]], actor_id: str
-) -> AsyncIterator[StreamEvent | TurnResult]:
+async def answer_side_request(chat: ChatServices, messages: Sequence[tuple[str, str]], actor_id: str) -> TurnEvents:
     """Let the model answer (role, text) messages without tools and without memory. Raises InvalidRequest."""
     redact = await code_redactor(chat.services.db, actor_id)
     prompt: list[AnyMessage] = [

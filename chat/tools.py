@@ -147,9 +147,8 @@ async def prepare_decision(
     """
     session = {"session_id": request.context.session_id or "", "base_url": request.context.base_url}
     db, parsed_id, context = request.services.db, parse_run_id(run_id), request.request_context()
-    return _prepared(
-        await confirmations.create_pending(db, parsed_id, verdict, comment=comment, context=context, **session)
-    )
+    pending = await confirmations.create_pending(db, parsed_id, verdict, comment=comment, context=context, **session)
+    return _prepared(pending)
 
 
 def _prepared(pending: PendingConfirmation) -> ToolResult:
@@ -215,11 +214,9 @@ def tool_table(services: Services) -> list[Tool]:
         """Return a tool with the name, the docstring and the parameters of its function."""
         hints, (_, *parameters) = get_type_hints(function), inspect.signature(function).parameters.values()
         fields: Any = {p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in parameters}
-        description = inspect.getdoc(function) or ""
-        args = create_model(function.__name__, __doc__=description, **fields)
-        return Tool(
-            name=function.__name__, description=description, args=args, function=function, services=services, **options
-        )
+        name, description = function.__name__, inspect.getdoc(function) or ""
+        args = create_model(name, __doc__=description, **fields)
+        return Tool(name=name, description=description, args=args, function=function, services=services, **options)
 
     return [
         tool(list_projects, key="projects"),

@@ -48,7 +48,8 @@ class TurnResult:
     tokens: tuple[int, int] = (0, 0)
 
 
-TurnEvents = AsyncIterator[StreamEvent | TurnResult]
+TurnEvent = StreamEvent | TurnResult
+TurnEvents = AsyncIterator[TurnEvent]
 #: Returns whether the client of a turn is gone.
 IsAbandoned = Callable[[], Awaitable[bool]]
 
@@ -106,9 +107,9 @@ class TurnStream:
 
     def __init__(self) -> None:
         self.is_answered = False
-        self.queue: asyncio.Queue[StreamEvent | TurnResult | Exception] = asyncio.Queue()
+        self.queue: asyncio.Queue[TurnEvent | Exception] = asyncio.Queue()
 
-    async def next_event(self, timeout: float | None = None) -> StreamEvent | TurnResult | None:  # noqa: ASYNC109
+    async def next_event(self, timeout: float | None = None) -> TurnEvent | None:  # noqa: ASYNC109
         """Return the next event, the result being the last; None after `timeout` seconds. Raises the turn's error."""
         try:
             async with asyncio.timeout(timeout):

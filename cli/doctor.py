@@ -1,85 +1,32 @@
 """`myloware doctor`: show the settings, and ask the database, the store and every service whether they work."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
-import httpx
-import httpx2
-import psutil
 import typer
-from pydantic import BaseModel
 from rich.table import Table
 
-from api import wiring
-from api.checked_settings import VideoAccount, check_settings
+from api.checks import Check, run_checks
 from api.settings import Service, Settings, read_settings, variables
 from cli.local_services import with_local_services
-from cli.model_check import BRIEF, QUESTIONS
 from cli.output import stdout
-from providers.base import ArtifactMissing, Files, Provider, ProviderError
-from storage.database import Database, open_pool
-from storage.migrate import DatabaseUnusable, migrate
+from storage.migrate import migrate
 
 SECRET_WORDS = ("KEY", "SECRET", "DATABASE_URL")
-MIN_FREE_GIB = 2
-MODELS: Service = "language model and moderation"
-#: The service that the sandbox can replace, by the name of its check.
-SERVICES = {"language model": MODELS, "moderation": MODELS, "video": "video", "publisher": "publishing"}
-#: A check returns what it found, and raises an error with what is wrong.
-RunCheck = Callable[[Settings], Awaitable[str]]
-
-
-class Check(BaseModel):
-    """The result of a check."""
-
-    check: str
-    ok: bool
-    message: str
-
-
-class Report(BaseModel):
-    """The settings by variable, the services that the sandbox replaces, warnings, and the checks."""
-
-    settings: dict[str, str | None]
-    sandbox: list[Service]
-    warnings: list[str]
-    checks: list[Check]
-
-
-class _NoFiles(Files):
-    async def local_path(self, digest: str) -> Path:
-        raise ArtifactMissing(digest)
 
 
 async def examine(*, as_json: bool) -> None:
     """Print every setting and the result of every check. Exits with 1 if a check failed. Raises SettingsError."""
     settings = read_settings()
-    checks = {"database" if settings.database_url else "embedded database": (_check_database, ""), **CHECKS}
-    found = [await _run_check(name, check, settings, to_set) for name, (check, to_set) in checks.items()]
+    found = await run_checks(settings, {"database" if settings.database_url else "embedded database": _check_database})
     visible, sandbox, warnings = _visible_settings(settings), settings.missing_services, settings.weak_keys()
-    report = Report(settings=visible, sandbox=sandbox, warnings=warnings, checks=found)
     if as_json:
-        stdout.print_json(report.model_dump_json())
+        checks = [check.model_dump() for check in found]
+        stdout.print_json(data={"settings": visible, "sandbox": sandbox, "warnings": warnings, "checks": checks})
     else:
-        _print_report(report)
-    if not all(check.ok for check in report.checks):
+        _print_report(visible, sandbox, warnings, found)
+    if not all(check.ok for check in found):
         raise typer.Exit(1)
-
-
-async def _run_check(name: str, check: RunCheck, settings: Settings, to_set: str) -> Check:
-    """Return the result of a check; `to_set` are the settings to look at when it fails."""
-    try:
-        message = "sandbox" if SERVICES.get(name) in settings.missing_services else await check(settings)
-        return Check(check=name, ok=True, message=message)
-    except ProviderError as error:
-        message = f"{error.message} Check {to_set}." if to_set else error.message
-    except (ValueError, DatabaseUnusable) as error:
-        message = str(error)
-    except Exception as error:
-        # The driver's message is what a person needs; it contains no password.
-        message = f"not usable: {type(error).__name__}: {str(error).splitlines()[0]}"
-    return Check(check=name, ok=False, message=message)
 
 
 def _visible_settings(settings: Settings) -> dict[str, str | None]:
@@ -98,116 +45,17 @@ async def _check_database(settings: Settings) -> str:
     return "reachable, schema up to date"
 
 
-async def _check_projects(settings: Settings) -> str:
-    if "video" in settings.missing_services:
-        return ", ".join(sorted(settings.offered_projects or settings.projects()))
-    checked = check_settings(settings)
-    refusals = checked.refusals()
-    refused = [f"{name} is refused: {error.message} ({error.code})" for name, error in sorted(refusals.items())]
-    message = " ".join([", ".join(sorted(checked.offered - refusals.keys())) or "None can be started.", *refused])
-    if len(refused) == len(checked.offered):
-        raise ValueError(message)
-    return message
-
-
-async def _check_disk(settings: Settings) -> str:
-    path = settings.data_dir.absolute()
-    folder = next(each for each in (path, *path.parents) if each.exists())
-    free_gib = psutil.disk_usage(str(folder)).free / 2**30
-    message = f"{free_gib:.1f} GiB free for {settings.data_dir}"
-    if free_gib <= MIN_FREE_GIB:
-        raise ValueError(message)
-    return message
-
-
-async def _check_store(settings: Settings) -> str:
-    # The rows are not needed: the pool stays closed.
-    await wiring.open_artifacts(settings, Database(open_pool(""))).probe()
-    return f"{settings.store_url or settings.data_dir / 'artifacts'} was written, read and cleaned"
-
-
-async def _check_model(settings: Settings) -> str:
-    async with httpx2.AsyncClient() as client:
-        await QUESTIONS["screening"](wiring.open_chat_model(settings, client))
-    return f"{settings.openai_model} answered with structured output"
-
-
-async def _check_moderation(settings: Settings) -> str:
-    async with httpx.AsyncClient() as client, httpx2.AsyncClient() as model_client:
-        moderation = wiring.open_moderation(settings, client)
-        if moderation == "none":
-            return "none: no text is checked, and every review says so"
-        if moderation == "model":
-            await QUESTIONS["moderation"](wiring.open_chat_model(settings, model_client))
-            return f"by {settings.openai_model}"
-        await moderation.check([BRIEF])
-    return f"a text was moderated by {settings.moderation_model}"
-
-
-async def _check_video(settings: Settings) -> str:
-    return "; ".join([await _check_account(settings, account) for account in check_settings(settings).accounts])
-
-
-async def _check_account(settings: Settings, account: VideoAccount) -> str:
-    name = await _check_provider(lambda client: wiring.open_video_provider(settings, account, client))
-    models = [model for profile in account.profiles for model in profile.models]
-    dates = [f", shut down on {profile.shutdown}" for profile in account.profiles if profile.shutdown]
-    updates = "webhooks and polling" if wiring.is_announced(settings, account) else "polling only"
-    old = "" if account.is_offered else ", for older orders only"
-    return f"{', '.join(models)} at {account.base_url or name}, {updates}{''.join(dates)}{old}"
-
-
-async def _check_provider(open_provider: Callable[[httpx.AsyncClient], Provider]) -> str:
-    """Return the name of a provider that answers."""
-    async with httpx.AsyncClient() as client:
-        provider = open_provider(client)
-        await provider.check()
-    return provider.name
-
-
-async def _check_publishers(settings: Settings) -> str:
-    names = [each.publisher for each in settings.projects().values() if each.publisher]
-    async with httpx.AsyncClient() as client:
-        publishers = wiring.open_publishers(settings, _NoFiles(), client, names)
-        used = {each.name: each for each in (publishers[name] for name in (next(iter(publishers)), *names))}
-        for publisher in used.values():
-            await publisher.check()
-    return "; ".join(used)
-
-
-async def _check_signature(settings: Settings) -> str:
-    leaf = wiring.open_signing_key(settings).leaf
-    name = leaf.subject.rfc4514_string()
-    note = "" if settings.c2pa_certificate else ": readers call it untrusted, set C2PA_CERTIFICATE and C2PA_KEY"
-    return f"films are signed by {name}, valid until {leaf.not_valid_after_utc:%Y-%m-%d}{note}"
-
-
-#: By name: the check, and the settings to look at when it fails.
-CHECKS: dict[str, tuple[RunCheck, str]] = {
-    "projects": (_check_projects, ""),
-    "disk": (_check_disk, ""),
-    "store": (_check_store, ""),
-    "language model": (_check_model, ""),
-    "moderation": (_check_moderation, "MODERATION_BASE_URL, MODERATION_API_KEY; by default those of OPENAI_…"),
-    "video": (_check_video, "VIDEO_BASE_URL, VIDEO_API_KEY, VIDEO_MODEL"),
-    "renderer": (
-        lambda settings: _check_provider(lambda client: wiring.open_renderer(settings, _NoFiles(), client)),
-        "REMOTION_URL, REMOTION_SERVICE_KEY",
-    ),
-    "signature": (_check_signature, ""),
-    "publisher": (_check_publishers, "UPLOAD_POST_API_KEY, UPLOAD_POST_URL, MYLOWARE_PUBLISH_FOLDER"),
-}
-
-
-def _print_report(report: Report) -> None:
+def _print_report(
+    settings: Mapping[str, str | None], sandbox: Sequence[Service], warnings: Sequence[str], checks: Sequence[Check]
+) -> None:
     table = Table("setting", "value", title=f"Settings on {datetime.now(UTC):%Y-%m-%d}", title_justify="left")
-    for variable, value in report.settings.items():
+    for variable, value in settings.items():
         table.add_row(variable, "[dim]not set[/]" if value is None else value)
     stdout.print(table)
-    if report.sandbox:
-        stdout.print(f"[yellow]SANDBOX[/] replaces {', '.join(report.sandbox)}.")
-    for warning in report.warnings:
+    if sandbox:
+        stdout.print(f"[yellow]SANDBOX[/] replaces {', '.join(sandbox)}.")
+    for warning in warnings:
         stdout.print(f"[yellow]Warning:[/] {warning}", soft_wrap=True)
-    for check in report.checks:
+    for check in checks:
         mark = "[green]ok[/]    " if check.ok else "[red]failed[/]"
         stdout.print(f"{mark} {check.check}: {check.message}", soft_wrap=True)

@@ -22,13 +22,13 @@ def add_command(
     expires: Annotated[str | None, typer.Option(help="When it ends: 30d, or a date such as 2027-01-31 (UTC).")] = None,
 ) -> None:
     """Add an API key and print it, once."""
-    from cli.running import read
+    from cli.running import LOCAL_CONTEXT, read
     from storage import api_keys
 
     if not re.fullmatch(api_keys.NAME_PATTERN, name):
         exit_with_error("The name must have 1 to 64 letters, digits, dots, hyphens, underscores or @.")
     expires_at = _parse_end(expires) if expires else None
-    added = read(lambda db: api_keys.add_key(db, name, can, expires_at))
+    added = read(lambda db: api_keys.add_key(db, name, can, expires_at, context=LOCAL_CONTEXT))
     if added is None:
         exit_with_error(f"There is a key named {name}: revoke it, or choose another name.")
     typer.echo(added[0])
@@ -51,17 +51,16 @@ def list_command() -> None:
 @keys.command("revoke")
 def revoke_command(name_or_id: Annotated[str, typer.Argument(help="The name or the id of the key.")]) -> None:
     """End an API key at once."""
-    from cli.running import read
+    from cli.running import LOCAL_CONTEXT, read
     from storage import api_keys
 
-    row = read(lambda db: api_keys.revoke_key(db, name_or_id))
+    row = read(lambda db: api_keys.revoke_key(db, name_or_id, context=LOCAL_CONTEXT))
     if row is None:
         exit_with_error(f"There is no key {name_or_id}. `myloware keys list` shows names and ids.")
     typer.echo(f"Revoked: {row.name} ({row.id})")
     if row.origin == "settings":
-        typer.echo(
-            "Remove it from the settings too: the next start of `myloware serve` makes it valid again.", err=True
-        )
+        advice = "Remove it from the settings too: the next start of `myloware serve` makes it valid again."
+        typer.echo(advice, err=True)
 
 
 def _parse_end(text: str) -> datetime:

@@ -124,26 +124,24 @@ class Sandbox:
         self.folder = make_private(folder)
         self._lock: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        endpoint = self._load_endpoint()
-        self.port: int = endpoint["port"]
-        self.secret: str = endpoint["secret"]
+        self.port, self.secret = self._load_endpoint()
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def _load_endpoint(self) -> dict[str, Any]:
+    def _load_endpoint(self) -> tuple[int, str]:
         """Return the port and the webhook secret of the folder, created by the first process."""
         path = self.folder / "endpoint.json"
         with open(self.folder / "endpoint.lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with suppress(OSError, ValueError):
-                stored: dict[str, Any] = json.loads(path.read_text())
-                return stored
+                stored = json.loads(path.read_text())
+                return stored["port"], stored["secret"]
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
-            endpoint = {"port": port, "secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()}
+            secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
             path.touch(mode=0o600)
-            path.write_text(json.dumps(endpoint))
-            return endpoint
+            path.write_text(json.dumps({"port": port, "secret": secret}))
+            return port, secret
 
     @asynccontextmanager
     async def running(self, webhooks_to: str | None) -> AsyncIterator[None]:

@@ -47,16 +47,13 @@ def check_unattended(settings: Settings) -> None:
         paid.append("the video server (VIDEO_MODEL)")
     if "publishing" not in missing and settings.upload_post_api_key:
         paid.append("the publisher (UPLOAD_POST_API_KEY)")
-    paid += ["the speech server (SPEECH_USD_PER_1000_CHARACTERS)"] * _is_speech_paid(settings)
+    is_speech_paid = settings.speech_base_url is not None and settings.speech_price > 0
+    paid += ["the speech server (SPEECH_USD_PER_1000_CHARACTERS)"] * is_speech_paid
     if paid:
         exit_with_error(
             f"--yes is refused because of {', '.join(paid)}: a person approves what costs or is published."
             " Leave --yes out, or add --sandbox."
         )
-
-
-def _is_speech_paid(settings: Settings) -> bool:
-    return settings.speech_base_url is not None and settings.speech_price > 0
 
 
 def _clip_prices(settings: Settings) -> set[Decimal]:

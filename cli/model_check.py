@@ -15,15 +15,14 @@ from agents.moderator import moderate
 from agents.structured import AnswerError, form_of
 from agents.supervisor import read_comment, respond, screen_brief
 from agents.texts import Idea
+from api.checks import BRIEF, SHORTS
 from api.settings import read_settings
 from api.settings_types import SettingsError
 from api.wiring import open_chat_model
 from chat.tools import tool_table
 from cli.output import stdout
-from prompts.project import FOLDER, read_project
 from providers.base import ProviderError
 
-SHORTS, BRIEF = read_project(FOLDER / "shorts.md"), "Rain on a quiet window at night"
 IDEA = Idea(title="Window", scene="Rain runs down a window at night.", sound="Soft rain.", overlay="Stay in")
 
 

@@ -105,10 +105,8 @@ def choose(settings: Settings, name: str, model: str | None) -> tuple[VideoAccou
 
 def describe_price(offer: VideoOffer) -> str:
     """Return what a check orders and spends, in words."""
-    is_repeated = offer.provider in VENDORS and VENDORS[offer.provider][0].replayable
-    risk = (
-        " If the vendor does not recognise the order again, as it promises, it may charge twice." if is_repeated else ""
-    )
+    is_repeated = offer.provider in VENDORS and VENDORS[offer.provider][0].replayable is not None
+    risk = " If the vendor does not recognise the order again, as it promises, it may charge twice." * is_repeated
     return f"One clip of {offer.model}: {offer.seconds} s, {offer.size}, ${offer.usd_per_clip:.3f}.{risk}"
 
 

@@ -49,10 +49,9 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
                 stderr.print(f"[yellow]Warning:[/] {warning}", soft_wrap=True)
             if notice := sandbox_notice(settings):
                 stderr.print(notice)
+            base_url = settings.public_url or url
             # Not to a log, which others may read.
-            if sys.stdout.isatty() and (
-                link := await create_sign_in_link(state.services.db, settings.public_url or url)
-            ):
+            if sys.stdout.isatty() and (link := await create_sign_in_link(state.services.db, base_url)):
                 stdout.print(f"Sign in with your browser, once, within ten minutes: {link}", soft_wrap=True)
             stdout.print(f"MyloWare is running at {url}, API docs at {url}/docs. Stop it with Ctrl-C.", soft_wrap=True)
             checks = asyncio.create_task(_report_unreachable(state.services))

@@ -1,13 +1,17 @@
 """The pages of the console, and those of a reviewer's link, which work without scripts."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from console.sessions import Session
-from runs.review_links import OpenedLink
+from graph.graph import SUCCESSORS
+from graph.status import Status
+from runs.review_links import VERDICT_PHRASES, OpenedLink
+from runs.reviews import Change
 from storage.troubles import name_of
 
 STATIC, TEMPLATES = Path(__file__).parent / "static", Path(__file__).parent / "templates"
@@ -25,22 +29,23 @@ HEADERS = {
     "X-Robots-Tag": "noindex, nofollow",
 }
 
-#: The API description is drawn by a script of this service, which reads /openapi.json and sends trial requests.
-DOCS_HEADERS = {
-    **HEADERS,
-    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("img-src 'self'", "img-src 'self' data:")
-    + "; script-src 'self'; connect-src 'self'",
-}
-
+_WITH_SCRIPTS = HEADERS["Content-Security-Policy"] + "; script-src 'self'; connect-src 'self'"
 #: Pages of the console: scripts of this service. Their forms name the page that they are on, which no link does.
-CONSOLE_HEADERS = {
-    **HEADERS,
-    "Content-Security-Policy": HEADERS["Content-Security-Policy"] + "; script-src 'self'; connect-src 'self'",
-    "Referrer-Policy": "same-origin",
-}
+CONSOLE_HEADERS = {**HEADERS, "Content-Security-Policy": _WITH_SCRIPTS, "Referrer-Policy": "same-origin"}
+
+#: The API description is drawn by a script of this service, which reads /openapi.json and sends trial requests.
+DOCS_HEADERS = {**HEADERS, "Content-Security-Policy": _WITH_SCRIPTS.replace("img-src 'self'", "img-src 'self' data:")}
 
 #: The pages of the console that every page links to: path and title.
-NAVIGATION = (("/inbox", "Inbox"),)
+NAVIGATION = (
+    ("/inbox", "Inbox"), ("/runs", "Runs"), ("/costs", "Costs"), ("/trouble", "Trouble"), ("/doctor", "Health"),
+    ("/keys", "Keys"),
+)  # fmt: skip
+#: Those that need a right other than `start`, with it.
+RIGHTS = {"/keys": "admin"}
+
+#: The nodes of the run graph, in order, each with its successors.
+_NODES = {node.__name__: successors for node, successors in SUCCESSORS.items()} | {"end": []}
 
 #: The order of the fields on the page.
 FIELD_ORDER = (
@@ -58,12 +63,15 @@ def review_page(
     `token` is that of the link, for the URL of the film; `problem`, `comment` and `publish_at` are those of the form
     that was sent before.
     """
-    changes = sorted(
-        (change for change in opened.review.changes if change.path.rpartition(".")[2] not in HIDDEN_FIELDS),
-        key=lambda change: _sort_key(change.path),
-    )
+    changes = shown_changes(opened.review.changes)
     entered = {"problem": problem, "comment": comment, "publish_at": publish_at}
     return _render("review.html", opened=opened, token=token, changes=changes, **entered)
+
+
+def shown_changes(changes: Iterable[Change]) -> list[Change]:
+    """Return the changes to show, in the order of the page."""
+    visible = (change for change in changes if change.path.rpartition(".")[2] not in HIDDEN_FIELDS)
+    return sorted(visible, key=lambda change: _sort_key(change.path))
 
 
 def message_page(outcome: str, message: str) -> str:
@@ -118,7 +126,8 @@ _environment = Environment(
     lstrip_blocks=True,
     autoescape=True,
 )
-_environment.globals |= {"navigation": NAVIGATION}
+_environment.globals |= {"navigation": NAVIGATION, "rights": RIGHTS, "phrases": VERDICT_PHRASES, "nodes": _NODES}
+_environment.globals |= {"statuses": get_args(Status)}
 _environment.filters |= {"time": _format_time, "age": _format_age, "usd": _format_usd}
 _environment.filters |= {"label": _label, "name_of": name_of}
 

@@ -107,7 +107,9 @@ class ChatDependencies:
 async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDependencies) -> ChatState:
     """Answer, or call tools. Raises as `respond` does, and Refused if a cap is reached."""
     messages, allowed_tools = recent_messages(state["messages"]), [tool.args for tool in _allowed_tools(deps, runtime)]
-    may_call_tools = _count_tool_rounds(state["messages"]) < MAX_TOOL_ROUNDS
+    turn = _turn(state["messages"])
+    rounds = [message for message in turn if isinstance(message, AIMessage) and message.tool_calls]
+    may_call_tools = len(rounds) < MAX_TOOL_ROUNDS
     async with deps.admit(estimate_tokens(messages)) as record:
         answer = await agent.respond(
             deps.model,
@@ -186,11 +188,6 @@ def _context_of(runtime: Runtime[ChatContext]) -> ChatContext:
 def _turn(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     """Return the messages since the person's last one, newest first."""
     return list(takewhile(lambda message: not isinstance(message, HumanMessage), reversed(messages)))
-
-
-def _count_tool_rounds(messages: Sequence[AnyMessage]) -> int:
-    """Count the rounds of tool calls since the person's last message."""
-    return sum(isinstance(message, AIMessage) and bool(message.tool_calls) for message in _turn(messages))
 
 
 def _call_number(messages: Sequence[AnyMessage], call: ToolCall) -> int:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationE
 from agents.texts import CaptionText, DrawableText, EditedIdea, Hashtags, Idea, clean_text
 from graph.decisions import Gate
 from graph.state import CaptionState, ChangeResult, IdeasState, RunState
+from prompts.project import MAX_CLIPS
 from prompts.validation import describe_errors
 from providers.film_mark import FilmMark
 from providers.orders import digest_of
@@ -130,7 +131,7 @@ class IdeasContent(_Content):
         if len(ideas) == count:
             self._check_made_clips(ideas)
             return self._priced(ideas=ideas)
-        if not 1 <= len(ideas) < count or len(self.make) != count:
+        if not ideas or len(self.make) != count:
             raise EditError(f"edits: expected {count} ideas, got {len(ideas)}.")
         return self._priced(ideas=ideas, make=list(range(1, len(ideas) + 1)))
 
@@ -268,7 +269,7 @@ class FilmEdits(BaseModel, extra="forbid"):
 ContentT = TypeVar("ContentT", bound=_Content)
 _CONTENT: TypeAdapter[ReviewContent] = TypeAdapter(ReviewContent)
 _IDEAS = TypeAdapter(list[Idea])
-_EDITED_IDEAS = TypeAdapter(list[EditedIdea])
+_EDITED_IDEAS = TypeAdapter(Annotated[list[EditedIdea], Field(max_length=MAX_CLIPS)])
 
 
 def parse_content(value: Any) -> ReviewContent:
@@ -345,8 +346,8 @@ def used_ideas(state: RunState) -> list[tuple[int, Idea]]:
 def edited_content(content: ContentT, edits: Any, sample: Collection[int] = ()) -> ContentT:
     """Return the content with the edits and the sample of a reviewer. Raises EditError.
 
-    At the ideation gate `edits` is the complete list of ideas, in any order; ideas may be left out as long as all
-    clips are still to be ordered. At the publish gate it is an object: see `FilmEdits`.
+    At the ideation gate `edits` is the complete list of ideas, in any order; ideas may be left out and added as long as
+    all clips are still to be ordered. At the publish gate it is an object: see `FilmEdits`.
     """
     try:
         edited = content if edits is None else content._edited(edits)

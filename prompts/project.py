@@ -16,6 +16,8 @@ from prompts.validation import describe_errors
 
 FOLDER = Path(__file__).parent / "projects"
 
+MAX_CLIPS = 24
+
 #: The compositions of the render service, each with the texts and the colour that `look` can set: those of
 #: `COMPOSITIONS` in remotion/src/schema.ts.
 COMPOSITIONS: Mapping[str, Mapping[str, str]] = {
@@ -65,7 +67,7 @@ class Project(BaseModel, extra="forbid", frozen=True):
     name: str = Field(pattern="^[a-z0-9_-]{1,64}$")
     title: str = Field(min_length=1, max_length=80)
     summary: str = Field(min_length=1, max_length=300)
-    clips: int = Field(ge=1, le=24)
+    clips: int = Field(ge=1, le=MAX_CLIPS)
     clip_seconds: int = Field(ge=1, le=60)
     clip_size: str = Field("720x1280", pattern=r"^\d{2,4}x\d{2,4}$")
     #: The clips are scaled and cropped to it. Even numbers up to 1998; a small film is a draft, which renders sooner.
@@ -123,9 +125,8 @@ class Project(BaseModel, extra="forbid", frozen=True):
         if problem := platform_problem(self.platforms, self.destinations):
             raise ValueError(problem)
         if self.composition not in COMPOSITIONS:
-            raise ValueError(
-                f"composition: {self.composition[:60]!r} is unknown; choose from {', '.join(COMPOSITIONS)}"
-            )
+            offered = ", ".join(COMPOSITIONS)
+            raise ValueError(f"composition: {self.composition[:60]!r} is unknown; choose from {offered}")
         sides = [int(pixels) for pixels in self.clip_size.split("x")]
         if self.video and self.video.resolution not in (None, f"{min(sides)}p"):
             raise ValueError(f"video.resolution: clip_size {self.clip_size} is {min(sides)}p")

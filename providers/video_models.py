@@ -41,9 +41,8 @@ class VideoModel:
 
     def suits(self, choice: VideoChoice | None) -> bool:
         """Return whether the choice names this provider and model, or none."""
-        return choice is None or (
-            choice.provider in (None, self.provider) and choice.model in (None, self.profile.model)
-        )
+        named = choice or VideoChoice()
+        return named.provider in (None, self.provider) and named.model in (None, self.profile.model)
 
     def offer(self, seconds: int, size: str, choice: VideoChoice | None) -> VideoOffer:
         """Return the offer for a clip. Raises ProfileError for one that the model cannot generate."""

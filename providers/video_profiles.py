@@ -96,6 +96,8 @@ class Profile(BaseModel, extra="forbid", frozen=True):
     file_hosts: tuple[Host, ...] = ()
     #: The same for hosts that can have private addresses and plain http; without `*`.
     private_file_hosts: tuple[Host, ...] = ()
+    #: The day on which the prices were those of the vendor.
+    priced_on: date | None = None
     #: The day on which the model was or will be shut down.
     shutdown: date | None = None
 

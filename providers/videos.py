@@ -17,7 +17,7 @@ import httpx
 from providers.base import Json, NotSent, Progress, ProviderError, Unavailable
 from providers.foreign_files import FileRules
 from providers.http import ApiResponse, Limits
-from providers.results import Candidate, Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
+from providers.results import Candidate, Failed, FileMissing, NotFound, Pending, PollResult
 from providers.start_images import MEDIA_TYPE, fill, image_values, read_image
 from providers.values import is_plain_text, parse_number, parse_progress
 from providers.video_profiles import Profile
@@ -151,9 +151,7 @@ class Videos(VideoProvider):
             return Pending(parse_progress(video.get("progress"), 100))
         return await self._download_clip(task_id, video, request, into)
 
-    async def _download_clip(
-        self, task_id: str, video: Json, request: Json, into: Path
-    ) -> Failed | FileMissing | Succeeded:
+    async def _download_clip(self, task_id: str, video: Json, request: Json, into: Path) -> PollResult:
         received, path = into / "received.mp4", f"{_video_path(task_id)}/content"
         try:
             response = await self._download(task_id, video, received)

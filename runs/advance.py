@@ -95,7 +95,8 @@ async def _continue(services: Services, run: RunRow, graph: RunGraph, config: Ru
 async def _wait(services: Services, run: RunRow, snapshot: StateSnapshot, payload: dict[str, Any]) -> bool:
     """Save that the thread waits for the answer to its interrupt. Return whether the answer may be there now."""
     node = next(task.name for task in snapshot.tasks if task.interrupts)
-    is_saved = await save_waiting(services.ledger, run, cast("RunState", snapshot.values), node, payload)
+    state, checkpoint = cast("RunState", snapshot.values), snapshot.config["configurable"]["checkpoint_id"]
+    is_saved = await save_waiting(services.ledger, run, state, node, payload, checkpoint)
     for key in payload.get("orders", []):
         # A clip is announced by its webhook, or polled later. A render begins with its first poll.
         if OrderKey.parse(key).kind != "clip":

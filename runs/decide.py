@@ -1,6 +1,6 @@
 """Decide at a gate: one review, one decision, bound to the content that the reviewer saw."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from agents.texts import clean_text
 from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
-from prompts.film_limits import MIN_FILM_SECONDS
+from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
 from providers import start_images
 from providers.media import sounds
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, ImageRefused, InvalidRequest, StaleReview
@@ -43,9 +43,11 @@ FIELD_RULES = {
 
 
 class Quote(BaseModel):
-    """The cost of an order, in USD, and whether it fits what is left under every cap."""
+    """The cost of an order, in USD, and whether it fits what is left under every cap: `cap` leaves the least."""
 
     usd: float
+    cap: str
+    cap_usd: float
     cap_left_usd: float
     fits: bool
 
@@ -76,10 +78,7 @@ async def decide(
     if decision.keep is not None:
         decision = decision.model_copy(update={"edits": _kept_ideas(review.content, decision, decision.keep)})
     decision = _with_publish_time(decision)
-    approved = _approved_content(review.content, decision)
-    if isinstance(approved, IdeasContent) and decision.verdict == "approve":
-        _check_film_length(services, run, approved)
-        await _check_images(services, approved)
+    approved = await _checked(services, run, review.content, decision)
     await _check_music(services, decision)
     await _check_price(services.ledger, run_id, _price_usd(approved, decision))
     row = await decisions.record_decision(services.db, run_id, _new_decision(review, decision, approved), context)
@@ -110,8 +109,23 @@ async def quote(services: Services, run_id: UUID, clips: Collection[int]) -> Quo
     """Return the cost of generating these clips again. Raises RunNotFound, GateNotOpen or InvalidRequest."""
     content = (await require_open_review(services.db, await get_run(services.db, run_id), "publish")).content
     _check_clip_numbers(content, clips)
-    usd, cap = content.usd_per_clip * len(set(clips)), await services.ledger.tightest_cap(run_id)
-    return Quote(usd=float(usd), cap_left_usd=float(cap.left_usd), fits=usd <= cap.left_usd)
+    return await _quote(services.ledger, run_id, content.usd_per_clip * len(set(clips)))
+
+
+async def quote_ideas(
+    services: Services, run: RunRow, content: IdeasContent, edits: Sequence[Mapping[str, str]] | None, sample: list[int]
+) -> tuple[IdeasContent, Quote]:
+    """Return the content that an approval with these edits and sample approves, and its cost. Raises as `decide`."""
+    decision = DecisionInput.model_validate({"verdict": "approve", "edits": edits, "sample": sample})
+    approved = await _checked(services, run, content, decision)
+    assert isinstance(approved, IdeasContent)  # noqa: S101 - edited ideas are ideas
+    return approved, await _quote(services.ledger, run.id, approved.estimated_usd)
+
+
+async def _quote(ledger: Ledger, run_id: UUID, usd: Decimal) -> Quote:
+    cap = await ledger.tightest_cap(run_id)
+    fits = _usd_to_reserve(ledger, usd) <= cap.left_usd
+    return Quote(usd=float(usd), cap=cap.name, cap_usd=float(cap.cap_usd), cap_left_usd=float(cap.left_usd), fits=fits)
 
 
 async def require_open_review(db: Database, run: RunRow, gate: Gate) -> Review:
@@ -120,6 +134,15 @@ async def require_open_review(db: Database, run: RunRow, gate: Gate) -> Review:
     if review is None or review.gate != gate:
         raise await _gate_not_open(db, run, gate)
     return review
+
+
+async def _checked(services: Services, run: RunRow, content: ReviewContent, decision: DecisionInput) -> ReviewContent:
+    """Return the content that the decision approves, after all checks but that of its price."""
+    approved = _approved_content(content, decision)
+    if isinstance(approved, IdeasContent) and decision.verdict == "approve":
+        _check_film_length(services, run, approved)
+        await _check_images(services, approved)
+    return approved
 
 
 def _approved_content(content: ReviewContent, decision: DecisionInput) -> ReviewContent:
@@ -207,19 +230,23 @@ async def _check_price(ledger: Ledger, run_id: UUID, usd: Decimal) -> None:
     """Raise BudgetExceeded if the ledger would refuse to reserve this amount: the gate stays open."""
     if not usd:
         return
-    # The caption of the film, which a model writes after the clips are paid, has to fit too.
-    usd += ledger.estimated_usd("caption")
-    cap = await ledger.tightest_cap(run_id)
+    usd, cap = _usd_to_reserve(ledger, usd), await ledger.tightest_cap(run_id)
     if usd > cap.left_usd:
         amounts = {"usd": usd, "cap_left_usd": cap.left_usd, "cap_usd": cap.cap_usd, "committed_usd": cap.committed_usd}
         details = {name: round(float(amount), 4) for name, amount in amounts.items()}
         raise BudgetExceeded(f"{cap.describe_excess(usd)} The gate stays open.", cap=cap.name, **details)
 
 
+def _usd_to_reserve(ledger: Ledger, usd: Decimal) -> Decimal:
+    """Return this price of clips with that of the caption, which a model writes after they are paid, and has to fit."""
+    return usd + ledger.estimated_usd("caption") if usd else usd
+
+
 def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -> None:
     seconds = resolve_project(services, run.project, run.options).film_seconds_of(len(content.ideas))
-    if seconds < MIN_FILM_SECONDS:
-        message = f"The film would be {seconds:g} s long; the minimum is {MIN_FILM_SECONDS} s."
+    if not MIN_FILM_SECONDS <= seconds <= MAX_FILM_SECONDS:
+        limits = f"the minimum is {MIN_FILM_SECONDS} s, the maximum {MAX_FILM_SECONDS} s"
+        message = f"The film would be {seconds:g} s long; {limits}."
         raise InvalidRequest(message, field="edits")
 
 

@@ -17,7 +17,11 @@ class RunError(Exception):
         self.details = details
 
 
-class ProjectNotFound(RunError, code="project_not_found"):
+class NotFound(RunError, code="not_found"):
+    """What the request names does not exist."""
+
+
+class ProjectNotFound(NotFound, code="project_not_found"):
     """No project has this name."""
 
 
@@ -25,15 +29,15 @@ class ProjectRefused(RunError, code="project_refused"):
     """The video model cannot generate the clips of the project. The details contain the code of the reason."""
 
 
-class RunNotFound(RunError, code="run_not_found"):
+class RunNotFound(NotFound, code="run_not_found"):
     """No run has this id."""
 
 
-class RevisionNotFound(RunError, code="revision_not_found"):
+class RevisionNotFound(NotFound, code="revision_not_found"):
     """The run has no such revision."""
 
 
-class ArtifactNotFound(RunError, code="artifact_not_found"):
+class ArtifactNotFound(NotFound, code="artifact_not_found"):
     """No stored file has this digest."""
 
 
@@ -61,11 +65,11 @@ class ApprovalNotPermitted(RunError, code="approval_not_permitted"):
     """The actor lacks approval permission."""
 
 
-class ConfirmationNotFound(RunError, code="confirmation_not_found"):
+class ConfirmationNotFound(NotFound, code="confirmation_not_found"):
     """No pending confirmation has this code, or it has expired."""
 
 
-class LinkNotFound(RunError, code="link_not_found"):
+class LinkNotFound(NotFound, code="link_not_found"):
     """The reviewer's link is unknown or was altered."""
 
 

@@ -52,9 +52,8 @@ async def fork_run(
     spec = resolve_project(services, name, merged_options)
     seed = await _seed(services.video, spec, edited, await services.ledger.list_for_run(run_id))
     seed["ideas"] = with_speech(seed["ideas"], speech_offer(spec, services.speech))
-    new_id = run_id_for(context, "fork")
     new = table.NewRun(
-        id=new_id,
+        id=run_id_for(context, "fork"),
         project=name,
         brief=source.brief,
         options=merged_options,
@@ -64,7 +63,7 @@ async def fork_run(
         seed=seed,
     )
     run = await table.create_run(services.db, new, context)
-    services.wakeups.advance(str(new_id))
+    services.wakeups.advance(str(run.id))
     return run
 
 

@@ -1,10 +1,10 @@
 """The history of a run: every revision, decision, take, charge and post in order, with actor and time."""
 
-import heapq
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -13,11 +13,19 @@ from runs.history_entries import HistoryEntry, describe_event, describe_model_ch
 from runs.queries import RunCost, Waiting, get_run_view
 from storage import decisions, deliveries, events
 from storage.database import Database
+from storage.events import Event
 from storage.ledger import Ledger
 from storage.orders import OrderRow
 
-#: Events about the progress of work, which the events of the run contain and its history leaves out.
-PROGRESS_EVENTS = ("step.started", "status.changed", "order.reserved", "order.progress", "webhook.received")
+#: Entries about the progress of work, which the history leaves out.
+PROGRESS = ("step", "wait", "reservation", "progress", "webhook")
+
+
+class Moment(BaseModel):
+    """The entries of the event `seq`, before them the charges of model calls since the previous event."""
+
+    seq: int
+    entries: list[HistoryEntry]
 
 
 class Totals(BaseModel):
@@ -59,33 +67,46 @@ class History(BaseModel):
 async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
     """Return the history of the run in the order in which it was committed. Raises RunNotFound."""
     run = await get_run_view(db, run_id)
+    moments = await list_moments(db, ledger, run_id)
+    orders = await ledger.list_for_run(run_id)
+    entries = [entry for moment in moments for entry in moment.entries if entry.kind not in PROGRESS]
+    notifications = [
+        Notification.model_validate(vars(row) | {"type": row.kind, "host": row.url.split("/")[2]})
+        for row in await deliveries.list_deliveries(db, run_id)
+    ]
+    totals = _totals(entries, orders, run.cost)
+    return History.model_validate({**vars(run), "entries": entries, "totals": totals, "notifications": notifications})
+
+
+async def list_moments(db: Database, ledger: Ledger, run_id: UUID) -> list[Moment]:
+    """Return everything that happened in the run, the progress of its work included, oldest first.
+
+    The last one, with the number 0, has the charges of model calls since the last event.
+    """
     # Read before the orders and decisions, so that those of every event are there.
     recorded = await events.list_events(db, run_id, limit=None)
-    orders = await ledger.list_for_run(run_id)
+    orders = {order.key: order for order in await ledger.list_for_run(run_id)}
     decisions_by_number = {row.number: row for row in await decisions.list_decisions(db, run_id)}
-    orders_by_key = {order.key: order for order in orders}
-    described = [
-        entry
-        for event in recorded
-        if event.kind not in PROGRESS_EVENTS
-        for entry in describe_event(event, decisions_by_number, orders_by_key)
-    ]
     # Model calls have no events: their charges are placed between the events by time.
-    charges = [describe_model_charge(order) for order in orders if order.kind == "model" and order.spent_usd]
-    charges.sort(key=lambda entry: entry.at)
-    entries = list(heapq.merge(described, charges, key=lambda entry: entry.at))
-    return History(
-        run_id=run_id,
-        status=run.status,
-        waiting=run.waiting,
-        needs_attention=run.needs_attention,
-        entries=entries,
-        totals=_totals(entries, orders, run.cost),
-        notifications=[
-            Notification.model_validate(vars(row) | {"type": row.kind, "host": row.url.split("/")[2]})
-            for row in await deliveries.list_deliveries(db, run_id)
-        ],
-    )
+    models = [order for order in orders.values() if order.kind == "model" and order.spent_usd]
+    charges = deque(sorted(map(describe_model_charge, models), key=lambda entry: entry.at))
+    moments, checkpoints = list[Moment](), dict[tuple[str, int], str | None]()
+    for event in recorded:
+        entries = []
+        while charges and charges[0].at <= event.created_at:
+            entries.append(charges.popleft())
+        entries += describe_event(event, decisions_by_number, orders)
+        _add_checkpoint(event, entries[-1].details, checkpoints)
+        moments.append(Moment(seq=event.seq, entries=entries))
+    return [*moments, Moment(seq=0, entries=list(charges))]
+
+
+def _add_checkpoint(event: Event, details: dict[str, Any], checkpoints: dict[tuple[str, int], str | None]) -> None:
+    """Keep the checkpoint of a review that was opened, and add it to the decision about that review."""
+    if event.kind == "review.opened":
+        checkpoints[details["gate"], details["revision"]] = details.get("checkpoint")
+    elif event.kind == "decision.recorded":
+        details["checkpoint"] = checkpoints.get((details["gate"], details["revision"]))
 
 
 def _totals(entries: Sequence[HistoryEntry], orders: Sequence[OrderRow], cost: RunCost) -> Totals:

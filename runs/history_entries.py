@@ -53,7 +53,7 @@ def describe_event(
     entry, payload = TEXTS["run"][event.kind], event.payload
     actor, text = ACTORS.get(entry.get("actor")) or payload["actor"], entry["text"]
     source_run = f", from run {payload['forked_from']}" if "forked_from" in payload else ""
-    details = payload | {"channel": event.source} if entry["kind"] == "start" else payload
+    details = payload if "actor" in entry else payload | {"channel": event.source}
     return [_entry(event, entry["kind"], actor, text.format(**payload, source=source_run), details)]
 
 
@@ -90,6 +90,10 @@ def _describe_order(event: Event, order: OrderRow, decisions: Mapping[int, Decis
             actor, details["error"] = event.payload.get("actor") or actor, event.payload
         case "order.submit_timed_out":
             kind, details["error"] = "order", event.payload
+        case "order.reserved":
+            kind, actor = "reservation", SERVICE
+        case "order.progress":
+            kind = "progress"
         case "order.replayed" | "order.moved":
             kind, actor = "order", SERVICE
         case "charge.duplicate":
@@ -118,6 +122,8 @@ def _order_text(event: Event, order: OrderRow) -> str:
         small_name=name,
         provider=order.provider,
         message=event.payload.get("message"),
+        usd=_format_usd(order.amount_usd),
+        percent=100 * event.payload.get("progress", 0),
         verb={"publication": "was published", "render": "was rendered"}.get(order.kind, "was made"),
         platforms=f" on {platforms}" if platforms else "",
         warnings="".join(f" {text.rstrip('.')}." for text in order.result.get("warnings", [])),

@@ -23,13 +23,15 @@ MAX_BACKOFF_SECONDS = 30
 WAKEUP_INTERVAL = timedelta(seconds=30)
 
 
-async def save_waiting(ledger: Ledger, run: RunRow, state: RunState, node: str, payload: dict[str, Any]) -> bool:
-    """Save that the run waits in `node` with this interrupt payload. Return False if that is outdated."""
+async def save_waiting(
+    ledger: Ledger, run: RunRow, state: RunState, node: str, payload: dict[str, Any], checkpoint: str
+) -> bool:
+    """Save that the run waits in `node`, at a checkpoint, with this interrupt payload. False if that is outdated."""
     status = STATUS_OF_WAITING_NODE[node]
     review = {key: payload[key] for key in Review.model_fields if key in payload} if "gate" in payload else None
     event: tuple[str, dict[str, Any]] | None = None
     if review and (run.review is None or run.review["revision"] != review["revision"]):
-        event = ("review.opened", review)
+        event = ("review.opened", {**review, "checkpoint": checkpoint})
     elif run.status != status:
         event = ("status.changed", {"status": status})
     step, revision = STEP_OF_NODE[node], payload.get("revision", run.revision)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from graph.review_content import Review
 from graph.status import Status
 from runs.errors import GateNotOpen, InvalidRequest, RunNotFound
+from runs.services import Services
 from storage import runs as table
 from storage import troubles
 from storage.actors import Actor
@@ -136,6 +137,13 @@ async def get_run_view(db: Database, run_id: UUID, *, served_to: Actor | None = 
 async def list_runs(db: Database, *, limit: int = 20, **which: Unpack[table.RunFilter]) -> list[RunView]:
     """Return up to `limit` of these runs as `get_run_view`, newest first."""
     return [_view(row) for row in await table.list_runs(db, limit=limit, **which)]
+
+
+async def find_nodes(services: Services, run_id: UUID) -> list[str]:
+    """Return the nodes that the thread of the run is in; none if it has not begun, or has ended."""
+    graph = services.run_graph.copy({"checkpointer": services.new_saver()})
+    thread = await graph.aget_state({"configurable": {"thread_id": str(run_id)}})
+    return list(dict.fromkeys(task.name for task in thread.tasks))
 
 
 def open_review_of(row: RunRow) -> Review | None:

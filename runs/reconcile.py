@@ -132,9 +132,8 @@ async def _handle_changed_provider(ledger: Ledger, order: OrderRow, current: str
             await ledger.place(order.key)
         return None
     await _wait(ledger, order, UNKNOWN_POLL_INTERVAL, is_too_late=is_overdue(order))
-    message = (
-        f"It was ordered from {order.provider}, which is not configured any more. Restore its settings to fetch it."
-    )
+    advice = "Restore its settings to fetch it."
+    message = f"It was ordered from {order.provider}, which is not configured any more. {advice}"
     return NoOutcome("provider_changed", message)
 
 

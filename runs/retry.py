@@ -94,6 +94,12 @@ async def _retry_options(
     return RetryOptions(prompts=cleaned, drop=sorted(set(drop)))
 
 
+async def list_failed_clips(services: Services, run_id: UUID) -> list[OrderRow]:
+    """Return the orders of the newest takes of clips that failed or have an unknown outcome, by clip."""
+    newest = sorted((await _newest_takes(services, run_id)).items())
+    return [order for _, order in newest if order.state in ("failed", "unknown")]
+
+
 async def _newest_takes(services: Services, run_id: UUID) -> dict[int, OrderRow]:
     """Return the order of the newest take of each clip, which replaces the older ones before it in the list."""
     return {order.clip: order for order in await services.ledger.list_for_run(run_id) if order.clip is not None}

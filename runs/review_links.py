@@ -11,11 +11,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from graph.decisions import DecisionInput, Gate
-from graph.review_content import IdeasContent
 from runs import errors
 from runs.decide import check_approval_right, decide, require_open_review
 from runs.queries import get_run
-from runs.reviews import ReviewView, list_reviews
+from runs.reviews import ReviewView, RunReview, list_reviews, review_in_run
 from runs.services import Services
 from storage.actors import Actor, RequestContext
 from storage.api_keys import get_key
@@ -49,24 +48,10 @@ class ReviewLink:
 
 
 @dataclass(frozen=True)
-class OpenedLink:
+class OpenedLink(RunReview):
     """A link with the run and the review that it opens."""
 
     link: ReviewLink
-    run: RunRow
-    review: ReviewView
-    #: The comment on the previous revision, if there is one.
-    previous_comment: str | None
-
-    @property
-    def clips(self) -> dict[int, str]:
-        """Return the digest of the newest file of each clip that the ideation gate does not offer, by number."""
-        content = self.review.content
-        if not isinstance(content, IdeasContent):
-            return {}
-        entries = self.run.artifacts.get("clip_manifest", {}).get("clips", [])
-        newest = {entry["clip"]: entry["digest"] for entry in entries if "digest" in entry}
-        return {number: digest for number, digest in newest.items() if number not in content.make}
 
 
 async def create_link(
@@ -76,9 +61,8 @@ async def create_link(
     check_approval_right(creator := context.actor, ", which creating a reviewer's link requires.")
     review = await require_open_review(db, await get_run(db, run_id), gate)
     expires_at = (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0)
-    link = ReviewLink(
-        run_id, gate, review.revision, review.digest, expires_at, secrets.token_hex(8), creator.kind, creator.id
-    )
+    nonce = secrets.token_hex(8)
+    link = ReviewLink(run_id, gate, review.revision, review.digest, expires_at, nonce, creator.kind, creator.id)
     payload = {"gate": gate, "revision": review.revision, "digest": review.digest, "link": link.nonce}
     payload["expires_at"] = expires_at.isoformat()
     await record_link_created(db, run_id, context, link.nonce, payload)
@@ -94,14 +78,12 @@ async def open_link(services: Services, token: str) -> OpenedLink:
         run = await get_run(services.db, link.run_id)
     except errors.RunNotFound:
         raise errors.LinkNotFound("The run of this link no longer exists.") from None
-    reviews = {each.revision: each for each in await list_reviews(services, link.run_id) if each.gate == link.gate}
-    review = reviews.get(link.revision)
-    if review is None:
+    reviews = [each for each in await list_reviews(services, link.run_id) if each.gate == link.gate]
+    if link.revision not in [each.revision for each in reviews]:
         raise errors.LinkNotFound("The review of this link no longer exists.")
-    _check_usable(link, run, review, reviews[max(reviews)])
-    previous = reviews.get(link.revision - 1)
-    comment = previous.decision.comment if previous and previous.decision else None
-    return OpenedLink(link, run, review, comment)
+    opened = review_in_run(run, reviews, link.gate, link.revision)
+    _check_usable(link, run, opened.review, max(reviews, key=lambda each: each.revision))
+    return OpenedLink(**vars(opened), link=link)
 
 
 async def decide_by_link(services: Services, token: str, decision: DecisionInput) -> OpenedLink:

@@ -1,7 +1,8 @@
 """The reviews of a run: content, changes since the previous revision, deadline and decision."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import SequenceMatcher
 from typing import Any, Literal
@@ -10,13 +11,15 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from graph.decisions import Gate
-from graph.review_content import Review, parse_content
+from graph.review_content import IdeasContent, Review, parse_content
 from graph.state import ChangeResult
 from prompts.project import Deadline, Project
 from providers.orders import digest_of
+from runs.decide import require_open_review
 from runs.queries import get_run, open_review_of
 from runs.services import Services
 from storage import decisions, reviews
+from storage.runs import RunRow
 
 
 class DiffPart(BaseModel):
@@ -53,6 +56,39 @@ class ReviewView(OpenedReview):
 
     open: bool
     decision: decisions.DecisionRow | None
+
+
+@dataclass(frozen=True)
+class RunReview:
+    """A review with its run, and the comment on the previous revision, if there is one."""
+
+    run: RunRow
+    review: ReviewView
+    previous_comment: str | None
+
+    @property
+    def clips(self) -> dict[int, str]:
+        """Return the digest of the newest file of each clip that the ideation gate does not offer, by number."""
+        content = self.review.content
+        if not isinstance(content, IdeasContent):
+            return {}
+        entries = self.run.artifacts.get("clip_manifest", {}).get("clips", [])
+        newest = {entry["clip"]: entry["digest"] for entry in entries if "digest" in entry}
+        return {number: digest for number, digest in newest.items() if number not in content.make}
+
+
+async def find_open_review(services: Services, run_id: UUID, gate: Gate) -> RunReview:
+    """Return the review that this gate of the run has open. Raises RunNotFound or GateNotOpen."""
+    run = await get_run(services.db, run_id)
+    revision = (await require_open_review(services.db, run, gate)).revision
+    return review_in_run(run, await list_reviews(services, run_id), gate, revision)
+
+
+def review_in_run(run: RunRow, reviews: Sequence[ReviewView], gate: Gate, revision: int) -> RunReview:
+    """Return this one of the reviews of the run. Raises KeyError."""
+    of_gate = {each.revision: each for each in reviews if each.gate == gate}
+    previous = of_gate.get(revision - 1)
+    return RunReview(run, of_gate[revision], previous.decision.comment if previous and previous.decision else None)
 
 
 async def list_reviews(services: Services, run_id: UUID) -> list[ReviewView]:

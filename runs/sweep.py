@@ -39,11 +39,7 @@ async def process_deadlines(services: Services) -> int:
         if row.still_open and row.on_due == "reject":
             # A decision may have arrived at the last moment.
             with suppress(GateNotOpen, StaleReview):
-                await _reject(services, row)
+                comment = f"No decision within {row.repeat_every / timedelta(hours=1):g} hours."
+                decision = DecisionInput(verdict="reject", comment=comment, digest=row.digest)
+                await decide(services, row.run_id, cast("Gate", row.gate), decision, DEADLINE)
     return len(claimed)
-
-
-async def _reject(services: Services, row: reviews.DeadlineRow) -> None:
-    hours = row.repeat_every / timedelta(hours=1)
-    decision = DecisionInput(verdict="reject", comment=f"No decision within {hours:g} hours.", digest=row.digest)
-    await decide(services, row.run_id, cast("Gate", row.gate), decision, DEADLINE)

@@ -8,8 +8,9 @@ from typing import Literal, LiteralString, get_args
 
 from pydantic import BaseModel
 
-from storage.actors import Actor, Right
-from storage.database import Database, fetch_one
+from storage.actors import Actor, RequestContext, Right
+from storage.database import Connection, Database, fetch_all, fetch_one
+from storage.events import record_event
 from storage.rate_limits import ADMIT, seconds_to_wait
 from storage.statements import read_statements
 
@@ -38,6 +39,12 @@ class KeyView(BaseModel, frozen=True):
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    added_by: str | None = None
+    revoked_by: str | None = None
+
+
+class LastAdminKey(Exception):
+    """The key is the last valid one that can manage keys."""
 
 
 class ApiKeyRow(KeyView, frozen=True):
@@ -49,28 +56,18 @@ class ApiKeyRow(KeyView, frozen=True):
     @property
     def actor(self) -> Actor:
         """Return the actor that authenticates with this key."""
-        return Actor("api_key", self.id, self.name, rights_of(self.can))
-
-
-def rights_of(level: Right) -> frozenset[Right]:
-    """Return the rights of a level."""
-    return frozenset(LEVELS[: LEVELS.index(level) + 1])
+        rights = frozenset(LEVELS[: LEVELS.index(self.can) + 1])
+        return Actor("api_key", self.id, self.name, rights)
 
 
 async def sync_settings_keys(db: Database, keys: Sequence[str], limited: Sequence[str] = ()) -> None:
     """Make the keys of the settings exactly these; the `limited` ones cannot approve. Other keys are left alone."""
-    given = [(key, f"settings key {n}", "approve") for n, key in enumerate(keys, start=1)]
-    given += [(key, f"limited settings key {n}", "start") for n, key in enumerate(limited, start=1)]
+    given = [(_digest(key), f"settings key {n}", "approve") for n, key in enumerate(keys, start=1)]
+    given += [(_digest(key), f"limited settings key {n}", "start") for n, key in enumerate(limited, start=1)]
+    values = {name: [row[n] for row in given] for n, name in enumerate(("digests", "names", "levels"))}
     async with db.transaction() as connection:
-        await connection.execute("lock table api_keys in share row exclusive mode")
-        await connection.execute(
-            sql["sync"],
-            {
-                "digests": [_digest(key) for key, _, _ in given],
-                "names": [name for _, name, _ in given],
-                "levels": [level for _, _, level in given],
-            },
-        )
+        await connection.execute(sql["lock"])
+        await connection.execute(sql["sync"], values)
 
 
 async def generate_first_key(db: Database) -> str | None:
@@ -80,24 +77,47 @@ async def generate_first_key(db: Database) -> str | None:
 
 
 async def add_key(
-    db: Database, name: str, can: Right, expires_at: datetime | None = None
+    db: Database, name: str, can: Right, expires_at: datetime | None = None, *, context: RequestContext | None = None
 ) -> tuple[str, ApiKeyRow] | None:
     """Add a key and return it with its row; it cannot be read again. Return None for the name of another valid key."""
-    return await _add(db, sql["add"], (name, can, "added", expires_at, name))
+    return await _add(db, sql["add"], (name, can, "added", expires_at, name), context=context)
 
 
-async def _add(db: Database, insert: LiteralString, values: tuple[object, ...]) -> tuple[str, ApiKeyRow] | None:
+async def _add(
+    db: Database, insert: LiteralString, values: tuple[object, ...], *, context: RequestContext | None = None
+) -> tuple[str, ApiKeyRow] | None:
     key = f"mw_{secrets.token_urlsafe(24)}"
     async with db.transaction() as connection:
         # Of several processes that add the same key, one does.
-        await connection.execute("lock table api_keys in share row exclusive mode")
+        await connection.execute(sql["lock"])
         row = await fetch_one(connection, insert, (_digest(key), *values), row=ApiKeyRow)
+        if row and context:
+            row = await _record(connection, "key.added", row.id, context)
     return (key, row) if row else None
 
 
-async def revoke_key(db: Database, name_or_id: str) -> ApiKeyRow | None:
-    """End a key and return it; None if there is no such key. Its row stays, because the history names it."""
-    return await db.fetch_one(sql["revoke"], {"key": name_or_id}, row=ApiKeyRow)
+async def _record(connection: Connection, kind: str, key_id: str, context: RequestContext) -> ApiKeyRow:
+    """Record an event of a key in the audit log, once, and return the key."""
+    payload, event_id = {"actor": context.actor.as_json()}, f"{kind}:{key_id}"
+    await record_event(connection, context.channel, kind, None, payload, subject=key_id, dedup_key=event_id)
+    [row] = await fetch_all(connection, sql["one"], (key_id,), row=ApiKeyRow)
+    return row
+
+
+async def revoke_key(
+    db: Database, name_or_id: str, *, context: RequestContext | None = None, keep_admin: bool = False
+) -> ApiKeyRow | None:
+    """End a key and return it; None if there is no such key. Its row stays, because the history names it.
+
+    With `keep_admin`, raises LastAdminKey for the last valid key that can manage keys.
+    """
+    values = {"key": name_or_id}
+    async with db.transaction() as connection:
+        await connection.execute(sql["lock"])
+        if keep_admin and await fetch_one(connection, sql["last_admin"], values) is not None:
+            raise LastAdminKey
+        row = await fetch_one(connection, sql["revoke"], values, row=ApiKeyRow)
+        return await _record(connection, "key.revoked", row.id, context) if row and context else row
 
 
 async def list_keys(db: Database) -> list[ApiKeyRow]:

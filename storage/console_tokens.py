@@ -9,12 +9,10 @@ from storage.api_keys import COLUMNS, USED, ApiKeyRow
 from storage.database import Database
 from storage.statements import read_statements
 
-TokenKind = Literal["session", "link"]
-
 sql = read_statements("console_tokens", columns=COLUMNS, used=USED)
 
 
-async def add_token(db: Database, kind: TokenKind, key_id: str, valid_for: timedelta) -> str:
+async def add_token(db: Database, kind: Literal["session", "link"], key_id: str, valid_for: timedelta) -> str:
     """Add a token that acts for this key, and return it; it cannot be read again."""
     token = secrets.token_urlsafe(32)
     await db.execute(sql["add"], (digest_of(token), kind, key_id, valid_for))

@@ -66,9 +66,8 @@ async def record_attempt(
     db: Database, delivery_id: str, state: DeliveryState, response: str, *, retry_in: timedelta | None = None
 ) -> None:
     """Record the outcome of an attempt. A notification that is still waiting is sent again after `retry_in`."""
-    await db.execute(
-        sql["record_attempt"], {"id": delivery_id, "state": state, "response": response, "retry_in": retry_in}
-    )
+    values = {"id": delivery_id, "state": state, "response": response, "retry_in": retry_in}
+    await db.execute(sql["record_attempt"], values)
 
 
 async def disable_endpoint(db: Database, url: str, response: str) -> None:

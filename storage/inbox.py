@@ -36,6 +36,9 @@ class InboxRow(Costs):
     #: At most 300 characters of it.
     brief: str
     current_step: str | None
+    #: Whether its run failed and can be retried, and whether a clip of it failed.
+    is_retryable: bool
+    has_failed_clip: bool
     #: Of the content of an open review.
     title: str | None
     due_at: datetime | None
@@ -54,7 +57,7 @@ sql = read_statements("inbox", costs_of_run=COSTS_OF_RUN, counts=COUNTS)
 INBOX = sql["inbox"]
 
 
-async def list_inbox(db: Database, *, limit: int, offset: int = 0) -> list[InboxRow]:
-    """Return a part of the inbox, newest first. Failures and notifications count for seven days."""
-    values = {"limit": limit, "offset": offset, "most": limit + offset}
+async def list_inbox(db: Database, *, limit: int, offset: int = 0, only_troubles: bool = False) -> list[InboxRow]:
+    """Return a part of the inbox, or of its troubles, newest first. Failures and notifications count for seven days."""
+    values = {"only_troubles": only_troubles, "limit": limit, "offset": offset, "most": limit + offset}
     return await db.fetch_all(INBOX, values, row=InboxRow)

@@ -98,8 +98,7 @@ class ModelCalls(Orders):
             raise
 
     async def _settle_call(self, key: str, tokens: tuple[int, ...], result: dict[str, Any]) -> dict[str, Any]:
-        [row] = await self.db.fetch_all(
-            sql["settle"], {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result}
-        )
+        values = {"key": key, "usd": self.usd_of_tokens(*tokens), "result": result}
+        [row] = await self.db.fetch_all(sql["settle"], values)
         stored: dict[str, Any] = row["result"]
         return stored

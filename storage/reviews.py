@@ -100,14 +100,10 @@ async def claim_due_deadlines(db: Database, *, rejected_within: timedelta) -> li
     async with db.transaction() as conn:
         claimed = await fetch_all(conn, sql["claim_due"], (rejected_within,), row=DeadlineRow)
         for due in claimed:
-            if due.still_open and due.on_due in EVENT_KINDS:
-                await _record_reminder(conn, due, EVENT_KINDS[due.on_due])
+            if due.still_open and (kind := EVENT_KINDS.get(due.on_due)):
+                review = {name: getattr(due, name) for name in ("gate", "revision", "digest")}
+                payload = {**review, "due_at": due.due_at.isoformat(), "times": due.times_due}
+                # Once per due time.
+                event_id = f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{due.times_due}"
+                await record_event(conn, "deadline", kind, due.run_id, payload, dedup_key=event_id)
     return claimed
-
-
-async def _record_reminder(conn: Connection, due: DeadlineRow, kind: str) -> None:
-    review = {name: getattr(due, name) for name in ("gate", "revision", "digest")}
-    payload = {**review, "due_at": due.due_at.isoformat(), "times": due.times_due}
-    # Once per due time.
-    event_id = f"{kind}:{due.run_id}:{due.gate}:{due.revision}:{due.times_due}"
-    await record_event(conn, "deadline", kind, due.run_id, payload, dedup_key=event_id)

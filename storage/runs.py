@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString, TypedDict, Unpack
 from uuid import UUID
@@ -131,27 +131,37 @@ async def get_run_in_full(db: Database, run_id: UUID | str, *, served_to: Actor 
 
 
 class RunFilter(TypedDict, total=False):
-    """The runs to list: older than the position `before` (creation time, id); and the actor that they are served to."""
+    """The runs to list: older than the position `before` (creation time, id); and the actor that they are served to.
+
+    `text` is part of id, brief or title, in any case; `since` and `until` are days (UTC).
+    """
 
     before: tuple[datetime, UUID] | None
     status: str | None
     project: str | None
+    text: str | None
+    since: date | None
+    until: date | None
     served_to: Actor | None
+
+
+#: The condition of each filter.
+CONDITIONS: dict[str, LiteralString] = {
+    "status": "status = %(status)s",
+    "project": "project = %(project)s",
+    "text": "strpos(lower(concat_ws(' ', id, brief, artifacts #>> '{ideas,title}')), lower(%(text)s)) > 0",
+    "since": "created_at >= %(since)s::timestamp at time zone 'utc'",
+    "until": "created_at < (%(until)s::timestamp + interval '1 day') at time zone 'utc'",
+    "before": "(created_at, id) < (%(at)s, %(id)s)",
+}
 
 
 async def list_runs(db: Database, *, limit: int, **which: Unpack[RunFilter]) -> list[RunInFull]:
     """Return up to `limit` of these runs as `get_run_in_full`, newest first."""
-    before, status, project = which.get("before"), which.get("status"), which.get("project")
-    at, run_id = before or (None, None)
-    filters: list[tuple[LiteralString, object]] = [
-        ("status = %(status)s", status),
-        ("project = %(project)s", project),
-        ("(created_at, id) < (%(at)s, %(id)s)", before),
-    ]
-    where: LiteralString = " and ".join(condition for condition, value in filters if value) or "true"
-    values = {"status": status, "project": project, "at": at, "id": run_id, "limit": limit}
+    at, run_id = which.get("before") or (None, None)
+    where: LiteralString = " and ".join(CONDITIONS[name] for name in CONDITIONS if which.get(name)) or "true"
     page = f"{where} order by created_at desc, id desc limit %(limit)s"
-    return await _fetch_in_full(db, page, values, which.get("served_to"))
+    return await _fetch_in_full(db, page, {**which, "at": at, "id": run_id, "limit": limit}, which.get("served_to"))
 
 
 async def list_ids_between(db: Database, first: UUID, last: UUID, *, limit: int) -> list[UUID]:

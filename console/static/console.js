@@ -4,12 +4,14 @@
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60]];
 let selected = "";
 
-const rows = () => [...document.querySelectorAll(".row")];
+// What j and k select: a row of the inbox, a card of a review.
+const ROW = ".row, .idea";
+const rows = () => [...document.querySelectorAll(ROW)];
 const selectedRow = () => document.getElementById(selected);
 
 function select(row) {
   if (!row) return;
-  for (const other of document.querySelectorAll(".row[aria-current]")) other.removeAttribute("aria-current");
+  for (const other of document.querySelectorAll("[aria-current=true]")) other.removeAttribute("aria-current");
   row.setAttribute("aria-current", "true");
   selected = row.id;
 }
@@ -18,7 +20,24 @@ function move(step) {
   const all = rows();
   const row = all[Math.min(Math.max(all.indexOf(selectedRow()) + step, 0), all.length - 1)];
   select(row);
-  row?.querySelector(".open").focus();
+  (row?.querySelector(".open") ?? row)?.focus();
+}
+
+// Press what the key means in the selected row, or else on the page.
+function press(key) {
+  const name = `[data-key="${key}"]`;
+  const target = selectedRow()?.querySelector(name) ?? document.querySelector(`${name}:not(.row *, .idea *)`);
+  if (target?.matches("#offer *, textarea")) target.focus();
+  else target?.click();
+}
+
+// The new price is read out, and each field is marked as its note is.
+function showOffer(status) {
+  status.textContent = document.querySelector("#approve, #offer .problem").textContent;
+  for (const note of document.querySelectorAll(".note")) {
+    const field = document.getElementById(note.id.slice("note-".length));
+    field?.setAttribute("aria-invalid", note.classList.contains("wrong"));
+  }
 }
 
 function showTimes() {
@@ -35,25 +54,31 @@ const posters = new IntersectionObserver((entries) => {
 }, { rootMargin: "200px" });
 
 function prepare() {
-  for (const video of document.querySelectorAll(".poster video")) posters.observe(video);
+  for (const video of document.querySelectorAll("video[preload=none]")) posters.observe(video);
   select(selectedRow());
 }
 
 const KEYS = {
   j: () => move(1),
   k: () => move(-1),
-  a: () => selectedRow()?.querySelector("[data-key=a]")?.click(),
-  r: () => selectedRow()?.querySelector("[data-key=r]")?.click(),
+  a: () => press("a"),
+  r: () => press("r"),
+  J: () => press("J"),
+  K: () => press("K"),
+  x: () => press("x"),
+  s: () => press("s"),
+  n: () => press("n"),
   "?": () => document.getElementById("keys")?.showModal(),
 };
 
 document.addEventListener("keydown", (event) => {
-  const isTyping = event.target.closest("input, textarea, select, dialog");
+  const isTyping = event.target.closest("input:not([type=checkbox]), textarea, select, dialog");
+  if (isTyping && event.key === "Escape") event.target.closest(".idea")?.focus();
   if (isTyping || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(KEYS, event.key)) return;
   event.preventDefault();
   KEYS[event.key]();
 });
-document.addEventListener("focusin", (event) => select(event.target.closest(".row")));
+document.addEventListener("focusin", (event) => select(event.target.closest(ROW)));
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-open]");
   if (opener) document.getElementById(opener.dataset.open).showModal();
@@ -63,12 +88,25 @@ document.addEventListener("htmx:afterSettle", (event) => {
   prepare();
   showTimes();
   const status = document.getElementById("status");
+  if (event.target.id === "offer") showOffer(status);
   if (status && event.target.id === "rows") status.textContent = `The inbox has changed: ${rows().length} rows on this page.`;
 });
-document.addEventListener("htmx:sendError", () => {
+function showOutage() {
   const text = "The service does not answer. This page tries again every few seconds.";
   const message = Object.assign(document.createElement("p"), { className: "problem", textContent: text });
   document.getElementById("problem").replaceChildren(message);
+}
+document.addEventListener("htmx:sendError", showOutage);
+document.addEventListener("htmx:sseError", showOutage);
+document.addEventListener("htmx:sseOpen", () => document.getElementById("problem").replaceChildren());
+// A stream that is opened anew repeats the events since the page was loaded: each is shown once.
+document.addEventListener("htmx:sseBeforeMessage", (event) => {
+  const { type, lastEventId } = event.detail;
+  if (type === "moment" && document.getElementById(`moment-${lastEventId}`)) event.preventDefault();
+});
+document.addEventListener("htmx:sseMessage", (event) => {
+  if (event.detail.type !== "moment") return;
+  document.getElementById("status").textContent = document.querySelector("#timeline p").textContent;
 });
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful) document.getElementById("problem").replaceChildren();

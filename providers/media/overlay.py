@@ -1,6 +1,7 @@
 """Draw the texts of a film inside the area that no platform covers: white, with a dark outline or a soft shadow."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
@@ -19,6 +20,7 @@ SAFE_SIDE_PX, SAFE_TOP_PX, SAFE_BOTTOM_PX = 192, 288, 672
 SHADOW_PX = 14
 OUTLINE_RATIO = 0.085  # of the font size
 HEADING, NOTE = TextStyle(116, 52, 5), TextStyle(44, 44, 1)
+PREVIEW_SIZE = 270, 480
 BAR_SIZE_PX, TEXT_GAP_PX, NOTE_GAP_PX = (210, 10), 32, 40
 
 
@@ -84,6 +86,18 @@ def draw_overlay(text: str, width: int, height: int, *, has_words: bool = False)
     _draw_runs(layers, placed, layout.size, outline=outline)
     overlay = _finish(layers, zone)
     return overlay._replace(words=tuple(_find_words(placed, layout.size, overlay, zone))) if has_words else overlay
+
+
+def draw_preview(text: str) -> bytes:
+    """Return a PNG file of a small frame, transparent but for as much of the text as a film shows."""
+    image = Image.new("RGBA", PREVIEW_SIZE)
+    if overlay := draw_overlay(text, *PREVIEW_SIZE):
+        drawn = Image.fromarray(overlay.picture.to_ndarray(format="rgb24"))
+        drawn.putalpha(Image.fromarray(overlay.alpha))
+        image.paste(drawn, (overlay.left, overlay.top))
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def draw_card(card: Card, width: int, height: int) -> Overlay | None:

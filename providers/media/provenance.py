@@ -176,7 +176,7 @@ def _actions(manifest: Manifest, parts: Sequence[_Part]) -> list[dict[str, Any]]
         actions.append({**place, "digitalSourceType": f"{SOURCE_TYPES}{part.source_type}", **agent})
     if manifest.music:
         actions.append({"action": "c2pa.placed", "parameters": {"ingredientIds": ["music"]}, **own})
-    drawn = bool(manifest.look.is_any or any(clip.overlay for clip in manifest.clips))
+    drawn = any([manifest.look.is_any, *(clip.overlay for clip in manifest.clips)])
     models = sorted({clip.narration.model or own["softwareAgent"]["name"] for clip in manifest.clips if clip.narration})
     edits: list[dict[str, Any]] = [{"description": "Texts were drawn over the clips."}] * drawn
     edits += [{"description": "A narration by a speech model was added.", "softwareAgent": {"name": n}} for n in models]

@@ -66,7 +66,11 @@ class UploadPost(Provider):
         post = Post.model_validate(request)
         request_id = id_of(request, key)
         headers = {"idempotency-key": request_id, "x-request-id": request_id}
-        fields = self._form_fields(post, request_id)
+        titles = {f"{name}_title": title for name in post.platforms if (title := fit_title(post.title, name))}
+        places = {str(PLATFORMS[name].destination): place for name, place in post.destinations.items()}
+        switches = dict.fromkeys(("async_upload", "disable_inbox_fallback", *AI_LABELS), "true")
+        texts = {"user": self._user, "title": post.text, "request_id": request_id, **titles, **places}
+        fields: dict[str, Any] = {**texts, **switches, "platform[]": list(post.platforms)}
         with await self._open_film(post.digest) as film:
             files = {"video": ("film.mp4", film, "video/mp4")}
             response = await self._api.submit("/upload", headers=headers, data=fields, files=files)
@@ -112,13 +116,6 @@ class UploadPost(Provider):
             return await asyncio.to_thread(film.open, "rb")
         except (OSError, Unavailable) as error:
             raise NotSent("artifact_unreadable", "The film cannot be read from the store.") from error
-
-    def _form_fields(self, post: Post, request_id: str) -> dict[str, Any]:
-        titles = {f"{name}_title": title for name in post.platforms if (title := fit_title(post.title, name))}
-        places = {str(PLATFORMS[name].destination): place for name, place in post.destinations.items()}
-        switches = dict.fromkeys(("async_upload", "disable_inbox_fallback", *AI_LABELS), "true")
-        texts = {"user": self._user, "title": post.text, "request_id": request_id, **titles, **places}
-        return {**texts, **switches, "platform[]": list(post.platforms)}
 
     def _accepted_id(self, response: ApiResponse, request_id: str) -> str:
         """Return the id under which the status of an upload is reported. Raises as `submit` does."""

@@ -22,8 +22,30 @@ id, name, can, origin, created_at, expires_at, last_used_at, revoked_at, former_
 update api_keys set revoked_at = coalesce(revoked_at, now())
 where id = %(key)s or (name = %(key)s and revoked_at is null) returning {columns}
 
+-- name: lock
+lock table api_keys in share row exclusive mode
+
+-- name: last_admin
+-- A row if the key is the last valid one that can manage keys.
+select from api_keys where can = 'admin' and revoked_at is null and coalesce(expires_at > now(), true)
+having count(*) = 1 and bool_or(%(key)s::text in (id, name))
+
+-- name: with_actors
+-- The names of the actors are those of the audit log.
+select {columns}, (
+    select payload #>> '{actor,name}' from events
+    where source in ('api', 'cli', 'console') and subject = api_keys.id and kind = 'key.added'
+    order by id limit 1) as added_by, (
+    select payload #>> '{actor,name}' from events
+    where source in ('api', 'cli', 'console') and subject = api_keys.id and kind = 'key.revoked'
+    order by id limit 1) as revoked_by
+from api_keys
+
+-- name: one
+{with_actors} where id = %s
+
 -- name: list
-select {columns} from api_keys order by created_at, name
+{with_actors} order by created_at, name
 
 -- name: get
 -- The id may be that of version 0.2.

@@ -3,7 +3,7 @@
 with reviews as (
     select review ->> 'gate' as kind, id as run_id, updated_at as since, id::text as subject, null as provider,
         null as code, null as message, (review #>> '{content,estimated_usd}')::numeric as usd
-    from runs where review is not null order by updated_at desc limit %(most)s
+    from runs where review is not null and not %(only_troubles)s order by updated_at desc limit %(most)s
 ), failed as (
     select 'failed', id, updated_at, id::text, null, error ->> 'code', error ->> 'message', null::numeric
     from runs where status = 'failed' and error ->> 'code' not in ('rejected', 'cancelled')
@@ -28,7 +28,10 @@ with reviews as (
     union all select * from stuck union all select * from undelivered
     order by since desc, run_id, subject offset %(offset)s limit %(limit)s
 )
-select page.*, project, left(brief, 300) as brief, current_step, review #>> '{content,title}' as title, due_at,
+select page.*, project, left(brief, 300) as brief, current_step,
+    coalesce((error ->> 'retryable')::boolean, false) as is_retryable, exists (select from orders
+        where orders.run_id = page.run_id and kind = 'clip' and state in ('failed', 'unknown')) as has_failed_clip,
+    review #>> '{content,title}' as title, due_at,
     due_at <= now() as is_overdue,
     coalesce(review #>> '{content,film,digest}', artifacts #>> '{final_video,digest}') as film,
     review #>> '{content,ideas,0,image}' as image, costs.*

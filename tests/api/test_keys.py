@@ -112,6 +112,30 @@ def test_only_an_admin_manages_keys(quiet_app: App, admin: httpx.Client) -> None
     assert names[:3] == ["settings key 1", "settings key 2", "boss"]
 
 
+def test_the_last_admin_key_stays(quiet_app: App, admin: httpx.Client) -> None:
+    """It is not revoked over HTTP, by name or id, so that keys can be managed; the operator can revoke it."""
+    own = next(key for key in admin.get("/v1/keys").json()["keys"] if key["name"] == "boss")
+    for name in ("boss", own["id"]):
+        assert refusal(admin.delete(f"/v1/keys/{name}"))[:2] == (409, "last_admin_key")
+    second = admin.post("/v1/keys", json={"name": "deputy", "can": "admin"}).json()
+    assert admin.delete("/v1/keys/deputy").status_code == 200
+    assert refusal(admin.delete(f"/v1/keys/{own['id']}"))[1] == "last_admin_key"
+    assert admin.delete(f"/v1/keys/{second['id']}").status_code == 200
+
+
+def test_the_log_knows_who_added_and_revoked(quiet_app: App, admin: httpx.Client) -> None:
+    """Both are events with their actor, which the list names."""
+    added = admin.post("/v1/keys", json={"name": "logged", "can": "start"}).json()
+    revoked = [admin.delete(f"/v1/keys/{added['id']}").json() for _ in range(2)]
+
+    assert (added["added_by"], added["revoked_by"]) == ("boss", None)
+    assert [(each["added_by"], each["revoked_by"]) for each in revoked] == [("boss", "boss")] * 2
+    events = quiet_app.rows("select kind, source, payload from events where subject = %s order by id", added["id"])
+    assert [event["kind"] for event in events] == ["key.added", "key.revoked"]
+    assert events[0]["payload"]["actor"]["name"] == "boss"
+    assert added["key"] not in str(events)
+
+
 def test_a_repeated_request_adds_one_key_and_stores_none(quiet_app: App, admin: httpx.Client) -> None:
     """The key is in the first response only; a name is taken until its key is revoked."""
     body, header = {"name": "twice", "can": "start"}, {"Idempotency-Key": "add-twice"}

@@ -75,4 +75,4 @@ class Tab:
         """Close the page. Fail if it requested anything from elsewhere, or an error or a violation was reported."""
         self.context.close()
         assert [url for url in self.requested if urlsplit(url).netloc != urlsplit(self.url).netloc] == []
-        assert self.reported == []
+        assert not self.reported, self.reported

@@ -25,6 +25,17 @@ IDEAS: dict[str, Any] = {
     "usd_per_clip": "0.30",
 }
 
+THREE: dict[str, Any] = {
+    "ideas": [
+        {"title": "Drops", "scene": "Drops run down a pane.", "sound": "Rain", "overlay": "Stay"},
+        {"title": "Lamp", "scene": "A lamp is lit behind the pane.", "sound": "A switch", "overlay": "A little longer"},
+        {"title": "Steam", "scene": "Steam rises from a cup.", "sound": "Quiet", "overlay": ""},
+    ],
+    "make": [1, 2, 3],
+    "provider": "videos",
+    "sound": True,
+}
+
 
 #: Runs that have ended, each with an order and a notification; a third failed, and half of these were rejected.
 ENDED = """
@@ -83,10 +94,27 @@ class Seeds:
         run_id: UUID = row["id"]
         return run_id
 
-    def ideation(self, *, due_in: float | None = None, title: str = IDEAS["title"], **columns: Any) -> UUID:
-        """Write a run whose ideas wait for a decision, due in so many hours."""
-        content = IdeasContent.model_validate({**IDEAS, "title": title})
-        return self._review("ideation", content, due_in, **columns)
+    def ideation(
+        self, *, due_in: float | None = None, title: str = IDEAS["title"], content: Any = None, **columns: Any
+    ) -> UUID:
+        """Write a run whose ideas wait for a decision, due in so many hours. `content` are fields other than usual."""
+        ideas = IdeasContent.model_validate({**IDEAS, "title": title, **(content or {})})
+        return self._review("ideation", ideas, due_in, **columns)
+
+    def reopened(self, run_id: UUID, content: Any, **fields: Any) -> str:
+        """Open the next revision of a run's ideas, and return its digest. `fields` are others of the review."""
+        [run] = self._app.rows("select revision, last_seq from runs where id = %s", run_id)
+        ideas = IdeasContent.model_validate({**IDEAS, **content})
+        review = {"gate": "ideation", "revision": run["revision"] + 1, "digest": ideas.digest, **fields}
+        review["content"] = ideas.model_dump(mode="json")
+        event = {"source": "advance", "dedup_key": str(uuid4()), "run_id": run_id, "seq": run["last_seq"] + 1}
+        self._insert("events", **event, kind="review.opened", payload=Jsonb(review))
+        self._app.rows(
+            "update runs set status = 'awaiting_ideation_approval', review = %s, revision = revision + 1,"
+            " last_seq = last_seq + 1 where id = %s returning id",
+            *(Jsonb(review), run_id),
+        )
+        return ideas.digest
 
     def publish(self, film: str, *, title: str = IDEAS["title"], **columns: Any) -> UUID:
         """Write a run whose film waits for a decision."""
@@ -120,6 +148,66 @@ class Seeds:
         delivery = {"id": f"msg_{uuid4().hex}", "event": event["id"], "url": url, "kind": "run.completed", "body": "{}"}
         self._insert("deliveries", **delivery, state="abandoned", attempts=12, last_response=response)
         return run_id
+
+    def costs(
+        self,
+        project: str,
+        provider: str,
+        *,
+        spent: tuple[float, ...],
+        seconds: float,
+        days_ago: int = 0,
+        state: str = "settled",
+        published: float = 0,
+    ) -> UUID:
+        """Write a run with a clip for each of these amounts and, if it is `published` seconds long, a post of its film.
+
+        Clips that are not settled have reserved the amount.
+        """
+        run_id = self.run(project=project, artifacts={"final_video": {"seconds": published}})
+        for number, usd in enumerate(spent, start=1):
+            paid = usd if state == "settled" else None
+            columns = {"number": number, "clip": number, "take": 1, "request": {"seconds": seconds}}
+            self.order(run_id, "clip", provider, amount_usd=usd, spent_usd=paid, state=state, **columns)
+        if published:
+            self.order(run_id, "publication", "folder")
+        made_at = "update {} set created_at = created_at - make_interval(days => %s) where {} = %s returning 1 as done"
+        self._app.rows(made_at.format("orders", "run_id"), days_ago, run_id)
+        return run_id
+
+    def order(self, run_id: UUID | None, kind: str, provider: str, *, number: int = 1, **columns: Any) -> str:
+        """Write an order, by default a settled one that costs nothing, and return its key."""
+        values = {"amount_usd": 0, "state": "settled", "request": {}, **columns}
+        values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
+        key = f"{run_id or uuid4()}:{kind}:{number}:1"
+        self._insert("orders", key=key, run_id=run_id, kind=kind, provider=provider, **values)
+        return key
+
+    def event(self, run_id: UUID, kind: str, *, source: str = "advance", subject: str = "", **payload: Any) -> int:
+        """Write the next event of a run and return its number, as the product does it."""
+        [row] = self._app.rows("update runs set last_seq = last_seq + 1 where id = %s returning last_seq", run_id)
+        event = {"source": source, "dedup_key": str(uuid4()), "run_id": run_id, "seq": row["last_seq"], "kind": kind}
+        self._insert("events", **event, subject=subject or None, payload=Jsonb(payload))
+        return int(row["last_seq"])
+
+    def revision(self, run_id: UUID, revision: int, *, title: str = IDEAS["title"], **idea: str) -> None:
+        """Write the event that a revision of the ideas was opened, at a checkpoint."""
+        ideas = [{**IDEAS["ideas"][0], **idea}]
+        content = IdeasContent.model_validate({**IDEAS, "title": title, "ideas": ideas})
+        review = {"gate": "ideation", "revision": revision, "digest": content.digest}
+        review |= {"content": content.model_dump(mode="json"), "checkpoint": f"checkpoint-{revision}"}
+        self.event(run_id, "review.opened", **review)
+
+    def clips(self, run_id: UUID, film: str, error: str = "The file is not a video.") -> None:
+        """Write a finished clip, one that failed with its second take at work, and one of unknown outcome."""
+        values = (("settled", 1, 1), ("failed", 2, 1), ("submitted", 2, 2), ("unknown", 3, 1))
+        for state, clip, take in values:
+            key = self._order(run_id, state, clip=clip, take=take)
+            result = {"settled": {"digest": film, "seconds": 3}, "failed": {"code": "refused", "message": error}}
+            update = "update orders set result = %s, progress = 0.4, spent_usd = %s where key = %s returning key"
+            self._app.rows(update, Jsonb(result.get(state)), 0.3 if state == "settled" else None, key)
+            kind = {"settled": "order.settled", "failed": "order.failed"}.get(state, "order.submitted")
+            self.event(run_id, kind, source="ledger", subject=key, **result.get(state, {}))
 
     def one_of_each(self, film: str) -> list[UUID]:
         """Write a run of each kind, the oldest first."""
@@ -160,9 +248,10 @@ class Seeds:
             )
         return run_id
 
-    def _order(self, run_id: UUID, state: str) -> str:
-        key = f"{run_id}:clip:1:1"
-        order = {"key": key, "run_id": run_id, "kind": "clip", "clip": 1, "take": 1, "provider": "videos:127.0.0.1"}
+    def _order(self, run_id: UUID, state: str, *, clip: int = 1, take: int = 1) -> str:
+        key = f"{run_id}:clip:{clip}:{take}"
+        order = {"key": key, "run_id": run_id, "kind": "clip", "clip": clip, "take": take}
+        order["provider"] = "videos:127.0.0.1"
         self._insert("orders", **order, request=Jsonb({}), amount_usd=0.3, state=state)
         return key
 

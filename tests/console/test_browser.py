@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from console import sessions
 from tests.app import ANNA, App
-from tests.console.chromium import Tab, chromium
+from tests.console.chromium import Tab
 from tests.console.seeds import HOSTILE, Seeds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def browser_process() -> Iterator[Browser]:
-    """The browser of all tests here."""
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def film(quiet_app: App, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of a stored film."""
-    return Seeds(quiet_app).film(tmp_path_factory.mktemp("film"))
-
-
-@pytest.fixture
-def seeds(quiet_app: App) -> Iterator[Seeds]:
-    """A database without runs, before and after."""
-    quiet_app.rows("delete from rate_limits returning client")
-    seeds = Seeds(quiet_app)
-    seeds.clear()
-    yield seeds
-    seeds.clear()
-
-
-@pytest.fixture(params=["desktop", "phone"])
-def tab(request: pytest.FixtureRequest, quiet_app: App, browser_process: Browser, seeds: Seeds) -> Iterator[Tab]:
-    """A page on a desktop with a light and on a phone with a dark screen. It is watched: see `Tab.close`."""
-    is_phone = request.param == "phone"
-    tab = Tab(browser_process, quiet_app.url, is_phone=is_phone, color_scheme="dark" if is_phone else "light")
-    yield tab
-    tab.close()
 
 
 def selected(tab: Tab) -> str:
@@ -99,10 +65,10 @@ def test_the_inbox_is_accessible(tab: Tab, seeds: Seeds, film: str) -> None:
     tab.page.wait_for_url("**/inbox?page=2")
 
 
-def test_the_keyboard(tab: Tab, seeds: Seeds) -> None:
+def test_the_keyboard(tab: Tab, seeds: Seeds, film: str) -> None:
     """j, k and Enter select and open; a and r open the review at its button; no key decides."""
     for number in range(3):
-        seeds.ideation(title=f"Film {number}", age=number + 1)
+        seeds.publish(film, title=f"Film {number}", age=number + 1)
     tab.sign_in(ANNA)
     keys, page = tab.page.keyboard, tab.page
     keys.press("j")

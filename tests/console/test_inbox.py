@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import partial
 from html import escape
 
@@ -17,21 +16,6 @@ from tests.console.conftest import csrf_token_of, sign_in
 from tests.console.seeds import HOSTILE, Seeds
 
 LABELS = ("Stuck", "Outcome unknown", "Film to approve", "Ideas to approve", "Failed", "Not notified")
-
-
-@pytest.fixture(scope="module")
-def film(quiet_app: App, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of a stored film."""
-    return Seeds(quiet_app).film(tmp_path_factory.mktemp("film"))
-
-
-@pytest.fixture
-def seeds(quiet_app: App) -> Iterator[Seeds]:
-    """A database without runs before and after."""
-    seeds = Seeds(quiet_app)
-    seeds.clear()
-    yield seeds
-    seeds.clear()
 
 
 def labels_of(page: httpx.Response) -> list[str]:
@@ -57,7 +41,7 @@ def test_it_lists_everything_that_waits(seeds: Seeds, browser: httpx.Client, fil
     page = browser.get("/inbox")
 
     assert sorted(labels_of(page)) == sorted(LABELS)
-    assert all(f'href="/runs/{run_id}"' in page.text for run_id in ids)
+    assert all(f'href="/runs/{run_id}' in page.text for run_id in ids)
     for text in (
         "A lighthouse in the fog",
         "<dt>Overdue</dt>",
@@ -126,26 +110,28 @@ def test_texts_of_others_are_text(seeds: Seeds, browser: httpx.Client, film: str
         assert "<img src=x" not in text
 
 
-def test_rights_of_the_key(seeds: Seeds, visitor: httpx.Client, quiet_app: App) -> None:
+def test_rights_of_the_key(seeds: Seeds, visitor: httpx.Client, quiet_app: App, film: str) -> None:
     """A key that can only start runs sees reviews without the buttons, and cannot open one."""
-    seeds_id = seeds.ideation()
+    run_id = seeds.publish(film)
     quiet_app.rows("update api_keys set can = 'start' where name = 'settings key 2' returning id")
     try:
         sign_in(visitor, "key-of-ben-0000000000000")
         assert "Approve…" not in visitor.get("/inbox").text
-        page = visitor.get(f"/runs/{seeds_id}")
+        page = visitor.get(f"/runs/{run_id}")
         assert "This key cannot approve." in page.text
-        form = {"csrf_token": csrf_token_of(page), "gate": "ideation", "part": "decide"}
-        assert visitor.post(f"/runs/{seeds_id}/review", data=form).status_code == 403
+        form = {"csrf_token": csrf_token_of(page), "gate": "publish", "part": "decide"}
+        assert visitor.post(f"/runs/{run_id}/review", data=form).status_code == 403
     finally:
         quiet_app.rows("update api_keys set can = 'approve' where name = 'settings key 2' returning id")
 
 
-def test_a_review_is_opened(seeds: Seeds, browser: httpx.Client) -> None:
-    """The button of a run leads to the reviewer's page; it needs the token, and decides nothing."""
-    run_id = seeds.ideation()
+def test_a_review_is_opened(seeds: Seeds, browser: httpx.Client, film: str) -> None:
+    """A run leads to the page of its ideas, or by a button, which needs the token, to the reviewer's page."""
+    ideas = seeds.ideation()
+    assert f'href="/runs/{ideas}/ideation"' in browser.get(f"/runs/{ideas}").text
+    run_id = seeds.publish(film)
     page = browser.get(f"/runs/{run_id}")
-    form = {"gate": "ideation", "part": "comment"}
+    form = {"gate": "publish", "part": "comment"}
 
     assert browser.post(f"/runs/{run_id}/review", data=form).status_code == 403
     opened = browser.post(f"/runs/{run_id}/review", data={**form, "csrf_token": csrf_token_of(page)})
@@ -179,15 +165,15 @@ def test_films_are_for_sessions(visitor: httpx.Client, film: str) -> None:
 @pytest.mark.timeout(600)
 def test_statements_and_plan_of_100_000_runs(quiet_app: App, seeds: Seeds, browser: httpx.Client, film: str) -> None:
     """With 100,000 runs the pages take as many statements as with ten, and each part of the inbox uses its index."""
-    run_id = seeds.one_of_each(film)[0]
-    paths = ("/inbox", f"/runs/{run_id}", "/sign-in")
+    ids = seeds.one_of_each(film)
+    paths = ("/inbox", f"/runs/{ids[0]}", f"/runs/{ids[2]}/ideation", "/sign-in")
 
     def statements() -> list[int]:
         return [statements_of(quiet_app, partial(browser.get, path, follow_redirects=True)) for path in paths]
 
     few = statements()
     seeds.ended(100_000)
-    values = {"most": 51, "limit": 51, "offset": 0}
+    values = {"most": 51, "limit": 51, "offset": 0, "only_troubles": False}
     query = re.sub(r"%\((\w+)\)s", lambda name: str(values[name[1]]), INBOX)
     plan = "\n".join(row["QUERY PLAN"] for row in quiet_app.rows(f"explain {query}"))
 

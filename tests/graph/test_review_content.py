@@ -232,6 +232,16 @@ def test_an_omitted_idea_is_not_paid() -> None:
         edited_content(ideas_content(make=[2]), [IDEAS[1]])
 
 
+def test_an_added_idea_is_paid() -> None:
+    """Ideas may be added while all their clips are still to be ordered."""
+    after = edited_content(ideas_content(), [*IDEAS, idea("Fog")])
+
+    assert ([item.title for item in after.ideas][2], after.make) == ("Fog", [1, 2, 3])
+    assert as_json(after)["estimated_usd"] == "1.20"
+    with pytest.raises(EditError, match="expected 2 ideas, got 3"):
+        edited_content(ideas_content(make=[2]), [*IDEAS, idea("Fog")])
+
+
 def test_another_overlay_is_another_film() -> None:
     """The text over a clip is edited by the clip's number; a clip that is not in the film is refused."""
     after = edited_content(film_content(), {"overlays": {"2": "Gutter"}})
@@ -253,7 +263,7 @@ def test_a_dropped_clip_is_not_in_the_film() -> None:
 @pytest.mark.parametrize(
     ("gate", "edits", "place"),
     [
-        ("ideation", [idea("Fog")] * 3, "expected 2 ideas, got 3"),
+        ("ideation", [idea("Fog")] * 25, "edits: List should have at most 24 items"),
         ("ideation", [], "expected 2 ideas, got 0"),
         ("ideation", {"ideas": IDEAS}, "edits: "),
         ("ideation", [idea("Fog"), {**idea("Ice"), "seen": 1}], r"edits\.1\.seen: "),

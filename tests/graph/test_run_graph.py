@@ -72,14 +72,14 @@ async def test_orders_carry_the_approval_of_the_presented_content() -> None:
 
 
 async def test_edited_ideas_are_ordered() -> None:
-    """The prompt of each clip comes from the reviewer's idea, in the reviewer's order."""
+    """The prompt of each clip comes from the reviewer's idea, an added one too, in the reviewer's order."""
     run = RunHarness()
     await run.start()
-    await run.answer({**APPROVE, "edits": [idea("Fog"), idea("Ice"), idea("Sun")]})
+    await run.answer({**APPROVE, "edits": [idea("Fog"), idea("Ice"), idea("Sun"), idea("Dew")]})
     prompts = {order.key.number: order.request["prompt"] for order in run.ledger.orders_of("clip")}
 
-    assert [prompts[n].split(" ")[0] for n in (1, 2, 3)] == ["Fog", "Ice", "Sun"]
-    assert len({order.request["prompt"] for order in run.ledger.orders_of("clip")}) == 3
+    assert [prompts[n].split(" ")[0] for n in (1, 2, 3, 4)] == ["Fog", "Ice", "Sun", "Dew"]
+    assert len({order.request["prompt"] for order in run.ledger.orders_of("clip")}) == 4
 
 
 async def test_an_edited_caption_is_published() -> None:

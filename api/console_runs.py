@@ -1,0 +1,171 @@
+"""The runs in the console: their list, the page that follows one, what changed in it, and its actions."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, BeforeValidator
+from sse_starlette import ServerSentEvent
+
+from api import runs, schemas
+from api.authentication import AppStateDep
+from api.console_session import COOKIE, PageRoute, SessionDep
+from api.events import Position, RunStream
+from api.wiring import AppState
+from console import pages, sessions
+from console.sessions import Session
+from graph.decisions import Gate
+from graph.status import Status
+from runs import fork, history, queries, reviews, start
+from runs.errors import RevisionNotFound
+from storage.events import Event
+from storage.runs import RunFilter
+
+router = APIRouter(prefix="/runs", route_class=PageRoute, include_in_schema=False)
+
+PAGE_ROWS = 50
+#: What has no event, such as the progress of a wait, is sent within this time.
+REFRESH_SECONDS = 5
+Action = Literal["again", "fork"]
+#: A field of a form that is left empty is absent.
+Filter = Annotated[schemas.T | None, BeforeValidator(lambda value: value or None)]
+
+
+class ActionForm(BaseModel):
+    """The form of an action. `request` is its idempotency key; see `ForkRequest` for the others."""
+
+    request: schemas.Name = ""
+    revision: int | None = None
+    project: schemas.ProjectName | None = None
+    budget_usd: schemas.BudgetUsd | None = None
+
+
+@router.get("")
+async def list_runs(
+    state: AppStateDep,
+    session: SessionDep,
+    status: Filter[Status] = None,
+    project: Filter[schemas.ProjectName] = None,
+    text: Filter[schemas.SearchText] = None,
+    since: Filter[date] = None,
+    until: Filter[date] = None,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> HTMLResponse:
+    """Show runs, newest first. What the page shows of a review is too little to decide on: it is not served."""
+    chosen = RunFilter(status=status, project=project, text=text, since=since, until=until)
+    page = await runs.list_page(state.services.db, PAGE_ROWS, cursor, chosen)
+    projects = sorted({*state.services.projects, *filter(None, [project])})
+    variables = {"page": page, "chosen": chosen, "projects": projects, "cursor": cursor}
+    return HTMLResponse(pages.console_page("runs.html", session, path="/runs", **variables))
+
+
+@router.get("/{run_id:uuid}")
+async def show_run(run_id: UUID, state: AppStateDep, session: SessionDep) -> HTMLResponse:
+    """Show a run: its state, its clips and everything that has happened."""
+    variables = await _read_run(state, run_id)
+    return HTMLResponse(pages.console_page("run.html", session, path="/runs", **variables))
+
+
+@router.get("/{run_id:uuid}/stream")
+async def follow_run(
+    run_id: UUID, request: Request, state: AppStateDep, session: SessionDep, after: Position
+) -> Response:
+    """Send the parts of the page that change, as they change: the rows of events after `after`, state and clips."""
+    await queries.get_run(state.services.db, run_id)
+    return _PageStream(state, run_id, after, session, request.cookies[COOKIE])
+
+
+@router.get("/{run_id:uuid}/revisions")
+async def compare_revisions(
+    run_id: UUID,
+    state: AppStateDep,
+    session: SessionDep,
+    gate: Gate = "ideation",
+    before: int | None = None,
+    after: int | None = None,
+) -> HTMLResponse:
+    """Show what changed between two revisions of a gate, by default the last two. Raises RevisionNotFound."""
+    run = await queries.get_run_view(state.services.db, run_id)
+    found = await reviews.list_reviews(state.services, run_id)
+    contents = {each.revision: each.content.model_dump(mode="json") for each in found if each.gate == gate}
+    after = max(contents, default=0) if after is None else after
+    before = max(after - 1, min(contents, default=0)) if before is None else before
+    if contents and not {before, after} <= set(contents):
+        raise RevisionNotFound(f"Revision not found. Available: {', '.join(map(str, contents))}.")
+    changes = pages.shown_changes(reviews.diff_values(contents.get(before), contents.get(after)))
+    gates, revisions = sorted({each.gate for each in found}), list(contents)
+    variables = {"run": run, "gate": gate, "gates": gates, "before": before, "after": after, "changes": changes}
+    return HTMLResponse(pages.console_page("revisions.html", session, path="/runs", revisions=revisions, **variables))
+
+
+@router.get("/{run_id:uuid}/actions/{action}")
+async def show_action(run_id: UUID, action: Action, state: AppStateDep, session: SessionDep) -> HTMLResponse:
+    """Show what an action does, with the button that does it."""
+    variables = await _read_run(state, run_id)
+    variables |= {"action": action, "request": uuid4(), "projects": sorted(state.services.offered)}
+    return HTMLResponse(pages.console_page("run_action.html", session, path="/runs", **variables))
+
+
+@router.post("/{run_id:uuid}/actions/{action}")
+async def act(
+    run_id: UUID, action: Action, state: AppStateDep, session: SessionDep, form: Annotated[ActionForm, Form()]
+) -> Response:
+    """Start the run again, or fork it."""
+    services, context = state.services, replace(session.context, idempotency_key=form.request or None)
+    if action == "again":
+        run = await queries.get_run(services.db, run_id)
+        same = {name: getattr(run, name) for name in ("project", "brief", "options", "metadata")}
+        run_id = (await start.start_run(services, **same, budget_usd=form.budget_usd, context=context)).id
+    else:
+        options = form.model_dump(include={"revision", "project", "budget_usd"})
+        run_id = (await fork.fork_run(services, run_id, **options, context=context)).id
+    return RedirectResponse(f"/runs/{run_id}", 303)
+
+
+class _PageStream(RunStream):
+    """The parts of the page of a run, as HTML. It ends with the session."""
+
+    def __init__(self, state: AppState, run_id: UUID, after: int, session: Session, token: str) -> None:
+        super().__init__(state, run_id, after, session.key)
+        self._session, self._token, self._sent = session, token, dict[str, str]()
+
+    async def is_admitted(self) -> bool:
+        return await sessions.find_session(self.state.services.db, self._token) is not None
+
+    async def wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.changed.wait(), REFRESH_SECONDS)
+
+    async def describe(self, events: list[Event], *, is_ended: bool) -> list[ServerSentEvent]:
+        variables, new = await _read_run(self.state, self.run_id), {event.seq for event in events}
+        messages = [
+            ServerSentEvent(self._part("moment", {"moment": moment}), id=str(moment.seq), event="moment", sep="\n")
+            for moment in variables["moments"]
+            if moment.seq in new
+        ]
+        for name in ("state", "graph", "clips"):
+            part = self._part(name, variables)
+            if self._sent.get(name) != part:
+                messages.append(ServerSentEvent(part, event=name, sep="\n"))
+                self._sent[name] = part
+        return [*messages, *([ServerSentEvent("end", event="end", sep="\n")] if is_ended else [])]
+
+    def _part(self, name: str, variables: Mapping[str, Any]) -> str:
+        return pages.console_page(f"run_{name}.html", self._session, **variables)
+
+
+async def _read_run(state: AppState, run_id: UUID) -> dict[str, Any]:
+    """Return what the templates of a run show. Raises RunNotFound."""
+    services = state.services
+    return {
+        "run": await queries.get_run_view(services.db, run_id),
+        "position": await queries.find_nodes(services, run_id),
+        "moments": await history.list_moments(services.db, services.ledger, run_id),
+        "orders": await services.ledger.list_for_run(run_id),
+    }
