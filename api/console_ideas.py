@@ -44,13 +44,15 @@ async def decide_ideas(run_id: UUID, request: Request, state: AppStateDep, sessi
     fields = [(name, str(value)) for name, value in (await request.form()).multi_items()]
     # A form that is sent twice decides once.
     context = replace(session.context, idempotency_key=f"form:{digest_of([str(run_id), fields])}")
-    action, part = dict(fields).get("action", ""), request.headers.get("hx-target", "")
+    part = request.headers.get("hx-target", "")
+    # htmx adds the button that has the focus to a request for the price: it was not pressed, and must not decide.
+    action = {"offer": "price"}.get(part, dict(fields).get("action", ""))
     try:
         opened = await find_open_review(state.services, run_id, "ideation")
         form = IdeaForm.parse(opened.review.content, fields)
         if form.digest != opened.review.digest:
             raise StaleReview(f"Revision {opened.review.revision} is open now, and nothing was decided. Review it.")
-        if action.partition(" ")[0] not in VERDICTS:
+        if part or action.partition(" ")[0] not in VERDICTS:
             return await _ideas_page(state, session, opened, form.after(action), part)
         await decide(state.services, run_id, "ideation", await _decision(state, opened, form, action), context)
     except GateNotOpen as error:

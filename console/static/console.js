@@ -108,8 +108,26 @@ document.addEventListener("htmx:sseMessage", (event) => {
   if (event.detail.type !== "moment") return;
   document.getElementById("status").textContent = document.querySelector("#timeline p").textContent;
 });
-document.addEventListener("htmx:afterRequest", (event) => {
-  if (event.detail.successful) document.getElementById("problem").replaceChildren();
+
+// The form that is being sent, or whose cards a button changes. It asks for no price, which would come after the
+// decision, or take the place of the button's request; what is answered to the button has the price.
+let sent = null;
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented) return; // htmx sends it
+  htmx.trigger(event.target, "htmx:abort");
+  sent = event.target;
+});
+addEventListener("pageshow", () => { sent = null; });
+document.addEventListener("htmx:confirm", (event) => {
+  if (event.target === sent) event.preventDefault();
+});
+document.addEventListener("htmx:beforeSend", ({ target, detail: { xhr } }) => {
+  if (target.matches("button[hx-select]")) sent = target.form;
+  xhr.onabort = xhr.onload; // A request that was replaced by another is no error.
+});
+document.addEventListener("htmx:afterRequest", ({ detail: { successful, xhr } }) => {
+  sent = null;
+  if (successful && xhr.status) document.getElementById("problem").replaceChildren();
 });
 
 setInterval(showTimes, 30000);

@@ -168,6 +168,16 @@ def test_a_part_for_htmx(browser: httpx.Client, run_id: UUID) -> None:
     assert "approve" not in wrong.text
 
 
+def test_a_price_decides_nothing(browser: httpx.Client, quiet_app: App, run_id: UUID) -> None:
+    """A request of the script that carries a button, which htmx adds if it has the focus, only shows the price."""
+    page = browser.get(address(run_id))
+    for action in (button_of(page, "approve"), "reject", "add"):
+        headers = {"hx-request": "true", "hx-target": "offer"}
+        part = browser.post(address(run_id), data={**fields_of(page), "action": action}, headers=headers)
+        assert (part.status_code, "Approve 3 clips for 0.90 USD" in part.text) == (200, True)
+    assert decisions(quiet_app) == []
+
+
 def test_a_sample(browser: httpx.Client, quiet_app: App, run_id: UUID) -> None:
     """Only the chosen clips are ordered; without a choice the page says so."""
     page = browser.get(address(run_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.app import ANNA, App
 from tests.console.chromium import Tab
@@ -113,6 +113,54 @@ def test_the_keyboard_alone(tab: Tab, seeds: Seeds, quiet_app: App) -> None:
     page.wait_for_url(f"**/runs/{run_id}")
     [decision] = decisions(quiet_app)
     assert [idea["title"] for idea in decision["edits"]] == ["Old lamp", "Drops", "Steam"]
+
+
+def test_a_button_with_the_focus_is_not_pressed(tab: Tab, seeds: Seeds, quiet_app: App) -> None:
+    """The price of an edit comes while the button that approves has the focus: nothing is decided."""
+    run_id = seeds.ideation(content=THREE)
+    tab.sign_in(ANNA)
+    tab.page.goto(f"/runs/{run_id}/ideation")
+    tab.page.locator("#title-1").fill("Drops of rain")
+    tab.page.locator("#approve").focus()
+    expect(tab.page.locator("#note-title-1")).to_have_text("13 / 60")
+    expect(tab.page.locator("#approve")).to_be_focused()
+    assert decisions(quiet_app) == []
+
+
+def test_no_price_after_the_decision(tab: Tab, seeds: Seeds) -> None:
+    """When the form is sent, the price that is awaited is given up, and the price that is due is not requested."""
+    run_id = seeds.ideation(content=THREE)
+    tab.sign_in(ANNA)
+    page, held = tab.page, list[Route]()
+    page.goto(f"/runs/{run_id}/ideation")
+    page.evaluate("addEventListener('submit', (event) => event.preventDefault())")  # the page stays
+    page.route("**/ideation", lambda route: held.append(route))
+    with page.expect_request("**/ideation"):
+        page.locator("#title-1").fill("Drops of rain")
+    page.locator("#title-1").fill("Drops of a rain")
+    with page.expect_event("requestfailed"):
+        page.locator("#approve").click()
+    page.wait_for_timeout(1000)
+    assert len(held) == 1
+
+
+def test_a_price_does_not_undo_a_button(tab: Tab, seeds: Seeds) -> None:
+    """A card is added right after typing: the price that is due then does not take the place of the request."""
+    run_id = seeds.ideation(content=THREE)
+    tab.sign_in(ANNA)
+    page, held = tab.page, list[Route]()
+    page.goto(f"/runs/{run_id}/ideation")
+    page.route("**/ideation", lambda route: held.append(route))
+    page.locator("#title-1").fill("Drops of rain")
+    page.get_by_role("button", name="Add an idea").click()
+    page.wait_for_timeout(1000)
+    [request] = held
+    request.continue_()
+    expect(page.locator(".idea")).to_have_count(4)
+    expect(page.locator("#title-1")).to_have_value("Drops of rain")
+    page.unroute_all()
+    page.locator("#card-new1").get_by_label("Keep").uncheck()
+    expect(page.locator("#approve")).to_have_text("Approve 3 clips for 0.90 USD")
 
 
 def test_another_revision(tab: Tab, seeds: Seeds, quiet_app: App) -> None:
