@@ -61,7 +61,7 @@ def test_the_price_follows_the_edits(tab: Tab, seeds: Seeds, quiet_app: App) -> 
     expect(page.locator("#title-1")).to_have_value("Drops of rain")
     approve.dblclick()
     page.wait_for_url(f"**/runs/{run_id}")
-    expect(page.get_by_text("Approved: revision 1 at the ideation gate")).to_be_visible()
+    expect(page.get_by_text("Ideation, revision 1: approve")).to_be_visible()
     [decision] = decisions(quiet_app)
     assert [idea["title"] for idea in decision["edits"]] == ["Drops of rain", "Lamp", "Dawn"]
     assert decision["edits"][0]["overlay"] == "Stay here"

@@ -70,7 +70,7 @@ def test_empty_pages(tab: Tab) -> None:
     """Pages with nothing to show say so."""
     for path in ("/costs", "/trouble", "/doctor", "/keys"):
         visit(tab, path, f"empty{path.replace('/', '-')}")
-    expect(tab.page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_count(5)
+    expect(tab.page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_count(6)
 
 
 def test_costs(tab: Tab, seeds: Seeds) -> None:

@@ -111,7 +111,7 @@ def test_a_run_is_followed(app: App, browser_process: Browser, is_phone: bool) -
     tab.page.goto(f"/runs/{run_id}")
     graph = tab.page.locator("#graph")
     expect(graph).to_contain_text("The run is at ideation gate; its step is ideator.")
-    expect(tab.page.get_by_role("button", name="Review and approve…")).to_be_visible()
+    expect(tab.page.get_by_role("link", name="Review the ideas")).to_be_visible()
     app.until(run_id, "awaiting_ideation_approval")  # it is served
     app.decide(run_id, "ideation")
     expect(tab.page.locator("#clip-1-1")).to_contain_text("Ready", timeout=120_000)
