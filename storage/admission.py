@@ -6,10 +6,9 @@ from decimal import Decimal
 from uuid import UUID
 
 from providers.orders import Order
-from storage.database import Connection, fetch_one
+from storage.database import Connection, fetch_one, read_statements
 from storage.orders import OrderRow
 from storage.spending import committed
-from storage.statements import read_statements
 
 
 @dataclass(frozen=True)

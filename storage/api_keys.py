@@ -9,10 +9,9 @@ from typing import Literal, LiteralString, get_args
 from pydantic import BaseModel
 
 from storage.actors import Actor, RequestContext, Right
-from storage.database import Connection, Database, fetch_all, fetch_one
+from storage.database import Connection, Database, fetch_all, fetch_one, read_statements
 from storage.events import record_event
 from storage.rate_limits import ADMIT, seconds_to_wait
-from storage.statements import read_statements
 
 #: What a key can do; each level includes those before it.
 LEVELS: tuple[Right, ...] = get_args(Right)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from storage.database import Database, from_now
-from storage.statements import read_statements
+from storage.database import Database, from_now, read_statements
 
 VALIDITY = timedelta(minutes=30)
 RETENTION = timedelta(days=1)

@@ -6,8 +6,7 @@ from typing import Literal
 
 from providers.orders import digest_of
 from storage.api_keys import COLUMNS, USED, ApiKeyRow
-from storage.database import Database
-from storage.statements import read_statements
+from storage.database import Database, read_statements
 
 sql = read_statements("console_tokens", columns=COLUMNS, used=USED)
 

@@ -7,8 +7,7 @@ from decimal import Decimal
 from pydantic import BaseModel
 
 from storage.admission import CapRoom, Caps
-from storage.database import Database
-from storage.statements import read_statements
+from storage.database import Database, read_statements
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,12 @@
-"""The connection pool and the statements that run on it."""
+"""The connection pool, and the statements that run on it: those of a module are in its file in the folder `sql`."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, LiteralString, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -18,6 +20,7 @@ from typing_extensions import TypeVar
 
 from storage.failpoints import hit
 
+FOLDER = Path(__file__).with_name("sql")
 T = TypeVar("T", default=DictRow)
 
 Connection = AsyncConnection[DictRow]
@@ -107,6 +110,21 @@ def open_pool(
         check=check,
     )
     return pool
+
+
+def read_statements(module: str, **parts: LiteralString) -> dict[str, LiteralString]:
+    """Return the statements of a module by name.
+
+    In the file `{name}` stands for the statement of that name above it, or for one of the `parts` of other modules.
+    """
+    _, *named = re.split(r"^-- name: (\w+)\n", (FOLDER / f"{module}.sql").read_text(encoding="utf-8"), flags=re.M)
+    found: dict[str, LiteralString] = {}
+    for name, text in zip(named[::2], named[1::2], strict=True):
+        statement = re.sub(r"^-- .*\n", "", text, flags=re.M).strip()
+        for part, value in {**parts, **found}.items():
+            statement = statement.replace(f"{{{part}}}", value)
+        found[name] = statement
+    return found
 
 
 async def fetch_all(conn: Connection, sql: Statement, params: Params = (), *, row: type[T] | None = None) -> list[T]:

@@ -8,10 +8,9 @@ from uuid import UUID
 
 from providers.orders import digest_of
 from storage.actors import ActorJson, ClaimedUser, RequestContext, actor_json
-from storage.database import Connection, Database, fetch_all, fetch_one
+from storage.database import Connection, Database, fetch_all, fetch_one, read_statements
 from storage.events import record_event
 from storage.runs import WAKEUP_TIMEOUT
-from storage.statements import read_statements
 
 GENESIS = "0" * 64
 NEW_COLUMNS = ("sample", "claimed_user")

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from storage.database import Connection, Database, fetch_all
-from storage.statements import read_statements
+from storage.database import Connection, Database, fetch_all, read_statements
 
 DeliveryState = Literal["waiting", "delivered", "abandoned"]
 

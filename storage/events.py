@@ -9,8 +9,7 @@ from uuid import UUID, uuid4
 from psycopg.sql import SQL, Composable, Composed
 
 from storage.actors import Channel, RequestContext
-from storage.database import Connection, Database
-from storage.statements import read_statements
+from storage.database import Connection, Database, read_statements
 
 
 @dataclass(frozen=True)

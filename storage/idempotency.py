@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from storage.database import Database
-from storage.statements import read_statements
+from storage.database import Database, read_statements
 
 #: A request without a response for this long counts as lost with its process.
 IN_PROGRESS_TIMEOUT_SECONDS = 30.0

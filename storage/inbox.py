@@ -6,10 +6,9 @@ from decimal import Decimal
 from typing import Literal
 from uuid import UUID
 
-from storage.database import Database
+from storage.database import Database, read_statements
 from storage.spending import OF_RUN as COSTS_OF_RUN
 from storage.spending import Costs
-from storage.statements import read_statements
 from storage.troubles import COUNTS
 
 Kind = Literal["ideation", "publish", "unknown", "stuck", "failed", "undelivered"]

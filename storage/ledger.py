@@ -13,13 +13,12 @@ from providers.base import NotSent, OutcomeUnknown, Provider, ProviderError, Ref
 from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order, OrderKey, OrderKind
 from storage.actors import RequestContext
 from storage.admission import CANCELLED_FIRST, CapRoom, Caps, check_admission, tightest_cap
-from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert_statement
+from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert_statement, read_statements
 from storage.events import event_values, record_event, with_event
 from storage.failpoints import hit
 from storage.model_calls import ModelCalls
 from storage.orders import OrderRow
 from storage.spending import lock_spending
-from storage.statements import read_statements
 from storage.troubles import end, report
 
 #: Delay before the first look for an order whose call may have been interrupted.

@@ -13,8 +13,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
-from storage.database import Params
-from storage.statements import read_statements
+from storage.database import Params, read_statements
 
 log = logging.getLogger(__name__)
 

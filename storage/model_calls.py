@@ -9,11 +9,10 @@ from uuid import uuid4
 from providers.base import ProviderError, Refused, Unavailable
 from providers.orders import ModelAnswer, OrderKey
 from storage.admission import Caps, has_approval, is_cancelled, tightest_cap
-from storage.database import Database
+from storage.database import Database, read_statements
 from storage.failpoints import hit
 from storage.orders import Orders
 from storage.spending import lock_spending
-from storage.statements import read_statements
 
 #: The input and output tokens that are reserved for a call, by the kind of its key: more than such a call takes.
 RESERVED_TOKENS = {

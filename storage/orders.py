@@ -10,9 +10,8 @@ from uuid import UUID
 from psycopg.sql import SQL
 
 from providers.orders import OrderKey, OrderStatus
-from storage.database import Database, fetch_all
+from storage.database import Database, fetch_all, read_statements
 from storage.events import event_values, record_event, with_event
-from storage.statements import read_statements
 
 sql = read_statements("orders")
 

@@ -1,7 +1,6 @@
 """Rate limits: requests per minute, counted in the database for all processes together."""
 
-from storage.database import Database
-from storage.statements import read_statements
+from storage.database import Database, read_statements
 
 sql = read_statements("rate_limits")
 ADMIT = sql["admit"]

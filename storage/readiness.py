@@ -5,9 +5,8 @@ import time
 
 from providers.base import Unavailable
 from storage.artifacts import Artifacts
-from storage.database import DATABASE_UNAVAILABLE, Database
+from storage.database import DATABASE_UNAVAILABLE, Database, read_statements
 from storage.migrate import newest_schema
-from storage.statements import read_statements
 from storage.wakeups import WORKER_LOCK
 
 #: For so long an answer is repeated: anyone may request it.

@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 
 from providers.base import NotSent, OutcomeUnknown, Refused
 from storage.admission import check_replay
-from storage.database import fetch_one
+from storage.database import fetch_one, read_statements
 from storage.events import record_event
 from storage.failpoints import hit
 from storage.ledger import CLAIM_TIMEOUT_SECONDS, Ledger
 from storage.orders import OrderRow
 from storage.spending import lock_spending
-from storage.statements import read_statements
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,8 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from storage.database import Connection, Database, fetch_all
+from storage.database import Connection, Database, fetch_all, read_statements
 from storage.events import record_event
-from storage.statements import read_statements
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from uuid import UUID
 
 from providers.orders import RetryOptions
 from storage.actors import RequestContext
-from storage.database import Database, fetch_one
+from storage.database import Database, fetch_one, read_statements
 from storage.events import record_event
 from storage.runs import WAKEUP_TIMEOUT
-from storage.statements import read_statements
 
 sql = read_statements("run_requests")
 

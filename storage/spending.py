@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from storage.database import Connection, Database, fetch_all
-from storage.statements import read_statements
+from storage.database import Connection, Database, fetch_all, read_statements
 
 sql = read_statements("spending")
 OF_RUN = sql["of_run"]

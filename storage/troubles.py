@@ -6,9 +6,8 @@ from uuid import UUID
 
 from providers.base import ProviderError
 from providers.orders import OrderKey
-from storage.database import Database, fetch_all
+from storage.database import Database, fetch_all, read_statements
 from storage.events import record_event
-from storage.statements import read_statements
 
 log = logging.getLogger(__name__)
 

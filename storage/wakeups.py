@@ -4,8 +4,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from psycopg import AsyncConnection
 
-from storage.database import Database
-from storage.statements import read_statements
+from storage.database import Database, read_statements
 
 #: Shared by the sessions of all workers while they listen: `/ready` looks for it.
 WORKER_LOCK = 0x6D796C70

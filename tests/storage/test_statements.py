@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.statements import FOLDER, read_statements
+from storage.database import FOLDER, read_statements
 
 FILES = sorted(FOLDER.glob("*.sql"))
 
