@@ -1,4 +1,4 @@
-"""The supervisor: screens briefs, reads comments on a film, and answers in the chat with tools."""
+"""The supervisor: screens briefs, moderates texts, reads comments on a film, and answers in the chat with tools."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall, ToolMessage
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 from pydantic_core import to_json
 
 from agents.structured import AnswerError, ask_structured, check_complete
@@ -28,6 +28,13 @@ class Screening(BaseModel, extra="forbid"):
 
     fits: bool
     reason: Annotated[str, TextLength(500, minimum=0)]
+
+
+class ModerationAnswer(BaseModel, extra="forbid"):
+    """The judgement whether any of the texts must not be used, and why, where no service moderates."""
+
+    flagged: StrictBool
+    categories: list[Literal["sexual", "hate", "harassment", "self-harm", "violence", "illicit"]]
 
 
 class RequestedChange(BaseModel, extra="forbid"):
@@ -52,6 +59,11 @@ class RequestedChanges(BaseModel, extra="forbid"):
 async def screen_brief(model: BaseChatModel, project: Project, brief: str) -> ModelAnswer[Screening]:
     """Return whether the brief fits the project. Raises as `ask_structured` does."""
     return await ask_structured(model, prompt("screening", project=project, brief=brief), Screening)
+
+
+async def moderate(model: BaseChatModel, texts: Sequence[str]) -> ModelAnswer[ModerationAnswer]:
+    """Return the judgement of the texts. Raises as `ask_structured` does: then no text is allowed."""
+    return await ask_structured(model, prompt("moderation", texts=texts), ModerationAnswer)
 
 
 async def read_comment(model: BaseChatModel, ideas: Sequence[Idea], comment: str) -> ModelAnswer[RequestedChanges]:

@@ -9,8 +9,7 @@ import httpx2
 import psutil
 from pydantic import BaseModel
 
-from agents.moderator import moderate
-from agents.supervisor import screen_brief
+from agents.supervisor import moderate, screen_brief
 from api import wiring
 from api.checked_settings import VideoAccount, check_settings
 from api.settings import Service, Settings

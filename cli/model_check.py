@@ -9,12 +9,10 @@ import typer
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 
-from agents.caption_writer import write_caption
-from agents.ideator import ideate
-from agents.moderator import moderate
 from agents.structured import AnswerError, form_of
-from agents.supervisor import read_comment, respond, screen_brief
+from agents.supervisor import moderate, read_comment, respond, screen_brief
 from agents.texts import Idea
+from agents.writers import ideate, write_caption
 from api.checks import BRIEF, SHORTS
 from api.settings import read_settings
 from api.settings_types import SettingsError

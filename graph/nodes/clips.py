@@ -8,7 +8,7 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag, without_correlation_tag
+from agents.writers import rewrite_shot, shot_prompt, with_correlation_tag, without_correlation_tag
 from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
@@ -26,7 +26,7 @@ LEDGER_REFUSALS = ("budget_exceeded", "not_approved", "cancelled", NOT_AWAITED)
 OFFER_CHANGED = "The model, its clips or their price have changed since this was approved, and nothing was ordered."
 
 #: Orders as the state keeps them, in JSON.
-_ORDER, _KEY = TypeAdapter(Order), TypeAdapter(OrderKey)
+_ORDER = TypeAdapter(Order)
 
 
 async def clip_offer(video: VideoModels, seconds: int, size: str, *choices: VideoChoice | None) -> Offer:
@@ -154,7 +154,7 @@ def _current_offer(state: RunState, deps: Dependencies) -> VideoOffer:
 
 async def order_clip(reserved: Json, *, deps: Dependencies) -> RunState:
     """Place the reserved order of one clip, given by its `key`."""
-    await deps.ledger.place(str(_KEY.validate_python(reserved["key"])))
+    await deps.ledger.place(str(OrderKey(**reserved["key"])))
     return {}
 
 

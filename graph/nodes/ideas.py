@@ -5,9 +5,8 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from agents.ideator import ideate
-from agents.moderator import moderate
-from agents.supervisor import screen_brief
+from agents.supervisor import moderate, screen_brief
+from agents.writers import ideate
 from graph.dependencies import Dependencies
 from graph.nodes.changes import change_update, mark_done, requested_work
 from graph.nodes.clips import clip_offer

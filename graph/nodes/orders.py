@@ -10,17 +10,13 @@ from graph.decisions import Gate, GateDecision
 from graph.dependencies import Dependencies
 from graph.state import RunState
 from prompts.project import Project
+from providers.base import ProviderError
 from providers.orders import OrderStatus, RetryOptions
 from providers.publications.post import ai_labels
 
 
-class StepFailed(Exception):
+class StepFailed(ProviderError):
     """A step cannot continue without a person. A retry runs it again."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 async def await_orders(keys: list[str], subject: str, deps: Dependencies) -> dict[str, OrderStatus]:

@@ -13,12 +13,18 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict
 
-from agents.caption_writer import Caption, write_caption
-from agents.ideator import ideate
-from agents.shot_writer import rewrite_shot, shot_prompt, with_correlation_tag, without_correlation_tag
 from agents.structured import AnswerError, ask_structured, check_complete
 from agents.supervisor import read_comment, screen_brief
 from agents.texts import Idea, clean_text
+from agents.writers import (
+    Caption,
+    ideate,
+    rewrite_shot,
+    shot_prompt,
+    with_correlation_tag,
+    without_correlation_tag,
+    write_caption,
+)
 from prompts.project import FOLDER, read_project
 from prompts.templates import Prompt
 from providers.base import ProviderError, Refused, Unavailable
