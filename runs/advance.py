@@ -10,7 +10,6 @@ from langgraph.errors import GraphDrained
 from langgraph.types import Command, StateSnapshot
 
 from graph.decisions import RecordedDecision
-from graph.nodes.orders import StepFailed
 from graph.state import RunInput, RunState
 from graph.status import STEP_OF_NODE, TERMINAL_STATUSES
 from providers.base import ProviderError, Unavailable
@@ -133,7 +132,7 @@ async def _run(services: Services, run: RunRow, graph: RunGraph, config: Runnabl
     except Unavailable as error:
         await retry_later(services.ledger, run, current_step, error)
         return False
-    except (StepFailed, ProviderError) as error:
+    except ProviderError as error:
         await fail(services.ledger, run, current_step, error.code, error.message)
         return False
     except (DatabaseError, LockLost):
