@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from prompts.validation import describe_errors
 from providers.base import ProviderError, Unavailable
@@ -85,6 +86,11 @@ def too_many_requests(code: str, message: str, wait_seconds: int) -> ApiError:
     return error
 
 
+def body_too_large(limit: int) -> ApiError:
+    """Return the error for a request body of more bytes than the limit."""
+    return ApiError(413, "body_too_large", f"The request body must not exceed {limit} bytes.")
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the declaration of these error statuses for a route."""
     return {status: {"model": ErrorBody} for status in statuses}
@@ -95,6 +101,8 @@ def to_api_error(error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
+        case RequestValidationError():
+            return invalid_request(error)
         case errors.InvalidRequest():
             # The same form as the validation errors of a request body: the path of the field, and the message.
             fields = {f"body.{error.details['field']}": error.message} if "field" in error.details else {}
@@ -102,7 +110,7 @@ def to_api_error(error: Exception) -> ApiError:
         case errors.TooManyStreams():
             return too_many_requests(error.code, error.message, STREAM_RETRY_SECONDS)
         case errors.RunError() | ProviderError():
-            status = next(STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES)
+            status = next(filter(None, map(STATUS_CODES.get, type(error).__mro__)))
             return ApiError(status, error.code, error.message, getattr(error, "details", None))
         case LockBusy():
             return ApiError(409, "session_busy", "The session is processing another message. Retry when it is done.")
@@ -117,9 +125,17 @@ def to_api_error(error: Exception) -> ApiError:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers that answer every error of the app in the common shape."""
-    for kind in (ApiError, errors.RunError, ProviderError, *DATABASE_UNAVAILABLE, LockBusy, LockLost):
+    known = (
+        ApiError,
+        errors.RunError,
+        ProviderError,
+        *DATABASE_UNAVAILABLE,
+        LockBusy,
+        LockLost,
+        RequestValidationError,
+    )
+    for kind in known:
         app.add_exception_handler(kind, _handle_known)
-    app.exception_handler(RequestValidationError)(_handle_invalid)
     app.exception_handler(HTTPException)(_handle_http)
     app.add_exception_handler(Exception, _handle_unexpected)
 
@@ -136,10 +152,6 @@ def invalid_request(error: RequestValidationError) -> ApiError:
     return ApiError(422, "invalid_request", message, {"fields": fields})
 
 
-async def _handle_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-    return invalid_request(error).as_response()
-
-
 def _allow_header(request: Request) -> Mapping[str, str] | None:
     """Return the methods of the path. The framework names only those of the first of its routes."""
     paths = request.app.openapi()["paths"]
@@ -149,10 +161,17 @@ def _allow_header(request: Request) -> Mapping[str, str] | None:
     return None
 
 
-async def _handle_http(request: Request, error: HTTPException) -> JSONResponse:
+def http_error(request: Request, error: HTTPException) -> ApiError:
+    """Return the error response for an error of the framework."""
+    if error.status_code == 413:
+        return body_too_large(request.scope[MAX_BODY_SIZE_SCOPE_KEY])
     code, message = HTTP_ERRORS.get(error.status_code, ("http_error", "The request cannot be processed."))
     headers = (_allow_header(request) if error.status_code == 405 else None) or error.headers
-    return ApiError(error.status_code, code, message, headers=headers).as_response()
+    return ApiError(error.status_code, code, message, headers=headers)
+
+
+async def _handle_http(request: Request, error: HTTPException) -> JSONResponse:
+    return http_error(request, error).as_response()
 
 
 async def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:

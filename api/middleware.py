@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.middleware.body_limit import RequestBodyLimitResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import ApiError
+from api.errors import ApiError, body_too_large
 
 #: Far above the longest brief and twelve edited ideas.
 MAX_BODY_BYTES = 256 * 1024
@@ -83,10 +83,6 @@ def _is_allowed(url: str, scope: Scope) -> bool:
     return host == "localhost" or host in scope["app"].state.app_state.settings.host_names
 
 
-class BodyTooLarge(Exception):
-    """The request body exceeded the limit while it was read."""
-
-
 class BodyLimit(_Middleware):
     """Refuse a request body over the limit with 413, whether or not its headers declare the length."""
 
@@ -95,33 +91,6 @@ class BodyLimit(_Middleware):
         limit = MAX_BODY_BYTES_BY_PATH.get(scope["path"], MAX_BODY_BYTES)
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
-            await _too_large(limit)(scope, receive, send)
-            return
-        bytes_read, is_answered = 0, False
-
-        async def receive_counted() -> Message:
-            nonlocal bytes_read
-            message = await receive()
-            bytes_read += len(message.get("body", b""))
-            if bytes_read > limit:
-                raise BodyTooLarge
-            return message
-
-        async def send_if_within_limit(message: Message) -> None:
-            nonlocal is_answered
-            # A parser may report BodyTooLarge as an unreadable body; that response is replaced by the 413.
-            if is_answered or bytes_read <= limit:
-                is_answered = True
-                await send(message)
-
-        try:
-            await self.app(scope, receive_counted, send_if_within_limit)
-        except BodyTooLarge:
-            if is_answered:
-                raise
-        if bytes_read > limit and not is_answered:
-            await _too_large(limit)(scope, receive, send)
-
-
-def _too_large(limit: int) -> JSONResponse:
-    return ApiError(413, "body_too_large", f"The request body must not exceed {limit} bytes.").as_response()
+            await body_too_large(limit).as_response()(scope, receive, send)
+        else:
+            await RequestBodyLimitResponder(self.app, limit)(scope, receive, send)

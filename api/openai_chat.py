@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from sse_starlette import EventSourceResponse
@@ -23,13 +22,12 @@ from starlette.exceptions import HTTPException
 from agents.texts import clean_text
 from api import openai_schemas as schemas
 from api.authentication import AppStateDep, CallerDep
-from api.errors import ApiError, to_api_error
+from api.errors import ApiError, http_error, to_api_error
 from api.openai_schemas import Completion, Model, OpenAIError
 from api.schemas import EVENT_STREAM
 from chat.session import answer_side_request, run_turn
 from chat.side_requests import is_side_request
 from chat.turns import ChatRequest, TurnEvent, TurnResult, TurnStream
-from prompts.validation import describe_errors
 from storage.actors import ClaimedUser, RequestContext
 from storage.api_keys import ApiKeyRow
 
@@ -53,10 +51,8 @@ class OpenAIErrorRoute(APIRoute):
         async def handle_errors(request: Request) -> Response:
             try:
                 return await handle(request)
-            except RequestValidationError as error:
-                return schemas.error_response(ApiError(400, "invalid_request", f"{describe_errors(error.errors())}."))
-            except HTTPException:
-                return schemas.error_response(ApiError(400, "invalid_request", "The request cannot be parsed."))
+            except HTTPException as error:
+                return schemas.error_response(http_error(request, error))
             except Exception as error:
                 return schemas.error_response(to_api_error(error))
 

@@ -1,5 +1,6 @@
 """Request and response models, named as in the API reference."""
 
+import json
 import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,21 +21,13 @@ EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"ty
 
 def _check_storable(value: Any) -> Any:
     """Refuse JSON with text that the database cannot store."""
-    match value:
-        case str():
-            if "\x00" in value:
-                raise ValueError("must not contain NUL")
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise ValueError("must be Unicode text without lone surrogates") from None
-        case list():
-            for item in value:
-                _check_storable(item)
-        case dict():
-            for name, item in value.items():
-                _check_storable(name)
-                _check_storable(item)
+    text = json.dumps(value, ensure_ascii=False)
+    if re.search(r"(?<!\\)(\\\\)*\\u0000", text):  # the escaped NUL, and no text that looks like it
+        raise ValueError("must not contain NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be Unicode text without lone surrogates") from None
     return value
 
 
