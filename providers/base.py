@@ -127,6 +127,7 @@ class Provider(Protocol):
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the ids of matching orders placed at or after `since`, oldest first. Raises Unavailable."""
+        return []  # without a list of orders
 
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return where a person can look up an order of unknown outcome: a URL, or a few words."""

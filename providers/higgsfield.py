@@ -4,7 +4,7 @@ A create carries the key of the order as `Idempotency-Key`: the same call again 
 nothing. It must be the same in everything, the URL for webhooks included. Files are kept for seven days.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,6 @@ class Higgsfield(NativeVideos):
         if response.status == 400 and "concurrent" in str(response.json().get("detail")):
             raise NotSent("rate_limited", f"{self.service_name}: too many requests of the account are in progress.")
         return await super()._accepted(response, key)
-
-    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
-        """Return nothing: there is no list of requests. The order is submitted again under its key instead."""
-        return []
 
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return where the requests of the account are shown."""

@@ -6,7 +6,7 @@ returns; a call whose answer was not stored cannot be found again, and a person 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,10 +72,6 @@ class Speech(Provider):
             raise self._api.outcome_unknown("its answer could not be stored") from error
         # Equal words of two orders may have equal answers.
         return f"{digest_of(key)[:16]}-{digest}"
-
-    async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
-        """Return nothing: the server knows no orders."""
-        return []
 
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return the URL of the server."""

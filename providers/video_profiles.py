@@ -123,7 +123,8 @@ class Profile(BaseModel, extra="forbid", frozen=True):
 
     def price(self, seconds: int, size: str, *, with_sound: bool = False) -> Decimal:
         """Return the price of one clip in US dollars. Raises ProfileError for an unsupported clip."""
-        self.check(seconds, size)
+        if refusal := self.refusal(seconds, size):
+            raise refusal
         prices = self.usd_per_second | (self.usd_per_second_with_sound if with_sound else {})
         return prices.get(size, prices.get("*", Decimal(0))) * seconds
 
@@ -137,11 +138,6 @@ class Profile(BaseModel, extra="forbid", frozen=True):
             message = f"The clips of {self.model} {'always' if fixed else 'never'} have sound."
             raise ProfileError("video_sound_unsupported", message)
         return (sound is not False) if self.sound == "choice" else fixed
-
-    def check(self, seconds: int, size: str) -> None:
-        """Raise ProfileError for an unsupported length or size."""
-        if refusal := self.refusal(seconds, size):
-            raise refusal
 
     def refusal(self, seconds: int, size: str) -> ProfileError | None:
         """Return why clips of this length and size cannot be generated or fetched, or None if they can."""
