@@ -2,14 +2,17 @@
 
 import difflib
 import re
+import tomllib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import typer
+from pydantic import TypeAdapter
 
 from cli.display import describe_quote, print_review
-from cli.gate_commands import COMMANDS, IDEA_FIELDS, SYNONYMS
 from cli.lines import LineReader
 from cli.output import stderr
 from cli.running import LOCAL_CONTEXT
@@ -21,6 +24,22 @@ from runs.services import Services
 
 #: How similar the first word of a line must be to a command to count as a typing error.
 TYPING_ERROR_CUTOFF = 0.8
+
+IDEA_FIELDS = ("title", "scene", "sound", "overlay", "narration", "image")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the prompt, with an example for its help."""
+
+    gates: tuple[Gate, ...]
+    example: str
+    meaning: str
+
+
+_FILE = Path(__file__).with_name("gate_commands.toml")
+COMMANDS = TypeAdapter(dict[str, Command]).validate_python(tomllib.loads(_FILE.read_text(encoding="utf-8")))
+SYNONYMS = {"yes": "approve", "y": "approve", "?": "help", "exit": "quit", "q": "quit"}
 
 
 class InputError(ValueError):

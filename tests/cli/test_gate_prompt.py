@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from terminals import Terminal, settings_of
 
-from cli.gate_commands import COMMANDS
-from cli.gate_prompt import GatePrompt, InputError, parse_line
+from cli.gate_prompt import COMMANDS, GatePrompt, InputError, parse_line
 from tests.app import App, SandboxClient
 
 PROMPT = "or help:"
