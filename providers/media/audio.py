@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
-from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.codec.context import CodecContext
 from av.container.input import InputContainer
@@ -19,6 +18,7 @@ from providers.media.loudness import (
     measure_loudness,
     measure_true_peak,
     normalise_loudness,
+    to_frame,
 )
 from providers.media.probe import open_mp4, start_of, to_seconds
 
@@ -70,11 +70,9 @@ def encode_aac(audio: AudioSamples, bitrate: int = AAC_BITRATE) -> list[bytes]:
     """
     encoder = _create_aac_codec("w")
     encoder.bit_rate = bitrate
-    samples = np.ascontiguousarray(audio[:, AAC_FRAME_SAMPLES:])
-    frame = AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-    frame.sample_rate, frame.pts = SAMPLE_RATE, 0
     encoder.open()
-    return [bytes(packet) for part in (frame, None) for packet in encoder.encode(part)]
+    frames = (to_frame(audio[:, AAC_FRAME_SAMPLES:]), None)
+    return [bytes(packet) for frame in frames for packet in encoder.encode(frame)]
 
 
 def decode_aac(packets: list[bytes]) -> AudioSamples:

@@ -1,12 +1,10 @@
 """Render a film from a manifest and its clips."""
 
 import contextlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 from av.video.frame import VideoFrame
 
 from providers.base import Json
@@ -15,7 +13,7 @@ from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, ch
 from providers.media.film_texts import FilmTexts, text_track
 from providers.media.glyphs import find_missing_glyphs
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, remove_subsonic
-from providers.media.mix import add_sounds, describe_overrun, time_narrations
+from providers.media.mix import add_sounds, describe_overrun, fade_in, time_narrations
 from providers.media.movement import push_in
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.subprocess_worker import ReportProgress, serve_request
@@ -26,7 +24,7 @@ from providers.renders.manifest import ClipSpan, Manifest, build_timeline
 METADATA_COMMENT = "AI-generated content. Made with MyloWare."
 MAX_BITRATE = 24_000_000
 MAX_CRF = 42
-_MIN_FADE_SAMPLES = SAMPLE_RATE // 100
+MIN_FADE_SECONDS = 0.01
 
 
 def render_film(
@@ -67,18 +65,13 @@ def _mix_audio(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path])
     mix = create_silence(spans[-1].end_frame / manifest.fps)
     for span, clip in zip(spans, clips, strict=True):
         audio = remove_subsonic(decode_audio(clip, span.frames / manifest.fps))
-        _fade_in(audio, span.fade_in_frames / manifest.fps)
-        _fade_in(audio[:, ::-1], span.fade_out_frames / manifest.fps)
+        # A hard cut gets 10 ms to avoid a click.
+        fade_in(audio, max(span.fade_in_frames / manifest.fps, MIN_FADE_SECONDS))
+        fade_in(audio[:, ::-1], max(span.fade_out_frames / manifest.fps, MIN_FADE_SECONDS))
         start = round(span.first_frame / manifest.fps * SAMPLE_RATE)
         section = mix[:, start : start + audio.shape[1]]
         section += audio[:, : section.shape[1]]
     return mix
-
-
-def _fade_in(audio: AudioSamples, seconds: float) -> None:
-    """Fade the audio in from silence, in place; a hard cut gets 10 ms to avoid a click."""
-    samples = min(max(round(seconds * SAMPLE_RATE), _MIN_FADE_SAMPLES), audio.shape[1])
-    audio[:, :samples] *= np.sin(np.linspace(0, math.pi / 2, samples, dtype=np.float32))
 
 
 def _compose_frames(

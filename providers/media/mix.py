@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from providers.media.audio_intake import read_sound
 from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, measure_loudness
-from providers.media.sound_intake import read_sound
 from providers.media.subtitles import TimedText
 from providers.renders.manifest import Manifest, build_timeline
 
@@ -42,7 +42,7 @@ def add_sounds(film: AudioSamples, manifest: Manifest, sounds: Mapping[str, Path
         section = voices[:, start : start + narration.shape[1]]
         section += narration[:, : section.shape[1]]
     if start + narration.shape[1] > voices.shape[1]:
-        _fade(voices[:, ::-1], NARRATION_FADE_OUT_SECONDS)
+        fade_in(voices[:, ::-1], NARRATION_FADE_OUT_SECONDS)
     voices = _level(voices, film, 0)
     return (film * _duck(narrations, film.shape[1]) + voices).astype(np.float32)
 
@@ -97,12 +97,12 @@ def _fit_music(music: AudioSamples, film: AudioSamples) -> AudioSamples:
         section = fitted[:, start : start + part.shape[1]]
         section += part[:, : section.shape[1]]
         start += music.shape[1] - fade
-    _fade(fitted, MUSIC_FADE_IN_SECONDS)
-    _fade(fitted[:, ::-1], MUSIC_FADE_OUT_SECONDS)
+    fade_in(fitted, MUSIC_FADE_IN_SECONDS)
+    fade_in(fitted[:, ::-1], MUSIC_FADE_OUT_SECONDS)
     return _level(fitted, film, -MUSIC_BELOW_LU)
 
 
-def _fade(audio: AudioSamples, seconds: float) -> None:
+def fade_in(audio: AudioSamples, seconds: float) -> None:
     """Fade the audio in from silence, in place."""
     samples = min(round(seconds * SAMPLE_RATE), audio.shape[1])
     audio[:, :samples] *= _rise(samples)
