@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -40,14 +41,6 @@ STATUS_CODES: dict[type[Exception], int] = {
 }
 
 STREAM_RETRY_SECONDS = 5
-
-#: Code and message of the errors that the framework raises itself.
-HTTP_ERRORS = {
-    400: ("bad_request", "The request cannot be parsed."),
-    404: ("not_found", "Not found."),
-    405: ("method_not_allowed", "Method not allowed."),
-    415: ("unsupported_media_type", "Unsupported media type."),
-}
 
 
 class ErrorDetail(BaseModel):
@@ -165,7 +158,9 @@ def http_error(request: Request, error: HTTPException) -> ApiError:
     """Return the error response for an error of the framework."""
     if error.status_code == 413:
         return body_too_large(request.scope[MAX_BODY_SIZE_SCOPE_KEY])
-    code, message = HTTP_ERRORS.get(error.status_code, ("http_error", "The request cannot be processed."))
+    phrase = HTTPStatus(error.status_code).phrase
+    code, message = phrase.lower().replace(" ", "_"), f"{phrase.capitalize()}."
+    message = "The request cannot be parsed." if error.status_code == 400 else message
     headers = (_allow_header(request) if error.status_code == 405 else None) or error.headers
     return ApiError(error.status_code, code, message, headers=headers)
 
