@@ -16,7 +16,7 @@ from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from prompts.validation import describe_errors
 from providers.base import ProviderError, Unavailable
 from providers.media.images import InvalidImage
-from providers.media.sounds import InvalidSound
+from providers.media.intake import InvalidSound
 from providers.webhooks import InvalidEvent, InvalidSignature
 from runs import errors
 from storage.database import DATABASE_UNAVAILABLE

@@ -25,7 +25,7 @@ from providers.chat_models import chat_model
 from providers.film_mark import Provenance
 from providers.foreign_files import ForeignFiles
 from providers.media.certificates import CertificateError, SigningKey, development_key, read_signing_key
-from providers.media.clips import accept_clip
+from providers.media.intake import accept_clip
 from providers.media.provenance import check_signing_key, read_provenance
 from providers.moderation import Moderation, Moderator
 from providers.native_videos import NativeVideos

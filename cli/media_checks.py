@@ -38,7 +38,7 @@ def check_clip(
     """Show whether a delivered clip would be copied, coded, cut or refused. Exits with 1 if it is refused."""
     width, height = _parse_size(size)
     from providers.base import ProviderError
-    from providers.media.clips import accept_clip
+    from providers.media.intake import accept_clip
 
     with tempfile.TemporaryDirectory() as folder:
         try:

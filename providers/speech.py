@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from providers.base import Files, Json, Progress, Provider, ProviderError, Refused, Unavailable
 from providers.http import ApiClient, Limits, endpoint_label
-from providers.media.sounds import accept_sound
+from providers.media.intake import accept_sound
 from providers.orders import digest_of
 from providers.results import Failed, PollResult, Succeeded
 

@@ -43,7 +43,7 @@ class VideoProvider(Provider):
         is_announced: bool = False,
         limits: Limits | None = None,
     ) -> None:
-        """`accept` validates a delivered clip, as `accept_clip` of `providers/media/clips.py` does.
+        """`accept` validates a delivered clip, as `accept_clip` of `providers/media/intake.py` does.
 
         `files` downloads it from other hosts, `stored` are the images that clips start from, and `is_announced` means
         that webhooks are configured.

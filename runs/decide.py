@@ -13,7 +13,7 @@ from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
 from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
 from providers import start_images
-from providers.media import sounds
+from providers.media import intake
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, ImageRefused, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
 from runs.served_reviews import served_review
@@ -267,7 +267,7 @@ async def _check_music(services: Services, decision: DecisionInput) -> None:
     """Raise InvalidRequest for music that is no uploaded sound."""
     music = decision.edits.get("music") if isinstance(decision.edits, dict) else None
     stored = await services.artifacts.find(music["digest"]) if music else None
-    if music and (stored is None or stored.kind != sounds.KIND):
+    if music and (stored is None or stored.kind != intake.SOUND_KIND):
         message = f"Music: no uploaded audio has the digest {music['digest'][:12]}…; upload it first."
         raise InvalidRequest(message, field="edits")
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from providers.base import Unavailable, Unconfirmed, default_pause, disk_unwritable, short_name
-from providers.media import sounds
+from providers.media import intake
 from providers.results import Failed, FileMissing, NotFound, Pending, Succeeded
 from runs.services import Services
 from storage import troubles
@@ -23,7 +23,7 @@ from storage.replays import replay_order
 log = logging.getLogger(__name__)
 
 #: The artifact kind of the file that an order produces, by the kind of the order.
-ARTIFACT_KINDS = {"clip": "clip", "render": "final_video", "speech": sounds.KIND}
+ARTIFACT_KINDS = {"clip": "clip", "render": "final_video", "speech": intake.SOUND_KIND}
 SUBTITLES_TYPE = "application/x-subrip"
 #: How long an order waits for an unavailable provider, and how long any order may take.
 UNREACHABLE_AFTER = {"clip": timedelta(hours=24), "render": timedelta(minutes=30), "publication": timedelta(hours=24)}
@@ -254,7 +254,7 @@ async def _store(services: Services, order: OrderRow, success: Succeeded) -> dic
         )
         result["warnings"] = [*result.get("warnings", []), warning]
     if success.file is not None:
-        kind, media_type = ARTIFACT_KINDS[order.kind], sounds.MEDIA_TYPE if order.kind == "speech" else "video/mp4"
+        kind, media_type = ARTIFACT_KINDS[order.kind], intake.SOUND_TYPE if order.kind == "speech" else "video/mp4"
         store = partial(services.artifacts.store, media_type=media_type)
         result["digest"] = await store(success.file, kind=kind, facts=success.facts)
         if success.original is not None and success.original != success.file:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from providers import start_images
-from providers.media import sounds
+from providers.media import intake
 from providers.media.images import clean_image
 from runs.services import Services
 
@@ -44,8 +44,8 @@ async def store_upload(services: Services, content: bytes) -> StoredImage | Stor
         if _SOUND.match(content):
             source = Path(folder) / "upload"
             await asyncio.to_thread(source.write_bytes, content)
-            file, facts = await sounds.accept_sound(source, into=Path(folder))
-            model, kind, media_type = StoredSound, sounds.KIND, sounds.MEDIA_TYPE
+            file, facts = await intake.accept_sound(source, into=Path(folder))
+            model, kind, media_type = StoredSound, intake.SOUND_KIND, intake.SOUND_TYPE
         else:
             file = Path(folder) / "image.jpg"
             facts = dict(zip(("width", "height"), await asyncio.to_thread(clean_image, content, file), strict=True))

@@ -1,4 +1,4 @@
-"""Validate a delivered file and convert it to a clip: the subprocess of `clips.accept_clip`."""
+"""Validate a delivered file and convert it to a clip: the subprocess of `intake.accept_clip`."""
 
 from pathlib import Path
 

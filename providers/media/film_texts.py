@@ -11,8 +11,7 @@ from providers.media.glyphs import find_missing_glyphs
 from providers.media.overlay import Card, Overlay, draw_card, draw_overlay
 from providers.media.subtitles import LANGUAGES, TextTrack, TimedText, find_language, split_cues
 from providers.media.video_frames import apply_overlay, defocus
-from providers.renders.manifest import ClipSpan, Manifest, build_timeline
-from providers.renders.text_times import plan_texts
+from providers.renders.manifest import ClipSpan, Manifest, build_timeline, plan_texts
 
 ACCENT = "#ffd166"
 MADE_WITH_AI = "Made with AI"

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from providers.base import Json, Progress, ProviderError, Unavailable, disk_unwritable
+from providers.base import Json, Progress, ProviderError, disk_unwritable
 
 log = logging.getLogger(__name__)
 
@@ -34,26 +34,6 @@ def create_work_folder(into: Path) -> Iterator[Path]:
     """Create a folder for a subprocess inside `into`, and remove it at the end of the block."""
     with tempfile.TemporaryDirectory(prefix=".media-", dir=into.resolve(), ignore_cleanup_errors=True) as name:
         yield Path(name)
-
-
-@contextlib.contextmanager
-def intake_errors(kind: str, invalid: type[ProviderError], *, slow: str, corrupt: str) -> Iterator[None]:
-    """Raise `invalid` for a file of this kind that a subprocess in the block refuses, or cannot decode: by these codes.
-
-    Raises Unavailable when the file could not be checked now.
-    """
-    try:
-        yield
-    except Unavailable:
-        raise
-    except ProviderError as error:
-        raise invalid(error.code, error.message) from error
-    except (TimeoutError, SubprocessDied) as error:
-        if isinstance(error, TimeoutError) or error.signal == signal.SIGXCPU:
-            raise invalid(slow, f"The {kind} takes too long to decode.") from error
-        if error.is_crash:
-            raise invalid(corrupt, f"The {kind} crashes the decoder.") from error
-        raise Unavailable(f"{kind}_not_judged", f"The {kind} could not be checked; check it again.") from error
 
 
 async def run_in_subprocess(

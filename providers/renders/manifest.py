@@ -1,9 +1,9 @@
-"""The render manifest: the data that describes a film, the same for every renderer, and the timeline of its clips."""
+"""The render manifest: the data that describes a film, the same for every renderer; the timeline of clips and texts."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import not_
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -11,6 +11,9 @@ from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
 from prompts.look import Look
 from prompts.validation import describe_errors
 from providers.base import Json, Refused
+
+#: The longest cards in seconds, and the share of a clip that a card may have; as in the compositions of Remotion.
+TITLE_SECONDS, END_SECONDS, CARD_SHARE = 2.0, 1.2, 0.48
 
 
 class InvalidManifest(Refused):
@@ -154,3 +157,31 @@ def build_timeline(manifest: Manifest) -> list[ClipSpan]:
         if span.frames < max(1, span.fade_in_frames + span.fade_out_frames):
             raise InvalidManifest(f"Clip {number} is shorter than its crossfades.")
     return spans
+
+
+class TextTimes(NamedTuple):
+    """Frames of the film. A text is displayed from its first frame up to but not including its end."""
+
+    title_end: int
+    end_card_start: int
+    #: The first frame and the end of the caption of each clip.
+    captions: list[tuple[int, int]]
+
+
+def plan_texts(manifest: Manifest) -> TextTimes:
+    """Return the times of the texts, which do not overlap. Without a card, its time is empty."""
+    spans, has_title = build_timeline(manifest), manifest.look.title_card and bool(manifest.title.strip())
+    first, last = spans[0], spans[-1]
+    title_end = _card_frames(first, first.fade_out_frames, TITLE_SECONDS * manifest.fps) if has_title else 0
+    used = title_end if len(spans) == 1 else last.fade_in_frames
+    end_frames = _card_frames(last, used, END_SECONDS * manifest.fps) if manifest.look.end_card else 0
+    captions = [
+        (span.first_frame + span.fade_in_frames // 2, span.end_frame - span.fade_out_frames // 2) for span in spans
+    ]
+    captions[0] = (max(captions[0][0], title_end), captions[0][1])
+    captions[-1] = (captions[-1][0], last.end_frame - end_frames)
+    return TextTimes(title_end, last.end_frame - end_frames, captions)
+
+
+def _card_frames(span: ClipSpan, used_frames: int, most: float) -> int:
+    return int(min(most, (span.frames - used_frames) * CARD_SHARE))

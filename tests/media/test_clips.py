@@ -12,8 +12,8 @@ import pytest
 
 from providers.base import InvalidClip, Unavailable
 from providers.media.clip_intake import ingest_clip
-from providers.media.clips import accept_clip
 from providers.media.conformance import FilmSpec, check_film
+from providers.media.intake import accept_clip
 from providers.media.probe import read_layout
 
 SIZE = {"width": 180, "height": 320}

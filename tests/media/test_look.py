@@ -13,8 +13,7 @@ from providers.media.film import render_film
 from providers.media.film_texts import FilmTexts, made_with_ai
 from providers.media.movement import MAX_ZOOM, push_in
 from providers.media.video_frames import create_frame, read_frames, view_planes
-from providers.renders.manifest import Manifest, ManifestClip, parse_manifest
-from providers.renders.text_times import plan_texts
+from providers.renders.manifest import Manifest, ManifestClip, parse_manifest, plan_texts
 from tests.media.made_fonts import use_fonts, write_font
 from tests.media.test_film import read_luma
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 import av
 import pytest
 
+from providers.media.audio_intake import write_sound
 from providers.media.conformance import FilmSpec, check_film, failed_errors
 from providers.media.film import render_film
 from providers.media.film_texts import text_track
-from providers.media.sound_intake import write_sound
 from providers.media.subtitles import (
     TextTrack,
     TimedText,
@@ -20,8 +20,7 @@ from providers.media.subtitles import (
     split_samples,
 )
 from providers.renders.embedded import EmbeddedRenders
-from providers.renders.manifest import Manifest, ManifestClip
-from providers.renders.text_times import plan_texts
+from providers.renders.manifest import Manifest, ManifestClip, plan_texts
 from providers.results import Succeeded
 from tests.media.tones import tone
 

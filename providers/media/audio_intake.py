@@ -1,18 +1,17 @@
-"""Decode an audio file and store it as FLAC: the subprocess of `sounds.accept_sound`."""
+"""Decode an audio file and store it as FLAC: the subprocess of `intake.accept_sound`."""
 
 from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
-from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 
 from providers.base import Json
 from providers.media import subprocess_worker
-from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, measure_loudness
-from providers.media.sounds import InvalidSound
+from providers.media.intake import InvalidSound
+from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, measure_loudness, to_frame
 
 MIN_SECONDS, MAX_SECONDS = 0.2, 600
 # A hostile file can open only these formats and decoders, and no other file or address.
@@ -49,15 +48,10 @@ def read_sound(path: Path, seconds: float | None = None) -> AudioSamples:
 
 def write_sound(path: Path, audio: AudioSamples) -> None:
     """Write the audio to `path` as FLAC with 16 bits."""
-    samples = np.round(audio.T * 32_767).astype(np.int16).reshape(1, -1)
     with av.open(str(path), "w", format="flac") as container:
         stream = container.add_stream("flac", SAMPLE_RATE, layout="stereo", format="s16")
-        for start in range(0, samples.shape[1], 2 * SAMPLE_RATE):
-            part = np.ascontiguousarray(samples[:, start : start + 2 * SAMPLE_RATE])
-            frame = AudioFrame.from_ndarray(part, format="s16", layout="stereo")
-            frame.sample_rate, frame.pts = SAMPLE_RATE, start // 2
+        for frame in (*AudioResampler("s16", "stereo", SAMPLE_RATE).resample(to_frame(audio)), None):
             container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 def _handle_request(request: Json, _: subprocess_worker.ReportProgress) -> Json:
