@@ -1,17 +1,23 @@
-"""The worker: executes wake-ups, and sweeps for lost ones."""
+"""The worker: executes wake-ups, and sweeps for lost ones, what dead processes left, and overdue reviews."""
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from functools import partial
+from typing import cast
 
+from graph.decisions import DecisionInput, Gate
 from runs.advance import advance
-from runs.notifications import send_due_notifications
+from runs.decide import decide
+from runs.errors import GateNotOpen, StaleReview
+from runs.notifications import enqueue_notifications, send_due_notifications
 from runs.queue import ORDERS, RENDERS, RUNS, LocalQueue, LocalWorker, Loop, Queue, repeating
 from runs.reconcile import reconcile_order
 from runs.services import Services
-from runs.sweep import sweep
+from storage import reviews, troubles
 from storage import runs as table
+from storage.actors import Actor, RequestContext
 from storage.rate_limits import forget_idle
 from storage.wakeups import listen
 
@@ -23,6 +29,12 @@ CLEANUP_INTERVAL_SECONDS = 60.0
 SEND_INTERVAL_SECONDS = 1.0
 #: How long work may take to finish after the process is requested to stop.
 SHUTDOWN_GRACE_SECONDS = 10.0
+
+#: A process without a heartbeat for this time loses its locks.
+FROZEN_AFTER_SECONDS = 6.5
+DEADLINE = RequestContext(Actor("deadline", "deadline", "deadline", frozenset({"approve"})), "deadline")
+#: Another process repeats a rejection that was lost with its process after this time.
+REJECTION_TIMEOUT = timedelta(seconds=30)
 
 
 @asynccontextmanager
@@ -61,3 +73,28 @@ def _local_worker(services: Services, run_id: str | None) -> LocalWorker:
         RENDERS: (reconcile, partial(claim_orders, only=only, renders=True)),
     }
     return LocalWorker({name: LocalQueue(*work[name], SLOTS[name]) for name in work}, run_id)
+
+
+async def sweep(services: Services, local: LocalWorker) -> None:
+    """Start every run and order that is due, as slots become free, and handle notifications, deadlines and troubles.
+
+    Frozen workers are disconnected. A process without its locks claims nothing: that raises.
+    """
+    await services.locks.disconnect_frozen_workers(FROZEN_AFTER_SECONDS)
+    await local.request_claims()
+    await enqueue_notifications(services)
+    await process_deadlines(services)
+    await troubles.request_attention(services.db)
+
+
+async def process_deadlines(services: Services) -> int:
+    """Process the deadlines that have passed, once for each due time, and return their number. Never approves."""
+    claimed = await reviews.claim_due_deadlines(services.db, rejected_within=REJECTION_TIMEOUT)
+    for row in claimed:
+        if row.still_open and row.on_due == "reject":
+            # A decision may have arrived at the last moment.
+            with suppress(GateNotOpen, StaleReview):
+                comment = f"No decision within {row.repeat_every / timedelta(hours=1):g} hours."
+                decision = DecisionInput(verdict="reject", comment=comment, digest=row.digest)
+                await decide(services, row.run_id, cast("Gate", row.gate), decision, DEADLINE)
+    return len(claimed)

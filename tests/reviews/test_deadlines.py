@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from prompts.project import Project, ProjectError, read_project
-from runs import sweep
+from runs import worker
 from tests.app import TINY_PROJECT
 from tests.reviews.conftest import DEADLINE_HOURS, ManualApp, Receiver
 
 
 def process_deadlines(manual_app: ManualApp) -> int:
     """Process the deadlines as a sweep does, and send the notifications."""
-    processed = manual_app.app.in_loop(sweep.process_deadlines(manual_app.services))
+    processed = manual_app.app.in_loop(worker.process_deadlines(manual_app.services))
     manual_app.notify()
     return int(processed)
 
@@ -143,7 +143,7 @@ def test_one_of_several_sweepers_acts(manual_app: ManualApp, project: str) -> No
     manual_app.make_overdue(run_id)
 
     async def process_concurrently() -> list[int]:
-        return await asyncio.gather(*(sweep.process_deadlines(manual_app.services) for _ in range(8)))
+        return await asyncio.gather(*(worker.process_deadlines(manual_app.services) for _ in range(8)))
 
     assert sum(manual_app.app.in_loop(process_concurrently())) == 1
     kind = "review.reminded" if project == "remind" else "decision.recorded"
