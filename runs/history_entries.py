@@ -79,26 +79,17 @@ def _claim(user: ClaimedUser | None) -> str:
 
 
 def _describe_order(event: Event, order: OrderRow, decisions: Mapping[int, DecisionRow]) -> list[HistoryEntry]:
-    kind, actor, details = ENTRY_KINDS[order.kind], _provider(order), _facts(order)
-    match event.kind:
-        case "order.submitted":
-            approval = decisions.get(order.decision or 0)
-            kind, actor, details["approved_by"] = "order", SERVICE, approval.actor_json if approval else None
-        case "order.refused":
-            actor, details["error"] = SERVICE, event.payload
-        case "order.failed":
-            actor, details["error"] = event.payload.get("actor") or actor, event.payload
-        case "order.submit_timed_out":
-            kind, details["error"] = "order", event.payload
-        case "order.reserved":
-            kind, actor = "reservation", SERVICE
-        case "order.progress":
-            kind = "progress"
-        case "order.replayed" | "order.moved":
-            kind, actor = "order", SERVICE
-        case "charge.duplicate":
-            kind, details = "charge", event.payload | {"order": order.key}
-    return _with_charge(event, order, _entry(event, kind, actor, _order_text(event, order), details))
+    described, payload, details = TEXTS["order"][event.kind], event.payload, _facts(order)
+    kind, actor = described.get("kind") or ENTRY_KINDS[order.kind], ACTORS.get(described.get("actor"))
+    if event.kind == "order.submitted":
+        approval = decisions.get(order.decision or 0)
+        details["approved_by"] = approval.actor_json if approval else None
+    elif event.kind == "charge.duplicate":
+        details = payload | {"order": order.key}
+    elif "message" in payload:
+        details["error"] = payload
+    entry = _entry(event, kind, actor or payload.get("actor") or _provider(order), _order_text(event, order), details)
+    return _with_charge(event, order, entry)
 
 
 def _with_charge(event: Event, order: OrderRow, entry: HistoryEntry) -> list[HistoryEntry]:
@@ -116,7 +107,7 @@ def _with_charge(event: Event, order: OrderRow, entry: HistoryEntry) -> list[His
 def _order_text(event: Event, order: OrderRow) -> str:
     name = _name(order)
     platforms = ", ".join(order.result.get("platforms") or {})
-    text: str = TEXTS["order"][event.kind]
+    text: str = TEXTS["order"][event.kind]["text"]
     return text.format(
         name=name[0].upper() + name[1:],
         small_name=name,
