@@ -49,14 +49,10 @@ class NativeVideos(VideoProvider):
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Place one order and return the vendor's id of it. Raises NotSent, Refused or OutcomeUnknown."""
-        path, content = self._create(await self._with_image(request), key)
-        return await self._accepted(await self._api.submit(path, **content), key)
-
-    async def _with_image(self, request: Json) -> Json:
-        """Return the request with its image, if it names one, for the input of a create. Raises NotSent or Refused."""
         profile = self._profiles.get(request["model"])
         image = await read_image(request, profile, self._stored) if profile else None
-        return {**request, "start": image_values(image)} if image else request
+        path, content = self._create({**request, "start": image_values(image)} if image else request, key)
+        return await self._accepted(await self._api.submit(path, **content), key)
 
     @abstractmethod
     def _create(self, request: Json, key: str) -> tuple[str, dict[str, Any]]:

@@ -36,20 +36,14 @@ class PublicationOutcome:
         # A publisher that knows no platforms has one place to post to.
         names = order.request.get("platforms") or ["the publisher"]
         for name in (name for name in names if name not in self.published):
-            reason = str(reasons.get(name) or result.get("message") or "no reason given")
-            is_published = name in links or (order.state == "settled" and name not in reasons)
-            self._set(name, is_published, reason if name in reasons or order.state == "failed" else None)
-
-    def _set(self, name: str, is_published: bool, failure: str | None) -> None:
-        """Set what is known of a platform; neither published nor failed, it is unconfirmed."""
-        self.failed.pop(name, None)
-        self.unconfirmed.discard(name)
-        if is_published:
-            self.published.add(name)
-        elif failure:
-            self.failed[name] = failure
-        else:
-            self.unconfirmed.add(name)
+            self.failed.pop(name, None)
+            self.unconfirmed.discard(name)
+            if name in links or (order.state == "settled" and name not in reasons):
+                self.published.add(name)
+            elif name in reasons or order.state == "failed":
+                self.failed[name] = str(reasons.get(name) or result.get("message") or "no reason given")
+            else:
+                self.unconfirmed.add(name)
 
 
 #: The names that `PublicationOutcome.add` reads by platform or that belong to one order.

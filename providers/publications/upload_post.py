@@ -100,7 +100,9 @@ class UploadPost(Provider):
             return Pending(parse_progress(status.get("completed"), status.get("total")))
         answers = PlatformAnswers(Post.model_validate(request).platforms, status, self._api.sanitize)
         if len(answers.failed) < len(answers.names):
-            answers.add_history(await self._get_history(task_id), task_id)
+            params = {"request_id": task_id, "limit": "50"}
+            response = await self._api.query("GET", "/uploadposts/history", params=params, expected=(200,))
+            answers.add_history(response.json(), task_id)
         facts = answers.facts(self._accepted.get(task_id, {}))
         if unconfirmed := answers.unconfirmed:
             message = f"{SERVICE_NAME} does not say whether the film was published on {', '.join(unconfirmed)}."
@@ -142,7 +144,3 @@ class UploadPost(Provider):
         if response.status != 200 or not isinstance(body.get("status"), str):
             raise self._api.unexpected_response(response)
         return body
-
-    async def _get_history(self, request_id: str) -> Json:
-        params = {"request_id": request_id, "limit": "50"}
-        return (await self._api.query("GET", "/uploadposts/history", params=params, expected=(200,))).json()
