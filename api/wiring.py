@@ -23,7 +23,6 @@ from providers import higgsfield, kling, replicate
 from providers.base import Files, Provider
 from providers.chat_models import chat_model
 from providers.film_mark import Provenance
-from providers.foreign_files import ForeignFiles
 from providers.media.certificates import CertificateError, SigningKey, development_key, read_signing_key
 from providers.media.intake import accept_clip
 from providers.media.provenance import check_signing_key, read_provenance
@@ -245,13 +244,13 @@ def open_video_provider(
     account: VideoAccount,
     client: httpx.AsyncClient,
     stored: Files | None = None,
-    files: ForeignFiles | None = None,
+    file_client: httpx.AsyncClient | None = None,
 ) -> VideoProvider:
     """Return the provider of clips of an account. `stored` are the images that clips start from."""
     adapter, url = VENDORS.get(account.provider, (Videos, OPENAI_URL))
     base_url, key, announced = account.base_url or url, _text(account.api_key), is_announced(settings, account)
     profiles = account.profiles
-    return adapter(base_url, key, profiles, client, accept_clip, files, stored=stored, is_announced=announced)
+    return adapter(base_url, key, profiles, client, accept_clip, file_client, stored=stored, is_announced=announced)
 
 
 def is_announced(settings: Settings, account: VideoAccount) -> bool:

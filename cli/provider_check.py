@@ -19,7 +19,6 @@ from cli.output import exit_with_error, stderr, stdout
 from providers.base import Json
 from providers.conformance_kit import Answer, ConformanceKit
 from providers.exchange_record import ExchangeRecorder
-from providers.foreign_files import ForeignFiles
 from providers.public_hosts import stateless_client
 from providers.results import Pending
 from providers.video_models import VideoOffer
@@ -121,11 +120,13 @@ async def check(
     path = "sora" if account.provider == OPEN_PROVIDER else f"video/{account.provider}"
     polled = replace(account, webhook_secrets=())  # a clip that a webhook announces is polled rarely
     async with httpx.AsyncClient() as client, stateless_client(httpx.Timeout(30)) as file_client:
-        files = ForeignFiles(recorder.attach(file_client))
+        recorder.attach(file_client)
         recorder.attach(client)
         with tempfile.TemporaryDirectory() as folder:
             kit = ConformanceKit(
-                lambda key: open_video_provider(settings, replace(polled, api_key=SecretStr(key)), client, files=files),
+                lambda key: open_video_provider(
+                    settings, replace(polled, api_key=SecretStr(key)), client, file_client=file_client
+                ),
                 *(account.api_key.get_secret_value(), request, offer.usd_per_clip, recorder, Path(folder)),
                 webhook_url=f"{public}/v1/webhooks/{path}" if public else None,
                 webhook_secrets=account.webhook_secrets,

@@ -1,7 +1,7 @@
 """Downloads from the hosts that a service names in its responses, without its API key."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from providers.base import Unavailable
+from providers.base import Json, Unavailable
 from providers.http import ApiResponse, Limits, receive_file, timeout_of, transfer_errors
 from providers.public_hosts import ForbiddenAddress, stateless_client, stream_checked
 
@@ -38,43 +38,32 @@ class FileRules:
             raise ForbiddenAddress(f"{url.host} is not among the `file_hosts` of the video profile. The file is {url}")
 
 
-class ForeignFiles:
-    """Downloads files. `client` must keep no state: see `stateless_client`; without one each download has its own."""
+async def download_file(
+    url: str, to: Path, rules: FileRules, limits: Limits, headers: Json | None, client: httpx.AsyncClient | None
+) -> ApiResponse:
+    """Stream a file to the path `to`; a response with another status than 200 is returned with its body.
 
-    def __init__(self, client: httpx.AsyncClient | None = None) -> None:
-        self._client = client
-
-    async def download(
-        self,
-        url: str,
-        to: Path,
-        *,
-        rules: FileRules,
-        limits: Limits = Limits(),  # noqa: B008 - immutable
-        headers: Mapping[str, str] | None = None,
-    ) -> ApiResponse:
-        """Stream a file to the path `to`; a response with another status than 200 is returned with its body.
-
-        `headers` are not sent to another origin than that of `url`. Raises as `ApiClient.download`, and Unavailable
-        for a host that is not allowed.
-        """
-        try:
-            with transfer_errors("The host of the file"):
-                first = following = httpx.URL(url)
-                timeout = timeout_of(limits.idle_seconds)
-                client = nullcontext(self._client) if self._client else stateless_client(timeout)
-                async with asyncio.timeout(limits.download_seconds), client as opened:
-                    for _ in range(MAX_REDIRECTS + 1):
-                        rules.check(following)
-                        private = {*rules.private_hosts, *([following.host] if rules.is_own(following) else [])}
-                        sent = (headers or {}) if _origin(following) == _origin(first) else {}
-                        async with stream_checked(opened, "GET", following, sent, private, timeout=timeout) as response:
-                            if not response.has_redirect_location:
-                                return await receive_file(response, to, following.host, limits)
-                            following = following.join(response.headers["location"])
-        except ForbiddenAddress as error:
-            raise Unavailable("file_host_forbidden", f"The file cannot be fetched: {error}.") from error
-        raise Unavailable("too_many_redirects", f"{first.host} redirects too often.")
+    `headers` are not sent to another origin than that of `url`. `client` must keep no state: see `stateless_client`;
+    without one the download has its own. Raises as `ApiClient.download`, and Unavailable for a host that is not
+    allowed.
+    """
+    try:
+        with transfer_errors("The host of the file"):
+            first = following = httpx.URL(url)
+            timeout = timeout_of(limits.idle_seconds)
+            opening = nullcontext(client) if client else stateless_client(timeout)
+            async with asyncio.timeout(limits.download_seconds), opening as opened:
+                for _ in range(MAX_REDIRECTS + 1):
+                    rules.check(following)
+                    private = {*rules.private_hosts, *([following.host] if rules.is_own(following) else [])}
+                    sent = (headers or {}) if _origin(following) == _origin(first) else {}
+                    async with stream_checked(opened, "GET", following, sent, private, timeout=timeout) as response:
+                        if not response.has_redirect_location:
+                            return await receive_file(response, to, following.host, limits)
+                        following = following.join(response.headers["location"])
+    except ForbiddenAddress as error:
+        raise Unavailable("file_host_forbidden", f"The file cannot be fetched: {error}.") from error
+    raise Unavailable("too_many_redirects", f"{first.host} redirects too often.")
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

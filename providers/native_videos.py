@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from providers.base import Json, NotSent, Progress, ProviderError, Refused, Unavailable
-from providers.foreign_files import FileRules
+from providers.foreign_files import FileRules, download_file
 from providers.http import ApiResponse, Limits
 from providers.results import Failed, FileMissing, NotFound, Pending, PollResult
 from providers.start_images import fill, image_values, read_image
@@ -148,7 +148,7 @@ class NativeVideos(VideoProvider):
         try:
             if not isinstance(url, str):
                 return self._file_missing("names no file")
-            response = await self._files.download(url, received, rules=rules, limits=LIMITS, headers=headers)
+            response = await download_file(url, received, rules, LIMITS, headers, self._file_client)
             if response.status in (401, 403, 404, 410):
                 return self._file_missing(f"does not serve the file (HTTP {response.status})")
             if response.status != 200:

@@ -9,7 +9,6 @@ from typing import ClassVar
 import httpx
 
 from providers.base import Files, Json, Provider
-from providers.foreign_files import ForeignFiles
 from providers.http import ApiClient, Limits, endpoint_label
 from providers.results import Succeeded
 from providers.video_profiles import Profile
@@ -37,7 +36,7 @@ class VideoProvider(Provider):
         profiles: Sequence[Profile],
         client: httpx.AsyncClient,
         accept: Callable[..., Awaitable[Succeeded]],
-        files: ForeignFiles | None = None,
+        file_client: httpx.AsyncClient | None = None,
         *,
         stored: Files | None = None,
         is_announced: bool = False,
@@ -45,14 +44,14 @@ class VideoProvider(Provider):
     ) -> None:
         """`accept` validates a delivered clip, as `accept_clip` of `providers/media/intake.py` does.
 
-        `files` downloads it from other hosts, `stored` are the images that clips start from, and `is_announced` means
-        that webhooks are configured.
+        `file_client` downloads it from other hosts, see `download_file`, `stored` are the images that clips start
+        from, and `is_announced` means that webhooks are configured.
         """
         self.name = f"{self.short_name}:{endpoint_label(base_url)}"
         authorization = f"{self.scheme} {api_key}"
         self._api = ApiClient(client, base_url, authorization, self.service_name, limits or self.limits)
         self._profiles = {model: profile for profile in reversed(profiles) for model in profile.models}
-        self._accept, self._files, self._stored = accept, files or ForeignFiles(), stored
+        self._accept, self._file_client, self._stored = accept, file_client, stored
         self._is_announced = is_announced
         self._set_times()
 

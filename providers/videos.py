@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from providers.base import Json, NotSent, Progress, ProviderError, Unavailable
-from providers.foreign_files import FileRules
+from providers.foreign_files import FileRules, download_file
 from providers.http import ApiResponse, Limits
 from providers.results import Candidate, Failed, FileMissing, NotFound, Pending, PollResult
 from providers.start_images import MEDIA_TYPE, fill, image_values, read_image
@@ -178,7 +178,7 @@ class Videos(VideoProvider):
             return response
         rules = FileRules(self._profile.file_hosts, self._profile.private_file_hosts, self._api.base_url)
         headers = {"authorization": self._api.authorization} if rules.is_own(url) else None
-        found = await self._files.download(str(url), to, rules=rules, limits=self._api.limits, headers=headers)
+        found = await download_file(str(url), to, rules, self._api.limits, headers, self._file_client)
         if found.status != 200:
             message = f"{url.host} does not serve the file of this video (HTTP {found.status})."
             raise Unavailable("file_not_served", message)

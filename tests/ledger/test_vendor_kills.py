@@ -10,7 +10,6 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from providers.foreign_files import ForeignFiles
 from providers.higgsfield import Higgsfield
 from providers.kling import Kling
 from providers.native_videos import NativeVideos
@@ -54,7 +53,7 @@ async def test_killed_creates_are_charged_once(
     sandbox.fault("fail", None)  # nothing has to be rendered
     profiles = [each for each in load_profiles() if each.kind == vendor.short_name]
     async with httpx.AsyncClient() as client:
-        adapter = vendor(f"{sandbox.url}{path}", "a:b", profiles, client, _accept, ForeignFiles(client))
+        adapter = vendor(f"{sandbox.url}{path}", "a:b", profiles, client, _accept, client)
         adapter.lookup_window = timedelta(0)
         cast("dict[str, Any]", services.ledger.providers)["clip"] = adapter
         run = await new_run(services.db)

@@ -12,7 +12,6 @@ import httpx
 
 from providers.conformance_kit import ConformanceKit, StepResult
 from providers.exchange_record import ExchangeRecorder
-from providers.foreign_files import ForeignFiles
 from providers.higgsfield import Higgsfield
 from providers.kling import Kling
 from providers.native_videos import NativeVideos
@@ -72,9 +71,9 @@ async def replay(path: Path, folder: Path, profiles: Path | None = None) -> tupl
         def open_provider(key: str) -> VideoProvider:
             if name not in VENDORS:
                 profile = profile_for(known, base_url, order["request"]["model"], datetime.now(UTC).date())
-                return Videos(base_url, key, [profile], client, accept, files=ForeignFiles(client))
+                return Videos(base_url, key, [profile], client, accept, file_client=client)
             own = [each for each in known if each.kind == name]
-            return VENDORS[name](base_url, key, own, client, accept, ForeignFiles(client))
+            return VENDORS[name](base_url, key, own, client, accept, client)
 
         kit = ConformanceKit(
             open_provider,

@@ -14,7 +14,6 @@ from PIL import Image
 from sandbox_server import SandboxClient
 
 from providers.base import OutcomeUnknown, Refused
-from providers.foreign_files import ForeignFiles
 from providers.higgsfield import Higgsfield
 from providers.kling import Kling
 from providers.native_videos import NativeVideos
@@ -130,7 +129,7 @@ async def test_an_image_is_never_dropped(model: str, image: str, code: str, file
     adapter: Any = Videos("http://server/v1", "key", [profile], client, accept, stored=file_store)
     if "/" in model:
         profile = build_profile(models=[model], input_fields={"prompt": "$prompt"})
-        adapter = Higgsfield("http://server", "k:s", [profile], client, accept, ForeignFiles(), stored=file_store)
+        adapter = Higgsfield("http://server", "k:s", [profile], client, accept, None, stored=file_store)
     with pytest.raises(Refused) as caught:
         await adapter.submit(request, key="k")
 

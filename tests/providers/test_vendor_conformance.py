@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from providers.base import NotSent, OutcomeUnknown, Refused, Unavailable
-from providers.foreign_files import ForeignFiles
 from providers.higgsfield import Higgsfield
 from providers.kling import Kling
 from providers.native_videos import NativeVideos
@@ -85,7 +84,7 @@ def open_adapter(kind: type[NativeVideos], respond: Respond) -> tuple[NativeVide
     """Return an adapter of a server, and the list of the requests that the server receives."""
     client, requests = stub_client(respond)
     profiles = [each for each in KNOWN if each.kind == kind.short_name]
-    return kind("https://vendor.example/v1", "id:secret", profiles, client, accept, ForeignFiles(client)), requests
+    return kind("https://vendor.example/v1", "id:secret", profiles, client, accept, client), requests
 
 
 async def accept(*_: object, **__: object) -> Any:

@@ -12,7 +12,6 @@ import httpx
 from sandbox_server import SandboxClient
 
 from providers.base import ProviderError
-from providers.foreign_files import ForeignFiles
 from providers.native_videos import NativeVideos
 from providers.results import Pending, PollResult, Succeeded
 from providers.video_profiles import Profile, load_profiles
@@ -49,7 +48,7 @@ class VendorTest:
 
     def open(self, base_url: str, client: httpx.AsyncClient, **options: Any) -> NativeVideos:
         """Return an adapter of the server."""
-        return self.kind(base_url, self.api_key, self.profiles, client, accept, ForeignFiles(self.client), **options)
+        return self.kind(base_url, self.api_key, self.profiles, client, accept, self.client, **options)
 
     async def submit(self, key: str = "", **changes: Any) -> str:
         return await self.adapter.submit({**self.request, **changes}, key=key or self.key)
