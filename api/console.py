@@ -1,34 +1,30 @@
 """The console in the browser: sign-in, the inbox, and a run."""
 
-from typing import Annotated, Literal
-from uuid import UUID
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api import console_ideas, console_runs, console_session
+from api import console_reviews, console_runs, console_session
 from api.artifacts import Digest, FileRequestDep
 from api.authentication import AppStateDep, authenticate_key, client_address, count_request
 from api.console_session import START_PAGE, OptionalSessionDep, SessionDep, local_path, sign_in_response
 from api.errors import ApiError
 from api.wiring import AppState
 from console import pages, sessions
-from graph.decisions import Gate
 from providers.orders import digest_of
-from runs import review_links
 from storage import console_tokens
 from storage.inbox import list_inbox
 
 router = APIRouter(route_class=console_session.PageRoute, include_in_schema=False)
-router.include_router(console_ideas.router)
 router.include_router(console_runs.router)
+#: The last one: its routes have any name after the run.
+router.include_router(console_reviews.router)
 
 #: Tries to sign in per minute and address, whether or not they succeed.
 SIGN_IN_TRIES = 10
 PAGE_ROWS = 50
 PageNumber = Annotated[int, Query(ge=1, le=1_000)]
-#: The part of the reviewer's page to show first.
-Part = Literal["decide", "comment"]
 SAME_ORIGIN = [Depends(console_session.require_same_origin)]
 
 
@@ -96,15 +92,6 @@ async def show_inbox(
     template = "inbox_rows.html" if is_part else "inbox.html"
     more = {"number": page, "version": current, "has_more": len(rows) > PAGE_ROWS}
     return HTMLResponse(pages.console_page(template, session, path="/inbox", rows=rows[:PAGE_ROWS], **more))
-
-
-@router.post("/runs/{run_id:uuid}/review")
-async def open_review(
-    run_id: UUID, state: AppStateDep, session: SessionDep, gate: Annotated[Gate, Form()], part: Annotated[Part, Form()]
-) -> Response:
-    """Open the open review of a run on a page that decides it, by a link that is recorded with this key as creator."""
-    token, _ = await review_links.create_link(state.services.db, run_id, gate, context=session.context)
-    return RedirectResponse(f"/review/{token}#{part}", 303)
 
 
 @router.get("/media/{digest}")

@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from api.artifacts import FILE_RESPONSES, FileRequest, FileRequestDep
 from api.authentication import AppStateDep, client_address, count_request
+from api.console_reviews import ReviewPage, describe_outcome
 from api.errors import ApiError, responses, to_api_error
 from api.schemas import ClipNumbers, RequestBody, Text
 from api.wiring import AppState
-from chat.confirmations import OUTCOMES
 from console import pages
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent, IdeasContent
@@ -22,7 +22,7 @@ from prompts.validation import describe_errors
 from runs import review_links
 from runs.errors import InvalidRequest, RunError
 from runs.review_links import OpenedLink
-from runs.reviews import OpenedReview
+from runs.reviews import OpenedReview, read_film_parts
 
 router = APIRouter(prefix="/review", tags=["reviewer's link"])
 
@@ -87,6 +87,8 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
         fields = {**vars(opened.run), **dict(opened.review), **vars(opened.link), "film_url": film_url}
         review = LinkReview.model_validate({**fields, "previous_comment": opened.previous_comment})
         return JSONResponse(review.model_dump(mode="json"), headers=pages.HEADERS)
+    if opened.link.gate == "publish":
+        return _as_link_page(await ReviewPage(state, "publish", None, opened.run.id, token).respond(request))
     return HTMLResponse(pages.review_page(opened, token=token), headers=pages.HEADERS)
 
 
@@ -102,6 +104,8 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
     decision = None
     try:
         await count_request(state, f"link:{client_address(request)}")
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            return _as_link_page(await ReviewPage(state, "publish", None, UUID(int=0), token).respond(request))
         decision = await _parse_decision(request)
         fields = decision.model_dump(exclude={"decision", "comment"})
         chosen = DecisionInput(verdict=decision.decision, comment=decision.comment or "", **fields)
@@ -112,10 +116,7 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
         return await _form_with_error(state, token, error, decision)
     except Exception as error:
         return _error_response(error, as_json)
-    outcome = OUTCOMES[decision.decision][opened.link.gate].partition(": ")[2]
-    if decision.publish_at:
-        outcome = f"the film is scheduled for {decision.publish_at}."
-    message = f"Thank you: {outcome}"
+    message = describe_outcome(opened.link.gate, chosen)
     if not as_json:
         return HTMLResponse(pages.message_page(decision.decision, message), headers=pages.HEADERS)
     fields = {**vars(opened.link), "decision": decision.decision, "message": message}
@@ -139,9 +140,14 @@ async def stream_film(token: str, request: Request, state: AppStateDep, file: Fi
 
 @router.head("/{token}/clips/{clip}", **FILE_ROUTE)
 @router.get("/{token}/clips/{clip}", **FILE_ROUTE)
-async def stream_clip(token: str, clip: int, request: Request, state: AppStateDep, file: FileRequestDep) -> Response:
-    """Return a clip that is generated already, while the link is valid."""
-    digest = (await _open_to_stream(request, state, token)).clips.get(clip)
+async def stream_clip(
+    token: str, clip: int, request: Request, state: AppStateDep, file: FileRequestDep, take: int | None = None
+) -> Response:
+    """Return a clip that is generated already, or this take of a clip of the film, while the link is valid."""
+    opened = await _open_to_stream(request, state, token)
+    digest, film = opened.clips.get(clip), opened.review.content
+    if take is not None and isinstance(film, FilmContent):
+        digest = (await read_film_parts(state.services.ledger, opened.run.id, film)).takes.get((clip, take))
     if digest is None:
         raise ApiError(404, "no_clip", f"The review shows no clip {clip}.")
     return await _stream(file, digest)
@@ -195,9 +201,16 @@ async def _form_with_error(state: AppState, token: str, error: InvalidRequest, d
         opened = await review_links.open_link(state.services, token)
     except RunError as refusal:
         return _error_response(refusal, as_json=False)
-    entered = {"comment": decision.comment or "", "publish_at": decision.publish_at or ""}
-    page = pages.review_page(opened, token=token, problem=error.message, **entered)
+    if opened.link.gate == "publish":
+        return _error_response(error, as_json=False)
+    page = pages.review_page(opened, token=token, problem=error.message, comment=decision.comment or "")
     return HTMLResponse(page, 422, pages.HEADERS)
+
+
+def _as_link_page(response: Response) -> Response:
+    """Return a page of the console with the headers of a link: its URL is not passed on."""
+    response.headers.update({**pages.CONSOLE_HEADERS, "Referrer-Policy": "no-referrer"})
+    return response
 
 
 def _accepts_json(request: Request) -> bool:

@@ -10,6 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from console.sessions import Session
 from graph.graph import SUCCESSORS
 from graph.status import Status
+from prompts.platforms import PLATFORMS
+from providers.publications.post import fit_title, post_text
 from runs.review_links import VERDICT_PHRASES, OpenedLink
 from runs.reviews import Change
 from storage.troubles import name_of
@@ -55,17 +57,10 @@ FIELD_ORDER = (
 HIDDEN_FIELDS = ("takes", "clip", "notice", "notices", "warnings", "moderation")
 
 
-def review_page(
-    opened: OpenedLink, *, token: str, problem: str | None = None, comment: str = "", publish_at: str = ""
-) -> str:
-    """Return the review with the forms that decide it.
-
-    `token` is that of the link, for the URL of the film; `problem`, `comment` and `publish_at` are those of the form
-    that was sent before.
-    """
+def review_page(opened: OpenedLink, *, token: str, problem: str | None = None, comment: str = "") -> str:
+    """Return the review of ideas with the forms that decide it, and the problem and comment of one that was refused."""
     changes = shown_changes(opened.review.changes)
-    entered = {"problem": problem, "comment": comment, "publish_at": publish_at}
-    return _render("review.html", opened=opened, token=token, changes=changes, **entered)
+    return _render("review.html", opened=opened, token=token, changes=changes, problem=problem, comment=comment)
 
 
 def shown_changes(changes: Iterable[Change]) -> list[Change]:
@@ -128,6 +123,7 @@ _environment = Environment(
 )
 _environment.globals |= {"navigation": NAVIGATION, "rights": RIGHTS, "phrases": VERDICT_PHRASES, "nodes": _NODES}
 _environment.globals |= {"statuses": get_args(Status)}
+_environment.globals |= {"platform_limits": PLATFORMS, "fit_title": fit_title, "post_text": post_text}
 _environment.filters |= {"time": _format_time, "age": _format_age, "usd": _format_usd}
 _environment.filters |= {"label": _label, "name_of": name_of}
 

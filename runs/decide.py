@@ -1,6 +1,6 @@
 """Decide at a gate: one review, one decision, bound to the content that the reviewer saw."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -112,14 +112,12 @@ async def quote(services: Services, run_id: UUID, clips: Collection[int]) -> Quo
     return await _quote(services.ledger, run_id, content.usd_per_clip * len(set(clips)))
 
 
-async def quote_ideas(
-    services: Services, run: RunRow, content: IdeasContent, edits: Sequence[Mapping[str, str]] | None, sample: list[int]
-) -> tuple[IdeasContent, Quote]:
-    """Return the content that an approval with these edits and sample approves, and its cost. Raises as `decide`."""
-    decision = DecisionInput.model_validate({"verdict": "approve", "edits": edits, "sample": sample})
+async def quote_decision(
+    services: Services, run: RunRow, content: ReviewContent, decision: DecisionInput
+) -> tuple[ReviewContent, Quote]:
+    """Return the content that a decision about this content approves, and its cost. Raises as `decide`."""
     approved = await _checked(services, run, content, decision)
-    assert isinstance(approved, IdeasContent)  # noqa: S101 - edited ideas are ideas
-    return approved, await _quote(services.ledger, run.id, approved.estimated_usd)
+    return approved, await _quote(services.ledger, run.id, _price_usd(approved, decision))
 
 
 async def _quote(ledger: Ledger, run_id: UUID, usd: Decimal) -> Quote:

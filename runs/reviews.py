@@ -5,20 +5,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import SequenceMatcher
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from graph.decisions import Gate
-from graph.review_content import IdeasContent, Review, parse_content
+from graph.review_content import FilmContent, IdeasContent, Review, parse_content
 from graph.state import ChangeResult
 from prompts.project import Deadline, Project
 from providers.orders import digest_of
+from providers.renders.manifest import build_timeline, parse_manifest
 from runs.decide import require_open_review
 from runs.queries import get_run, open_review_of
 from runs.services import Services
 from storage import decisions, reviews
+from storage.ledger import Ledger
 from storage.runs import RunRow
 
 
@@ -77,11 +79,37 @@ class RunReview:
         return {number: digest for number, digest in newest.items() if number not in content.make}
 
 
+class FilmParts(NamedTuple):
+    """When each clip begins, in seconds and in order, the digests of takes by clip and take, and facts of the render.
+
+    `facts` are those of `check_render`; of a film that an earlier version rendered without `checks`.
+    """
+
+    starts: Mapping[int, float]
+    takes: Mapping[tuple[int | None, int | None], str]
+    facts: Mapping[str, Any]
+
+
 async def find_open_review(services: Services, run_id: UUID, gate: Gate) -> RunReview:
     """Return the review that this gate of the run has open. Raises RunNotFound or GateNotOpen."""
     run = await get_run(services.db, run_id)
     revision = (await require_open_review(services.db, run, gate)).revision
     return review_in_run(run, await list_reviews(services, run_id), gate, revision)
+
+
+async def read_film_parts(ledger: Ledger, run_id: UUID, film: FilmContent) -> FilmParts:
+    """Return the parts of a film of the run, as far as its orders have them."""
+    settled = [order for order in await ledger.list_for_run(run_id) if order.state == "settled"]
+    takes = {(order.clip, order.take): order.result["digest"] for order in settled if order.kind == "clip"}
+    renders = {order.result["digest"]: order for order in settled if order.kind == "render"}
+    if (render := renders.get(film.film.digest)) is None:
+        return FilmParts({}, takes, {})
+    manifest = parse_manifest(render.request)
+    parts = list(zip(film.clips, build_timeline(manifest), manifest.clips, strict=True))
+    # The take that a fork begins with is an order of another run.
+    takes |= {(clip.clip, clip.take): each.digest for clip, _, each in parts}
+    starts = {clip.clip: span.first_frame / manifest.fps for clip, span, _ in parts}
+    return FilmParts(starts, takes, render.result)
 
 
 def review_in_run(run: RunRow, reviews: Sequence[ReviewView], gate: Gate, revision: int) -> RunReview:

@@ -27,7 +27,7 @@ function move(step) {
 function press(key) {
   const name = `[data-key="${key}"]`;
   const target = selectedRow()?.querySelector(name) ?? document.querySelector(`${name}:not(.row *, .idea *)`);
-  if (target?.matches("#offer *, textarea")) target.focus();
+  if (target?.matches("#offer *, textarea, input[type=text]")) target.focus();
   else target?.click();
 }
 
@@ -68,6 +68,9 @@ const KEYS = {
   x: () => press("x"),
   s: () => press("s"),
   n: () => press("n"),
+  c: () => press("c"),
+  ",": () => press(","),
+  ".": () => press("."),
   "?": () => document.getElementById("keys")?.showModal(),
 };
 

@@ -102,8 +102,8 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str, notices
     `notices` are further sentences for the reviewer.
 
     The result has `errors`, the rules that reject the film, and `facts`: seconds, width, height, fps, codec, lufs (None
-    for silence), size_bytes, warnings, the failed rules that do not reject the film, and notices, which are sentences
-    for the reviewer.
+    for silence), size_bytes, checks, the observed values by rule, warnings, the failed rules that do not reject the
+    film, and notices, which are sentences for the reviewer.
     """
     results = check_film(film, _describe_film(manifest))
     if missing := find_missing_glyphs(text):
@@ -116,6 +116,7 @@ def check_render(manifest: Manifest, film: Path, lufs: float, text: str, notices
         "codec": "h264",
         "lufs": round(lufs, 2) if lufs > SILENCE_LUFS else None,
         "size_bytes": film.stat().st_size,
+        "checks": {result.rule: str(result.observed) for result in results},
         "warnings": [str(result) for result in results if not result.ok and result.severity == "warning"],
         "notices": [*([quiet] if is_quiet else []), *notices],
     }

@@ -37,6 +37,29 @@ THREE: dict[str, Any] = {
 }
 
 
+TWO_CLIPS: dict[str, Any] = {
+    "seconds": 4.0,
+    "clips": [
+        {"clip": 1, "take": 1, "takes": [1], "overlay": "Stay"},
+        {"clip": 2, "take": 2, "takes": [1, 2], "overlay": "A little longer"},
+    ],
+    "platforms": ["tiktok", "youtube"],
+    "publisher": "folder",
+    "labels": {"tiktok": "is_aigc", "youtube": "containsSyntheticMedia"},
+}
+#: Observed values of a film, as its render order keeps them.
+CHECKS = {"length": "4.000 s", "loudness": "-14.02 LUFS", "black": "80 of 120, longest 80", "frozen": "3 frames"}
+CHECKS |= {"starts_at_once": "[0.0, 0.0]", "sound_as_long_as_picture": "+0.012 s", "frame_rate": "0.0333 to 0.0333 s"}
+
+
+def film_content(film: str, **fields: Any) -> FilmContent:
+    """Return the content of a publish review of this film, with `fields` other than usual."""
+    usual = {"title": IDEAS["title"], "clips": [], "usd_per_clip": "0.30", "platforms": ["tiktok"]}
+    usual |= {"caption": "Stay for the rain.", "hashtags": ["#rain"]}
+    described = {"digest": film, "seconds": fields.pop("seconds", 1.0)}
+    return FilmContent.model_validate({**usual, **fields, "film": described})
+
+
 #: Runs that have ended, each with an order and a notification; a third failed, and half of these were rejected.
 ENDED = """
 with made as (
@@ -101,26 +124,34 @@ class Seeds:
         ideas = IdeasContent.model_validate({**IDEAS, "title": title, **(content or {})})
         return self._review("ideation", ideas, due_in, **columns)
 
-    def reopened(self, run_id: UUID, content: Any, **fields: Any) -> str:
-        """Open the next revision of a run's ideas, and return its digest. `fields` are others of the review."""
+    def reopened(self, run_id: UUID, content: Any, film: str = "", **fields: Any) -> str:
+        """Open the next revision of a run's ideas, or `film`, and return its digest. `fields` are of the review."""
         [run] = self._app.rows("select revision, last_seq from runs where id = %s", run_id)
-        ideas = IdeasContent.model_validate({**IDEAS, **content})
-        review = {"gate": "ideation", "revision": run["revision"] + 1, "digest": ideas.digest, **fields}
+        ideas = film_content(film, **content) if film else IdeasContent.model_validate({**IDEAS, **content})
+        review = {"gate": ideas.gate, "revision": run["revision"] + 1, "digest": ideas.digest, **fields}
         review["content"] = ideas.model_dump(mode="json")
         event = {"source": "advance", "dedup_key": str(uuid4()), "run_id": run_id, "seq": run["last_seq"] + 1}
         self._insert("events", **event, kind="review.opened", payload=Jsonb(review))
         self._app.rows(
-            "update runs set status = 'awaiting_ideation_approval', review = %s, revision = revision + 1,"
+            "update runs set status = %s, review = %s, revision = revision + 1,"
             " last_seq = last_seq + 1 where id = %s returning id",
-            *(Jsonb(review), run_id),
+            *(f"awaiting_{ideas.gate}_approval", Jsonb(review), run_id),
         )
         return ideas.digest
 
-    def publish(self, film: str, *, title: str = IDEAS["title"], **columns: Any) -> UUID:
-        """Write a run whose film waits for a decision."""
-        fields = {"film": {"digest": film, "seconds": 1.0}, "title": title, "clips": [], "usd_per_clip": "0.30"}
-        post = {"caption": "Stay for the rain.", "hashtags": ["#rain"], "platforms": ["tiktok"]}
-        return self._review("publish", FilmContent.model_validate({**fields, **post}), None, **columns)
+    def publish(self, film: str, *, title: str = IDEAS["title"], content: Any = None, **columns: Any) -> UUID:
+        """Write a run whose film waits for a decision. `content` are fields other than usual."""
+        return self._review("publish", film_content(film, title=title, **(content or {})), None, **columns)
+
+    def publish_clips(self, film: str, *, content: Any = None, facts: Any = None, **columns: Any) -> UUID:
+        """Write a run whose film of two clips, the second in two takes, waits for a decision, with its orders."""
+        run_id = self.publish(film, content={**TWO_CLIPS, **(content or {})}, **columns)
+        for clip, take in ((1, 1), (2, 1), (2, 2)):
+            self.order(run_id, "clip", "videos", number=clip * 10 + take, clip=clip, take=take, result={"digest": film})
+        manifest = {"clips": [{"digest": film, "seconds": 2.0}] * 2, "crossfade_seconds": 0}
+        result = {"digest": film, "fps": 30, "checks": CHECKS, "warnings": [f"black ({CHECKS['black']})"]}
+        self.order(run_id, "render", "embedded", request=manifest, result={**result, **(facts or {})})
+        return run_id
 
     def failed(self, message: str = "The clip failed.", code: str = "clip_failed", **columns: Any) -> UUID:
         """Write a run that failed."""

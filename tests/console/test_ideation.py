@@ -202,7 +202,7 @@ def test_requested_changes(browser: httpx.Client, quiet_app: App, run_id: UUID) 
     page = browser.post(address(run_id), data=form)
     assert (page.status_code, "Your edits go with an approval only." in page.text) == (422, True)
     assert (fields_of(page)["comment"], fields_of(page)["title-1"]) == ("More rain", "Typed title")
-    assert browser.post(address(run_id), data={**fields_of(page), "action": "revise unedited"}).status_code == 303
+    assert browser.post(address(run_id), data={**fields_of(page), "action": "unedited"}).status_code == 303
     [decision] = decisions(quiet_app)
     assert (decision["verdict"], decision["comment"], decision["edits"]) == ("revise", "More rain", None)
 

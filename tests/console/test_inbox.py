@@ -119,25 +119,17 @@ def test_rights_of_the_key(seeds: Seeds, visitor: httpx.Client, quiet_app: App, 
         assert "Approve…" not in visitor.get("/inbox").text
         page = visitor.get(f"/runs/{run_id}")
         assert "This key cannot approve." in page.text
-        form = {"csrf_token": csrf_token_of(page), "gate": "publish", "part": "decide"}
-        assert visitor.post(f"/runs/{run_id}/review", data=form).status_code == 403
+        form = {"csrf_token": csrf_token_of(page), "action": "approve"}
+        assert visitor.post(f"/runs/{run_id}/publish", data=form).status_code == 403
     finally:
         quiet_app.rows("update api_keys set can = 'approve' where name = 'settings key 2' returning id")
 
 
 def test_a_review_is_opened(seeds: Seeds, browser: httpx.Client, film: str) -> None:
-    """A run leads to the page of its ideas, or by a button, which needs the token, to the reviewer's page."""
-    ideas = seeds.ideation()
-    assert f'href="/runs/{ideas}/ideation"' in browser.get(f"/runs/{ideas}").text
-    run_id = seeds.publish(film)
-    page = browser.get(f"/runs/{run_id}")
-    form = {"gate": "publish", "part": "comment"}
-
-    assert browser.post(f"/runs/{run_id}/review", data=form).status_code == 403
-    opened = browser.post(f"/runs/{run_id}/review", data={**form, "csrf_token": csrf_token_of(page)})
-    assert opened.status_code == 303
-    assert re.fullmatch(r"/review/[\w-]+\.[\w-]+#comment", opened.headers["location"])
-    assert "A review is open" in browser.get(f"/runs/{run_id}").text
+    """A run leads to the page of its ideas, or of its film."""
+    for run_id, gate in ((seeds.ideation(), "ideation"), (seeds.publish(film), "publish")):
+        assert f'href="/runs/{run_id}/{gate}"' in browser.get(f"/runs/{run_id}").text
+        assert f'href="/runs/{run_id}/{gate}#approve"' in browser.get("/inbox").text
 
 
 def test_an_unknown_run_is_reported(browser: httpx.Client) -> None:
@@ -166,7 +158,7 @@ def test_films_are_for_sessions(visitor: httpx.Client, film: str) -> None:
 def test_statements_and_plan_of_100_000_runs(quiet_app: App, seeds: Seeds, browser: httpx.Client, film: str) -> None:
     """With 100,000 runs the pages take as many statements as with ten, and each part of the inbox uses its index."""
     ids = seeds.one_of_each(film)
-    paths = ("/inbox", f"/runs/{ids[0]}", f"/runs/{ids[2]}/ideation", "/sign-in")
+    paths = ("/inbox", f"/runs/{ids[0]}", f"/runs/{ids[2]}/ideation", f"/runs/{ids[3]}/publish", "/sign-in")
 
     def statements() -> list[int]:
         return [statements_of(quiet_app, partial(browser.get, path, follow_redirects=True)) for path in paths]
