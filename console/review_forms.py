@@ -123,8 +123,8 @@ class IdeaForm:
 class FilmForm:
     """The texts of the form of a film by field, and the clips to generate again. `digest` is that of the page.
 
-    Each clip has fields such as `note-2`. A comment `remark` at the time `at`, in seconds, is moved to the note of the
-    clip that is there.
+    Each clip has fields such as `note-2`. A button moves `remark`, a comment at the time `at` in seconds, to the note
+    of the clip that is there.
     """
 
     content: FilmContent
@@ -139,7 +139,7 @@ class FilmForm:
         sent = {name: clean_text(value.replace("\r\n", "\n")) for name, value in fields}
         redo = [clip.clip for clip in film.clips if ("redo", str(clip.clip)) in fields]
         texts = {name: sent.get(name, text) for name, text in _texts_of(film).items()}
-        if texts["remark"] and (clip := _clip_at(film, parts, texts["at"])):
+        if "action" in sent and texts["remark"] and (clip := _clip_at(film, parts, texts["at"])):
             note = f"{texts[f'note-{clip}']}\nAt {texts['at']} s: {texts['remark']}".strip()
             texts |= {f"note-{clip}": note, "at": "", "remark": ""}
         return cls(film, parts, texts, redo, sent.get("digest", ""))
@@ -173,7 +173,7 @@ class FilmForm:
         found = dict.fromkeys(long, f"must have at most {FILM_LIMITS['note']:,} characters")
         others = self.notes.keys() - {*self.redo} if self.redo else ()
         found |= {f"note-{clip}": "must be empty, or this clip marked, while others are redone" for clip in others}
-        if self.texts["remark"]:
+        if self.texts["remark"] and _clip_at(self.content, self.parts, self.texts["at"]) is None:
             found["at"] = f"must be a time of the film, from 0 to {self.content.film.seconds:g} seconds"
         if problem := caption_problem(self.texts["caption"], self.content.platforms):
             found["caption"] = problem

@@ -86,7 +86,7 @@ def test_what_it_shows(browser: httpx.Client, run_id: UUID, film: str) -> None:
         "The film 4 seconds",
         "Clip 1 from 0.00 s",
         "Clip 2 from 2.00 s",
-        "Take 1 Take 2 in the film",
+        "Take 1 Take 2 in use",
         "Redo this clip for 0.30 USD",
         "18 / 500",
         "25 / 2200 UTF-16 units 1 / 5 hashtags AI label: is_aigc",
@@ -238,6 +238,9 @@ def test_a_part_for_htmx(browser: httpx.Client, run_id: UUID) -> None:
     for expected in ("Redo clips 1, 2 for 0.60 USD", "17 / 2200 UTF-16 units", '"count">10 / 500<', "Quiet rain"):
         assert expected in part.text
     assert "<textarea" not in part.text
+    typing = {**form, "redo": ["2"], "at": "0.5", "remark": "too da"}
+    part = browser.post(address(run_id), data=typing, headers=headers)
+    assert ("Redo clip 2 for 0.30 USD" in part.text, "Correct the marked texts" in part.text) == (True, False)
 
 
 def test_another_revision(browser: httpx.Client, quiet_app: App, seeds: Seeds, run_id: UUID, film: str) -> None:

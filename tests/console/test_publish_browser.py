@@ -201,7 +201,7 @@ def test_a_link(browser_process: Browser, run_id: UUID, quiet_app: App, has_scri
     page.get_by_role("button", name="Add to the notes of the clip").click()
     expect(page.locator("#note-2")).to_have_value("At 2.02 s: too dark")
     page.locator("#clip-2").get_by_label("Redo this clip for 0.30 USD").check()
-    page.get_by_role("button", name="Show the price").click()
+    page.get_by_role("button", name="Show my changes with their price").click()
     page.get_by_role("button", name="Redo clip 2 for 0.30 USD").click()
     expect(page.get_by_text("Thank you: the film is being changed")).to_be_visible()
     [decision] = decisions(quiet_app)

@@ -93,7 +93,8 @@ def test_film_can_be_watched_by_link(completed: dict[str, Any]) -> None:
         completed["review"]["film_url"] in "/review/" + completed["page"].partition('src="')[2]
         or "/film#t" in completed["page"]
     )
-    for text in (completed["review"]["content"]["caption"], "Approve and publish", "made with AI"):
+    caption = completed["review"]["content"]["caption"]
+    for text in (caption, "Approve and publish", "made with AI", "LUFS", "Frozen frames", "Sound against picture"):
         assert text in completed["page"]
 
 
