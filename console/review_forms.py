@@ -139,7 +139,7 @@ class FilmForm:
         sent = {name: clean_text(value.replace("\r\n", "\n")) for name, value in fields}
         redo = [clip.clip for clip in film.clips if ("redo", str(clip.clip)) in fields]
         texts = {name: sent.get(name, text) for name, text in _texts_of(film).items()}
-        if "action" in sent and texts["remark"] and (clip := _clip_at(film, parts, texts["at"])):
+        if "action" in sent and (clip := _clip_at(film, parts, texts)):
             note = f"{texts[f'note-{clip}']}\nAt {texts['at']} s: {texts['remark']}".strip()
             texts |= {f"note-{clip}": note, "at": "", "remark": ""}
         return cls(film, parts, texts, redo, sent.get("digest", ""))
@@ -173,7 +173,7 @@ class FilmForm:
         found = dict.fromkeys(long, f"must have at most {FILM_LIMITS['note']:,} characters")
         others = self.notes.keys() - {*self.redo} if self.redo else ()
         found |= {f"note-{clip}": "must be empty, or this clip marked, while others are redone" for clip in others}
-        if self.texts["remark"] and _clip_at(self.content, self.parts, self.texts["at"]) is None:
+        if _clip_at(self.content, self.parts, self.texts) is None:
             found["at"] = f"must be a time of the film, from 0 to {self.content.film.seconds:g} seconds"
         if problem := caption_problem(self.texts["caption"], self.content.platforms):
             found["caption"] = problem
@@ -214,7 +214,10 @@ def _texts_of(film: FilmContent) -> Mapping[str, str]:
     return texts
 
 
-def _clip_at(film: FilmContent, parts: FilmParts, at: str) -> int | None:
-    """Return the clip that the film shows at a time as it was typed; None if it is no time of the film."""
-    seconds = float(at.replace(",", ".")) if re.fullmatch("[0-9]{1,4}([.,][0-9]{1,6})?", at) else film.film.seconds + 1
-    return max((n for n, start in parts.starts.items() if start <= seconds <= film.film.seconds), default=None)
+def _clip_at(film: FilmContent, parts: FilmParts, texts: Mapping[str, str]) -> int | None:
+    """Return the clip at the time of the comment: 0 without a comment, and None at no time of the film."""
+    if not texts["remark"]:
+        return 0
+    is_time = re.fullmatch("[0-9]{1,4}([.,][0-9]{1,6})?", texts["at"])
+    at = float(texts["at"].replace(",", ".")) if is_time else film.film.seconds + 1
+    return max((clip for clip, start in parts.starts.items() if start <= at <= film.film.seconds), default=None)
