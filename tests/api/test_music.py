@@ -103,7 +103,7 @@ def test_music_is_rendered_shown_and_approved(
     assert [each["request"].get("music") for each in requests] == [None, music]
     url = app.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "publish"}).json()["url"]
     page = httpx.get(url, headers={"accept": "text/html"}).text
-    assert f'<dt>Licence of the music</dt><dd dir="auto">{LICENCE}</dd>' in page
+    assert f'Licence of the music</span> <span class="quiet" dir="auto">{LICENCE}</span>' in page
 
     app.decide(run_id, "publish")
     app.until(run_id, "completed")
