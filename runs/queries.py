@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Unpack
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -11,12 +11,14 @@ from pydantic import BaseModel, BeforeValidator, Field
 from graph.review_content import Review
 from graph.status import Status
 from runs.errors import GateNotOpen, InvalidRequest, RunNotFound
-from runs.services import Services
 from storage import runs as table
 from storage import troubles
 from storage.actors import Actor
 from storage.database import Database
 from storage.runs import RunInFull, RunRow
+
+if TYPE_CHECKING:
+    from runs.services import Services
 
 Row = TypeVar("Row", bound=RunRow)
 
@@ -139,7 +141,7 @@ async def list_runs(db: Database, *, limit: int = 20, **which: Unpack[table.RunF
     return [_view(row) for row in await table.list_runs(db, limit=limit, **which)]
 
 
-async def find_nodes(services: Services, run_id: UUID) -> list[str]:
+async def find_nodes(services: "Services", run_id: UUID) -> list[str]:
     """Return the nodes that the thread of the run is in; none if it has not begun, or has ended."""
     graph = services.run_graph.copy({"checkpointer": services.new_saver()})
     thread = await graph.aget_state({"configurable": {"thread_id": str(run_id)}})
