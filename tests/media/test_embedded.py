@@ -57,9 +57,11 @@ async def test_a_render_returns_a_film_and_its_facts(file_store, clip, tmp_path)
         "lufs": -14,
         "size_bytes": result.file.stat().st_size,
         "renderer": "embedded",
+        "checks": result.facts["checks"],
         "warnings": result.facts["warnings"],
         "notices": [],
     }
+    assert {"length", "loudness", "black", "frozen", "sound_as_long_as_picture"} <= set(result.facts["checks"])
     assert shares
     assert shares == sorted(set(shares))
     assert 0 < shares[0] <= shares[-1] <= 1
