@@ -226,7 +226,7 @@ async def test_a_finished_film_is_downloaded_mastered_and_checked(quiet_film, tm
 
     assert isinstance(result, Succeeded)
     assert list(tmp_path.iterdir()) == [result.file]
-    assert {**result.facts, "lufs": round(result.facts["lufs"]), "warnings": []} == {
+    assert {**result.facts, "lufs": round(result.facts["lufs"]), "warnings": [], "checks": {}} == {
         "seconds": 3.5,
         "width": 180,
         "height": 320,
@@ -235,6 +235,7 @@ async def test_a_finished_film_is_downloaded_mastered_and_checked(quiet_film, tm
         "lufs": -14,
         "size_bytes": result.file.stat().st_size,
         "renderer": "remotion",
+        "checks": {},
         "warnings": [],
         "notices": [],
     }
