@@ -88,18 +88,15 @@ def test_the_keyboard(tab: Tab, seeds: Seeds, film: str) -> None:
     assert selected(tab) == "Film 2"
 
     keys.press("Enter")
-    page.wait_for_url("**/runs/*")
-    expect(page.get_by_text("A review is open")).to_be_visible()
+    page.wait_for_url("**/publish")
+    expect(page.get_by_role("heading", name="Film 2")).to_be_visible()
     tab.check()
-    for key, button in (("a", "Review and approve…"), ("r", "Request changes…")):
+    for key, field in (("a", page.locator("#approve")), ("r", page.get_by_label("What should change?"))):
         page.goto("/inbox")
         keys.press("j")
         keys.press(key)
-        page.wait_for_url("**/runs/*#*")
-        expect(page.get_by_role("button", name=button)).to_be_focused()
-    keys.press("Enter")
-    page.wait_for_url("**/review/*")
-    expect(page.get_by_label("What should change?")).to_be_visible()
+        page.wait_for_url("**/publish#*")
+        expect(field).to_be_focused()
     assert seeds.decisions() == 0
 
 
