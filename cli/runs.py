@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import program, stderr, stdout
+from cli.output import exit_with_error, program, stderr, stdout
 from graph.status import TERMINAL_STATUSES, Status
 from storage.actors import LOCAL
 
@@ -118,6 +119,20 @@ def history(run: RunId, as_json: AsJson = False) -> None:
         return
     for entry in found.entries:
         stdout.print(f"{entry.at:%Y-%m-%d %H:%M:%S}  {entry.actor['name']}: {entry.text}", markup=False, soft_wrap=True)
+
+
+@runs.command("replay")
+def replay(run: RunId) -> None:
+    """Print a run as one web page that loads nothing: timeline, takes, prices, decisions and head of the audit log.
+
+    Redirect it to a file to send or keep: `myloware runs replay RUN > run.html`. Who has it reads everything in it.
+    """
+    if sys.stdout.isatty():
+        exit_with_error(f"The page is for a file: {program()} runs replay {run} > run.html")
+    from cli import running
+    from console.replay import replay_page
+
+    typer.echo(running.call(run, replay_page).encode(), nl=False)
 
 
 @runs.command("film")

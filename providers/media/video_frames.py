@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +50,17 @@ def read_frames(path: Path, frames: int, spec: FilmSpec, *, is_interlaced: bool 
             raise InvalidClip("clip_corrupt", "The clip has no video frames.")
         graph = _build_filter_graph(stream, first, start_of(container), spec, is_interlaced=is_interlaced)
         yield from islice(_filter_frames(graph, chain([first], decoded, [None])), frames)
+
+
+def draw_poster(path: Path, width: int, height: int) -> bytes:
+    """Return the picture one second after the start of a clip or film, or its last one, as WebP of this size in pixels.
+
+    Raises InvalidClip `clip_corrupt` when the file cannot be decoded.
+    """
+    spec, picture = FilmSpec(None, width, height), BytesIO()
+    [frame] = deque(read_frames(path, spec.fps + 1, spec), maxlen=1)
+    Image.fromarray(frame.to_ndarray(format="rgb24")).save(picture, "WEBP", quality=75)
+    return picture.getvalue()
 
 
 def _filter_frames(graph: Graph, frames: Iterable[VideoFrame | None]) -> Iterator[VideoFrame]:
