@@ -28,9 +28,13 @@ help: ## List the targets
 
 setup: .venv/.with-tools ## Install MyloWare and the development tools into .venv
 
-demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in the terminal: BRIEF="…" PROJECT=shorts RENDER=remotion KILL=1 (kills its process twice)
+demo: .venv/.installed $(if $(filter remotion,$(RENDER)),remotion-built) ## Make a film in the terminal: BRIEF="…" PROJECT=shorts RENDER=remotion KILL=1 (kills its process twice) CONSOLE=1 (you approve in the browser)
+ifdef CONSOLE
+	@$(BIN)/myloware serve --sandbox --port $(PORT) --project "$$PROJECT" --brief="$$BRIEF"
+else
 	@$(if $(filter remotion,$(RENDER)),remotion/with-service) $(BIN)/$(if $(KILL),python -m bench.kill_demo,myloware make --sandbox --yes) --project "$$PROJECT" $(if $(filter remotion,$(RENDER)),--remotion) -- "$$BRIEF"
 	@echo "Next: make serve, which serves the API and runs a worker." >&2
+endif
 
 test: .venv/.with-tools ## Run the tests without the slow ones; needs no service and no API key
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --durations=5

@@ -60,14 +60,19 @@ async def show_sign_in_link(token: str) -> HTMLResponse:
 
 
 @router.post("/sign-in/{token}", dependencies=SAME_ORIGIN)
-async def use_sign_in_link(token: str, request: Request, state: AppStateDep) -> Response:
+async def use_sign_in_link(
+    token: str,
+    request: Request,
+    state: AppStateDep,
+    next: str = START_PAGE,  # noqa: A002 - a query name
+) -> Response:
     """Begin a session with a sign-in link."""
     await _count_try(request, state)
     key = await sessions.use_sign_in_link(state.services.db, token)
     if key is None:
         message = "This link was used or has expired. Restart `myloware serve` for another, or sign in with an API key."
-        return _sign_in_page(START_PAGE, ApiError(410, "link_used", message))
-    return await sign_in_response(request, state, key, START_PAGE)
+        return _sign_in_page(next, ApiError(410, "link_used", message))
+    return await sign_in_response(request, state, key, next)
 
 
 @router.post("/sign-out")

@@ -95,12 +95,16 @@ def serve_command(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 8000,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve only; run workers separately.")] = False,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="Like that of `make`, with the runs made by it.")] = False,
+    brief: Annotated[str | None, typer.Option(help="Start a run with this brief, to follow in the browser.")] = None,
+    project: Annotated[str, typer.Option(help="The project of the run.")] = "shorts",
 ) -> None:
     """Serve the API, with a worker in the same process."""
     from cli import running, serve
-    from cli.local_services import checked_settings
+    from cli.local_services import checked_settings, sandbox_only
 
-    running.run(serve.serve(checked_settings(), host, port, with_worker=not no_worker))
+    settings = checked_settings(partial(sandbox_only, project=project, keep_renderer=False) if sandbox else None)
+    running.run(serve.serve(settings, host, port, with_worker=not no_worker, project=project, brief=brief))
 
 
 @app.command("worker")

@@ -13,10 +13,11 @@ from api.settings_types import SettingsError
 from api.wiring import AppState, open_app_state, reconcile_keys
 from cli.local_services import sandbox_notice, with_local_services
 from cli.output import stderr, stdout
-from cli.running import on_stop_signal
+from cli.running import LOCAL_CONTEXT, on_stop_signal
 from console.sessions import create_sign_in_link
 from providers.base import ProviderError
 from runs.services import Services
+from runs.start import start_run
 from runs.worker import run_worker
 from storage.migrate import DatabaseUnreachable, DatabaseUnusable, check_database
 
@@ -32,8 +33,13 @@ async def open_services(settings: Settings, *, webhooks_to: str | None) -> Async
         yield state
 
 
-async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) -> None:
-    """Serve until a signal to stop. Raises SettingsError, also for a port that is in use."""
+async def serve(
+    settings: Settings, host: str, port: int, *, with_worker: bool, project: str, brief: str | None = None
+) -> None:
+    """Serve until a signal to stop, and start a run of `project` if there is a brief.
+
+    Raises SettingsError, also for a port that is in use, and RunError for a run that cannot start.
+    """
     await _wait_for_database(settings)
     listening = listen(host, port)
     url = url_of(listening)
@@ -49,9 +55,13 @@ async def serve(settings: Settings, host: str, port: int, *, with_worker: bool) 
                 stderr.print(f"[yellow]Warning:[/] {warning}", soft_wrap=True)
             if notice := sandbox_notice(settings):
                 stderr.print(notice)
+            page = ""
+            if brief is not None:
+                run = await start_run(state.services, project=project, brief=brief, context=LOCAL_CONTEXT)
+                page = f"/runs/{run.id}"
             base_url = settings.public_url or url
             # Not to a log, which others may read.
-            if sys.stdout.isatty() and (link := await create_sign_in_link(state.services.db, base_url)):
+            if sys.stdout.isatty() and (link := await create_sign_in_link(state.services.db, base_url, page)):
                 stdout.print(f"Sign in with your browser, once, within ten minutes: {link}", soft_wrap=True)
             stdout.print(f"MyloWare is running at {url}, API docs at {url}/docs. Stop it with Ctrl-C.", soft_wrap=True)
             checks = asyncio.create_task(_report_unreachable(state.services))

@@ -40,12 +40,16 @@ async def find_session(db: Database, token: str | None) -> Session | None:
     return Session(key, hashlib.sha256(f"csrf.{token}".encode()).hexdigest())
 
 
-async def create_sign_in_link(db: Database, base_url: str) -> str | None:
-    """Return a link that signs in once with the operator's key, within ten minutes; None without a valid key."""
+async def create_sign_in_link(db: Database, base_url: str, page: str = "") -> str | None:
+    """Return a link that signs in once with the operator's key, within ten minutes; None without a valid key.
+
+    It leads to the page with this path, by default to the start page.
+    """
     key = await console_tokens.find_operator_key(db)
     if key is None:
         return None
-    return f"{base_url}/sign-in/{await console_tokens.add_token(db, 'link', key.id, LINK_LIFETIME)}"
+    token = await console_tokens.add_token(db, "link", key.id, LINK_LIFETIME)
+    return f"{base_url}/sign-in/{token}" + (f"?next={page}" if page else "")
 
 
 async def use_sign_in_link(db: Database, token: str) -> ApiKeyRow | None:

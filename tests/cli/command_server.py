@@ -90,8 +90,11 @@ def _serve(path: str) -> Any:
     listener.close()
     with connection, connection.makefile("rw") as answers:
         request = json.loads(answers.readline())
+        opening, has_opened = os.pipe()
         if not (pid := os.fork()):
-            return request
+            return request | {"has_opened": has_opened}
+        os.close(has_opened)
+        os.read(opening, 1)  # ends when the process has opened its streams: a terminal that nobody has open is gone
         print(pid, file=answers, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
     os._exit(0)
@@ -100,6 +103,7 @@ def _serve(path: str) -> Any:
 def _become(request: Any) -> None:
     """Make this process that of the command."""
     streams = [os.open(path, os.O_RDWR) for path in request["streams"]]
+    os.close(request["has_opened"])
     if len(streams) == 1:
         os.login_tty(streams[0])
     else:

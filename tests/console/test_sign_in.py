@@ -276,3 +276,11 @@ def test_vendored_files_are_unchanged() -> None:
     recorded = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
 
     assert recorded == {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.js")}
+
+
+def test_a_sign_in_link_leads_to_its_page(quiet_app: App, visitor: httpx.Client) -> None:
+    """It opens the page that it names, and none of another site."""
+    for page, opened in (("/runs", "/runs"), ("//evil.example", "/inbox"), ("", "/inbox")):
+        link = quiet_app.in_loop(sessions.create_sign_in_link(quiet_app.state.services.db, quiet_app.url, page))
+        assert link is not None
+        assert visitor.post(link).headers["location"] == opened
