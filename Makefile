@@ -20,7 +20,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-heade
 	--no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow check coverage lint serve studio studio-setup openapi docs lock chaos bench soak remotion remotion-built clean
+.PHONY: help setup demo test slow screenshots check coverage lint serve studio studio-setup openapi docs lock chaos bench soak remotion remotion-built clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
@@ -46,6 +46,10 @@ coverage: .venv/.with-tools ## Run the tests, and print which lines of the produ
 
 slow: .venv/.with-tools ## Run the slow tests: crashes, whole films and conversations, browsers, Studio, Remotion, the quickstart
 	@$(BIN)/python -m pytest -n auto --maxprocesses 2 --dist loadfile -m slow --durations=5
+
+screenshots: .venv/.with-tools ## Write pictures of every page of the console into docs/console (needs Chromium)
+	@mkdir -p docs/console
+	@CONSOLE_PICTURES=docs/console $(BIN)/python -m pytest tests/console/test_screenshots.py
 
 lint: .venv/.with-tools
 	$(BIN)/ruff format --check .

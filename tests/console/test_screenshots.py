@@ -1,0 +1,92 @@
+"""Every page with plausible rows, on a desktop and a phone, light and dark; `make screenshots` keeps the pictures."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser
+
+from sandbox.clip_renderer import render_clip
+from sandbox.clip_spec import ClipSpec
+from tests.app import ANNA, App
+from tests.console.chromium import Tab
+from tests.console.seeds import THREE, Seeds
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+#: Where to write the pictures, if anywhere; they are cut to this height in pixels and have so many colours.
+FOLDER = os.environ.get("CONSOLE_PICTURES")
+MAX_HEIGHT, COLOURS = 1_200, 96
+ACTOR = {"kind": "api_key", "id": "key_1", "name": "Anna"}
+
+
+@pytest.fixture(scope="module")
+def film(quiet_app: App, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of a clip of the sandbox."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    render_clip(ClipSpec("Rain runs down a window in front of the lights of a city", 1, 360, 640, silent=True), path)
+    artifacts = quiet_app.state.services.artifacts
+    return quiet_app.in_loop(artifacts.store(path, kind="final_video", media_type="video/mp4", facts={}))
+
+
+def keep(tab: Tab, name: str) -> None:
+    """Write a picture of the page to the folder."""
+    if FOLDER:
+        size = tab.page.viewport_size
+        assert size is not None
+        height = min(MAX_HEIGHT, tab.page.evaluate("document.documentElement.scrollHeight"))
+        clip: Any = {"x": 0, "y": 0, "width": size["width"], "height": max(height, size["height"])}
+        picture = Image.open(io.BytesIO(tab.page.screenshot(full_page=True, clip=clip)))
+        picture.convert("RGB").quantize(COLOURS).save(Path(FOLDER, f"{name}.png"), optimize=True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_every_page(
+    quiet_app: App, browser_process: Browser, seeds: Seeds, film: str, device: str, scheme: str
+) -> None:
+    """Each page is accessible and as wide as the screen."""
+    quiet_app.rows("delete from rate_limits returning client")
+    quiet_app.rows("update api_keys set can = 'admin' where name = 'settings key 1' returning id")
+    for day in range(14):
+        provider = ("kling", "replicate", "higgsfield")[day % 3]
+        seeds.costs("pair", provider, days_ago=day, spent=(0.4 + day % 4 / 5,), seconds=4, published=8)
+    with_film = (
+        "update runs set artifacts = jsonb_set(artifacts, '{final_video,digest}', to_jsonb(%s::text)) returning id"
+    )
+    quiet_app.rows(with_film, film)
+    seeds.undelivered(age=9, brief="A lighthouse in the fog")
+    stuck = seeds.stuck(age=5, brief="Waves at night")
+    seeds.failed("The clip shows a brand.", age=4, brief="A quiet street market")
+    publish = seeds.publish(film, age=2, title="Lights behind the rain", brief="Rain on a window in a city")
+    ideation = seeds.ideation(age=1, content=THREE, title="Rain on a quiet window", brief="A slow film about rain")
+    seeds.event(ideation, "step.started", step="ideator")
+    done = seeds.run(brief="A slow film about rain", artifacts={"ideas": {"title": "Rain on a quiet window"}})
+    seeds.event(done, "run.started", source="console", project="tiny", actor=ACTOR)
+    seeds.revision(done, 1, scene="Drops run down a pane.")
+    seeds.revision(done, 2, scene="Heavy drops run slowly down a pane.")
+    seeds.clips(done, film)
+
+    tab = Tab(browser_process, quiet_app.url, is_phone=device == "phone", color_scheme=scheme)
+    tab.page.goto("/sign-in")
+    keep(tab, f"sign-in-{device}-{scheme}")
+    tab.sign_in(ANNA)
+    pages = {
+        "inbox": "/inbox", "run": f"/runs/{done}", "ideation": f"/runs/{ideation}/ideation", "runs": "/runs",
+        "publish": f"/runs/{publish}", "revisions": f"/runs/{done}/revisions", "costs": "/costs", "trouble": "/trouble",
+        "trouble-action": f"/trouble/{stuck}/stop-waiting", "health": "/doctor", "keys": "/keys",
+        "start-again": f"/runs/{done}/actions/again",
+    }  # fmt: skip
+    for name, path in pages.items():
+        tab.page.goto(path)
+        if name == "publish":
+            review = tab.page.get_by_role("link", name="Review the film")
+            (review if review.count() else tab.page.locator("#approve")).click()
+            tab.page.wait_for_load_state()
+        tab.check()
+        keep(tab, f"{name}-{device}-{scheme}")
+    tab.close()
