@@ -60,12 +60,7 @@ async def show_sign_in_link(token: str) -> HTMLResponse:
 
 
 @router.post("/sign-in/{token}", dependencies=SAME_ORIGIN)
-async def use_sign_in_link(
-    token: str,
-    request: Request,
-    state: AppStateDep,
-    next: str = START_PAGE,  # noqa: A002 - a query name
-) -> Response:
+async def use_sign_in_link(token: str, request: Request, state: AppStateDep, next: str = START_PAGE) -> Response:  # noqa: A002
     """Begin a session with a sign-in link."""
     await _count_try(request, state)
     key = await sessions.use_sign_in_link(state.services.db, token)

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -31,18 +31,20 @@ from storage.decisions import find_recorded
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 #: The verdict of each button that decides, by the first word of its value; the price that it carries is the second.
-VERDICTS: dict[str, Verdict] = {"approve": "approve", "sample": "approve", "revise": "revise", "reject": "reject"}
-VERDICTS["unedited"] = "revise"
+VERDICTS: dict[str, Verdict] = {name: name for name in get_args(Verdict)} | {"sample": "approve", "unedited": "revise"}
+
+
+NO_RUN = UUID(int=0)
 
 
 @dataclass(frozen=True)
 class ReviewPage:
-    """The page of the review that a gate of a run has open, in a session, or that the link with this token opens."""
+    """The page of the review that this gate of a run has open, in a session; or that the link with this token opens."""
 
     state: AppState
-    gate: Gate
-    session: Session | None
-    run_id: UUID
+    run_id: UUID = NO_RUN
+    gate: Gate = "ideation"
+    session: Session | None = None
     token: str = ""
 
     async def respond(self, request: Request) -> Response:
@@ -65,7 +67,7 @@ class ReviewPage:
                 raise StaleReview(f"Revision {opened.review.revision} is open now, and nothing was decided. Review it.")
             if part or action.partition(" ")[0] not in VERDICTS:
                 return await self._render(opened, form, part)
-            return await self._decide(await self._decision(opened, form, action), context)
+            return await self._decide(opened, await self._decision(opened, form, action), context)
         except (ApiError, RunError) as error:
             if context and await find_recorded(self.state.services.db, self.run_id, context):
                 return RedirectResponse(f"/runs/{self.run_id}", 303)
@@ -95,13 +97,13 @@ class ReviewPage:
             raise ApiError(409, "price_changed", "Nothing was ordered: your changes have another price, shown below.")
         return decision
 
-    async def _decide(self, decision: DecisionInput, context: RequestContext | None) -> Response:
+    async def _decide(self, opened: RunReview, decision: DecisionInput, context: RequestContext | None) -> Response:
         """Record the decision, and return the response to it."""
         if context:
             await decide(self.state.services, self.run_id, self.gate, decision, context)
             return RedirectResponse(f"/runs/{self.run_id}", 303)
         await review_links.decide_by_link(self.state.services, self.token, decision)
-        return HTMLResponse(pages.message_page(decision.verdict, describe_outcome(self.gate, decision)))
+        return HTMLResponse(pages.message_page(decision.verdict, describe_outcome(opened.review.gate, decision)))
 
     async def _refuse(self, request: Request, fields: Fields, problem: ApiError) -> Response:
         """Return the page with the problem and what was typed; without an open review, the problem of that."""
@@ -126,10 +128,10 @@ class ReviewPage:
             more |= await self._offer(opened, form)
         else:
             more |= {"quote": await quote(self.state.services, opened.run.id, form.redo), "limits": FILM_LIMITS}
-            more |= {"changes": pages.shown_changes(opened.review.changes)}
         more |= {"address": f"/review/{self.token}" if self.token else f"/runs/{self.run_id}/{self.gate}"}
+        more |= {"changes": pages.shown_changes(opened.review.changes)}
         more |= {"opened": opened, "form": form, "is_part": part == "offer", "comment_limit": MAX_COMMENT_CHARACTERS}
-        template = f"{self.gate}{'_offer' if part == 'offer' else ''}.html"
+        template = f"{opened.review.gate}{'_offer' if part == 'offer' else ''}.html"
         return HTMLResponse(pages.console_page(template, self.session, path="/inbox", **more))
 
     async def _offer(self, opened: RunReview, form: IdeaForm) -> dict[str, Any]:
@@ -153,7 +155,7 @@ async def review_run(run_id: UUID, gate: Gate, request: Request, state: AppState
     """Show the ideas or the film that wait for a decision, and decide about them as they were typed."""
     if request.method == "POST":
         check_approval_right(session.key.actor)
-    return await ReviewPage(state, gate, session, run_id).respond(request)
+    return await ReviewPage(state, run_id, gate, session).respond(request)
 
 
 @router.get("/overlay.png")

@@ -2,12 +2,11 @@
 
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from api.artifacts import FILE_RESPONSES, FileRequest, FileRequestDep
 from api.authentication import AppStateDep, client_address, count_request
@@ -20,7 +19,6 @@ from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent, IdeasContent
 from prompts.validation import describe_errors
 from runs import review_links
-from runs.errors import InvalidRequest, RunError
 from runs.review_links import OpenedLink
 from runs.reviews import OpenedReview, read_film_parts
 
@@ -51,11 +49,6 @@ class LinkDecision(RequestBody):
     publish_at: Text | None = Field(None, max_length=64)
     """Publish, with an approval: the time with its zone, in ISO 8601, before which nothing is posted."""
 
-    @field_validator("sample", mode="before")
-    @classmethod
-    def _accept_form_field(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
-
 
 class LinkDecisionResult(BaseModel):
     """The recorded decision of a reviewer."""
@@ -67,8 +60,7 @@ class LinkDecisionResult(BaseModel):
     message: str
 
 
-_DECISION: dict[str, Any] = {"schema": LinkDecision.model_json_schema()}
-_CONTENT = {"application/json": _DECISION, "application/x-www-form-urlencoded": _DECISION}
+_CONTENT = {"application/json": {"schema": LinkDecision.model_json_schema()}}
 BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 
 
@@ -87,9 +79,7 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
         fields = {**vars(opened.run), **dict(opened.review), **vars(opened.link), "film_url": film_url}
         review = LinkReview.model_validate({**fields, "previous_comment": opened.previous_comment})
         return JSONResponse(review.model_dump(mode="json"), headers=pages.HEADERS)
-    if opened.link.gate == "publish":
-        return _as_link_page(await ReviewPage(state, "publish", None, opened.run.id, token).respond(request))
-    return HTMLResponse(pages.review_page(opened, token=token), headers=pages.HEADERS)
+    return await _respond(request, state, token)
 
 
 @router.post(
@@ -99,21 +89,16 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
     openapi_extra=BODY,
 )
 async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Response:
-    """Decide on the review that the link opens, by form or by JSON."""
+    """Decide on the review that the link opens, by JSON or by the form of its page."""
     as_json = _accepts_json(request)
-    decision = None
     try:
         await count_request(state, f"link:{client_address(request)}")
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return _as_link_page(await ReviewPage(state, "publish", None, UUID(int=0), token).respond(request))
+            return await _respond(request, state, token)
         decision = await _parse_decision(request)
         fields = decision.model_dump(exclude={"decision", "comment"})
         chosen = DecisionInput(verdict=decision.decision, comment=decision.comment or "", **fields)
         opened = await review_links.decide_by_link(state.services, token, chosen)
-    except InvalidRequest as error:
-        if as_json or decision is None:
-            return _error_response(error, as_json)
-        return await _form_with_error(state, token, error, decision)
     except Exception as error:
         return _error_response(error, as_json)
     message = describe_outcome(opened.link.gate, chosen)
@@ -176,39 +161,20 @@ async def _stream(file: FileRequest, digest: str) -> Response:
 
 
 async def _parse_decision(request: Request) -> LinkDecision:
-    """Return the decision of a form or JSON body. Raises ApiError 415 or 422."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await request.body()
+    """Return the decision of a JSON body. Raises ApiError 415 or 422."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, "unsupported_media_type", "Send the decision as JSON, or by the form of the page.")
     try:
-        if media_type == "application/json":
-            return LinkDecision.model_validate_json(body)
-        if media_type == "application/x-www-form-urlencoded":
-            # A time that was left empty is a fault, and not an approval without a time.
-            fields = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10))
-            return LinkDecision.model_validate(fields)
+        return LinkDecision.model_validate_json(await request.body())
     except ValidationError as error:
         fault = describe_errors(error.errors(), root="body")
         field, _, message = fault.partition(": ")
         raise ApiError(422, "invalid_request", f"{fault}.", {"fields": {field: message}}) from None
-    except ValueError:
-        raise ApiError(422, "invalid_request", "The form has too many fields.") from None
-    raise ApiError(415, "unsupported_media_type", "Send the decision as a form or as JSON.")
 
 
-async def _form_with_error(state: AppState, token: str, error: InvalidRequest, decision: LinkDecision) -> Response:
-    """Return the page again, with the error and the texts that were entered."""
-    try:
-        opened = await review_links.open_link(state.services, token)
-    except RunError as refusal:
-        return _error_response(refusal, as_json=False)
-    if opened.link.gate == "publish":
-        return _error_response(error, as_json=False)
-    page = pages.review_page(opened, token=token, problem=error.message, comment=decision.comment or "")
-    return HTMLResponse(page, 422, pages.HEADERS)
-
-
-def _as_link_page(response: Response) -> Response:
-    """Return a page of the console with the headers of a link: its URL is not passed on."""
+async def _respond(request: Request, state: AppState, token: str) -> Response:
+    """Return the page of a review with the headers of a link: its URL is not passed on."""
+    response = await ReviewPage(state, token=token).respond(request)
     response.headers.update({**pages.CONSOLE_HEADERS, "Referrer-Policy": "no-referrer"})
     return response
 

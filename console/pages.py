@@ -12,7 +12,7 @@ from graph.graph import SUCCESSORS
 from graph.status import Status
 from prompts.platforms import PLATFORMS
 from providers.publications.post import fit_title, post_text
-from runs.review_links import VERDICT_PHRASES, OpenedLink
+from runs.review_links import VERDICT_PHRASES
 from runs.reviews import Change
 from storage.troubles import name_of
 
@@ -55,12 +55,6 @@ FIELD_ORDER = (
 )  # fmt: skip
 #: Fields that change only together with another field that is shown.
 HIDDEN_FIELDS = ("takes", "clip", "notice", "notices", "warnings", "moderation")
-
-
-def review_page(opened: OpenedLink, *, token: str, problem: str | None = None, comment: str = "") -> str:
-    """Return the review of ideas with the forms that decide it, and the problem and comment of one that was refused."""
-    changes = shown_changes(opened.review.changes)
-    return _render("review.html", opened=opened, token=token, changes=changes, problem=problem, comment=comment)
 
 
 def shown_changes(changes: Iterable[Change]) -> list[Change]:

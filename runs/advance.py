@@ -17,8 +17,7 @@ from providers.orders import OrderKey
 from runs.projections import fail, retry_later, save_end, save_waiting
 from runs.services import RunGraph, Services
 from runs.upgrade import request_signature
-from storage import decisions
-from storage import runs as table
+from storage import decisions, runs as table
 from storage.database import DatabaseError
 from storage.locks import LockBusy, LockLost
 from storage.runs import RunRow

@@ -17,8 +17,7 @@ from runs.errors import InvalidRequest, RevisionNotFound
 from runs.queries import get_run
 from runs.services import Services
 from runs.start import resolve_project, run_cap, run_id_for
-from storage import reviews
-from storage import runs as table
+from storage import reviews, runs as table
 from storage.actors import RequestContext
 from storage.database import Database
 from storage.orders import OrderRow

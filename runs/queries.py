@@ -11,8 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from graph.review_content import Review
 from graph.status import Status
 from runs.errors import GateNotOpen, InvalidRequest, RunNotFound
-from storage import runs as table
-from storage import troubles
+from storage import runs as table, troubles
 from storage.actors import Actor
 from storage.database import Database
 from storage.runs import RunInFull, RunRow

@@ -9,8 +9,7 @@ from graph.nodes.orders import StepFailed
 from graph.review_content import Review
 from graph.state import RunState
 from providers.orders import RetryOptions
-from storage import decisions, events, reviews
-from storage import runs as table
+from storage import decisions, events, reviews, runs as table
 from storage.database import Database
 
 

@@ -15,8 +15,7 @@ from runs.notifications import enqueue_notifications, send_due_notifications
 from runs.queue import ORDERS, RENDERS, RUNS, LocalQueue, LocalWorker, Loop, Queue, repeating
 from runs.reconcile import reconcile_order
 from runs.services import Services
-from storage import reviews, troubles
-from storage import runs as table
+from storage import reviews, runs as table, troubles
 from storage.actors import Actor, RequestContext
 from storage.rate_limits import forget_idle
 from storage.wakeups import listen

@@ -7,8 +7,7 @@ from typing import Literal
 from uuid import UUID
 
 from storage.database import Database, read_statements
-from storage.spending import OF_RUN as COSTS_OF_RUN
-from storage.spending import Costs
+from storage.spending import OF_RUN as COSTS_OF_RUN, Costs
 from storage.troubles import COUNTS
 
 Kind = Literal["ideation", "publish", "unknown", "stuck", "failed", "undelivered"]

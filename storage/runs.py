@@ -12,8 +12,7 @@ from psycopg.sql import SQL
 from storage.actors import Actor, ClaimedUser, RequestContext
 from storage.database import Database, from_now, insert_statement, read_statements
 from storage.events import NUMBERED_EVENT, event_values
-from storage.spending import OF_RUN as COSTS_OF_RUN
-from storage.spending import Costs
+from storage.spending import OF_RUN as COSTS_OF_RUN, Costs
 from storage.troubles import WAITING
 
 #: The sweeper sends a wake-up again if it had no effect within this time.

@@ -17,8 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from api.settings import Settings
-from cli.main import app
-from cli.main import app as command_line
+from cli.main import app, app as command_line
 from cli.make import check_unattended
 from tests.app import ANNA, PROFILES, TINY_PROJECT, App, SandboxClient
 

@@ -101,7 +101,7 @@ def test_what_it_shows(browser: httpx.Client, run_id: UUID) -> None:
     ):
         assert expected in text
     assert "A <ins>warm</ins> lamp is lit" in page.text
-    assert page.text.count("<ins>") == 1
+    assert page.text.count("<ins>") == 2  # at the text, and in the list of all changes
     assert 'src="/overlay.png?text=A%20little%20longer"' in page.text
 
 

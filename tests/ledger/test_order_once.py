@@ -18,8 +18,7 @@ from runs.errors import OutcomeUnknown
 from runs.reconcile import reconcile_order
 from runs.retry import retry_run
 from runs.services import Services
-from storage import failpoints
-from storage import ledger as ledger_module
+from storage import failpoints, ledger as ledger_module
 from tests.ledger.fake_provider import (
     ANNA,
     FakeProvider,
