@@ -12,8 +12,6 @@ import httpx
 import pytest
 from terminals import Terminal, processes_of
 
-from tests.console.conftest import csrf_token_of
-
 BRIEF = "-- a $HOME in the snow"
 #: As small as the sandbox makes a film without a profile of the tests.
 PROJECT = """---
@@ -77,9 +75,6 @@ def test_a_film_is_approved_in_the_browser(tmp_path: Path) -> None:
         assert client.post(str(ideas.url), data=fields_of(ideas)).status_code == 200
         run = until(client, path, "Revision 1 at the publish gate was opened.")
         film = client.get(f"{path}/publish")
-        if film.status_code == 404:
-            form = {"csrf_token": csrf_token_of(run), "gate": "publish", "part": "decide"}
-            film = client.post(f"{path}/review", data=form)
         assert client.post(str(film.url), data=fields_of(film)).status_code == 200
         finished = until(client, path, "The run was completed.")
         [digest] = re.findall(r'src="/media/([0-9a-f]{64})#t=0.1" aria-label="The film"', finished.text)

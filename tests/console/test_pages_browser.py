@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -16,7 +14,6 @@ from tests.console.seeds import HOSTILE, Seeds
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 #: Where to write pictures of the pages, if anywhere.
-PICTURES = os.environ.get("CONSOLE_PICTURES")
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +54,16 @@ def tab(
     tab.close()
 
 
-def visit(tab: Tab, path: str, name: str = "") -> None:
-    """Open a page and check it; keep a picture of it if pictures are wanted."""
+def visit(tab: Tab, path: str) -> None:
+    """Open a page and check it."""
     tab.page.goto(path)
     tab.check()
-    if PICTURES and name:
-        size = "phone" if tab.page.viewport_size == {"width": 390, "height": 844} else "desktop"
-        tab.page.screenshot(path=Path(PICTURES) / f"{name}-{size}.png", full_page=True)
 
 
 def test_empty_pages(tab: Tab) -> None:
     """Pages with nothing to show say so."""
     for path in ("/costs", "/trouble", "/doctor", "/keys"):
-        visit(tab, path, f"empty{path.replace('/', '-')}")
+        visit(tab, path)
     expect(tab.page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_count(6)
 
 
@@ -82,7 +76,7 @@ def test_costs(tab: Tab, seeds: Seeds) -> None:
             seeds.costs("tiny", provider, days_ago=day, spent=(spent,), seconds=4, published=3 if number else 0)
     seeds.costs("pair", "a-" + "long" * 30, spent=(2.5,), seconds=4, state="submitted")
     seeds.costs("four", "sixth", spent=(0.5,), seconds=4)
-    visit(tab, "/costs", "costs")
+    visit(tab, "/costs")
     tab.page.get_by_text("The days as a table").click()
     expect(tab.page.get_by_role("table").first).to_be_visible()
     tab.check()
@@ -99,15 +93,13 @@ def test_troubles(tab: Tab, seeds: Seeds) -> None:
     clip = {"clip": 1, "take": 1, "amount_usd": 0.3, "request": {"prompt": "A sea at night, calm."}}
     seeds.order(failed, "clip", "kling", state="failed", result={"code": "x", "message": "Blocked."}, **clip)
     stuck = seeds.stuck(age=2)
-    visit(tab, "/trouble", "trouble")
+    visit(tab, "/trouble")
     for run_id, action in ((failed, "retry"), (failed, "clips"), (unknown, "not-made"), (stuck, "stop-waiting")):
-        visit(tab, f"/trouble/{run_id}/{action}", f"action-{action}")
+        visit(tab, f"/trouble/{run_id}/{action}")
     tab.page.goto(f"/trouble/{unknown}/not-made")
     tab.page.get_by_role("button", name="Look again").click()
     expect(tab.page.get_by_role("button", name="None was made: order again for 0.30 USD")).to_be_visible()
     tab.check()
-    if PICTURES:
-        tab.page.screenshot(path=Path(PICTURES) / f"evidence-{tab.page.viewport_size['width']}.png", full_page=True)  # type: ignore[index]
     tab.reported.clear()  # the browser reports the status 409
     tab.page.goto("/trouble")
     tab.page.get_by_role("link", name="Cancel…").focus()
@@ -126,7 +118,7 @@ def test_many_and_hostile_rows(tab: Tab, seeds: Seeds) -> None:
     for number in range(200):
         seeds.failed(brief=f"Film number {number}", age=number / 10 + 2)
     for path in ("/trouble", "/costs", f"/trouble/{failed}/clips"):
-        visit(tab, path, f"hostile{path.replace('/', '-')[:9]}")
+        visit(tab, path)
         expect(tab.page.locator("main")).to_contain_text('<script>document.title="taken"</script>')
         assert tab.page.locator("main img, main script").count() == 0
     tab.page.goto("/trouble")
@@ -142,8 +134,6 @@ def test_health(tab: Tab) -> None:
     expect(tab.page.get_by_role("button", name="Run the checks again")).to_be_visible(timeout=60_000)
     expect(tab.page.locator("#checks")).to_contain_text("answered with structured output")
     tab.check()
-    if PICTURES:
-        tab.page.screenshot(path=Path(PICTURES) / f"health-{tab.page.viewport_size['width']}.png", full_page=True)  # type: ignore[index]
 
 
 def test_keys(tab: Tab) -> None:
@@ -153,8 +143,6 @@ def test_keys(tab: Tab) -> None:
     tab.page.keyboard.press("Enter")
     expect(tab.page.locator("#secret")).to_contain_text("mw_")
     tab.check()
-    if PICTURES:
-        tab.page.screenshot(path=Path(PICTURES) / f"keys-{tab.page.viewport_size['width']}.png", full_page=True)  # type: ignore[index]
     tab.page.get_by_role("link", name="Revoke website-of-the-bakery…").click()
     tab.check()
     tab.page.get_by_role("button", name="Revoke website-of-the-bakery").click()
