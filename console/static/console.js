@@ -116,7 +116,7 @@ document.addEventListener("htmx:sseMessage", (event) => {
 // decision, or take the place of the button's request; what is answered to the button has the price.
 let sent = null;
 document.addEventListener("submit", (event) => {
-  if (event.defaultPrevented) return; // htmx sends it
+  if (event.defaultPrevented || !window.htmx) return; // htmx sends it; the page of a link is without htmx
   htmx.trigger(event.target, "htmx:abort");
   sent = event.target;
 });
