@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 def decisions(app: App) -> list[dict[str, Any]]:
     """Return all decisions of runs that are there."""
-    return app.rows("select verdict, comment, edits, sample from decisions join runs on runs.id = run_id")
+    return app.rows("select verdict, comment, decisions.channel, edits, sample from decisions join runs on runs.id = run_id")
 
 
 def test_the_price_follows_the_edits(tab: Tab, seeds: Seeds, quiet_app: App) -> None:
@@ -215,4 +215,24 @@ def test_without_a_script(browser_process: Browser, seeds: Seeds, quiet_app: App
     page.wait_for_url(f"**/runs/{run_id}")
     [decision] = decisions(quiet_app)
     assert [idea["title"] for idea in decision["edits"]] == ["Lamp", "Drops"]
+    tab.close()
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_a_link(browser_process: Browser, seeds: Seeds, quiet_app: App, has_scripts: bool) -> None:
+    """A reviewer edits, drops and approves ideas by the buttons alone, with and without scripts."""
+    run_id = seeds.ideation(content=THREE)
+    answer = quiet_app.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "ideation"})
+    tab = Tab(browser_process, quiet_app.url, is_phone=True, java_script_enabled=has_scripts)
+    page = tab.page
+    page.goto(f"/review/{answer.json()['url'].rpartition('/')[2]}")
+    if has_scripts:
+        tab.check()
+    page.locator("#title-1").fill("Drops of rain")
+    page.locator("#card-3").get_by_label("Keep").uncheck()
+    page.get_by_role("button", name="Update the price").last.click()
+    page.get_by_role("button", name="Approve 2 clips for 0.60 USD").click()
+    expect(page.get_by_text("Thank you: ")).to_be_visible()
+    [decision] = decisions(quiet_app)
+    assert (decision["channel"], [idea["title"] for idea in decision["edits"]]) == ("link", ["Drops of rain", "Lamp"])
     tab.close()
