@@ -52,6 +52,10 @@ class Command:
         with self._connection, self._answers:
             return int(self._answers.readline())
 
+    def __del__(self) -> None:
+        self._answers.close()  # of a command that was not waited for
+        self._connection.close()
+
 
 @cache
 def _start_server() -> str:
