@@ -100,12 +100,12 @@ def test_a_link_refused_by_a_cap_can_be_used_later(manual: App) -> None:
     """The reviewer reads the numbers; the link still decides when there is room."""
     run = at_ideation(manual, budget_usd="0.2")
     url = manual.client.post(f"/v1/runs/{run['run_id']}/reviews/link", json={"gate": "ideation"}).json()["url"]
-    refused = httpx.post(url, data={"decision": "approve"})
+    refused = httpx.post(url, json={"decision": "approve"})
     manual.rows("update runs set cap_usd = 5 where id = %s returning 1", run["run_id"])
-    accepted = httpx.post(url, data={"decision": "approve"})
+    accepted = httpx.post(url, json={"decision": "approve"})
 
     assert (refused.status_code, accepted.status_code) == (409, 200)
-    assert "0.30 USD more would exceed the run&#39;s cap of 0.20 USD" in refused.text
+    assert "0.30 USD more would exceed the run's cap of 0.20 USD" in refused.text
 
 
 def start(client: httpx.Client, budget_usd: str) -> httpx.Response:

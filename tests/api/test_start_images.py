@@ -219,7 +219,7 @@ def test_the_clip_starts_from_the_approved_image(
 
     assert [idea["image"] for idea in again["review"]["content"]["ideas"]] == [digest] * 4
     url = starting.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "ideation"}).json()["url"]
-    assert f'src="{url.rpartition("/")[2]}/images/4"' in httpx.get(url, headers={"accept": "text/html"}).text
+    assert f'src="/review/{url.rpartition("/")[2]}/images/4"' in httpx.get(url, headers={"accept": "text/html"}).text
     image = httpx.get(f"{url}/images/4")
     assert (hashlib.sha256(image.content).hexdigest(), image.headers["content-type"]) == (
         digest,

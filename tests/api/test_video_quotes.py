@@ -101,7 +101,7 @@ def test_a_quote_is_shown_approved_reserved_and_charged(app: App, runs: dict[str
     [decision] = app.rows("select approved_digest from decisions where run_id = %s", run["id"])
 
     assert offer_of(run["offered"]) == ("0.300", "quote")
-    assert "0.30 USD, quoted by higgsfield." in run["page"]
+    assert "0.30 USD, quoted by higgsfield<" in run["page"]
     assert decision["approved_digest"] == run["offered"]["review"]["digest"]
     assert (str(order["amount_usd"]), str(order["spent_usd"])) == ("0.3000", "0.3000")
     assert [charge["usd"] for charge in app.sandbox.charges(run["id"])] == pytest.approx([0.30])
@@ -133,7 +133,7 @@ def test_without_a_quote_the_price_of_the_owner_counts(app: App, sandbox: Sandbo
     app.decide(run_id, "ideation")
     app.until(run_id, "awaiting_video_generation")
 
-    assert all("0.60 USD, price set by you." in page for page in pages.values())
+    assert all("0.60 USD, price set by you<" in page for page in pages.values())
     assert app.rows("select amount_usd::float as usd from orders where run_id = %s and kind = 'clip'", run_id) == [
         {"usd": 0.60}
     ]

@@ -16,7 +16,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 def decisions(app: App) -> list[dict[str, Any]]:
     """Return all decisions of runs that are there."""
-    return app.rows("select verdict, comment, decisions.channel, edits, sample from decisions join runs on runs.id = run_id")
+    return app.rows(
+        "select verdict, comment, decisions.channel, edits, sample from decisions join runs on runs.id = run_id"
+    )
 
 
 def test_the_price_follows_the_edits(tab: Tab, seeds: Seeds, quiet_app: App) -> None:
