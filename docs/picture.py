@@ -36,8 +36,8 @@ def main() -> None:
         _draw(["$ make demo", *lines, film.replace(f"{Path(folder).resolve()}/", "")])
         with av.open(film) as container:
             stream = container.streams.video[0]
-            container.seek(int(2 / stream.time_base), stream=stream)
-            frame = next(frame for frame in container.decode(stream) if frame.time is not None and frame.time >= 2)
+            container.seek(int(3 / stream.time_base), stream=stream)
+            frame = next(frame for frame in container.decode(stream) if frame.time is not None and frame.time >= 3)
             frame.to_image().resize((360, 640)).save(HERE / "film.jpg", quality=82)
 
 
