@@ -129,6 +129,7 @@ class ReviewPage:
         else:
             more |= {"quote": await quote(self.state.services, opened.run.id, form.redo), "limits": FILM_LIMITS}
         more |= {"address": f"/review/{self.token}" if self.token else f"/runs/{self.run_id}/{self.gate}"}
+        more |= {"can_decide": not self.session or self.session.key.actor.can_approve}
         more |= {"changes": pages.shown_changes(opened.review.changes)}
         more |= {"opened": opened, "form": form, "is_part": part == "offer", "comment_limit": MAX_COMMENT_CHARACTERS}
         template = f"{opened.review.gate}{'_offer' if part == 'offer' else ''}.html"
