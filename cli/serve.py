@@ -34,7 +34,7 @@ async def open_services(settings: Settings, *, webhooks_to: str | None) -> Async
 
 
 async def serve(
-    settings: Settings, host: str, port: int, *, with_worker: bool, project: str, brief: str | None = None
+    settings: Settings, host: str, port: int, *, with_worker: bool, project: str = "shorts", brief: str | None = None
 ) -> None:
     """Serve until a signal to stop, and start a run of `project` if there is a brief.
 

@@ -144,7 +144,7 @@ def test_a_sample_is_watched_before_the_rest_is_bought(app: App) -> None:
     link = app.client.post(f"/v1/runs/{run_id}/reviews/link", json={"gate": "ideation"}).json()["url"]
     page = app.client.get(link, headers={"Accept": "text/html"}).text
     assert "The sample is generated. The other 3 clips cost 0.30 USD." in page
-    assert "Approve and make the clips for 0.30 USD" in page
+    assert "Approve 3 clips for 0.30 USD" in page
     file = app.client.get(f"{link}/clips/2")
     assert (file.headers["content-type"], file.content) == ("video/mp4", app.client.get(clip["url"]).content)
     assert app.client.get(f"{link}/clips/1").json()["error"]["code"] == "no_clip"

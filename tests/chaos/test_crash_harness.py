@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -81,7 +82,7 @@ def with_run(facts: Facts, **changes: Any) -> Facts:
 
 
 CLIP, POST = 0, 1
-VIOLATIONS = {
+VIOLATIONS: dict[str, Callable[[Facts], Facts]] = {
     "a run is gone": lambda facts: replace(facts, runs=[]),
     "a run is stuck": lambda facts: with_run(facts, status="awaiting_render"),
     "a failure has no reason": lambda facts: with_run(facts, status="failed", error={}),
