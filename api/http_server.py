@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.app import create_app
 from api.errors import ApiError
-from api.settings_types import SettingsError
+from api.listening import url_of
 from api.wiring import AppState
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
@@ -26,8 +26,6 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 MAX_HEAD_BYTES = 64 * 1024
 #: Beyond this number the connection that has waited longest for its client is closed for a new one.
 MAX_CONNECTIONS = 1_000
-#: How long a client may leave a response unread before the kernel closes the connection.
-UNREAD_TIMEOUT_MILLISECONDS = 120_000
 MIN_DESCRIPTORS = 4 * MAX_CONNECTIONS
 REPEATED_MESSAGE_SECONDS = 60.0
 
@@ -174,31 +172,6 @@ async def run_server(state: AppState, listening: socket.socket) -> AsyncIterator
 
 
 _repeated_messages = RepeatedMessages()
-
-
-def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """Return a listening socket, by default of a loopback address; port 0 takes a free one. Raises SettingsError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio sends each answer at once instead of collecting small packets (TCP_NODELAY).
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MILLISECONDS)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise SettingsError(f"Cannot listen on port {port} of {host}: {error.strerror}.") from error
-    listening.listen(2048)
-    listening.setblocking(False)
-    return listening
-
-
-def url_of(listening: socket.socket) -> str:
-    """Return the URL of a listening socket; a wildcard address becomes loopback."""
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{host}:{port}"
 
 
 def _raise_descriptor_limit() -> None:

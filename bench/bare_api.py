@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api.http_server import listen, url_of
+from api.listening import listen, url_of
 from bench.options import WEBHOOK_SECRET
 
 

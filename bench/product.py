@@ -18,7 +18,8 @@ from pathlib import Path
 import uvloop
 from pydantic import SecretStr
 
-from api.http_server import listen, run_server, url_of
+from api.http_server import run_server
+from api.listening import listen, url_of
 from api.settings import Settings
 from api.wiring import AppState, open_app_state, reconcile_keys
 from bench.options import API_KEY, WEBHOOK_SECRET, ProductOptions

@@ -1,5 +1,6 @@
 """`myloware`: the command line. Each command imports its implementation when it is called, so that `--help` is fast."""
 
+import gc
 import json
 import os
 import re
@@ -45,6 +46,7 @@ def _print_version(is_asked: bool) -> None:
 
 @app.callback()
 def prepare(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -52,6 +54,9 @@ def prepare(
     """Multi-agent video production with human approval at two gates."""
     # What the program writes is for its own user: films, clips, logs, the sandbox's data.
     os.umask(0o077)
+    # The imports of a command create much, and nothing to collect. `running.run` enables it again.
+    gc.disable()
+    context.call_on_close(gc.enable)
 
 
 @app.command("make")

@@ -1,6 +1,7 @@
 """Run the work of a command: until it ends or a signal stops it, with what it needs opened around it."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -37,6 +38,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     and 129. Work that handles these signals itself replaces this.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    freeze_imports()
     received: list[int] = []
 
     async def cancelled_by_signals() -> T:
@@ -58,6 +60,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         exit_with_error(str(error))
     except asyncio.CancelledError:
         raise typer.Exit(128 + received[0]) from None
+
+
+def freeze_imports() -> None:
+    """Enable garbage collection of what is created from now on: modules live to the end, and are many objects."""
+    gc.freeze()
+    gc.enable()
 
 
 def on_stop_signal(stop: Callable[[int], None]) -> None:

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any, cast
 
 from api.app import create_app
-from api.http_server import listen, run_server, url_of
+from api.http_server import run_server
+from api.listening import listen, url_of
 from api.settings import Settings
 from api.settings_types import SettingsError
 from api.wiring import AppState, open_app_state, reconcile_keys
@@ -27,8 +28,14 @@ DATABASE_INTERVAL_SECONDS = 1.0
 @asynccontextmanager
 async def open_services(settings: Settings, *, webhooks_to: str | None) -> AsyncIterator[AppState]:
     """Open the app state with local services for everything that is not configured."""
-    async with with_local_services(settings, webhooks_to=webhooks_to) as complete, open_app_state(complete) as state:
-        # Before anything is bought that could not be stored.
+    async with with_local_services(settings, webhooks_to=webhooks_to) as complete, open_state(complete) as state:
+        yield state
+
+
+@asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[AppState]:
+    """Open the app state of complete settings, and check that files can be stored before anything is bought."""
+    async with open_app_state(settings) as state:
         await state.services.artifacts.probe()
         yield state
 

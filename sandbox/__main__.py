@@ -8,6 +8,7 @@ import argparse
 import base64
 import binascii
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ SECRET_VARIABLE = "SANDBOX_WEBHOOK_SECRET"  # noqa: S105 - a name
 
 def main() -> None:
     """Serve the sandbox until it is stopped."""
+    gc.freeze()  # the modules live to the end
     os.umask(0o077)
     parser = _build_parser()
     options = parser.parse_args()

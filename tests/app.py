@@ -21,7 +21,8 @@ import uvloop
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from api.http_server import listen, run_server, url_of
+from api.http_server import run_server
+from api.listening import listen, url_of
 from api.settings import Settings
 from api.wiring import AppState, open_app_state, reconcile_keys
 from providers.orders import digest_of

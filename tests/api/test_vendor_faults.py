@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.http_server import url_of
+from api.listening import url_of
 from tests.app import PROFILES, TINY_PROJECT, App, SandboxClient, settings_for
 from tests.databases import fast_folder, fresh_database
 from tests.vendor_settings import VENDORS, vendor_profiles, vendor_settings

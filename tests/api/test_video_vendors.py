@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from api.checked_settings import check_settings
-from api.http_server import url_of
+from api.listening import url_of
 from api.settings import Settings, SettingsError
 from api.wiring import open_video_provider
 from providers.webhooks import parse_secret, sign

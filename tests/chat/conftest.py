@@ -12,7 +12,8 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from api.http_server import listen, run_server, url_of
+from api.http_server import run_server
+from api.listening import listen, url_of
 from chat.session import ChatServices
 from providers.chat_models import chat_model
 from tests.app import (

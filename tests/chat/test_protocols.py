@@ -13,7 +13,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from api.http_server import listen, run_server, url_of
+from api.http_server import run_server
+from api.listening import listen, url_of
 from api.settings import SettingsError, read_settings
 from cli.main import app
 from tests.app import ANNA, App

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from api.http_server import listen
+from api.listening import listen
 from tests.app import ANNA, App, SandboxClient
 from tests.console.chromium import Tab, chromium
 from tests.console.seeds import HOSTILE, Seeds

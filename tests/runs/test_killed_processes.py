@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.http_server import listen
+from api.listening import listen
 from tests.app import ANNA, PROFILES, TINY_PROJECT, SandboxClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
