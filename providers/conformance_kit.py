@@ -84,21 +84,12 @@ class ConformanceKit:
         if spend and any(result.outcome == "failed" for result in self.results):
             yield StepResult("create", "skipped", "A step failed, so nothing is ordered.")
         elif spend:
-            async for result in self._paid_steps():
+            # Sent once. Only a service that recognises the key of the order receives it again, for the first task.
+            yield await _run("create", self._create)
+            if self.task_id or self.is_unknown:
+                yield await _run("recovery", self._recover)
+            for result in self._results_of(await self._wait(self.task_id)) if self.task_id else ():
                 yield result
-
-    async def _paid_steps(self) -> AsyncIterator[StepResult]:
-        """Yield the results of one clip, from its order to its file. Its create is sent once.
-
-        Only a service that recognises the key of the order receives it again, and returns the first task.
-        """
-        yield await _run("create", self._create)
-        if self.task_id or self.is_unknown:
-            yield await _run("recovery", self._recover)
-        if self.task_id is None:
-            return
-        for result in self._results_of(await self._wait(self.task_id)):
-            yield result
 
     def _results_of(self, answer: Answer) -> Iterator[StepResult]:
         if isinstance(answer, Succeeded) and answer.file:

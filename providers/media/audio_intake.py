@@ -1,6 +1,5 @@
 """Decode an audio file and store it as FLAC: the subprocess of `intake.accept_sound`."""
 
-from itertools import chain
 from pathlib import Path
 
 import av
@@ -10,8 +9,8 @@ from av.error import FFmpegError
 
 from providers.base import Json
 from providers.media import subprocess_worker
+from providers.media.audio import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, decode_samples, measure_loudness, to_frame
 from providers.media.intake import InvalidSound
-from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, measure_loudness, to_frame
 
 MIN_SECONDS, MAX_SECONDS = 0.2, 600
 # A hostile file can open only these formats and decoders, and no other file or address.
@@ -32,11 +31,9 @@ def read_sound(path: Path, seconds: float | None = None) -> AudioSamples:
         with av.open(str(path), "r", options=_OPTIONS, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise InvalidSound("audio_invalid", "The file has no audio.")
-            resampler = AudioResampler("fltp", "stereo", SAMPLE_RATE)
-            for frame in chain(container.decode(container.streams.audio[0]), [None]):
-                for part in resampler.resample(frame):
-                    parts.append(np.clip(np.nan_to_num(part.to_ndarray()), -1, 1).astype(np.float32))
-                    length += part.samples
+            for _, samples in decode_samples(container, peak=1):
+                parts.append(samples)
+                length += samples.shape[1]
                 if length > end:
                     break
     except (FFmpegError, ValueError) as error:

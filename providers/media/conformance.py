@@ -12,8 +12,7 @@ from av.container.input import InputContainer
 from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
 from providers.base import InvalidClip
 from providers.media import probe
-from providers.media.audio import decode_audio
-from providers.media.loudness import SILENCE_LUFS, AudioSamples, measure_loudness, measure_true_peak
+from providers.media.audio import SILENCE_LUFS, AudioSamples, decode_audio, measure_loudness, measure_true_peak
 
 MAX_FILM_BYTES = 287_000_000
 #: Sound and picture are in time within this.

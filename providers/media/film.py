@@ -8,12 +8,11 @@ from types import MappingProxyType
 from av.video.frame import VideoFrame
 
 from providers.base import Json
-from providers.media.audio import create_silence, decode_audio, master_audio
+from providers.media.audio import SILENCE_LUFS, decode_audible, master_audio
 from providers.media.conformance import MAX_FILM_BYTES, FilmSpec, RuleResult, check_film, failed_errors
 from providers.media.film_texts import FilmTexts, text_track
 from providers.media.glyphs import find_missing_glyphs
-from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, remove_subsonic
-from providers.media.mix import add_sounds, describe_overrun, fade_in, time_narrations
+from providers.media.mix import add_sounds, describe_overrun, mix_clips, time_narrations
 from providers.media.movement import push_in
 from providers.media.mp4_writer import DEFAULT_CRF, FilmTooLarge, replace_audio, write_mp4
 from providers.media.subprocess_worker import ReportProgress, serve_request
@@ -24,7 +23,6 @@ from providers.renders.manifest import ClipSpan, Manifest, build_timeline
 METADATA_COMMENT = "AI-generated content. Made with MyloWare."
 MAX_BITRATE = 24_000_000
 MAX_CRF = 42
-MIN_FADE_SECONDS = 0.01
 
 
 def render_film(
@@ -42,7 +40,7 @@ def render_film(
     Raises InvalidManifest, and InvalidClip when a clip cannot be decoded.
     """
     spans = build_timeline(manifest)
-    mix = add_sounds(_mix_audio(manifest, spans, clips), manifest, sounds)
+    mix = add_sounds(mix_clips(manifest, clips), manifest, sounds)
     audio, lufs = master_audio(mix, lufs=manifest.loudness_lufs)
     spec, texts = _describe_film(manifest), text_track(manifest, time_narrations(manifest, sounds))
     max_bytes = int(min(MAX_FILM_BYTES * 0.95, MAX_BITRATE / 8 * manifest.seconds))
@@ -58,20 +56,6 @@ def render_film(
 
 def _describe_film(manifest: Manifest) -> FilmSpec:
     return FilmSpec(manifest.seconds, manifest.width, manifest.height, manifest.fps, manifest.loudness_lufs)
-
-
-def _mix_audio(manifest: Manifest, spans: list[ClipSpan], clips: Sequence[Path]) -> AudioSamples:
-    """Return the audio of all clips, with equal-power crossfades."""
-    mix = create_silence(spans[-1].end_frame / manifest.fps)
-    for span, clip in zip(spans, clips, strict=True):
-        audio = remove_subsonic(decode_audio(clip, span.frames / manifest.fps))
-        # A hard cut gets 10 ms to avoid a click.
-        fade_in(audio, max(span.fade_in_frames / manifest.fps, MIN_FADE_SECONDS))
-        fade_in(audio[:, ::-1], max(span.fade_out_frames / manifest.fps, MIN_FADE_SECONDS))
-        start = round(span.first_frame / manifest.fps * SAMPLE_RATE)
-        section = mix[:, start : start + audio.shape[1]]
-        section += audio[:, : section.shape[1]]
-    return mix
 
 
 def _compose_frames(
@@ -139,7 +123,7 @@ def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
         lufs = render_film(manifest, clips, film, lambda share: report_progress(share * 0.9), sounds)
     else:
         rendered, track = film.with_name("rendered.mp4"), text_track(manifest.with_look_of_composition(), narrations)
-        audio = add_sounds(remove_subsonic(decode_audio(rendered, track.seconds)), manifest, sounds)
+        audio = add_sounds(decode_audible(rendered, track.seconds), manifest, sounds)
         aac_packets, lufs = master_audio(audio, lufs=manifest.loudness_lufs)
         replace_audio(rendered, aac_packets, film, comment=METADATA_COMMENT, text_track=track)
         report_progress(0.5)

@@ -1,4 +1,4 @@
-"""Mix music and narration with the sound of the clips, before the film is mastered."""
+"""Mix the sound of the clips with music and narration, before the film is mastered."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from providers.media.audio import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, decode_audible, measure_loudness
 from providers.media.audio_intake import read_sound
-from providers.media.loudness import SAMPLE_RATE, SILENCE_LUFS, AudioSamples, measure_loudness
 from providers.media.subtitles import TimedText
 from providers.renders.manifest import Manifest, build_timeline
 
+#: The fade at a hard cut, which avoids a click.
+MIN_FADE_SECONDS = 0.01
 #: How much quieter than the clips the music is, in LU.
 MUSIC_BELOW_LU = 16.0
 MUSIC_FADE_IN_SECONDS, MUSIC_FADE_OUT_SECONDS = 1.0, 2.0
@@ -29,6 +31,18 @@ NARRATION_FADE_OUT_SECONDS = 0.3
 Narrations = Sequence[tuple[int, AudioSamples]]
 
 
+def mix_clips(manifest: Manifest, clips: Sequence[Path]) -> AudioSamples:
+    """Return the audio of all clips, with equal-power crossfades."""
+    spans, fps = build_timeline(manifest), manifest.fps
+    mix = np.zeros((2, round(spans[-1].end_frame / fps * SAMPLE_RATE)), np.float32)
+    for span, clip in zip(spans, clips, strict=True):
+        audio = decode_audible(clip, span.frames / fps)
+        fade_in(audio, max(span.fade_in_frames / fps, MIN_FADE_SECONDS))
+        fade_in(audio[:, ::-1], max(span.fade_out_frames / fps, MIN_FADE_SECONDS))
+        _add(mix, audio, round(span.first_frame / fps * SAMPLE_RATE))
+    return mix
+
+
 def add_sounds(film: AudioSamples, manifest: Manifest, sounds: Mapping[str, Path]) -> AudioSamples:
     """Return the sound of the clips with the music and the narrations of the manifest. `sounds` are files by digest."""
     if manifest.music:
@@ -39,8 +53,7 @@ def add_sounds(film: AudioSamples, manifest: Manifest, sounds: Mapping[str, Path
         return film
     voices = np.zeros_like(film)
     for start, narration in narrations:
-        section = voices[:, start : start + narration.shape[1]]
-        section += narration[:, : section.shape[1]]
+        _add(voices, narration, start)
     if start + narration.shape[1] > voices.shape[1]:
         fade_in(voices[:, ::-1], NARRATION_FADE_OUT_SECONDS)
     voices = _level(voices, film, 0)
@@ -94,12 +107,17 @@ def _fit_music(music: AudioSamples, film: AudioSamples) -> AudioSamples:
         part[:, :fade] *= _rise(fade) if start else 1
         if start + music.shape[1] < length:
             part[:, -fade:] *= _rise(fade)[::-1]
-        section = fitted[:, start : start + part.shape[1]]
-        section += part[:, : section.shape[1]]
+        _add(fitted, part, start)
         start += music.shape[1] - fade
     fade_in(fitted, MUSIC_FADE_IN_SECONDS)
     fade_in(fitted[:, ::-1], MUSIC_FADE_OUT_SECONDS)
     return _level(fitted, film, -MUSIC_BELOW_LU)
+
+
+def _add(mix: AudioSamples, audio: AudioSamples, start: int) -> None:
+    """Add the audio to the mix, in place, from this sample on, as far as it fits."""
+    section = mix[:, start : start + audio.shape[1]]
+    section += audio[:, : section.shape[1]]
 
 
 def fade_in(audio: AudioSamples, seconds: float) -> None:

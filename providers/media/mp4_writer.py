@@ -17,9 +17,8 @@ from av.subtitles.stream import SubtitleStream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from providers.media.audio import AAC_BITRATE, AAC_FRAME_SAMPLES
+from providers.media.audio import AAC_BITRATE, AAC_FRAME_SAMPLES, SAMPLE_RATE
 from providers.media.conformance import FilmSpec
-from providers.media.loudness import SAMPLE_RATE
 from providers.media.probe import open_mp4, select_video_stream
 from providers.media.subtitles import TextTrack, split_samples
 

@@ -11,6 +11,7 @@ import pytest
 from providers.media import film
 from providers.media.audio import decode_audio
 from providers.media.conformance import FilmSpec, check_film, failed_errors
+from providers.media.mix import mix_clips
 from providers.media.overlay import draw_overlay
 from providers.media.video_frames import view_planes
 from providers.renders.manifest import InvalidManifest, Manifest, ManifestClip, build_timeline
@@ -93,7 +94,7 @@ def test_audio_crossfades_have_equal_power(clip):
     manifest = build_manifest(2, 2, crossfade_seconds=1.0)
     clips = [clip(seconds=2.0), clip(seconds=2.0, channel_layout=None)]
 
-    mix = film._mix_audio(manifest, build_timeline(manifest), clips)
+    mix = mix_clips(manifest, clips)
 
     rms = [float(np.sqrt((mix[:, at - 800 : at + 800] ** 2).mean())) for at in (40_000, 72_000, 110_000)]
     assert rms == pytest.approx([0.0707, 0.05, 0.0], abs=0.003)

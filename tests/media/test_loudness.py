@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from providers.media.audio import decode_aac, decode_audio, master_audio
-from providers.media.loudness import (
+from providers.media.audio import (
     SAMPLE_RATE,
     SILENCE_LUFS,
+    decode_aac,
+    decode_audio,
+    master_audio,
     measure_loudness,
     measure_true_peak,
     normalise_loudness,

@@ -10,11 +10,10 @@ import pytest
 
 from providers.base import Json
 from providers.media import film
-from providers.media.audio import decode_audio
+from providers.media.audio import SAMPLE_RATE, decode_audio, measure_loudness
 from providers.media.audio_intake import MAX_SECONDS, read_sound, write_sound
 from providers.media.conformance import FilmSpec, check_film
 from providers.media.intake import InvalidSound, accept_sound
-from providers.media.loudness import SAMPLE_RATE, measure_loudness
 from providers.media.mix import add_sounds
 from providers.renders.manifest import Manifest, ManifestClip
 from tests.media.tones import CLIP_HZ, MUSIC_HZ, level, tone

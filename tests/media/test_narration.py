@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from providers.media import film
-from providers.media.audio import decode_audio
+from providers.media.audio import SAMPLE_RATE, decode_audio
 from providers.media.audio_intake import write_sound
 from providers.media.conformance import FilmSpec, check_film
-from providers.media.loudness import SAMPLE_RATE
 from providers.media.mix import add_sounds, describe_overrun, time_narrations
 from providers.renders.manifest import Manifest
 from tests.media.tones import CLIP_HZ, MUSIC_HZ, level, tone

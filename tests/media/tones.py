@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from providers.media.loudness import SAMPLE_RATE
+from providers.media.audio import SAMPLE_RATE
 
 CLIP_HZ, MUSIC_HZ = 400, 1_500
 
