@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -122,8 +122,6 @@ class Sandbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = make_private(folder)
-        self._lock: IO[bytes] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
         self.port, self.secret = self._load_endpoint()
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -154,26 +152,19 @@ class Sandbox:
             supervisor.cancel()
             with suppress(asyncio.CancelledError):
                 await supervisor
-            await asyncio.to_thread(self._stop)
 
     async def _supervise(self, webhooks_to: str | None) -> None:
         """Start the process if no other process holds the lock, and start it again after it has exited."""
-        while True:
-            if self._process is None or self._process.poll() is not None:
-                if self._lock is None:
-                    self._lock = self._acquire_lock()
-                if self._lock is not None:
-                    self._process = self._start(webhooks_to)
-            await asyncio.sleep(WATCH_INTERVAL_SECONDS)
-
-    def _acquire_lock(self) -> IO[bytes] | None:
-        lock = open(self.folder / "running.lock", "wb")  # noqa: SIM115 - held while the sandbox runs
+        lock, process = os.open(self.folder / "running.lock", os.O_RDWR | os.O_CREAT, 0o600), None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            return None
-        return lock
+            while True:
+                if _is_locked(lock) and (process is None or process.poll() is not None):
+                    process = self._start(webhooks_to)
+                await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+        finally:
+            if process is not None:
+                await asyncio.to_thread(_stop, process)
+            os.close(lock)
 
     def _start(self, webhooks_to: str | None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "sandbox", "--host", "127.0.0.1", "--port", str(self.port)]
@@ -206,12 +197,18 @@ class Sandbox:
         log = self.folder / "sandbox.log"
         raise SettingsError(f"The sandbox does not respond on port {self.port}. Its log is {log}.")
 
-    def _stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT_SECONDS)
-            self._process.kill()  # no effect on a process that has exited
-            self._process.wait()
-        if self._lock is not None:
-            self._lock.close()
+
+def _is_locked(file: int) -> bool:
+    """Lock the file until it is closed, unless another process has locked it; return whether it is locked here."""
+    with suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_TIMEOUT_SECONDS)
+    process.kill()  # no effect on a process that has exited
+    process.wait()
