@@ -14,9 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from prompts.validation import describe_errors
-from providers.base import ProviderError, Unavailable
-from providers.media.images import InvalidImage
-from providers.media.intake import InvalidSound
+from providers.base import ProviderError, Unavailable, Unusable
 from providers.webhooks import InvalidEvent, InvalidSignature
 from runs import errors
 from storage.database import DATABASE_UNAVAILABLE
@@ -34,8 +32,7 @@ STATUS_CODES: dict[type[Exception], int] = {
     errors.RunError: 409,
     InvalidSignature: 401,
     InvalidEvent: 400,
-    InvalidImage: 422,
-    InvalidSound: 422,
+    Unusable: 422,
     Unavailable: 503,
     ProviderError: 502,
 }

@@ -71,7 +71,11 @@ class ArtifactChanged(Refused):
         super().__init__("artifact_changed", f"The file {digest[:12]}… was changed after it was stored.")
 
 
-class InvalidClip(ProviderError):
+class Unusable(ProviderError):
+    """A file cannot be used, or cannot be made from others: another attempt would end in the same way."""
+
+
+class InvalidClip(Unusable):
     """The delivered file cannot be used as a clip and is not repaired silently: order the clip again.
 
     The code is one of `clip_empty`, `clip_not_mp4`, `clip_truncated`, `clip_corrupt`, `clip_too_large`,

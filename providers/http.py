@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable, disk_unwritable
+from providers.base import NotSent, OutcomeUnknown, Refused, Unavailable, Unusable, disk_unwritable
 from providers.values import one_line, read_error
 
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -102,7 +102,7 @@ class ApiClient:
         With status 200 the file is complete and the body of the response empty; a response with any other status is
         returned with its body.
 
-        Raises ProviderError `file_too_large`, and Unavailable for an incomplete or slow transfer and for a page instead
+        Raises Unusable `file_too_large`, and Unavailable for an incomplete or slow transfer and for a page instead
         of a file.
         """
         with transfer_errors(self.service_name):
@@ -203,7 +203,7 @@ async def _write_file(response: httpx.Response, to: Path, service_name: str, lim
             async for chunk in response.aiter_bytes():
                 if file.tell() + len(chunk) > limits.file_bytes:
                     limit = f"{limits.file_bytes // 1024**2} MiB"
-                    raise ProviderError("file_too_large", f"{service_name} sent a file of more than {limit}.")
+                    raise Unusable("file_too_large", f"{service_name} sent a file of more than {limit}.")
                 file.write(chunk)
             received = file.tell()
         announced = response.headers.get("content-length")

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import httpx
 from pydantic import BaseModel
 
-from providers.base import Files, Json, Progress, Provider, ProviderError, Refused, Unavailable
+from providers.base import Files, Json, Progress, Provider, Refused, Unavailable, Unusable
 from providers.http import ApiClient, Limits, endpoint_label
 from providers.media.intake import accept_sound
 from providers.orders import digest_of
@@ -82,8 +82,6 @@ class Speech(Provider):
         try:
             answer = await self._files.local_path(task_id.rpartition("-")[2])
             file, facts = await accept_sound(answer, into=into)
-        except Unavailable:
-            raise
-        except ProviderError as error:  # no audio, or the file is gone: the call is charged all the same
+        except (Refused, Unusable) as error:  # no audio, or the file is gone: the call is charged all the same
             return Failed(error.code, f"The speech server: {error.message}", charged=True)
         return Succeeded(file, facts=dict(facts))

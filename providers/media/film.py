@@ -37,7 +37,7 @@ def render_film(
     `clips` are the manifest's files in order, `sounds` its other files by digest; `progress` is called with 0..1. The
     same manifest and files give the same bytes. Frames are streamed: memory does not grow with the length of the film.
 
-    Raises InvalidManifest, and InvalidClip when a clip cannot be decoded.
+    Raises Refused for an invalid manifest, and InvalidClip when a clip cannot be decoded.
     """
     spans = build_timeline(manifest)
     mix = add_sounds(mix_clips(manifest, clips), manifest, sounds)
@@ -133,7 +133,7 @@ def _handle_request(request: Json, report_progress: ReportProgress) -> Json:
 
 
 def _sign(film: Path, manifest: Manifest, signing: Json) -> Json:
-    """Sign the film and return its mark as the fact `c2pa`. Raises NotSigned."""
+    """Sign the film and return its mark as the fact `c2pa`. Raises Unusable."""
     # Here, because a film without a signature does not need the library.
     from providers.media.certificates import SigningKey
     from providers.media.provenance import sign_film

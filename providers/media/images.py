@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps
 
-from providers.base import ProviderError
+from providers.base import Unusable
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 #: The sides of an accepted image in pixels. Kling takes none of less than 300.
@@ -18,12 +18,8 @@ STORED_SIDE = 1_920
 _decoding = threading.Lock()
 
 
-class InvalidImage(ProviderError):
-    """The file cannot be used as an image."""
-
-
 def clean_image(content: bytes, to: Path) -> tuple[int, int]:
-    """Write the image as a JPEG without metadata and return its width and height. Raises InvalidImage.
+    """Write the image as a JPEG without metadata and return its width and height. Raises Unusable.
 
     The size is checked before anything is decoded. Transparent parts become white.
     """
@@ -32,18 +28,18 @@ def clean_image(content: bytes, to: Path) -> tuple[int, int]:
         with _decoding, Image.open(BytesIO(content), formats=FORMATS) as image:
             if not all(MIN_SIDE <= side <= MAX_SIDE for side in image.size):
                 found = f"{image.width}x{image.height}"
-                raise InvalidImage("image_size_unsupported", f"An image must have {sides}; this one has {found}.")
+                raise Unusable("image_size_unsupported", f"An image must have {sides}; this one has {found}.")
             image.draft("RGB", (STORED_SIDE, STORED_SIDE))
             cleaned = _to_srgb(ImageOps.exif_transpose(image))
             cleaned.thumbnail((STORED_SIDE, STORED_SIDE), Image.Resampling.LANCZOS)
             cleaned.info.clear()
             cleaned.save(to, "JPEG", quality=92, subsampling=0)
             return cleaned.size
-    except InvalidImage:
+    except Unusable:
         raise
     except Exception as error:  # the decoders raise many kinds for a damaged file, and one for a far too large size
         message = f"The file is no PNG, JPEG or WebP image of {sides}, or it is damaged."
-        raise InvalidImage("image_invalid", message) from error
+        raise Unusable("image_invalid", message) from error
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

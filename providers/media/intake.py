@@ -4,17 +4,13 @@ import os
 import signal
 from pathlib import Path
 
-from providers.base import InvalidClip, Json, ProviderError, Unavailable
+from providers.base import Json, Unavailable, Unusable
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 from providers.results import Succeeded
 
 MAX_CLIP_BYTES = 64 * 1024 * 1024
 #: The kind of the stored sounds, and the type of all of them: FLAC of 48 kHz in stereo.
 SOUND_KIND, SOUND_TYPE = "audio", "audio/flac"
-
-
-class InvalidSound(ProviderError):
-    """The file cannot be used as a sound. The code is `audio_invalid`, `audio_too_long` or `audio_too_short`."""
 
 
 async def accept_clip(
@@ -26,15 +22,14 @@ async def accept_clip(
     New files are written to the folder `into`; `path` is never changed.
     The facts are those of `clip_intake.ingest_clip`.
 
-    Raises InvalidClip when the file cannot be used, Unavailable when it could not be checked now.
+    Raises Unusable when the file cannot be used, Unavailable when it could not be checked now.
     """
     size = path.stat().st_size
     if size > MAX_CLIP_BYTES:
-        raise InvalidClip("clip_too_large", f"The clip has {size // 2**20} MiB; {MAX_CLIP_BYTES // 2**20} are allowed.")
+        raise Unusable("clip_too_large", f"The clip has {size // 2**20} MiB; {MAX_CLIP_BYTES // 2**20} are allowed.")
     request = {"path": str(path.resolve()), "spec": {"seconds": seconds, "width": width, "height": height}}
     with create_work_folder(into) as folder:
-        codes = "clip_too_large", "clip_corrupt"
-        facts = await _decode("clip", request, folder, limit_seconds, InvalidClip, *codes)
+        facts = await _decode("clip", request, folder, limit_seconds, "clip_too_large", "clip_corrupt")
         if facts["how"] == "kept":
             return Succeeded(path, facts=dict(facts))
         file = into / f"{path.stem}-{facts['how']}.mp4"
@@ -45,31 +40,25 @@ async def accept_clip(
 async def accept_sound(path: Path, *, into: Path, limit_seconds: float = 120.0) -> tuple[Path, Json]:
     """Decode an audio file completely and write it to the folder `into` as a stored sound, without its metadata.
 
-    Return the new file and its facts: seconds and lufs (None for silence). Raises InvalidSound when the file cannot be
-    used, Unavailable when it could not be checked now.
+    Return the new file and its facts: seconds and lufs (None for silence). Raises Unusable by `audio_invalid`,
+    `audio_too_long` or `audio_too_short` when the file cannot be used, Unavailable when it could not be checked now.
     """
     with create_work_folder(into) as folder:
-        request, codes = {"path": str(path.resolve())}, ("audio_too_long", "audio_invalid")
-        facts = await _decode("audio", request, folder, limit_seconds, InvalidSound, *codes)
+        request = {"path": str(path.resolve())}
+        facts = await _decode("audio", request, folder, limit_seconds, "audio_too_long", "audio_invalid")
         file = into / f"{path.stem}.flac"
         os.replace(folder / "sound.flac", file)
         return file, facts
 
 
-async def _decode(
-    kind: str, request: Json, folder: Path, limit_seconds: float, invalid: type[ProviderError], slow: str, corrupt: str
-) -> Json:
-    """Return the facts about a file of this kind. Raises `invalid` by the codes for a slow and a corrupt one."""
+async def _decode(kind: str, request: Json, folder: Path, limit_seconds: float, slow: str, corrupt: str) -> Json:
+    """Return the facts about a file of this kind. Raises Unusable, by these codes for a slow and a corrupt one."""
     module = f"providers.media.{kind}_intake"
     try:
         return await run_in_subprocess(module, request, work_dir=folder, limit_seconds=limit_seconds)
-    except Unavailable:
-        raise
-    except ProviderError as error:
-        raise invalid(error.code, error.message) from error
     except (TimeoutError, SubprocessDied) as error:
         if isinstance(error, TimeoutError) or error.signal == signal.SIGXCPU:
-            raise invalid(slow, f"The {kind} takes too long to decode.") from error
+            raise Unusable(slow, f"The {kind} takes too long to decode.") from error
         if error.is_crash:
-            raise invalid(corrupt, f"The {kind} crashes the decoder.") from error
+            raise Unusable(corrupt, f"The {kind} crashes the decoder.") from error
         raise Unavailable(f"{kind}_not_judged", f"The {kind} could not be checked; check it again.") from error

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import c2pa
 from PIL import Image
 
-from providers.base import ProviderError
+from providers.base import Unusable
 from providers.film_mark import FilmMark, Ingredient, Provenance
 from providers.media.certificates import DEVELOPMENT_NAME, CertificateError, SigningKey
 from providers.media.probe import open_mp4
@@ -28,21 +28,15 @@ SANDBOX_MARK = "SANDBOX"
 FACTS = "myloware."
 #: A manifest is a file of a stranger: nothing that it names is fetched.
 OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
+GENERATOR = {"name": "MyloWare", "version": version("myloware")}
 #: The signer is not on a list of trusted ones. That is not a fault of the signature.
 UNTRUSTED = "signingCredential.untrusted"
-
-
-class NotSigned(ProviderError):
-    """The film could not be signed."""
-
-    def __init__(self, reason: object) -> None:
-        super().__init__("film_not_signed", f"The film could not be signed: {reason}.")
 
 
 def sign_film(film: Path, manifest: Manifest, clips: Sequence[Path], key: SigningKey) -> FilmMark:
     """Sign the manifest of the film into its file and return the mark.
 
-    `clips` are the delivered files of the clips, in order. Raises NotSigned, and leaves the film as it was.
+    `clips` are the delivered files of the clips, in order. Raises Unusable, and leaves the film as it was.
     """
     signed = film.with_name("signed.mp4")
     parts = [_Part(f"clip-{n}", *each) for n, each in enumerate(zip(manifest.clips, clips, strict=True), start=1)]
@@ -57,10 +51,11 @@ def sign_film(film: Path, manifest: Manifest, clips: Sequence[Path], key: Signin
             with film.open("rb") as source, signed.open("w+b") as target:
                 builder.sign(signer, "video/mp4", source, target)
     except c2pa.C2paError as error:
-        raise NotSigned(error) from error
+        raise Unusable("film_not_signed", f"The film could not be signed: {error}.") from error
     provenance = read_provenance(signed)
     if provenance is None or not provenance.valid:
-        raise NotSigned(", ".join(provenance.problems) if provenance else "the file has no manifest")
+        reason = ", ".join(provenance.problems) if provenance else "the file has no manifest"
+        raise Unusable("film_not_signed", f"The film could not be signed: {reason}.")
     os.replace(signed, film)
     return provenance.mark
 
@@ -73,9 +68,8 @@ def read_provenance(film: Path) -> Provenance | None:
     except c2pa.C2paError as error:
         if type(error).__name__.endswith("ManifestNotFound"):
             return None
-        problem = str(error).partition(":")[0]
-        empty = {"signed_by": "", "development": False, "source_type": "", "ingredients": []}
-        return Provenance.model_validate({**empty, "valid": False, "problems": [problem]})
+        codes = [str(error).partition(":")[0]]
+        return Provenance(signed_by="", development=False, source_type="", valid=False, problems=codes, ingredients=[])
     manifest = found["manifests"][found["active_manifest"]]
     signature = manifest.get("signature_info", {})
     name = signature.get("common_name") or signature.get("issuer") or ""
@@ -122,11 +116,12 @@ def _signer(key: SigningKey) -> c2pa.Signer:
 
 
 def _definition(title: str, media_type: str) -> dict[str, Any]:
-    return {"claim_generator_info": [_generator()], "title": title, "format": media_type}
+    return {"claim_generator_info": [GENERATOR], "title": title, "format": media_type}
 
 
-def _generator() -> dict[str, str]:
-    return {"name": "MyloWare", "version": version("myloware")}
+def _ingredient(label: str, media_type: str, facts: Mapping[str, str]) -> dict[str, Any]:
+    title, metadata = label.replace("-", " ").capitalize(), {f"{FACTS}{name}": fact for name, fact in facts.items()}
+    return {"title": title, "format": media_type, "relationship": "componentOf", "label": label, "metadata": metadata}
 
 
 class _Part:
@@ -137,13 +132,7 @@ class _Part:
         with open_mp4(file) as container:
             self.is_of_sandbox = container.metadata.get("comment", "").startswith(SANDBOX_MARK)
         facts = {"sha256": clip.digest, **clip.source.model_dump(exclude_defaults=True)}
-        self.ingredient = {
-            "title": label.replace("-", " ").capitalize(),
-            "format": "video/mp4",
-            "relationship": "componentOf",
-            "label": label,
-            "metadata": {f"{FACTS}{name}": value for name, value in facts.items()},
-        }
+        self.ingredient = _ingredient(label, "video/mp4", facts)
         #: Whether C2PA can parse the file. Another one is named without its content.
         self.is_readable = True
         try:
@@ -168,7 +157,7 @@ class _Part:
 
 def _actions(manifest: Manifest, parts: Sequence[_Part]) -> list[dict[str, Any]]:
     """Return the actions that led to the film: it was created of clips, and edited."""
-    own = {"softwareAgent": _generator()}
+    own = {"softwareAgent": GENERATOR}
     actions = [{"action": "c2pa.created", "digitalSourceType": f"{SOURCE_TYPES}{_film_type(manifest, parts)}", **own}]
     for part in parts:
         agent = {"softwareAgent": {"name": part.source.model}} if part.source.model else {}
@@ -186,12 +175,8 @@ def _actions(manifest: Manifest, parts: Sequence[_Part]) -> list[dict[str, Any]]
 
 def _music_of(manifest: Manifest) -> list[dict[str, Any]]:
     """Return the ingredient that describes the music, if there is any."""
-    if not manifest.music:
-        return []
-    facts = {f"{FACTS}sha256": manifest.music.digest, f"{FACTS}licence": manifest.music.licence}
-    return [
-        {"title": "Music", "format": "audio/flac", "relationship": "componentOf", "label": "music", "metadata": facts}
-    ]
+    music = manifest.music
+    return [_ingredient("music", "audio/flac", {"sha256": music.digest, "licence": music.licence})] if music else []
 
 
 def _film_type(manifest: Manifest, parts: Sequence[_Part]) -> SourceType:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from providers.base import Json, Progress, ProviderError, disk_unwritable
+from providers.base import Json, Progress, Unusable, disk_unwritable
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ async def run_in_subprocess(
     The subprocess works in the folder `work_dir`, in a session of its own, without the environment of this
     process. It is killed with all its children after `limit_seconds`, on cancellation, and when this process dies.
 
-    Raises the ProviderError of the subprocess, Unavailable for a disk that cannot be written, SubprocessDied without a
-    result, TimeoutError after the limit.
+    Raises Unusable with the error of the subprocess, Unavailable for a disk that cannot be written, SubprocessDied
+    without a result, TimeoutError after the limit.
     """
     line = json.dumps({**request, "work_dir": str(work_dir), "cpu_seconds": int(4 * limit_seconds) + 10})
     with (work_dir / "stderr").open("wb") as errors:
@@ -82,7 +82,7 @@ async def run_in_subprocess(
     if "disk" in response:
         raise disk_unwritable("MYLOWARE_DATA_DIR", OSError(response["disk"], os.strerror(response["disk"])))
     if "code" in response:
-        raise ProviderError(response["code"], response["message"])
+        raise Unusable(response["code"], response["message"])
     raise SubprocessDied(exit_code)
 
 

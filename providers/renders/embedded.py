@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from providers.base import ArtifactMissing, Files, Json, Progress, Provider, ProviderError, Unavailable
+from providers.base import ArtifactMissing, Files, Json, Progress, Provider, Refused, Unavailable, Unusable
 from providers.media.certificates import SigningKey
 from providers.media.subprocess_client import SubprocessDied, create_work_folder, run_in_subprocess
 from providers.orders import digest_of
@@ -47,7 +47,7 @@ class FilmRenders(Provider):
         """Run `providers.media.film` in the work folder, and move its film to `film` if it conforms.
 
         It renders the `clips` of `work` by its `manifest`, or masters the film of another renderer, and signs it.
-        Raises Unavailable when the work was interrupted, and the ProviderError of the subprocess or of a stored file.
+        Raises Unavailable when the work was interrupted, Unusable, and the errors of `Files`.
         """
         manifest = Manifest.model_validate(work["manifest"])
         sounds = {digest: str(await self._files.local_path(digest)) for digest in manifest.sounds}
@@ -101,7 +101,5 @@ class EmbeddedRenders(FilmRenders):
             work, film = {"manifest": request, "clips": clips}, into / f"{task_id}.mp4"
             with create_work_folder(into) as folder:
                 return await self._make_film(work, folder, film, limit_seconds=limit_seconds, progress=progress)
-        except Unavailable:
-            raise
-        except ProviderError as error:  # an invalid manifest, or a clip that is corrupt or no longer stored
+        except (Refused, Unusable) as error:  # an invalid manifest, or a clip that is corrupt or no longer stored
             return Failed(error.code, error.message)

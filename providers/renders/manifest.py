@@ -16,13 +16,6 @@ from providers.base import Json, Refused
 TITLE_SECONDS, END_SECONDS, CARD_SHARE = 2.0, 1.2, 0.48
 
 
-class InvalidManifest(Refused):
-    """The manifest does not describe a film that can be rendered."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("manifest_invalid", message)
-
-
 class ClipSource(BaseModel, extra="forbid", frozen=True):
     """The origin of a clip, as far as it is known, for the provenance of the film.
 
@@ -129,23 +122,23 @@ class ClipSpan:
 
 
 def parse_manifest(request: Json) -> Manifest:
-    """Return the manifest of a request. Raises InvalidManifest, also if it has no valid timeline."""
+    """Return the manifest of a request. Raises Refused, also if it has no valid timeline."""
     try:
         manifest = Manifest.model_validate(request)
     except ValidationError as error:
         problems = describe_errors(error.errors(), limit=5)
-        raise InvalidManifest(f"The manifest is invalid: {problems}.") from error
+        raise Refused("manifest_invalid", f"The manifest is invalid: {problems}.") from error
     build_timeline(manifest)
     return manifest
 
 
 def build_timeline(manifest: Manifest) -> list[ClipSpan]:
-    """Return the span of each clip, from absolute times: rounding errors do not add up. Raises InvalidManifest."""
+    """Return the span of each clip, from absolute times: rounding errors do not add up. Raises Refused."""
     if not MIN_FILM_SECONDS <= manifest.seconds <= MAX_FILM_SECONDS:
         limits = f"{MIN_FILM_SECONDS} to {MAX_FILM_SECONDS} seconds"
-        raise InvalidManifest(f"A film must last {limits}, not {manifest.seconds:.1f}.")
+        raise Refused("manifest_invalid", f"A film must last {limits}, not {manifest.seconds:.1f}.")
     if manifest.width % 2 or manifest.height % 2:
-        raise InvalidManifest("The width and height of a film must be even.")
+        raise Refused("manifest_invalid", "The width and height of a film must be even.")
     bounds, start = [], 0.0
     for clip in manifest.clips:
         bounds.append((round(start * manifest.fps), round((start + clip.seconds) * manifest.fps)))
@@ -155,7 +148,7 @@ def build_timeline(manifest: Manifest) -> list[ClipSpan]:
     spans = [ClipSpan(*frames, *fade) for frames, fade in zip(bounds, fades, strict=True)]
     for number, span in enumerate(spans, start=1):
         if span.frames < max(1, span.fade_in_frames + span.fade_out_frames):
-            raise InvalidManifest(f"Clip {number} is shorter than its crossfades.")
+            raise Refused("manifest_invalid", f"Clip {number} is shorter than its crossfades.")
     return spans
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import httpx
 
-from providers.base import Files, Json, OutcomeUnknown, Progress, ProviderError, Refused, Unavailable
+from providers.base import Files, Json, OutcomeUnknown, Progress, Refused, Unavailable, Unusable
 from providers.http import ApiClient, Limits
 from providers.media.conformance import MAX_FILM_BYTES
 from providers.media.glyphs import strip_missing_glyphs
@@ -121,9 +121,7 @@ class RemotionRenders(FilmRenders):
                 work, film = {"manifest": request}, into / f"{task_id}.mp4"
                 limit_seconds = 60 + 5 * Manifest.model_validate(request).seconds
                 return await self._make_film(work, folder, film, limit_seconds=limit_seconds, progress=progress)
-            except Unavailable:
-                raise
-            except ProviderError as error:  # the file is too large, or its audio cannot be decoded
+            except (Refused, Unusable) as error:  # the file is too large, or its audio cannot be decoded
                 return Failed(error.code, error.message)
 
 

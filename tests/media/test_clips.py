@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-from providers.base import InvalidClip, Unavailable
+from providers.base import Unavailable, Unusable
 from providers.media.clip_intake import ingest_clip
 from providers.media.conformance import FilmSpec, check_film
 from providers.media.intake import accept_clip
@@ -130,7 +130,7 @@ async def test_an_invalid_clip_is_rejected_with_a_specific_code(case, clip, tmp_
     into.mkdir()
     (corrupt or Path.write_bytes)(path, clip(**properties).read_bytes())
 
-    with pytest.raises(InvalidClip) as raised:
+    with pytest.raises(Unusable) as raised:
         await accept_clip(path, seconds=1, **SIZE, into=into)
 
     assert code == raised.value.code
@@ -246,7 +246,7 @@ async def test_a_re_encoded_clip_is_returned_with_its_original(clip, tmp_path):
 
 async def test_a_clip_that_takes_too_long_to_decode_is_rejected(clip, tmp_path):
     """The time to decode a clip is limited."""
-    with pytest.raises(InvalidClip, match="too long to decode"):
+    with pytest.raises(Unusable, match="too long to decode"):
         await accept_clip(clip(), seconds=1, **SIZE, into=tmp_path, limit_seconds=0.01)
 
     assert list(tmp_path.iterdir()) == []

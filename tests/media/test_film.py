@@ -8,13 +8,14 @@ import av
 import numpy as np
 import pytest
 
+from providers.base import Refused
 from providers.media import film
 from providers.media.audio import decode_audio
 from providers.media.conformance import FilmSpec, check_film, failed_errors
 from providers.media.mix import mix_clips
 from providers.media.overlay import draw_overlay
 from providers.media.video_frames import view_planes
-from providers.renders.manifest import InvalidManifest, Manifest, ManifestClip, build_timeline
+from providers.renders.manifest import Manifest, ManifestClip, build_timeline
 
 SIZE = {"width": 360, "height": 640}
 
@@ -147,7 +148,7 @@ def test_rounding_errors_do_not_add_up():
 )
 def test_an_invalid_manifest_is_rejected(manifest):
     """It is rejected before rendering."""
-    with pytest.raises(InvalidManifest):
+    with pytest.raises(Refused):
         build_timeline(manifest)
 
 

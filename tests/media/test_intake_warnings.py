@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from providers.base import InvalidClip
+from providers.base import Unusable
 from providers.media.clip_intake import ingest_clip
 
 SIZE = {"width": 180, "height": 320}
@@ -35,7 +35,7 @@ def test_a_clip_of_another_length_is_used_with_a_warning(delivered, used, warnin
 @pytest.mark.parametrize("seconds", [0.43, 0.3, 0.1])
 def test_a_clip_of_less_than_half_the_length_is_refused(seconds, clip, tmp_path):
     """The message has both lengths."""
-    with pytest.raises(InvalidClip, match=rf"lasts {seconds:.2f} s instead of 1 s; at least half") as raised:
+    with pytest.raises(Unusable, match=rf"lasts {seconds:.2f} s instead of 1 s; at least half") as raised:
         ingest_clip(clip(seconds=seconds), tmp_path / "clip.mp4", seconds=1, **SIZE)
 
     assert raised.value.code == "clip_wrong_length"

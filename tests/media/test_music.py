@@ -8,12 +8,12 @@ import av
 import numpy as np
 import pytest
 
-from providers.base import Json
+from providers.base import Json, Unusable
 from providers.media import film
 from providers.media.audio import SAMPLE_RATE, decode_audio, measure_loudness
 from providers.media.audio_intake import MAX_SECONDS, read_sound, write_sound
 from providers.media.conformance import FilmSpec, check_film
-from providers.media.intake import InvalidSound, accept_sound
+from providers.media.intake import accept_sound
 from providers.media.mix import add_sounds
 from providers.renders.manifest import Manifest, ManifestClip
 from tests.media.tones import CLIP_HZ, MUSIC_HZ, level, tone
@@ -66,7 +66,7 @@ async def test_common_audio_files_are_accepted(form, codec, tmp_path):
 
 
 async def refusal_of(path: Path) -> tuple[str, str]:
-    with pytest.raises(InvalidSound) as refused:
+    with pytest.raises(Unusable) as refused:
         await accept_sound(path, into=path.parent)
     return refused.value.code, refused.value.message
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable
+from providers.base import NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable, Unusable
 from providers.http import Limits
 from providers.results import Failed, FileMissing, NotFound, Pending, PollResult, Succeeded
 from providers.video_profiles import BUILT_IN_PROFILES, Profile
@@ -28,7 +28,7 @@ MP4 = b"\x00\x00\x00\x18ftypmp42" * 100
 async def accept(path: Path, *, seconds: float, width: int, height: int, into: Path) -> Succeeded:
     """Accept the clip `MP4`."""
     if path.read_bytes() != MP4:
-        raise ProviderError("clip_unreadable", "The clip is not a video.")
+        raise Unusable("clip_unreadable", "The clip is not a video.")
     assert (seconds, width, height, into) == (4.0, 720, 1280, path.parent)
     return Succeeded(path, None, {"seconds": 4.0, "codec": "h264"})
 

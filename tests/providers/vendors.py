@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 from sandbox_server import SandboxClient
 
-from providers.base import ProviderError
+from providers.base import ProviderError, Unusable
 from providers.native_videos import NativeVideos
 from providers.results import Pending, PollResult, Succeeded
 from providers.video_profiles import Profile, load_profiles
@@ -91,7 +91,7 @@ async def webhook_secrets(sandbox: SandboxClient) -> list[Secret]:
 async def accept(path: Path, *, seconds: float, width: int, height: int, into: Path) -> Succeeded:
     """Accept any MP4 file."""
     if path.read_bytes()[4:8] != b"ftyp":
-        raise ProviderError("clip_unreadable", "The clip is not a video.")
+        raise Unusable("clip_unreadable", "The clip is not a video.")
     return Succeeded(path, None, {"seconds": seconds, "width": width, "height": height})
 
 
