@@ -29,6 +29,7 @@ from providers.media.provenance import check_signing_key, read_provenance
 from providers.moderation import Moderation, Moderator
 from providers.native_videos import NativeVideos
 from providers.notifications import NotificationSender, notification_client
+from providers.public_hosts import CheckedClient
 from providers.publications.folder import Folder
 from providers.publications.upload_post import UploadPost
 from providers.renders.embedded import EmbeddedRenders, FilmSigner
@@ -244,7 +245,7 @@ def open_video_provider(
     account: VideoAccount,
     client: httpx.AsyncClient,
     stored: Files | None = None,
-    file_client: httpx.AsyncClient | None = None,
+    file_client: CheckedClient | None = None,
 ) -> VideoProvider:
     """Return the provider of clips of an account. `stored` are the images that clips start from."""
     adapter, url = VENDORS.get(account.provider, (Videos, OPENAI_URL))

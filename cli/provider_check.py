@@ -19,7 +19,7 @@ from cli.output import exit_with_error, stderr, stdout
 from providers.base import Json
 from providers.conformance_kit import Answer, ConformanceKit
 from providers.exchange_record import ExchangeRecorder
-from providers.public_hosts import stateless_client
+from providers.public_hosts import CheckedClient
 from providers.results import Pending
 from providers.video_models import VideoOffer
 from providers.video_profiles import Profile, load_profiles
@@ -69,12 +69,9 @@ def _describe_profile(profile: Profile) -> Json:
     silent, loud = profile.usd_per_second, profile.usd_per_second | profile.usd_per_second_with_sound
     is_past = profile.shutdown is not None and profile.shutdown <= datetime.now(UTC).date()
     return {
-        "models": profile.models,
-        "hosts": profile.hosts,
-        "seconds": profile.seconds,
+        **profile.model_dump(include={"models", "hosts", "seconds", "sound"}),
         "usd_per_second": {size: str(silent.get(size, silent.get("*"))) for size in profile.sizes},
         "with_sound": {size: str(loud.get(size, loud.get("*"))) for size in profile.sizes},
-        "sound": profile.sound,
         "kept_hours": profile.result_lifetime_hours,
         "webhooks": "yes" if profile.webhooks else "no",
         "shutdown": f"{profile.shutdown}{' (past)' * is_past}" if profile.shutdown else None,
@@ -119,7 +116,7 @@ async def check(
     request |= {} if offer.sound is None else {"sound": offer.sound}
     path = "sora" if account.provider == OPEN_PROVIDER else f"video/{account.provider}"
     polled = replace(account, webhook_secrets=())  # a clip that a webhook announces is polled rarely
-    async with httpx.AsyncClient() as client, stateless_client(httpx.Timeout(30)) as file_client:
+    async with httpx.AsyncClient() as client, CheckedClient(httpx.Timeout(30)) as file_client:
         recorder.attach(file_client)
         recorder.attach(client)
         with tempfile.TemporaryDirectory() as folder:

@@ -39,9 +39,7 @@ class Higgsfield(NativeVideos):
 
     async def check(self) -> None:
         """Ask for a request that does not exist, which needs a valid key. Raises Unavailable."""
-        response = await self._query_task(self.unknown_task_id)
-        if response.status != 404:
-            raise self._api.unexpected_response(response)
+        await self._api.query("GET", self.status_path.format(self.unknown_task_id), expected=(404,))
 
     async def quote(self, request: Json) -> Decimal | None:
         """Return the price in USD; None if Higgsfield describes it in words or not at all. Raises Unavailable."""

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from providers.base import Json, NotSent, Progress, ProviderError, Refused, Unavailable
-from providers.foreign_files import FileRules, download_file
+from providers.base import Json, NotSent, Progress, Refused, Unusable
 from providers.http import ApiResponse, Limits
+from providers.public_hosts import FileRules, download_file
 from providers.results import Failed, FileMissing, NotFound, Pending, PollResult
-from providers.start_images import fill, image_values, read_image
-from providers.values import is_plain_text
-from providers.video_provider import VideoProvider
+from providers.video_provider import VideoProvider, fill, image_values
 from providers.webhooks import VideoEvent, read_task_event
 
 #: A list may repeat the images of its orders.
@@ -31,9 +29,8 @@ class NativeVideos(VideoProvider):
     """
 
     limits = LIMITS
-    #: The path of a task, the names of its id, and its states: `done` with a clip, None for one that is unfinished.
+    #: The path of a task, and its states: `done` with a clip, None for one that is unfinished.
     status_path: ClassVar[str]
-    id_names: ClassVar[Sequence[str]] = ("id",)
     states: ClassVar[Mapping[str, Failed | None]]
     done: ClassVar[str]
     #: The HTTP status that refuses an order because the account has no credit.
@@ -50,7 +47,7 @@ class NativeVideos(VideoProvider):
     async def submit(self, request: Json, *, key: str) -> str:
         """Place one order and return the vendor's id of it. Raises NotSent, Refused or OutcomeUnknown."""
         profile = self._profiles.get(request["model"])
-        image = await read_image(request, profile, self._stored) if profile else None
+        image = await self._read_image(request, profile) if profile else None
         path, content = self._create({**request, "start": image_values(image)} if image else request, key)
         return await self._accepted(await self._api.submit(path, **content), key)
 
@@ -65,12 +62,6 @@ class NativeVideos(VideoProvider):
         if error := self._api.submit_error(response, "video_refused"):
             raise error
         return self._id_of(response.json())
-
-    def _id_of(self, task: Json) -> str:
-        task_id = next((task[name] for name in self.id_names if name in task), None)
-        if not is_plain_text(task_id, 255):
-            raise self._api.outcome_unknown("its response contains no id")
-        return task_id
 
     def _refused(self, code: str, response: ApiResponse, advice: str = "") -> Refused:
         message = self._api.error_details(response.json(), code)[1] or f"HTTP {response.status}"
@@ -156,9 +147,7 @@ class NativeVideos(VideoProvider):
             width, height = (int(pixels) for pixels in request["size"].split("x"))
             size = {"width": width, "height": height}
             clip = await self._accept(received, seconds=float(request["seconds"]), **size, into=into)
-        except Unavailable:
-            raise
-        except ProviderError as error:  # the file is too large, or not a usable clip
+        except Unusable as error:  # the file is too large, or not a usable clip
             return Failed(error.code, error.message, charged=True)
         return replace(clip, facts={**clip.facts, "model": request["model"]})
 

@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 
-from providers.public_hosts import ForbiddenAddress, stateless_client, stream_checked
+from providers.public_hosts import CheckedClient, ForbiddenAddress
 from providers.webhooks import Secret, sign
 
 TIMEOUT_SECONDS = 15.0
@@ -32,13 +32,10 @@ class SendResult:
 
 
 class NotificationSender:
-    """Sends notifications, signed with `secret`. The hosts in `private_hosts` can have private addresses.
+    """Sends notifications, signed with `secret`. The hosts in `private_hosts` can have private addresses."""
 
-    `client` must keep no connections and use no proxy: see `notification_client`.
-    """
-
-    def __init__(self, client: httpx.AsyncClient, secret: Secret, private_hosts: Sequence[str] = ()) -> None:
-        self._client, self._secret, self._private_hosts = client, secret, frozenset(private_hosts)
+    def __init__(self, client: CheckedClient, secret: Secret, private_hosts: Sequence[str] = ()) -> None:
+        self._client, self._secret, self._extensions = client, secret, {"private_hosts": frozenset(private_hosts)}
 
     async def send(self, url: str, *, id: str, body: bytes) -> SendResult:  # noqa: A002 - the contract's name
         """Send the notification once. Never raises for an error of the receiver or the network."""
@@ -62,13 +59,14 @@ class NotificationSender:
             "user-agent": "MyloWare",
             **sign(self._secret, id=message_id, at=datetime.now(UTC), body=body),
         }
-        async with stream_checked(self._client, "POST", url, headers, self._private_hosts, content=body) as response:
+        sent: dict[str, Any] = {"headers": headers, "content": body, "extensions": self._extensions}
+        async with self._client.stream("POST", url, **sent) as response:
             return _classify_response(response)
 
 
-def notification_client() -> httpx.AsyncClient:
+def notification_client() -> CheckedClient:
     """Return an HTTP client for a NotificationSender."""
-    return stateless_client(httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS))
+    return CheckedClient(httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS))
 
 
 def _classify_response(response: httpx.Response) -> SendResult:

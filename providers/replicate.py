@@ -14,7 +14,7 @@ from urllib.parse import quote
 from providers.base import Json, Unavailable
 from providers.native_videos import NativeVideos, callback_url
 from providers.results import Candidate, Failed, FileMissing, PollResult
-from providers.start_images import image_values
+from providers.video_provider import image_values
 from providers.videos import MAX_CLOCK_SKEW, MAX_LIST_PAGES
 from providers.webhooks import Secret, parse_secret
 

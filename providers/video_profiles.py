@@ -37,8 +37,8 @@ class ProfileError(ProviderError):
 class Profile(BaseModel, extra="forbid", frozen=True):
     """The capabilities and prices of one or more models at one or more hosts."""
 
-    hosts: tuple[Host, ...] = Field(min_length=1)
     models: tuple[str, ...] = Field(min_length=1)
+    hosts: tuple[Host, ...] = Field(min_length=1)
     kind: str = "openai"
     #: Whether it is from the file of the settings, so that its prices are those of the owner.
     is_own: bool = False

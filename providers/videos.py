@@ -14,15 +14,13 @@ from urllib.parse import quote
 
 import httpx
 
-from providers.base import Json, NotSent, Progress, ProviderError, Unavailable
-from providers.foreign_files import FileRules, download_file
+from providers.base import Json, NotSent, Progress, Unavailable, Unusable
 from providers.http import ApiResponse, Limits
+from providers.public_hosts import FileRules, download_file
 from providers.results import Candidate, Failed, FileMissing, NotFound, Pending, PollResult
-from providers.start_images import MEDIA_TYPE, fill, image_values, read_image
-from providers.values import is_plain_text, parse_number, parse_progress
+from providers.values import parse_number, parse_progress
 from providers.video_profiles import Profile
-from providers.video_provider import VideoProvider
-from providers.webhooks import VideoEvent, read_video_event
+from providers.video_provider import IMAGE_TYPE, VideoProvider, fill, image_values
 
 SERVICE_NAME = "The video service"
 LIMITS = Limits(submit_seconds=120.0)
@@ -50,10 +48,6 @@ class Videos(VideoProvider):
         """Return what a lookup can prove, which depends on the server."""
         return self._profile.lookup_proof
 
-    def read_event(self, body: bytes) -> VideoEvent:
-        """Return the event in the body of a verified webhook. Raises InvalidEvent."""
-        return read_video_event(body)
-
     async def check(self) -> None:
         """Read a page of the list, or of the models of a server without a list of its jobs. Raises Unavailable."""
         if self._profile.list_shows_jobs or self._profile.list_echoes_prompt:
@@ -65,19 +59,16 @@ class Videos(VideoProvider):
         """Place one order and return the server's id of the video. The contract has no field for `key`."""
         fields: dict[str, Any] = {name: str(request[name]) for name in ("model", "prompt", "seconds", "size")}
         form: dict[str, Any] = {name: (None, value) for name, value in fields.items()}
-        if image := await read_image(request, self._profile, self._stored):
+        if image := await self._read_image(request, self._profile):
             fields |= fill(self._profile.start_image, image_values(image))
-            form |= dict.fromkeys(self._profile.start_image, ("image.jpg", image, MEDIA_TYPE))
+            form |= dict.fromkeys(self._profile.start_image, ("image.jpg", image, IMAGE_TYPE))
         is_json, headers = self._profile.encoding == "json", self._profile.create_headers
         content: dict[str, Any] = {"json": fields | self._profile.create_fields} if is_json else {"files": form}
         response = await self._api.submit("/videos", headers=headers, **content)
         if error := self._api.submit_error(response, "video_refused"):
             message = self._api.error_details(response.json(), "video_refused")[1]
             raise error if self._profile.is_accepted(message) else NotSent("not_ready", f"{SERVICE_NAME}: {message}")
-        video_id = response.json().get("id")
-        if not is_plain_text(video_id):
-            raise self._api.outcome_unknown("its response contains no video id")
-        return video_id
+        return self._id_of(response.json())
 
     async def lookup(self, request: Json, *, key: str, since: datetime) -> list[str]:
         """Return the ids of the listed videos that match `request` and were created at or after `since`, oldest first.
@@ -161,9 +152,7 @@ class Videos(VideoProvider):
             clip = await self._accept(
                 received, seconds=float(request["seconds"]), width=int(width), height=int(height), into=into
             )
-        except Unavailable:
-            raise
-        except ProviderError as error:  # the file is too large, or not a usable clip
+        except Unusable as error:  # the file is too large, or not a usable clip
             message = f"{error.message.rstrip('.')} (the delivered file: {self._api.base_url}{path})."
             return Failed(error.code, message, charged=True)
         model, seconds = video.get("model") or request["model"], parse_number(video.get("seconds"))

@@ -12,8 +12,8 @@ from agents.texts import clean_text
 from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
 from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
-from providers import start_images
 from providers.media import intake
+from providers.video_provider import IMAGE_KIND
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, ImageRefused, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
 from runs.served_reviews import served_review
@@ -252,7 +252,7 @@ async def _check_images(services: Services, content: IdeasContent) -> None:
     """Raise InvalidRequest for an unknown image, and ImageRefused for one that no ordered clip can start from."""
     for number, idea in enumerate(content.ideas, start=1):
         image = await services.artifacts.find(idea.image) if idea.image else None
-        if idea.image and (image is None or image.kind != start_images.KIND):
+        if idea.image and (image is None or image.kind != IMAGE_KIND):
             message = f"Idea {number}: no uploaded image has the digest {idea.image[:12]}…; upload it first."
             raise InvalidRequest(message, field="edits")
         if image and number in content.make:

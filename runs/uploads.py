@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from providers import start_images
 from providers.media import intake
 from providers.media.images import clean_image
+from providers.video_provider import IMAGE_KIND, IMAGE_TYPE
 from runs.services import Services
 
 
@@ -38,7 +38,7 @@ _SOUND = re.compile(rb"RIFF....WAVE|FORM....AIF|ID3|\xff[\xe0-\xfe]|fLaC|OggS|..
 
 
 async def store_upload(services: Services, content: bytes) -> StoredImage | StoredSound:
-    """Check, clean and store an image or a sound. Raises InvalidImage, InvalidSound or Unavailable."""
+    """Check, clean and store an image or a sound. Raises Unusable or Unavailable."""
     with tempfile.TemporaryDirectory(prefix="upload-", dir=services.scratch) as folder:
         model: type[StoredImage | StoredSound]
         if _SOUND.match(content):
@@ -49,6 +49,6 @@ async def store_upload(services: Services, content: bytes) -> StoredImage | Stor
         else:
             file = Path(folder) / "image.jpg"
             facts = dict(zip(("width", "height"), await asyncio.to_thread(clean_image, content, file), strict=True))
-            model, kind, media_type = StoredImage, start_images.KIND, start_images.MEDIA_TYPE
+            model, kind, media_type = StoredImage, IMAGE_KIND, IMAGE_TYPE
         digest = await services.artifacts.store(file, kind=kind, media_type=media_type, facts=facts)
         return model(digest=digest, **facts, bytes=file.stat().st_size, url=f"/v1/artifacts/{digest}")

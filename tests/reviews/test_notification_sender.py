@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from providers import notifications
 from providers.notifications import NotificationSender, notification_client
-from providers.public_hosts import is_public
+from providers.public_hosts import CheckedClient, is_public
 from providers.webhooks import parse_secret
 from tests.reviews.conftest import SECRET, Receiver
 
@@ -176,7 +176,7 @@ async def test_certificate_is_checked_for_the_name(
     listening = await asyncio.start_server(respond, "127.0.0.1", 0, ssl=server)
     port = listening.sockets[0].getsockname()[1]
     resolve_to(monkeypatch, "127.0.0.1")
-    async with listening, httpx.AsyncClient(verify=trusted, trust_env=False) as client:
+    async with listening, CheckedClient(httpx.Timeout(5), verify=trusted) as client:
         sent = await NotificationSender(client, KEY, [name]).send(f"https://{name}:{port}/", id="msg_1", body=BODY)
 
     assert (sent.outcome, names) == (outcome, [name])
