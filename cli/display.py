@@ -1,13 +1,14 @@
 """Reviews, runs, orders and the progress of a run as text for the terminal."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
@@ -39,16 +40,21 @@ def print_review(console: Console, content: ReviewContent) -> None:
         return
     platforms = ", ".join(content.platforms)
     console.print(f"[bold]{escape(content.title)}[/], {content.film.seconds:.2f} s, for {platforms}:", soft_wrap=True)
-    console.print(f"  {content.caption}\n  {' '.join(content.hashtags)}", markup=False, soft_wrap=True)
-    for clip in content.clips:
-        console.print(f"  clip {clip.clip}, take {clip.take} of {clip.takes}: {clip.overlay}", markup=False)
+    lines = [content.caption, " ".join(content.hashtags)]
+    lines += [f"clip {clip.clip}, take {clip.take} of {clip.takes}: {clip.overlay}" for clip in content.clips]
     if content.music:
-        console.print(f"  music {content.music.digest[:8]}: {content.music.licence}", markup=False, soft_wrap=True)
-    console.print(f"  {content.mark_note}", markup=False, soft_wrap=True)
-    for platform, label in content.labels.items():
-        console.print(f"  {platform}: {label}", markup=False, soft_wrap=True)
-    for remark in content.remarks:
-        console.print(f"  Note: {remark}", markup=False, soft_wrap=True)
+        lines.append(f"music {content.music.digest[:8]}: {content.music.licence}")
+    lines += [content.mark_note, *(f"{platform}: {label}" for platform, label in content.labels.items())]
+    lines += [f"Note: {remark}" for remark in content.remarks]
+    console.print("\n".join(f"  {line}" for line in lines), markup=False, soft_wrap=True)
+
+
+def print_result(result: object, as_json: bool, lines: Iterable[str]) -> None:
+    """Print a result as JSON, or these lines about it."""
+    if as_json:
+        stdout.print_json(data=to_jsonable_python(result))
+    for line in () if as_json else lines:
+        stdout.print(line, markup=False, soft_wrap=True)
 
 
 def print_run(run: RunView, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,11 +45,7 @@ def list_runs(
         return found, await queries.short_ids(db, [run.run_id for run in found])
 
     found, short_ids = running.read(process)
-    if as_json:
-        stdout.print_json(data=[run.model_dump(mode="json") for run in found])
-        return
-    for line in display.list_of_runs(found, short_ids, stdout.width):
-        stdout.print(line, markup=False, soft_wrap=True)
+    display.print_result(found, as_json, display.list_of_runs(found, short_ids, stdout.width))
 
 
 @runs.command("show")
@@ -103,7 +99,7 @@ def watch(
 @runs.command("history")
 def history(run: RunId, as_json: AsJson = False) -> None:
     """Print every revision, decision, take, charge and post of a run, with time and actor."""
-    from cli import running
+    from cli import display, running
     from runs import served_reviews
     from runs.history import get_history
 
@@ -114,11 +110,8 @@ def history(run: RunId, as_json: AsJson = False) -> None:
         return found
 
     found = running.call(run, process)
-    if as_json:
-        stdout.print_json(found.model_dump_json())
-        return
-    for entry in found.entries:
-        stdout.print(f"{entry.at:%Y-%m-%d %H:%M:%S}  {entry.actor['name']}: {entry.text}", markup=False, soft_wrap=True)
+    lines = (f"{entry.at:%Y-%m-%d %H:%M:%S}  {entry.actor['name']}: {entry.text}" for entry in found.entries)
+    display.print_result(found, as_json, lines)
 
 
 @runs.command("replay")
@@ -157,11 +150,11 @@ def clips(
     as_json: AsJson = False,
 ) -> None:
     """List every take of the clips of a run, or write them to a folder."""
-    from cli import running
+    from cli import display, running
     from cli.files import copy_file
     from runs.queries import get_run_view
 
-    async def process(services: Services, run_id: UUID) -> list[dict[str, object]]:
+    async def process(services: Services, run_id: UUID) -> list[dict[str, Any]]:
         takes = (await get_run_view(services.db, run_id)).artifacts.get("clip_manifest", {}).get("clips", [])
         for take in takes:
             if output and "digest" in take:
@@ -169,12 +162,8 @@ def clips(
         return list(takes)
 
     takes = running.call(run, process)
-    if as_json:
-        stdout.print_json(data=takes)
-        return
-    for take in takes:
-        line = f"clip {take['clip']}, take {take['take']}: {take.get('digest', take['state'])}, {take['usd']:.2f} USD"
-        stdout.print(line, soft_wrap=True)
+    lines = (f"clip {t['clip']}, take {t['take']}: {t.get('digest', t['state'])}, {t['usd']:.2f} USD" for t in takes)
+    display.print_result(takes, as_json, lines)
 
 
 @runs.command("upload")
@@ -198,7 +187,4 @@ def quote(
     from runs import decide
 
     found = running.call(run, lambda services, run_id: decide.quote(services, run_id, clips))
-    if as_json:
-        stdout.print_json(found.model_dump_json())
-    else:
-        stdout.print(display.describe_quote(found, len(set(clips))))
+    display.print_result(found, as_json, [display.describe_quote(found, len(set(clips)))])
