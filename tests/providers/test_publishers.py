@@ -13,8 +13,7 @@ import pytest
 
 from providers.base import ArtifactChanged, NotSent, OutcomeUnknown, ProviderError, Refused, Unavailable, Unconfirmed
 from providers.publications.folder import Folder
-from providers.publications.upload_post import UploadPost
-from providers.publications.upload_post_answers import AI_LABELS
+from providers.publications.upload_post import AI_LABELS, UploadPost
 from providers.results import Failed, Pending, Succeeded
 from tests.providers.stub_server import Respond, fail_with, ignore_progress, respond_with, stub_client
 
