@@ -44,17 +44,11 @@ class UploadPost(Provider):
     #: Longer than the longest upload: until then it may still be running.
     lookup_window = timedelta(seconds=LIMITS.submit_seconds + 120)
 
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str,
-        profile_user: str,
-        files: Files,
-        client: httpx.AsyncClient,
-        limits: Limits = LIMITS,
-    ) -> None:
+    limits = LIMITS
+
+    def __init__(self, base_url: str, api_key: str, profile_user: str, files: Files, client: httpx.AsyncClient) -> None:
         self.name = f"upload_post:{endpoint_label(base_url)}:{profile_user}"
-        self._api = ApiClient(client, base_url, f"Apikey {api_key}", SERVICE_NAME, limits)
+        self._api = ApiClient(client, base_url, f"Apikey {api_key}", SERVICE_NAME, self.limits)
         self._user, self._files = profile_user, files
         #: Answers to uploads of this process that contain warnings, by request id. A status may repeat them.
         self._accepted: dict[str, Json] = {}

@@ -38,7 +38,7 @@ class FilmRenders(Provider):
     Without a signer, as in tests, films have no C2PA manifest.
     """
 
-    def __init__(self, files: Files, signer: FilmSigner | None) -> None:
+    def __init__(self, files: Files, signer: FilmSigner | None = None) -> None:
         self._files, self._signer = files, signer
 
     async def _make_film(
@@ -74,11 +74,8 @@ class EmbeddedRenders(FilmRenders):
     name = "embedded"
     #: The id is computed from the request, so a lookup finds every order immediately.
     lookup_window = timedelta(seconds=1)
-
-    def __init__(self, files: Files, *, limit_seconds: float | None = None, signer: FilmSigner | None = None) -> None:
-        """`limit_seconds` ends a render; the default depends on the film's length."""
-        super().__init__(files, signer)
-        self._limit_seconds = limit_seconds
+    #: The time limit of a render; by default it depends on the length of the film.
+    limit_seconds: float | None = None
 
     async def submit(self, request: Json, *, key: str) -> str:
         """Return the id of this render: the same for the same manifest and key."""
@@ -97,7 +94,7 @@ class EmbeddedRenders(FilmRenders):
         try:
             manifest = parse_manifest(request)
             clips = [str(await self._files.local_path(clip.digest)) for clip in manifest.clips]
-            limit_seconds = self._limit_seconds or 120 + 15 * manifest.seconds
+            limit_seconds = self.limit_seconds or 120 + 15 * manifest.seconds
             work, film = {"manifest": request, "clips": clips}, into / f"{task_id}.mp4"
             with create_work_folder(into) as folder:
                 return await self._make_film(work, folder, film, limit_seconds=limit_seconds, progress=progress)

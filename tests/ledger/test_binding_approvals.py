@@ -6,7 +6,6 @@ import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -89,8 +88,12 @@ async def test_review_is_decided_once(services: Services) -> None:
     assert len(await decisions.list_decisions(services.db, run)) == 1
 
 
+class HurriedUploadPost(UploadPost):
+    limits = Limits(submit_seconds=0.5)
+
+
 async def approved_publication(
-    services: Services, sandbox: SandboxClient, client: httpx.AsyncClient, **options: Any
+    services: Services, sandbox: SandboxClient, client: httpx.AsyncClient, publisher: type[UploadPost] = UploadPost
 ) -> tuple[str, Order]:
     """Store a film, register the sandbox as the publisher, and return the film's digest and its approved order."""
     film = services.scratch.parent / "film.mp4"
@@ -98,7 +101,7 @@ async def approved_publication(
     digest = await services.artifacts.store(film, kind="final_video", media_type="video/mp4", facts={})
     services.ledger.providers = {
         **services.ledger.providers,
-        "publication": UploadPost(f"{sandbox.url}/api", "any", "studio", services.artifacts, client, **options),
+        "publication": publisher(f"{sandbox.url}/api", "any", "studio", services.artifacts, client),
     }
     run = await new_run(services.db)
     request = {"digest": digest, "title": "Rain", "caption": "Rain.", "hashtags": ["#rain"], "platforms": ["tiktok"]}
@@ -129,7 +132,7 @@ async def test_upload_without_an_answer_is_not_repeated(services: Services, sand
     """An upload that was accepted and not answered is found by its id, and never sent again."""
     sandbox.fault("upload_accept_then_timeout", seconds=2.0)
     async with httpx.AsyncClient() as client:
-        digest, order = await approved_publication(services, sandbox, client, limits=Limits(submit_seconds=0.5))
+        digest, order = await approved_publication(services, sandbox, client, HurriedUploadPost)
 
         await services.ledger.place_once(order)
         for _ in range(3):

@@ -130,10 +130,10 @@ def long_request(file_store, clip):
 
 async def test_a_render_over_its_time_limit_is_retried_and_leaves_nothing(file_store, clip, tmp_path):
     """Neither a process nor a file remains."""
+    renders = EmbeddedRenders(file_store)
+    renders.limit_seconds = 1.0
     with pytest.raises(Unavailable):
-        await EmbeddedRenders(file_store, limit_seconds=1.0).poll(
-            "rnd_1", long_request(file_store, clip), into=tmp_path, progress=ignore
-        )
+        await renders.poll("rnd_1", long_request(file_store, clip), into=tmp_path, progress=ignore)
 
     assert (media_subprocesses(), list(tmp_path.iterdir())) == ([], [])
 
