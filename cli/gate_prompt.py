@@ -184,8 +184,7 @@ class GatePrompt:
     async def _overlay(self, arguments: str) -> None:
         number, _, text = arguments.partition(" ")
         [clip] = _numbers(number)
-        edits: dict[str, Any] = self._edits or {}
-        self._set_edits({**edits, "overlays": {**edits.get("overlays", {}), clip: text.strip()}})
+        self._edit_film(overlays={**(self._edits or {}).get("overlays", {}), clip: text.strip()})
 
     async def _render(self, _: str) -> DecisionInput | None:
         if not self._takes and not self._edits:

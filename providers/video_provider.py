@@ -62,15 +62,11 @@ class VideoProvider(Provider):
         self._api = ApiClient(client, base_url, authorization, self.service_name, limits or self.limits)
         self._profiles = {model: profile for profile in reversed(profiles) for model in profile.models}
         self._accept, self._file_client, self._stored = accept, file_client, stored
-        self._is_announced = is_announced
-        self._set_times()
-
-    def _set_times(self) -> None:
-        profiles = self._profiles.values()
-        self.lookup_window = timedelta(seconds=max((each.lookup_window_seconds for each in profiles), default=120))
-        hours = [each.result_lifetime_hours for each in profiles if each.result_lifetime_hours]
+        self._is_announced, used = is_announced, self._profiles.values()
+        self.lookup_window = timedelta(seconds=max((each.lookup_window_seconds for each in used), default=120))
+        hours = [each.result_lifetime_hours for each in used if each.result_lifetime_hours]
         self.result_lifetime = timedelta(hours=min(hours)) if hours else None
-        self._poll_seconds = min((each.poll_seconds for each in profiles if each.poll_seconds), default=None)
+        self._poll_seconds = min((each.poll_seconds for each in used if each.poll_seconds), default=None)
 
     def poll_pause(self, polls: int) -> timedelta:
         """Return the shortest pause of the profiles; without any a clip that a webhook announces is polled rarely."""
