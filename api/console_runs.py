@@ -1,16 +1,15 @@
-"""The runs in the console: their list, the page that follows one, what changed in it, and its actions."""
+"""The runs in the console: their list, the page that follows one, and what changed in it."""
 
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date
-from typing import Annotated, Any, Literal
-from uuid import UUID, uuid4
+from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Form, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, BeforeValidator
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BeforeValidator
 from sse_starlette import ServerSentEvent
 
 from api import runs, schemas
@@ -22,7 +21,7 @@ from console import pages, sessions
 from console.sessions import Session
 from graph.decisions import Gate
 from graph.status import Status
-from runs import fork, history, queries, reviews, start
+from runs import history, queries, reviews
 from runs.errors import RevisionNotFound
 from storage.events import Event
 from storage.runs import RunFilter
@@ -32,18 +31,8 @@ router = APIRouter(prefix="/runs", route_class=PageRoute, include_in_schema=Fals
 PAGE_ROWS = 50
 #: What has no event, such as the progress of a wait, is sent within this time.
 REFRESH_SECONDS = 5
-Action = Literal["again", "fork"]
 #: A field of a form that is left empty is absent.
 Filter = Annotated[schemas.T | None, BeforeValidator(lambda value: value or None)]
-
-
-class ActionForm(BaseModel):
-    """The form of an action. `request` is its idempotency key; see `ForkRequest` for the others."""
-
-    request: schemas.Name = ""
-    revision: int | None = None
-    project: schemas.ProjectName | None = None
-    budget_usd: schemas.BudgetUsd | None = None
 
 
 @router.get("")
@@ -102,30 +91,6 @@ async def compare_revisions(
     gates, revisions = sorted({each.gate for each in found}), list(contents)
     variables = {"run": run, "gate": gate, "gates": gates, "before": before, "after": after, "changes": changes}
     return HTMLResponse(pages.console_page("revisions.html", session, path="/runs", revisions=revisions, **variables))
-
-
-@router.get("/{run_id:uuid}/actions/{action}")
-async def show_action(run_id: UUID, action: Action, state: AppStateDep, session: SessionDep) -> HTMLResponse:
-    """Show what an action does, with the button that does it."""
-    variables = await _read_run(state, run_id)
-    variables |= {"action": action, "request": uuid4(), "projects": sorted(state.services.offered)}
-    return HTMLResponse(pages.console_page("run_action.html", session, path="/runs", **variables))
-
-
-@router.post("/{run_id:uuid}/actions/{action}")
-async def act(
-    run_id: UUID, action: Action, state: AppStateDep, session: SessionDep, form: Annotated[ActionForm, Form()]
-) -> Response:
-    """Start the run again, or fork it."""
-    services, context = state.services, replace(session.context, idempotency_key=form.request or None)
-    if action == "again":
-        run = await queries.get_run(services.db, run_id)
-        same = {name: getattr(run, name) for name in ("project", "brief", "options", "metadata")}
-        run_id = (await start.start_run(services, **same, budget_usd=form.budget_usd, context=context)).id
-    else:
-        options = form.model_dump(include={"revision", "project", "budget_usd"})
-        run_id = (await fork.fork_run(services, run_id, **options, context=context)).id
-    return RedirectResponse(f"/runs/{run_id}", 303)
 
 
 class _PageStream(RunStream):

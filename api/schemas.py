@@ -58,6 +58,7 @@ BudgetUsd = Annotated[
     ),
 ]
 Options = Annotated[dict[Name, Annotated[int, Field(ge=-(2**31), lt=2**31)]], Field(max_length=20)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 ClipNumber = Annotated[int, Field(ge=1, le=24)]
 ClipNumbers = Annotated[list[ClipNumber], Field(max_length=24)]
 CLIP_KEY_PATTERN = "^([1-9]|1[0-9]|2[0-4])$"
@@ -82,6 +83,7 @@ class StartRunRequest(RequestBody):
     """Hard cap of this run. Above the project's it requires approval permission."""
     metadata: dict[Name, MetadataText] = Field({}, max_length=20, description="Returned with the run.")
     options: Options = Field({}, description="Options that the project file declares.")
+    image: Digest | None = Field(None, description="Digest of an uploaded image, which the first clip starts from.")
 
 
 class RunStarted(BaseModel):

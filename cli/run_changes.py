@@ -37,13 +37,14 @@ def start(
     option: ProjectOptions = None,
     budget: Budget = None,
     metadata: Annotated[Texts, typer.Option(metavar="NAME=TEXT", help="Kept with the run; repeatable.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="DIGEST", help="The first clip starts from this upload.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Start a run for the workers of `serve` and `worker`; `myloware make` works on one itself."""
     from runs.start import start_run
 
     texts: dict[str, Any] = {"project": project, "brief": brief, "metadata": _pairs(metadata, "--metadata")}
-    texts |= {"options": _options(option), "budget_usd": _usd(budget)}
+    texts |= {"image": image, "options": _options(option), "budget_usd": _usd(budget)}
     _change(None, as_json, lambda services, id_, context: start_run(services, run_id=id_, context=context, **texts))
 
 

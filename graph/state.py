@@ -135,6 +135,7 @@ class RunState(TypedDict, total=False):
     brief: str  # input
     run_id: str  # supervisor: the thread id
     options: dict[str, int]  # supervisor
+    image: str  # supervisor: the first clip of new ideas starts from it
     route: Route  # every node that has more than one successor
     change: ChangeRequest  # supervisor; plan_clips when the offer changed
     requested: list[ChangeResult]  # supervisor; the nodes that make the changes mark them as done

@@ -69,13 +69,18 @@ def list_projects(services: Services) -> list[ProjectView]:
     return [_describe(services, services.projects[name]) for name in sorted(services.offered)]
 
 
+def clips_usd(services: Services, spec: Project) -> Decimal:
+    """Return the price of the clips of a film, each ordered once."""
+    return services.video.offer(spec.clip_seconds, spec.clip_size, spec.video).usd_per_clip * spec.clips
+
+
 def _describe(services: Services, project: Project) -> ProjectView:
     prices, refusal = list[Decimal](), None
     for end in ("", "minimum", "maximum"):
         options = {name: getattr(bounds, end) for name, bounds in project.options.items() if end}
         try:
             spec = resolve_project(services, project.name, options)
-            prices.append(services.video.offer(spec.clip_seconds, spec.clip_size, spec.video).usd_per_clip * spec.clips)
+            prices.append(clips_usd(services, spec))
         except RunError as error:
             refusal = refusal if end else error.message
     ends = {"minimum_usd": min(prices, default=None), "maximum_usd": max(prices, default=None)}

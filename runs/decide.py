@@ -13,12 +13,11 @@ from graph.decisions import DecisionInput, Gate
 from graph.review_content import EditError, FilmContent, IdeasContent, Review, ReviewContent, edited_content
 from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
 from providers.media import intake
-from providers.video_provider import IMAGE_KIND
-from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, ImageRefused, InvalidRequest, StaleReview
+from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
 from runs.served_reviews import served_review
 from runs.services import Services
-from runs.start import resolve_project
+from runs.start import check_image, resolve_project
 from storage import decisions
 from storage.actors import Actor, RequestContext
 from storage.database import Database
@@ -251,14 +250,9 @@ def _check_film_length(services: Services, run: RunRow, content: IdeasContent) -
 async def _check_images(services: Services, content: IdeasContent) -> None:
     """Raise InvalidRequest for an unknown image, and ImageRefused for one that no ordered clip can start from."""
     for number, idea in enumerate(content.ideas, start=1):
-        image = await services.artifacts.find(idea.image) if idea.image else None
-        if idea.image and (image is None or image.kind != IMAGE_KIND):
-            message = f"Idea {number}: no uploaded image has the digest {idea.image[:12]}…; upload it first."
-            raise InvalidRequest(message, field="edits")
-        if image and number in content.make:
-            pixels = image.facts["width"], image.facts["height"]
-            if refusal := services.video.image_refusal(content.provider, content.model, content.size, pixels):
-                raise ImageRefused(f"Idea {number}: {refusal}")
+        if idea.image:
+            clip = (content.provider, content.model, content.size) if number in content.make else None
+            await check_image(services, idea.image, clip, f"Idea {number}", field="edits")
 
 
 async def _check_music(services: Services, decision: DecisionInput) -> None:

@@ -50,6 +50,7 @@ async def fork_run(
     merged_options = {**(source.options if name == source.project else {}), **(options or {})}
     spec = resolve_project(services, name, merged_options)
     seed = await _seed(services.video, spec, edited, await services.ledger.list_for_run(run_id))
+    seed |= {"image": source.image} if source.image else {}
     seed["ideas"] = with_speech(seed["ideas"], speech_offer(spec, services.speech))
     new = table.NewRun(
         id=run_id_for(context, "fork"),

@@ -74,6 +74,7 @@ class RunView(BaseModel):
     brief: str
     options: dict[str, int]
     metadata: dict[str, str]
+    image: str | None = Field(None, description="Digest of the image that the first clip of new ideas starts from.")
     created_at: datetime
     updated_at: datetime
     error: RunFailure | None
@@ -168,4 +169,4 @@ def _view(row: RunInFull) -> RunView:
     waiting = row.waiting and row.waiting | {"name": troubles.name_of(row.waiting["subject"], row.current_step)}
     needs_attention = bool(waiting and waiting["needs_attention"])
     derived = {"run_id": row.id, "waiting": waiting, "needs_attention": needs_attention, "cost": costs}
-    return RunView.model_validate(vars(row) | derived)
+    return RunView.model_validate(vars(row) | derived | {"image": row.image})

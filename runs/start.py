@@ -7,7 +7,8 @@ from uuid import UUID, uuid4, uuid5
 
 from agents.texts import clean_text
 from prompts.project import OptionError, Project
-from runs.errors import ApprovalNotPermitted, InvalidRequest, ProjectNotFound, ProjectRefused
+from providers.video_provider import IMAGE_KIND
+from runs.errors import ApprovalNotPermitted, ImageRefused, InvalidRequest, ProjectNotFound, ProjectRefused
 from runs.services import Services
 from storage import runs as table
 from storage.actors import Actor, RequestContext
@@ -25,25 +26,57 @@ async def start_run(
     options: Mapping[str, int] | None = None,
     metadata: Mapping[str, str] | None = None,
     budget_usd: Decimal | None = None,
+    image: str | None = None,
     run_id: UUID | None = None,
     context: RequestContext,
 ) -> RunRow:
     """Create a run, or return the run that the same actor started with the same idempotency key.
 
-    `budget_usd` caps the run instead of the project's own budget. `run_id` is set only for a run that already has a
-    thread, in Studio. Raises ProjectNotFound, ProjectRefused, InvalidRequest or ApprovalNotPermitted.
+    `budget_usd` caps the run instead of the project's own budget, and its first clip starts from `image`. `run_id` is
+    set only for a run that already has a thread, in Studio.
+    Raises ProjectNotFound, ProjectRefused, InvalidRequest, ImageRefused or ApprovalNotPermitted.
     """
-    spec = resolve_project(services, project, options or {})
+    spec = await check_project(services, project, options or {}, image)
+    brief, cap_usd = checked_brief(brief), run_cap(spec, budget_usd, context.actor)
+    chosen, kept, seed = dict(options or {}), dict(metadata or {}), {"image": image} if image else {}
+    run_id = run_id or run_id_for(context)
+    new = NewRun(id=run_id, project=project, brief=brief, options=chosen, metadata=kept, cap_usd=cap_usd, seed=seed)
+    run = await table.create_run(services.db, new, context)
+    services.wakeups.advance(str(run_id))
+    return run
+
+
+async def check_project(services: Services, name: str, options: Mapping[str, int], image: str | None) -> Project:
+    """Return the project with these options, whose first clip can start from the image. Raises as `start_run`."""
+    spec = resolve_project(services, name, options)
+    if image:
+        offer = services.video.offer(spec.clip_seconds, spec.clip_size, spec.video)
+        await check_image(services, image, (offer.provider, offer.model, offer.size), "The image", field="image")
+    return spec
+
+
+def checked_brief(brief: str) -> str:
+    """Return the brief as it is stored. Raises InvalidRequest."""
     brief = clean_text(brief)
     if not 1 <= len(brief) <= MAX_BRIEF_CHARACTERS:
         message = f"The brief must have 1 to {MAX_BRIEF_CHARACTERS:,} characters, not {len(brief):,}."
         raise InvalidRequest(message, field="brief")
-    run_id, cap_usd = run_id or run_id_for(context), run_cap(spec, budget_usd, context.actor)
-    chosen, kept = dict(options or {}), dict(metadata or {})
-    new = NewRun(id=run_id, project=project, brief=brief, options=chosen, metadata=kept, cap_usd=cap_usd)
-    run = await table.create_run(services.db, new, context)
-    services.wakeups.advance(str(run_id))
-    return run
+    return brief
+
+
+async def check_image(
+    services: Services, digest: str, clip: tuple[str, str, str] | None, place: str, *, field: str
+) -> None:
+    """Raise InvalidRequest for an unknown image, and ImageRefused if the clip (provider, model, size) takes none such.
+
+    `place` begins the message.
+    """
+    image = await services.artifacts.find(digest)
+    if image is None or image.kind != IMAGE_KIND:
+        message = f"{place}: no uploaded image has the digest {digest[:12]}…; upload it first."
+        raise InvalidRequest(message, field=field)
+    if clip and (refusal := services.video.image_refusal(*clip, (image.facts["width"], image.facts["height"]))):
+        raise ImageRefused(f"{place}: {refusal}")
 
 
 def run_cap(spec: Project, budget_usd: Decimal | None, actor: Actor) -> Decimal:

@@ -21,7 +21,7 @@ WAKEUP_TIMEOUT = timedelta(seconds=2)
 
 @dataclass(frozen=True, kw_only=True)
 class NewRun:
-    """A run to create. `forked_from` and `seed`, the initial state channels of its thread, are set for a fork."""
+    """A run to create. `forked_from` is set for a fork, and `seed` has the first channels of a thread that has any."""
 
     id: UUID
     project: str
@@ -31,6 +31,11 @@ class NewRun:
     cap_usd: Decimal
     forked_from: UUID | None = None
     seed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def image(self) -> str | None:
+        """Return the digest of the image that the first clip of new ideas starts from, or None."""
+        return self.seed.get("image")
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,11 @@ async def list_runs(db: Database, *, limit: int, **which: Unpack[RunFilter]) -> 
     where: LiteralString = " and ".join(CONDITIONS[name] for name in CONDITIONS if which.get(name)) or "true"
     page = f"{where} order by created_at desc, id desc limit %(limit)s"
     return await _fetch_in_full(db, page, {**which, "at": at, "id": run_id, "limit": limit}, which.get("served_to"))
+
+
+async def list_films(db: Database) -> dict[str, str]:
+    """Return the digest of the newest film of each project, as far as it is among the last 200 that were completed."""
+    return {row["project"]: row["film"] for row in await db.fetch_all(sql["films"])}
 
 
 async def list_ids_between(db: Database, first: UUID, last: UUID, *, limit: int) -> list[UUID]:

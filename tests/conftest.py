@@ -12,10 +12,9 @@ gc.disable()
 # Each HTTP client reads the certificates of all authorities, which takes 50 ms. Tests reach this machine only, for
 # which the first of them does.
 _first, _end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
-_authorities = tempfile.NamedTemporaryFile("w", suffix=".pem")
-_authorities.write(_first + _end)
-_authorities.flush()
-os.environ["SSL_CERT_FILE"] = _authorities.name
+_folder = tempfile.TemporaryDirectory(prefix="myloware-authorities-")
+os.environ["SSL_CERT_FILE"] = f"{_folder.name}/first.pem"
+Path(os.environ["SSL_CERT_FILE"]).write_text(_first + _end)
 
 
 def pytest_collection_finish() -> None:

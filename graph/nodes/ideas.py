@@ -90,9 +90,10 @@ async def _flagged_categories(deps: Dependencies, key: OrderKey, texts: list[str
 
 
 def _with_images(state: RunState, ideas: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the new ideas, each that stays the same with the image that it had."""
+    """Return the new ideas: one that stays the same with the image that it had, another first one with the run's."""
     before = state["ideas"]["ideas"] if "ideas" in state else []
-    images = {_texts_of(idea): {"image": idea["image"]} for idea in before if idea.get("image")}
+    images = {_texts_of(idea): {"image": state["image"]} for idea in ideas[:1] if state.get("image")}
+    images |= {_texts_of(idea): {"image": idea["image"]} if idea.get("image") else {} for idea in before}
     return [{**idea, **images.get(_texts_of(idea), {})} for idea in ideas]
 
 

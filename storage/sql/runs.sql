@@ -14,6 +14,12 @@ with found as ({}), served as (
 )
 select * from found order by created_at desc, id desc
 
+-- name: films
+select distinct on (project) project, film from (
+    select project, artifacts #>> '{final_video,digest}' as film, created_at from runs
+    where status = 'completed' order by created_at desc limit 200
+) as newest where film is not null order by project, created_at desc
+
 -- name: save_projection
 with numbered as (
     update runs set status = %(status)s, current_step = %(current_step)s, revision = %(revision)s, review = %(review)s,

@@ -228,6 +228,28 @@ def test_the_clip_starts_from_the_approved_image(
     assert error_of(httpx.get(f"{url}/images/5")) == (404, "no_image")
 
 
+def test_a_run_starts_with_an_image(starting: App) -> None:
+    """The first idea has it, also when others were requested, and in a fork; one that is unusable starts nothing."""
+    wrong = uploaded(starting, encoded(picture(640, 640)))["digest"]
+    for image, expected in (
+        ("0" * 64, "invalid_request"),
+        (wrong, "video_image_unsupported"),
+        ("x", "invalid_request"),
+    ):
+        body = {"project": "still", "brief": "Rain", "image": image}
+        assert error_of(starting.client.post("/v1/runs/start", json=body)) == (422, expected)
+    image = uploaded(starting, encoded(picture()))["digest"]
+    run = starting.until(starting.start(project="still", image=image), IDEATION)
+    assert run["image"] == image
+    starting.decide(run["run_id"], "ideation", approved=False, comment="Other ideas, with snow.")
+    again = starting.until(run["run_id"], IDEATION, revision=2)
+    fork = starting.client.post(f"/v1/runs/{run['run_id']}/fork", json={}).json()["run_id"]
+    forked = starting.until(fork, IDEATION)
+    assert forked["image"] == image
+    for each in (run, again, forked):
+        assert [idea.get("image", "") for idea in each["review"]["content"]["ideas"]] == [image, "", "", ""]
+
+
 def test_a_fork_pays_for_a_clip_with_another_image(
     starting: App, sampled: tuple[dict[str, Any], dict[str, Any], str]
 ) -> None:

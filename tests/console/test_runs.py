@@ -204,25 +204,31 @@ def test_revisions_are_compared(seeds: Seeds, browser: httpx.Client) -> None:
     assert browser.get(f"/runs/{run_id}/revisions?before=1&after=9").status_code == 404
 
 
-def test_new_runs(seeds: Seeds, browser: httpx.Client, quiet_app: App) -> None:
-    """A run starts again, once per form, and forks at a revision; both are runs of the console."""
+def test_a_fork(seeds: Seeds, browser: httpx.Client, quiet_app: App) -> None:
+    """A run forks at a revision, with another project, options and a cap, once per form; what is wrong is shown."""
     source = seeds.run(brief="Waves", status="completed")
     seeds.revision(source, 1, title="First")
     seeds.revision(source, 2, title="Second")
-    page = browser.get(f"/runs/{source}/actions/again")
+    page = browser.get(f"/runs/{source}/actions/fork")
+    assert re.findall(r"<option>(.)</option>", page.text) == ["1", "2"]
     [request] = re.findall(r'name="request" value="([\w-]+)"', page.text)
-    form = {"csrf_token": csrf_token_of(page), "request": request, "budget_usd": "2.50"}
-    targets = [browser.post(f"/runs/{source}/actions/again", data=form).headers["location"] for _ in range(2)]
-    forked = press(browser, source, "fork", revision="1", project="pair", budget_usd="").headers["location"]
+    form = {"csrf_token": csrf_token_of(page), "request": request, "revision": "1", "project": "pair"}
+    form |= {"pair.clips": "3", "tiny.clips": "1", "budget_usd": "2.50"}
+    targets = [browser.post(f"/runs/{source}/actions/fork", data=form).headers["location"] for _ in range(2)]
 
     assert targets[0] == targets[1]
-    again, fork = (quiet_app.run(target.rpartition("/")[2]) for target in (targets[0], forked))
-    assert (again["brief"], again["cost"]["cap_usd"]) == ("Waves", 2.5)
-    assert (fork["forked_from"], fork["project"]) == (str(source), "pair")
+    made = quiet_app.run(targets[0].rpartition("/")[2])
+    assert (made["forked_from"], made["project"], made["options"]) == (str(source), "pair", {"clips": 3})
+    assert made["cost"]["cap_usd"] == 2.5
     channels = quiet_app.rows("select channel from runs where id <> %s", source)
-    assert [row["channel"] for row in channels] == ["console", "console"]
-    refused = press(browser, source, "again", budget_usd="lots")
-    assert (refused.status_code, "budget_usd" in refused.text) == (422, True)
+    assert [row["channel"] for row in channels] == ["console"]
+    for fields, expected in (
+        ({"budget_usd": "lots"}, (422, "must be a number such as 2.50")),
+        ({"project": "tiny", "tiny.clips": "9"}, (422, "Option clips must be a whole number from 1 to 3.")),
+        ({"project": "tiny", "revision": "7"}, (404, "Revision of the ideas not found. Available: 1, 2.")),
+    ):
+        refused = press(browser, source, "fork", **fields)
+        assert (refused.status_code, expected[1] in refused.text) == (expected[0], True), refused.text
 
 
 def test_rights_of_the_key(seeds: Seeds, visitor: httpx.Client, quiet_app: App) -> None:
@@ -248,7 +254,7 @@ def test_texts_of_others_are_text(seeds: Seeds, browser: httpx.Client, film: str
     quiet_app.run(str(review))  # it is served
     quiet_app.decide(str(review), "ideation", False, comment=HOSTILE)
     paths = ["/runs", f"/runs/{run_id}", f"/runs/{review}", f"/runs/{run_id}/revisions"]
-    for path in [*paths, *(f"/runs/{run_id}/actions/{action}" for action in ("again", "fork"))]:
+    for path in [*paths, f"/runs/{run_id}/actions/fork", f"/new?from={run_id}"]:
         text = browser.get(path).text
         assert "&lt;script&gt;" in text, path
         assert "<script>" not in text, path
