@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api import console_runs, console_session, console_start
+from api import console_reviews, console_runs, console_session, console_start
 from api.artifacts import Digest, FileRequestDep
 from api.authentication import AppStateDep, authenticate_key, client_address, count_request
 from api.console_session import START_PAGE, OptionalSessionDep, SessionDep, local_path, sign_in_response
@@ -19,6 +19,8 @@ from storage.inbox import list_inbox
 router = APIRouter(route_class=console_session.PageRoute, include_in_schema=False)
 router.include_router(console_runs.router)
 router.include_router(console_start.router)
+#: The last one: its routes have any name after the run.
+router.include_router(console_reviews.router)
 
 #: Tries to sign in per minute and address, whether or not they succeed.
 SIGN_IN_TRIES = 10

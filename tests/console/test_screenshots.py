@@ -79,7 +79,7 @@ def test_every_page(
         "inbox": "/inbox", "run": f"/runs/{done}", "ideation": f"/runs/{ideation}/ideation", "runs": "/runs",
         "publish": f"/runs/{publish}/publish", "revisions": f"/runs/{done}/revisions", "costs": "/costs",
         "trouble": "/trouble", "trouble-action": f"/trouble/{stuck}/stop-waiting", "health": "/doctor",
-        "keys": "/keys", "start-again": f"/runs/{done}/actions/again",
+        "keys": "/keys", "start-again": f"/new?from={done}",
     }  # fmt: skip
     for name, path in pages.items():
         tab.page.goto(path)
