@@ -158,7 +158,10 @@ def test_films_are_for_sessions(visitor: httpx.Client, film: str) -> None:
 def test_statements_and_plan_of_100_000_runs(quiet_app: App, seeds: Seeds, browser: httpx.Client, film: str) -> None:
     """With 100,000 runs the pages take as many statements as with ten, and each part of the inbox uses its index."""
     ids = seeds.one_of_each(film)
-    paths = ("/inbox", f"/runs/{ids[0]}", f"/runs/{ids[2]}/ideation", f"/runs/{ids[3]}/publish", "/sign-in")
+    run, *_, ideation, publish = (f"/runs/{id_}" for id_ in ids[:4])
+    pages = "/inbox", "/runs", "/runs?status=failed", "/new?project=tiny", "/costs", "/trouble", "/sign-in"
+    paths = [*pages, run, f"{run}/revisions", f"{run}/actions/fork", f"{ideation}/ideation", f"{publish}/publish"]
+    paths.append(f"/new?from={run.rpartition('/')[2]}")
 
     def statements() -> list[int]:
         return [statements_of(quiet_app, partial(browser.get, path, follow_redirects=True)) for path in paths]
