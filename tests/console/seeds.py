@@ -66,7 +66,8 @@ with made as (
     insert into runs (id, project, brief, cap_usd, actor_kind, actor_id, actor_name, channel, status, error, updated_at)
     select gen_random_uuid(), 'tiny', 'Rain', 5, 'api_key', 'key_1', 'Anna', 'api',
         case n %% 3 when 0 then 'failed' else 'completed' end,
-        case n %% 6 when 0 then '{"code": "rejected"}'::jsonb when 3 then '{"code": "clip_failed"}' end,
+        case n %% 6 when 0 then '{"code": "rejected", "message": "Anna rejected it."}'::jsonb
+            when 3 then '{"code": "clip_failed", "message": "The clip failed."}' end,
         now() - n * interval '1 minute'
     from generate_series(%s::int, %s::int) as n returning id
 ), ordered as (
