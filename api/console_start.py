@@ -90,7 +90,7 @@ async def fork_run(run_id: UUID, request: Request, state: AppStateDep, session: 
     form = RunForm({name: str(value) for name, value in (await request.form()).items()})
     try:
         body = _body(ForkRequest, form, revision=form["revision"] or None)
-        run = await fork.fork_run(state.services, run_id, **dict(body), context=_context(session, form))
+        run = await start.fork_run(state.services, run_id, **dict(body), context=_context(session, form))
     except RunError as error:
         source = await queries.get_run(state.services.db, run_id)
         return await _form_page(state, session, form, error, source)

@@ -13,7 +13,7 @@ from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, responses
 from api.idempotency import IdempotentDep
 from graph.status import Status
-from runs import cancel, decide, fork, queries, retry, start
+from runs import cancel, decide, queries, retry, start
 from runs.decide import Quote
 from runs.queries import RunView
 from storage.database import Database
@@ -106,7 +106,7 @@ async def fork_run(
     """Start a new run with the ideas of this one. Identical clips are not paid again."""
 
     async def process() -> schemas.RunStarted:
-        run = await fork.fork_run(state.services, run_id, **dict(body or ()), context=idempotent.context)
+        run = await start.fork_run(state.services, run_id, **dict(body or ()), context=idempotent.context)
         return schemas.RunStarted(run_id=run.id, status="pending")
 
     return await idempotent(body, process)

@@ -167,7 +167,7 @@ def fork(
     as_json: AsJson = False,
 ) -> None:
     """Start a new run with the ideas of a run. Identical clips are not paid again."""
-    from runs.fork import fork_run
+    from runs.start import fork_run
 
     changes: dict[str, Any] = {"revision": revision, "project": project, "edits": _json_of(edits)}
     changes |= {"options": _options(option), "budget_usd": _usd(budget)}
