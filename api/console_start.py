@@ -20,7 +20,7 @@ from console.sessions import Session
 from prompts.validation import describe_errors
 from providers.base import ProviderError
 from providers.orders import digest_of
-from runs import costs, fork, queries, reviews, start
+from runs import costs, queries, reviews, start
 from runs.errors import InvalidRequest, RunError
 from runs.uploads import store_upload
 from storage.actors import RequestContext

@@ -11,7 +11,7 @@ import ipaddress
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -138,21 +138,20 @@ def sandbox_only(url: str) -> dict[str, Any]:
 def studio_run_graph(state: AppState) -> RunGraph:
     """Return the product's run graph with Studio's ledger and records."""
     services = state.services
-    deps = replace(state.dependencies, ledger=StudioLedger(services), records=StudioRecords(services))
+    ledger = StudioLedger(**vars(services.ledger), services=services)
+    deps = replace(state.dependencies, ledger=ledger, records=StudioRecords(services))
     return build_run_graph(deps).compile(name="run")
 
 
+@dataclass(eq=False, kw_only=True)
 class StudioLedger(Ledger):
     """The ledger, with reads that poll: resuming a thread that waits for orders is enough to continue it."""
 
-    def __init__(self, services: Services) -> None:
-        ledger = services.ledger
-        super().__init__(ledger.db, ledger.providers, ledger.caps, ledger.usd_of_tokens, ledger.publishers)
-        self._services = services
+    services: Services
 
     async def statuses(self, keys: Sequence[str]) -> dict[str, OrderStatus]:
         """Return the statuses of these orders by key, after asking the providers."""
-        await asyncio.gather(*(reconcile_order(self._services, key) for key in keys))
+        await asyncio.gather(*(reconcile_order(self.services, key) for key in keys))
         return await super().statuses(keys)
 
 

@@ -73,7 +73,6 @@ class AppState:
 
     services: Services
     dependencies: Dependencies
-    queue: Queue
     chat: ChatServices
     turns: TurnRunner
     readiness: Readiness
@@ -163,7 +162,6 @@ async def open_app_state(
         yield AppState(
             services=services,
             dependencies=deps,
-            queue=queue,
             chat=ChatServices(services, model),
             turns=await stack.enter_async_context(TurnRunner(settings.openai_timeout_seconds)),
             readiness=Readiness(db, artifacts),
@@ -204,7 +202,7 @@ def _open_ledger(
     named = {p.name: publishers[p.publisher].name for p in checked.projects.values() if p.publisher}
     budgets = {p.name: p.day_budget_usd for p in checked.projects.values() if p.day_budget_usd is not None}
     caps = Caps(day_usd=settings.day_cap_usd, project_day_usd=budgets)
-    return Ledger(db, providers, caps, settings.usd_of_tokens, named)
+    return Ledger(db, caps, settings.usd_of_tokens, providers, named)
 
 
 def _speech_offer(settings: Settings) -> SpeechOffer | None:

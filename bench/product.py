@@ -52,7 +52,7 @@ async def main(options: ProductOptions) -> None:
         _print({"url": url_of(listening), "pid": os.getpid()})
         while command := await commands.readline():
             if command == b"work\n":
-                await stack.enter_async_context(run_worker(state.services, state.queue))
+                await stack.enter_async_context(run_worker(state.services))
 
 
 def _settings(options: ProductOptions) -> Settings:

@@ -52,7 +52,7 @@ async def drive_run(
     # Providers send their webhooks here, as to any server.
     async with open_state(settings) as state, run_server(state, listening):
         opened = await _open_run(state.services, brief, project, go_on)
-        async with run_worker(state.services, state.queue, only=str(opened.id)):
+        async with run_worker(state.services, only=str(opened.id)):
             try:
                 last_seq = 0 if go_on is None else opened.last_seq
                 run = await _follow_run(state.services, reporter, opened.id, last_seq, yes=yes)

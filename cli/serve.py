@@ -52,7 +52,7 @@ async def serve(
     url = url_of(listening)
     async with (
         open_services(settings, webhooks_to=url) as state,
-        run_worker(state.services, state.queue) if with_worker else nullcontext(),
+        run_worker(state.services) if with_worker else nullcontext(),
     ):
         new_key = await reconcile_keys(settings, state.services.db)
         async with run_server(state, listening):
@@ -88,7 +88,7 @@ async def _report_unreachable(services: Services) -> None:
 async def work(settings: Settings) -> None:
     """Run a worker until a signal to stop."""
     await _wait_for_database(settings)
-    async with open_services(settings, webhooks_to=None) as state, run_worker(state.services, state.queue):
+    async with open_services(settings, webhooks_to=None) as state, run_worker(state.services):
         stdout.print("The worker is running. Stop it with Ctrl-C.")
         await _wait_for_signal()
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
@@ -14,20 +13,11 @@ from prompts.project import Project
 from providers.notifications import NotificationSender
 from providers.speech import SpeechOffer
 from providers.video_models import VideoModels
+from runs.queue import Queue
 from storage.artifacts import Artifacts
 from storage.database import Database
 from storage.ledger import Ledger
 from storage.locks import Locks
-
-
-class Wakeups(Protocol):
-    """Schedules work on a run or an order. A wake-up is only a hint: the sweeper replaces one that is lost."""
-
-    def advance(self, run_id: str) -> None:
-        """Wake the run with this id."""
-
-    def reconcile(self, order_key: str) -> None:
-        """Wake the order with this key."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,7 @@ class Services:
     video: VideoModels
     run_graph: RunGraph
     new_saver: NewSaver
-    wakeups: Wakeups
+    wakeups: Queue
     scratch: Path
     #: Whether the renderer signs films: those of an earlier version are then rendered again at an open gate.
     signs_films: bool = False

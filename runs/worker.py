@@ -12,7 +12,7 @@ from runs.advance import advance
 from runs.decide import decide
 from runs.errors import GateNotOpen, StaleReview
 from runs.notifications import enqueue_notifications, send_due_notifications
-from runs.queue import ORDERS, RENDERS, RUNS, LocalQueue, LocalWorker, Loop, Queue, repeating
+from runs.queue import ORDERS, RENDERS, RUNS, LocalQueue, LocalWorker, Loop, repeating
 from runs.reconcile import reconcile_order
 from runs.services import Services
 from storage import reviews, runs as table, troubles
@@ -37,7 +37,7 @@ REJECTION_TIMEOUT = timedelta(seconds=30)
 
 
 @asynccontextmanager
-async def run_worker(services: Services, queue: Queue, *, only: str | None = None) -> AsyncIterator[None]:
+async def run_worker(services: Services, *, only: str | None = None) -> AsyncIterator[None]:
     """Work on runs and orders while the block runs, with `only` on this run and on no other.
 
     The settings of a process with `only` may differ from those of the workers that share its database. On exit runs
@@ -50,7 +50,7 @@ async def run_worker(services: Services, queue: Queue, *, only: str | None = Non
         (partial(forget_idle, services.db), CLEANUP_INTERVAL_SECONDS),
         (partial(send_due_notifications, services), SEND_INTERVAL_SECONDS),
     ]
-    queue.local = local
+    services.wakeups.local = local
     if only:
         loops = [(local.request_claims, SWEEP_INTERVAL_SECONDS)]
         services.wakeups.advance(only)
@@ -59,7 +59,7 @@ async def run_worker(services: Services, queue: Queue, *, only: str | None = Non
             yield
     finally:
         services.drain.request_drain("the process was requested to stop")
-        queue.local = None
+        services.wakeups.local = None
         await local.stop(SHUTDOWN_GRACE_SECONDS)
 
 

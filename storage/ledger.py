@@ -1,9 +1,9 @@
 """The ledger: the only place that spends. An order is a row before it is a call, and is called once."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any, LiteralString, get_args
 from uuid import UUID
 
@@ -12,8 +12,8 @@ from psycopg.sql import SQL
 from providers.base import NotSent, OutcomeUnknown, Provider, ProviderError, Refused, short_name
 from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order, OrderKey, OrderKind
 from storage.actors import RequestContext
-from storage.admission import CANCELLED_FIRST, CapRoom, Caps, check_admission, tightest_cap
-from storage.database import Connection, Database, fetch_all, fetch_one, from_now, insert_statement, read_statements
+from storage.admission import CANCELLED_FIRST, CapRoom, check_admission, tightest_cap
+from storage.database import Connection, fetch_all, fetch_one, from_now, insert_statement, read_statements
 from storage.events import event_values, record_event, with_event
 from storage.failpoints import hit
 from storage.model_calls import ModelCalls
@@ -47,6 +47,7 @@ OTHER_PROVIDER = {
 }
 
 
+@dataclass(eq=False)
 class Ledger(ModelCalls):
     """Orders, and the only way to place them.
 
@@ -54,17 +55,8 @@ class Ledger(ModelCalls):
     of clips under any other name. `publishers` are the names of the publishers of projects, by project.
     """
 
-    def __init__(
-        self,
-        db: Database,
-        providers: Mapping[str, Provider],
-        caps: Caps,
-        usd_of_tokens: Callable[[int, int], Decimal],
-        publishers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(db, caps, usd_of_tokens)
-        self.providers = providers
-        self.publishers = publishers or {}
+    providers: Mapping[str, Provider]
+    publishers: Mapping[str, str] = field(default_factory=dict)
 
     def providers_of(self, kind: str) -> list[Provider]:
         """Return the providers for orders of this kind, the preferred one first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -9,7 +10,7 @@ from uuid import uuid4
 from providers.base import ProviderError, Refused, Unavailable
 from providers.orders import ModelAnswer, OrderKey
 from storage.admission import Caps, has_approval, is_cancelled, tightest_cap
-from storage.database import Database, read_statements
+from storage.database import read_statements
 from storage.failpoints import hit
 from storage.orders import Orders
 from storage.spending import lock_spending
@@ -28,13 +29,12 @@ RESERVED_TOKENS = {
 sql = read_statements("model_calls")
 
 
+@dataclass(eq=False)
 class ModelCalls(Orders):
     """Orders, and the calls of language models. `usd_of_tokens` prices input and output tokens."""
 
-    def __init__(self, db: Database, caps: Caps, usd_of_tokens: Callable[[int, int], Decimal]) -> None:
-        super().__init__(db)
-        self.caps = caps
-        self.usd_of_tokens = usd_of_tokens
+    caps: Caps
+    usd_of_tokens: Callable[[int, int], Decimal]
 
     async def cached_answer(self, key: OrderKey, request: Callable[[], Awaitable[ModelAnswer[Any]]]) -> dict[str, Any]:
         """Return the model's answer for `key` as JSON, requested once and stored. See `graph.dependencies.Ledger`.

@@ -44,11 +44,11 @@ async def open_publishers_of(db: Database) -> list[str]:
     return [row["provider"] for row in await db.fetch_all(sql["open_publishers"])]
 
 
+@dataclass(eq=False)
 class Orders:
     """Reads orders and schedules their polls. Nothing here spends."""
 
-    def __init__(self, db: Database) -> None:
-        self.db = db
+    db: Database
 
     async def reschedule_poll(self, key: str, after: timedelta, progress: float | None = None) -> None:
         """Postpone the next poll of an open order, and save its progress (0..1)."""

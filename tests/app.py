@@ -181,7 +181,7 @@ class App:
                 if not self._with_worker:
                     await self._stop.wait()
                     return
-                async with run_worker(state.services, state.queue):
+                async with run_worker(state.services):
                     await self._stop.wait()
 
     def in_loop(self, work: Coroutine[Any, Any, T]) -> T:

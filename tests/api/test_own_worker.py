@@ -16,7 +16,7 @@ def test_own_worker_leaves_other_runs_alone(quiet_app: App, sandbox: SandboxClie
     other = quiet_app.start("A heron in the reeds")
     stack, state = AsyncExitStack(), quiet_app.state
     own = quiet_app.start("A lighthouse in fog")
-    quiet_app.in_loop(stack.enter_async_context(run_worker(state.services, state.queue, only=own)))
+    quiet_app.in_loop(stack.enter_async_context(run_worker(state.services, only=own)))
     try:
         quiet_app.complete(own)
     finally:

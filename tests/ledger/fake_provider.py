@@ -21,6 +21,7 @@ from providers.base import Json, NotSent, OutcomeUnknown, Progress, Provider, Re
 from providers.orders import Approval, Order, OrderKey, OrderKind, digest_of
 from providers.results import Candidate, Failed, Pending, PollResult, Succeeded
 from runs.errors import OutcomeUnknown as OutcomeUnknownError
+from runs.queue import Queue
 from runs.retry import retry_run
 from runs.run_records import RunRecords
 from runs.services import Services
@@ -149,7 +150,7 @@ class FakeProvider(Provider):
 
 
 @dataclass
-class RecordedWakeups:
+class RecordedWakeups(Queue):
     """Records the wake-ups."""
 
     runs: list[str] = field(default_factory=list)
@@ -189,7 +190,7 @@ async def open_services(
     folder.mkdir(parents=True, exist_ok=True)
     async with Locks(dsn) as locks, open_pool(dsn, max_size=8, name=locks.worker_id) as pool:
         db = Database(pool)
-        ledger = Ledger(db, fake_providers.all(), caps, usd_of_tokens)
+        ledger = Ledger(db, caps, usd_of_tokens, fake_providers.all())
         deps = Dependencies(
             project=lambda name, options: project.with_options(options),
             model=model or QueuedModel(),

@@ -251,7 +251,7 @@ def test_order_that_is_written_while_the_history_is_read(manual_app: ManualApp) 
     """The event of the order is left out: the history contains what was committed before."""
     run_id = manual_app.start_review()["run_id"]
     ledger = manual_app.services.ledger
-    late = LateLedger(ledger.db, ledger.providers, ledger.caps, ledger.usd_of_tokens)
+    late = LateLedger(**vars(ledger))
 
     history = manual_app.app.in_loop(get_history(ledger.db, late, UUID(run_id)))
 
