@@ -1,6 +1,7 @@
 """`/v1/artifacts`: stored files, whole or in part, and uploads of images and sounds."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Security
@@ -34,36 +35,33 @@ UPLOAD: dict[str, Any] = {"requestBody": {"required": True, "content": _UPLOADS}
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 
 
+@dataclass
 class FileRequest:
     """A request for a stored file, whole or in part."""
 
-    def __init__(
-        self,
-        request: Request,
-        state: AppStateDep,
-        range: Annotated[str | None, Header(max_length=200)] = None,  # noqa: A002 - the header's name
-        if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
-    ) -> None:
-        self._method, self._artifacts = request.method, state.services.artifacts
-        self._range, self._if_none_match = range, if_none_match or ""
+    request: Request
+    state: AppStateDep
+    range: Annotated[str | None, Header(max_length=200)] = None
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None
 
     async def respond(self, digest: str) -> Response:
         """Return the file or the range of it; for HEAD its headers. Raises ArtifactNotFound, or ApiError 416."""
-        row = await self._artifacts.find(digest)
+        artifacts, known = self.state.services.artifacts, self.if_none_match or ""
+        row = await artifacts.find(digest)
         if row is None:
             raise ArtifactNotFound(f"Artifact {digest[:12]}… not found.")
         headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", "Cache-Control": CACHE_CONTROL}
-        if digest in self._if_none_match or self._if_none_match.strip() == "*":
+        if digest in known or known.strip() == "*":
             return Response(status_code=304, headers=headers)
-        byte_range = _parse_range(self._range, row.size_bytes) if self._range else None
+        byte_range = _parse_range(self.range, row.size_bytes) if self.range else None
         start, end = byte_range or (0, row.size_bytes)
         headers["Content-Length"] = str(end - start)
         if byte_range:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.size_bytes}"
         status = 206 if byte_range else 200
-        if self._method == "HEAD":
+        if self.request.method == "HEAD":
             return Response(None, status, headers, row.media_type)
-        body = await self._artifacts.stream(digest, start, end)
+        body = await artifacts.stream(digest, start, end)
         return StreamingResponse(body, status, headers=headers, media_type=row.media_type)
 
 

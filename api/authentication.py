@@ -26,10 +26,20 @@ async def app_state(request: Request) -> AppState:
 AppStateDep = Annotated[AppState, Depends(app_state)]
 
 
-async def authenticate(request: Request, state: AppState) -> ApiKeyRow:
+async def authenticate(
+    request: Request,
+    state: AppStateDep,
+    _header: Annotated[str | None, Security(API_KEY_HEADER)] = None,
+    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None,
+) -> ApiKeyRow:
     """Return the row of the request's API key and count the request. Raises ApiError 401 or 429."""
-    sent = {key for key in (request.headers.get("x-api-key"), _bearer_token(request)) if key}
+    # The headers are parameters for the OpenAPI description: not every caller is a route.
+    bearer = await BEARER(request)
+    sent = {key for key in (await API_KEY_HEADER(request), bearer and bearer.credentials) if key}
     return await authenticate_key(state, sent, client_address(request))
+
+
+CallerDep = Annotated[ApiKeyRow, Depends(authenticate)]
 
 
 async def authenticate_key(state: AppState, sent: Collection[str], client: str) -> ApiKeyRow:
@@ -61,12 +71,6 @@ def _refusal(sent: int, row: ApiKeyRow | None) -> ApiError:
     return ApiError(401, "invalid_api_key", text)
 
 
-def _bearer_token(request: Request) -> str | None:
-    """Return the token of an `Authorization: Bearer` header, or None."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
-
-
 def client_address(request: Request) -> str:
     """Return the name under which requests from this client address are counted."""
     return f"address:{request.client.host if request.client else 'unknown'}"
@@ -83,20 +87,6 @@ def _check_wait(limit: int, wait: int) -> None:
     if wait:
         message = f"Rate limit exceeded: {limit} requests per minute. Retry in {wait} s."
         raise too_many_requests("rate_limited", message, wait)
-
-
-async def authenticate_caller(
-    request: Request,
-    state: AppStateDep,
-    _header: Annotated[str | None, Security(API_KEY_HEADER)] = None,
-    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None,
-) -> ApiKeyRow:
-    """Return the API key of the request and count the request. Raises ApiError 401 or 429."""
-    # The headers are parameters for the OpenAPI description.
-    return await authenticate(request, state)
-
-
-CallerDep = Annotated[ApiKeyRow, Depends(authenticate_caller)]
 
 
 async def require_admin(caller: CallerDep) -> ApiKeyRow:

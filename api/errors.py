@@ -115,16 +115,7 @@ def to_api_error(error: Exception) -> ApiError:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers that answer every error of the app in the common shape."""
-    known = (
-        ApiError,
-        errors.RunError,
-        ProviderError,
-        *DATABASE_UNAVAILABLE,
-        LockBusy,
-        LockLost,
-        RequestValidationError,
-    )
-    for kind in known:
+    for kind in (*STATUS_CODES, ApiError, RequestValidationError, LockBusy, LockLost, *DATABASE_UNAVAILABLE):
         app.add_exception_handler(kind, _handle_known)
     app.exception_handler(HTTPException)(_handle_http)
     app.add_exception_handler(Exception, _handle_unexpected)

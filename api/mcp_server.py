@@ -81,15 +81,13 @@ class McpEndpoint:
         request, state = Request(scope), self._state
         try:
             key = await authenticate(request, state)
+            if request.method == "GET" and "mcp-session-id" not in request.headers:
+                message = "Send POST requests: no stream opens without a session."
+                raise ApiError(405, "method_not_allowed", message, headers={"Allow": "POST"})
         except ApiError as error:
             challenge = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
             error.headers = {**(error.headers or {}), **challenge}
             await error.as_response()(scope, receive, send)
-            return
-        if request.method == "GET" and "mcp-session-id" not in request.headers:
-            refusal = ApiError(405, "method_not_allowed", "Send POST requests: no stream opens without a session.")
-            refusal.headers = {"Allow": "POST"}
-            await refusal.as_response()(scope, receive, send)
             return
         caller = McpCaller(state.services, RequestContext(key.actor, "mcp"), state.base_url)
         scope["state"] = {**scope.get("state", {}), "mcp_caller": caller}
