@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any, cast
 from uuid import UUID
 
@@ -9,15 +10,17 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.types import Command, StateSnapshot
 
-from graph.decisions import RecordedDecision
+from graph.decisions import DecisionInput, RecordedDecision
 from graph.state import RunInput, RunState
 from graph.status import STEP_OF_NODE, TERMINAL_STATUSES
 from providers.base import ProviderError, Unavailable
 from providers.orders import OrderKey
+from runs.decide import decide
+from runs.errors import RunError
 from runs.projections import fail, retry_later, save_end, save_waiting
 from runs.services import RunGraph, Services
-from runs.upgrade import request_signature
 from storage import decisions, runs as table
+from storage.actors import Actor, RequestContext
 from storage.database import DatabaseError
 from storage.locks import LockBusy, LockLost
 from storage.runs import RunRow
@@ -30,6 +33,8 @@ MAX_DRIVES = 40
 #: How long a call waits for the lock of a run that another call drives; the sweeper retries after that.
 LOCK_WAIT_SECONDS = 1.0
 LOCK_POLL_INTERVAL_SECONDS = 0.05
+UPGRADE_ACTOR = Actor("upgrade", "upgrade", "upgrade: films are signed", frozenset({"approve"}))
+UPGRADE = RequestContext(UPGRADE_ACTOR, "upgrade", idempotency_key="signature")  # one for each run
 INTERNAL_ERROR = Unavailable("internal_error", "Internal error. The details are in the server log.")
 
 
@@ -80,7 +85,7 @@ async def _continue(services: Services, run: RunRow, graph: RunGraph, config: Ru
         answer = await _answer(services, run.id, interrupt.value)
         if answer is None:
             may_continue = await _wait(services, run, snapshot, interrupt.value)
-            return may_continue or await request_signature(services, run.id, interrupt.value)
+            return may_continue or await _request_signature(services, run.id, interrupt.value)
         # Resumed by id only: the answer to one interrupt must never reach another.
         return await _run(services, run, graph, config, Command(resume={interrupt.id: answer}))
     # `snapshot.next` is unreliable: after a crash it can be empty although tasks are left.
@@ -101,6 +106,21 @@ async def _wait(services: Services, run: RunRow, snapshot: StateSnapshot, payloa
             services.wakeups.reconcile(key)
     # The event may have happened after the thread was read, and the saved wake-up time replaced an earlier one.
     return not is_saved or await _answer(services, run.id, payload) is not None
+
+
+async def _request_signature(services: Services, run_id: UUID, payload: dict[str, Any]) -> bool:
+    """Request another render, which signs the film, if an earlier version left it unsigned at an open publish gate.
+
+    The request is a decision about the review, in the same takes: no model reads it, nothing is charged, and the gate
+    opens again with the new film. Return whether it was recorded now.
+    """
+    if not services.signs_films or payload.get("gate") != "publish" or "c2pa" in payload["content"]["film"]:
+        return False
+    takes = {clip["clip"]: clip["take"] for clip in payload["content"]["clips"]}
+    decision = DecisionInput(verdict="revise", takes=takes, digest=payload["digest"])
+    with suppress(RunError):  # a person decided first
+        return bool((await decide(services, run_id, "publish", decision, UPGRADE)).revision == payload["revision"])
+    return False
 
 
 async def _answer(services: Services, run_id: UUID, payload: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,15 +1,14 @@
 """From clips to a film and its caption."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from agents import writers
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
 from graph.nodes.narration import narrations_of
-from graph.nodes.orders import await_orders, disclosure_of, order_failure, project_of_run, requested_retry
+from graph.nodes.orders import await_orders, order_failure, project_of_run, requested_retry, with_disclosure
 from graph.review_content import ideas_of, next_revision, used_ideas
-from graph.state import CaptionState, RunState
+from graph.state import RunState
 from prompts.film_limits import MIN_FILM_SECONDS
 from prompts.project import Project
 from providers.base import short_name
@@ -99,8 +98,7 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
     change = state["change"]
     comment = change.get("caption") or (change["comment"] if change["target"] == "caption" else "")
     if "caption" in state and change["target"] != "ideas" and not comment:
-        kept = state["caption"]
-        return {"caption": cast("CaptionState", {**kept, **disclosure_of(state, kept["platforms"], deps)})}
+        return {"caption": with_disclosure(state["caption"], state, deps)}
     previous = state.get("caption", {}).get("caption", "") if comment else ""
     answer = await deps.ledger.cached_answer(
         OrderKey(state["run_id"], "caption", next_revision("publish", state)),
@@ -117,6 +115,5 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
         "platforms": platforms,
         "destinations": {name: place for name, place in project.destinations.items() if name in platforms},
         "publisher": deps.publisher_of(state["project"]),
-        **disclosure_of(state, platforms, deps),
     }
-    return {"caption": cast("CaptionState", caption), **mark_done(state, "caption")}
+    return {"caption": with_disclosure(caption, state, deps), **mark_done(state, "caption")}

@@ -1,14 +1,13 @@
 """Helpers of the nodes: waits for orders, failures, and typed access to the state."""
 
-from collections.abc import Collection, Sequence
-from typing import Literal
+from collections.abc import Collection, Mapping
+from typing import Any, cast
 
 from langgraph.types import interrupt
-from typing_extensions import TypedDict
 
 from graph.decisions import Gate, GateDecision
 from graph.dependencies import Dependencies
-from graph.state import RunState
+from graph.state import CaptionState, RunState
 from prompts.project import Project
 from providers.base import ProviderError
 from providers.orders import OrderStatus, RetryOptions
@@ -64,17 +63,10 @@ def project_of_run(state: RunState, deps: Dependencies) -> Project:
     return deps.project(state["project"], state["options"])
 
 
-class Disclosure(TypedDict):
-    """The fields of a post about its disclosure: see `CaptionState`."""
-
-    labels: dict[str, str]
-    disclosure: Literal["required", "optional"]
-
-
-def disclosure_of(state: RunState, platforms: Sequence[str], deps: Dependencies) -> Disclosure:
-    """Return how a post on these platforms is disclosed as generated."""
-    labels = ai_labels(deps.publisher_of(state["project"]), platforms)
-    return {"labels": labels, "disclosure": project_of_run(state, deps).disclosure}
+def with_disclosure(post: Mapping[str, Any], state: RunState, deps: Dependencies) -> CaptionState:
+    """Return the post with how it is disclosed as generated on its platforms."""
+    labels = ai_labels(deps.publisher_of(state["project"]), post["platforms"])
+    return cast("CaptionState", {**post, "labels": labels, "disclosure": project_of_run(state, deps).disclosure})
 
 
 def decision_at(gate: Gate, state: RunState) -> GateDecision:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import cast
 
 from graph.dependencies import Dependencies
-from graph.nodes.orders import StepFailed, await_orders, decision_at, disclosure_of, order_failure, project_of_run
+from graph.nodes.orders import StepFailed, await_orders, decision_at, order_failure, project_of_run, with_disclosure
 from graph.review_content import content_at
 from graph.state import CaptionState, RunState
 from providers.orders import PUBLISHER_CHANGED, Approval, Order, OrderKey, OrderStatus
@@ -115,9 +115,8 @@ def _reopen_gate(state: RunState, outcome: PublicationOutcome, deps: Dependencie
     post, platforms = _without_time(state["caption"]), _remaining(state, outcome)
     notices = [*(notice for notice in post.get("notices", []) if notice != CHANGED_PUBLISHER), CHANGED_PUBLISHER]
     changes = {"platforms": platforms, "publisher": deps.publisher_of(state["project"]), "notices": notices}
-    disclosure = disclosure_of(state, platforms, deps)
-    caption = cast("CaptionState", {**post, **changes, **disclosure, **_destinations(post, platforms)})
-    return {"route": "publish_gate", "caption": caption}
+    post_left = {**post, **changes, **_destinations(post, platforms)}
+    return {"route": "publish_gate", "caption": with_disclosure(post_left, state, deps)}
 
 
 def _failure(outcome: PublicationOutcome, last: OrderStatus) -> StepFailed:

@@ -190,8 +190,8 @@ def earlier_version(app_settings: Settings, sandbox: SandboxClient, monkeypatch:
     """Run the product as it was before it signed films, on the same database."""
     with monkeypatch.context() as patch:
         patch.setattr("api.wiring.FilmSigner", lambda *_: None)
-        patch.setattr("runs.advance.request_signature", _no_request)
-        patch.setattr("graph.nodes.film.disclosure_of", lambda *_: {"labels": {}, "disclosure": None})
+        patch.setattr("runs.advance._request_signature", _no_request)
+        patch.setattr("graph.nodes.film.with_disclosure", lambda post, *_: {**post, "labels": {}, "disclosure": None})
         with App(app_settings, sandbox) as app:
             yield app
 
