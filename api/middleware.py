@@ -28,18 +28,16 @@ class _Middleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self.serve if scope["type"] == "http" else self.app)(scope, receive, send)
+        await (self._serve if scope["type"] == "http" else self.app)(scope, receive, send)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise NotImplementedError
 
 
 class RequestId(_Middleware):
     """Add `X-Request-ID` to every response: the id that the client sent, if it is valid, or a new one."""
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         sent_id = Headers(scope=scope).get("x-request-id", "")
         request_id = sent_id if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", sent_id) else uuid4().hex
         # For the handler of unexpected exceptions, which answers outside this middleware.
@@ -59,8 +57,7 @@ class AllowedHosts(_Middleware):
     A request may name an address of this machine or a host of the settings. Probes and webhooks may name any.
     """
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not scope["path"].startswith(ANY_HOST_PATHS):
             headers = Headers(scope=scope)
             # Browsers send `Origin` with each request to the MCP endpoint, which its protocol has servers verify.
@@ -87,8 +84,7 @@ def _is_allowed(url: str, scope: Scope) -> bool:
 class BodyLimit(_Middleware):
     """Refuse a request body over the limit with 413, whether or not its headers declare the length."""
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = MAX_BODY_BYTES_BY_PATH.get(scope["path"], MAX_BODY_BYTES)
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:

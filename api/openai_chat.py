@@ -76,7 +76,9 @@ async def list_models(_caller: CallerDep) -> schemas.ModelList:
 @router.get("/models/{model}", responses={404: {"model": OpenAIError}})
 async def get_model(model: str, _caller: CallerDep) -> Model:
     """Return one model."""
-    return _find_model(model)
+    if model not in (SUPERVISOR, UTILITY):
+        raise ApiError(404, "model_not_found", f"Model not found. Models: {SUPERVISOR}, {UTILITY}.")
+    return Model(id=model)
 
 
 @router.post(
@@ -91,7 +93,7 @@ async def create_completion(
     body: schemas.CompletionRequest, request: Request, state: AppStateDep, caller: CallerDep
 ) -> Response:
     """Answer the last message of a conversation, in one response or as a stream."""
-    model = _find_model(body.model)
+    model = await get_model(body.model, caller)
     if body.messages[-1].role != "user":
         raise ApiError(400, "invalid_request", "The last message must be the user's.")
     message, actor = body.messages[-1].text, replace(caller.actor, claimed_user=_claimed_user(request))
@@ -108,12 +110,6 @@ async def create_completion(
         return completion.whole(await stream.result())
     first = await stream.next_event(FIRST_EVENT_SECONDS)
     return EventSourceResponse(_stream(completion, first, stream), sep="\n")
-
-
-def _find_model(name: str) -> Model:
-    if name not in (SUPERVISOR, UTILITY):
-        raise ApiError(404, "model_not_found", f"Model not found. Models: {SUPERVISOR}, {UTILITY}.")
-    return Model(id=name)
 
 
 def _claimed_user(request: Request) -> ClaimedUser | None:

@@ -22,7 +22,8 @@ from api.settings_types import SettingsError
 from cli.output import exit_with_error
 from prompts.project import FOLDER, read_projects
 from providers.webhooks import parse_secret
-from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from storage.embedded_postgres import EmbeddedPostgres
+from storage.postgres_binaries import EmbeddedPostgresError
 from storage.private_folders import make_private
 
 START_TIMEOUT_SECONDS = 30.0

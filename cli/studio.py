@@ -26,7 +26,7 @@ from cli.running import run as run_work
 from storage import chat_sessions, runs
 from storage.database import DATABASE_UNAVAILABLE, Database, open_pool
 from storage.migrate import DatabaseUnusable, is_migrated
-from storage.saver import ReadOnlyError, ReadOnlySaver
+from storage.saver import READ_ONLY, ReadOnlySaver
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ async def authenticate(headers: dict[bytes, bytes]) -> str:
 async def authorize(ctx: Auth.types.AuthContext, value: Any) -> None:
     """Refuse every write of a viewer with status 403."""
     if ctx.action not in ("read", "search") and ctx.user.identity != LISTER:
-        raise Auth.exceptions.HTTPException(403, str(ReadOnlyError()))
+        raise Auth.exceptions.HTTPException(403, READ_ONLY)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,6 @@ from psycopg.pq import PGconn, Ping
 
 from storage.postgres_binaries import EmbeddedPostgresError, program_path, unprivileged_user
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
-
 SETTINGS = ("listen_addresses=", "max_connections=200", "timezone=UTC", "unix_socket_permissions=0700")
 # Run by root, the server refers to its data folder by this name: `nobody` may lack access to the folders above.
 WORKING_DIRECTORY = Path("/proc/self/cwd")

@@ -44,11 +44,14 @@ async def check_database(dsn: str) -> None:
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Apply the missing migrations and return their names. Concurrent callers apply each once.
+    """Apply the missing migrations and return the names of the product's own. Concurrent callers apply each once.
 
     `dsn` must not be a pooler's. Raises DatabaseUnusable, and TimeoutError when another process migrates for more than
     five minutes.
     """
+    # Here, because a command that finds its tables up to date does not need this package.
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+
     await check_database(dsn)
     async with await _connect(dsn) as connection, asyncio.timeout(LOCK_TIMEOUT_SECONDS):
         # Polls and never waits inside Postgres: a session that waits for a lock is a transaction that LangGraph's
@@ -56,7 +59,8 @@ async def migrate(dsn: str) -> list[str]:
         while not await _value(connection, "select pg_try_advisory_lock(%s)", MIGRATION_LOCK):  # noqa: ASYNC110
             await asyncio.sleep(LOCK_POLL_INTERVAL_SECONDS)
         await _applied(connection)
-        return await _migrate_langgraph(connection) + await _apply_migrations(connection)
+        await AsyncPostgresSaver(connection).setup()
+        return await _apply_migrations(connection)
 
 
 async def is_migrated(dsn: str) -> bool:
@@ -93,17 +97,6 @@ async def _applied(connection: Connection) -> set[str]:
             "Finish its open runs with 0.1, or use another database or data folder."
         )
     return names
-
-
-async def _migrate_langgraph(connection: Connection) -> list[str]:
-    # Here, because a command that finds its tables up to date does not need this package.
-    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-
-    is_new = await _value(connection, "select to_regclass('checkpoint_migrations') is null")
-    before = -1 if is_new else await _value(connection, "select coalesce(max(v), -1) from checkpoint_migrations")
-    saver = AsyncPostgresSaver(connection)
-    await saver.setup()
-    return [f"langgraph/{version}" for version in range(before + 1, len(saver.MIGRATIONS))]
 
 
 async def _apply_migrations(connection: Connection) -> list[str]:

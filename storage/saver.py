@@ -97,17 +97,13 @@ class Saver(AsyncPostgresSaver):
         hit("writes.after")
 
 
-class ReadOnlyError(PermissionError):
-    """A write to a read-only thread was refused."""
-
-    def __init__(self) -> None:
-        super().__init__("These threads are read-only.")
+READ_ONLY = "These threads are read-only."
 
 
 class ReadOnlySaver(AsyncPostgresSaver):
     """A checkpointer that refuses every write. Its connections should be read-only too."""
 
     async def _refuse(self, *_args: object, **_options: object) -> NoReturn:
-        raise ReadOnlyError
+        raise PermissionError(READ_ONLY)
 
     aput = aput_writes = adelete_thread = adelete_for_runs = acopy_thread = aprune = _refuse

@@ -18,8 +18,14 @@ import psutil
 import psycopg
 import pytest
 
-from storage.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from storage.postgres_binaries import SERVER_USER, copy_readable_by_all, packages_folder, program_path
+from storage.embedded_postgres import EmbeddedPostgres
+from storage.postgres_binaries import (
+    SERVER_USER,
+    EmbeddedPostgresError,
+    copy_readable_by_all,
+    packages_folder,
+    program_path,
+)
 from tests.databases import fast_folder
 from tests.storage.programs import read_line, run_program
 

@@ -10,7 +10,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
 from storage.database import Database, open_pool
-from storage.saver import ReadOnlyError, ReadOnlySaver, Saver
+from storage.saver import ReadOnlySaver, Saver
 
 CONFIG: Any = {"configurable": {"thread_id": "chat", "checkpoint_ns": ""}}
 
@@ -84,7 +84,7 @@ async def test_read_only_saver_refuses_every_write(db: Database, database_url: s
             saver.acopy_thread("chat", "other"),
             saver.aprune(["chat"]),
         ):
-            with pytest.raises(ReadOnlyError, match="These threads are read-only"):
+            with pytest.raises(PermissionError, match="These threads are read-only"):
                 await write
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             await AsyncPostgresSaver(pool).aput(CONFIG, empty_checkpoint(), {}, {})
