@@ -24,9 +24,9 @@ from runs import review_links, reviews
 from runs.decide import MAX_COMMENT_CHARACTERS, check_approval_right, decide, quote, quote_decision
 from runs.errors import RunError, StaleReview
 from runs.reviews import RunReview
-from runs.served_reviews import record_reviews
 from storage.actors import RequestContext
 from storage.decisions import find_recorded
+from storage.reviews import record_served
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -123,7 +123,7 @@ class ReviewPage:
         """Return the page, or for htmx its `part`. `more` are the `problem` and `typed` fields of a refused form."""
         if self.session:
             actor = self.session.key.actor
-            await record_reviews(self.state.services.db, actor, opened.run.id, [vars(opened.review)])
+            await record_served(self.state.services.db, actor, opened.run.id, [vars(opened.review)])
         if isinstance(form, IdeaForm):
             more |= await self._offer(opened, form)
         else:

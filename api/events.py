@@ -15,10 +15,11 @@ from api.errors import responses
 from api.schemas import EVENT_STREAM, RunEvents
 from api.wiring import AppState
 from graph.status import TERMINAL_STATUSES
-from runs import queries, served_reviews
+from runs import queries
 from storage import api_keys
 from storage.api_keys import ApiKeyRow
 from storage.events import Event, list_events
+from storage.reviews import record_served_events
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=responses(401, 422, 429))
 
@@ -50,7 +51,7 @@ async def list_run_events(
     if "text/event-stream" in request.headers.get("accept", ""):
         return RunStream(state, run_id, after, caller)
     events = await list_events(db, run_id, after=after)
-    await served_reviews.record_events(db, caller.actor, run_id, events)
+    await record_served_events(db, caller.actor, run_id, events)
     return RunEvents(events=events)
 
 
@@ -92,7 +93,7 @@ class RunStream(EventSourceResponse):
 
     async def describe(self, events: list[Event], *, is_ended: bool) -> list[ServerSentEvent]:
         """Return the messages about these events; there are none when nothing is new, and at the end."""
-        await served_reviews.record_events(self.state.services.db, self.caller.actor, self.run_id, events)
+        await record_served_events(self.state.services.db, self.caller.actor, self.run_id, events)
         return [
             ServerSentEvent(_event.dump_json(event).decode(), id=str(event.seq), event=event.kind, sep="\n")
             for event in events

@@ -28,9 +28,10 @@ from chat.confirmations import PendingConfirmation
 from chat.tools import Tool, ToolRequest, describe_run, tool_table
 from graph.chat import ChatContext
 from providers.orders import digest_of
-from runs import cancel, queries, served_reviews, start
+from runs import cancel, queries, start
 from runs.services import Services
 from storage.actors import RequestContext
+from storage.reviews import record_served
 from storage.runs import get_run
 
 #: The same limit as in `api/schemas.py`.
@@ -64,7 +65,7 @@ async def _call(tool: Tool, ctx: Ctx, arguments: Json) -> Json:
     result = await tool.function(ToolRequest(tool.services, context, max_runs=MAX_LISTED_RUNS), **arguments)
     if tool.name == "get_review":
         actor, review = caller.context.actor, result.value
-        await served_reviews.record_reviews(tool.services.db, actor, review["run_id"], [review])
+        await record_served(tool.services.db, actor, review["run_id"], [review])
     value: Json = to_jsonable_python({tool.key: result.value} if tool.key else result.value)
     return value
 

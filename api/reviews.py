@@ -12,9 +12,10 @@ from api.errors import responses
 from api.idempotency import IdempotentDep
 from api.schemas import RequestBody
 from graph.decisions import Gate
-from runs import history, review_links, reviews, served_reviews
+from runs import history, review_links, reviews
 from runs.history import History
 from runs.reviews import ReviewView
+from storage.reviews import record_served
 
 router = APIRouter(prefix="/v1/runs", tags=["reviews"], responses=responses(401, 422, 429))
 
@@ -43,16 +44,14 @@ class LinkCreated(BaseModel):
 async def list_reviews(run_id: UUID, state: AppStateDep, caller: CallerDep) -> ReviewList:
     """Return all reviews of a run: content, changes since the previous review, deadline and decision."""
     found = await reviews.list_reviews(state.services, run_id)
-    await served_reviews.record_reviews(state.services.db, caller.actor, run_id, map(vars, found))
+    await record_served(state.services.db, caller.actor, run_id, map(vars, found))
     return ReviewList(reviews=found)
 
 
 @router.get("/{run_id:uuid}/history", responses=responses(404))
 async def get_history(run_id: UUID, state: AppStateDep, caller: CallerDep) -> History:
     """Return the history of a run: every revision, decision, take, charge and post in order, with time and actor."""
-    found = await history.get_history(state.services.db, state.services.ledger, run_id)
-    await served_reviews.record_history(state.services.db, caller.actor, found)
-    return found
+    return await history.get_history(state.services.db, state.services.ledger, run_id, served_to=caller.actor)
 
 
 @router.post("/{run_id:uuid}/reviews/link", response_model=LinkCreated, responses=responses(400, 403, 404, 409, 413))

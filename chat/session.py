@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
-from uuid import UUID
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, SystemMessage, ToolMessage
@@ -26,10 +25,10 @@ from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState
 from providers.chat_models import estimate_tokens, model_errors, tokens_of
 from providers.orders import digest_of
 from runs.errors import ApprovalNotPermitted, InvalidRequest, RunError
-from runs.served_reviews import record_reviews
 from runs.services import Services
 from storage.chat_sessions import claim_session, thread_id_of
 from storage.locks import LockBusy
+from storage.reviews import record_served
 
 MAX_MESSAGE_CHARACTERS = 10_000
 #: How long a message waits for the turn before it.
@@ -157,7 +156,7 @@ async def _text_for_person(chat: ChatServices, request: ChatRequest, pending: li
     """Return what the person reads after the answer, in no model's words: the questions, or what the client lacks."""
     for each in filter(confirmations.shows_content, pending):
         # The question shows the person the whole content, which serves the review.
-        await record_reviews(chat.services.db, request.context.actor, UUID(each["run_id"]), [each])
+        await record_served(chat.services.db, request.context.actor, each["run_id"], [each])
     if pending:
         return f"\n\n{confirmations.describe_pending(pending)}"
     return f"\n\n{NO_CONVERSATION_ID}" if request.session_id is None and not request.history else ""

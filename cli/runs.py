@@ -66,8 +66,9 @@ def watch(
     import asyncio
 
     from cli import display, running
-    from runs import queries, served_reviews
+    from runs import queries
     from storage.events import list_events
+    from storage.reviews import record_served_events
 
     reporter = display.ProgressReporter(as_json, None)
 
@@ -78,7 +79,7 @@ def watch(
             view = await queries.get_run_view(db, run_id)
             events = await list_events(db, run_id, after=last_seq)
             if as_json:
-                await served_reviews.record_events(db, LOCAL, run_id, events)
+                await record_served_events(db, LOCAL, run_id, events)
             for event in events:
                 last_seq = event.seq
                 reporter.report_event(event)
@@ -100,14 +101,10 @@ def watch(
 def history(run: RunId, as_json: AsJson = False) -> None:
     """Print every revision, decision, take, charge and post of a run, with time and actor."""
     from cli import display, running
-    from runs import served_reviews
     from runs.history import get_history
 
     async def process(services: Services, run_id: UUID) -> History:
-        found = await get_history(services.db, services.ledger, run_id)
-        if as_json:
-            await served_reviews.record_history(services.db, LOCAL, found)
-        return found
+        return await get_history(services.db, services.ledger, run_id, served_to=LOCAL if as_json else None)
 
     found = running.call(run, process)
     lines = (f"{entry.at:%Y-%m-%d %H:%M:%S}  {entry.actor['name']}: {entry.text}" for entry in found.entries)

@@ -15,7 +15,6 @@ from prompts.film_limits import MAX_FILM_SECONDS, MIN_FILM_SECONDS
 from providers.media import intake
 from runs.errors import ApprovalNotPermitted, BudgetExceeded, GateNotOpen, InvalidRequest, StaleReview
 from runs.queries import get_run, open_review_of
-from runs.served_reviews import served_review
 from runs.services import Services
 from runs.start import check_image, resolve_project
 from storage import decisions
@@ -89,7 +88,7 @@ async def decide(
 
 async def _check_seen(db: Database, run_id: UUID, review: Review, digest: str | None, actor: Actor) -> None:
     """Raise StaleReview with the current content unless the reviewer saw it: by digest, or as it was served."""
-    if digest == review.digest or (digest is None and await was_served(db, actor.id, served_review(run_id, review))):
+    if digest == review.digest or (digest is None and await was_served(db, actor, run_id, vars(review))):
         return
     reason = "has changed" if digest else "was not served to you"
     raise StaleReview(

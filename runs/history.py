@@ -12,10 +12,12 @@ from pydantic import BaseModel
 from runs.history_entries import HistoryEntry, describe_event, describe_model_charge
 from runs.queries import RunCost, Waiting, get_run_view
 from storage import decisions, deliveries, events
+from storage.actors import Actor
 from storage.database import Database
 from storage.events import Event
 from storage.ledger import Ledger
 from storage.orders import OrderRow
+from storage.reviews import record_served
 
 #: Entries about the progress of work, which the history leaves out.
 PROGRESS = ("step", "wait", "reservation", "progress", "webhook")
@@ -64,12 +66,17 @@ class History(BaseModel):
     notifications: list[Notification]
 
 
-async def get_history(db: Database, ledger: Ledger, run_id: UUID) -> History:
-    """Return the history of the run in the order in which it was committed. Raises RunNotFound."""
+async def get_history(db: Database, ledger: Ledger, run_id: UUID, *, served_to: Actor | None = None) -> History:
+    """Return the history of the run in the order in which it was committed. Raises RunNotFound.
+
+    Record to which actor its opened reviews, which it contains, are served.
+    """
     run = await get_run_view(db, run_id)
     moments = await list_moments(db, ledger, run_id)
     orders = await ledger.list_for_run(run_id)
     entries = [entry for moment in moments for entry in moment.entries if entry.kind not in PROGRESS]
+    if served_to:
+        await record_served(db, served_to, run_id, (entry.details for entry in entries if entry.kind == "revision"))
     notifications = [
         Notification.model_validate(vars(row) | {"type": row.kind, "host": row.url.split("/")[2]})
         for row in await deliveries.list_deliveries(db, run_id)

@@ -1,15 +1,22 @@
-"""Reviews that gates opened, read from the events of a run; their deadlines; and the actors that were served them."""
+"""Reviews that gates opened, read from the events of a run; their deadlines; and the actors that were served them.
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+A decision that names no digest counts for a review that its actor was served. Every entry point that sends the content
+of a review records it before it sends it: here, or with the run that it reads. A review link needs no record: it
+carries the digest. A refusal records nothing, although it contains the current content: a client that repeats its
+request must not decide about what no person has read.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from storage.actors import Actor
 from storage.database import Connection, Database, fetch_all, read_statements
-from storage.events import record_event
+from storage.events import Event, record_event
 
 
 @dataclass(frozen=True)
@@ -28,17 +35,8 @@ class ReviewRow:
     just_opened: bool
 
 
-@dataclass(frozen=True)
-class ServedReview:
-    """A revision with its content, as it was served to an actor."""
-
-    run_id: UUID
-    gate: str
-    revision: int
-    digest: str
-
-
 sql = read_statements("reviews")
+SERVED_FIELDS = ("gate", "revision", "digest")
 
 
 async def list_reviews(db: Database, run_id: UUID | str) -> list[ReviewRow]:
@@ -46,16 +44,21 @@ async def list_reviews(db: Database, run_id: UUID | str) -> list[ReviewRow]:
     return await db.fetch_all(sql["opened"], {"run_id": run_id}, row=ReviewRow)
 
 
-async def record_served(db: Database, actor_id: str, served: Sequence[ServedReview]) -> None:
-    """Record that the actor was served these reviews, each once."""
-    if served:
-        rows = [asdict(review) | {"run_id": str(review.run_id)} for review in served]
-        await db.execute(sql["record_served"], (actor_id, Jsonb(rows)))
+async def record_served(db: Database, actor: Actor, run_id: UUID | str, opened: Iterable[Mapping[str, Any]]) -> None:
+    """Record that the actor is served these reviews of a run, each with `gate`, `revision` and `digest`."""
+    rows = [{"run_id": str(run_id), **{name: each[name] for name in SERVED_FIELDS}} for each in opened]
+    if rows:
+        await db.execute(sql["record_served"], (actor.id, Jsonb(rows)))
 
 
-async def was_served(db: Database, actor_id: str, review: ServedReview) -> bool:
+async def record_served_events(db: Database, actor: Actor, run_id: UUID, events: Iterable[Event]) -> None:
+    """Record that the actor is served these events of a run: an opened review is one of them."""
+    await record_served(db, actor, run_id, (event.payload for event in events if event.kind == "review.opened"))
+
+
+async def was_served(db: Database, actor: Actor, run_id: UUID, review: Mapping[str, Any]) -> bool:
     """Return whether the actor was served exactly this review."""
-    return await db.fetch_one(sql["was_served"], {"actor_id": actor_id, **asdict(review)}) is not None
+    return await db.fetch_one(sql["was_served"], {**review, "actor_id": actor.id, "run_id": run_id}) is not None
 
 
 #: The event of a deadline that is due, by what is to be done then.
