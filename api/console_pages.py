@@ -1,22 +1,24 @@
-"""The console in the browser: costs, troubles with the actions of a person, health, and API keys."""
+"""The console in the browser: the inbox, costs, troubles with the actions of a person, health, and API keys."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api import console, keys
+from api import console_reviews, console_runs, console_session, console_start, keys
+from api.artifacts import Digest, FileRequestDep
 from api.authentication import AppStateDep, count_request, require_admin
 from api.checks import Check, run_checks
-from api.console import PAGE_ROWS, PageNumber
+from api.console_runs import PAGE_ROWS
 from api.console_session import PageRoute, SessionDep
 from api.costs import FirstDay, LastDay
 from api.wiring import AppState
 from console.pages import console_page
 from console.sessions import Session
+from providers.orders import digest_of
 from runs import cancel, costs, queries, retry
 from runs.decide import check_approval_right
 from runs.errors import OutcomeUnknown
@@ -25,13 +27,39 @@ from storage.actors import Right
 from storage.inbox import list_inbox
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
-router.include_router(console.router)
+router.include_router(console_session.router)
+router.include_router(console_runs.router)
+router.include_router(console_start.router)
+#: The last one: its routes have any name after the run.
+router.include_router(console_reviews.router)
 
+PageNumber = Annotated[int, Query(ge=1, le=1_000)]
 Action = Literal["retry", "clips", "not-made", "stop-waiting", "cancel"]
 #: The fields of the form about clips, with their numbers.
 NUMBERED = r"(prompt|drop)\.[0-9]{1,4}"
 #: How often a key can run the checks in a minute.
 CHECKS_PER_MINUTE = 6
+
+
+@router.get("/inbox")
+async def show_inbox(
+    request: Request, state: AppStateDep, session: SessionDep, page: PageNumber = 1, version: str = ""
+) -> Response:
+    """Show what waits for a person. To htmx, which polls, send the rows if they are not those of `version`."""
+    rows = await list_inbox(state.services.db, limit=PAGE_ROWS + 1, offset=(page - 1) * PAGE_ROWS)
+    is_part = "hx-request" in request.headers
+    current = digest_of(repr(rows))[:16]
+    if is_part and version == current:
+        return Response(None, 204)
+    template = "inbox_rows.html" if is_part else "inbox.html"
+    more = {"number": page, "version": current, "has_more": len(rows) > PAGE_ROWS}
+    return HTMLResponse(console_page(template, session, path="/inbox", rows=rows[:PAGE_ROWS], **more))
+
+
+@router.get("/media/{digest}")
+async def stream_media(digest: Digest, _session: SessionDep, file: FileRequestDep) -> Response:
+    """Return a stored film, clip or image, whole or in part."""
+    return await file.respond(digest)
 
 
 @router.get("/costs")

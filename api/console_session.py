@@ -1,26 +1,27 @@
-"""The session of a browser in the console: its cookie, its CSRF token, and errors as pages."""
+"""The session of a browser in the console: sign-in, its cookie, its CSRF token, and errors as pages."""
 
 import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
-from fastapi import Depends, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from api.authentication import AppStateDep
-from api.errors import ApiError, invalid_request, to_api_error
+from api.authentication import AppStateDep, authenticate_key, client_address, count_request
+from api.errors import ApiError, to_api_error
 from api.wiring import AppState
 from console import pages, sessions
 from console.sessions import SESSION_LIFETIME, Session
-from storage import console_tokens
+from storage import api_keys
 from storage.api_keys import ApiKeyRow
 
 COOKIE = "myloware_session"
 START_PAGE = "/inbox"
+#: Tries to sign in per minute and address, whether or not they succeed.
+SIGN_IN_TRIES = 10
 
 
 class SignInRequired(Exception):
@@ -41,8 +42,6 @@ class PageRoute(APIRoute):
                 response = _to_sign_in(request)
             except HTTPException:
                 raise
-            except RequestValidationError as error:
-                response = error_page(request, invalid_request(error))
             except Exception as error:
                 response = error_page(request, to_api_error(error))
             for name, value in pages.CONSOLE_HEADERS.items():
@@ -50,6 +49,9 @@ class PageRoute(APIRoute):
             return response
 
         return handle
+
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 async def find_request_session(request: Request, state: AppStateDep) -> Session | None:
@@ -81,12 +83,63 @@ async def require_same_origin(request: Request) -> None:
 SessionDep = Annotated[Session, Depends(require_session)]
 
 
-async def sign_in_response(request: Request, state: AppState, key: ApiKeyRow, next_page: str) -> Response:
+@router.get("/")
+@router.get("/sign-in")
+async def show_sign_in(session: OptionalSessionDep, next: str = START_PAGE) -> Response:  # noqa: A002 - a query name
+    """Show the form for an API key; open the console for a browser that has signed in."""
+    if session:
+        return RedirectResponse(_local_path(next), 303)
+    return _sign_in_page(next)
+
+
+@router.post("/sign-in", dependencies=[Depends(require_same_origin)])
+async def sign_in(
+    request: Request,
+    state: AppStateDep,
+    key: Annotated[str, Form()] = "",
+    next: Annotated[str, Form()] = START_PAGE,  # noqa: A002 - the name of the field
+) -> Response:
+    """Begin a session with an API key."""
+    try:
+        await _count_try(request, state)
+        row = await authenticate_key(state, {key.strip()} - {""}, client_address(request))
+    except ApiError as error:
+        return _sign_in_page(next, error)
+    return await _sign_in_response(request, state, row, next)
+
+
+@router.get("/sign-in/{token}")
+async def show_sign_in_link(token: str) -> HTMLResponse:
+    """Show the button that uses a sign-in link. Opening the link does not: programs open links before people do."""
+    return HTMLResponse(pages.console_page("sign_in_link.html"))
+
+
+@router.post("/sign-in/{token}", dependencies=[Depends(require_same_origin)])
+async def use_sign_in_link(token: str, request: Request, state: AppStateDep, next: str = START_PAGE) -> Response:  # noqa: A002
+    """Begin a session with a sign-in link."""
+    await _count_try(request, state)
+    key = await sessions.use_sign_in_link(state.services.db, token)
+    if key is None:
+        message = "This link was used or has expired. Restart `myloware serve` for another, or sign in with an API key."
+        return _sign_in_page(next, ApiError(410, "link_used", message))
+    return await _sign_in_response(request, state, key, next)
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request, state: AppStateDep, _session: SessionDep) -> Response:
+    """End the session."""
+    await api_keys.delete_session(state.services.db, request.cookies[COOKIE])
+    response = RedirectResponse("/sign-in", 303)
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax")
+    return response
+
+
+async def _sign_in_response(request: Request, state: AppState, key: ApiKeyRow, next_page: str) -> Response:
     """Begin a session of this key and return the redirect that sets its cookie."""
-    response = RedirectResponse(local_path(next_page), 303)
+    response = RedirectResponse(_local_path(next_page), 303)
     response.set_cookie(
         COOKIE,
-        await console_tokens.add_token(state.services.db, "session", key.id, SESSION_LIFETIME),
+        await api_keys.add_token(state.services.db, "session", key.id, SESSION_LIFETIME),
         max_age=int(SESSION_LIFETIME.total_seconds()),
         httponly=True,
         samesite="lax",
@@ -95,7 +148,7 @@ async def sign_in_response(request: Request, state: AppState, key: ApiKeyRow, ne
     return response
 
 
-def local_path(next_page: str) -> str:
+def _local_path(next_page: str) -> str:
     """Return this page if it is one of this service, and otherwise the start page."""
     return next_page if re.fullmatch(r"/(?![/\\])[\x21-\x7e]*", next_page) else START_PAGE
 
@@ -123,3 +176,14 @@ def is_https(request: Request, public_url: str | None) -> bool:
     """Return whether the browser uses https: also if a proxy forwards its requests without it."""
     public = urlsplit(public_url or "")
     return "https" in (request.url.scheme, public.scheme if public.hostname == request.url.hostname else "")
+
+
+def _sign_in_page(next_page: str, error: ApiError | None = None) -> HTMLResponse:
+    """Return the form for an API key, with the error of the last try."""
+    page = pages.console_page("sign_in.html", next_page=_local_path(next_page), problem=error and error.message)
+    return HTMLResponse(page, error.status if error else 200, error.headers if error else None)
+
+
+async def _count_try(request: Request, state: AppState) -> None:
+    """Count a try to sign in. Raises ApiError 429."""
+    await count_request(state, f"sign-in:{client_address(request)}", limit=SIGN_IN_TRIES)

@@ -5,7 +5,7 @@ import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 
-from storage import console_tokens
+from storage import api_keys
 from storage.actors import RequestContext
 from storage.api_keys import ApiKeyRow, get_key
 from storage.database import Database
@@ -34,7 +34,7 @@ class Session:
 
 async def find_session(db: Database, token: str | None) -> Session | None:
     """Return the session with this token, or None if it or its key has ended."""
-    key = await console_tokens.find_session_key(db, token) if token else None
+    key = await api_keys.find_session_key(db, token) if token else None
     if key is None or token is None:
         return None
     return Session(key, hashlib.sha256(f"csrf.{token}".encode()).hexdigest())
@@ -45,15 +45,15 @@ async def create_sign_in_link(db: Database, base_url: str, page: str = "") -> st
 
     It leads to the page with this path, by default to the start page.
     """
-    key = await console_tokens.find_operator_key(db)
+    key = await api_keys.find_operator_key(db)
     if key is None:
         return None
-    token = await console_tokens.add_token(db, "link", key.id, LINK_LIFETIME)
+    token = await api_keys.add_token(db, "link", key.id, LINK_LIFETIME)
     return f"{base_url}/sign-in/{token}" + (f"?next={page}" if page else "")
 
 
 async def use_sign_in_link(db: Database, token: str) -> ApiKeyRow | None:
     """Return the key of a sign-in link, which is then used; None if it or its key has ended."""
-    key_id = await console_tokens.take_link_key_id(db, token)
+    key_id = await api_keys.take_link_key_id(db, token)
     key = await get_key(db, key_id) if key_id else None
     return None if key is None or key.has_ended else key

@@ -1,13 +1,14 @@
-"""API keys. Only the digest of a key is stored."""
+"""API keys, and the tokens of the console that act for them: sessions and sign-in links. Only digests are stored."""
 
 import hashlib
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, LiteralString, get_args
 
 from pydantic import BaseModel
 
+from providers.orders import digest_of
 from storage.actors import Actor, RequestContext, Right
 from storage.database import Connection, Database, fetch_all, fetch_one, read_statements
 from storage.events import record_event
@@ -23,8 +24,6 @@ sql = read_statements(
     "api_keys",
     admit=ADMIT.format("(select coalesce((select id from key where not has_ended), %(address)s) as client)"),
 )
-#: The columns of a key, and the statement that notes its use.
-COLUMNS, USED = sql["columns"], sql["used"]
 
 
 class KeyView(BaseModel, frozen=True):
@@ -142,6 +141,34 @@ async def authenticate(db: Database, key: str | None, address: str, *, limit: in
 async def get_key(db: Database, key_id: str) -> ApiKeyRow | None:
     """Return the row of the key with this public id, which may be that of version 0.2; None if there is none."""
     return await db.fetch_one(sql["get"], (key_id,), row=ApiKeyRow)
+
+
+async def add_token(db: Database, kind: Literal["session", "link"], key_id: str, valid_for: timedelta) -> str:
+    """Add a token that acts for this key, and return it; it cannot be read again."""
+    token = secrets.token_urlsafe(32)
+    await db.execute(sql["add_token"], (digest_of(token), kind, key_id, valid_for))
+    return token
+
+
+async def find_session_key(db: Database, token: str) -> ApiKeyRow | None:
+    """Return the key that a session acts for; None if the session or its key has ended."""
+    return await db.fetch_one(sql["session_key"], (digest_of(token),), row=ApiKeyRow)
+
+
+async def take_link_key_id(db: Database, token: str) -> str | None:
+    """Delete a sign-in link and return the id of its key; None if it was used or has expired."""
+    row = await db.change(sql["take_link"], (digest_of(token),))
+    return row["key_id"] if row else None
+
+
+async def delete_session(db: Database, token: str) -> None:
+    """End a session."""
+    await db.execute("delete from console_tokens where digest = %s", (digest_of(token),))
+
+
+async def find_operator_key(db: Database) -> ApiKeyRow | None:
+    """Return the key that the operator's sign-in link acts for, or None if there is no valid key."""
+    return await db.fetch_one(sql["operator_key"], row=ApiKeyRow)
 
 
 def _digest(key: str) -> str:

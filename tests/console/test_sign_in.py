@@ -14,8 +14,7 @@ import pytest
 from starlette.requests import Request
 from terminals import MYLOWARE, Terminal, environment, settings_of
 
-from api.console import SIGN_IN_TRIES
-from api.console_session import is_https
+from api.console_session import SIGN_IN_TRIES, is_https
 from console import sessions
 from tests.app import ANNA, App
 from tests.console.conftest import csrf_token_of, sign_in
