@@ -19,7 +19,7 @@ from api.wiring import AppState
 from console.pages import console_page
 from console.sessions import Session
 from providers.orders import digest_of
-from runs import cancel, costs, queries, retry
+from runs import costs, queries, run_requests
 from runs.decide import check_approval_right
 from runs.errors import OutcomeUnknown
 from storage import api_keys
@@ -97,10 +97,10 @@ async def act(run_id: UUID, action: Action, request: Request, state: AppStateDep
     changes: dict[str, Any] = {"prompts": prompts, "drop": drop, "confirm": str(form.get("confirm"))}
     try:
         if action == "cancel":
-            await cancel.cancel_run(state.services, run_id, session.context)
+            await run_requests.cancel_run(state.services, run_id, session.context)
         else:
             changes |= {"stop_waiting": action == "stop-waiting", "not_made": action == "not-made"}
-            await retry.retry_run(state.services, run_id, **changes, context=session.context)
+            await run_requests.retry_run(state.services, run_id, **changes, context=session.context)
     except OutcomeUnknown as error:
         return await _action_page(run_id, "not-made", state, session, {**error.details, "kept": kept})
     return RedirectResponse(f"/runs/{run_id}", 303)
@@ -110,7 +110,7 @@ async def _action_page(
     run_id: UUID, action: Action, state: AppState, session: Session, evidence: dict[str, Any] | None = None
 ) -> HTMLResponse:
     run = await queries.get_run_view(state.services.db, run_id)
-    clips = await retry.list_failed_clips(state.services, run_id)
+    clips = await run_requests.list_failed_clips(state.services, run_id)
     content = console_page("trouble_action.html", session, run=run, clips=clips, action=action, evidence=evidence)
     return HTMLResponse(content, 409 if evidence else 200)
 

@@ -41,13 +41,7 @@ class Amount(BaseModel):
     usd: float = Field(description="The amount in the question, to allow it.")
 
 
-@dataclass(frozen=True)
-class ElicitationUnsupported:
-    """The client cannot put a question to the person."""
-
-
-CodeQuestion = Elicit[Code] | ElicitationUnsupported
-AmountQuestion = Elicit[Amount] | ElicitationUnsupported
+CodeQuestion = Elicit[Code] | None
 
 
 @dataclass(frozen=True)
@@ -91,9 +85,9 @@ async def pending_changes(run_id: str, comment: str, ctx: Ctx) -> PendingConfirm
 
 
 async def elicit_decision(pending: Annotated[PendingConfirmation, Resolve(pending_decision)], ctx: Ctx) -> CodeQuestion:
-    """Return the question whether to decide so."""
+    """Return the question whether to decide so; None for a client that cannot put it to the person."""
     if not can_elicit(ctx):
-        return ElicitationUnsupported()
+        return None
     question = confirmations.describe_review(pending)
     return Elicit(f"{question}\nTo {pending['verdict']} it yourself, write the code {pending['code']}.", Code)
 
@@ -103,8 +97,8 @@ async def elicit_changes(pending: Annotated[PendingConfirmation, Resolve(pending
     return await elicit_decision(pending, ctx)
 
 
-async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> AmountQuestion | None:
-    """Return the question whether the project's budget may be exceeded; None when it is not, or may not be."""
+async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> Elicit[Amount] | None:
+    """Return the question whether to exceed a project's budget; None if it is not, or may not be. Raises ToolError."""
     caller = mcp_caller(ctx)
     spec = caller.services.projects.get(project)
     if spec is None or budget_usd is None or Decimal(str(budget_usd)) <= spec.budget_usd:
@@ -112,19 +106,20 @@ async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> Amo
     if not caller.context.actor.can_approve:
         return None  # the run is refused: nothing is put to the person
     if not can_elicit(ctx):
-        return ElicitationUnsupported()
+        raise ToolError("This exceeds the project's budget, and this client cannot ask the person to allow it.")
     question = f"The budget of a {project} run is {spec.budget_usd} USD. To allow {budget_usd} USD, write the amount."
     return Elicit(question, Amount)
 
 
-async def elicit_cancellation(run_id: str, ctx: Ctx) -> CodeQuestion | None:
-    """Return the question whether to end a run; None for a run that an agent with this API key started."""
+async def elicit_cancellation(run_id: str, ctx: Ctx) -> CodeQuestion:
+    """Return the question whether to end a run; None for one that an agent of this key started. Raises ToolError."""
     caller = mcp_caller(ctx)
     run = await queries.get_run(caller.services.db, queries.parse_run_id(run_id))
     if (run.channel, run.actor_id) == ("mcp", caller.context.actor.id):
         return None
     if not can_elicit(ctx):
-        return ElicitationUnsupported()
+        refusal = "No agent started this run, and this client cannot ask the person"
+        raise ToolError(f"{refusal}: `myloware runs cancel {run.id}`.")
     subject = f"{run.project}, {quote_text(run.brief)}"
     return Elicit(f"End run {run.id} permanently ({subject})? To end it yourself, write {short_id(run.id)}.", Code)
 

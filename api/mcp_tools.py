@@ -21,14 +21,14 @@ from pydantic_core import to_jsonable_python
 
 from api import mcp_elicitation as elicitation
 from api.errors import to_api_error
-from api.mcp_elicitation import Amount, Code, Ctx, ElicitationUnsupported, McpCaller, mcp_caller, short_id
+from api.mcp_elicitation import Amount, Code, Ctx, McpCaller, mcp_caller, short_id
 from chat import confirmations
 from chat.commands import ConfirmationCommand
 from chat.confirmations import PendingConfirmation
 from chat.tools import Tool, ToolRequest, describe_run, tool_table
 from graph.chat import ChatContext
 from providers.orders import digest_of
-from runs import cancel, queries, start
+from runs import queries, run_requests, start
 from runs.services import Services
 from storage.actors import RequestContext
 from storage.reviews import record_served
@@ -105,8 +105,6 @@ async def start_run(
     unless that was cancelled. A budget above the project's own is put to the person first.
     """
     match allowed:
-        case AcceptedElicitation(data=ElicitationUnsupported()):
-            raise ToolError("This exceeds the project's budget, and this client cannot ask the person to allow it.")
         case AcceptedElicitation(data=amount) if amount is None or amount.usd == budget_usd:
             pass
         case _:
@@ -164,7 +162,7 @@ async def _confirm(pending: PendingConfirmation, answer: Any, ctx: Ctx) -> Json:
             command = ConfirmationCommand("confirm", pending["code"])
             outcome = await confirmations.confirm(caller.services, command, context=caller.context)
             return result | {"decided": True, "verdict": pending["verdict"], "outcome": outcome.text}
-        case AcceptedElicitation(data=ElicitationUnsupported()):
+        case AcceptedElicitation(data=None):
             next_step = (
                 "This client cannot put the question to the person. They decide themselves: in a chat with the"
                 f" supervisor, with `myloware runs approve {pending['run_id']} {pending['gate']}`, or by"
@@ -184,14 +182,12 @@ async def cancel_run(
     """
     caller, parsed_id = mcp_caller(ctx), queries.parse_run_id(run_id)
     match answer:
-        case AcceptedElicitation(data=ElicitationUnsupported()):
-            raise ToolError(
-                f"No agent started this run, and this client cannot ask the person: `myloware runs cancel {parsed_id}`."
-            )
         case AcceptedElicitation(data=form) if form is None or form.code.strip().lower() == short_id(parsed_id):
             pass
         case _:
             raise ToolError("No agent started this run, and the person did not confirm its end.")
-    await cancel.cancel_run(caller.services, parsed_id, replace(caller.context, idempotency_key=f"mcp:{parsed_id}"))
+    await run_requests.cancel_run(
+        caller.services, parsed_id, replace(caller.context, idempotency_key=f"mcp:{parsed_id}")
+    )
     value: Json = to_jsonable_python(await describe_run(caller.services.db, parsed_id, caller.base_url))
     return value

@@ -13,7 +13,7 @@ from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, responses
 from api.idempotency import IdempotentDep
 from graph.status import Status
-from runs import cancel, decide, queries, retry, start
+from runs import decide, queries, run_requests, start
 from runs.decide import Quote
 from runs.queries import RunView
 from storage.database import Database
@@ -77,7 +77,7 @@ async def cancel_run(run_id: UUID, state: AppStateDep, idempotent: IdempotentDep
     """End a run. Orders that were placed are charged; no more are placed."""
 
     async def process() -> RunView:
-        await cancel.cancel_run(state.services, run_id, idempotent.context)
+        await run_requests.cancel_run(state.services, run_id, idempotent.context)
         return await queries.get_run_view(state.services.db, run_id, served_to=idempotent.context.actor)
 
     return await idempotent(None, process)
@@ -93,7 +93,7 @@ async def retry_run(
     """
 
     async def process() -> RunView:
-        await retry.retry_run(state.services, run_id, **dict(body or ()), context=idempotent.context)
+        await run_requests.retry_run(state.services, run_id, **dict(body or ()), context=idempotent.context)
         return await queries.get_run_view(state.services.db, run_id, served_to=idempotent.context.actor)
 
     return await idempotent(body, process)

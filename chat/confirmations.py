@@ -18,11 +18,11 @@ from chat.commands import ConfirmationCommand
 from chat.questions import MAX_COMMENT_CHARACTERS, SHORTENED, describe_cancellation, describe_decision
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent, IdeasContent, Review
-from runs.cancel import cancel_run, get_cancellable_run
 from runs.decide import check_approval_right, decide
 from runs.errors import ConfirmationNotFound, InvalidRequest
 from runs.media_links import artifact_link
 from runs.queries import get_run, no_open_review, open_review_of
+from runs.run_requests import cancel_run, get_cancellable_run
 from runs.services import Services
 from storage import confirmations as table
 from storage.actors import RequestContext

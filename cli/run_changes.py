@@ -110,7 +110,7 @@ def link(
 @runs.command("cancel")
 def cancel(run: RunId, as_json: AsJson = False) -> None:
     """End a run."""
-    from runs.cancel import cancel_run
+    from runs.run_requests import cancel_run
 
     _change(run, as_json, cancel_run)
 
@@ -131,7 +131,7 @@ def retry(
     """Continue a failed run from its last checkpoint, or try again now what a run in trouble waits for."""
     from cli import display, running
     from runs.errors import OutcomeUnknown
-    from runs.retry import retry_run
+    from runs.run_requests import retry_run
 
     prompts, dropped = _numbered(prompt, "--prompt"), _numbers(drop, "--drop")
     changes: dict[str, Any] = {"prompts": prompts, "drop": dropped, "stop_waiting": stop_waiting}

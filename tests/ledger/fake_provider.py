@@ -22,8 +22,8 @@ from providers.orders import Approval, Order, OrderKey, OrderKind, digest_of
 from providers.results import Candidate, Failed, Pending, PollResult, Succeeded
 from runs.errors import OutcomeUnknown as OutcomeUnknownError
 from runs.queue import Queue
-from runs.retry import retry_run
 from runs.run_records import RunRecords
+from runs.run_requests import retry_run
 from runs.services import Services
 from storage import decisions, failpoints, runs
 from storage.actors import Actor, RequestContext

@@ -11,7 +11,7 @@ import pytest
 from providers.base import Unavailable
 from runs.advance import advance
 from runs.projections import MAX_ATTEMPTS, MAX_OUTAGE_ATTEMPTS
-from runs.retry import retry_run
+from runs.run_requests import retry_run
 from storage import runs as table
 from tests.graph.fakes import QueuedModel
 from tests.ledger.fake_provider import ANNA, FakeProviders, new_run, open_services

@@ -18,8 +18,8 @@ from providers.results import Failed, FileMissing, NotFound, Pending, Succeeded
 from runs.errors import OutcomeUnknown
 from runs.history import get_history
 from runs.reconcile import reconcile_order
-from runs.retry import retry_run
 from runs.run_records import RunRecords
+from runs.run_requests import retry_run
 from runs.services import Services
 from storage.spending import Costs
 from tests.ledger.fake_provider import (

@@ -13,10 +13,9 @@ import pytest
 
 from agents.supervisor import Screening
 from providers.orders import ModelAnswer, OrderKey
-from runs.cancel import cancel_run
 from runs.errors import OutcomeUnknown
 from runs.reconcile import reconcile_order
-from runs.retry import retry_run
+from runs.run_requests import cancel_run, retry_run
 from runs.services import Services
 from storage import failpoints, ledger as ledger_module
 from tests.ledger.fake_provider import (

@@ -14,7 +14,7 @@ from providers.results import Succeeded
 from runs.errors import OutcomeUnknown
 from runs.queries import get_run
 from runs.reconcile import reconcile_order
-from runs.retry import retry_run
+from runs.run_requests import retry_run
 from runs.services import Services
 from tests.ledger.fake_provider import (
     FakeProvider,

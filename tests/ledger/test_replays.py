@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from providers.orders import Order
-from runs.cancel import cancel_run
 from runs.reconcile import reconcile_order
+from runs.run_requests import cancel_run
 from runs.services import Services
 from storage.admission import Caps
 from tests.ledger.fake_provider import (

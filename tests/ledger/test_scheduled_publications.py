@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from runs.cancel import cancel_run
 from runs.reconcile import reconcile_order
+from runs.run_requests import cancel_run
 from runs.services import Services
 from tests.ledger.fake_provider import (
     ANNA,

@@ -27,12 +27,11 @@ from providers.base import Json, Unavailable
 from providers.results import Failed
 from providers.webhooks import VideoEvent
 from runs.advance import advance
-from runs.cancel import cancel_run
 from runs.decide import decide
 from runs.errors import GateNotOpen, NotRetryable, OutcomeUnknown, RunEnded
 from runs.queries import RunView, get_run_view
 from runs.reconcile import reconcile_order
-from runs.retry import retry_run
+from runs.run_requests import cancel_run, retry_run
 from runs.services import Services
 from runs.webhook_events import record_video_webhook
 from storage import failpoints, troubles

@@ -1,27 +1,49 @@
-"""Retry a failed run. The caller gets the evidence about orders of unknown outcome, and may declare them not made."""
+"""Requests to cancel a run, or to retry one that failed: with evidence about orders of unknown outcome."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from agents.texts import clean_text
+from graph.status import TERMINAL_STATUSES
 from prompts.film_limits import MIN_FILM_SECONDS
 from providers.base import Unavailable
 from providers.orders import RetryOptions, digest_of
 from providers.publications.outcome import publication_outcome
 from runs.artifacts import describe_unknown_order
 from runs.decide import check_approval_right
-from runs.errors import InvalidRequest, NotRetryable, OutcomeUnknown
+from runs.errors import ApprovalNotPermitted, InvalidRequest, NotRetryable, OutcomeUnknown, RunEnded
 from runs.queries import get_run
 from runs.reconcile import check_order, is_overdue
 from runs.services import Services
 from runs.start import resolve_project
 from storage import run_requests, troubles
-from storage.actors import RequestContext
+from storage.actors import Actor, RequestContext
+from storage.database import Database
 from storage.orders import OrderRow
 from storage.runs import RunRow
 
 MAX_PROMPT_CHARACTERS = 4_000
+
+
+async def cancel_run(services: Services, run_id: UUID, context: RequestContext) -> None:
+    """End a run. Orders that were placed are not revoked; no more are placed. Raises as `get_cancellable_run`."""
+    await get_cancellable_run(services.db, run_id, context.actor)
+    await run_requests.cancel_run(services.db, run_id, context)
+    services.wakeups.advance(str(run_id))
+
+
+async def get_cancellable_run(db: Database, run_id: UUID, actor: Actor) -> RunRow:
+    """Return a run that the actor can cancel.
+
+    Raises RunNotFound, RunEnded, and ApprovalNotPermitted for the run of another actor without approval permission.
+    """
+    run = await get_run(db, run_id)
+    if run.actor_id != actor.id and not actor.can_approve:
+        raise ApprovalNotPermitted("API key lacks approval permission; it can cancel only the runs that it started.")
+    if run.status in TERMINAL_STATUSES:
+        raise RunEnded(f"The run has ended: its status is {run.status}.", status=run.status)
+    return run
 
 
 async def retry_run(
