@@ -1,7 +1,7 @@
 """Create the collaborators from the settings. Only this module names concrete providers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,7 +60,8 @@ VENDORS: Mapping[str, tuple[type[NativeVideos], str]] = {
     "higgsfield": (higgsfield.Higgsfield, higgsfield.BASE_URL),
 }
 
-Providers = Mapping[str, Provider]
+#: By the kind of their orders, the preferred one first.
+Providers = Mapping[str, Sequence[Provider]]
 
 MAX_CONNECTIONS = 20
 #: The address that `serve` listens on by default.
@@ -123,9 +124,9 @@ async def open_app_state(
         publishers = open_publishers(settings, artifacts, client, [*names, *older])
         speech_key = _text(settings.speech_api_key)
         store = partial(artifacts.store, kind="speech", media_type="application/octet-stream", facts={})
-        makers = {
-            "render": open_renderer(settings, artifacts, client, signing_key),
-            "speech": Speech(settings.speech_base_url, speech_key, client, artifacts, store, folder / "scratch"),
+        makers: Providers = {
+            "render": [open_renderer(settings, artifacts, client, signing_key)],
+            "speech": [Speech(settings.speech_base_url, speech_key, client, artifacts, store, folder / "scratch")],
         }
         ledger = _open_ledger(settings, checked, db, makers, publishers)
         speech = _speech_offer(settings)
@@ -137,7 +138,7 @@ async def open_app_state(
             video=checked.video,
             ledger=ledger,
             records=RunRecords(db),
-            publisher=ledger.providers["publication"].name,
+            publisher=ledger.providers["publication"][0].name,
             publishers=ledger.publishers,
             read_mark=partial(_read_mark, artifacts),
             speech=speech,
@@ -189,16 +190,10 @@ async def reconcile_keys(settings: Settings, db: Database) -> str | None:
 
 
 def _open_ledger(
-    settings: Settings, checked: CheckedSettings, db: Database, makers: Providers, publishers: Providers
+    settings: Settings, checked: CheckedSettings, db: Database, makers: Providers, publishers: Mapping[str, Provider]
 ) -> Ledger:
-    first, *others = checked.video.providers.items()
-    providers: dict[str, Provider] = {
-        "clip": first[1],
-        **dict(others),
-        **makers,
-        "publication": next(iter(publishers.values())),
-        **{f"publication:{name}": publisher for name, publisher in publishers.items()},
-    }
+    clips, posts = [*checked.video.providers.values()], [*publishers.values()]
+    providers: Providers = {"clip": clips, "publication": posts, **makers}
     named = {p.name: publishers[p.publisher].name for p in checked.projects.values() if p.publisher}
     budgets = {p.name: p.day_budget_usd for p in checked.projects.values() if p.day_budget_usd is not None}
     caps = Caps(day_usd=settings.day_cap_usd, project_day_usd=budgets)

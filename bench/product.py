@@ -80,9 +80,9 @@ def _with_stubs(state: AppState, clip_seconds: float) -> AppState:
     """Return the state with stubs for clips, films, publications, the model and moderation."""
     ledger = state.services.ledger
     ledger.providers = {
-        "clip": StubProvider("videos", _report("clip"), seconds=clip_seconds),
-        "render": StubProvider("renders", _report("render")),
-        "publication": StubProvider("posts", _report("publication"), has_file=False),
+        "clip": [StubProvider("videos", _report("clip"), seconds=clip_seconds)],
+        "render": [StubProvider("renders", _report("render"))],
+        "publication": [StubProvider("posts", _report("publication"), has_file=False)],
     }
     deps = replace(
         state.dependencies, model=StubModel(), moderation=StubModeration(), publisher="posts", read_mark=None

@@ -78,7 +78,7 @@ async def serve(
 
 async def _report_unreachable(services: Services) -> None:
     """Warn of the providers of clips that do not answer. The others are not affected."""
-    for provider in services.ledger.providers_of("clip"):
+    for provider in services.ledger.providers["clip"]:
         try:
             await provider.check()
         except ProviderError as error:

@@ -18,7 +18,6 @@ from storage.failpoints import hit
 from storage.ledger import UNKNOWN_POLL_INTERVAL, Ledger
 from storage.locks import LockBusy, LockLost
 from storage.orders import OrderRow
-from storage.replays import replay_order
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +163,7 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
             await ledger.report_duplicates(key, candidates[position:])
             return None
     is_too_late = _since(called_at) > provider.lookup_window
-    if is_too_late and order.state == "reserved" and await replay_order(ledger, key):
+    if is_too_late and order.state == "reserved" and await ledger.replay(key):
         await ledger.reschedule_poll(key, default_pause(order.poll_count))
     else:
         await _wait(ledger, order, default_pause(order.poll_count), is_too_late=is_too_late)

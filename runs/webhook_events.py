@@ -30,7 +30,7 @@ async def record_render_webhook(
     services: Services, webhook_id: str, run_id: UUID, *, task_id: str, kind: str
 ) -> bool | None:
     """Record an event of the render service. Return False for a repeated one, None if the run has no such order."""
-    provider = services.ledger.providers["render"].name
+    provider = services.ledger.providers["render"][0].name
     order = await services.ledger.find_by_task(provider, task_id)
     if order is None or order.run_id != run_id:
         return None

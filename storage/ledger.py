@@ -1,18 +1,19 @@
 """The ledger: the only place that spends. An order is a row before it is a call, and is called once."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, LiteralString, get_args
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.sql import SQL
 
 from providers.base import NotSent, OutcomeUnknown, Provider, ProviderError, Refused, short_name
-from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order, OrderKey, OrderKind
+from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order, OrderKey
 from storage.actors import RequestContext
-from storage.admission import CANCELLED_FIRST, CapRoom, check_admission, tightest_cap
+from storage.admission import CANCELLED_FIRST, CapRoom, check_admission, check_replay, tightest_cap
 from storage.database import Connection, fetch_all, fetch_one, from_now, insert_statement, read_statements
 from storage.events import event_values, record_event, with_event
 from storage.failpoints import hit
@@ -20,6 +21,8 @@ from storage.model_calls import ModelCalls
 from storage.orders import OrderRow
 from storage.spending import lock_spending
 from storage.troubles import end, report
+
+log = logging.getLogger(__name__)
 
 #: Delay before the first look for an order whose call may have been interrupted.
 FIRST_POLL_DELAY = timedelta(seconds=1)
@@ -34,7 +37,6 @@ CLAIM_TIMEOUT_SECONDS = 5.0
 
 sql = read_statements("ledger")
 
-KINDS = get_args(OrderKind)
 OTHER_PROVIDER = {
     "publication": {
         "code": PUBLISHER_CHANGED,
@@ -51,29 +53,23 @@ OTHER_PROVIDER = {
 class Ledger(ModelCalls):
     """Orders, and the only way to place them.
 
-    `providers` maps kinds of orders to providers. Further publishers are under `publication:NAME`, further providers
-    of clips under any other name. `publishers` are the names of the publishers of projects, by project.
+    `providers` are those of each kind of orders, the preferred one first. `publishers` are the names of the publishers
+    of projects, by project.
     """
 
-    providers: Mapping[str, Provider]
+    providers: Mapping[str, Sequence[Provider]]
     publishers: Mapping[str, str] = field(default_factory=dict)
-
-    def providers_of(self, kind: str) -> list[Provider]:
-        """Return the providers for orders of this kind, the preferred one first."""
-        kinds = {key: key.partition(":")[0] for key in self.providers}
-        further = [key for key in kinds if key != kind and kind == (kinds[key] if kinds[key] in KINDS else "clip")]
-        return [self.providers[key] for key in (kind, *further)]
 
     def find_provider(self, kind: str, name: str) -> Provider | None:
         """Return the provider of this name for orders of this kind; its short name, without host, is sufficient."""
-        known, wanted = self.providers_of(kind), name or UNNAMED_PROVIDER
+        known, wanted = self.providers[kind], name or UNNAMED_PROVIDER
         found = next((each for each in known if wanted in (each.name, short_name(each.name))), None)
-        return found or (None if name else self.providers[kind])
+        return found or (None if name else known[0])
 
     def provider_of(self, order: OrderRow) -> Provider:
         """Return the provider of the order, or the first one of its kind if it is not configured any more."""
         known = self.find_provider(order.kind, order.provider)
-        return known if known and known.name == order.provider else self.providers[order.kind]
+        return known if known and known.name == order.provider else self.providers[order.kind][0]
 
     async def place_once(self, order: Order) -> None:
         """Place the order, at most once for its key. See `graph.dependencies.Ledger`."""
@@ -127,9 +123,9 @@ class Ledger(ModelCalls):
     async def place(self, key: str) -> None:
         """Submit a reserved order that was not submitted before, if it is time, and record the outcome."""
         started_at = time.monotonic()
-        names = {short_name(each.name): each.name for each in self.providers_of("clip")}
-        names |= {kind: self.providers[kind].name for kind in ("render", "speech") if kind in self.providers}
-        providers = {"names": names, "publishers": {"": self.providers["publication"].name, **self.publishers}}
+        names = {short_name(each.name): each.name for each in self.providers["clip"]}
+        names |= {kind: self.providers[kind][0].name for kind in ("render", "speech") if kind in self.providers}
+        providers = {"names": names, "publishers": {"": self.providers["publication"][0].name, **self.publishers}}
         values = {"key": key, "poll_in": FIRST_POLL_DELAY, **providers}
         claimed = await self.db.fetch_one(sql["claim"], values, row=OrderRow)
         if claimed is None:
@@ -190,6 +186,51 @@ class Ledger(ModelCalls):
             return True
         row = await self.get(key)
         return row is not None and row.task_id == task_id
+
+    async def replay(self, key: str) -> bool:
+        """Submit an order without a known outcome again to a provider that recognises its key, and returns the first.
+
+        A lookup changes nothing; a replay buys if the first call never arrived. It is admitted like the first call.
+        Hold the lock of the order: two calls at the same time could be two orders. Return False if it may not be
+        submitted again.
+        """
+        started_at = time.monotonic()
+        order = await self._claim_replay(key)
+        if order is None:
+            return False
+        hit("submit.before")
+        if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
+            return True  # the process was frozen: the next poll decides again
+        try:
+            task_id = await self.provider_of(order).submit(order.request, key=order.key)
+        except (NotSent, OutcomeUnknown) as error:
+            log.info("order %s: the replay has no answer: %s", key, error.message)
+        except Refused as error:
+            # Refers to the second call: the first one may have been accepted all the same.
+            log.warning("order %s: the replay was refused: %s", key, error.message)
+            await self.mark_unknown(key)
+        else:
+            hit("submit.after")
+            if not await self.bind(order, task_id):
+                await self.report_duplicates(key, [task_id])
+        return True
+
+    async def _claim_replay(self, key: str) -> OrderRow | None:
+        """Return the order to submit again, or None if it may not be."""
+        order = await self.get(key)
+        if order is None or (replayable := self.provider_of(order).replayable) is None:
+            return None
+        if datetime.now(UTC) - (order.called_at or order.created_at) > replayable:
+            return None
+        async with self.db.transaction() as conn:
+            await lock_spending(conn, order.run_id, orders=[key])
+            if refused := await check_replay(conn, self.caps, order):
+                log.info("order %s is not submitted again: %s", key, refused["message"])
+                return None
+            if await fetch_one(conn, sql["claim_replay"], {"key": key, "replayable": replayable}) is None:
+                return None
+            await record_event(conn, "ledger", "order.replayed", order.run_id, {}, subject=key)
+            return order
 
     async def settle(self, key: str, result: Mapping[str, Any]) -> bool:
         """Close a fulfilled order; its reserved amount is spent. Return False if it was closed already.

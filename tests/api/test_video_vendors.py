@@ -184,7 +184,7 @@ def test_a_webhook_of_a_lost_create_wakes_its_order(
         app.rows(
             "insert into orders (key, run_id, kind, clip, take, provider, request, amount_usd, called_at, next_poll_at)"
             " values (%s, %s, 'clip', 1, 1, %s, '{}', 0, now(), now() + interval '1 hour') returning 1",
-            key, run_id, app.state.services.ledger.providers["replicate"].name,
+            key, run_id, app.state.services.ledger.find_provider("clip", "replicate").name,
         )  # fmt: skip
         answers = [post(app, "replicate", body, order=key).json()["status"] for _ in range(2)]
         error_details(

@@ -174,6 +174,9 @@ class FakeProviders:
     def all(self) -> dict[str, Any]:
         return {"clip": self.clip, "render": self.render, "publication": self.publication}
 
+    def lists(self) -> dict[str, list[Any]]:
+        return {kind: [provider] for kind, provider in self.all().items()}
+
 
 @asynccontextmanager
 async def open_services(
@@ -190,7 +193,7 @@ async def open_services(
     folder.mkdir(parents=True, exist_ok=True)
     async with Locks(dsn) as locks, open_pool(dsn, max_size=8, name=locks.worker_id) as pool:
         db = Database(pool)
-        ledger = Ledger(db, caps, usd_of_tokens, fake_providers.all())
+        ledger = Ledger(db, caps, usd_of_tokens, fake_providers.lists())
         deps = Dependencies(
             project=lambda name, options: project.with_options(options),
             model=model or QueuedModel(),

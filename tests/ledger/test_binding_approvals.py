@@ -101,7 +101,7 @@ async def approved_publication(
     digest = await services.artifacts.store(film, kind="final_video", media_type="video/mp4", facts={})
     services.ledger.providers = {
         **services.ledger.providers,
-        "publication": publisher(f"{sandbox.url}/api", "any", "studio", services.artifacts, client),
+        "publication": [publisher(f"{sandbox.url}/api", "any", "studio", services.artifacts, client)],
     }
     run = await new_run(services.db)
     request = {"digest": digest, "title": "Rain", "caption": "Rain.", "hashtags": ["#rain"], "platforms": ["tiktok"]}

@@ -121,7 +121,7 @@ async def test_a_publication_is_placed_and_polled_at_the_publisher_of_its_projec
 ) -> None:
     """A publisher that its project no longer names takes nothing new, and answers for what it was given."""
     other, ledger = FakeProvider("other", content=b""), services.ledger
-    ledger.providers = {**fake_providers.all(), "publication:other": other}
+    ledger.providers = {**fake_providers.lists(), "publication": [fake_providers.publication, other]}
     keys = []
     for publishers, behaviours in (({"trio": "other"}, []), ({"trio": "other"}, ["not_sent"]), ({}, [])):
         ledger.publishers, other.behaviours = publishers, behaviours
@@ -142,10 +142,10 @@ async def test_a_person_is_told_of_a_publication_whose_publisher_is_gone(
 ) -> None:
     """No other publisher is asked for it."""
     other = FakeProvider("other", content=b"")
-    services.ledger.providers = {**fake_providers.all(), "publication:other": other}
+    services.ledger.providers = {**fake_providers.lists(), "publication": [fake_providers.publication, other]}
     services.ledger.publishers = {"trio": "other"}
     key = await place(services, "other")
-    services.ledger.providers, services.ledger.publishers = fake_providers.all(), {}
+    services.ledger.providers, services.ledger.publishers = fake_providers.lists(), {}
     await reconcile_order(services, key)
     new = await place(services, "other")
 

@@ -30,7 +30,7 @@ async def test_poll_seconds_is_the_pause_between_two_polls(services: Services, i
     fields = {"hosts": ["*"], "models": ["wan"], "sizes": ["720x1280"], "seconds": [4], "usd_per_second": 0}
     profile = Profile.model_validate({**fields, "poll_seconds": 42})
     videos = Videos("http://server/v1", "key", [profile], client, accept, is_announced=is_announced)
-    services.ledger.providers = {**services.ledger.providers, "clip": videos}
+    services.ledger.providers = {**services.ledger.providers, "clip": [videos]}
     run = await new_run(services.db)
     order = replace(new_order(run, await approval(services.db, run)), request=REQUEST)
     await services.ledger.place_once(order)

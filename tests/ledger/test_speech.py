@@ -51,7 +51,7 @@ def connect(services: Services, server: Server, **changes: object) -> None:
     client = httpx.AsyncClient(transport=httpx.MockTransport(server))
     store = partial(services.artifacts.store, kind="speech", media_type="application/octet-stream", facts={})
     values = {"files": services.artifacts, "store": store, "scratch": services.scratch, **changes}
-    services.ledger.providers["speech"] = Speech("http://voices/v1", "key", client, **values)  # type: ignore[index,arg-type]
+    services.ledger.providers["speech"] = [Speech("http://voices/v1", "key", client, **values)]  # type: ignore[index,arg-type]
 
 
 async def ordered(services: Services, *texts: str) -> tuple[str, list[str]]:
@@ -165,7 +165,7 @@ async def test_without_a_server_nothing_is_called(services: Services) -> None:
     services.scratch.mkdir(parents=True, exist_ok=True)
     client = httpx.AsyncClient(transport=httpx.MockTransport(Server(speaks)))
     values = (services.artifacts, kill_in_store, services.scratch)
-    services.ledger.providers["speech"] = Speech(None, "key", client, *values)  # type: ignore[index]
+    services.ledger.providers["speech"] = [Speech(None, "key", client, *values)]  # type: ignore[index]
     _, [key] = await ordered(services, "Stay.")
     await services.ledger.place(key)
     row = await services.ledger.get(key)

@@ -55,7 +55,7 @@ async def test_killed_creates_are_charged_once(
     async with httpx.AsyncClient() as client:
         adapter = vendor(f"{sandbox.url}{path}", "a:b", profiles, client, _accept, client)
         adapter.lookup_window = timedelta(0)
-        cast("dict[str, Any]", services.ledger.providers)["clip"] = adapter
+        cast("dict[str, Any]", services.ledger.providers)["clip"] = [adapter]
         run = await new_run(services.db)
         approved = await approval(services.db, run)
         for number in range(1, KILLS + 1):

@@ -16,9 +16,7 @@ VIDEOS, KLING = "videos:server/v1", "kling:api.example"
 
 def use(services: Services, *providers: FakeProvider) -> None:
     """Use these providers of clips, the preferred one first."""
-    first, *others = providers
-    known = {kind: services.ledger.providers[kind] for kind in ("render", "publication")}
-    services.ledger.providers = {"clip": first, **{each.name: each for each in others}, **known}
+    services.ledger.providers = {**services.ledger.providers, "clip": providers}
 
 
 async def clip_order(services: Services, provider: str) -> Order:
