@@ -101,7 +101,7 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
         opened = await review_links.decide_by_link(state.services, token, chosen)
     except Exception as error:
         return _error_response(error, as_json)
-    message = describe_outcome(opened.link.gate, chosen)
+    message = describe_outcome(opened.review.gate, chosen)
     if not as_json:
         return HTMLResponse(pages.message_page(decision.decision, message), headers=pages.HEADERS)
     fields = {**vars(opened.link), "decision": decision.decision, "message": message}

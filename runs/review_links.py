@@ -19,7 +19,7 @@ from runs.services import Services
 from storage.actors import Actor, RequestContext
 from storage.api_keys import get_key
 from storage.database import Database
-from storage.events import find_link, record_link_created
+from storage.events import ReviewLink, find_link, record_link
 from storage.runs import RunRow
 from storage.secrets import get_secret
 
@@ -31,20 +31,6 @@ TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,900}\.[A-Za-z0-9_-]{43}")
 NONCE_PATTERN = re.compile(r"[0-9a-f]{16}")
 
 VERDICT_PHRASES = {"approve": "approved", "revise": "changes requested", "reject": "rejected"}
-
-
-@dataclass(frozen=True)
-class ReviewLink:
-    """A link to revision `revision` of `gate`, which shows `digest`. `nonce` is the id of the link."""
-
-    run_id: UUID
-    gate: Gate
-    revision: int
-    digest: str
-    expires_at: datetime
-    nonce: str
-    creator_kind: str
-    creator_id: str
 
 
 @dataclass(frozen=True)
@@ -63,10 +49,8 @@ async def create_link(
     expires_at = (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0)
     nonce = secrets.token_hex(8)
     link = ReviewLink(run_id, gate, review.revision, review.digest, expires_at, nonce, creator.kind, creator.id)
-    payload = {"gate": gate, "revision": review.revision, "digest": review.digest, "link": link.nonce}
-    payload["expires_at"] = expires_at.isoformat()
-    await record_link_created(db, run_id, context, link.nonce, payload)
-    return _create_token(link.nonce, await get_secret(db, SECRET_NAME)), link
+    await record_link(db, link, context)
+    return _create_token(nonce, await get_secret(db, SECRET_NAME)), link
 
 
 async def open_link(services: Services, token: str) -> OpenedLink:
@@ -81,7 +65,7 @@ async def open_link(services: Services, token: str) -> OpenedLink:
     reviews = [each for each in await list_reviews(services, link.run_id) if each.gate == link.gate]
     if link.revision not in [each.revision for each in reviews]:
         raise errors.LinkNotFound("The review of this link no longer exists.")
-    opened = review_in_run(run, reviews, link.gate, link.revision)
+    opened = review_in_run(run, reviews, reviews[0].gate, link.revision)
     _check_usable(link, run, opened.review, max(reviews, key=lambda each: each.revision))
     return OpenedLink(**vars(opened), link=link)
 
@@ -93,7 +77,7 @@ async def decide_by_link(services: Services, token: str, decision: DecisionInput
     bound = decision.model_copy(update={"digest": link.digest})
     actor = Actor("link", link.nonce, "reviewer's link", frozenset({"approve"}))
     try:
-        await decide(services, link.run_id, link.gate, bound, RequestContext(actor, "link"))
+        await decide(services, link.run_id, opened.review.gate, bound, RequestContext(actor, "link"))
     except (errors.GateNotOpen, errors.StaleReview):
         # Another decision was first: report the same error as for a link that is opened now.
         await open_link(services, token)
@@ -154,13 +138,10 @@ async def _find_link(db: Database, token: str) -> ReviewLink:
         raise errors.LinkNotFound("Unknown link. Check that the whole link was copied.")
     if not NONCE_PATTERN.fullmatch(payload):
         return _parse_link_of_0_2(payload)
-    event = await find_link(db, payload)
-    if event is None:
+    link = await find_link(db, payload)
+    if link is None:
         raise errors.LinkNotFound("Unknown link. Request a new one.")
-    fields, actor = event.payload, event.payload["actor"]
-    gate, revision, digest = (fields[name] for name in ("gate", "revision", "digest"))
-    expires_at = datetime.fromisoformat(fields["expires_at"])
-    return ReviewLink(event.run_id, gate, revision, digest, expires_at, payload, actor["kind"], actor["id"])
+    return link
 
 
 def _parse_link_of_0_2(payload: str) -> ReviewLink:

@@ -25,11 +25,17 @@ class Event:
 
 
 @dataclass(frozen=True)
-class LinkCreated:
-    """The event that a reviewer's link was created."""
+class ReviewLink:
+    """A link to revision `revision` of `gate`, which shows `digest`. `nonce` is the id of the link."""
 
     run_id: UUID
-    payload: dict[str, Any]
+    gate: str
+    revision: int
+    digest: str
+    expires_at: datetime
+    nonce: str
+    creator_kind: str
+    creator_id: str
 
 
 sql = read_statements("events")
@@ -105,15 +111,14 @@ async def last_event(db: Database, run_id: UUID | str, kind: str) -> Event | Non
     return await db.fetch_one(sql["last_of_kind"], (run_id, kind), row=Event)
 
 
-async def record_link_created(
-    db: Database, run_id: UUID, context: RequestContext, nonce: str, payload: Mapping[str, Any]
-) -> None:
+async def record_link(db: Database, link: ReviewLink, context: RequestContext) -> None:
     """Record that a reviewer's link was created. The link itself is not stored."""
-    payload = {"actor": context.actor.as_json(), **payload}
+    fields = {"gate": link.gate, "revision": link.revision, "digest": link.digest, "link": link.nonce}
+    payload = {"actor": context.actor.as_json(), **fields, "expires_at": link.expires_at.isoformat()}
     async with db.transaction() as conn:
-        await record_event(conn, context.channel, "link.created", run_id, payload, dedup_key=f"link:{nonce}")
+        await record_event(conn, context.channel, "link.created", link.run_id, payload, dedup_key=f"link:{link.nonce}")
 
 
-async def find_link(db: Database, nonce: str) -> LinkCreated | None:
-    """Return the event of the creation of a reviewer's link, or None."""
-    return await db.fetch_one(sql["find_link"], (list(get_args(Channel)), f"link:{nonce}"), row=LinkCreated)
+async def find_link(db: Database, nonce: str) -> ReviewLink | None:
+    """Return the reviewer's link with this id from the event of its creation, or None."""
+    return await db.fetch_one(sql["find_link"], (list(get_args(Channel)), f"link:{nonce}"), row=ReviewLink)

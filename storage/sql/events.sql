@@ -44,7 +44,10 @@ select exists (select from recorded) as is_new, (select key from due) as order_k
 
 -- name: find_link
 -- With its sources, so that the unique index finds it.
-select run_id, payload from events where source = any(%s) and dedup_key = %s and payload ? 'digest'
+select run_id, payload ->> 'gate' as gate, (payload ->> 'revision')::int as revision, payload ->> 'digest' as digest,
+       (payload ->> 'expires_at')::timestamptz as expires_at, payload ->> 'link' as nonce,
+       payload #>> '{actor,kind}' as creator_kind, payload #>> '{actor,id}' as creator_id
+from events where source = any(%s) and dedup_key = %s and payload ? 'digest'
 
 -- name: of_run
 select seq, kind, source, subject, payload, created_at from events where run_id = %s

@@ -22,7 +22,7 @@ from api.console_reviews import ReviewPage
 from console.review_forms import IdeaForm
 from runs import review_links
 from storage.actors import LOCAL, Actor, RequestContext
-from storage.events import record_link_created
+from storage.events import ReviewLink, record_link
 from storage.secrets import get_secret
 from tests.app import ANNA, BEN
 from tests.reviews.conftest import ManualApp
@@ -62,15 +62,18 @@ def link_with(manual_app: ManualApp, run: dict[str, Any], actor: Actor = LOCAL, 
     """The URL of a link that was created with these changed fields."""
     nonce = token_hex(8)
     fields = {
-        "link": nonce,
+        "run_id": UUID(run["run_id"]),
+        "nonce": nonce,
         "gate": "ideation",
         "revision": 1,
         "digest": run["review"]["digest"],
-        "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+        "expires_at": datetime.now(UTC) + timedelta(hours=1),
+        "creator_kind": actor.kind,
+        "creator_id": actor.id,
         **changes,
     }
     services, context = manual_app.services, RequestContext(actor, "cli")
-    manual_app.app.in_loop(record_link_created(services.db, UUID(run["run_id"]), context, nonce, fields))
+    manual_app.app.in_loop(record_link(services.db, ReviewLink(**fields), context))
     secret = manual_app.app.in_loop(get_secret(services.db, review_links.SECRET_NAME))
     return f"{manual_app.app.url}/review/{review_links._create_token(nonce, secret)}"
 
@@ -187,7 +190,7 @@ def test_link_works_once(manual_app: ManualApp, run: dict[str, Any], anonymous: 
 
 def test_expired_link_is_refused(manual_app: ManualApp, waiting: dict[str, Any], anonymous: httpx.Client) -> None:
     """An expired link reports that on the page and in JSON, and decides nothing."""
-    url = link_with(manual_app, waiting, expires_at=(datetime.now(UTC) - timedelta(seconds=1)).isoformat())
+    url = link_with(manual_app, waiting, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     page = anonymous.get(url, headers=PAGE)
 
     assert error_of(anonymous.get(url, headers=JSON)) == (410, "link_expired")
