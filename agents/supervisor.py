@@ -101,16 +101,17 @@ async def respond(
     *,
     may_call_tools: bool,
     read_only_reason: str = "",
+    page_run_id: str = "",
 ) -> AIMessage:
     """Return the next message of the chat agent, the supervisor: text, or at most MAX_CALLS_PER_ROUND tool calls.
 
     Each of the `tools` is the model of its arguments, which has its name and its description as docstring.
-    `read_only_reason` tells the model why none of them changes anything.
+    `read_only_reason` tells the model why none of them changes anything; `page_run_id` is the run that the person sees.
     Raises AnswerError for an answer that was cut off, because half a tool call must never be executed, and for an
     empty one; and as `model_errors` does.
     """
     bound = model.bind_tools(tools, **({} if may_call_tools else {"tool_choice": "none"}))
-    system = SystemMessage(prompt("chat", read_only_reason=read_only_reason).system)
+    system = SystemMessage(prompt("chat", read_only_reason=read_only_reason, page_run_id=page_run_id).system)
     async with model_errors(model):
         answer = await bound.ainvoke([system, *messages])
     check_complete(answer)

@@ -1,7 +1,7 @@
 """`POST /v1/chat/supervisor`: chat with the supervisor."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from uuid import uuid4
 
@@ -40,7 +40,7 @@ async def chat(body: ChatMessageRequest, request: Request, state: AppStateDep, i
     )
     stream = state.turns.start(_store_result(run_turn(state.chat, chat_request), idempotent))
     if is_stream:
-        return EventSourceResponse(_stream(stream), sep="\n")
+        return EventSourceResponse(stream_turn(stream, _write_json), sep="\n")
     return JSONResponse(_response(await stream.result()).model_dump(mode="json"))
 
 
@@ -53,13 +53,20 @@ async def _store_result(turn: TurnEvents, idempotent: IdempotentRequest) -> Turn
             yield event
 
 
-async def _stream(stream: TurnStream) -> AsyncIterator[ServerSentEvent]:
+async def _write_json(turn: TurnResult) -> str:
+    return _response(turn).model_dump_json()
+
+
+async def stream_turn(
+    stream: TurnStream, write: Callable[[TurnResult], Awaitable[str]]
+) -> AsyncIterator[ServerSentEvent]:
+    """Yield the events of a turn as they happen, the last with its result as `write` returns it, or with its error."""
     try:
         while not isinstance(event := await stream.next_event(), TurnResult):
             if event is not None:
                 content = {"text": event.text} if event.kind == "token" else {"name": event.text}
                 yield _event(event.kind, json.dumps(content, ensure_ascii=False))
-        yield _event("done", _response(event).model_dump_json())
+        yield _event("done", await write(event))
     except Exception as error:
         yield _event("error", json.dumps(to_api_error(error).body, ensure_ascii=False))
 

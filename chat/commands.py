@@ -50,12 +50,12 @@ async def answer_about_codes(db: Database, actor_id: str, session_id: str, words
     is_withdrawal, named = bool(WITHDRAWAL.fullmatch(words)), set(ANY_CODE.findall(words.upper()))
     if not is_withdrawal and not (named and NEAR_MISS.fullmatch(words)):
         return None
-    verdicts = await table.list_open(db, actor_id, session_id)
-    codes = [code for code in verdicts if code in (named or verdicts)]
+    rows = await table.list_open(db, actor_id, session_id)
+    codes = [code for code in rows if code in (named or rows)]
     if not codes:
         return None
     if is_withdrawal:
         await table.withdraw(db, actor_id, session_id, codes)
         return f"Withdrawn: {', '.join(codes)} can no longer be confirmed. Nothing was decided."
-    commands = " or ".join(f"“{verdicts[code]} {code}”" for code in codes)
+    commands = " or ".join(f"“{rows[code].verdict} {code}”" for code in codes)
     return f"Nothing was decided: a confirmation is a message of exactly these words: {commands}."

@@ -18,6 +18,7 @@ from chat.commands import ConfirmationCommand
 from chat.questions import MAX_COMMENT_CHARACTERS, SHORTENED, describe_cancellation, describe_decision
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent, IdeasContent, Review
+from graph.status import TERMINAL_STATUSES
 from runs.decide import check_approval_right, decide
 from runs.errors import ConfirmationNotFound, InvalidRequest
 from runs.media_links import artifact_link
@@ -28,6 +29,7 @@ from storage import confirmations as table
 from storage.actors import RequestContext
 from storage.confirmations import NewConfirmation, PendingConfirmationRow
 from storage.database import Database
+from storage.runs import RunRow
 
 _FILE = Path(__file__).with_name("outcomes.toml")
 #: The outcome of a confirmation in words, by verdict and gate; at no gate by "none".
@@ -83,11 +85,9 @@ async def create_pending(
         )
     if verdict == "revise" and not comment:
         raise InvalidRequest("Describe the requested changes in `comment`.", field="comment")
-    usd, content = _cost_usd(verdict, review), review.content
-    film_url = await artifact_link(db, content.film.digest, base_url) if isinstance(content, FilmContent) else ""
     fields = review.model_dump(include={"gate", "revision", "digest"})
     new = _new_confirmation(run_id, verdict, context, session_id, **fields, comment=comment or None)
-    return await _store(db, new, describe_decision(verdict, content, comment, usd, film_url), usd)
+    return await _store(db, new, run, base_url)
 
 
 async def create_cancellation(
@@ -95,8 +95,24 @@ async def create_cancellation(
 ) -> PendingConfirmation:
     """Prepare the end of a run, under a code. Nothing is cancelled. Raises as `get_cancellable_run`."""
     run = await get_cancellable_run(db, run_id, context.actor)
-    new = _new_confirmation(run_id, "cancel", context, session_id)
-    return await _store(db, new, describe_cancellation(run), Decimal(0))
+    return await _store(db, _new_confirmation(run_id, "cancel", context, session_id), run)
+
+
+async def list_pending(db: Database, actor_id: str, session_id: str) -> list[PendingConfirmation]:
+    """Return what the actor can confirm in the session, as it was shown, oldest first; links have no host.
+
+    A decision about a review that has changed since is left out, and so is the end of a run that has ended.
+    """
+    rows = await table.list_open(db, actor_id, session_id)
+    found = [(row, await get_run(db, row.run_id)) for row in rows.values()]
+    return [await _describe(db, row, run) for row, run in found if _is_current(row, run)]
+
+
+def _is_current(row: PendingConfirmationRow, run: RunRow) -> bool:
+    review = open_review_of(run)
+    if row.gate is None:
+        return run.status not in TERMINAL_STATUSES
+    return review is not None and (review.gate, review.digest) == (row.gate, row.digest)
 
 
 def _new_confirmation(
@@ -106,10 +122,23 @@ def _new_confirmation(
     return NewConfirmation(run_id=run_id, verdict=verdict, **sender, **fields)
 
 
-async def _store(db: Database, new: NewConfirmation, what: str, usd: Decimal) -> PendingConfirmation:
+async def _store(db: Database, new: NewConfirmation, run: RunRow, base_url: str = "") -> PendingConfirmation:
     row = await table.create(db, new)
     if row is None:
         raise InvalidRequest("Too many decisions were prepared in this session within a day: decide in the console.")
+    return await _describe(db, row, run, base_url)
+
+
+async def _describe(db: Database, row: PendingConfirmationRow, run: RunRow, base_url: str = "") -> PendingConfirmation:
+    """Return the confirmation with what it is about: the open review of the run, or the run."""
+    usd, review = Decimal(0), open_review_of(run)
+    if row.gate is None or review is None:
+        what = describe_cancellation(run)
+    else:
+        verdict, content = cast("Verdict", row.verdict), review.content
+        usd = _cost_usd(verdict, review)
+        film_url = await artifact_link(db, content.film.digest, base_url) if isinstance(content, FilmContent) else ""
+        what = describe_decision(verdict, content, row.comment or "", usd, film_url)
     return {
         "run_id": str(row.run_id),
         "gate": row.gate,

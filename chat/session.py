@@ -57,6 +57,15 @@ class ChatServices:
         config = RunnableConfig(configurable={"thread_id": thread_id_of(session_id)})
         return graph, config, cast("ChatState", (await graph.aget_state(config)).values)
 
+    async def read_conversation(self, session_id: str) -> list[tuple[str, str]]:
+        """Return the messages of a session that have a text, as (role, text), oldest first."""
+        _, _, state = await self.open_thread(session_id)
+        return [
+            ("user" if isinstance(message, HumanMessage) else "assistant", str(message.text))
+            for message in state.get("messages", [])
+            if message.text and not isinstance(message, ToolMessage)
+        ]
+
     async def prune_thread(self, session_id: str) -> None:
         """Keep only the newest checkpoint: a conversation is never rewound, and must not grow with its age."""
         await self.services.new_saver().aprune([thread_id_of(session_id)])
@@ -129,6 +138,7 @@ async def _answer(chat: ChatServices, request: ChatRequest, words: str) -> TurnE
         actor=request.context.actor,
         base_url=request.base_url,
         read_only_reason=read_only_reason,
+        page_run_id=str(request.page_run_id or ""),
     )
     state = ChatState()
     parts: AsyncIterator[Any] = graph.astream(turn, config, context=context, stream_mode=["messages", "values"])

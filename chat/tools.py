@@ -159,12 +159,13 @@ def _prepared(pending: PendingConfirmation) -> ToolResult:
 
 
 async def cancel_run(request: ToolRequest, run_id: str) -> ToolResult:
-    """Prepare the end of a run that was started in this conversation, or whose id the person just wrote.
+    """Prepare the end of a run of this conversation, of the page that is open, or whose id the person just wrote.
 
     Nothing is cancelled: the person sees the question after your answer and confirms it, or not.
     """
     parsed_id = parse_run_id(run_id)
-    if str(parsed_id) not in request.started and str(parsed_id) not in request.context.message.lower():
+    known = (*request.started, request.context.page_run_id)
+    if str(parsed_id) not in known and str(parsed_id) not in request.context.message.lower():
         raise ToolError("Only the person can name a run from outside this conversation: ask for its id.")
     context, session_id = request.request_context(), request.context.session_id or ""
     db = request.services.db

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
+from uuid import UUID
 
 from chat.confirmations import PendingConfirmation
 from providers.base import Unavailable
@@ -27,6 +28,8 @@ class ChatRequest:
     #: The messages before it as (role, text), user or assistant, if the client sends them along; None if it never does.
     history: Sequence[tuple[str, str]] | None = None
     base_url: str = ""
+    #: The run of the page that the person has open, if any.
+    page_run_id: UUID | None = None
 
 
 @dataclass(frozen=True)

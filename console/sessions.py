@@ -17,10 +17,11 @@ LINK_LIFETIME = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Session:
-    """A signed-in browser. It has the rights of its key; its forms carry the CSRF token."""
+    """A signed-in browser, with a chat session. It has the rights of its key; its forms carry the CSRF token."""
 
     key: ApiKeyRow
     csrf_token: str
+    chat_id: str
 
     @property
     def context(self) -> RequestContext:
@@ -37,7 +38,8 @@ async def find_session(db: Database, token: str | None) -> Session | None:
     key = await api_keys.find_session_key(db, token) if token else None
     if key is None or token is None:
         return None
-    return Session(key, hashlib.sha256(f"csrf.{token}".encode()).hexdigest())
+    csrf_token, chat_id = (hashlib.sha256(f"{use}.{token}".encode()).hexdigest() for use in ("csrf", "chat"))
+    return Session(key, csrf_token, f"console:{chat_id}")
 
 
 async def create_sign_in_link(db: Database, base_url: str, page: str = "") -> str | None:

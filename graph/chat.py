@@ -67,7 +67,7 @@ class ChatContext:
     `message` are the person's own words. `message_key` is the idempotency key of what the message causes; `call_number`
     counts the different calls of a tool that it causes, from 0. `actor` is that of the message, for the tools, which
     define its type. Links start with `base_url`. With `read_only_reason`, which the model is told, all tools called are
-    read-only.
+    read-only. `page_run_id` is the run of the page that the person has open.
     """
 
     session_id: str | None = None
@@ -76,6 +76,7 @@ class ChatContext:
     actor: Any = None
     base_url: str = ""
     read_only_reason: str = ""
+    page_run_id: str = ""
     call_number: int = 0
 
 
@@ -117,6 +118,7 @@ async def supervisor(state: ChatState, runtime: Runtime[ChatContext], *, deps: C
             messages,
             may_call_tools=may_call_tools,
             read_only_reason=_context_of(runtime).read_only_reason,
+            page_run_id=_context_of(runtime).page_run_id,
         )
         tokens = tokens_of(answer, messages)
         await record(*tokens)

@@ -45,7 +45,7 @@ def build_reply(messages: Messages, functions: Sequence[Function], forced_tool: 
     if forced_tool is None and messages[-1].role == "tool":
         results = [*takewhile(lambda message: message.role == "tool", reversed(messages))][::-1]
         return ModelReply(content="\n\n".join(_report_result(result.text, text) for result in results))
-    earlier = [message for message in messages[:last] if message.role != "system"]
+    earlier = sorted(messages[:last], key=lambda message: message.role == "system")  # the last names the open page
     parameters = {function.name: function.parameters for function in functions}
     calls = _start_run(messages[last].text, earlier) or _change_run(messages[last].text, earlier)
     calls = calls or _read(" ".join(text.lower().split()), earlier)
@@ -128,9 +128,10 @@ def _find_runs(words: str, earlier: Messages) -> list[str]:
     """Return the ids of the runs that the words name; none if “it” could be one of several."""
     if named := re.findall(_RULES["uuid"], words):
         return list(dict.fromkeys(named))
-    mentions = (re.findall(_RULES["uuid"], message.text.lower()) for message in reversed(earlier))
-    last = list(dict.fromkeys(next(filter(None, mentions), [])))
-    if numbers := _numbers_in(words):
+    numbers = _numbers_in(words)  # they count in the conversation, not on the page
+    texts = (message.text.lower() for message in reversed(earlier) if not (numbers and message.role == "system"))
+    last = list(dict.fromkeys(next(filter(None, (re.findall(_RULES["uuid"], text) for text in texts)), [])))
+    if numbers:
         return [last[number - 1] for number in numbers if number <= len(last)]
     return last if len(last) == 1 else []
 

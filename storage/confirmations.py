@@ -74,9 +74,10 @@ async def mark_used(db: Database, row: PendingConfirmationRow) -> None:
     await db.execute(sql["mark_used"], vars(row))
 
 
-async def list_open(db: Database, actor_id: str, session_id: str) -> dict[str, str]:
-    """Return what this actor can confirm in this conversation: verdicts by code, oldest first."""
-    return {row["code"]: row["verdict"] for row in await db.fetch_all(sql["list_open"], (actor_id, session_id))}
+async def list_open(db: Database, actor_id: str, session_id: str) -> dict[str, PendingConfirmationRow]:
+    """Return what this actor can confirm in this conversation, by code, oldest first."""
+    rows = await db.fetch_all(sql["list_open"], (actor_id, session_id), row=PendingConfirmationRow)
+    return {row.code: row for row in rows}
 
 
 async def withdraw(db: Database, actor_id: str, session_id: str, codes: Collection[str]) -> None:

@@ -69,6 +69,7 @@ const KEYS = {
   s: () => press("s"),
   n: () => press("n"),
   c: () => press("c"),
+  m: () => document.getElementById("open-chat")?.click(),
   ",": () => press(","),
   ".": () => press("."),
   "?": () => document.getElementById("keys")?.showModal(),

@@ -15,7 +15,7 @@ update pending_confirmations set used_at = now()
 where actor_id = %(actor_id)s and session_id = %(session_id)s and code = %(code)s and used_at is null
 
 -- name: list_open
-select code, verdict from pending_confirmations
+select * from pending_confirmations
 where actor_id = %s and session_id = %s and used_at is null and withdrawn_at is null and expires_at > now()
 order by created_at, code
 
