@@ -25,6 +25,8 @@ Call = tuple[str, dict[str, str]]
 
 _TABLE, _RULES = read_table("supervisor"), dict[str, str]()
 INTRODUCTION: str = _TABLE["introduction"]
+#: The words of a system message that names the run of the page that is open.
+OPEN_PAGE = "has the page of run"
 
 
 def _expand(rule: str | list[str]) -> str:
@@ -45,7 +47,8 @@ def build_reply(messages: Messages, functions: Sequence[Function], forced_tool: 
     if forced_tool is None and messages[-1].role == "tool":
         results = [*takewhile(lambda message: message.role == "tool", reversed(messages))][::-1]
         return ModelReply(content="\n\n".join(_report_result(result.text, text) for result in results))
-    earlier = sorted(messages[:last], key=lambda message: message.role == "system")  # the last names the open page
+    earlier = [message for message in messages[:last] if message.role != "system"]
+    earlier += [message for message in messages[:last] if message.role == "system" and OPEN_PAGE in message.text]
     parameters = {function.name: function.parameters for function in functions}
     calls = _start_run(messages[last].text, earlier) or _change_run(messages[last].text, earlier)
     calls = calls or _read(" ".join(text.lower().split()), earlier)
