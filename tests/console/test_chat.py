@@ -60,16 +60,17 @@ def decisions(app: App, run_id: UUID) -> list[dict[str, Any]]:
 
 def test_a_conversation(seeds: Seeds, browser: httpx.Client) -> None:
     """“This run” is that of the page; the conversation is there on every page, after a reload too."""
-    run_id = seeds.ideation()
+    run_id, _ = seeds.ideation(), seeds.run()
     empty = browser.get("/chat")
     assert (lines_of(empty), "Ask for ideas" in empty.text) == ([], True)
     answer = say(browser, "How is this run?", run_id)
     say(browser, "What projects are\nthere?")
+    say(browser, "What projects are\nthere?")
     page = browser.get("/chat", headers={"HX-Request": "true"})
 
     assert answer.status_code == 200, answer.text
-    assert f"Run {run_id} is awaiting ideation approval" in lines_of(answer)[1]
-    assert lines_of(page)[::2] == ["How is this run?", "What projects are\nthere?"]
+    assert lines_of(answer)[1].startswith(f"Run {run_id} is awaiting ideation approval")
+    assert lines_of(page)[::2] == ["How is this run?", *["What projects are\nthere?"] * 2]
     assert lines_of(page)[:2] == lines_of(answer)
     assert "<html" not in page.text
     for path in ("/inbox", f"/runs/{run_id}", f"/runs/{run_id}/ideation", "/costs", "/new", "/doctor"):

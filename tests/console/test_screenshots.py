@@ -79,8 +79,12 @@ def test_every_page(
         "inbox": "/inbox", "run": f"/runs/{done}", "ideation": f"/runs/{ideation}/ideation", "runs": "/runs",
         "publish": f"/runs/{publish}/publish", "revisions": f"/runs/{done}/revisions", "costs": "/costs",
         "trouble": "/trouble", "trouble-action": f"/trouble/{stuck}/stop-waiting", "health": "/doctor",
-        "keys": "/keys", "start-again": f"/new?from={done}",
+        "keys": "/keys", "start-again": f"/new?from={done}", "chat": f"/chat?run={ideation}",
     }  # fmt: skip
+    tab.page.goto(f"/chat?run={ideation}")
+    tab.page.get_by_label("Message").fill("Approve it")
+    tab.page.keyboard.press("Enter")
+    tab.page.get_by_role("button", name="Confirm").wait_for()
     for name, path in pages.items():
         tab.page.goto(path)
         tab.check()
