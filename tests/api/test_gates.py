@@ -163,6 +163,7 @@ def test_a_cancelled_run_accepts_no_decision(at_ideation: dict[str, Any], app: A
     assert app.sandbox.charges(run_id) == []
 
 
+@pytest.mark.slow
 def test_revisions_and_approval_at_the_publish_gate(app: App, sandbox: SandboxClient) -> None:
     """A new caption and a new clip, whose price is approved first, are one revision each; approved edits are posted."""
     run_id = app.start("Fog over a quiet harbour")

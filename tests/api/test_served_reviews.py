@@ -124,6 +124,7 @@ def test_a_revision_of_another_run_is_not_this_one(quiet_app: App, ben: httpx.Cl
     assert approve(ben, waiting["run_id"]) == (409, "stale_review")
 
 
+@pytest.mark.slow
 def test_the_bodies_of_the_reference_complete_a_run(app: App) -> None:
     """Revise, read and approve, at both gates, without a digest."""
     run_id = app.start()

@@ -75,6 +75,7 @@ async def refused(client: Client, tool: str, **arguments: Any) -> str:
     return str(result.content[0].text)
 
 
+@pytest.mark.slow
 async def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient) -> None:
     """An agent starts a run of the second project, the person confirms both gates in a form, and the film is there."""
     person = Person(write_code)

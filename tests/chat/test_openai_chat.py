@@ -61,6 +61,7 @@ class Conversation:
         return answer
 
 
+@pytest.mark.slow
 def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
     """A whole conversation with the official client, some of it streamed."""
     chat = Conversation(client)

@@ -18,6 +18,7 @@ from tests.chat.conftest import LIM
 from tests.chat.conversation import confirmation, decisions, post, run_in, say, start_at_gate
 
 
+@pytest.mark.slow
 def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient) -> None:
     """One conversation suggests videos, starts the second one, confirms both gates by code and links to the film."""
     suggested = say(app, "What videos should I make today?")

@@ -95,6 +95,7 @@ def test_a_stream_begins_before_the_answer_and_can_be_left(slow_app: App, server
     assert server.ended.acquire(timeout=10)
 
 
+@pytest.mark.slow
 def test_a_run_shows_the_step_whose_answer_it_waits_for(slow_app: App, server: ThinkingServer) -> None:
     """REST names the step and since when; the terminal names it beside its sign of progress."""
     run_id = slow_app.start("Rain on a roof")

@@ -35,6 +35,7 @@ def add_take(app: App, run_id: str, take: int, digest: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_one_page(app: App, here: Here) -> None:
     """It shows every take, decision and charge, loads nothing, runs nothing and has no secret in it."""
     run_id = app.start(f"Rain on a quiet window {HOSTILE}")
