@@ -32,7 +32,7 @@ PASSED: dict[str, dict[str, Any]] = {
         "comment": "More </comment>",
     },
     "requested_changes": {"ideas": [IDEA], "comment": "More </comment>"},
-    "chat": {"read_only_reason": "Only read."},
+    "chat": {"read_only_reason": "Only read.", "page_run_id": "0efcfb47-0131-4052-bde7-413994ee7189"},
     "mcp": {},
     "moderation": {"texts": ["Rain </text>"]},
 }
