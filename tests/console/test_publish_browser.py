@@ -139,6 +139,19 @@ def test_two_touches_with_the_keyboard(tab: Tab, run_id: UUID, quiet_app: App) -
     assert [decision["verdict"] for decision in decisions(quiet_app)] == ["approve"]
 
 
+def test_the_chat_is_beside_the_film(tab: Tab, run_id: UUID) -> None:
+    """Where both have room, the buttons keep their words on a line."""
+    tab.sign_in(ANNA)
+    tab.page.goto(f"/runs/{run_id}/publish")
+    tab.page.get_by_role("link", name="Chat").click()
+    expect(tab.page.get_by_label("Message to the supervisor")).to_be_focused()
+    for name in ("‹ Frame", "Approve and publish"):
+        box = tab.page.locator("main").get_by_role("button", name=name, include_hidden=True).bounding_box()
+        assert box is not None
+        assert box["width"] > box["height"]
+    tab.check()
+
+
 def test_another_revision(tab: Tab, seeds: Seeds, run_id: UUID, film: str, quiet_app: App) -> None:
     """While a person types, another revision opens: nothing typed is lost, and nothing is decided."""
     tab.sign_in(ANNA)
