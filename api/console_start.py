@@ -1,6 +1,6 @@
 """New runs in the console: one, one for each of several briefs, one like an earlier run, or a fork of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -110,7 +110,7 @@ def _body(model: type[T], form: RunForm, **more: str | None) -> T:
 def _context(session: Session, form: RunForm, number: int = 1) -> RequestContext:
     """Return the context of the run of a line. A form that is sent twice starts each once."""
     key = digest_of([number, {**form.typed, "csrf_token": None}])
-    return RequestContext(session.key.actor, "console", f"form:{key}")
+    return replace(session.context, idempotency_key=f"form:{key}")
 
 
 async def _each_brief(
