@@ -53,7 +53,8 @@ def print_result(result: object, as_json: bool, lines: Iterable[str]) -> None:
     """Print a result as JSON, or these lines about it."""
     if as_json:
         stdout.print_json(data=to_jsonable_python(result))
-    for line in () if as_json else lines:
+        return
+    for line in lines:
         stdout.print(line, markup=False, soft_wrap=True)
 
 
