@@ -33,8 +33,8 @@ REPEATED_MESSAGE_SECONDS = 60.0
 class LimitedProtocol(HttpToolsProtocol):
     """HTTP/1.1 with a time limit for requests, a limit of the request head and a bound on connections."""
 
-    #: The connections of the process that wait for their client, the longest waiting first.
-    waiting: ClassVar[dict["LimitedProtocol", None]] = {}
+    #: The connections of the server that wait for their client, the longest waiting first. Each server has its own.
+    waiting: ClassVar[dict["LimitedProtocol", None]]
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _is_head_complete = False
@@ -154,7 +154,7 @@ async def run_server(state: AppState, listening: socket.socket) -> AsyncIterator
     _raise_descriptor_limit()
     config = uvicorn.Config(
         create_app(state),
-        http=LimitedProtocol,
+        http=type("ServerProtocol", (LimitedProtocol,), {"waiting": {}}),
         log_level="warning",
         proxy_headers=bool(state.settings.trusted_proxies),
         forwarded_allow_ips=state.settings.trusted_proxies,

@@ -95,6 +95,21 @@ def test_connections_beyond_the_bound_replace_waiting_ones(quiet_app: App) -> No
             clients[-1].recv(1)
 
 
+def test_the_bound_of_a_server_closes_no_connection_of_another(app: App, quiet_app: App) -> None:
+    """Two servers of one process count their connections separately."""
+    with ExitStack() as stack:
+        others = [stack.enter_context(connect(app)) for _ in range(60)]
+        clients = [stack.enter_context(connect(quiet_app)) for _ in range(MAX_CONNECTIONS + 50)]
+        with httpx.Client(base_url=quiet_app.url) as fresh:
+            assert fresh.get("/health").status_code == 200
+
+        assert [client.recv(1) for client in clients[:50]] == [b""] * 50
+        for other in others:
+            other.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                other.recv(1)
+
+
 def test_a_request_in_progress_is_not_closed_for_a_new_connection(quiet_app: App) -> None:
     """An open event stream stays open when idle connections exceed the bound."""
     run_id = quiet_app.start("Fog on a lake")
@@ -198,6 +213,7 @@ def test_answers_are_sent_without_delay(quiet_app: App) -> None:
     with connect(quiet_app) as client:
         client.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
-        [accepted] = [c for c in LimitedProtocol.waiting if c.client == client.getsockname()]
+        waiting = [c for server in LimitedProtocol.__subclasses__() for c in server.waiting]
+        [accepted] = [c for c in waiting if c.client == client.getsockname()]
         connection = accepted.transport.get_extra_info("socket")
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
