@@ -1,4 +1,4 @@
-"""Costs by day, project and provider, from the rows of the ledger."""
+"""Costs by day, project and provider, from the sums that a trigger on `orders` keeps."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +15,7 @@ class CostRow:
     """Costs in USD of the orders of a day (UTC), a project, a provider, or all; the other two are then null.
 
     The project of the chat is null too. `seconds_bought` are those of the clips that were generated or charged, and
-    `seconds_published` those of the films, each counted by the first order that posted it.
+    `seconds_published` those of the films, each counted with the first of its orders that posted it.
     """
 
     day: date | None

@@ -12,9 +12,16 @@ select scope, coalesce(reserved_usd + spent_usd, 0) as usd
 from spending_keys(%(run_id)s, now(), true) left join spending using (scope, name, day)
 
 -- name: differences
-select scope, name, day::text as day, coalesce(kept.reserved_usd + kept.spent_usd, 0) as kept_usd,
+with kept as (
+    select scope, name, day::text as day, reserved_usd, spent_usd from spending
+    union all select 'costs', concat_ws(' ', day, project, provider), '', reserved_usd, spent_usd from day_sums
+), counted as (
+    select scope, name, day::text as day, reserved_usd, spent_usd from spending_of_orders
+    union all select 'costs', concat_ws(' ', day, project, provider), '', reserved_usd, spent_usd from day_sums_of_orders
+)
+select scope, name, day, coalesce(kept.reserved_usd + kept.spent_usd, 0) as kept_usd,
        coalesce(counted.reserved_usd + counted.spent_usd, 0) as counted_usd
-from spending as kept full join spending_of_orders as counted using (scope, name, day)
+from kept full join counted using (scope, name, day)
 where (coalesce(kept.reserved_usd, 0), coalesce(kept.spent_usd, 0))
       is distinct from (coalesce(counted.reserved_usd, 0), coalesce(counted.spent_usd, 0))
 order by scope, name, day

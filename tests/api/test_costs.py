@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from storage.costs import sql
 from tests.api.test_statements import statements_of
 from tests.app import App
 from tests.console.seeds import Seeds
@@ -67,6 +68,15 @@ def test_a_film_counts_once(quiet_app: App, seeds: Seeds) -> None:
     run_id = seeds.costs("tiny", "kling", spent=(0.3,), seconds=3, published=3)
     seeds.order(run_id, "publication", "folder", number=2)
     assert costs(quiet_app)["total"]["seconds_published"] == 3
+
+
+def test_the_costs_of_many_orders_are_not_added_up(quiet_app: App, seeds: Seeds) -> None:
+    """They are read from the sums of the days: the plan reads no order."""
+    db = quiet_app.state.services.db
+    values = {"first": TODAY, "last": TODAY, "project": None}
+    plan = str(quiet_app.in_loop(db.fetch_all("explain " + sql["costs"], values)))
+    assert "day_sums" in plan
+    assert "orders" not in plan
 
 
 def test_the_range_and_the_project(quiet_app: App, seeds: Seeds) -> None:

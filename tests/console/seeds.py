@@ -98,8 +98,8 @@ class Seeds:
 
     def clear(self) -> None:
         """Delete all runs."""
-        truncate = "truncate deliveries, events, outbox, review_deadlines, troubles, orders, spending, runs cascade"
-        self._app.in_loop(self._app.state.services.db.execute(truncate))
+        tables = "deliveries, events, outbox, review_deadlines, troubles, orders, spending, day_sums, runs"
+        self._app.in_loop(self._app.state.services.db.execute(f"truncate {tables} cascade"))
 
     def decisions(self) -> int:
         """Return the number of decisions."""
@@ -255,10 +255,12 @@ class Seeds:
     def ended(self, count: int) -> None:
         """Write so many runs that have ended, and update the statistics of the tables."""
         db = self._app.state.services.db
-        self._app.in_loop(db.execute("alter table orders disable trigger count_spending"))
+        self._app.in_loop(db.execute("alter table orders disable trigger user"))
         for first in range(1, count, 10_000):
             self._app.in_loop(db.execute(ENDED, (first, first + 9_999)))
-        self._app.in_loop(db.execute("alter table orders enable trigger count_spending"))
+        self._app.in_loop(db.execute("alter table orders enable trigger user"))
+        self._app.in_loop(db.execute("truncate day_sums"))
+        self._app.in_loop(db.execute("insert into day_sums select * from day_sums_of_orders"))
         self._app.in_loop(db.execute("analyze"))
 
     def many(self, count: int, film: str) -> None:

@@ -109,6 +109,12 @@ async def test_a_changed_sum_is_found(priced: Services) -> None:
 
     assert await verify_spending(priced.db) == [f"The sum of run {run} is 0.0000 USD; its orders are 1.0000 USD."]
 
+    await priced.db.execute("update spending set spent_usd = 1 where scope = 'run'")
+    await priced.db.execute("update day_sums set spent_usd = 0.5")
+    [difference] = await verify_spending(priced.db)
+    assert difference.startswith("The sum of costs ")
+    assert difference.endswith("is 0.5000 USD; its orders are 1.0000 USD.")
+
 
 # A start, a message of the chat, or a clip of an approved run; its run; its amount; whether it settles.
 ACTIONS = st.lists(
