@@ -6,11 +6,13 @@ import io
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser
 
+from console.replay import replay_page
 from sandbox.clip_renderer import render_clip
 from sandbox.clip_spec import ClipSpec
 from tests.app import ANNA, App
@@ -71,15 +73,19 @@ def test_every_page(
     seeds.revision(done, 2, scene="Heavy drops run slowly down a pane.")
     seeds.clips(done, film)
 
+    link = quiet_app.client.post(f"/v1/runs/{publish}/reviews/link", json={"gate": "publish"}).json()["url"]
     tab = Tab(browser_process, quiet_app.url, is_phone=device == "phone", color_scheme=scheme)
-    tab.page.goto("/sign-in")
-    keep(tab, f"sign-in-{device}-{scheme}")
+    for name, path in {"sign-in": "/sign-in", "sign-in-link": "/sign-in/once", "link": urlsplit(link).path}.items():
+        tab.page.goto(path)
+        tab.check()
+        keep(tab, f"{name}-{device}-{scheme}")
     tab.sign_in(ANNA)
     pages = {
         "inbox": "/inbox", "run": f"/runs/{done}", "ideation": f"/runs/{ideation}/ideation", "runs": "/runs",
         "publish": f"/runs/{publish}/publish", "revisions": f"/runs/{done}/revisions", "costs": "/costs",
         "trouble": "/trouble", "trouble-action": f"/trouble/{stuck}/stop-waiting", "health": "/doctor",
         "keys": "/keys", "start-again": f"/new?from={done}", "chat": f"/chat?run={ideation}",
+        "fork": f"/runs/{done}/actions/fork", "new": "/new?project=shorts",
     }  # fmt: skip
     tab.page.goto(f"/chat?run={ideation}")
     tab.page.get_by_label("Message").fill("Approve it")
@@ -89,4 +95,32 @@ def test_every_page(
         tab.page.goto(path)
         tab.check()
         keep(tab, f"{name}-{device}-{scheme}")
+    tab.page.locator("#brief").fill("Rain on a window\nWaves at night\nSnow on a quiet street")
+    tab.page.get_by_label("One run per line").check()
+    for name, button in {"several": "Continue to the price", "several-started": "Start 3 runs"}.items():
+        tab.page.get_by_role("button", name=button).click()
+        tab.page.get_by_role("heading", name="3 runs").wait_for()
+        tab.check()
+        keep(tab, f"{name}-{device}-{scheme}")
     tab.close()
+
+
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_a_run_as_a_page_to_keep(
+    quiet_app: App, browser_process: Browser, seeds: Seeds, film: str, tmp_path: Path, device: str
+) -> None:
+    """It is read from a file, shows the takes as pictures, and requests nothing."""
+    run = seeds.run(brief="A slow film about rain", artifacts={"ideas": {"title": "Rain on a quiet window"}})
+    seeds.event(run, "run.started", source="console", project="tiny", actor=ACTOR)
+    seeds.revision(run, 1)
+    seeds.clips(run, film)
+    page = tmp_path / "run.html"
+    page.write_text(quiet_app.in_loop(replay_page(quiet_app.state.services, run)))
+
+    tab = Tab(browser_process, "file://", is_phone=device == "phone")
+    tab.page.goto(page.as_uri())
+    tab.check()
+    assert tab.page.locator("img").count() == 1
+    assert tab.requested == [page.as_uri()]
+    keep(tab, f"replay-{device}-light")
+    tab.context.close()
