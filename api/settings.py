@@ -31,6 +31,7 @@ NEEDED = {
     "HIGGSFIELD_KEY_SECRET": "HIGGSFIELD_KEY_ID",
     "C2PA_CERTIFICATE": "C2PA_KEY",
     "C2PA_KEY": "C2PA_CERTIFICATE",
+    "MYLOWARE_SANDBOX_URL": "SANDBOX_WEBHOOK_SECRET",
 }
 
 
@@ -95,6 +96,9 @@ class Settings(BaseSettings):
     upload_post_url: Annotated[types.Url, types.default_path("/api")] | None = Field(None, alias="UPLOAD_POST_URL")
     upload_post_api_key: types.NonEmptySecret | None = Field(None, alias="UPLOAD_POST_API_KEY")
     upload_post_user: str = Field("myloware", alias="UPLOAD_POST_USER", min_length=1)
+
+    sandbox_url: types.Url | None = Field(None, alias="MYLOWARE_SANDBOX_URL")
+    sandbox_webhook_secret: types.WebhookSecret | None = Field(None, alias="SANDBOX_WEBHOOK_SECRET")
 
     public_url: types.Url | None = Field(None, alias="MYLOWARE_PUBLIC_URL")
     allowed_hosts: types.Hosts | None = Field(None, alias="MYLOWARE_ALLOWED_HOSTS")

@@ -74,9 +74,10 @@ async def with_local_services(
     """Yield complete settings: start local services for what is not configured, and stop them after the block.
 
     Without DATABASE_URL an embedded server starts in the data folder. Vendors that are not configured are replaced by
-    the sandbox on a loopback port; commands that only read runs do not need it started. Processes with the same data
-    folder share both. `webhooks_to` is the URL of the API that receives the sandbox's webhooks; without it the sandbox
-    is polled. Raises SettingsError if a service does not start.
+    the sandbox of MYLOWARE_SANDBOX_URL, or by one on a loopback port; commands that only read runs do not need it
+    started. Processes with the same data folder share both. `webhooks_to` is the URL of the API that receives the
+    webhooks of the sandbox started here; without it the sandbox is polled. Raises SettingsError if a service does not
+    start.
     """
     async with AsyncExitStack() as stack:
         changes: dict[str, Any] = {}
@@ -89,12 +90,14 @@ async def with_local_services(
                 raise SettingsError(str(error)) from error
             changes["database_url"] = SecretStr(server.dsn)
         if settings.missing_services:
-            sandbox = Sandbox(settings.data_dir.absolute() / "sandbox")
-            if with_sandbox:
-                await stack.enter_async_context(sandbox.running(webhooks_to))
-            replacements = sandbox_settings(sandbox.url)
-            webhook_secrets = [*(settings.video_webhook_secrets or []), parse_secret(sandbox.secret)]
-            replacements["video"]["video_webhook_secrets"] = webhook_secrets
+            url, secret = settings.sandbox_url, settings.sandbox_webhook_secret
+            if url is None or secret is None:
+                sandbox = Sandbox(settings.data_dir.absolute() / "sandbox")
+                if with_sandbox:
+                    await stack.enter_async_context(sandbox.running(webhooks_to))
+                url, secret = sandbox.url, parse_secret(sandbox.secret)
+            replacements = sandbox_settings(url)
+            replacements["video"]["video_webhook_secrets"] = [*(settings.video_webhook_secrets or []), secret]
             for service in settings.missing_services:
                 changes |= replacements[service]
         if settings.speech_base_url:

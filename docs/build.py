@@ -90,6 +90,9 @@ UPLOAD_POST_API_KEY  API key of Upload-Post. $ key
 UPLOAD_POST_URL  Other address of Upload-Post. $ https://api.upload-post.com/api
 UPLOAD_POST_USER  Profile at Upload-Post whose accounts publish the films.
 MYLOWARE_PUBLISH_FOLDER  Folder to copy films into, instead of Upload-Post, and for projects that name it. $ published
+# Sandbox
+MYLOWARE_SANDBOX_URL  A sandbox that several machines share; without it each data folder has one of its own. $ http://sandbox:8900
+SANDBOX_WEBHOOK_SECRET  Secret that the shared sandbox signs its webhooks with. $ whsec_…
 """
 
 

@@ -18,7 +18,7 @@ from tests.app import App, app, migrated_template, postgres_server, sandbox, san
 __all__ = ["app", "migrated_template", "postgres_server", "sandbox", "sandbox_process"]
 
 #: What a block that is no shell block contains.
-LANGUAGES = ("json", "mermaid", "text")
+LANGUAGES = ("json", "mermaid", "nginx", "text")
 #: A command in an indented block, which has no place for a mark.
 INDENTED = re.compile(r"\n\n {4,}(?:\$ |make |npm |curl |myloware |python |\.venv/|docker |git )\S")
 README = (ROOT / "README.md").read_text()

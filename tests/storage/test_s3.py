@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -29,11 +30,15 @@ BUCKET = "films"
 
 @pytest.fixture(scope="module")
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of the server."""
-    folder = tmp_path_factory.mktemp("moto")
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-    install = [str(folder / "venv/bin/pip"), "install", "--quiet", "moto[server]>=5"]
-    subprocess.run(install, check=True, capture_output=True)
+    """The program of the server, installed by the first process of the tests that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "moto"
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+            install = [str(folder / "venv/bin/pip"), "install", "--quiet", "moto[server]>=5"]
+            subprocess.run(install, check=True, capture_output=True)
     return folder / "venv/bin/moto_server"
 
 
