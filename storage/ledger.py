@@ -13,11 +13,10 @@ from psycopg.sql import SQL
 from providers.base import NotSent, OutcomeUnknown, Provider, ProviderError, Refused, short_name
 from providers.orders import NOT_AWAITED, PUBLISHER_CHANGED, Order, OrderKey
 from storage.actors import RequestContext
-from storage.admission import CANCELLED_FIRST, CapRoom, check_admission, check_replay, tightest_cap
+from storage.admission import CANCELLED_FIRST, CapRoom, ModelCalls, check_admission, check_replay, tightest_cap
 from storage.database import Connection, fetch_all, fetch_one, from_now, insert_statement, read_statements
 from storage.events import event_values, record_event, with_event
 from storage.failpoints import hit
-from storage.model_calls import ModelCalls
 from storage.orders import OrderRow
 from storage.spending import lock_spending
 from storage.troubles import end, report

@@ -14,8 +14,7 @@ from agents.supervisor import Screening
 from providers.base import ProviderError, Refused, Unavailable
 from providers.orders import ModelAnswer, OrderKey
 from runs.services import Services
-from storage.admission import UNAPPROVED_SHARE, Caps
-from storage.model_calls import RESERVED_TOKENS
+from storage.admission import RESERVED_TOKENS, UNAPPROVED_SHARE, Caps
 from storage.spending import day_costs, verify_spending
 from tests.ledger.fake_provider import FakeProviders, approval, new_order, new_run, open_services, run_costs
 
