@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from api import console_chat, console_reviews, console_runs, console_session, console_start, keys
+from api import chat, console_reviews, console_runs, console_session, console_start, keys
 from api.artifacts import Digest, FileRequestDep
 from api.authentication import AppStateDep, count_request, require_admin
 from api.checks import Check, run_checks
@@ -28,7 +28,7 @@ from storage.inbox import list_inbox
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 router.include_router(console_session.router)
-router.include_router(console_chat.router)
+router.include_router(chat.page_router)
 router.include_router(console_runs.router)
 router.include_router(console_start.router)
 #: The last one: its routes have any name after the run.
