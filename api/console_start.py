@@ -1,7 +1,8 @@
 """New runs in the console: one, one for each of several briefs, one like an earlier run, or a fork of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request
@@ -15,7 +16,6 @@ from api.errors import to_api_error
 from api.schemas import ForkRequest, StartRunRequest, T
 from api.wiring import AppState
 from console.pages import console_page
-from console.run_form import RunForm
 from console.sessions import Session
 from prompts.validation import describe_errors
 from providers.base import ProviderError
@@ -29,6 +29,35 @@ from storage.runs import RunRow, list_films
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 MAX_BRIEFS = 50
+
+
+@dataclass(frozen=True)
+class RunForm:
+    """What was typed, by the name of the field. An option of a project is in `PROJECT.OPTION`."""
+
+    typed: Mapping[str, str]
+
+    @classmethod
+    def like(cls, run: RunRow, **typed: str) -> Self:
+        """Return a form that is filled in with what a run was started with."""
+        options = {f"{run.project}.{name}": str(value) for name, value in run.options.items()}
+        return cls({**typed, "project": run.project, "brief": run.brief, "image": run.image or "", **options})
+
+    def __getitem__(self, name: str) -> str:
+        """Return what was typed into a field; empty if there is none of this name."""
+        return self.typed.get(name, "").replace("\r\n", "\n").strip()
+
+    @property
+    def briefs(self) -> dict[int, str]:
+        """Return the briefs by the number of their line."""
+        lines = enumerate(self["brief"].split("\n"), start=1) if self["lines"] else ()
+        return {number: line.strip() for number, line in lines if line.strip()} or {1: self["brief"]}
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Return the options of the project that were typed."""
+        names = [name for name in self.typed if self[name] and name.startswith(f"{self['project']}.")]
+        return {name.partition(".")[2]: self[name] for name in names}
 
 
 @dataclass(frozen=True)
