@@ -7,11 +7,10 @@ from av.video.stream import VideoStream
 from providers.base import InvalidClip, Json
 from providers.media import subprocess_worker
 from providers.media.audio import SILENCE_LUFS, decode_audio, encode_aac, measure_loudness, remove_subsonic
-from providers.media.colour import HDR_TRANSFERS
 from providers.media.conformance import FilmSpec, check_format
 from providers.media.mp4_writer import write_mp4
 from providers.media.probe import DecodedVideo, decode_video, open_mp4, read_layout, select_video_stream
-from providers.media.video_frames import read_frames
+from providers.media.video_frames import HDR_TRANSFERS, read_frames
 
 FPS = 30
 #: A clip has the length that was ordered within this: a film repeats its last frame, or cuts it, without a warning.
