@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 from api import authentication as auth
 from api.authentication import AppStateDep, CallerDep
 from api.errors import ApiError, responses
-from runs import media_links
+from runs import links
 from runs.errors import ArtifactNotFound
 from runs.uploads import StoredImage, StoredSound, store_upload
 
@@ -78,7 +78,7 @@ async def authorize_reader(
     """Require an API key or a signed link to this file. Raises ApiError 401, 403 or 429."""
     if expires is None or signature is None:
         await auth.authenticate(request, state)
-    elif not await media_links.is_valid_link(state.services.db, digest, expires, signature):
+    elif not await links.is_valid_link(state.services.db, digest, expires, signature):
         await auth.count_request(state, auth.client_address(request))
         raise ApiError(403, "link_not_found", "The link is invalid or has expired. Request a new one.")
 

@@ -20,7 +20,7 @@ from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import IdeasContent
 from providers.media.overlay import draw_preview
 from providers.orders import digest_of
-from runs import review_links, reviews
+from runs import links, reviews
 from runs.decide import MAX_COMMENT_CHARACTERS, check_approval_right, decide, quote, quote_decision
 from runs.errors import RunError, StaleReview
 from runs.reviews import RunReview
@@ -77,7 +77,7 @@ class ReviewPage:
 
     async def _open(self) -> RunReview:
         if self.token:
-            return await review_links.open_link(self.state.services, self.token)
+            return await links.open_link(self.state.services, self.token)
         return await reviews.find_open_review(self.state.services, self.run_id, self.gate)
 
     async def _parse(self, opened: RunReview, fields: Fields) -> IdeaForm | FilmForm:
@@ -102,7 +102,7 @@ class ReviewPage:
         if context:
             await decide(self.state.services, self.run_id, self.gate, decision, context)
             return RedirectResponse(f"/runs/{self.run_id}", 303)
-        await review_links.decide_by_link(self.state.services, self.token, decision)
+        await links.decide_by_link(self.state.services, self.token, decision)
         return HTMLResponse(pages.message_page(decision.verdict, describe_outcome(opened.review.gate, decision)))
 
     async def _refuse(self, request: Request, fields: Fields, problem: ApiError) -> Response:

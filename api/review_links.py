@@ -18,8 +18,8 @@ from console import pages
 from graph.decisions import DecisionInput, Gate, Verdict
 from graph.review_content import FilmContent, IdeasContent
 from prompts.validation import describe_errors
-from runs import review_links
-from runs.review_links import OpenedLink
+from runs import links
+from runs.links import OpenedLink
 from runs.reviews import OpenedReview, read_film_parts
 
 router = APIRouter(prefix="/review", tags=["reviewer's link"])
@@ -70,7 +70,7 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
     as_json = _accepts_json(request)
     try:
         await count_request(state, f"link:{client_address(request)}")
-        opened = await review_links.open_link(state.services, token)
+        opened = await links.open_link(state.services, token)
     except Exception as error:
         # Every error is shown as a page, because a person reads it in a browser.
         return _error_response(error, as_json)
@@ -98,7 +98,7 @@ async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Re
         decision = await _parse_decision(request)
         fields = decision.model_dump(exclude={"decision", "comment"})
         chosen = DecisionInput(verdict=decision.decision, comment=decision.comment or "", **fields)
-        opened = await review_links.decide_by_link(state.services, token, chosen)
+        opened = await links.decide_by_link(state.services, token, chosen)
     except Exception as error:
         return _error_response(error, as_json)
     message = describe_outcome(opened.review.gate, chosen)
@@ -151,7 +151,7 @@ async def show_image(token: str, idea: int, request: Request, state: AppStateDep
 async def _open_to_stream(request: Request, state: AppState, token: str) -> OpenedLink:
     # A player requests a film in many parts. They are counted separately, so that playback leaves room to decide.
     await count_request(state, f"film:{client_address(request)}")
-    return await review_links.open_link(state.services, token)
+    return await links.open_link(state.services, token)
 
 
 async def _stream(file: FileRequest, digest: str) -> Response:

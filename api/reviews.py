@@ -12,7 +12,7 @@ from api.errors import responses
 from api.idempotency import IdempotentDep
 from api.schemas import RequestBody
 from graph.decisions import Gate
-from runs import history, review_links, reviews
+from runs import history, links, reviews
 from runs.history import History
 from runs.reviews import ReviewView
 from storage.reviews import record_served
@@ -30,7 +30,7 @@ class CreateLinkRequest(RequestBody):
     """The gate whose open review the link opens, and the lifetime of the link."""
 
     gate: Gate
-    expires_in_hours: float = Field(review_links.DEFAULT_HOURS, gt=0, le=review_links.MAX_HOURS, allow_inf_nan=False)
+    expires_in_hours: float = Field(links.DEFAULT_HOURS, gt=0, le=links.MAX_HOURS, allow_inf_nan=False)
 
 
 class LinkCreated(BaseModel):
@@ -61,7 +61,7 @@ async def create_link(
     """Create a link that opens the open review of this gate and decides it once, without an API key."""
 
     async def process() -> LinkCreated:
-        token, link = await review_links.create_link(
+        token, link = await links.create_link(
             state.services.db, run_id, body.gate, hours=body.expires_in_hours, context=idempotent.context
         )
         return LinkCreated(url=f"{state.base_url}/review/{token}", expires_at=link.expires_at)

@@ -21,7 +21,7 @@ from graph.review_content import FilmContent, IdeasContent, Review
 from graph.status import TERMINAL_STATUSES
 from runs.decide import check_approval_right, decide
 from runs.errors import ConfirmationNotFound, InvalidRequest
-from runs.media_links import artifact_link
+from runs.links import artifact_link
 from runs.queries import get_run, no_open_review, open_review_of
 from runs.run_requests import cancel_run, get_cancellable_run
 from runs.services import Services

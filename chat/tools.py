@@ -19,7 +19,7 @@ from graph.decisions import Verdict
 from graph.review_content import Review
 from prompts.project import Project
 from providers.video_models import VideoModels
-from runs import media_links, queries, start
+from runs import links, queries, start
 from runs.errors import RunError
 from runs.queries import RunView, parse_run_id
 from runs.services import Services
@@ -87,7 +87,7 @@ async def describe_run(db: Database, run_id: UUID, base_url: str) -> dict[str, o
     run = await queries.get_run_view(db, run_id)
     return {
         **_fields_of(run, "current_step", "cost", "error", "waiting"),
-        "film": (await media_links.links_of_run(db, run_id, base_url)).get("film"),
+        "film": (await links.links_of_run(db, run_id, base_url)).get("film"),
         "open_gate": run.review.gate if run.review else None,
         "publication": run.artifacts.get("publication"),
     }
@@ -123,7 +123,7 @@ async def get_costs(request: ToolRequest, run_id: str | None = None) -> ToolResu
 async def get_media_link(request: ToolRequest, run_id: str) -> ToolResult:
     """Get links to the film and the clips of a run. They work for a day, for everyone who has them."""
     base_url = request.context.base_url
-    return ToolResult(await media_links.links_of_run(request.services.db, parse_run_id(run_id), base_url))
+    return ToolResult(await links.links_of_run(request.services.db, parse_run_id(run_id), base_url))
 
 
 async def start_run(request: ToolRequest, project: str, brief: str) -> ToolResult:

@@ -99,7 +99,7 @@ def link(
     """Print a link that opens the open review of a gate and decides it once, without an API key."""
     from cli import running
     from cli.local_services import service_url
-    from runs.review_links import create_link
+    from runs.links import create_link
 
     base, context = service_url(url), running.LOCAL_CONTEXT
     token, created = running.read_run(run, lambda db, id_: create_link(db, id_, gate, hours=hours, context=context))

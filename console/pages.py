@@ -12,7 +12,7 @@ from graph.graph import SUCCESSORS
 from graph.status import Status
 from prompts.platforms import PLATFORMS
 from providers.publications.post import fit_title, post_text
-from runs.review_links import VERDICT_PHRASES
+from runs.links import VERDICT_PHRASES
 from runs.reviews import Change
 from storage.troubles import name_of
 

@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from runs import media_links
+from runs import links
 from storage.secrets import get_secret
 from tests.app import App, SandboxClient
 from tests.chat.conversation import say
@@ -63,9 +63,9 @@ def test_a_link_expires(app: App, link: str) -> None:
     expires, signature = re.search(r"expires=(\d+)&signature=(\w+)", link).groups()  # type: ignore[union-attr]
     assert digest
 
-    assert 0 < int(expires) - time.time() <= media_links.VALID_SECONDS + media_links.HOUR_SECONDS
-    assert app.in_loop(media_links.is_valid_link(db, digest[0], int(expires), signature))
+    assert 0 < int(expires) - time.time() <= links.VALID_SECONDS + links.HOUR_SECONDS
+    assert app.in_loop(links.is_valid_link(db, digest[0], int(expires), signature))
     past = int(time.time()) - 1
-    secret = app.in_loop(get_secret(db, media_links.SECRET_NAME))
-    old = media_links._signature(secret, digest[0], past)
-    assert not app.in_loop(media_links.is_valid_link(db, digest[0], past, old))
+    secret = app.in_loop(get_secret(db, links.FILES_SECRET))
+    old = links._file_signature(secret, digest[0], past)
+    assert not app.in_loop(links.is_valid_link(db, digest[0], past, old))

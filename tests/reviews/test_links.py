@@ -20,7 +20,7 @@ import pytest
 
 from api.console_reviews import ReviewPage
 from console.review_forms import IdeaForm
-from runs import review_links
+from runs import links
 from storage.actors import LOCAL, Actor, RequestContext
 from storage.events import ReviewLink, record_link
 from storage.secrets import get_secret
@@ -74,8 +74,8 @@ def link_with(manual_app: ManualApp, run: dict[str, Any], actor: Actor = LOCAL, 
     }
     services, context = manual_app.services, RequestContext(actor, "cli")
     manual_app.app.in_loop(record_link(services.db, ReviewLink(**fields), context))
-    secret = manual_app.app.in_loop(get_secret(services.db, review_links.SECRET_NAME))
-    return f"{manual_app.app.url}/review/{review_links._create_token(nonce, secret)}"
+    secret = manual_app.app.in_loop(get_secret(services.db, links.REVIEWS_SECRET))
+    return f"{manual_app.app.url}/review/{links._create_token(nonce, secret)}"
 
 
 def link_of_0_2(manual_app: ManualApp, run: dict[str, Any], creator_id: str) -> str:
@@ -91,8 +91,8 @@ def link_of_0_2(manual_app: ManualApp, run: dict[str, Any], creator_id: str) -> 
         "creator_id": creator_id,
     }
     payload = base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).rstrip(b"=").decode()
-    secret = manual_app.app.in_loop(get_secret(manual_app.services.db, review_links.SECRET_NAME))
-    return f"{manual_app.app.url}/review/{review_links._create_token(payload, secret)}"
+    secret = manual_app.app.in_loop(get_secret(manual_app.services.db, links.REVIEWS_SECRET))
+    return f"{manual_app.app.url}/review/{links._create_token(payload, secret)}"
 
 
 def error_of(response: httpx.Response) -> tuple[int, str]:
@@ -131,7 +131,7 @@ def test_link_shows_the_review(manual_app: ManualApp, waiting: dict[str, Any], a
 def test_notice_is_shown(manual_app: ManualApp, waiting: dict[str, Any]) -> None:
     """The page shows why approved content is presented again."""
     token = create_link(manual_app, waiting["run_id"]).rpartition("/")[2]
-    opened = manual_app.app.in_loop(review_links.open_link(manual_app.services, token))
+    opened = manual_app.app.in_loop(links.open_link(manual_app.services, token))
     content = opened.review.content.model_copy(update={"notice": "The price has changed."})
     review = opened.review.model_copy(update={"content": content})
 

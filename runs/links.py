@@ -1,4 +1,4 @@
-"""Reviewer's links: a link opens one review without an API key for a limited time, and decides it once."""
+"""Links that work without an API key for a limited time: to a stored file, and to one review, which it decides once."""
 
 import base64
 import hashlib
@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -23,7 +24,7 @@ from storage.events import ReviewLink, find_link, record_link
 from storage.runs import RunRow
 from storage.secrets import get_secret
 
-SECRET_NAME = "reviewers' links"  # noqa: S105 - the name of a secret
+REVIEWS_SECRET = "reviewers' links"  # noqa: S105 - the name of a secret
 DEFAULT_HOURS, MAX_HOURS = 72.0, 720.0
 #: Prefix of the signed text, so that a signature is worthless for anything else that is signed with this secret.
 SIGNATURE_PREFIX = b"review.1."
@@ -31,6 +32,10 @@ TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,900}\.[A-Za-z0-9_-]{43}")
 NONCE_PATTERN = re.compile(r"[0-9a-f]{16}")
 
 VERDICT_PHRASES = {"approve": "approved", "revise": "changes requested", "reject": "rejected"}
+FILES_SECRET = "links to files"  # noqa: S105 - the name of a secret
+HOUR_SECONDS = 3600
+#: A link is valid for this long and up to an hour more.
+VALID_SECONDS = 24 * HOUR_SECONDS
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ async def create_link(
     nonce = secrets.token_hex(8)
     link = ReviewLink(run_id, gate, review.revision, review.digest, expires_at, nonce, creator.kind, creator.id)
     await record_link(db, link, context)
-    return _create_token(nonce, await get_secret(db, SECRET_NAME)), link
+    return _create_token(nonce, await get_secret(db, REVIEWS_SECRET)), link
 
 
 async def open_link(services: Services, token: str) -> OpenedLink:
@@ -132,7 +137,7 @@ def _create_token(nonce: str, secret: bytes) -> str:
 async def _find_link(db: Database, token: str) -> ReviewLink:
     """Return the link of a token, which is its signed nonce; the event of its creation has the rest."""
     payload, _, signature = token.partition(".")
-    expected = _signature(payload, await get_secret(db, SECRET_NAME))
+    expected = _signature(payload, await get_secret(db, REVIEWS_SECRET))
     # The encoded signature is compared, so that each link has exactly one spelling.
     if not TOKEN_PATTERN.fullmatch(token) or not hmac.compare_digest(signature, expected):
         raise errors.LinkNotFound("Unknown link. Check that the whole link was copied.")
@@ -155,3 +160,37 @@ def _parse_link_of_0_2(payload: str) -> ReviewLink:
 def _signature(payload: str, secret: bytes) -> str:
     digest = hmac.digest(secret, SIGNATURE_PREFIX + payload.encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+async def artifact_link(db: Database, digest: str, base_url: str) -> str:
+    """Return a link to the file. Calls within the same hour return the same link."""
+    expires = (int(time.time()) // HOUR_SECONDS + 1) * HOUR_SECONDS + VALID_SECONDS
+    signature = _file_signature(await get_secret(db, FILES_SECRET), digest, expires)
+    return f"{base_url.rstrip('/')}/v1/artifacts/{digest}?expires={expires}&signature={signature}"
+
+
+async def is_valid_link(db: Database, digest: str, expires: int, signature: str) -> bool:
+    """Return whether `artifact_link` created this link and it has not expired."""
+    if expires < time.time():
+        return False
+    expected = _file_signature(await get_secret(db, FILES_SECRET), digest, expires)
+    return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
+
+
+async def links_of_run(db: Database, run_id: UUID, base_url: str) -> dict[str, str]:
+    """Return links to the `film`, its `subtitles` and the newest take of each clip (`clip 1`, …).
+
+    Raises RunNotFound.
+    """
+    artifacts = (await get_run(db, run_id)).artifacts
+    takes = artifacts.get("clip_manifest", {}).get("clips", [])
+    digests = {f"clip {take['clip']}": take["digest"] for take in takes if take.get("digest")}
+    if film := artifacts.get("final_video"):
+        digests["film"] = film["digest"]
+        if "subtitles_digest" in film:
+            digests["subtitles"] = film["subtitles_digest"]
+    return {name: await artifact_link(db, digest, base_url) for name, digest in digests.items()}
+
+
+def _file_signature(secret: bytes, digest: str, expires: int) -> str:
+    return hmac.new(secret, f"{digest}:{expires}".encode(), hashlib.sha256).hexdigest()
