@@ -11,10 +11,9 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from api.authentication import AppStateDep
+from api.authentication import AppStateDep, IdempotentDep, IdempotentRequest
 from api.console_session import PageRoute, SessionDep
 from api.errors import responses, to_api_error
-from api.idempotency import IdempotentDep, IdempotentRequest
 from api.schemas import EVENT_STREAM, ChatMessageRequest, ChatResponse
 from api.wiring import AppState
 from chat.confirmations import list_pending

@@ -8,9 +8,8 @@ from fastapi import APIRouter, Depends, Path
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, Field
 
-from api.authentication import AppStateDep, CallerDep, require_admin
+from api.authentication import AppStateDep, CallerDep, IdempotentDep, require_admin
 from api.errors import ApiError, responses
-from api.idempotency import IdempotentDep
 from api.schemas import RequestBody
 from api.wiring import AppState
 from storage import api_keys

@@ -7,9 +7,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from api.authentication import AppStateDep, CallerDep
+from api.authentication import AppStateDep, CallerDep, IdempotentDep
 from api.errors import responses
-from api.idempotency import IdempotentDep
 from api.schemas import RequestBody
 from graph.decisions import Gate
 from runs import history, links, reviews

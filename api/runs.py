@@ -9,9 +9,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from api import schemas
-from api.authentication import AppStateDep, CallerDep
+from api.authentication import AppStateDep, CallerDep, IdempotentDep
 from api.errors import ApiError, responses
-from api.idempotency import IdempotentDep
 from graph.status import Status
 from runs import decide, queries, run_requests, start
 from runs.decide import Quote
