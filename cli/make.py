@@ -61,7 +61,7 @@ async def make(
         importing = asyncio.create_task(asyncio.to_thread(_import_driver))
         async with with_local_services(settings, webhooks_to=url_of(listening)) as complete:
             await importing
-            from cli.drive import drive_run
+            from cli.serve import drive_run
 
             run, film = await drive_run(complete, listening, reporter, brief, project, go_on, command=command, yes=yes)
     reporter.report_end(run, film, time.monotonic() - started_at)
@@ -71,5 +71,5 @@ async def make(
 
 def _import_driver() -> None:
     gc.disable()
-    import_module("cli.drive")
+    import_module("cli.serve")
     freeze_imports()
