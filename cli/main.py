@@ -152,17 +152,17 @@ def mcp_command(url: Url = None) -> None:
 @app.command("doctor")
 def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show the settings and check that they work."""
-    from cli import doctor, running
+    from cli import checks, running
 
-    running.run(doctor.examine(as_json=as_json))
+    running.run(checks.examine(as_json=as_json))
 
 
 @models.command("check")
 def models_check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Ask the language model the product's own questions, and show what it can do. Exits with 1 if one failed."""
-    from cli import model_check, running
+    from cli import checks, running
 
-    running.run(model_check.check(as_json=as_json))
+    running.run(checks.check_model(as_json=as_json))
 
 
 @app.command("openapi")
