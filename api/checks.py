@@ -9,7 +9,7 @@ import httpx2
 import psutil
 from pydantic import BaseModel
 
-from agents.supervisor import moderate, screen_brief
+from agents.roles import moderate, screen_brief
 from api import wiring
 from api.checked_settings import VideoAccount, check_settings
 from api.settings import Service, Settings

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, create_model
 
-from agents.supervisor import ToolError, ToolResult
+from agents.roles import ToolError, ToolResult
 from chat import confirmations
 from chat.confirmations import PendingConfirmation
 from graph.chat import ChatContext, ChatTool

@@ -11,10 +11,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from rich.table import Table
 
+from agents.roles import ideate, moderate, read_comment, respond, screen_brief, write_caption
 from agents.structured import AnswerError, form_of
-from agents.supervisor import moderate, read_comment, respond, screen_brief
 from agents.texts import Idea
-from agents.writers import ideate, write_caption
 from api.checks import BRIEF, SHORTS, Check, run_checks
 from api.settings import Service, Settings, read_settings, variables
 from api.settings_types import SettingsError

@@ -23,8 +23,8 @@ from langgraph.graph.message import add_messages
 from langgraph.runtime import Runtime
 from pydantic import BaseModel, ValidationError
 
-from agents import supervisor as agent
-from agents.supervisor import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, ToolError, ToolResult
+from agents import roles as agent
+from agents.roles import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, ToolError, ToolResult
 from prompts.validation import describe_errors
 from providers.chat_models import estimate_tokens, tokens_of
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
 
-from agents.writers import PreviousReview
+from agents.roles import PreviousReview
 from graph.decisions import Gate, RecordedDecision
 from graph.review_content import Review
 from graph.state import RunState

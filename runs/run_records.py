@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import cast
 
-from agents.writers import PreviousReview
+from agents.roles import PreviousReview
 from graph.decisions import Gate, RecordedDecision
 from graph.nodes.orders import StepFailed
 from graph.review_content import Review

@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID, uuid4, uuid5
 
+from agents.roles import shot_prompt, without_correlation_tag
 from agents.texts import Idea, clean_text
-from agents.writers import shot_prompt, without_correlation_tag
 from graph.nodes.clips import clip_offer
 from graph.nodes.narration import speech_offer, with_speech
 from graph.review_content import EditError, IdeasContent, edited_content, parse_content

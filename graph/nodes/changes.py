@@ -7,7 +7,7 @@ Words order nothing: clips that a comment asks for again are offered at the idea
 from collections.abc import Collection, Sequence
 from decimal import Decimal
 
-from agents.supervisor import RequestedChange, read_comment
+from agents.roles import RequestedChange, read_comment
 from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
 from graph.review_content import ideas_of, used_ideas, with_overlays

@@ -8,7 +8,7 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from agents.writers import rewrite_shot, shot_prompt, with_correlation_tag, without_correlation_tag
+from agents.roles import rewrite_shot, shot_prompt, with_correlation_tag, without_correlation_tag
 from graph.decisions import GateDecision
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done

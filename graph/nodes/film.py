@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from agents import writers
+from agents import roles
 from graph.dependencies import Dependencies
 from graph.nodes.changes import mark_done
 from graph.nodes.narration import narrations_of
@@ -102,7 +102,7 @@ async def write_caption(state: RunState, *, deps: Dependencies) -> RunState:
     previous = state.get("caption", {}).get("caption", "") if comment else ""
     answer = await deps.ledger.cached_answer(
         OrderKey(state["run_id"], "caption", next_revision("publish", state)),
-        lambda: writers.write_caption(
+        lambda: roles.write_caption(
             deps.model, state["brief"], state["ideas"]["title"], ideas_of(state), previous=previous, comment=comment
         ),
     )

@@ -5,8 +5,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from agents.supervisor import moderate, screen_brief
-from agents.writers import ideate
+from agents.roles import ideate, moderate, screen_brief
 from graph.dependencies import Dependencies
 from graph.nodes.changes import change_update, mark_done, requested_work
 from graph.nodes.clips import clip_offer

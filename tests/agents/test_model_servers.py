@@ -15,10 +15,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 
+from agents.roles import Screening, ideate, read_comment, respond, screen_brief, write_caption
 from agents.structured import AnswerError, ask_structured, form_of
-from agents.supervisor import Screening, read_comment, respond, screen_brief
 from agents.texts import Idea
-from agents.writers import ideate, write_caption
 from prompts.project import FOLDER, read_project
 from prompts.templates import Prompt
 from providers.base import ProviderError, Refused, Unavailable

@@ -13,18 +13,19 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict
 
-from agents.structured import AnswerError, ask_structured, check_complete
-from agents.supervisor import read_comment, screen_brief
-from agents.texts import Idea, clean_text
-from agents.writers import (
+from agents.roles import (
     Caption,
     ideate,
+    read_comment,
     rewrite_shot,
+    screen_brief,
     shot_prompt,
     with_correlation_tag,
     without_correlation_tag,
     write_caption,
 )
+from agents.structured import AnswerError, ask_structured, check_complete
+from agents.texts import Idea, clean_text
 from prompts.project import FOLDER, read_project
 from prompts.templates import Prompt
 from providers.base import ProviderError, Refused, Unavailable

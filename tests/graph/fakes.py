@@ -17,7 +17,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Interrupt
 from pydantic import Field
 
-from agents.writers import PreviousReview
+from agents.roles import PreviousReview
 from graph.decisions import Gate, RecordedDecision
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph

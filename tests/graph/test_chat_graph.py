@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
-from agents.supervisor import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, ToolError, ToolResult, respond
+from agents.roles import MAX_CALLS_PER_ROUND, MAX_TOOL_ROUNDS, ToolError, ToolResult, respond
 from graph.chat import (
     MAX_MESSAGES,
     RECURSION_LIMIT,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
+from agents.roles import Screening
 from agents.structured import AnswerError
-from agents.supervisor import Screening
 from providers.base import ProviderError, Refused, Unavailable
 from providers.orders import ModelAnswer, OrderKey
 from runs.services import Services

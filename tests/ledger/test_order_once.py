@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from agents.supervisor import Screening
+from agents.roles import Screening
 from providers.orders import ModelAnswer, OrderKey
 from runs.errors import OutcomeUnknown
 from runs.reconcile import reconcile_order
