@@ -8,15 +8,8 @@ from itertools import takewhile
 from typing import Annotated, Any, Literal, TypedDict, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import (
-    AIMessage,
-    AnyMessage,
-    HumanMessage,
-    RemoveMessage,
-    ToolCall,
-    ToolMessage,
-    trim_messages,
-)
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolCall, ToolMessage
+from langchain_core.messages.utils import trim_messages
 from langgraph.channels import UntrackedValue
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages

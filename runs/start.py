@@ -14,14 +14,7 @@ from graph.state import Clip, IdeasState, RunState
 from prompts.project import OptionError, Project
 from providers.video_models import VideoModels
 from providers.video_provider import IMAGE_KIND
-from runs.errors import (
-    ApprovalNotPermitted,
-    ImageRefused,
-    InvalidRequest,
-    ProjectNotFound,
-    ProjectRefused,
-    RevisionNotFound,
-)
+from runs import errors
 from runs.queries import get_run
 from runs.services import Services
 from storage import reviews, runs as table
@@ -82,7 +75,7 @@ async def fork_run(
     try:
         edited = edited_content(content, edits)
     except EditError as error:
-        raise InvalidRequest(str(error), field="edits") from error
+        raise errors.InvalidRequest(str(error), field="edits") from error
     name = project or source.project
     merged_options = {**(source.options if name == source.project else {}), **(options or {})}
     spec = resolve_project(services, name, merged_options)
@@ -122,7 +115,7 @@ def checked_brief(brief: str) -> str:
     brief = clean_text(brief)
     if not 1 <= len(brief) <= MAX_BRIEF_CHARACTERS:
         message = f"The brief must have 1 to {MAX_BRIEF_CHARACTERS:,} characters, not {len(brief):,}."
-        raise InvalidRequest(message, field="brief")
+        raise errors.InvalidRequest(message, field="brief")
     return brief
 
 
@@ -136,15 +129,15 @@ async def check_image(
     image = await services.artifacts.find(digest)
     if image is None or image.kind != IMAGE_KIND:
         message = f"{place}: no uploaded image has the digest {digest[:12]}…; upload it first."
-        raise InvalidRequest(message, field=field)
+        raise errors.InvalidRequest(message, field=field)
     if clip and (refusal := services.video.image_refusal(*clip, (image.facts["width"], image.facts["height"]))):
-        raise ImageRefused(f"{place}: {refusal}")
+        raise errors.ImageRefused(f"{place}: {refusal}")
 
 
 def run_cap(spec: Project, budget_usd: Decimal | None, actor: Actor) -> Decimal:
     """Return the cap of a run, by default the project's. Raises ApprovalNotPermitted for more, except for approvers."""
     if budget_usd is not None and budget_usd > spec.budget_usd and not actor.can_approve:
-        raise ApprovalNotPermitted(
+        raise errors.ApprovalNotPermitted(
             "API key lacks approval permission, which a budget above the project's requires:"
             f" at most {spec.budget_usd:.2f} USD."
         )
@@ -162,19 +155,19 @@ def resolve_project(services: Services, name: str, options: Mapping[str, int]) -
     """Return the project with options that suit the model. Raises ProjectNotFound, ProjectRefused or InvalidRequest."""
     if name not in services.offered:
         known = sorted(services.offered)
-        raise ProjectNotFound(f"Project {name!r} not found. Projects: {', '.join(known)}.", projects=known)
+        raise errors.ProjectNotFound(f"Project {name!r} not found. Projects: {', '.join(known)}.", projects=known)
     try:
         spec = services.projects[name].with_options(options)
     except OptionError as error:
-        raise InvalidRequest(str(error), field="options") from error
+        raise errors.InvalidRequest(str(error), field="options") from error
     if spec.voice and services.speech is None:
         message = f"Project {name} cannot be started: it has a voice, and SPEECH_BASE_URL is not set."
-        raise ProjectRefused(message, project=name, reason="speech_not_configured")
+        raise errors.ProjectRefused(message, project=name, reason="speech_not_configured")
     if refusal := services.video.refusal(spec):
         if "clip_seconds" in options:
-            raise InvalidRequest(refusal.message, field="options") from refusal
+            raise errors.InvalidRequest(refusal.message, field="options") from refusal
         message = f"Project {name} cannot be started: {refusal.message}"
-        raise ProjectRefused(message, project=name, reason=refusal.code) from refusal
+        raise errors.ProjectRefused(message, project=name, reason=refusal.code) from refusal
     return spec
 
 
@@ -182,7 +175,7 @@ async def _ideas_at(db: Database, run_id: UUID, revision: int | None) -> IdeasCo
     known = {row.revision: row.content for row in await reviews.list_reviews(db, run_id) if row.gate == "ideation"}
     if not known or (revision is not None and revision not in known):
         available = ", ".join(map(str, sorted(known))) or "none"
-        raise RevisionNotFound(f"Revision of the ideas not found. Available: {available}.")
+        raise errors.RevisionNotFound(f"Revision of the ideas not found. Available: {available}.")
     content = parse_content(known[max(known) if revision is None else revision])
     assert isinstance(content, IdeasContent)  # noqa: S101 - the ideation gate shows nothing else
     return content
