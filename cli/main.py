@@ -189,7 +189,7 @@ def audit_verify(
 
     async def verify(db: "Database") -> tuple[list[str], int, str]:
         faults = [*await decisions.verify_chain(db, head or decisions.GENESIS), *await verify_spending(db)]
-        return faults, await decisions.count_decisions(db), await decisions.chain_head(db)
+        return faults, *await decisions.chain_head(db)
 
     faults, count, new_head = read(verify)
     for fault in faults:

@@ -34,8 +34,7 @@ async def replay_page(services: Services, run_id: UUID) -> str:
         history=await history.get_history(db, ledger, run_id),
         reviews=await reviews.list_reviews(services, run_id),
         pictures={digest: await _draw_picture(services, digest, size) for digest, size in sizes.items()},
-        decision_count=await decisions.count_decisions(db),
-        head=await decisions.chain_head(db),
+        log=await decisions.chain_head(db),
     )
 
 

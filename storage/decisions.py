@@ -131,16 +131,10 @@ async def list_decisions(db: Database, run_id: UUID | str) -> list[DecisionRow]:
     return await db.fetch_all(sql["of_run"], (run_id,), row=DecisionRow)
 
 
-async def count_decisions(db: Database) -> int:
-    """Return the number of all decisions."""
-    [row] = await db.fetch_all("select count(*) as count from decisions")
-    return int(row["count"])
-
-
-async def chain_head(db: Database) -> str:
-    """Return the hash of the newest decision, which commits to every decision before it."""
-    row = await db.fetch_one(sql["last"])
-    return str(row["hash"]) if row else GENESIS
+async def chain_head(db: Database) -> tuple[int, str]:
+    """Return the number of all decisions and the hash of the newest one, which commits to every decision before it."""
+    [row] = await db.fetch_all(sql["head"])
+    return row["count"], row["hash"] or GENESIS
 
 
 async def verify_chain(db: Database, head: str = GENESIS) -> list[str]:

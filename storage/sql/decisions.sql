@@ -28,6 +28,9 @@ insert into decisions select * from jsonb_populate_record(null::decisions, %s) r
 -- name: last
 select number, hash from decisions order by number desc limit 1
 
+-- name: head
+select count(*) as count, (array_agg(hash order by number desc))[1] as hash from decisions
+
 -- name: by_idempotency_key
 select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s
 

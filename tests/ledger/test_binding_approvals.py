@@ -226,11 +226,12 @@ async def test_a_refused_order_needs_no_decision(services: Services, fake_provid
 
 async def test_a_head_that_was_kept_finds_what_left_no_trace(services: Services) -> None:
     """The newest decision approved no order, and its event was removed with it."""
-    assert await decisions.chain_head(services.db) == decisions.GENESIS
+    assert await decisions.chain_head(services.db) == (0, decisions.GENESIS)
     await record_decisions(services.db, 4)
-    earlier = await decisions.chain_head(services.db)
+    _, earlier = await decisions.chain_head(services.db)
     await record_decisions(services.db, 1)
-    head = await decisions.chain_head(services.db)
+    count, head = await decisions.chain_head(services.db)
+    assert count == 5
     assert await decisions.verify_chain(services.db, head) == []
 
     await remove_newest(services.db)
