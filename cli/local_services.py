@@ -22,7 +22,7 @@ from api.settings_types import SettingsError
 from cli.output import exit_with_error
 from prompts.project import FOLDER, read_projects
 from providers.webhooks import parse_secret
-from storage.embedded_postgres import EmbeddedPostgres
+from storage.embedded_postgres import EmbeddedPostgres, try_lock
 from storage.postgres_binaries import EmbeddedPostgresError
 from storage.private_folders import make_private
 
@@ -159,16 +159,16 @@ class Sandbox:
 
     async def _supervise(self, webhooks_to: str | None) -> None:
         """Start the process if no other process holds the lock, and start it again after it has exited."""
-        lock, process = os.open(self.folder / "running.lock", os.O_RDWR | os.O_CREAT, 0o600), None
-        try:
-            while True:
-                if _is_locked(lock) and (process is None or process.poll() is not None):
-                    process = self._start(webhooks_to)
-                await asyncio.sleep(WATCH_INTERVAL_SECONDS)
-        finally:
-            if process is not None:
-                await asyncio.to_thread(_stop, process)
-            os.close(lock)
+        process = None
+        with await asyncio.to_thread((self.folder / "running.lock").open, "ab") as lock:
+            try:
+                while True:
+                    if try_lock(lock) and (process is None or process.poll() is not None):
+                        process = self._start(webhooks_to)
+                    await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+            finally:
+                if process is not None:
+                    await asyncio.to_thread(_stop, process)
 
     def _start(self, webhooks_to: str | None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "sandbox", "--host", "127.0.0.1", "--port", str(self.port)]
@@ -200,14 +200,6 @@ class Sandbox:
                 await asyncio.sleep(HEALTH_INTERVAL_SECONDS)
         log = self.folder / "sandbox.log"
         raise SettingsError(f"The sandbox does not respond on port {self.port}. Its log is {log}.")
-
-
-def _is_locked(file: int) -> bool:
-    """Lock the file until it is closed, unless another process has locked it; return whether it is locked here."""
-    with suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

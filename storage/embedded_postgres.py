@@ -99,13 +99,13 @@ class EmbeddedPostgres:
         assert self._users is not None  # noqa: S101
         with self._users as users:
             self._users = None
-            if _try_lock(users):
+            if try_lock(users):
                 self._shut_down()
 
     @contextlib.contextmanager
     def _starting_lock(self) -> Iterator[IO[bytes]]:
         with (self.folder / "starting.lock").open("ab") as starting:
-            if not _wait_until(lambda: _try_lock(starting), self.timeout_seconds):
+            if not _wait_until(lambda: try_lock(starting), self.timeout_seconds):
                 raise EmbeddedPostgresError(
                     f"Another process has been starting or stopping the server in {self.folder} "
                     f"for more than {self.timeout_seconds:g} seconds."
@@ -209,7 +209,7 @@ class EmbeddedPostgres:
     def _is_running(self) -> bool:
         """Return whether any process of the server lives. Call it under `starting.lock` only."""
         with (self.folder / "server.lock").open("ab") as lock:
-            return not _try_lock(lock)
+            return not try_lock(lock)
 
     def _shut_down(self) -> None:
         for signal_, seconds in SHUTDOWN_SIGNALS:
@@ -243,7 +243,8 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
-def _try_lock(file: IO[bytes]) -> bool:
+def try_lock(file: IO[bytes]) -> bool:
+    """Lock the file until it is closed, unless another process has locked it; return whether it is locked here."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
