@@ -116,11 +116,6 @@ async def is_cancelled(conn: Connection, run_id: str) -> bool:
     return await fetch_one(conn, sql["cancelled"], (run_id,)) is not None
 
 
-async def has_approval(conn: Connection, run_id: str) -> bool:
-    """Return whether anything of the run was approved."""
-    return await fetch_one(conn, sql["has_approval"], (run_id,)) is not None
-
-
 #: The input and output tokens that are reserved for a call, by the kind of its key: more than such a call takes.
 RESERVED_TOKENS = {
     "moderation": (4_000, 1_000),
@@ -190,7 +185,7 @@ class ModelCalls(Orders):
                 await lock_spending(conn, run_id, orders=[key])
             if run_id and await is_cancelled(conn, run_id):
                 raise Refused("cancelled", "The run was cancelled before this model call.")
-            unapproved = run_id is None or not await has_approval(conn, run_id)
+            unapproved = run_id is None or not await fetch_one(conn, sql["has_approval"], (run_id,))
             if usd and usd > (cap := await tightest_cap(conn, self.caps, run_id, unapproved=unapproved)).left_usd:
                 raise Refused("budget_exceeded", f"A model call of about {cap.describe_excess(usd)}")
             await conn.execute(sql["reserve"], {"key": key, "run_id": run_id, "usd": usd, "unapproved": unapproved})
