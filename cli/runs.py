@@ -38,11 +38,12 @@ def list_runs(
     """List the newest runs."""
     from cli import display, running
     from runs import queries
+    from storage import runs as table
 
     async def process(db: Database) -> tuple[list[RunView], dict[UUID, str]]:
         served_to = LOCAL if as_json else None
         found = await queries.list_runs(db, limit=limit, status=status, project=project, served_to=served_to)
-        return found, await queries.short_ids(db, [run.run_id for run in found])
+        return found, await table.short_ids(db, [run.run_id for run in found])
 
     found, short_ids = running.read(process)
     display.print_result(found, as_json, display.list_of_runs(found, short_ids, stdout.width))

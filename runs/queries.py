@@ -1,7 +1,6 @@
 """Read runs: one, or a page of them."""
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Unpack
 from uuid import UUID
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", bound=RunRow)
 
-#: The shortest start of an id that names a run, the shortest that is printed, and the most matches an error lists.
-MIN_PREFIX_CHARACTERS, SHORT_ID_CHARACTERS, MAX_LISTED_MATCHES = 6, 8, 5
+#: The shortest start of an id that names a run, and the most matches that an error lists.
+MIN_PREFIX_CHARACTERS, MAX_LISTED_MATCHES = 6, 5
 
 
 class RunFailure(BaseModel, extra="allow"):
@@ -113,17 +112,6 @@ async def find_run_id(db: Database, text: str) -> UUID:
         ids = ", ".join(map(str, found[:MAX_LISTED_MATCHES])) + (", …" if len(found) > MAX_LISTED_MATCHES else "")
         raise InvalidRequest(f"Several runs have an id that starts with {text!r}: {ids}.", field="run_id")
     return found[0]
-
-
-async def short_ids(db: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Return the start of each id that no other run has, of at least `SHORT_ID_CHARACTERS`."""
-    short = {}
-    for run_id, neighbours in (await table.neighbours_of_ids(db, ids)).items():
-        length = SHORT_ID_CHARACTERS
-        while any(str(other).startswith(str(run_id)[:length]) for other in neighbours):
-            length += 1
-        short[run_id] = str(run_id)[:length]
-    return short
 
 
 async def get_run(db: Database, run_id: UUID) -> RunRow:

@@ -15,6 +15,8 @@ from storage.events import NUMBERED_EVENT, event_values
 from storage.spending import OF_RUN as COSTS_OF_RUN, Costs
 from storage.troubles import WAITING
 
+#: The shortest start of an id that is printed.
+SHORT_ID_CHARACTERS = 8
 #: The sweeper sends a wake-up again if it had no effect within this time.
 WAKEUP_TIMEOUT = timedelta(seconds=2)
 
@@ -177,10 +179,10 @@ async def list_ids_between(db: Database, first: UUID, last: UUID, *, limit: int)
     return [row["id"] for row in await db.fetch_all(sql["ids_between"], (first, last, limit))]
 
 
-async def neighbours_of_ids(db: Database, ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
-    """Return, for each of these runs, the ids of other runs that come directly before and after its id."""
-    rows = await db.fetch_all(sql["neighbours"], (list(ids),))
-    return {row["id"]: [other for other in (row["before"], row["after"]) if other] for row in rows}
+async def short_ids(db: Database, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the start of each id that no other run has, of at least `SHORT_ID_CHARACTERS`."""
+    values = {"ids": list(ids), "shortest": SHORT_ID_CHARACTERS}
+    return {row["id"]: row["short_id"] for row in await db.fetch_all(sql["short_ids"], values)}
 
 
 async def save_projection(db: Database, run_id: UUID | str, projection: Projection) -> bool:

@@ -57,10 +57,16 @@ where id in (select id from runs where next_wakeup_at <= now() and (%(only)s::uu
              order by next_wakeup_at limit %(limit)s for update skip locked)
 returning id
 
--- name: neighbours
-select id, (select other.id from runs other where other.id < runs.id order by id desc limit 1) as before,
-    (select other.id from runs other where other.id > runs.id order by id limit 1) as after
-from runs where id = any(%s)
+-- name: short_ids
+-- The ids directly before and after an id are those that share the longest start with it.
+with listed as (
+    select id, (select other.id from runs other where other.id < runs.id order by id desc limit 1) as before,
+        (select other.id from runs other where other.id > runs.id order by id limit 1) as after
+    from runs where id = any(%(ids)s))
+select id, (
+    select left(id::text, min(length)) from generate_series(%(shortest)s, 36) as length
+    where left(id::text, length) not in (coalesce(left(before::text, length), ''), coalesce(left(after::text, length), ''))
+) as short_id from listed
 
 -- name: ids_between
 select id from runs where id between %s and %s order by id limit %s
