@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from typing import Any, LiteralString, Self
 
 import psycopg
@@ -94,12 +94,8 @@ class Locks:
         if holder.when() is not None:
             raise LockLost(name)
 
-    async def held(self, names: Collection[str]) -> set[str]:
-        """Return those of `names` that any process holds. Raises psycopg.OperationalError without a session."""
-        return {row["name"] for row in await self._query(sql["held"], {"names": list(names)})}
-
     async def disconnect_frozen_workers(self, older_than_seconds: float) -> int:
-        """End the sessions of processes whose last heartbeat is older, and return their number. Raises as `held`."""
+        """End the sessions of processes whose last heartbeat is older; return their number. Raises psycopg.Error."""
         [row] = await self._query(sql["disconnect"], {"seconds": older_than_seconds})
         return int(row["terminated"])
 

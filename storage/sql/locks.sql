@@ -12,14 +12,6 @@ select pg_advisory_unlock({key})
 -- Lets the server notice soon when the client's machine is gone.
 set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3
 
--- name: held
--- pg_locks shows a 64-bit key in two halves.
-select name from unnest(%(names)s::text[]) as name
-where hashtextextended(name, 7119) in (
-    select classid::bigint << 32 | objid::bigint from pg_locks
-    where locktype = 'advisory' and objsubid = 1 and granted
-      and database = (select oid from pg_database where datname = current_database()))
-
 -- name: heartbeat
 insert into workers (id, beat_at) values (%(id)s, clock_timestamp())
 on conflict (id) do update set beat_at = excluded.beat_at
