@@ -35,10 +35,10 @@ def create_app(state: AppState) -> FastAPI:
     app.add_middleware(AllowedHosts)
     app.add_middleware(RequestId)
     install_error_handlers(app)
-    app.include_router(router)
-    for module in (runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat, keys, costs):
-        app.include_router(module.router)
-    app.include_router(console_pages.router)
+    modules = runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat, keys, costs, console_pages
+    # Their routes as they are: those of an included router would be built anew for each application.
+    for included in (router, *(module.router for module in modules)):
+        app.router.routes.extend(included.routes)
     app.add_api_route("/docs", show_docs, include_in_schema=False)
     app.mount("/static/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
