@@ -190,7 +190,7 @@ def read_project(path: Path) -> Project:
     if len(parts) != 3 or parts[0].strip():
         raise ProjectError(f"{path.name}: it must start with front matter between two lines of '---'.")
     try:
-        spec = yaml.safe_load(parts[1])
+        spec = yaml.load(parts[1], Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 2}" if mark else ""
