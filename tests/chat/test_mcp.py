@@ -46,8 +46,10 @@ class Person:
 async def agent(app: App, key: str = ANNA, person: Person | None = None, mode: str = "auto") -> AsyncIterator[Client]:
     """Connect an agent's client, with a person in front of it or without."""
     headers = {"Authorization": f"Bearer {key}"}
+    # A connection that was idle may be closed by the server while the next request is sent.
+    limits = httpx2.Limits(max_keepalive_connections=0)
     async with (
-        httpx2.AsyncClient(headers=headers, verify=False, timeout=30) as http,
+        httpx2.AsyncClient(headers=headers, verify=False, timeout=30, limits=limits) as http,
         Client(
             streamable_http_client(f"{app.url}/mcp", http_client=http), elicitation_callback=person, mode=mode
         ) as client,
