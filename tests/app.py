@@ -28,10 +28,8 @@ from api.wiring import AppState, open_app_state, reconcile_keys
 from providers.orders import digest_of
 from providers.webhooks import parse_secret
 from runs.worker import run_worker
-from tests.databases import fast_folder, fresh_database, migrated_template, postgres_server
+from tests.databases import fast_folder, fresh_database
 from tests.openapi import check_response
-
-__all__ = ["app", "migrated_template", "postgres_server", "quiet_app", "sandbox", "sandbox_process"]
 
 T = TypeVar("T")
 

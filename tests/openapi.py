@@ -44,16 +44,17 @@ def _find_operation(method: str, path: str) -> dict[str, Any] | None:
 
 
 @cache
-def _description() -> dict[str, Any]:
+def description() -> dict[str, Any]:
+    """Return the OpenAPI description of the API. Do not modify it."""
     return openapi_description()
 
 
 @cache
 def _routes() -> list[tuple[re.Pattern[str], dict[str, Any]]]:
     # Paths without parameters come first: `/v1/runs/start` is no run.
-    paths = sorted(_description()["paths"].items(), key=lambda item: item[0].count("{"))
+    paths = sorted(description()["paths"].items(), key=lambda item: item[0].count("{"))
     return [(re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), operations) for path, operations in paths]
 
 
 def _validator(schema: dict[str, Any]) -> Draft202012Validator:
-    return Draft202012Validator({**schema, "components": _description()["components"]})
+    return Draft202012Validator({**schema, "components": description()["components"]})

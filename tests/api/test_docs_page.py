@@ -12,7 +12,7 @@ import pytest
 from render_service import BROWSERS
 
 from tests.app import App
-from tests.openapi import openapi_description
+from tests.openapi import description
 
 
 def test_everything_is_served_from_here(quiet_app: App) -> None:
@@ -58,5 +58,5 @@ def test_the_description_is_drawn_without_a_network(quiet_app: App) -> None:
     console = [line for line in drawn.stderr.splitlines() if "CONSOLE" in line]
 
     assert console == []
-    missing = [path for path in openapi_description()["paths"] if f'data-path="{path}"' not in drawn.stdout]
+    missing = [path for path in description()["paths"] if f'data-path="{path}"' not in drawn.stdout]
     assert missing == []

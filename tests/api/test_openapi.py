@@ -20,8 +20,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from cli.serve import openapi_description
 from tests.app import App
+from tests.openapi import description
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,18 +41,18 @@ def test_the_committed_description_is_the_served_one(quiet_app: App) -> None:
     """After a change of the API run `myloware openapi > openapi.json`."""
     committed = json.loads((ROOT / "openapi.json").read_text())
 
-    assert committed == openapi_description()
+    assert committed == description()
     assert httpx.get(f"{quiet_app.url}/openapi.json", timeout=60).json() == committed
 
 
 def test_the_paths_of_the_api_reference_exist() -> None:
     """Each path supports its method."""
-    paths = {re.sub(r":\w+}", "}", path): list(methods) for path, methods in openapi_description()["paths"].items()}
+    paths = {re.sub(r":\w+}", "}", path): list(methods) for path, methods in description()["paths"].items()}
 
     assert {path: method for path, method in PATHS.items() if method not in paths.get(path, [])} == {}
 
 
-OPERATIONS = [found.ok() for found in schemathesis.openapi.from_dict(openapi_description()).get_all_operations()]
+OPERATIONS = [found.ok() for found in schemathesis.openapi.from_dict(description()).get_all_operations()]
 
 
 # `schema.parametrize` gives all operations the same name, of which parallel runs of pytest execute one only.
@@ -94,10 +94,9 @@ def test_what_is_refused_does_not_fit_the_description(
     quiet_app: App, path: str, body: dict[str, Any], field: str
 ) -> None:
     """A client that checks its request against the schema finds the fault before the server does."""
-    description = openapi_description()
-    operation = description["paths"][path]["post"]
+    operation = description()["paths"][path]["post"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    validator = Draft202012Validator({**schema, "components": description["components"]})
+    validator = Draft202012Validator({**schema, "components": description()["components"]})
     refused = quiet_app.client.post(path.format(run_id=uuid4()), json=body)
 
     assert refused.status_code == 422
@@ -136,7 +135,7 @@ def test_head_of_an_artifact_is_its_get_without_the_body(quiet_app: App, tmp_pat
 
 def test_415_of_a_review_is_described(quiet_app: App) -> None:
     """It is a page for a browser, and JSON for other clients."""
-    described = openapi_description()["paths"]["/review/{token}"]["post"]["responses"]["415"]["content"]
+    described = description()["paths"]["/review/{token}"]["post"]["responses"]["415"]["content"]
     for accept in ("text/html", "application/json"):
         headers = {"Accept": accept, "Content-Type": "text/plain"}
         answer = httpx.post(f"{quiet_app.url}/review/token", content=b"approve", headers=headers)

@@ -21,9 +21,6 @@ from storage.database import Database, open_pool
 from storage.runs import NewRun
 from storage.wakeups import listen, make_due
 from tests.app import App, SandboxClient
-from tests.databases import database_url
-
-__all__ = ["database_url"]
 
 
 @pytest.fixture

@@ -16,21 +16,11 @@ from api.http_server import run_server
 from api.listening import listen, url_of
 from chat.session import ChatServices
 from providers.chat_models import chat_model
-from tests.app import (
-    ANNA,
-    BEN,
-    TINY_PROJECT,
-    App,
-    SandboxClient,
-    migrated_template,
-    open_app,
-    postgres_server,
-    sandbox,
-    sandbox_process,
-)
+from tests.app import ANNA, BEN, TINY_PROJECT, App, SandboxClient, open_app, sandbox, sandbox_process
 from tests.chat.adversarial_model import AdversarialModel, ObedientModel
 
-__all__ = ["migrated_template", "postgres_server", "sandbox", "sandbox_process"]
+#: A sandbox of their own: the worker of `app` uses it until the end of the session.
+__all__ = ["sandbox", "sandbox_process"]
 
 #: A key without approval permission.
 LIM = "key-of-lim-0000000000000"

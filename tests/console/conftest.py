@@ -8,11 +8,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from tests.app import ANNA, App, app, migrated_template, postgres_server, quiet_app, sandbox, sandbox_process
+from tests.app import ANNA, App
 from tests.console.chromium import Tab, chromium
 from tests.console.seeds import Seeds
-
-__all__ = ["app", "migrated_template", "postgres_server", "quiet_app", "sandbox", "sandbox_process"]
 
 
 @pytest.fixture

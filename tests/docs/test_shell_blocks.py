@@ -13,9 +13,7 @@ import pytest
 from shell_blocks import PAGES, ROOT, SHELL, Block, blocks, shell_blocks
 
 from api.schemas import ApproveRequest
-from tests.app import App, app, migrated_template, postgres_server, sandbox, sandbox_process
-
-__all__ = ["app", "migrated_template", "postgres_server", "sandbox", "sandbox_process"]
+from tests.app import App
 
 #: What a block that is no shell block contains.
 LANGUAGES = ("json", "mermaid", "nginx", "text")

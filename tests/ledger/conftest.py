@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 
 from runs.services import Services
-from tests.app import sandbox, sandbox_process
-from tests.databases import database_url, migrated_template, postgres_server
 from tests.ledger.fake_provider import FakeProviders, open_services
-
-__all__ = ["database_url", "migrated_template", "postgres_server", "sandbox", "sandbox_process"]
 
 
 @pytest.fixture

@@ -38,11 +38,9 @@ from storage import failpoints, troubles
 from storage.actors import LOCAL, RequestContext
 from storage.orders import OrderRow
 from tests.chaos.invariants import FORKS
-from tests.databases import database_url, fast_folder, migrated_template, postgres_server
+from tests.databases import fast_folder
 from tests.graph.fakes import PROJECT
 from tests.ledger.fake_provider import ANNA, Charge, FakeProvider, FakeProviders, ProcessKilled, new_run, open_services
-
-__all__ = ["database_url", "migrated_template", "postgres_server"]
 
 KINDS = ("clip", "render", "publication")
 BEHAVIOURS = (

@@ -18,20 +18,7 @@ from providers.webhooks import parse_secret
 from runs.advance import advance
 from runs.notifications import enqueue_notifications, send_due_notifications
 from runs.services import Services
-from tests.app import (
-    TINY_PROJECT,
-    App,
-    SandboxClient,
-    app,
-    migrated_template,
-    open_app,
-    postgres_server,
-    quiet_app,
-    sandbox,
-    sandbox_process,
-)
-
-__all__ = ["app", "migrated_template", "postgres_server", "quiet_app", "sandbox", "sandbox_process"]
+from tests.app import TINY_PROJECT, App, SandboxClient, open_app
 
 SECRET = "whsec_" + "c2l4IHRpbWVzIGZvdXIgaXMgdHdlbnR5LWZvdXIgYnl0ZXM="
 DEADLINE_HOURS = {"remind": 24, "escalate": 24, "reject": 48}

@@ -7,9 +7,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from storage.database import Database, open_pool
-from tests.databases import database_url, empty_database_url, migrated_template, postgres_server
-
-__all__ = ["database_url", "empty_database_url", "migrated_template", "postgres_server"]
 
 
 @pytest.fixture

@@ -19,10 +19,8 @@ import pytest
 from providers.base import Unavailable
 from storage.artifacts import Artifacts
 from storage.database import Database
-from tests.app import App, SandboxClient, app, open_app, sandbox_process
+from tests.app import App, SandboxClient, open_app
 from tests.cli.terminals import run_command, settings_of
-
-__all__ = ["app", "sandbox_process"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BUCKET = "films"

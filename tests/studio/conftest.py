@@ -19,10 +19,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from storage.embedded_postgres import EmbeddedPostgres
-from tests.app import SandboxClient, app, migrated_template, postgres_server, sandbox, sandbox_process, settings_for
-from tests.databases import database_url
-
-__all__ = ["app", "database_url", "migrated_template", "postgres_server", "sandbox", "sandbox_process"]
+from tests.app import SandboxClient, settings_for
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90
