@@ -76,6 +76,8 @@ def fast_folder() -> Path | None:
 
 
 def _create_database(server: str, name: str, template: str) -> None:
-    statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+    # A template is few pages: to copy its files takes half the time that its way through the log does.
+    statement = sql.SQL("create database {} template {} strategy file_copy")
+    names = sql.Identifier(name), sql.Identifier(template)
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(statement)
+        connection.execute(statement.format(*names))
