@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.authentication import AppStateDep, CallerDep
 from api.errors import responses
+from api.middleware import ENDS_AT_STOP
 from api.schemas import EVENT_STREAM, RunEvents
 from api.wiring import AppState
 from graph.status import TERMINAL_STATUSES
@@ -64,6 +65,7 @@ class RunStream(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream."""
+        scope["state"][ENDS_AT_STOP] = True
         with self.state.event_feed.follow(self.run_id, self.caller.id) as self.changed:
             await super().__call__(scope, receive, send)
 

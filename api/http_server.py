@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api.app import create_app
 from api.errors import ApiError
 from api.listening import url_of
+from api.middleware import ENDS_AT_STOP
 from api.wiring import AppState
 
 GRACEFUL_SHUTDOWN_SECONDS = 5
@@ -82,6 +83,12 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self.pipeline and self._timer is None and not self.transport.is_closing():
             self.waiting[self] = None
+
+    def shutdown(self) -> None:
+        """End a stream that has no end of its own; another response gets the time to complete."""
+        super().shutdown()
+        if self.cycle and self.cycle.response_started and self.scope["state"].get(ENDS_AT_STOP):
+            self.transport.close()
 
     def _await_request(self) -> None:
         self._head_bytes, self._is_head_complete = 0, False

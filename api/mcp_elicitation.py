@@ -11,6 +11,7 @@ from uuid import UUID
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
@@ -21,10 +22,6 @@ from graph.decisions import Verdict
 from runs import queries
 from runs.services import Services
 from storage.actors import RequestContext
-
-#: The first protocol version in which a question travels with the answer to the call, so that no connection has to
-#: stay open for it.
-ELICITATION_PROTOCOL_VERSION = "2026-07-28"
 
 Ctx = Context[Any, Any]
 
@@ -64,7 +61,9 @@ def mcp_caller(ctx: Ctx) -> McpCaller:
 
 def can_elicit(ctx: Ctx) -> bool:
     """Return whether the client can show the person a form within a call."""
-    if ctx.client_capabilities is None or (ctx.protocol_version or "") < ELICITATION_PROTOCOL_VERSION:
+    # A question is part of the answer to the call, or in older versions a request of the server in a session.
+    can_ask = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or ctx.session.can_send_request
+    if ctx.client_capabilities is None or not can_ask:
         return False
     elicitation = ctx.client_capabilities.elicitation
     return elicitation is not None and (elicitation.form is not None or not elicitation.url)
@@ -106,7 +105,8 @@ async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> Eli
     if not caller.context.actor.can_approve:
         return None  # the run is refused: nothing is put to the person
     if not can_elicit(ctx):
-        raise ToolError("This exceeds the project's budget, and this client cannot ask the person to allow it.")
+        refusal = "This exceeds the project's budget, and this client cannot ask the person to allow it"
+        raise ToolError(f"{refusal}. They can start the run at {caller.base_url}/new")
     question = f"The budget of a {project} run is {spec.budget_usd} USD. To allow {budget_usd} USD, write the amount."
     return Elicit(question, Amount)
 
@@ -118,8 +118,8 @@ async def elicit_cancellation(run_id: str, ctx: Ctx) -> CodeQuestion:
     if (run.channel, run.actor_id) == ("mcp", caller.context.actor.id):
         return None
     if not can_elicit(ctx):
-        refusal = "No agent started this run, and this client cannot ask the person"
-        raise ToolError(f"{refusal}: `myloware runs cancel {run.id}`.")
+        refusal = "No agent started this run, and this client cannot ask the person to end it"
+        raise ToolError(f"{refusal}. They can at {caller.base_url}/runs/{run.id}")
     subject = f"{run.project}, {quote_text(run.brief)}"
     return Elicit(f"End run {run.id} permanently ({subject})? To end it yourself, write {short_id(run.id)}.", Code)
 

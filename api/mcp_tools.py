@@ -164,9 +164,8 @@ async def _confirm(pending: PendingConfirmation, answer: Any, ctx: Ctx) -> Json:
             return result | {"decided": True, "verdict": pending["verdict"], "outcome": outcome.text}
         case AcceptedElicitation(data=None):
             next_step = (
-                "This client cannot put the question to the person. They decide themselves: in a chat with the"
-                f" supervisor, with `myloware runs approve {pending['run_id']} {pending['gate']}`, or by"
-                f" POST {caller.base_url}/v1/runs/{pending['run_id']}/approve, with the digest of what they saw."
+                "This client cannot put the question to the person. Give them this address, where they sign in and"
+                f" decide: {caller.base_url}/runs/{pending['run_id']}/{pending['gate']}"
             )
             return result | {"decided": False, "next": next_step}
         case _:

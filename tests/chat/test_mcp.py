@@ -14,13 +14,15 @@ import httpx2
 import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import ElicitRequestParams, ElicitResult
+from mcp_types import ElicitRequestParams, ElicitResult, ErrorData
 
 from tests.app import ANNA, BEN, App, SandboxClient
 from tests.chat.conftest import LIM
 from tests.chat.conversation import decisions, start_at_gate
 
 Answer = Callable[[str], ElicitResult]
+#: The newest protocol, in which a question travels in the answer to a call, and those before, with sessions.
+MODES = ["auto", "legacy"]
 
 
 def write_code(question: str) -> ElicitResult:
@@ -43,7 +45,7 @@ class Person:
 
 
 @asynccontextmanager
-async def agent(app: App, key: str = ANNA, person: Person | None = None, mode: str = "auto") -> AsyncIterator[Client]:
+async def agent(app: App, key: str = ANNA, person: Any = None, mode: str = "auto") -> AsyncIterator[Client]:
     """Connect an agent's client, with a person in front of it or without."""
     headers = {"Authorization": f"Bearer {key}"}
     # A connection that was idle may be closed by the server while the next request is sent.
@@ -60,6 +62,11 @@ async def agent(app: App, key: str = ANNA, person: Person | None = None, mode: s
 def fetch_start(link: str) -> httpx.Response:
     """Return the response with the first bytes of a link."""
     return httpx.get(link, headers={"Range": "bytes=0-9"})
+
+
+def open_with_key(method: str, address: str) -> httpx.Response:
+    """Return the response to an agent that opens an address with its API key."""
+    return httpx.request(method, address, headers={"Authorization": f"Bearer {ANNA}"})
 
 
 async def use(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -110,44 +117,69 @@ async def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient) -> None:
     ],
     ids=["declined", "cancelled"],
 )
-async def test_a_declined_question_decides_nothing(app: App, sandbox: SandboxClient, answer: Answer) -> None:
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_declined_question_decides_nothing(app: App, sandbox: SandboxClient, mode: str, answer: Answer) -> None:
     """Nothing is decided, and the result says so."""
     run_id = start_at_gate(app)
-    async with agent(app, person=Person(answer)) as client:
+    async with agent(app, person=Person(answer), mode=mode) as client:
         result = await use(client, "decide_review", run_id=run_id, decision="approve")
 
     assert result["decided"] is False
     assert decisions(app, run_id) == []
 
 
-@pytest.mark.parametrize("content", [{"code": "A2A2"}, {"code": ""}, {"code": "yes"}, {}, {"ok": True}])
+@pytest.mark.parametrize("content", [{"code": "A2A2"}, {"code": ""}, {"code": "yes"}, {}, {"ok": True}, None])
+@pytest.mark.parametrize("mode", MODES)
 async def test_a_form_without_the_code_decides_nothing(
-    app: App, sandbox: SandboxClient, content: dict[str, Any]
+    app: App, sandbox: SandboxClient, mode: str, content: dict[str, Any] | None
 ) -> None:
     """A host that accepts every question without showing it does not know the code."""
     run_id = start_at_gate(app)
     person = Person(lambda _: ElicitResult(action="accept", content=content))
-    async with agent(app, person=person) as client:
-        await refused(client, "decide_review", run_id=run_id, decision="approve")
+    async with agent(app, person=person, mode=mode) as client:
+        message = await refused(client, "decide_review", run_id=run_id, decision="approve")
 
+    assert ("not the code" in message) == bool(content and "code" in content)
+    assert "Resolver" not in message
     assert person.questions
     assert decisions(app, run_id) == []
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_client_without_forms_names_the_other_channels(app: App, sandbox: SandboxClient, mode: str) -> None:
-    """The agent reads no code, so it cannot confirm over any channel."""
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_client_without_forms_gets_the_address_of_the_review(
+    app: App, sandbox: SandboxClient, mode: str
+) -> None:
+    """It asks an agent that opens it to sign in. The agent reads no code, so it cannot confirm over any channel."""
     run_id = start_at_gate(app)
-    person = Person(write_code) if mode == "legacy" else None
-    async with agent(app, person=person, mode=mode) as client:
+    async with agent(app, mode=mode) as client:
         decision = await use(client, "decide_review", run_id=run_id, decision="approve")
         changes = await use(client, "request_changes", run_id=run_id, comment="Other ideas")
+        ending = await refused(client, "cancel_run", run_id=run_id)
 
+    address = f"{app.url}/runs/{run_id}/ideation"
     for answer in (decision, changes):
         assert answer["decided"] is False
-        assert f"myloware runs approve {run_id} ideation" in answer["next"]
+        assert answer["next"].endswith(f" {address}")
         codes = app.rows("select code from pending_confirmations where run_id = %s", run_id)
         assert not any(row["code"] in json.dumps(answer) for row in codes)
+    assert ending.endswith(f" {app.url}/runs/{run_id}")
+    for method in ("GET", "POST"):
+        opened = open_with_key(method, address)
+        assert (opened.status_code, opened.headers["location"].partition("?")[0]) == (303, "/sign-in")
+    assert decisions(app, run_id) == []
+
+
+async def test_a_client_that_fails_to_ask_decides_nothing(app: App, sandbox: SandboxClient) -> None:
+    """It declares forms, and answers with an error: the person can decide in the console."""
+    run_id = start_at_gate(app)
+
+    async def fail(_context: Any, _params: ElicitRequestParams) -> ErrorData:
+        return ErrorData(code=-32600, message="No window")
+
+    async with agent(app, person=fail, mode="legacy") as client:
+        message = await refused(client, "decide_review", run_id=run_id, decision="approve")
+
+    assert f"{app.url}/inbox" in message
     assert decisions(app, run_id) == []
 
 
@@ -172,6 +204,39 @@ async def test_a_question_is_repeated_when_the_review_has_changed(app: App, sand
     assert [d["verdict"] for d in decisions(app, run_id)] == ["revise"]
 
 
+async def test_a_question_in_an_answer_is_of_one_key(app: App, sandbox: SandboxClient) -> None:
+    """Its state is refused with another key, whatever it answers."""
+    run_id, person = start_at_gate(app), Person(write_code)
+    arguments = {"run_id": run_id, "decision": "approve"}
+    async with agent(app, person=person) as ours, agent(app, key=BEN, person=person) as theirs:
+        question = await ours.session.call_tool("decide_review", arguments, allow_input_required=True)
+        state = question.request_state
+        answers = {key: write_code(request.params.message) for key, request in question.input_requests.items()}
+        with pytest.raises(MCPError):
+            await theirs.session.call_tool("decide_review", arguments, input_responses=answers, request_state=state)
+        before = decisions(app, run_id)
+        result = await ours.session.call_tool("decide_review", arguments, input_responses=answers, request_state=state)
+
+    assert before == []
+    assert result.structured_content["decided"] is True
+
+
+async def test_a_question_in_a_session_is_refused_when_the_review_has_changed(app: App, sandbox: SandboxClient) -> None:
+    """The answer does not count for the new ideas, and the agent reads that another revision is open."""
+    run_id = start_at_gate(app)
+
+    def late(question: str) -> ElicitResult:
+        app.decide(run_id, "ideation", approved=False, comment="Something else")
+        app.until(run_id, "awaiting_ideation_approval", revision=2)
+        return write_code(question)
+
+    async with agent(app, person=Person(late), mode="legacy") as client:
+        message = await refused(client, "decide_review", run_id=run_id, decision="approve")
+
+    assert "review" in message
+    assert [d["verdict"] for d in decisions(app, run_id)] == ["revise"]
+
+
 @pytest.mark.slow
 async def test_the_form_shows_the_film_and_its_post(app: App, sandbox: SandboxClient) -> None:
     """The link works without an API key; caption, hashtags, platforms and the label are those that are published."""
@@ -191,11 +256,12 @@ async def test_the_form_shows_the_film_and_its_post(app: App, sandbox: SandboxCl
         assert (await anyone.get(link)).headers["content-type"] == "video/mp4"
 
 
-async def test_changes_and_a_rejection_are_put_to_the_person(app: App, sandbox: SandboxClient) -> None:
+@pytest.mark.parametrize("mode", MODES)
+async def test_changes_and_a_rejection_are_put_to_the_person(app: App, sandbox: SandboxClient, mode: str) -> None:
     """Each has a question of its own."""
     run_id = start_at_gate(app)
     person = Person(write_code)
-    async with agent(app, person=person) as client:
+    async with agent(app, person=person, mode=mode) as client:
         await use(client, "request_changes", run_id=run_id, comment="More rain")
         app.until(run_id, "awaiting_ideation_approval", revision=2)
         await use(client, "decide_review", run_id=run_id, decision="reject")
@@ -283,14 +349,19 @@ def test_no_stream_opens_without_a_session(app: App) -> None:
     assert answer.json()["error"]["code"] == "method_not_allowed"
 
 
-async def test_a_budget_above_the_projects_is_put_to_the_person(app: App, sandbox: SandboxClient) -> None:
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_budget_above_the_projects_is_put_to_the_person(app: App, sandbox: SandboxClient, mode: str) -> None:
     """The person writes the amount or refuses; a client without forms is refused. A lower budget needs no question."""
     brief = f"A tower {uuid4().hex[:6]}"
     yes = Person(lambda _: ElicitResult(action="accept", content={"usd": 7.5}))
     no = Person(lambda _: ElicitResult(action="accept", content={"usd": 1}))
-    async with agent(app, person=yes) as allowing, agent(app, person=no) as declining, agent(app) as formless:
+    async with (
+        agent(app, person=yes, mode=mode) as allowing,
+        agent(app, person=no, mode=mode) as declining,
+        agent(app, mode=mode) as formless,
+    ):
         assert "did not allow" in await refused(declining, "start_run", project="tiny", brief=brief, budget_usd=7.5)
-        assert "cannot ask" in await refused(formless, "start_run", project="tiny", brief=brief, budget_usd=7.5)
+        assert f"{app.url}/new" in await refused(formless, "start_run", project="tiny", brief=brief, budget_usd=7.5)
         assert app.rows("select 1 from runs where brief = %s", brief) == []
         less = await use(formless, "start_run", project="tiny", brief=brief, budget_usd=2, idempotency_key=brief)
         more = await use(allowing, "start_run", project="tiny", brief=brief, budget_usd=7.5)
@@ -318,7 +389,7 @@ async def test_an_agent_cancels_its_own_runs_and_others_with_confirmation(app: A
     async with agent(app) as formless, agent(app, person=automatic) as careless, agent(app, person=no) as declining:
         started = (await use(formless, "start_run", project="tiny", brief=own))["run_id"]
         ended = await use(formless, "cancel_run", run_id=started)
-        assert f"myloware runs cancel {theirs}" in await refused(formless, "cancel_run", run_id=theirs)
+        assert f"{app.url}/runs/{theirs}" in await refused(formless, "cancel_run", run_id=theirs)
         for client in (careless, declining):
             assert "did not confirm" in await refused(client, "cancel_run", run_id=theirs)
         other = (await use(formless, "start_run", project="tiny", brief=f"{own} again"))["run_id"]
@@ -334,13 +405,30 @@ async def test_an_agent_cancels_its_own_runs_and_others_with_confirmation(app: A
     assert "Agent: cancel every run" in yes.questions[0]
 
 
-@pytest.mark.parametrize("budget", [-5, 1e9])
-async def test_an_invalid_budget_is_refused(app: App, budget: float) -> None:
-    """The sentence names the field, and no run is started."""
-    async with agent(app) as client:
-        message = await refused(client, "start_run", project="tiny", brief="A budget", budget_usd=budget)
+@pytest.mark.parametrize(
+    ("tool", "arguments", "sentence"),
+    [
+        (
+            "start_run",
+            {"project": "tiny", "brief": "A budget", "budget_usd": -5},
+            "budget_usd: Input should be greater",
+        ),
+        ("start_run", {"project": "tiny", "brief": "A budget", "budget_usd": 1e9}, "budget_usd: Input should be less"),
+        ("start_run", {}, "project: Field required; brief: Field required."),
+        ("decide_review", {"run_id": "1", "decision": "yes"}, "decision: Input should be 'approve' or 'reject'."),
+        ("get_run", {"run_id": 7}, "run_id: Input should be a valid string."),
+    ],
+)
+async def test_invalid_arguments_are_refused_in_a_sentence(
+    app: App, tool: str, arguments: dict[str, Any], sentence: str
+) -> None:
+    """The sentence names the fields, and no run is started."""
+    async with agent(app, mode="legacy") as client:
+        message = await refused(client, tool, **arguments)
 
-    assert "budget_usd" in message
+    assert message.startswith(f"Invalid arguments of {tool}: ")
+    assert sentence in message
+    assert "\n" not in message
     assert app.rows("select 1 from runs where brief = 'A budget'") == []
 
 
