@@ -34,9 +34,11 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Path(f"{folder}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-            install = [str(folder / "venv/bin/pip"), "install", "--quiet", "moto[server]>=5"]
-            subprocess.run(install, check=True, capture_output=True)
+            python = folder / "venv/bin/python"
+            subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+            # Most of the modules are never imported: they are not compiled.
+            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq", "--python", python]
+            subprocess.run([*pip, "install", "--no-compile", "moto[server]>=5"], check=True, capture_output=True)
     return folder / "venv/bin/moto_server"
 
 
