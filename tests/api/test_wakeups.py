@@ -113,7 +113,8 @@ async def test_the_oldest_due_runs_come_first(db: Database) -> None:
 
 async def test_a_lost_session_ends_the_listener(db: Database, database_url: str) -> None:
     """It is then repeated, which notifies at once of what may have been missed."""
-    terminate = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'listener'"
+    terminate = """select pg_terminate_backend(pid) from pg_stat_activity
+        where application_name = 'listener' and datname = current_database()"""
     async with listening(database_url) as notified:
         for _ in range(2):
             await db.fetch_all(terminate)
@@ -148,7 +149,8 @@ async def test_two_hundred_due_runs_drain_through_eight_slots(db: Database) -> N
 
 async def test_a_worker_holds_its_lock_while_it_listens(db: Database, database_url: str) -> None:
     """`/ready` looks for it."""
-    held = "select count(*) as count from pg_locks where locktype = 'advisory' and mode = 'ShareLock'"
+    locks = "pg_locks join pg_database on pg_database.oid = database and datname = current_database()"
+    held = f"select count(*) as count from {locks} where locktype = 'advisory' and mode = 'ShareLock'"
     with psycopg.connect(database_url, autocommit=True) as connection:
         async with listening(database_url), listening(database_url):
             assert connection.execute(held).fetchone() == (2,)
