@@ -51,6 +51,8 @@ class ReviewPage:
         """Return the page; for a POST what a button of its form does. Raises as `find_open_review` or `open_link`."""
         if request.method == "GET":
             opened = await self._open()
+            if known := request.query_params.get("open"):  # the page asks whether it is still the one to decide
+                return Response(None, 204 if known == opened.review.digest else 409)
             return await self._render(opened, await self._parse(opened, ()))
         fields = [(name, str(value)) for name, value in (await request.form()).multi_items()]
         part = request.headers.get("hx-target", "")
@@ -66,7 +68,8 @@ class ReviewPage:
             if form.digest != opened.review.digest:
                 raise StaleReview(f"Revision {opened.review.revision} is open now, and nothing was decided. Review it.")
             if part or action.partition(" ")[0] not in VERDICTS:
-                return await self._render(opened, form, part)
+                more = await self._invite() if action == "invite" and not part else {}
+                return await self._render(opened, form, part, **more)
             return await self._decide(opened, await self._decision(opened, form, action), context)
         except (ApiError, RunError) as error:
             if context and await find_recorded(self.state.services.db, self.run_id, context):
@@ -79,6 +82,14 @@ class ReviewPage:
         if self.token:
             return await links.open_link(self.state.services, self.token)
         return await reviews.find_open_review(self.state.services, self.run_id, self.gate)
+
+    async def _invite(self) -> dict[str, Any]:
+        """Return a new reviewer's link and its end, for a page of the console. Raises as `create_link`."""
+        if not self.session:
+            return {}
+        context, db = self.session.context, self.state.services.db
+        token, link = await review_links.create_link(db, self.run_id, self.gate, context=context)
+        return {"invited": f"{self.state.base_url}/review/{token}", "expires_at": link.expires_at}
 
     async def _parse(self, opened: RunReview, fields: Fields) -> IdeaForm | FilmForm:
         """Return the form after the action of its button; without fields, with the texts of the review."""
@@ -168,5 +179,7 @@ async def show_overlay(_session: SessionDep, text: Annotated[str, Query(max_leng
 
 def describe_outcome(gate: Gate, decision: DecisionInput) -> str:
     """Return the thanks for a decision by a link, with its outcome."""
+    if decision.verdict == "revise" and gate == "publish" and not decision.clips:
+        return "Thank you: your request was sent. What costs money is shown to the owner with its price first."
     scheduled = f"the film is scheduled for {decision.publish_at}." if decision.publish_at else None
     return f"Thank you: {scheduled or OUTCOMES[decision.verdict][gate].partition(': ')[2]}"

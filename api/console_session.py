@@ -36,6 +36,7 @@ class PageRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
+            note_sandbox(request)
             try:
                 response = await handler(request)
             except SignInRequired:
@@ -49,6 +50,11 @@ class PageRoute(APIRoute):
             return response
 
         return handle
+
+
+def note_sandbox(request: Request) -> None:
+    """Let the pages of this request name the services that the sandbox replaces."""
+    pages.SANDBOX_SERVICES.set(request.app.state.app_state.settings.sandbox_services)
 
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from api.artifacts import FILE_RESPONSES, FileRequest, FileRequestDep
 from api.authentication import AppStateDep, client_address, count_request
 from api.console_reviews import ReviewPage, describe_outcome
+from api.console_session import note_sandbox
 from api.errors import ApiError, responses, to_api_error
 from api.schemas import ClipNumbers, RequestBody, Text
 from api.wiring import AppState
@@ -68,6 +69,7 @@ BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 async def show_review(token: str, request: Request, state: AppStateDep) -> Response:
     """Return the review that the link opens: a page, or JSON for clients that accept only JSON."""
     as_json = _accepts_json(request)
+    note_sandbox(request)
     try:
         await count_request(state, f"link:{client_address(request)}")
         opened = await links.open_link(state.services, token)
@@ -91,6 +93,7 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
 async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Response:
     """Decide on the review that the link opens, by JSON or by the form of its page."""
     as_json = _accepts_json(request)
+    note_sandbox(request)
     try:
         await count_request(state, f"link:{client_address(request)}")
         if request.headers.get("content-type", "").startswith("multipart/form-data"):

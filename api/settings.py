@@ -164,6 +164,12 @@ class Settings(BaseSettings):
         return [service for service, setting in configured.items() if setting is None]
 
     @property
+    def sandbox_services(self) -> list[Service]:
+        """Return the services that the sandbox replaces in complete settings, by its models and its key."""
+        marks, own = ("openai_model", "video_model", "upload_post_api_key"), sandbox_settings("")
+        return [name for name in own if any(getattr(self, mark) == own[name].get(mark, 0) for mark in marks)]
+
+    @property
     def video_keys(self) -> dict[str, SecretStr]:
         """Return the API keys of the configured providers of clips, by name."""
         higgsfield = [key.get_secret_value() for key in (self.higgsfield_key_id, self.higgsfield_key_secret) if key]

@@ -1,6 +1,7 @@
 """The pages of the console, and those of a reviewer's link, which work without scripts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +21,9 @@ STATIC, TEMPLATES = Path(__file__).parent / "static", Path(__file__).parent / "t
 #: The page that shows the API description.
 DOCS_PAGE = TEMPLATES / "docs.html"
 
+#: The services that the sandbox replaces, which every page of the request names.
+SANDBOX_SERVICES = ContextVar[Sequence[str]]("sandbox_services", default=())
+
 #: Browsers load, run, frame and submit to nothing but this service.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; media-src 'self';"
@@ -37,14 +41,6 @@ CONSOLE_HEADERS = {**HEADERS, "Content-Security-Policy": _WITH_SCRIPTS, "Referre
 
 #: The API description is drawn by a script of this service, which reads /openapi.json and sends trial requests.
 DOCS_HEADERS = {**HEADERS, "Content-Security-Policy": _WITH_SCRIPTS.replace("img-src 'self'", "img-src 'self' data:")}
-
-#: The pages of the console that every page links to: path and title.
-NAVIGATION = (
-    ("/inbox", "Inbox"), ("/runs", "Runs"), ("/costs", "Costs"), ("/trouble", "Trouble"), ("/doctor", "Health"),
-    ("/keys", "Keys"),
-)  # fmt: skip
-#: Those that need a right other than `start`, with it.
-RIGHTS = {"/keys": "admin"}
 
 #: The nodes of the run graph, in order, each with its successors.
 _NODES = {node.__name__: successors for node, successors in SUCCESSORS.items()} | {"end": []}
@@ -115,8 +111,8 @@ _environment = Environment(
     lstrip_blocks=True,
     autoescape=True,
 )
-_environment.globals |= {"navigation": NAVIGATION, "rights": RIGHTS, "phrases": VERDICT_PHRASES, "nodes": _NODES}
-_environment.globals |= {"statuses": get_args(Status)}
+_environment.globals |= {"phrases": VERDICT_PHRASES, "nodes": _NODES}
+_environment.globals |= {"statuses": get_args(Status), "sandbox_services": SANDBOX_SERVICES.get}
 _environment.globals |= {"platform_limits": PLATFORMS, "fit_title": fit_title, "post_text": post_text}
 _environment.filters |= {"time": _format_time, "age": _format_age, "usd": _format_usd}
 _environment.filters |= {"label": _label, "name_of": name_of}

@@ -109,7 +109,7 @@ class IdeaForm:
         """Return the decision of a button, with the ideas as they were typed. Raises InvalidRequest."""
         sample = self.sample if verb == "sample" else []
         if verb == "sample" and not sample:
-            raise InvalidRequest("Mark “Make first” at the clips to make first.", field="sample")
+            raise InvalidRequest("Mark “Make a sample of this clip first” at the clips to make first.", field="sample")
         edits = None if verb in ("reject", "unedited") else self.edits
         return DecisionInput(verdict=verdict, comment=self.comment, edits=edits, sample=sample, digest=self.digest)
 

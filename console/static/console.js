@@ -82,6 +82,10 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   KEYS[event.key]();
 });
+// What was refused is not marked any more while it is corrected.
+document.addEventListener("input", (event) => {
+  if (event.target.closest(".new")) event.target.removeAttribute("aria-invalid");
+});
 document.addEventListener("focusin", (event) => select(event.target.closest(ROW)));
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-open]");
@@ -110,6 +114,10 @@ document.addEventListener("htmx:sseBeforeMessage", (event) => {
 });
 document.addEventListener("htmx:sseMessage", (event) => {
   if (event.detail.type !== "moment") return;
+  // Of the progress of an order the newest line is shown. The others stay, hidden, so that none is added twice.
+  const newest = document.querySelector("#timeline li").dataset.progress;
+  const lines = [...document.querySelectorAll("[data-progress]")].filter((line) => line.dataset.progress === newest);
+  for (const line of lines.slice(1)) line.hidden = true;
   document.getElementById("status").textContent = document.querySelector("#timeline p").textContent;
 });
 
@@ -133,6 +141,24 @@ document.addEventListener("htmx:afterRequest", ({ detail: { successful, xhr } })
   sent = null;
   if (successful && xhr.status) document.getElementById("problem").replaceChildren();
 });
+
+// An open review asks whether it is still the one to decide. What was typed stays.
+const stale = document.getElementById("stale");
+async function checkReview() {
+  const response = await fetch(stale.dataset.check).catch(() => null);
+  stale.hidden = ![404, 409, 410].includes(response?.status);
+}
+if (stale) setInterval(() => { if (stale.hidden && !document.hidden) checkReview(); }, 5000);
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  const source = document.getElementById(button.dataset.copy);
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", async () => {
+    source.select();
+    await navigator.clipboard.writeText(source.value);
+    button.textContent = "Copied";
+  });
+}
 
 setInterval(showTimes, 30000);
 prepare();

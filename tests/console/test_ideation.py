@@ -182,7 +182,7 @@ def test_a_sample(browser: httpx.Client, quiet_app: App, run_id: UUID) -> None:
     """Only the chosen clips are ordered; without a choice the page says so."""
     page = browser.get(address(run_id))
     refused = browser.post(address(run_id), data={**fields_of(page), "action": "sample 0.3000"})
-    assert (refused.status_code, "Mark “Make first”" in refused.text) == (422, True)
+    assert (refused.status_code, "Mark “Make a sample" in refused.text) == (422, True)
 
     page = browser.post(address(run_id), data={**fields_of(page), "sample": ["2"], "action": "price"})
     assert "Make 1 clip first for 0.30 USD" in page.text
@@ -250,7 +250,7 @@ def test_the_cap(browser: httpx.Client, quiet_app: App, seeds: Seeds) -> None:
     """More than is left is marked, and refused; the gate stays open."""
     run_id = seeds.ideation(content=THREE, cap_usd=0.7)
     page = browser.get(address(run_id))
-    assert "This costs more than is left." in page.text
+    assert "are left: drop ideas until it fits." in page.text
     refused = browser.post(address(run_id), data={**fields_of(page), "action": button_of(page, "approve")})
     assert (refused.status_code, "budget_exceeded" in refused.text) == (409, True)
     assert decisions(quiet_app) == []

@@ -48,7 +48,7 @@ def test_the_price_follows_the_edits(tab: Tab, seeds: Seeds, quiet_app: App) -> 
     expect(approve).to_have_text("Approve 2 clips for 0.60 USD")
     expect(page.get_by_role("status")).to_have_text("Approve 2 clips for 0.60 USD")
     expect(page.locator("#title-3")).to_be_hidden()
-    page.locator("#card-1").get_by_label("Make first").check()
+    page.locator("#card-1").get_by_label("Make a sample of this clip first").check()
     expect(page.locator("#sample")).to_have_text("Make 1 clip first for 0.30 USD")
     tab.check()
 

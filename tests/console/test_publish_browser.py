@@ -95,6 +95,7 @@ def test_prices_and_previews_follow(tab: Tab, run_id: UUID, quiet_app: App) -> N
     page.locator("#caption").press_sequentially(" Listen.", delay=60)
     expect(page.locator("#note-caption")).to_have_text("26 / 500")
     expect(page.get_by_label("The post on youtube")).to_contain_text("Stay for the rain. Listen.")
+    expect(page.locator(".over:visible .words")).to_contain_text("Stay for the rain. Listen.")
     expect(page.locator("#caption")).to_be_focused()
     expect(page.locator("#offer")).to_contain_text("It is posted with your edited caption.")
     page.locator("#clip-2").get_by_label("Redo this clip for 0.30 USD").check()

@@ -190,7 +190,7 @@ def test_a_link_signs_in_once(quiet_app: App, visitor: httpx.Client) -> None:
     assert visitor.head(link).status_code == 405
     assert visitor.get("/inbox").status_code == 303
     assert visitor.post(link).headers["location"] == "/inbox"
-    assert "settings key 1 · approve" in visitor.get("/inbox").text
+    assert "Signed in as settings key 1 (can approve)" in visitor.get("/inbox").text
 
     visitor.cookies.clear()
     again = visitor.post(link)
