@@ -36,7 +36,7 @@ def create_app(state: AppState) -> FastAPI:
     app.add_middleware(RequestId)
     install_error_handlers(app)
     modules = runs, events, artifacts, chat, webhooks, reviews, review_links, openai_chat, keys, costs, console_pages
-    # Their routes as they are: those of an included router would be built anew for each application.
+    # Their routes as they are: an included router would build them again for each application.
     for included in (router, *(module.router for module in modules)):
         app.router.routes.extend(included.routes)
     app.add_api_route("/docs", show_docs, include_in_schema=False)

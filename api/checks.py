@@ -1,4 +1,4 @@
-"""The checks of `myloware doctor` and of the console: every service is asked whether it works."""
+"""The checks of `myloware doctor` and of the console: every service is checked."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

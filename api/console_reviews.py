@@ -51,7 +51,7 @@ class ReviewPage:
         """Return the page; for a POST what a button of its form does. Raises as `find_open_review` or `open_link`."""
         if request.method == "GET":
             opened = await self._open()
-            if known := request.query_params.get("open"):  # the page asks whether it is still the one to decide
+            if known := request.query_params.get("open"):  # the page checks that its review is still open
                 return Response(None, 204 if known == opened.review.digest else 409)
             return await self._render(opened, await self._parse(opened, ()))
         fields = [(name, str(value)) for name, value in (await request.form()).multi_items()]
@@ -88,7 +88,7 @@ class ReviewPage:
         if not self.session:
             return {}
         context, db = self.session.context, self.state.services.db
-        token, link = await review_links.create_link(db, self.run_id, self.gate, context=context)
+        token, link = await links.create_link(db, self.run_id, self.gate, context=context)
         return {"invited": f"{self.state.base_url}/review/{token}", "expires_at": link.expires_at}
 
     async def _parse(self, opened: RunReview, fields: Fields) -> IdeaForm | FilmForm:

@@ -127,7 +127,7 @@ async def fork_run(run_id: UUID, request: Request, state: AppStateDep, session: 
 
 
 def _body(model: type[T], form: RunForm, **more: str | None) -> T:
-    """Return the request of REST that the form stands for. Raises InvalidRequest."""
+    """Return the request of the API that the form has the fields of. Raises InvalidRequest."""
     common = {"project": form["project"] or None, "options": form.options, "budget_usd": form["budget_usd"] or None}
     try:
         return model(**common, **more)

@@ -12,7 +12,7 @@ from runs import costs
 
 router = APIRouter(prefix="/v1", tags=["costs"], responses=responses(401, 422, 429))
 
-#: Days whose neighbours are dates too.
+#: Days with neighbours that are dates too.
 EARLIEST, LATEST = date(2000, 1, 1), date(2999, 12, 31)
 FirstDay = Annotated[date | None, Query(alias="from", ge=EARLIEST, le=LATEST, description="By default 29 days before.")]
 LastDay = Annotated[date | None, Query(alias="to", ge=EARLIEST, le=LATEST, description="By default today (UTC).")]

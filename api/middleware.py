@@ -19,7 +19,7 @@ MAX_BODY_BYTES_BY_PATH = dict.fromkeys(("/v1/artifacts", "/new"), 32 * 1024 * 10
 MAX_BODY_BYTES_BY_PATH["/v1/chat/completions"] = 4 * 1024 * 1024
 #: Paths that may be requested under any host: probes, and webhooks, which are signed.
 ANY_HOST_PATHS = ("/health", "/ready", "/metrics", "/v1/webhooks/")
-#: In the state of a request whose response is a stream without an end: the server ends it when it stops.
+#: In the state of a request with an endless stream as its response: the server ends it when it stops.
 ENDS_AT_STOP = "ends_at_stop"
 
 

@@ -46,7 +46,7 @@ class LinkDecision(RequestBody):
     decision: Verdict
     comment: Text | None = Field(None, max_length=4_000)
     sample: ClipNumbers = Field([])
-    """Ideation, with an approval: generate only these clips before the rest."""
+    """Ideation, with an approval: generate only these clips before the others."""
     publish_at: Text | None = Field(None, max_length=64)
     """Publish, with an approval: the time with its zone, in ISO 8601, before which nothing is posted."""
 

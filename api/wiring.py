@@ -83,7 +83,7 @@ class AppState:
 
     @property
     def base_url(self) -> str:
-        """Return the base of links to this service. It never depends on what a request says."""
+        """Return the base of links to this service. It never depends on a request."""
         return self.settings.public_url or self.listening_url
 
 
@@ -172,7 +172,7 @@ async def open_app_state(
 
 
 async def _read_mark(films: Files, digest: str) -> Provenance | None:
-    """Return what the C2PA manifest of a stored film says. Raises the errors of `Files`."""
+    """Return the content of the C2PA manifest of a stored film. Raises the errors of `Files`."""
     return await asyncio.to_thread(read_provenance, await films.local_path(digest))
 
 

@@ -20,14 +20,14 @@ _TAG = r"(?:chat_history|context|source)\b[^>]*>"
 QUOTATION = re.compile(rf"<{_TAG}(?:.*</{_TAG}|.*)", re.IGNORECASE | re.DOTALL)
 QUERY_TAG = re.compile(r"</?user_query>", re.IGNORECASE)
 
-#: What a person and the model are told where a client names no conversation.
+#: For the person and the model, where a client names no conversation.
 NO_CONVERSATION_ID = (
     "This client sends no conversation id, so I can only read here and give links: I start and cancel no run and"
     " prepare no decision. In Open WebUI set ENABLE_FORWARD_USER_INFO_HEADERS=true, in LibreChat the header"
     ' X-Conversation-Id: "{{LIBRECHAT_BODY_CONVERSATIONID}}"; any other client sends X-Conversation-Id or'
     " metadata.conversation_id."
 )
-#: What the model is told of a single message in a session that has a history.
+#: For the model, with a single message in a session that has a history.
 SINGLE_MESSAGE = (
     "This message came without the conversation before it: it is a request of the client itself, or the edited first"
     " message. You can only read. If a person asks for more, they write it as the next message."

@@ -87,7 +87,7 @@ def make_command(
     from cli.running import run as run_work
 
     flags = ["--sandbox"] * (sandbox or remotion) + ["--remotion"] * remotion
-    # The project of an existing run is not known yet.
+    # The project of an existing run is not known here.
     change = partial(sandbox_only, project=None if run else project, keep_renderer=remotion)
     settings = checked_settings(change if flags else None)
     if yes:
