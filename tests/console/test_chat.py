@@ -62,7 +62,7 @@ def test_a_conversation(seeds: Seeds, browser: httpx.Client) -> None:
     """“This run” is that of the page; the conversation is there on every page, after a reload too."""
     run_id, _ = seeds.ideation(), seeds.run()
     empty = browser.get("/chat")
-    assert (lines_of(empty), "Ask for ideas" in empty.text) == ([], True)
+    assert (lines_of(empty), "Ask about your runs" in empty.text) == ([], True)
     answer = say(browser, "How is this run?", run_id)
     say(browser, "What projects are\nthere?")
     say(browser, "What projects are\nthere?")
