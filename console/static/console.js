@@ -148,7 +148,7 @@ async function checkReview() {
   const response = await fetch(stale.dataset.check).catch(() => null);
   stale.hidden = ![404, 409, 410].includes(response?.status);
 }
-if (stale) setInterval(() => { if (stale.hidden && !document.hidden) checkReview(); }, 5000);
+if (stale) setInterval(() => { if (stale.hidden && !document.hidden) checkReview(); }, 10000);
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   const source = document.getElementById(button.dataset.copy);
