@@ -12,6 +12,8 @@ from typing import ClassVar
 from uuid import uuid4
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.app import create_app
@@ -159,8 +161,11 @@ async def run_server(state: AppState, listening: socket.socket) -> AsyncIterator
     """Serve on a listening socket for the block. Requests in progress get five seconds to complete."""
     state = replace(state, listening_url=url_of(listening))
     _raise_descriptor_limit()
+    app: ASGIApp = create_app(state)
+    if origins := state.settings.cors_origins:
+        app = CORSMiddleware(app, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
     config = uvicorn.Config(
-        create_app(state),
+        app,
         http=type("ServerProtocol", (LimitedProtocol,), {"waiting": {}}),
         log_level="warning",
         proxy_headers=bool(state.settings.trusted_proxies),

@@ -14,9 +14,9 @@ from api.errors import ApiError, body_too_large
 
 #: Far above the longest brief and twelve edited ideas.
 MAX_BODY_BYTES = 256 * 1024
-#: Chat clients send the whole conversation with every request, images included; the other paths take uploads.
+#: Chat clients send long messages, or the whole conversation with images; the other paths take uploads.
 MAX_BODY_BYTES_BY_PATH = dict.fromkeys(("/v1/artifacts", "/new"), 32 * 1024 * 1024)
-MAX_BODY_BYTES_BY_PATH["/v1/chat/completions"] = 4 * 1024 * 1024
+MAX_BODY_BYTES_BY_PATH |= dict.fromkeys(("/v1/chat/completions", "/v1/chat/supervisor", "/chat"), 4 * 1024 * 1024)
 #: Paths that may be requested under any host: probes, and webhooks, which are signed.
 ANY_HOST_PATHS = ("/health", "/ready", "/metrics", "/v1/webhooks/")
 #: In the state of a request with an endless stream as its response: the server ends it when it stops.

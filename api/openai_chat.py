@@ -103,9 +103,8 @@ async def create_completion(
         session_id, context = _session_id(body, request, caller), RequestContext(actor, "chat")
         chat_request = ChatRequest(session_id, message, context, history=body.history, base_url=state.base_url)
         turn = run_turn(state.chat, chat_request)
-    includes_usage = bool((body.stream_options or {}).get("include_usage"))
     stream = state.turns.start(turn, request.is_disconnected)
-    completion = Completion(model.id, includes_usage=includes_usage)
+    completion = Completion(body)
     if not body.stream:
         return completion.whole(await stream.result())
     first = await stream.next_event(FIRST_EVENT_SECONDS)
@@ -142,13 +141,14 @@ async def _stream(completion: Completion, event: TurnEvent | None, stream: TurnS
         while not isinstance(event, TurnResult):
             if event is not None and event.kind == "token":
                 sent += event.text
-                yield completion.chunk(content=event.text)
+                if text := completion.add(event.text):
+                    yield completion.chunk(content=text)
             event = await stream.next_event()
     except Exception as error:
         yield json.dumps(schemas.error_content(to_api_error(error)), ensure_ascii=False)
         return
-    if not sent.endswith(event.response):
-        yield completion.chunk(content=event.response)
-    yield completion.chunk("stop")
+    if text := completion.add("" if sent.endswith(event.response) else event.response, is_last=True):
+        yield completion.chunk(content=text)
+    yield completion.chunk(completion.finish_reason)
     for chunk in completion.last_chunks(event):
         yield chunk

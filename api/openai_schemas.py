@@ -1,6 +1,7 @@
 """The JSON of OpenAI's chat completions: requests, answers, chunks and errors."""
 
 import json
+import sys
 import time
 from typing import Any, Literal
 from uuid import uuid4
@@ -15,6 +16,7 @@ from chat.turns import TurnResult
 MODELS_CREATED_AT = 1_767_225_600
 #: The part of a client's conversation that is read: messages, and characters of each.
 MAX_HISTORY_MESSAGES, MAX_MESSAGE_CHARACTERS = 30, 20_000
+CHARACTERS_PER_TOKEN = 4
 ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -33,14 +35,26 @@ class Message(BaseModel, extra="allow"):
         return "\n".join(part for part in parts if isinstance(part, str))
 
 
+class TextFormat(BaseModel, extra="allow"):
+    """The only format of answers."""
+
+    type: Literal["text"]
+
+
 class CompletionRequest(BaseModel, extra="allow"):
-    """The body of a request. Fields that have no meaning here are ignored."""
+    """The body of a request. Fields that have no meaning here are ignored; `tools` of the client are never called."""
 
     model: str
     messages: list[Message] = Field(min_length=1)
     stream: bool | None = False
     stream_options: dict[str, Any] | None = None
     metadata: Any = None
+    stop: str | list[str] | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    n: Literal[1] | None = None
+    tool_choice: Literal["auto", "none"] | None = None
+    response_format: TextFormat | None = None
 
     @property
     def texts(self) -> list[tuple[str, str]]:
@@ -88,16 +102,40 @@ def error_content(error: ApiError) -> dict[str, object]:
 
 
 class Completion:
-    """An answer with its id, whole or as the chunks of a stream."""
+    """An answer with its id, whole or as the chunks of a stream.
 
-    def __init__(self, model: str, *, includes_usage: bool) -> None:
-        self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
-        self._includes_usage = includes_usage
+    It ends before the first `stop` of the request, and at its `max_tokens`, of about four characters each. What the
+    turn does is not changed by that.
+    """
+
+    def __init__(self, request: CompletionRequest) -> None:
+        self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": request.model}
+        self._includes_usage = bool((request.stream_options or {}).get("include_usage"))
+        self._stops = list(filter(None, [request.stop] if isinstance(request.stop, str) else request.stop or []))
+        self._most = CHARACTERS_PER_TOKEN * (request.max_completion_tokens or request.max_tokens or sys.maxsize)
+        #: The answer so far, and how much of it was returned.
+        self._text, self._returned = "", 0
+
+    def add(self, text: str, *, is_last: bool = False) -> str:
+        """Add text to the answer, and return what can be sent of it: the start of a `stop` waits for the next text."""
+        self._text += text
+        stops_at = [at for stop in self._stops if (at := self._text.find(stop)) >= 0]
+        held = 0 if is_last or stops_at else max(map(len, self._stops), default=1) - 1
+        start, self._returned = (
+            self._returned,
+            max(self._returned, min([*stops_at, self._most, len(self._text) - held])),
+        )
+        return self._text[start : self._returned]
+
+    @property
+    def finish_reason(self) -> str:
+        """Return `length` if the answer was cut at its number of tokens, otherwise `stop`."""
+        return "length" if self._returned == self._most < len(self._text) else "stop"
 
     def whole(self, turn: TurnResult) -> JSONResponse:
         """Return the answer as one response."""
-        message = {"role": "assistant", "content": turn.response, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        message = {"role": "assistant", "content": self.add(turn.response, is_last=True), "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish_reason}
         return JSONResponse({**self._head, "object": "chat.completion", "choices": [choice], "usage": _usage(turn)})
 
     def chunk(self, finish_reason: str | None = None, **delta: str) -> str:

@@ -172,7 +172,7 @@ class RunEvents(BaseModel):
 class ChatMessageRequest(RequestBody):
     """A message to the supervisor. Without a session a new one is created."""
 
-    message: Text = Field(min_length=1, max_length=10_000, examples=["What videos should I make today?"])
+    message: Text = Field(min_length=1, max_length=100_000, examples=["What videos should I make today?"])
     session_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._:-]{1,128}$")
 
 

@@ -102,6 +102,7 @@ class Settings(BaseSettings):
 
     public_url: types.Url | None = Field(None, alias="MYLOWARE_PUBLIC_URL")
     allowed_hosts: types.Hosts | None = Field(None, alias="MYLOWARE_ALLOWED_HOSTS")
+    cors_origins: types.Urls | None = Field(None, alias="MYLOWARE_CORS_ORIGINS")
     trusted_proxies: types.Hosts | None = Field(None, alias="MYLOWARE_TRUSTED_PROXIES")
     notify_urls: types.Urls | None = Field(None, alias="MYLOWARE_NOTIFY_URLS")
     notify_escalate_urls: types.Urls | None = Field(None, alias="MYLOWARE_NOTIFY_ESCALATE_URLS")

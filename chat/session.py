@@ -30,7 +30,7 @@ from storage.chat_sessions import claim_session, thread_id_of
 from storage.locks import LockBusy
 from storage.reviews import record_served
 
-MAX_MESSAGE_CHARACTERS = 10_000
+MAX_MESSAGE_CHARACTERS = 100_000
 #: How long a message waits for the turn before it.
 LOCK_TIMEOUT_SECONDS = 20.0
 LOCK_INTERVAL_SECONDS = 0.1

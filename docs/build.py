@@ -33,6 +33,7 @@ MYLOWARE_API_KEYS  API keys, comma-separated, for `serve`; without any, its firs
 MYLOWARE_LIMITED_API_KEYS  API keys that can read, start runs and cancel those, but not approve. $ another-secret
 MYLOWARE_PUBLIC_URL  Address under which others reach this server, for links. $ https://films.example.com
 MYLOWARE_ALLOWED_HOSTS  Further host names under which pages and API are served. $ films.internal
+MYLOWARE_CORS_ORIGINS  Origins of web pages that may send requests, comma-separated. $ https://chat.example.com
 MYLOWARE_TRUSTED_PROXIES  Addresses of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count. $ 10.0.0.2
 MYLOWARE_RATE_LIMIT  Requests per minute and API key.
 # Notifications

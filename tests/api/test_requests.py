@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from tests.app import ANNA, BEN, App
+from tests.app import ANNA, BEN, App, SandboxClient, open_app
 from tests.openapi import check_response
 
 UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
@@ -336,3 +336,32 @@ def test_runs_are_listed_newest_first_in_pages(quiet_app: App) -> None:
     assert client.get("/v1/runs", params={"status": "completed"}).json() == {"runs": [], "next_cursor": None}
     assert newest["runs"][0]["metadata"] == {"n": "ä"}
     assert {run["status"] for run in newest["runs"]} == {"pending"}
+
+
+def test_pages_of_named_origins_can_send_requests(
+    postgres_server: str, migrated_template: str, sandbox_process: SandboxClient
+) -> None:
+    """Their preflights are answered, and errors can be read; a page of any other origin gets no permission."""
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    origins = ["https://chat.example.com", "http://localhost:3000"]
+    with open_app(
+        postgres_server, migrated_template, sandbox_process, with_worker=False, cors_origins=origins
+    ) as opened:
+        for origin in (*origins, "https://elsewhere.example"):
+            named = {"Origin": origin}
+            answers = [
+                httpx.options(f"{opened.url}/v1/chat/completions", headers={**named, **preflight}),
+                httpx.get(f"{opened.url}/v1/models", headers=named),
+            ]
+            allowed = [answer.headers.get("access-control-allow-origin") for answer in answers]
+
+            assert allowed == ([origin] * 2 if origin in origins else [None] * 2)
+            assert [answer.headers.get("access-control-allow-credentials") for answer in answers] == [None] * 2
+            assert answers[0].status_code == (200 if origin in origins else 400)
+            assert answers[1].status_code == 401
+
+
+def test_without_origins_no_page_of_another_site_is_permitted(quiet_app: App) -> None:
+    """The default."""
+    answer = httpx.get(f"{quiet_app.url}/health", headers={"Origin": "https://chat.example.com"})
+    assert "access-control-allow-origin" not in answer.headers

@@ -237,6 +237,63 @@ def test_there_are_two_models(app: App, client: OpenAI) -> None:
         assert caught.value.code == "model_not_found"
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_answer_is_limited(app: App, client: OpenAI, stream: bool) -> None:
+    """It ends before a stop sequence, which may come in several pieces, or at about so many tokens, and says which."""
+
+    def ask(**limits: Any) -> tuple[str, str]:
+        question: list[Any] = [{"role": "user", "content": "What projects are there?"}]
+        answer = client.chat.completions.create(model="supervisor", messages=question, stream=stream, **limits)
+        if not stream:
+            [choice] = answer.choices
+            return choice.message.content, choice.finish_reason
+        chunks = [chunk.choices[0] for chunk in answer]
+        return "".join(chunk.delta.content or "" for chunk in chunks), chunks[-1].finish_reason
+
+    whole, reason = ask(tools=[{"type": "function", "function": {"name": "search"}}], tool_choice="auto", n=1)
+    stop = whole[30:45]
+
+    assert reason == "stop"
+    assert ask(stop=[stop, "never said"]) == (whole[: whole.index(stop)], "stop")
+    assert ask(max_tokens=5) == (whole[:20], "length")
+    assert ask(max_completion_tokens=10_000, stop="") == (whole, "stop")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("tool_choice", "required"),
+        ("tool_choice", {"type": "function", "function": {"name": "search"}}),
+        ("response_format", {"type": "json_object"}),
+        ("max_tokens", 0),
+    ],
+)
+def test_what_would_change_the_meaning_is_refused(app: App, client: OpenAI, name: str, value: Any) -> None:
+    """The refusal names the field, and nothing is done."""
+    before = len(app.rows("select 1 from runs"))
+    messages: Any = [{"role": "user", "content": "Make a video about fog"}]
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="supervisor", messages=messages, extra_body={name: value})
+
+    assert caught.value.code == "invalid_request"
+    assert name in caught.value.message
+    assert len(app.rows("select 1 from runs")) == before
+
+
+def test_a_message_can_be_as_long_as_a_file(app: App, client: OpenAI) -> None:
+    """A client pastes files into a message: 100,000 characters are read, and more are refused in words."""
+    message = "What projects are there?"
+    for text in ("ä" * 50_000, "\u0001" * 50_000):
+        long: Any = [{"role": "user", "content": f"{message} <context>{text}</context>"}]
+        assert client.chat.completions.create(model="supervisor", messages=long).choices[0].message.content
+    too_long: Any = [{"role": "user", "content": "W" * 100_001}]
+    with pytest.raises(openai.BadRequestError, match="1 to 100,000 characters"):
+        client.chat.completions.create(model="supervisor", messages=too_long)
+    body = {"message": f"{message} {'ä' * 99_000}"}
+    assert app.client.post("/v1/chat/supervisor", json=body).status_code == 200
+
+
 def test_the_utility_model_has_no_tools(app: App, sandbox: SandboxClient, client: OpenAI) -> None:
     """It answers requests for titles, and starts no run."""
     before = len(app.rows("select 1 from runs"))
@@ -268,7 +325,7 @@ def test_an_api_key_is_required(app: App) -> None:
         {},
         {"model": "supervisor", "messages": []},
         {"model": "supervisor", "messages": [{"role": "user", "content": ""}]},
-        {"model": "supervisor", "messages": [{"role": "user", "content": "x" * 10_001}]},
+        {"model": "supervisor", "messages": [{"role": "user", "content": "x" * 100_001}]},
         {"model": "supervisor", "messages": [{"role": "assistant", "content": "Hello"}]},
         {"model": "utility", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
         {"model": "supervisor", "messages": "Hello"},

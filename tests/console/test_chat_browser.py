@@ -196,7 +196,7 @@ def test_errors_keep_what_was_typed(tab: Tab, seeds: Seeds, sandbox: SandboxClie
     expect(problem).to_be_empty()
     field.fill("W" * 10_001)
     page.keyboard.press("Enter")
-    expect(problem).to_contain_text("must have 1 to 10,000 characters")
+    expect(problem).to_contain_text("must have 1 to 100,000 characters")
     field.fill("Where is my film?")
     tab.context.clear_cookies()
     page.keyboard.press("Enter")

@@ -183,7 +183,10 @@ def test_other_words_survive_the_evidence(quiet_app: App, seeds: Seeds, browser:
 def test_a_stuck_run_is_cancelled(quiet_app: App, seeds: Seeds, browser: httpx.Client) -> None:
     """The page shows what is reserved; the button ends the run."""
     run_id = seeds.stuck()
-    assert "Clips that are ordered already are still charged, at most 0.30 USD." in browser.get(f"/trouble/{run_id}/cancel").text
+    assert (
+        "Clips that are ordered already are still charged, at most 0.30 USD."
+        in browser.get(f"/trouble/{run_id}/cancel").text
+    )
     assert post(browser, f"/trouble/{run_id}/cancel").status_code == 303
     assert quiet_app.run(str(run_id))["error"]["code"] == "cancelled"
     assert post(browser, f"/trouble/{run_id}/cancel").status_code == 409
