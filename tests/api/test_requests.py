@@ -213,10 +213,13 @@ def test_text_that_cannot_be_stored_is_refused(quiet_app: App, path: str, body: 
     assert answer.status_code in (400, 409, 422), answer.text
 
 
-@pytest.mark.parametrize("path", ["/v1/runs/start", f"/v1/runs/{UNKNOWN_ID}/approve", "/v1/chat/supervisor"])
-def test_a_body_over_the_limit_is_refused(client: httpx.Client, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [("/v1/runs/start", 300_000), (f"/v1/runs/{UNKNOWN_ID}/approve", 300_000), ("/v1/chat/supervisor", 4_300_000)],
+)
+def test_a_body_over_the_limit_is_refused(client: httpx.Client, path: str, size: int) -> None:
     """The response is 413, whether the length was declared or not."""
-    body = json.dumps({**START, "brief": "x" * 300_000}).encode()
+    body = json.dumps({**START, "brief": "x" * size}).encode()
 
     def chunks() -> Iterator[bytes]:
         for start in range(0, len(body), 10_000):

@@ -132,12 +132,12 @@ def test_a_run_is_followed(app: App, browser_process: Browser, is_phone: bool) -
     tab.check()
     tab.page.reload()
     assert tab.page.locator("#timeline p:first-child").all_inner_texts() == live
-    # Of the progress of an order only the newest is shown.
+    # Of the progress of an order only the newest has a row.
     events = app.events(run_id)
     newest = {event["subject"]: event["seq"] for event in events if event["kind"] == "order.progress"}
-    shown = [e for e in events if e["kind"] != "order.progress" or e["seq"] == newest[e["subject"]]]
-    assert len(shown) < len(events)
-    assert rows_of(tab) == [f"moment-{event['seq']}" for event in reversed(shown)]
+    listed = [e for e in events if e["kind"] != "order.progress" or e["seq"] == newest[e["subject"]]]
+    assert len(listed) < len(events)
+    assert rows_of(tab) == [f"moment-{event['seq']}" for event in reversed(listed)]
     tab.close()
 
 
