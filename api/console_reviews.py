@@ -87,9 +87,9 @@ class ReviewPage:
         """Return a new reviewer's link and its end, for a page of the console. Raises as `create_link`."""
         if not self.session:
             return {}
-        context, db = self.session.context, self.state.services.db
-        token, link = await links.create_link(db, self.run_id, self.gate, context=context)
-        return {"invited": f"{self.state.base_url}/review/{token}", "expires_at": link.expires_at}
+        db, base_url = self.state.services.db, self.state.base_url
+        url, link = await links.create_link(db, self.run_id, self.gate, base_url, context=self.session.context)
+        return {"invited": url, "expires_at": link.expires_at}
 
     async def _parse(self, opened: RunReview, fields: Fields) -> IdeaForm | FilmForm:
         """Return the form after the action of its button; without fields, with the texts of the review."""

@@ -60,9 +60,8 @@ async def create_link(
     """Create a link that opens the open review of this gate and decides it once, without an API key."""
 
     async def process() -> LinkCreated:
-        token, link = await links.create_link(
-            state.services.db, run_id, body.gate, hours=body.expires_in_hours, context=idempotent.context
-        )
-        return LinkCreated(url=f"{state.base_url}/review/{token}", expires_at=link.expires_at)
+        db, hours, context = state.services.db, body.expires_in_hours, idempotent.context
+        url, link = await links.create_link(db, run_id, body.gate, state.base_url, hours=hours, context=context)
+        return LinkCreated(url=url, expires_at=link.expires_at)
 
     return await idempotent(body, process)

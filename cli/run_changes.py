@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,8 +103,9 @@ def link(
     from runs.links import create_link
 
     base, context = service_url(url), running.LOCAL_CONTEXT
-    token, created = running.read_run(run, lambda db, id_: create_link(db, id_, gate, hours=hours, context=context))
-    stdout.print(f"{base}/review/{token}", markup=False, soft_wrap=True)
+    create = partial(create_link, gate=gate, base_url=base, hours=hours, context=context)
+    link_url, created = running.read_run(run, create)
+    stdout.print(link_url, markup=False, soft_wrap=True)
     stderr.print(f"Anyone who has it can decide once, until {created.expires_at:%Y-%m-%d %H:%M} UTC.")
 
 

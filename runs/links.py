@@ -46,16 +46,19 @@ class OpenedLink(RunReview):
 
 
 async def create_link(
-    db: Database, run_id: UUID, gate: Gate, *, hours: float = DEFAULT_HOURS, context: RequestContext
+    db: Database, run_id: UUID, gate: Gate, base_url: str, *, hours: float = DEFAULT_HOURS, context: RequestContext
 ) -> tuple[str, ReviewLink]:
-    """Create a link to the gate's open review. Raises ApprovalNotPermitted, RunNotFound or GateNotOpen."""
+    """Create a link to the gate's open review that works for `hours`, and return its URL, below `base_url`.
+
+    Raises ApprovalNotPermitted, RunNotFound or GateNotOpen.
+    """
     check_approval_right(creator := context.actor, ", which creating a reviewer's link requires.")
     review = await require_open_review(db, await get_run(db, run_id), gate)
     expires_at = (datetime.now(UTC) + timedelta(hours=hours)).replace(microsecond=0)
     nonce = secrets.token_hex(8)
     link = ReviewLink(run_id, gate, review.revision, review.digest, expires_at, nonce, creator.kind, creator.id)
     await record_link(db, link, context)
-    return _create_token(nonce, await get_secret(db, REVIEWS_SECRET)), link
+    return f"{base_url}/review/{_create_token(nonce, await get_secret(db, REVIEWS_SECRET))}", link
 
 
 async def open_link(services: Services, token: str) -> OpenedLink:
