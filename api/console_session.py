@@ -36,7 +36,7 @@ class PageRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            note_sandbox(request)
+            await note_sandbox(request)
             try:
                 response = await handler(request)
             except SignInRequired:
@@ -52,7 +52,7 @@ class PageRoute(APIRoute):
         return handle
 
 
-def note_sandbox(request: Request) -> None:
+async def note_sandbox(request: Request) -> None:
     """Let the pages of this request name the services that the sandbox replaces."""
     pages.SANDBOX_SERVICES.set(request.app.state.app_state.settings.sandbox_services)
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, Field, ValidationError
 
@@ -23,7 +23,7 @@ from runs import links
 from runs.links import OpenedLink
 from runs.reviews import OpenedReview, read_film_parts
 
-router = APIRouter(prefix="/review", tags=["reviewer's link"])
+router = APIRouter(prefix="/review", tags=["reviewer's link"], dependencies=[Depends(note_sandbox)])
 
 PAGE: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}}
 ERRORS = {status: {**error, "content": PAGE} for status, error in responses(400, 404, 409, 410, 413, 422, 429).items()}
@@ -69,7 +69,6 @@ BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}
 async def show_review(token: str, request: Request, state: AppStateDep) -> Response:
     """Return the review that the link opens: a page, or JSON for clients that accept only JSON."""
     as_json = _accepts_json(request)
-    note_sandbox(request)
     try:
         await count_request(state, f"link:{client_address(request)}")
         opened = await links.open_link(state.services, token)
@@ -93,7 +92,6 @@ async def show_review(token: str, request: Request, state: AppStateDep) -> Respo
 async def decide_by_link(token: str, request: Request, state: AppStateDep) -> Response:
     """Decide on the review that the link opens, by JSON or by the form of its page."""
     as_json = _accepts_json(request)
-    note_sandbox(request)
     try:
         await count_request(state, f"link:{client_address(request)}")
         if request.headers.get("content-type", "").startswith("multipart/form-data"):

@@ -167,8 +167,12 @@ class Settings(BaseSettings):
     @property
     def sandbox_services(self) -> list[Service]:
         """Return the services that the sandbox replaces in complete settings, by its models and its key."""
-        marks, own = ("openai_model", "video_model", "upload_post_api_key"), sandbox_settings("")
-        return [name for name in own if any(getattr(self, mark) == own[name].get(mark, 0) for mark in marks)]
+        marks: dict[Service, str] = {
+            "language model and moderation": "openai_model",
+            "video": "video_model",
+            "publishing": "upload_post_api_key",
+        }
+        return [name for name, own in sandbox_settings("").items() if getattr(self, marks[name]) == own[marks[name]]]
 
     @property
     def video_keys(self) -> dict[str, SecretStr]:
