@@ -23,6 +23,18 @@ from storage.rate_limits import admit
 
 API_KEY_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="Your API key.")
 BEARER = HTTPBearer(auto_error=False, description="Your API key, as a bearer token.")
+#: How long a request waits for the response of the same request that is in progress.
+WAIT_SECONDS = 20.0
+POLL_INTERVAL_SECONDS = 0.05
+#: Well below `storage.idempotency.IN_PROGRESS_TIMEOUT_SECONDS`, after which a request counts as abandoned.
+RENEWAL_INTERVAL_SECONDS = 8.0
+
+KEY_DESCRIPTION = "The same key with the same body returns the same response; with another body it is an error 409."
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description=KEY_DESCRIPTION)
+]
+#: Stores the response of the request in progress.
+StoreResponse = Callable[[BaseModel], Awaitable[dict[str, Any]]]
 
 
 async def app_state(request: Request) -> AppState:
@@ -102,20 +114,6 @@ async def require_admin(caller: CallerDep) -> ApiKeyRow:
     if "admin" not in caller.actor.rights:
         raise ApiError(403, "admin_required", "API key lacks the right admin, which managing keys requires.")
     return caller
-
-
-#: How long a request waits for the response of the same request that is in progress.
-WAIT_SECONDS = 20.0
-POLL_INTERVAL_SECONDS = 0.05
-#: Well below `storage.idempotency.IN_PROGRESS_TIMEOUT_SECONDS`, after which a request counts as abandoned.
-RENEWAL_INTERVAL_SECONDS = 8.0
-
-KEY_DESCRIPTION = "The same key with the same body returns the same response; with another body it is an error 409."
-IdempotencyKey = Annotated[
-    str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$", description=KEY_DESCRIPTION)
-]
-#: Stores the response of the request in progress.
-StoreResponse = Callable[[BaseModel], Awaitable[dict[str, Any]]]
 
 
 class IdempotentRequest:

@@ -15,7 +15,7 @@ from chat.turns import TurnResult
 
 MODELS_CREATED_AT = 1_767_225_600
 #: The part of a client's conversation that is read: messages, and characters of each.
-MAX_HISTORY_MESSAGES, MAX_MESSAGE_CHARACTERS = 30, 20_000
+MAX_HISTORY_MESSAGES, MAX_HISTORY_CHARACTERS = 30, 20_000
 CHARACTERS_PER_TOKEN = 4
 ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -59,7 +59,7 @@ class CompletionRequest(BaseModel, extra="allow"):
     @property
     def texts(self) -> list[tuple[str, str]]:
         """Return the messages as (role, text), cleaned and cut."""
-        return [(message.role, clean_text(message.text)[:MAX_MESSAGE_CHARACTERS]) for message in self.messages]
+        return [(message.role, clean_text(message.text)[:MAX_HISTORY_CHARACTERS]) for message in self.messages]
 
     @property
     def history(self) -> list[tuple[str, str]]:
@@ -121,10 +121,8 @@ class Completion:
         self._text += text
         stops_at = [at for stop in self._stops if (at := self._text.find(stop)) >= 0]
         held = 0 if is_last or stops_at else max(map(len, self._stops), default=1) - 1
-        start, self._returned = (
-            self._returned,
-            max(self._returned, min([*stops_at, self._most, len(self._text) - held])),
-        )
+        start = self._returned
+        self._returned = max(start, min([*stops_at, self._most, len(self._text) - held]))
         return self._text[start : self._returned]
 
     @property

@@ -25,6 +25,7 @@ from providers.base import ProviderError
 from storage.migrate import migrate
 
 SECRET_WORDS = ("KEY", "SECRET", "DATABASE_URL")
+IDEA = Idea(title="Window", scene="Rain runs down a window at night.", sound="Soft rain.", overlay="Stay in")
 
 
 async def examine(*, as_json: bool) -> None:
@@ -71,9 +72,6 @@ def _print_report(
     for check in checks:
         mark = "[green]ok[/]    " if check.ok else "[red]failed[/]"
         stdout.print(f"{mark} {check.check}: {check.message}", soft_wrap=True)
-
-
-IDEA = Idea(title="Window", scene="Rain runs down a window at night.", sound="Soft rain.", overlay="Stay in")
 
 
 async def check_model(*, as_json: bool) -> None:

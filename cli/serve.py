@@ -42,6 +42,7 @@ from storage.migrate import DatabaseUnreachable, DatabaseUnusable, check_databas
 from storage.runs import RunRow
 
 DATABASE_INTERVAL_SECONDS = 1.0
+POLL_INTERVAL_SECONDS = 0.2
 
 
 @asynccontextmanager
@@ -139,9 +140,6 @@ async def _wait_for_signal() -> None:
     stop = asyncio.Event()
     on_stop_signal(lambda _: stop.set())
     await stop.wait()
-
-
-POLL_INTERVAL_SECONDS = 0.2
 
 
 async def drive_run(

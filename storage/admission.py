@@ -48,6 +48,16 @@ class CapRoom:
 #: The share of the day's cap that model calls before any approval may take together: of new runs and of the chat.
 UNAPPROVED_SHARE = Decimal("0.25")
 SHARE_NAME = "the share of the day's cap (UTC) for new runs and the chat"
+#: The input and output tokens that are reserved for a call, by the kind of its key: more than such a call takes.
+RESERVED_TOKENS = {
+    "moderation": (4_000, 1_000),
+    "screening": (2_000, 500),
+    "ideas": (8_000, 4_000),
+    "caption": (3_000, 500),
+    "changes": (3_000, 1_500),
+    "rewrite": (2_000, 1_500),
+    "chat": (4_000, 1_500),  # besides the messages
+}
 
 sql = read_statements("admission")
 
@@ -114,18 +124,6 @@ async def tightest_cap(conn: Connection, caps: Caps, run_id: UUID | str | None, 
 async def is_cancelled(conn: Connection, run_id: str) -> bool:
     """Return whether the run was cancelled."""
     return await fetch_one(conn, sql["cancelled"], (run_id,)) is not None
-
-
-#: The input and output tokens that are reserved for a call, by the kind of its key: more than such a call takes.
-RESERVED_TOKENS = {
-    "moderation": (4_000, 1_000),
-    "screening": (2_000, 500),
-    "ideas": (8_000, 4_000),
-    "caption": (3_000, 500),
-    "changes": (3_000, 1_500),
-    "rewrite": (2_000, 1_500),
-    "chat": (4_000, 1_500),  # besides the messages
-}
 
 
 @dataclass(eq=False)

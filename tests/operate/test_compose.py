@@ -17,10 +17,10 @@ import httpx
 import pytest
 import yaml
 
-from tests.databases import fresh_database, migrated_template, postgres_server
+from tests.databases import fresh_database
 from tests.storage.test_s3 import free_port, moto_server, s3
 
-__all__ = ["migrated_template", "moto_server", "postgres_server", "s3"]
+__all__ = ["moto_server", "s3"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
