@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 
 from source import PRODUCT, ROOT, Function, functions, python_files
 
 MAX_COMPLEXITY, MAX_COMPLEX_FUNCTIONS = 10, 8
 MAX_LOOSE_SIGNATURES = 20
 MAX_MODULE_LINES, MAX_LONG_MODULES = 250, 8
-#: Blank lines do not count: the formatter sets them.
-MAX_PRODUCT_LINES = 20_000
+#: Lines of code, without docstrings, comments and blank lines. With them the product stays near 21,000.
+MAX_PRODUCT_LINES = 18_000
 MAX_SANDBOX_LINES = 4_000
 
+NOT_CODE = {
+    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
+    tokenize.ENCODING,
+}  # fmt: skip
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.IfExp, ast.ExceptHandler, ast.match_case, ast.comprehension)
 
 
@@ -58,12 +65,46 @@ def test_public_signatures_are_typed() -> None:
 
 
 def test_modules_are_short() -> None:
-    """Few modules have more than 250 lines, and the product as a whole stays under its limit."""
+    """Few modules have more than 250 lines."""
     texts = {str(path.relative_to(ROOT)): path.read_text().splitlines() for path in python_files(*PRODUCT)}
     long = {name: len(lines) for name, lines in texts.items() if len(lines) > MAX_MODULE_LINES}
 
     assert len(long) <= MAX_LONG_MODULES, long
-    assert sum(bool(line.strip()) for lines in texts.values() for line in lines) < MAX_PRODUCT_LINES
+
+
+def lines_of_code(text: str) -> int:
+    """Return the number of lines that have code: docstrings, comments and blank lines do not count."""
+    numbers: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NOT_CODE:
+            numbers.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            numbers.difference_update(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
+    return len(numbers)
+
+
+def test_lines_of_code_have_code() -> None:
+    """A docstring, a comment and a blank line are no code, and a list of two lines is two."""
+    text = """'Docstring.'
+
+# Comment
+x = [1,
+2]  # another
+
+
+def f():
+    'Return.'
+    return 1
+"""
+
+    assert lines_of_code(text) == 4
+
+
+def test_the_product_is_short() -> None:
+    """The product as a whole stays under its limit."""
+    assert sum(lines_of_code(path.read_text()) for path in python_files(*PRODUCT)) < MAX_PRODUCT_LINES
 
 
 def test_the_sandbox_is_short() -> None:
