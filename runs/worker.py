@@ -12,8 +12,9 @@ from runs.advance import advance
 from runs.decide import decide
 from runs.errors import GateNotOpen, StaleReview
 from runs.notifications import enqueue_notifications, send_due_notifications
-from runs.queue import ORDERS, RENDERS, RUNS, LocalQueue, LocalWorker, Loop, repeating
+from runs.queue import ORDERS, RENDERS, RUNS, Claim, LocalQueue, LocalWorker, Loop, Work, repeating
 from runs.reconcile import reconcile_order
+from runs.renders import Renders
 from runs.services import Services
 from storage import reviews, runs as table, troubles
 from storage.actors import Actor, RequestContext
@@ -65,11 +66,11 @@ async def run_worker(services: Services, *, only: str | None = None) -> AsyncIte
 
 def _local_worker(services: Services, run_id: str | None) -> LocalWorker:
     only = [run_id] if run_id else None
-    reconcile, claim_orders = partial(reconcile_order, services), services.ledger.claim_due
-    work = {
+    renders = Renders(services, only)
+    work: dict[str, tuple[Work, Claim]] = {
         RUNS: (partial(advance, services), partial(table.claim_due, services.db, only=only)),
-        ORDERS: (reconcile, partial(claim_orders, only=only, renders=False)),
-        RENDERS: (reconcile, partial(claim_orders, only=only, renders=True)),
+        ORDERS: (partial(reconcile_order, services), partial(services.ledger.claim_due, only=only, renders=False)),
+        RENDERS: (renders.reconcile, renders.claim),
     }
     return LocalWorker({name: LocalQueue(*work[name], SLOTS[name]) for name in work}, run_id)
 

@@ -109,7 +109,13 @@ class Orders:
         """Return the orders of a run, oldest first."""
         return await self.db.fetch_all(sql["of_run"], (run_id,), row=OrderRow)
 
-    async def claim_due(self, limit: int, *, renders: bool, only: list[str] | None = None) -> list[str]:
-        """Return the keys of orders to poll now, either renders or others, and postpone their next poll."""
-        rows = await self.db.fetch_all(sql["claim_due"], {"limit": limit, "only": only, "renders": renders})
+    async def claim_due(
+        self, limit: int, *, renders: bool, only: list[str] | None = None, without: Sequence[str] = ()
+    ) -> list[str]:
+        """Return the keys of orders to poll now, either renders or others, and postpone their next poll.
+
+        `only` are the ids of runs, `without` the keys of orders that this process does not take.
+        """
+        values = {"limit": limit, "only": only, "renders": renders, "without": list(without)}
+        rows = await self.db.fetch_all(sql["claim_due"], values)
         return [str(row["key"]) for row in rows]

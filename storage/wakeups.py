@@ -17,6 +17,12 @@ async def make_due(db: Database, run_ids: Collection[str]) -> None:
     await db.execute(sql["make_due"], (list(run_ids),))
 
 
+async def count_workers(db: Database) -> int:
+    """Return the number of workers that listen now."""
+    row = await db.fetch_one(sql["count_workers"], {"worker_lock": WORKER_LOCK})
+    return int(row["workers"]) if row else 0
+
+
 async def listen(session_url: str, name: str, notified: Callable[[], Awaitable[object]]) -> None:
     """Call `notified` at once, and for every notification, until the session is lost. Raises DatabaseError then.
 

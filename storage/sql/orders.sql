@@ -20,7 +20,7 @@ update orders set next_poll_at = now() + interval '5 seconds'
 where key in (
     select key from orders
     where next_poll_at <= now() and kind <> 'model' and (kind = 'render') = %(renders)s
-        and (%(only)s::uuid[] is null or run_id = any(%(only)s))
+        and (%(only)s::uuid[] is null or run_id = any(%(only)s)) and key <> all(%(without)s)
     order by kind <> 'clip', next_poll_at limit %(limit)s for update skip locked)
 returning key
 

@@ -62,18 +62,19 @@ class Machine:
         return [str(MYLOWARE), *words, *(["--port", str(self.port_of["api"])] if service == "api" else [])]
 
     @contextmanager
-    def running(self, service: str, log: Path) -> Iterator[None]:
-        """Run a service for the block; it has to stop when it is told to."""
+    def running(self, service: str, log: Path, *, port: int = 0, **changes: str) -> Iterator[None]:
+        """Run a service for the block; it has to stop when it is told to. `changes` are those of its environment."""
+        command = [*self.command(service), *(["--port", str(port)] if port else [])]
+        environment = {**self.environment(service), **changes}
         with log.open("w") as output:
-            process = subprocess.Popen(
-                self.command(service), env=self.environment(service), cwd=self.data, stdout=output, stderr=output
-            )
+            process = subprocess.Popen(command, env=environment, cwd=self.data, stdout=output, stderr=output)
         try:
             yield
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) in (0, -signal.SIGTERM), log.read_text()
         finally:
             process.kill()
+            process.wait()
 
 
 @pytest.fixture
@@ -128,7 +129,9 @@ def test_a_film_is_made_by_the_services(machine: Machine, s3: dict[str, str], tm
 def until_status(client: httpx.Client, run_id: str, status: str) -> dict[str, Any]:
     deadline = time.monotonic() + 120
     while True:
-        run: dict[str, Any] = client.get(f"/v1/runs/{run_id}").json()
+        answer = client.get(f"/v1/runs/{run_id}")
+        assert answer.status_code == 200, answer.text
+        run: dict[str, Any] = answer.json()
         if run["status"] == status:
             return run
         assert run["status"] != "failed", run
