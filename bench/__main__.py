@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack
 
 import uvloop
 
-from bench import command_line, paused_runs, request_rates, whole_runs
+from bench import command_line, paused_runs, request_rates, streams, whole_runs
 from bench.aims import FIGURES
 from bench.results import PATH, Result, write
 from bench.stage import TINY, Effort, open_stage
 
-ON_STAGE = (request_rates, whole_runs, paused_runs)
+ON_STAGE = (request_rates, whole_runs, paused_runs, streams)
 
 
 async def measure(effort: Effort, figures: Collection[str], started: float) -> tuple[list[Result], str]:

@@ -56,6 +56,9 @@ AIMS = (
     Aim("remotion", "Remotion ÷ embedded, the same clips, wall time", "≤", 3.0),
     Aim("paused", "memory of 5,000 paused runs", "≤", 5, "MB"),
     Aim("paused", "idle CPU of 5,000 paused runs", "≤", 1, "% of a core"),
+    Aim("streams", "memory of 480 event streams", "≤", 60, "MB"),
+    Aim("streams", "idle CPU of 480 event streams", "≤", 10, "% of a core"),
+    Aim("streams", "an event to the client, p95, 480 streams", "≤", 500, "ms"),
 )
 
 FIGURES = tuple(dict.fromkeys(aim.figure for aim in AIMS))

@@ -47,9 +47,10 @@ class Effort:
     many: int = 64
     woken: int = 150
     paused: int = 5_000
+    streams: int = 480
 
 
-TINY = Effort(rounds=1, seconds=0.1, idle_runs=1, runs=2, many=2, woken=2, paused=5)
+TINY = Effort(rounds=1, seconds=0.1, idle_runs=1, runs=2, many=2, woken=2, paused=5, streams=5)
 
 
 class Program:

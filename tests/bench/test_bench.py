@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from bench import command_line, films, paused_runs, request_rates, soak, whole_runs
+from bench import command_line, films, paused_runs, request_rates, soak, streams, whole_runs
 from bench.aims import AIMS, FIGURES, Aim
 from bench.http_client import Client, request_bytes, throughput
 from bench.results import PATH, Result, ratio, write
 from bench.soak import Sample
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = (request_rates, whole_runs, paused_runs, command_line, films)
+GROUPS = (request_rates, whole_runs, paused_runs, command_line, films, streams)
 NAMES = [
     *("webhook", "get", "list", "start", "create", "render-start", "idle-run", "runs", "cost"),
-    *("wake", "help", "render", "remotion", "paused"),
+    *("wake", "help", "render", "remotion", "paused", "streams"),
 ]
 
 
