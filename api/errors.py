@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
+from starlette.types import Scope
 
 from prompts.validation import describe_errors
 from providers.base import ProviderError, Unavailable, Unusable
@@ -19,6 +20,7 @@ from providers.webhooks import InvalidEvent, InvalidSignature
 from runs import errors
 from storage.database import DATABASE_UNAVAILABLE
 from storage.locks import LockBusy, LockLost
+from telemetry.logs import identified, log_outage
 
 log = logging.getLogger(__name__)
 
@@ -105,12 +107,17 @@ def to_api_error(error: Exception) -> ApiError:
         case LockBusy():
             return ApiError(409, "session_busy", "The session is processing another message. Retry when it is done.")
         case _ if isinstance(error, (*DATABASE_UNAVAILABLE, LockLost)):
-            log.warning("database unavailable: %s", str(error).partition("\n")[0])
+            log_outage("database", error)
             message = "Database unavailable; retry in a few seconds. Use the same Idempotency-Key."
             return ApiError(503, "database_unavailable", message, headers={"Retry-After": "5"})
     log.error("unhandled exception", exc_info=error)
     message = "Internal error. The details are in the server log under this request id."
     return ApiError(500, "internal_error", message)
+
+
+def route_of(scope: Scope) -> str:
+    """Return the path template of a request. A reviewer's link in the path itself is a secret."""
+    return re.sub(r":\w+}", "}", getattr(scope.get("route"), "path", "(no route)"))
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -159,10 +166,9 @@ async def _handle_http(request: Request, error: HTTPException) -> JSONResponse:
 
 async def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:
     request_id = getattr(request.state, "request_id", "")
-    # The path template only: a reviewer's link in the path is a secret.
-    route = getattr(request.scope.get("route"), "path", "(no route)")
-    log.error("%s %s failed (request %s)", request.method, route, request_id)
-    known = to_api_error(error)
     # This handler runs outside the middleware that adds the request id.
+    with identified(request=request_id):
+        log.error("%s %s failed (request %s)", request.method, route_of(request.scope), request_id)
+        known = to_api_error(error)
     known.headers = {"X-Request-ID": request_id}
     return known.as_response()

@@ -167,7 +167,8 @@ async def run_server(state: AppState, listening: socket.socket) -> AsyncIterator
     config = uvicorn.Config(
         app,
         http=type("ServerProtocol", (LimitedProtocol,), {"waiting": {}}),
-        log_level="warning",
+        log_config=None,  # its messages are logged as all others, and requests by `RequestId`
+        access_log=False,
         proxy_headers=bool(state.settings.trusted_proxies),
         forwarded_allow_ips=state.settings.trusted_proxies,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,

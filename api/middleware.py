@@ -1,6 +1,8 @@
 """ASGI middleware: the request id, the hosts that are served, and the limit of the request body."""
 
+import logging
 import re
+import time
 from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -10,7 +12,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.body_limit import RequestBodyLimitResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import ApiError, body_too_large
+from api.errors import ApiError, body_too_large, route_of
+from telemetry.logs import identified
+
+log = logging.getLogger("api.access")
 
 #: Far above the longest brief and twelve edited ideas.
 MAX_BODY_BYTES = 256 * 1024
@@ -19,6 +24,8 @@ MAX_BODY_BYTES_BY_PATH = dict.fromkeys(("/v1/artifacts", "/new"), 32 * 1024 * 10
 MAX_BODY_BYTES_BY_PATH |= dict.fromkeys(("/v1/chat/completions", "/v1/chat/supervisor", "/chat"), 4 * 1024 * 1024)
 #: Paths that may be requested under any host: probes, and webhooks, which are signed.
 ANY_HOST_PATHS = ("/health", "/ready", "/metrics", "/v1/webhooks/")
+#: Requested every few seconds.
+PROBES = ("/health", "/ready")
 #: In the state of a request with an endless stream as its response: the server ends it when it stops.
 ENDS_AT_STOP = "ends_at_stop"
 
@@ -37,7 +44,7 @@ class _Middleware:
 
 
 class RequestId(_Middleware):
-    """Add `X-Request-ID` to every response: the id that the client sent, if it is valid, or a new one."""
+    """Add `X-Request-ID` to every response: the id that the client sent, if it is valid, or a new one. Log requests."""
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         sent_id = Headers(scope=scope).get("x-request-id", "")
@@ -45,12 +52,30 @@ class RequestId(_Middleware):
         # For the handler of unexpected exceptions, which answers outside this middleware.
         scope.setdefault("state", {})["request_id"] = request_id
 
+        started_at, status = time.perf_counter(), None
+
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                MutableHeaders(scope=message)["X-Request-ID"], status = request_id, message["status"]
+                _record(scope, status, time.perf_counter() - started_at)
             await send(message)
 
-        await self.app(scope, receive, send_with_id)
+        with identified(scope["path"], request=request_id):
+            try:
+                await self.app(scope, receive, send_with_id)
+            finally:
+                if status is None:  # it failed, or the client went away
+                    _record(scope, 500, time.perf_counter() - started_at)
+
+
+def _record(scope: Scope, status: int, seconds: float) -> None:
+    """Log a request by its route: path and query can contain secrets. Probes are for debugging only."""
+    method, route = scope["method"], route_of(scope)
+    level = logging.DEBUG if route in PROBES else logging.INFO
+    fields = {"client": (scope["client"] or ("",))[0], "method": method, "route": route, "status": status}
+    fields["milliseconds"] = round(seconds * 1000, 1)
+    log.log(level, "%s %s %d", method, route, status, extra={"fields": fields})
 
 
 class AllowedHosts(_Middleware):

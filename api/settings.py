@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="forbid", frozen=True, populate_by_name=True)
 
     data_dir: Path = Field(Path(".myloware"), alias="MYLOWARE_DATA_DIR")
+    log_format: Literal["text", "json"] = Field("text", alias="MYLOWARE_LOG")
+    log_level: Literal["debug", "info", "warning", "error"] | None = Field(None, alias="MYLOWARE_LOG_LEVEL")
     api_keys: types.Secrets | None = Field(None, alias="MYLOWARE_API_KEYS")
     limited_api_keys: types.Secrets | None = Field(None, alias="MYLOWARE_LIMITED_API_KEYS")
     projects_dir: Path | None = Field(None, alias="MYLOWARE_PROJECTS_DIR")
@@ -140,6 +142,13 @@ class Settings(BaseSettings):
         """Return the host names, besides the addresses of this machine, under which pages and API are served."""
         public = urlsplit(self.public_url or "").hostname
         return frozenset([*(self.allowed_hosts or ()), *([public] if public else ())])
+
+    @property
+    def secrets(self) -> list[str]:
+        """Return every secret of the settings."""
+        values = [each for value in dict(self).values() for each in (value if isinstance(value, list) else [value])]
+        texts = [each.text for each in values if isinstance(each, Secret)]
+        return texts + [each.get_secret_value() for each in values if isinstance(each, SecretStr) and each != NO_KEY]
 
     @property
     def session_url(self) -> str:

@@ -109,7 +109,8 @@ def serve_command(
     from cli.local_services import checked_settings, sandbox_only
 
     settings = checked_settings(partial(sandbox_only, project=project, keep_renderer=False) if sandbox else None)
-    running.run(serve.serve(settings, host, port, with_worker=not no_worker, project=project, brief=brief))
+    work = serve.serve(settings, host, port, with_worker=not no_worker, project=project, brief=brief)
+    running.run(work, settings)
 
 
 @app.command("worker")
@@ -118,7 +119,8 @@ def worker_command() -> None:
     from cli import running, serve
     from cli.local_services import checked_settings
 
-    running.run(serve.work(checked_settings()))
+    settings = checked_settings()
+    running.run(serve.work(settings), settings)
 
 
 @app.command("sandbox", context_settings={"ignore_unknown_options": True})

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,6 +11,7 @@ from uuid import UUID, uuid4
 import typer
 import uvloop
 
+from api.settings import Settings
 from api.settings_types import SettingsError
 from cli.local_services import checked_settings, with_local_services
 from cli.output import exit_with_error
@@ -21,6 +21,7 @@ from runs.queries import RunView, find_run_id, get_run_view
 from storage.actors import LOCAL, RequestContext
 from storage.database import Database, open_pool
 from storage.migrate import DatabaseUnusable, is_migrated, migrate
+from telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
     from runs.services import Services
@@ -31,13 +32,18 @@ T = TypeVar("T")
 LOCAL_CONTEXT = RequestContext(LOCAL, "cli")
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of the work. Exits with a message on a known error.
+def run(work: Coroutine[Any, Any, T], settings: Settings | None = None) -> T:
+    """Return the result of the work. Exits with a message on a known error. Services log by their settings.
 
     SIGINT, SIGTERM and SIGHUP cancel the work, which closes everything that it opened, and exit with status 130, 143
     and 129. Work that handles these signals itself replaces this.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if settings:
+        is_json = settings.log_format == "json"
+        level = settings.log_level or ("info" if is_json else "warning")
+        configure_logs(is_json=is_json, level=level, secrets=settings.secrets)
+    else:
+        configure_logs()
     freeze_imports()
     received: list[int] = []
 

@@ -28,6 +28,9 @@ MYLOWARE_DATA_DIR  Data folder: the embedded database, clips, films and logs.
 DATABASE_URL  Postgres database; without it an embedded server starts in the data folder. $ postgresql://…
 MYLOWARE_DATABASE_DIRECT_URL  Address of the same database without the pooler, if DATABASE_URL is one of PgBouncer. $ postgresql://…
 MYLOWARE_STORE_URL  Store of clips and films; without it a folder in the data folder. $ s3://bucket/films
+# Logs and metrics
+MYLOWARE_LOG  Form of the log lines of `serve` and `worker`: `text` or `json`. $ json
+MYLOWARE_LOG_LEVEL  `debug`, `info` (requests and events), `warning` or `error`; default: `info` if JSON, else `warning`. $ info
 # Access
 MYLOWARE_API_KEYS  API keys, comma-separated, for `serve`; without any, its first start generates one. $ a-long-secret
 MYLOWARE_LIMITED_API_KEYS  API keys that can read, start runs and cancel those, but not approve. $ another-secret

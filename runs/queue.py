@@ -1,6 +1,7 @@
 """Wake-ups: work in the slots of this process, or due rows and a notification for the processes that have a worker."""
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -10,6 +11,7 @@ from providers.orders import OrderKey
 from storage.database import DATABASE_UNAVAILABLE, Database
 from storage.runs import WAKEUP_TIMEOUT
 from storage.wakeups import make_due
+from telemetry.logs import identified, log_outage
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +33,8 @@ class LocalQueue:
     Due rows are claimed for free slots only, so that processes share them and none waits for a slot of another one.
     """
 
-    def __init__(self, work: Work, claim: Claim, slots: int) -> None:
-        self._work, self._claim, self._slots = work, claim, slots
+    def __init__(self, work: Work, claim: Claim, slots: int, worker_id: str = "") -> None:
+        self._work, self._claim, self._slots, self._worker_id = work, claim, slots, worker_id
         self.running: dict[str, asyncio.Task[None]] = {}
         #: Subjects without a slot, or to work on again, with the time of their wake-up.
         self.waiting: dict[str, float] = {}
@@ -67,19 +69,21 @@ class LocalQueue:
 
     def _run(self, subject: str) -> None:
         self.waiting.pop(subject, None)
-        self.running[subject] = asyncio.create_task(self._execute(subject))
+        # Not in the context of the request or of other work that woke it.
+        self.running[subject] = asyncio.create_task(self._execute(subject), context=contextvars.Context())
 
     async def _execute(self, subject: str) -> None:
-        try:
-            await self._work(subject)
-        except Exception as error:
-            log_failure(error)
-            self._is_behind = False  # a process that may not be able to work claims no more before the next sweep
-        finally:
-            del self.running[subject]
-            if subject in self.waiting:
-                self.waiting[subject] = time.monotonic()
-            self._fill()
+        with identified(subject, worker=self._worker_id):
+            try:
+                await self._work(subject)
+            except Exception as error:
+                log_failure(error)
+                self._is_behind = False  # a process that may not be able to work claims no more before the next sweep
+            finally:
+                del self.running[subject]
+                if subject in self.waiting:
+                    self.waiting[subject] = time.monotonic()
+                self._fill()
 
     def _fill(self) -> None:
         """Use the free slots. While rows may be due, every other one is for such a row: neither side starves."""
@@ -161,15 +165,15 @@ class Queue:
 def log_failure(error: Exception) -> None:
     """Log the error of background work: without a trace if the database is unavailable."""
     if isinstance(error, DATABASE_UNAVAILABLE):
-        log.warning("database unavailable: %s", str(error).partition("\n")[0])
+        log_outage("database", error)
     else:
         log.error("background work failed and is repeated", exc_info=error)
 
 
 @asynccontextmanager
-async def repeating(*loops: Loop) -> AsyncIterator[None]:
+async def repeating(*loops: Loop, worker_id: str = "") -> AsyncIterator[None]:
     """Repeat each work, with its pause in seconds, while the block runs."""
-    running = {asyncio.create_task(_repeat(*loop)) for loop in loops}
+    running = {asyncio.create_task(_repeat(*loop, worker_id)) for loop in loops}
     try:
         yield
     finally:
@@ -179,13 +183,14 @@ async def repeating(*loops: Loop) -> AsyncIterator[None]:
             _, running = await asyncio.wait(running, timeout=1)
 
 
-async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
+async def _repeat(work: Callable[[], Awaitable[object]], pause_seconds: float, worker_id: str) -> None:
     """Repeat the work until cancelled. No error ends the loop: the sweeper finds work that failed."""
     last = ""
     while True:
         started_at = time.monotonic()
         try:
-            await work()
+            with identified(worker=worker_id):
+                await work()
             last = ""
         except Exception as error:
             # An error that is repeated at once is logged the first time.

@@ -56,7 +56,8 @@ async def run_worker(services: Services, *, only: str | None = None) -> AsyncIte
         loops = [(local.request_claims, SWEEP_INTERVAL_SECONDS)]
         services.wakeups.advance(only)
     try:
-        async with repeating(*loops, *((each.claim_due, 0.0) for each in local.queues.values())):
+        claims = [(each.claim_due, 0.0) for each in local.queues.values()]
+        async with repeating(*loops, *claims, worker_id=locks.worker_id):
             yield
     finally:
         services.drain.request_drain("the process was requested to stop")
@@ -72,7 +73,7 @@ def _local_worker(services: Services, run_id: str | None) -> LocalWorker:
         ORDERS: (partial(reconcile_order, services), partial(services.ledger.claim_due, only=only, renders=False)),
         RENDERS: (renders.reconcile, renders.claim),
     }
-    return LocalWorker({name: LocalQueue(*work[name], SLOTS[name]) for name in work}, run_id)
+    return LocalWorker({name: LocalQueue(*work[name], SLOTS[name], services.locks.worker_id) for name in work}, run_id)
 
 
 async def sweep(services: Services, local: LocalWorker) -> None:

@@ -1,5 +1,6 @@
 """Events, append-only: what happened in each run, and the webhooks received for it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,9 @@ from psycopg.sql import SQL, Composable, Composed
 
 from storage.actors import Channel, RequestContext
 from storage.database import Connection, Database, read_statements
+from telemetry.logs import identified
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,11 @@ async def record_event(
 ) -> bool:
     """Record an event in the caller's transaction. Return False if `source` has already sent `dedup_key`."""
     values = (run_id, run_id, source, dedup_key or str(uuid4()), kind, subject, dict(payload))
-    return (await conn.execute(sql["record"], values)).rowcount == 1
+    is_new = (await conn.execute(sql["record"], values)).rowcount == 1
+    if is_new:
+        with identified(subject if run_id and subject else str(run_id or "")):
+            log.info("%s: %s", subject or run_id, kind)
+    return is_new
 
 
 def with_event(change: Composable) -> Composed:

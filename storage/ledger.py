@@ -20,6 +20,7 @@ from storage.failpoints import hit
 from storage.orders import OrderRow
 from storage.spending import lock_spending
 from storage.troubles import end, report
+from telemetry.logs import identified
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,10 @@ class Ledger(ModelCalls):
 
     async def place(self, key: str) -> None:
         """Submit a reserved order that was not submitted before, if it is time, and record the outcome."""
+        with identified(key):
+            await self._place(key)
+
+    async def _place(self, key: str) -> None:
         started_at = time.monotonic()
         names = {short_name(each.name): each.name for each in self.providers["clip"]}
         names |= {kind: self.providers[kind][0].name for kind in ("render", "speech") if kind in self.providers}
@@ -281,4 +286,6 @@ class Ledger(ModelCalls):
         changed = await self.db.change(statement, {"key": key, **values, **event})
         if changed and changed["in_trouble"]:
             await end(self.db, key)
+        if changed:
+            log.info("%s: %s", key, kind)
         return changed is not None

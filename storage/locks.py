@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets
 import socket
@@ -14,8 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 
 from storage.database import Params, read_statements
-
-log = logging.getLogger(__name__)
+from telemetry.logs import log_outage, log_recovery
 
 HEARTBEAT_INTERVAL_SECONDS = 1.0
 #: A session that does not respond within this time counts as lost.
@@ -144,13 +142,14 @@ class Locks:
         if self._connection is None:
             try:
                 await self._connect()
-                log.info("The session of the locks is connected again.")
             except psycopg.Error as error:
-                log.warning("The session of the locks cannot connect: %s", error)
+                log_outage("database", error)
         elif not await self._succeeds(sql["heartbeat"]):
-            log.warning("The session of the locks is lost.")
+            log_outage("database", SESSION_LOST)
             await self._drop_session()
             return
+        else:
+            log_recovery("database")
         await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
     async def _succeeds(self, sql: LiteralString) -> bool:

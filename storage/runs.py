@@ -1,5 +1,6 @@
 """Runs: the request of each, and the projection of its progress."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -14,6 +15,8 @@ from storage.database import Database, from_now, insert_statement, read_statemen
 from storage.events import NUMBERED_EVENT, event_values
 from storage.spending import OF_RUN as COSTS_OF_RUN, Costs
 from storage.troubles import WAITING
+
+log = logging.getLogger(__name__)
 
 #: The shortest start of an id that is printed.
 SHORT_ID_CHARACTERS = 8
@@ -192,7 +195,10 @@ async def save_projection(db: Database, run_id: UUID | str, projection: Projecti
     already decided.
     """
     event = event_values("advance", *(projection.event or (None, None)))
-    return await db.change(sql["save_projection"], {**vars(projection), "id": run_id, **event}) is not None
+    is_saved = await db.change(sql["save_projection"], {**vars(projection), "id": run_id, **event}) is not None
+    if is_saved and projection.event:
+        log.info("%s: %s", run_id, projection.event[0])
+    return is_saved
 
 
 async def record_step(db: Database, run_id: UUID | str, step: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ("agents", "api", "chat", "cli", "console", "graph", "prompts", "providers", "runs", "storage")
+PRODUCT = ("agents", "api", "chat", "cli", "console", "graph", "prompts", "providers", "runs", "storage", "telemetry")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
