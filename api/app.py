@@ -28,7 +28,14 @@ def create_app(state: AppState) -> FastAPI:
     """Return the application."""
     mcp = McpEndpoint(state)
     app = FastAPI(
-        title="MyloWare", version=VERSION, description=DESCRIPTION, lifespan=mcp.lifespan, docs_url=None, redoc_url=None
+        title="MyloWare",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=mcp.lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # Its spans would contain paths, in which reviewers' links are secrets; `RequestId` has its own.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.app_state = state
     app.add_middleware(BodyLimit)

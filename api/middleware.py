@@ -8,12 +8,15 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from opentelemetry.trace import get_current_span
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.body_limit import RequestBodyLimitResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError, body_too_large, route_of
 from telemetry.logs import identified
+from telemetry.metrics import HTTP_SECONDS
+from telemetry.traces import span
 
 log = logging.getLogger("api.access")
 
@@ -24,6 +27,7 @@ MAX_BODY_BYTES_BY_PATH = dict.fromkeys(("/v1/artifacts", "/new"), 32 * 1024 * 10
 MAX_BODY_BYTES_BY_PATH |= dict.fromkeys(("/v1/chat/completions", "/v1/chat/supervisor", "/chat"), 4 * 1024 * 1024)
 #: Paths that may be requested under any host: probes, and webhooks, which are signed.
 ANY_HOST_PATHS = ("/health", "/ready", "/metrics", "/v1/webhooks/")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: Requested every few seconds.
 PROBES = ("/health", "/ready")
 #: In the state of a request with an endless stream as its response: the server ends it when it stops.
@@ -61,7 +65,7 @@ class RequestId(_Middleware):
                 _record(scope, status, time.perf_counter() - started_at)
             await send(message)
 
-        with identified(scope["path"], request=request_id):
+        with identified(scope["path"], request=request_id), span("request"):
             try:
                 await self.app(scope, receive, send_with_id)
             finally:
@@ -70,8 +74,11 @@ class RequestId(_Middleware):
 
 
 def _record(scope: Scope, status: int, seconds: float) -> None:
-    """Log a request by its route: path and query can contain secrets. Probes are for debugging only."""
-    method, route = scope["method"], route_of(scope)
+    """Count and log a request by its route: path and query can contain secrets. Probes are for debugging only."""
+    method, route = scope["method"] if scope["method"] in METHODS else "other", route_of(scope)
+    HTTP_SECONDS.labels(method, route, status).observe(seconds)
+    get_current_span().update_name(f"{method} {route}")
+    get_current_span().set_attribute("http.response.status_code", status)
     level = logging.DEBUG if route in PROBES else logging.INFO
     fields = {"client": (scope["client"] or ("",))[0], "method": method, "route": route, "status": status}
     fields["milliseconds"] = round(seconds * 1000, 1)

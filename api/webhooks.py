@@ -1,10 +1,13 @@
 """`/v1/webhooks`: events of the providers, verified, committed and acknowledged. The order is then polled."""
 
+import json
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.routing import APIRoute
 
 from api.authentication import AppStateDep
 from api.checked_settings import OPEN_PROVIDER
@@ -14,11 +17,38 @@ from providers.orders import digest_of
 from providers.video_provider import VideoProvider
 from providers.webhooks import read_render_event, read_video_event, verify_lambda, verify_signature
 from runs.webhook_events import record_render_webhook, record_video_webhook
+from storage.database import DATABASE_UNAVAILABLE
+from telemetry.metrics import WEBHOOKS
 
 #: Event types of the API reference; other types are acknowledged and ignored.
 VIDEO_EVENT_TYPES = ("video.completed", "video.failed")
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=responses(400, 401, 413, 422))
+
+class WebhookRoute(APIRoute):
+    """Counts webhooks by their result."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler of the route."""
+        handle, source = super().get_route_handler(), self.path.split("/")[3]
+
+        async def handle_and_count(request: Request) -> Response:
+            result = "refused"
+            try:
+                response = await handle(request)
+                result = json.loads(bytes(response.body))["status"]
+            except DATABASE_UNAVAILABLE:
+                result = "failed"
+                raise
+            finally:
+                WEBHOOKS.labels(source, result).inc()
+            return response
+
+        return handle_and_count
+
+
+router = APIRouter(
+    prefix="/v1/webhooks", tags=["webhooks"], responses=responses(400, 401, 413, 422), route_class=WebhookRoute
+)
 
 _CONTENT = {"application/json": {"schema": {"type": "object"}}}
 BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _CONTENT}}

@@ -14,6 +14,7 @@ import typer
 from api.app import create_app
 from api.http_server import run_server
 from api.listening import listen, url_of
+from api.monitoring import serve_metrics, start_traces
 from api.settings import Settings
 from api.settings_types import SettingsError
 from api.wiring import AppState, open_app_state, reconcile_keys
@@ -67,11 +68,13 @@ async def serve(
 
     Raises SettingsError, also for a port that is in use, and RunError for a run that cannot start.
     """
+    start_traces(settings)
     await _wait_for_database(settings)
     listening = listen(host, port)
     url = url_of(listening)
     async with (
         open_services(settings, webhooks_to=url) as state,
+        serve_metrics(state),
         run_worker(state.services) if with_worker else nullcontext(),
     ):
         new_key = await reconcile_keys(settings, state.services.db)
@@ -107,8 +110,13 @@ async def _report_unreachable(services: Services) -> None:
 
 async def work(settings: Settings) -> None:
     """Run a worker until a signal to stop."""
+    start_traces(settings)
     await _wait_for_database(settings)
-    async with open_services(settings, webhooks_to=None) as state, run_worker(state.services):
+    async with (
+        open_services(settings, webhooks_to=None) as state,
+        serve_metrics(state),
+        run_worker(state.services),
+    ):
         stdout.print("The worker is running. Stop it with Ctrl-C.")
         await _wait_for_signal()
 

@@ -30,7 +30,10 @@ MYLOWARE_DATABASE_DIRECT_URL  Address of the same database without the pooler, i
 MYLOWARE_STORE_URL  Store of clips and films; without it a folder in the data folder. $ s3://bucket/films
 # Logs and metrics
 MYLOWARE_LOG  Form of the log lines of `serve` and `worker`: `text` or `json`. $ json
-MYLOWARE_LOG_LEVEL  `debug`, `info` (requests and events), `warning` or `error`; default: `info` if JSON, else `warning`. $ info
+MYLOWARE_LOG_LEVEL  `debug`, `info`, `warning` or `error`; by default `info` if JSON, else `warning`. $ info
+MYLOWARE_METRICS_PORT  Port of the metrics of `serve` and `worker`, for Prometheus; without it there are none. $ 9464
+MYLOWARE_METRICS_HOST  Address that the metrics listen on.
+OTEL_EXPORTER_OTLP_ENDPOINT  OpenTelemetry collector that traces are sent to; needs `myloware[otel]`. $ http://127.0.0.1:4318
 # Access
 MYLOWARE_API_KEYS  API keys, comma-separated, for `serve`; without any, its first start generates one. $ a-long-secret
 MYLOWARE_LIMITED_API_KEYS  API keys that can read, start runs and cancel those, but not approve. $ another-secret

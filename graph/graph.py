@@ -15,6 +15,7 @@ from graph import gates
 from graph.dependencies import Dependencies
 from graph.nodes import clips, film, ideas, narration, publication
 from graph.state import Route, RunInput, RunState
+from telemetry.traces import span
 
 #: Each node with the nodes that can run next. Node names are written into checkpoints: a rename is a migration.
 SUCCESSORS: dict[Callable[..., Any], list[str]] = {
@@ -90,7 +91,8 @@ def _bind(node: Callable[..., Any], deps: Dependencies) -> Callable[..., Any]:
 
     async def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
         options = {"config": config} if takes_config else {}
-        update = await node(state, deps=deps, **options)
+        with span(node.__name__):
+            update = await node(state, deps=deps, **options)
         return {name: value for name, value in update.items() if name == "route" or state.get(name, _ABSENT) != value}
 
     return run

@@ -39,6 +39,11 @@ class EventFeed:
             if not self._streams[run_id]:
                 del self._streams[run_id]
 
+    @property
+    def stream_count(self) -> int:
+        """Return how many streams are open."""
+        return self._streams_of_key.total()
+
     async def poll(self) -> None:
         """Wake the streams whose runs have new events."""
         newest: dict[UUID, int] = {}

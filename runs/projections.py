@@ -12,6 +12,8 @@ from runs.artifacts import describe_unknown_order, list_artifacts
 from storage import troubles
 from storage.ledger import Ledger
 from storage.runs import Projection, RunRow, save_projection
+from telemetry.metrics import RUNS_ENDED
+from telemetry.traces import record_run
 
 log = logging.getLogger(__name__)
 
@@ -88,4 +90,7 @@ async def _save_end(
     status = "failed" if error else "completed"
     projection = Projection(status, step, run.revision, None, artifacts, error, event=event)
     await troubles.end(ledger.db, str(run.id))
-    await save_projection(ledger.db, run.id, projection)
+    if await save_projection(ledger.db, run.id, projection):
+        outcome = error["code"] if error and error["code"] in ("rejected", "cancelled") else status
+        RUNS_ENDED.labels(outcome).inc()
+        record_run(str(run.id), run.created_at, outcome)

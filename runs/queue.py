@@ -12,6 +12,7 @@ from storage.database import DATABASE_UNAVAILABLE, Database
 from storage.runs import WAKEUP_TIMEOUT
 from storage.wakeups import make_due
 from telemetry.logs import identified, log_outage
+from telemetry.traces import span
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ class LocalQueue:
     async def _execute(self, subject: str) -> None:
         with identified(subject, worker=self._worker_id):
             try:
-                await self._work(subject)
+                with span("order" if ":" in subject else "advance"):
+                    await self._work(subject)
             except Exception as error:
                 log_failure(error)
                 self._is_behind = False  # a process that may not be able to work claims no more before the next sweep

@@ -18,6 +18,7 @@ from storage.failpoints import hit
 from storage.ledger import UNKNOWN_POLL_INTERVAL, Ledger
 from storage.locks import LockBusy, LockLost
 from storage.orders import OrderRow
+from telemetry.metrics import RENDER_SECONDS, observed
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,8 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
     provider, key, called_at = ledger.provider_of(order), order.key, order.called_at
     assert called_at is not None  # noqa: S101 - only orders that were placed get here
     hit("lookup.before")
-    task_ids = await provider.lookup(order.request, key=key, since=called_at)
+    with observed(provider.name, "lookup"):
+        task_ids = await provider.lookup(order.request, key=key, since=called_at)
     hit("lookup.after")
     candidates = await ledger.unbound(provider.name, task_ids)
     for position, task_id in enumerate(candidates, start=1):
@@ -182,7 +184,8 @@ async def _poll(services: Services, order: OrderRow) -> Unavailable | None:
     with TemporaryDirectory(dir=services.scratch, ignore_cleanup_errors=True) as folder:
         hit("poll.before")
         try:
-            result = await provider.poll(order.task_id or "", order.request, into=Path(folder), progress=progress)
+            with observed(provider.name, "poll"):
+                result = await provider.poll(order.task_id or "", order.request, into=Path(folder), progress=progress)
         except Unconfirmed as error:
             await ledger.record_facts(key, error.facts)
             await _handle_not_found(ledger, order)
@@ -200,7 +203,9 @@ async def _poll(services: Services, order: OrderRow) -> Unavailable | None:
             case Failed(code, message, charged):
                 await ledger.fail(key, code, message, charged=charged)
             case Succeeded() as success:
-                await ledger.settle(key, await _store(services, order, success))
+                stored = await _store(services, order, success)
+                if await ledger.settle(key, stored) and order.kind == "render":
+                    RENDER_SECONDS.labels(order.provider).observe(_age(order).total_seconds())
     return None
 
 

@@ -22,6 +22,8 @@ from storage.actors import Actor, RequestContext
 from storage.database import Database
 from storage.orders import OrderRow
 from storage.runs import NewRun, RunRow
+from telemetry.logs import identified
+from telemetry.traces import span
 
 NAMESPACE = UUID("b6b3a2a8-6b0b-4b52-8f4e-1d5a4c1c9d3e")
 MAX_BRIEF_CHARACTERS = 10_000
@@ -96,7 +98,8 @@ async def fork_run(
 
 
 async def _create_run(services: Services, new: NewRun, context: RequestContext) -> RunRow:
-    run = await table.create_run(services.db, new, context)
+    with identified(str(new.id)), span("start run"):
+        run = await table.create_run(services.db, new, context)
     services.wakeups.advance(str(run.id))
     return run
 

@@ -5,6 +5,8 @@ from uuid import UUID
 from providers.webhooks import VideoEvent
 from runs.services import Services
 from storage.events import Webhook, record_webhook
+from telemetry.logs import identified
+from telemetry.traces import span
 
 
 async def record_video_webhook(
@@ -40,5 +42,6 @@ async def record_render_webhook(
 async def _record(services: Services, webhook: Webhook) -> bool:
     recorded = await record_webhook(services.db, webhook)
     if recorded.is_new and recorded.order_key:
-        services.wakeups.reconcile(recorded.order_key)
+        with identified(recorded.order_key), span("webhook"):
+            services.wakeups.reconcile(recorded.order_key)
     return recorded.is_new

@@ -13,6 +13,7 @@ from storage.database import Connection, fetch_one, read_statements
 from storage.failpoints import hit
 from storage.orders import OrderRow, Orders
 from storage.spending import committed, lock_spending
+from telemetry.metrics import observed
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,8 @@ class ModelCalls(Orders):
                 raise Refused("budget_exceeded", f"A model call of about {cap.describe_excess(usd)}")
             await conn.execute(sql["reserve"], {"key": key, "run_id": run_id, "usd": usd, "unapproved": unapproved})
         try:
-            yield
+            with observed("model", OrderKey.parse(key).kind if run_id else "chat"):
+                yield
         except ProviderError as error:
             await self.db.execute(sql["end"], {"key": key, "usd": 0 if isinstance(error, Unavailable) else usd})
             raise

@@ -21,6 +21,7 @@ from storage.orders import OrderRow
 from storage.spending import lock_spending
 from storage.troubles import end, report
 from telemetry.logs import identified
+from telemetry.metrics import ORDERS, observed
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class Ledger(ModelCalls):
             values |= {"decision": decision, "next_poll_at": first_poll_at}
         event = event_values("ledger", kind, payload, subject=key)
         await fetch_one(conn, with_event(insert_statement("orders", values)), {**values, **event})
+        ORDERS.labels(order.kind, provider, kind.removeprefix("order.")).inc()
 
     async def place(self, key: str) -> None:
         """Submit a reserved order that was not submitted before, if it is time, and record the outcome."""
@@ -149,8 +151,10 @@ class Ledger(ModelCalls):
             await self._submit(claimed)
 
     async def _submit(self, order: OrderRow) -> None:
+        provider = self.provider_of(order)
         try:
-            task_id = await self.provider_of(order).submit(order.request, key=order.key)
+            with observed(provider.name, "submit"):
+                task_id = await provider.submit(order.request, key=order.key)
         except NotSent as error:
             await self._schedule_retry(order, error)
         except Refused as error:
@@ -205,8 +209,10 @@ class Ledger(ModelCalls):
         hit("submit.before")
         if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
             return True  # the process was frozen: the next poll decides again
+        provider = self.provider_of(order)
         try:
-            task_id = await self.provider_of(order).submit(order.request, key=order.key)
+            with observed(provider.name, "submit"):
+                task_id = await provider.submit(order.request, key=order.key)
         except (NotSent, OutcomeUnknown) as error:
             log.info("order %s: the replay has no answer: %s", key, error.message)
         except Refused as error:
@@ -282,10 +288,11 @@ class Ledger(ModelCalls):
         """
         in_trouble: LiteralString = "exists (select from troubles where subject = orders.key) as in_trouble"
         event = event_values("ledger", kind, payload, subject=key, wakes=True)
-        statement = with_event(SQL(f"{update} returning run_id, {in_trouble}"))
+        statement = with_event(SQL(f"{update} returning run_id, provider, {in_trouble}"))
         changed = await self.db.change(statement, {"key": key, **values, **event})
         if changed and changed["in_trouble"]:
             await end(self.db, key)
         if changed:
             log.info("%s: %s", key, kind)
+            ORDERS.labels(OrderKey.parse(key).kind, changed["provider"], kind.removeprefix("order.")).inc()
         return changed is not None

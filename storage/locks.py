@@ -92,6 +92,16 @@ class Locks:
         if holder.when() is not None:
             raise LockLost(name)
 
+    @property
+    def count(self) -> int:
+        """Return how many locks this process holds."""
+        return len(self._holders)
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether there is a session, without which no lock is held."""
+        return self._connection is not None
+
     async def disconnect_frozen_workers(self, older_than_seconds: float) -> int:
         """End the sessions of processes whose last heartbeat is older; return their number. Raises psycopg.Error."""
         [row] = await self._query(sql["disconnect"], {"seconds": older_than_seconds})

