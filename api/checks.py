@@ -15,6 +15,7 @@ from api.checked_settings import VideoAccount, check_settings
 from api.settings import Service, Settings
 from prompts.project import FOLDER, read_project
 from providers.base import ArtifactMissing, Files, Provider, ProviderError
+from providers.notifications import notification_client
 from storage.database import Database, open_pool
 from storage.migrate import DatabaseUnusable
 
@@ -145,6 +146,12 @@ async def _check_signature(settings: Settings) -> str:
     return f"films are signed by {name}, valid until {leaf.not_valid_after_utc:%Y-%m-%d}{note}"
 
 
+async def _check_messengers(settings: Settings) -> str:
+    async with notification_client() as client:
+        found = [await messenger.check() for messenger in wiring.open_messengers(settings, client)]
+    return "; ".join(found) or "neither Slack nor Telegram is set"
+
+
 #: By name: the check, and the settings to look at when it fails.
 CHECKS: dict[str, tuple[RunCheck, str]] = {
     "projects": (_check_projects, ""),
@@ -158,5 +165,6 @@ CHECKS: dict[str, tuple[RunCheck, str]] = {
         "REMOTION_URL, REMOTION_SERVICE_KEY",
     ),
     "signature": (_check_signature, ""),
+    "messengers": (_check_messengers, ""),
     "publisher": (_check_publishers, "UPLOAD_POST_API_KEY, UPLOAD_POST_URL, MYLOWARE_PUBLISH_FOLDER"),
 }

@@ -32,6 +32,9 @@ NEEDED = {
     "C2PA_CERTIFICATE": "C2PA_KEY",
     "C2PA_KEY": "C2PA_CERTIFICATE",
     "MYLOWARE_SANDBOX_URL": "SANDBOX_WEBHOOK_SECRET",
+    "SLACK_WEBHOOK_URL": "MYLOWARE_PUBLIC_URL",
+    "TELEGRAM_CHAT_ID": "TELEGRAM_BOT_TOKEN",
+    "TELEGRAM_BOT_TOKEN": "TELEGRAM_CHAT_ID",
 }
 
 
@@ -113,6 +116,10 @@ class Settings(BaseSettings):
     notify_escalate_urls: types.Urls | None = Field(None, alias="MYLOWARE_NOTIFY_ESCALATE_URLS")
     notify_secret: types.WebhookSecret | None = Field(None, alias="MYLOWARE_NOTIFY_SECRET")
     notify_private_hosts: types.Hosts | None = Field(None, alias="MYLOWARE_NOTIFY_PRIVATE_HOSTS")
+    slack_webhook_url: types.NonEmptySecret | None = Field(None, alias="SLACK_WEBHOOK_URL")
+    telegram_bot_token: types.NonEmptySecret | None = Field(None, alias="TELEGRAM_BOT_TOKEN")
+    telegram_chat_id: str | None = Field(None, alias="TELEGRAM_CHAT_ID", min_length=1)
+    telegram_base_url: types.Url = Field("https://api.telegram.org", alias="TELEGRAM_BASE_URL")
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
@@ -134,11 +141,19 @@ class Settings(BaseSettings):
                 parts = urlsplit(url)
                 if parts.username is not None:
                     raise ValueError(f"{name}: URL {position} contains a user name, which is not supported")
-                if parts.scheme != "https" and parts.hostname not in (self.notify_private_hosts or ()):
-                    raise ValueError(
-                        f"{name}: URL {position} must be https, or its host be listed in MYLOWARE_NOTIFY_PRIVATE_HOSTS"
-                    )
+                self._check_https(f"{name}: URL {position}", url)
+        if self.telegram_bot_token and self.public_url is None:
+            raise ValueError("TELEGRAM_BOT_TOKEN is set, but MYLOWARE_PUBLIC_URL is missing")
+        self._check_https(
+            "SLACK_WEBHOOK_URL", self.slack_webhook_url.get_secret_value() if self.slack_webhook_url else ""
+        )
+        self._check_https("TELEGRAM_BASE_URL", self.telegram_base_url)
         return self
+
+    def _check_https(self, name: str, url: str) -> None:
+        parts = urlsplit(url)
+        if url and parts.scheme != "https" and parts.hostname not in (self.notify_private_hosts or ()):
+            raise ValueError(f"{name} must be https, or its host be listed in MYLOWARE_NOTIFY_PRIVATE_HOSTS")
 
     @property
     def host_names(self) -> frozenset[str]:

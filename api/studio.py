@@ -52,7 +52,7 @@ DEFAULT_SANDBOX = "http://127.0.0.1:8900"
 #: The settings that name a provider, a store or another receiver of requests.
 DESTINATIONS = (
     "openai_base_url", "video_base_url", "upload_post_url", "remotion_url", "publish_folder", "store_url",
-    "notify_urls", "notify_escalate_urls",
+    "notify_urls", "notify_escalate_urls", "slack_webhook_url", "telegram_bot_token",
 )  # fmt: skip
 
 RunGraph = CompiledStateGraph[RunState, None, RunInput, RunState]

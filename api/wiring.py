@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import httpx2
@@ -26,6 +27,7 @@ from providers.film_mark import Provenance
 from providers.media.certificates import CertificateError, SigningKey, development_key, read_signing_key
 from providers.media.intake import accept_clip
 from providers.media.provenance import check_signing_key, read_provenance
+from providers.messengers import Messenger, Slack, Telegram
 from providers.moderation import Moderation, Moderator
 from providers.native_videos import NativeVideos
 from providers.notifications import NotificationSender, notification_client
@@ -301,13 +303,28 @@ def open_publishers(
 
 @asynccontextmanager
 async def _notification_targets(settings: Settings) -> AsyncIterator[NotificationTargets]:
-    """Open the notification targets. Without a signing secret there are none."""
-    if settings.notify_secret is None:
-        yield NotificationTargets()
-        return
+    """Open the notification targets. Without a signing secret there are no URLs."""
+    secret, private_hosts = settings.notify_secret, settings.notify_private_hosts or ()
     async with notification_client() as client:
-        sender = NotificationSender(client, settings.notify_secret, settings.notify_private_hosts or ())
-        yield NotificationTargets(sender, tuple(settings.notify_urls or ()), tuple(settings.notify_escalate_urls or ()))
+        yield NotificationTargets(
+            NotificationSender(client, secret, private_hosts) if secret else None,
+            tuple(settings.notify_urls or ()),
+            tuple(settings.notify_escalate_urls or ()),
+            {each.endpoint: each for each in open_messengers(settings, client)},
+            (settings.public_url or "").rstrip("/"),
+            tuple(settings.sandbox_services),
+        )
+
+
+def open_messengers(settings: Settings, client: CheckedClient) -> list[Messenger]:
+    """Return the messengers of the settings."""
+    found, private_hosts = list[Messenger](), settings.notify_private_hosts or ()
+    if settings.slack_webhook_url:
+        found.append(Slack(client, _text(settings.slack_webhook_url), private_hosts))
+    if settings.telegram_bot_token and settings.telegram_chat_id:
+        url = f"{settings.telegram_base_url}/bot{quote(_text(settings.telegram_bot_token), safe=':')}"
+        found.append(Telegram(client, url, private_hosts, chat_id=settings.telegram_chat_id))
+    return found
 
 
 def _text(secret: SecretStr) -> str:

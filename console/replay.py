@@ -1,14 +1,12 @@
 """A run as one page that loads nothing, to send or to keep."""
 
-import asyncio
 from base64 import b64encode
 from datetime import UTC, datetime
 from uuid import UUID
 
 from console import pages
-from providers.base import ArtifactChanged, ArtifactMissing, InvalidClip
-from providers.media.video_frames import draw_poster
 from runs import history, queries, reviews
+from runs.messages import draw_picture
 from runs.services import Services
 from storage import decisions
 
@@ -41,10 +39,5 @@ async def replay_page(services: Services, run_id: UUID) -> str:
 async def _draw_picture(services: Services, digest: str, size: str) -> str | None:
     """Return a picture of a stored file as a data URL; None if the file is missing or damaged."""
     width, _, height = size.partition("x")
-    ratio = int(height) / int(width) if width.isdecimal() and height.isdecimal() else 16 / 9
-    try:
-        path = await services.artifacts.local_path(digest)
-        picture = await asyncio.to_thread(draw_poster, path, PICTURE_WIDTH_PX, round(PICTURE_WIDTH_PX * ratio / 2) * 2)
-    except (ArtifactChanged, ArtifactMissing, InvalidClip):
-        return None
-    return f"data:image/webp;base64,{b64encode(picture).decode()}"
+    picture = await draw_picture(services, digest, {"width": width, "height": height}, PICTURE_WIDTH_PX, "WEBP")
+    return f"data:image/webp;base64,{b64encode(picture).decode()}" if picture else None

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -39,21 +39,9 @@ class NotificationSender:
 
     async def send(self, url: str, *, id: str, body: bytes) -> SendResult:  # noqa: A002 - the contract's name
         """Send the notification once. Never raises for an error of the receiver or the network."""
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                return await self._send(httpx.URL(url), id, body)
-        except ForbiddenAddress as error:
-            return SendResult("refused", str(error))
-        except httpx.InvalidURL:
-            return SendResult("refused", "invalid URL")
-        except TimeoutError:
-            return SendResult("later", f"no response within {TIMEOUT_SECONDS:g} seconds")
-        except OSError:
-            return SendResult("later", "the host is not known")
-        except (httpx.HTTPError, UnicodeError) as error:
-            return SendResult("later", f"the connection failed ({type(error).__name__})")
+        return await attempt(self._send(url, id, body))
 
-    async def _send(self, url: httpx.URL, message_id: str, body: bytes) -> SendResult:
+    async def _send(self, url: str, message_id: str, body: bytes) -> SendResult:
         headers = {
             "content-type": "application/json",
             "user-agent": "MyloWare",
@@ -61,7 +49,7 @@ class NotificationSender:
         }
         sent: dict[str, Any] = {"headers": headers, "content": body, "extensions": self._extensions}
         async with self._client.stream("POST", url, **sent) as response:
-            return _classify_response(response)
+            return classify(response.status_code, response.headers.get("retry-after"))
 
 
 def notification_client() -> CheckedClient:
@@ -69,16 +57,33 @@ def notification_client() -> CheckedClient:
     return CheckedClient(httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS))
 
 
-def _classify_response(response: httpx.Response) -> SendResult:
-    status = response.status_code
+async def attempt(sending: Coroutine[Any, Any, SendResult]) -> SendResult:
+    """Return the result, or that of the error: no error of the receiver or the network is raised, or has its URL."""
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            return await sending
+    except ForbiddenAddress as error:
+        return SendResult("refused", str(error))
+    except httpx.InvalidURL:
+        return SendResult("refused", "invalid URL")
+    except TimeoutError:
+        return SendResult("later", f"no response within {TIMEOUT_SECONDS:g} seconds")
+    except OSError:
+        return SendResult("later", "the host is not known")
+    except (httpx.HTTPError, UnicodeError) as error:
+        return SendResult("later", f"the connection failed ({type(error).__name__})")
+
+
+def classify(status: int, retry_after: str | None = None) -> SendResult:
+    """Return the result of an attempt by the HTTP status of the response and its `Retry-After`, in seconds."""
     description = f"HTTP {status}"
-    if response.is_success:
+    if 200 <= status < 300:
         return SendResult("delivered", description)
     if status == 410:
         return SendResult("gone", description)
     if 400 <= status < 500 and status not in _RETRYABLE_STATUSES:
         return SendResult("refused", description)
     # A redirect is not followed. It counts as a temporary failure that the receiver can correct.
-    seconds = response.headers.get("retry-after", "")
-    wait = min(int(seconds), MAX_RETRY_AFTER_SECONDS) if re.fullmatch(r"[0-9]{1,9}", seconds) else 0
+    seconds = re.fullmatch(r"[0-9]{1,9}", retry_after or "")
+    wait = min(int(seconds[0]), MAX_RETRY_AFTER_SECONDS) if seconds else 0
     return SendResult("later", description, wait)

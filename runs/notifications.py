@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from runs.messages import BUDGET, RETIRING, compose, message_of
 from runs.reviews import deadline_of
 from runs.services import Services
 from storage import deliveries, reviews
@@ -33,7 +34,7 @@ MAX_MESSAGE_CHARACTERS = 2_000
 async def enqueue_notifications(services: Services) -> int:
     """Create notifications and review deadlines from the events in the outbox; return the number of events.
 
-    Any process may call this at any time: an event is processed once, and sent once to each URL.
+    Any process may call this at any time: an event is processed once, and sent once to each URL and messenger.
     """
     targets = services.notification_targets
     async with services.db.transaction() as conn:
@@ -41,15 +42,14 @@ async def enqueue_notifications(services: Services) -> int:
         for event in events:
             due_at = await _set_deadline(services, conn, event) if event.kind == "review.opened" else None
             escalation_urls = targets.escalation_urls if event.kind == "review.escalated" else ()
-            urls = dict.fromkeys((*targets.urls, *escalation_urls))
-            if not urls:
-                continue
             kind, data = _content(event)
             if due_at:
                 data["due_at"] = due_at.isoformat()
             content = {"type": kind, "timestamp": event.created_at.astimezone(UTC).isoformat(), "data": data}
-            body = json.dumps(content, ensure_ascii=False)
-            for url in urls:
+            bodies = dict.fromkeys((*targets.urls, *escalation_urls), json.dumps(content, ensure_ascii=False))
+            if message := targets.messengers and compose(services, event, kind, data):
+                bodies |= dict.fromkeys(targets.messengers, message)
+            for url, body in bodies.items():
                 message_id = f"msg_{uuid4().hex}"
                 await deliveries.add_delivery(conn, id=message_id, event=event.id, url=url, kind=kind, body=body)
     return len(events)
@@ -71,6 +71,7 @@ def retry_delay_seconds(attempts: int) -> float | None:
 
 async def _set_deadline(services: Services, conn: Connection, event: deliveries.OutboxEvent) -> datetime | None:
     """Set the deadline of the opened review, if its project has one."""
+    assert event.run_id is not None  # noqa: S101 - a review belongs to a run
     gate, revision = event.payload["gate"], event.payload["revision"]
     deadline = deadline_of(services.projects, event.project, gate)
     if deadline is None:
@@ -89,6 +90,8 @@ def _content(event: deliveries.OutboxEvent) -> tuple[str, dict[str, Any]]:
         return AWAITING, data | {key: payload[key] for key in REVIEW_FIELDS if key in payload}
     if event.kind == COMPLETED:
         return COMPLETED, {"run_id": run_id, "status": "completed"}
+    if event.kind in (BUDGET, RETIRING):
+        return event.kind, payload | ({"run_id": run_id} if event.run_id else {})
     if event.kind == NEEDS_ATTENTION:
         return NEEDS_ATTENTION, {"run_id": run_id, **payload}
     error = {"code": "cancelled", "message": "The run was cancelled."} if event.kind == CANCELLED else payload
@@ -98,10 +101,13 @@ def _content(event: deliveries.OutboxEvent) -> tuple[str, dict[str, Any]]:
 
 async def _send(services: Services, delivery: deliveries.DeliveryRow) -> None:
     db, targets, delivery_id = services.db, services.notification_targets, delivery.id
-    if targets.sender is None or delivery.url not in (*targets.urls, *targets.escalation_urls):
+    if messenger := targets.messengers.get(delivery.url):
+        sent = await messenger.send(await message_of(services, delivery))
+    elif targets.sender and delivery.url in (*targets.urls, *targets.escalation_urls):
+        sent = await targets.sender.send(delivery.url, id=delivery_id, body=delivery.body.encode())
+    else:
         await deliveries.record_attempt(db, delivery_id, "abandoned", "the URL is no longer in the settings")
         return
-    sent = await targets.sender.send(delivery.url, id=delivery_id, body=delivery.body.encode())
     delay = retry_delay_seconds(delivery.attempts)
     match sent.outcome:
         case "delivered":

@@ -10,6 +10,7 @@ from langgraph.runtime import RunControl
 
 from graph.state import RunState
 from prompts.project import Project
+from providers.messengers import Messenger
 from providers.notifications import NotificationSender
 from providers.speech import SpeechOffer
 from providers.video_models import VideoModels
@@ -22,11 +23,18 @@ from storage.locks import Locks
 
 @dataclass(frozen=True)
 class NotificationTargets:
-    """The URLs that receive notifications about runs, and those that receive escalated reviews as well."""
+    """The URLs that receive notifications about runs, and those that receive escalated reviews as well.
+
+    `messengers`, by endpoint, receive what needs a person, with links to pages below `base_url`. `sandbox` names the
+    services that the sandbox replaces.
+    """
 
     sender: NotificationSender | None = None
     urls: tuple[str, ...] = ()
     escalation_urls: tuple[str, ...] = ()
+    messengers: Mapping[str, Messenger] = field(default_factory=dict)
+    base_url: str = ""
+    sandbox: tuple[str, ...] = ()
 
 
 #: Compiled without a checkpointer: each drive takes a copy with its own.

@@ -11,6 +11,7 @@ from graph.decisions import DecisionInput, Gate
 from runs.advance import advance
 from runs.decide import decide
 from runs.errors import GateNotOpen, StaleReview
+from runs.messages import announce_dates_and_budgets
 from runs.notifications import enqueue_notifications, send_due_notifications
 from runs.queue import ORDERS, RENDERS, RUNS, Claim, LocalQueue, LocalWorker, Loop, Work, repeating
 from runs.reconcile import reconcile_order
@@ -49,6 +50,7 @@ async def run_worker(services: Services, *, only: str | None = None) -> AsyncIte
         (partial(sweep, services, local), SWEEP_INTERVAL_SECONDS),
         (partial(listen, locks.session_url, locks.worker_id, local.request_claims), RESTART_PAUSE_SECONDS),
         (partial(forget_idle, services.db), CLEANUP_INTERVAL_SECONDS),
+        (partial(announce_dates_and_budgets, services), CLEANUP_INTERVAL_SECONDS),
         (partial(send_due_notifications, services), SEND_INTERVAL_SECONDS),
     ]
     services.wakeups.local = local

@@ -1,25 +1,39 @@
 """The outbox of events to announce, and the deliveries of notifications about them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from storage.database import Connection, Database, fetch_all, read_statements
+from storage.events import record_event
 
 DeliveryState = Literal["waiting", "delivered", "abandoned"]
 
 
 @dataclass(frozen=True)
 class OutboxEvent:
-    """An event to announce, with the project of its run."""
+    """An event to announce, with the project, the brief and the film of its run. Some belong to no run."""
 
     id: int
     kind: str
-    run_id: UUID
+    run_id: UUID | None
     payload: dict[str, Any]
     created_at: datetime
     project: str
+    brief: str
+    film: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """An event that is recorded and announced once for its key."""
+
+    key: str
+    kind: str
+    run_id: UUID | None
+    payload: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,17 @@ sql = read_statements("deliveries")
 async def take_outbox_events(conn: Connection, *, limit: int = 100) -> list[OutboxEvent]:
     """Remove events from the outbox in the caller's transaction, and return them in order."""
     return await fetch_all(conn, sql["take"], (limit,), row=OutboxEvent)
+
+
+async def announce(db: Database, events: Sequence[Announcement]) -> None:
+    """Record those of these events that are new, and add them to the outbox."""
+    # A repeated event would draw a number of its run each time.
+    known = {row["dedup_key"] for row in await db.fetch_all(sql["announced"], ([event.key for event in events],))}
+    for event in events:
+        if event.key not in known:
+            async with db.transaction() as conn:
+                if await record_event(conn, "announce", event.kind, event.run_id, event.payload, dedup_key=event.key):
+                    await conn.execute(sql["announce"], (event.key,))
 
 
 async def add_delivery(conn: Connection, *, id: str, event: int, url: str, kind: str, body: str) -> None:  # noqa: A002

@@ -59,14 +59,16 @@ def read_frames(path: Path, frames: int, spec: FilmSpec, *, is_interlaced: bool 
         yield from islice(_filter_frames(graph, chain([first], decoded, [None])), frames)
 
 
-def draw_poster(path: Path, width: int, height: int) -> bytes:
-    """Return the picture one second after the start of a clip or film, or its last one, as WebP of this size in pixels.
+def draw_poster(path: Path, width: int, height: int, file_type: str = "WEBP") -> bytes:
+    """Return the picture one second after the start of a clip or film, or its last one, in this size in pixels.
+
+    `file_type` is that of the image, by the name that Pillow gives it.
 
     Raises InvalidClip `clip_corrupt` when the file cannot be decoded.
     """
     spec, picture = FilmSpec(None, width, height), BytesIO()
     [frame] = deque(read_frames(path, spec.fps + 1, spec), maxlen=1)
-    Image.fromarray(frame.to_ndarray(format="rgb24")).save(picture, "WEBP", quality=75)
+    Image.fromarray(frame.to_ndarray(format="rgb24")).save(picture, file_type, quality=75)
     return picture.getvalue()
 
 

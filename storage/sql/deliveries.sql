@@ -2,8 +2,15 @@
 with taken as (
     delete from outbox where event in (select event from outbox order by event limit %s for update skip locked)
     returning event)
-select events.id, kind, run_id, payload, events.created_at, runs.project
-from taken join events on events.id = taken.event join runs on runs.id = events.run_id order by events.id
+select events.id, kind, run_id, payload, events.created_at, coalesce(runs.project, '') as project,
+    coalesce(left(runs.brief, 1000), '') as brief, artifacts -> 'final_video' as film
+from taken join events on events.id = taken.event left join runs on runs.id = events.run_id order by events.id
+
+-- name: announced
+select dedup_key from events where source = 'announce' and dedup_key = any(%s)
+
+-- name: announce
+insert into outbox (event) select id from events where source = 'announce' and dedup_key = %s
 
 -- name: add
 -- One delivery per event and URL, however often it is added; none for a disabled endpoint.

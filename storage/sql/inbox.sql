@@ -20,7 +20,7 @@ with reviews as (
     select 'undelivered', events.run_id, deliveries.created_at, deliveries.id, split_part(url, '/', 3), deliveries.kind,
         last_response, null::numeric
     from deliveries join events on events.id = event
-    where (state = 'abandoned' or (state = 'waiting' and attempts > 4))
+    where (state = 'abandoned' or (state = 'waiting' and attempts > 4)) and events.run_id is not null
         and deliveries.created_at > now() - interval '7 days'
     order by deliveries.created_at desc limit %(most)s
 ), page as (
