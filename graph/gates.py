@@ -22,7 +22,10 @@ async def publish_gate(state: RunState, *, deps: Dependencies) -> RunState:
 async def _await_decision(gate: Gate, route_if_approved: Route, state: RunState, deps: Dependencies) -> RunState:
     review = open_review(gate, state)
     # The node runs again from its first line when it is resumed: nothing before this call has an effect.
-    decision: RecordedDecision = interrupt(interrupt_payload(review), response_schema=RecordedDecision)
+    payload = interrupt_payload(review)
+    offered = payload["action_requests"][0]["args"]
+    form = RecordedDecision.about(offered, lambda answer: edited_content(review.content, answer.edits, answer.sample))
+    decision: RecordedDecision = interrupt(payload, response_schema=form)
     content = edited_content(review.content, decision.edits, decision.sample)
     approved = content if decision.verdict == "approve" else review.content
     # The product records a decision before it resumes the run; only Studio resumes with an unrecorded one.

@@ -380,7 +380,8 @@ def describe_clips(content: ReviewContent) -> str:
 def interrupt_payload(review: Review) -> dict[str, Any]:
     """Return the review in the form that Studio, Agent Inbox and Agent Chat UI display and answer.
 
-    Agent Chat UI checks the type of every field of `action_requests` and `review_configs`.
+    Agent Chat UI checks the type of every field of `action_requests` and `review_configs`, and reads `args`. Agent
+    Inbox reads `arguments`, and cannot show a null.
     """
     content = review.content
     if isinstance(content, IdeasContent):
@@ -388,9 +389,10 @@ def interrupt_payload(review: Review) -> dict[str, Any]:
     else:
         name, question = "publish_film", f"Publish the film to {', '.join(content.platforms)}?"
     payload = review.model_dump(mode="json")
+    args = {name: value for name, value in payload["content"].items() if value is not None}
     description = f"{question} {describe_clips(content)}".strip()
     return {
         **payload,
-        "action_requests": [{"name": name, "args": payload["content"], "description": description}],
+        "action_requests": [{"name": name, "args": args, "arguments": args, "description": description}],
         "review_configs": [{"action_name": name, "allowed_decisions": ["approve", "edit", "reject"]}],
     }

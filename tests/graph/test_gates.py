@@ -9,9 +9,10 @@ from graph.decisions import RecordedDecision
 from graph.nodes.orders import StepFailed
 from graph.review_content import content_at
 from tests.graph.fakes import RunHarness, idea
+from tests.graph.inbox_clients import AgentChatUI, AgentInbox, typed
 
 IDEAS = [idea("Fog"), idea("Ice"), idea("Sun")]
-EDITED = {"name": "make_clips", "args": {"title": "Rain", "ideas": IDEAS}}
+EDITED = {"name": "make_clips", "args": {"ideas": IDEAS}}
 
 APPROVE: dict[str, Any] = {"verdict": "approve"}
 REJECT: dict[str, Any] = {"verdict": "reject"}
@@ -30,7 +31,6 @@ FORMS: list[tuple[Any, dict[str, Any]]] = [
     ({"type": "approve"}, APPROVE),
     # Agent Inbox
     ([{"type": "accept", "args": None}], APPROVE),
-    ([{"type": "ignore", "args": None}], REJECT),
     ([{"type": "response", "args": "brighter"}], REVISE),
     ([{"type": "edit", "args": {"action": "make_clips", "args": {"ideas": IDEAS}}}], APPROVE | {"edits": IDEAS}),
     # entered by hand
@@ -64,6 +64,7 @@ INVALID: list[Any] = [
     {"type": ["approve"]},
     {"type": "edit", "args": "text"},
     {"type": "edit"},
+    [{"type": "ignore", "args": None}],
     {"type": "edit", "edited_action": {"name": "make_clips", "args": {"ideaz": []}}},
 ]
 
@@ -95,6 +96,96 @@ async def test_an_invalid_value_keeps_the_gate_open(value: Any) -> None:
     assert run.records.decisions == []
     assert "orders" in await run.answer({"decisions": [{"type": "approve"}]})
     assert len(run.ledger.orders_of("clip")) == 3
+
+
+CLIENTS = pytest.mark.parametrize("client", [AgentInbox, AgentChatUI])
+
+
+async def _refused(run: RunHarness, answer: Any, words: str) -> None:
+    """The answer is refused with these words, and the gate stays open as it was."""
+    pending, orders = await run.pending(), dict(run.ledger.orders)
+    with pytest.raises(ValidationError, match=words):
+        await run.answer(answer)
+
+    assert await run.pending() == pending
+    assert run.ledger.orders == orders
+
+
+@CLIENTS
+async def test_inboxes_edit_ideas(client: type[AgentInbox | AgentChatUI]) -> None:
+    """The list comes back as the text that a person typed; what is no JSON, fixed, or no change is refused in words."""
+    run = RunHarness()
+    run.records.next_number = 1
+    pending = await run.start()
+    person, ideas = client(pending), pending["content"]["ideas"]
+    edited = [{**ideas[0], "overlay": "Fog at dawn"}, *ideas[1:]]
+    for changes, words in (
+        ({"ideas": typed(ideas)}, "the edit changes nothing. Approve instead"),
+        ({}, "the edit changes nothing. Approve instead"),
+        ({"ideas": typed(ideas)[:-1]}, "ideas: not valid JSON"),
+        ({"ideas": "[]"}, "expected 3 ideas, got 0"),
+        ({"ideas": typed([{**ideas[0], "title": ""}, *ideas[1:]])}, "edits"),
+        ({"title": "Another"}, "title: cannot be edited here. Reject with a comment to request a change"),
+        ({"seconds": "60", "title": "Another"}, "seconds, title: cannot be edited here"),
+        ({"estimated_usd": "0"}, "estimated_usd: cannot be edited here"),
+    ):
+        await _refused(run, person.edit(**changes), words)
+    await run.answer(person.edit(ideas=typed(edited)))
+
+    assert (await run.state())["ideas"]["ideas"] == edited
+    assert [decision.edits for _, _, decision in run.records.decisions] == [edited]
+    assert len(run.ledger.orders_of("clip")) == 3
+
+
+@CLIENTS
+async def test_inboxes_edit_the_film(client: type[AgentInbox | AgentChatUI]) -> None:
+    """Caption and hashtags are approved, overlays need another film; all else is refused in words."""
+    run = RunHarness()
+    run.records.next_number = 1
+    pending = await run.run_to_publish_gate()
+    person, clips = client(pending), pending["content"]["clips"]
+    for changes, words in (
+        (
+            {"platforms": '["tiktok", "youtube"]'},
+            "platforms: cannot be edited here. Reject with a comment to request a change",
+        ),
+        ({"title": "Another"}, "title: cannot be edited here"),
+        ({"clips": typed([{**clips[0], "take": 9}, *clips[1:]])}, "clips: only `overlay` can be edited here"),
+        ({"clips": typed(clips[1:])}, "clips: only `overlay` can be edited here"),
+        ({"clips": '"all"'}, "clips: only `overlay` can be edited here"),
+        ({"clips": typed([{**clips[0], "overlay": "x" * 900}, *clips[1:]])}, "edits.overlays.1"),
+        ({"caption": pending["content"]["caption"]}, "the edit changes nothing"),
+    ):
+        await _refused(run, person.edit(**changes), words)
+    overlays = typed([{**clips[0], "overlay": "Fog at dawn"}, *clips[1:]])
+    await run.answer(person.edit(caption="Sun.", clips=overlays))
+    pending = await run.settle_orders()
+    person, run.records.next_number = client(pending), 2
+    await run.answer(person.edit(hashtags='["#sun"]'))
+
+    assert [(decision.verdict, decision.edits) for _, _, decision in run.records.decisions] == [
+        ("revise", {"caption": "Sun.", "overlays": {"1": "Fog at dawn"}}),
+        ("approve", {"hashtags": ["#sun"]}),
+    ]
+    assert (pending["gate"], pending["revision"]) == ("publish", 2)
+    assert (pending["content"]["clips"][0]["overlay"], pending["content"]["caption"]) == ("Fog at dawn", "Sun.")
+    assert (await run.state())["caption"]["hashtags"] == ["#sun"]
+
+
+@CLIENTS
+async def test_inboxes_answer(client: type[AgentInbox | AgentChatUI]) -> None:
+    """A comment requests changes, an approval approves, and Ignore leaves the gate open."""
+    run = RunHarness()
+    run.records.next_number = 1
+    person = client(await run.start())
+    if isinstance(person, AgentInbox):
+        await _refused(run, person.ignore(), "an ignored review stays open")
+    await run.answer(person.respond("brighter"))
+    run.records.next_number = 2
+    await run.answer(person.accept())
+
+    decided = [(decision.verdict, decision.comment) for _, _, decision in run.records.decisions]
+    assert decided == [("revise", "brighter"), ("approve", "")]
 
 
 async def test_edits_that_do_not_fit_keep_the_gate_open() -> None:

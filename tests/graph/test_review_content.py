@@ -109,7 +109,8 @@ def test_the_payload_has_the_form_of_the_agent_inboxes(gate: Gate, name: str) ->
     (request,), (config,) = payload["action_requests"], payload["review_configs"]
 
     assert (request["name"], config["action_name"]) == (name, name)
-    assert request["args"] == payload["content"]
+    assert request["args"] == request["arguments"]
+    assert request["args"] == {key: value for key, value in payload["content"].items() if value is not None}
     assert isinstance(request["description"], str)
     assert config["allowed_decisions"] == ["approve", "edit", "reject"]
 

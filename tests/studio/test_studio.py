@@ -14,6 +14,7 @@ from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
 from tests.app import SandboxClient
+from tests.graph.inbox_clients import AgentChatUI, AgentInbox, typed
 from tests.studio.conftest import StudioServer
 
 #: The limit of a complete run: clips are generated and a film is rendered.
@@ -29,7 +30,6 @@ APPROVE: list[Any] = [
 ]
 REJECT: list[Any] = [
     {"decisions": [{"type": "reject"}]},
-    [{"type": "ignore", "args": None}],
     {"approved": False},
     False,
 ]
@@ -174,7 +174,7 @@ def test_every_form_of_approval(client: SyncLangGraphClient, answer: Any) -> Non
     assert _interrupts(client, thread)[0]["value"]["waiting_for"]
 
 
-@pytest.mark.parametrize("answer", REJECT, ids=FORMS)
+@pytest.mark.parametrize("answer", REJECT, ids=[FORMS[0], *FORMS[2:]])
 def test_every_form_of_rejection(client: SyncLangGraphClient, answer: Any) -> None:
     """The run ends."""
     thread = _start(client)
@@ -198,11 +198,27 @@ def test_every_form_of_changes(client: SyncLangGraphClient, answer: Any) -> None
 def test_invalid_answer_leaves_the_gate_open(studio: StudioServer, client: SyncLangGraphClient) -> None:
     """An answer that is no decision is not recorded, and the gate can be answered again."""
     thread = _start(client)
-    for invalid in ("perhaps", 3, {}, [], {"decisions": []}, {"decisions": [{"type": "approve"}] * 2}):
+    value = _interrupts(client, thread)[0]["value"]
+    ignored, unchanged = AgentInbox(value).ignore(), AgentInbox(value).edit(ideas=typed(value["content"]["ideas"]))
+    invalid_answers = ("perhaps", 3, {}, [], {"decisions": []}, {"decisions": [{"type": "approve"}] * 2})
+    for invalid in (*invalid_answers, ignored, unchanged, AgentChatUI(value).edit(title="Another")):
         _answer(client, thread, invalid)
 
     assert _interrupts(client, thread)[0]["value"]["gate"] == "ideation"
     assert studio.rows("select * from decisions where run_id = %s", thread) == []
+
+
+def test_inbox_edits_the_ideas(studio: StudioServer, client: SyncLangGraphClient) -> None:
+    """Agent Inbox sends the list as text, without the id of the interrupt."""
+    thread = _start(client)
+    value = _interrupts(client, thread)[0]["value"]
+    edited = [{**value["content"]["ideas"][0], "overlay": "By hand"}]
+    answer = AgentInbox(value).edit(ideas=typed(edited))
+    client.runs.wait(thread, "run", command={"resume": answer})
+    [decided] = studio.rows("select verdict, edits from decisions where run_id = %s", thread)
+
+    assert (decided["verdict"], decided["edits"]) == ("approve", edited)
+    assert _interrupts(client, thread)[0]["value"]["waiting_for"]
 
 
 def test_chat(studio: StudioServer, client: SyncLangGraphClient) -> None:
