@@ -19,7 +19,7 @@ from graph.decisions import Verdict
 from graph.review_content import Review
 from prompts.project import Project
 from providers.video_models import VideoModels
-from runs import links, queries, start
+from runs import links, planning, queries, start
 from runs.errors import RunError
 from runs.queries import RunView, parse_run_id
 from runs.services import Services
@@ -67,6 +67,16 @@ def _describe_project(project: Project, video: VideoModels) -> dict[str, object]
         "budget_usd": float(project.budget_usd),
         **({"refused": {"code": refusal.code, "message": refusal.message}} if refusal else {}),
     }
+
+
+async def get_planning_facts(request: ToolRequest) -> ToolResult:
+    """Get what proposals for today's videos are made from.
+
+    Today's date, the projects with the price of a film and what their caps leave, and the runs of the last two weeks
+    with their outcome: what was published and when, what was rejected and why, and what is scheduled.
+    """
+    facts = await planning.get_planning_facts(request.services)
+    return ToolResult(facts.model_dump(mode="json", exclude_none=True))
 
 
 async def list_runs(request: ToolRequest) -> ToolResult:
@@ -221,6 +231,7 @@ def tool_table(services: Services) -> list[Tool]:
 
     return [
         tool(list_projects, key="projects"),
+        tool(get_planning_facts),
         tool(list_runs, key="runs"),
         tool(get_run),
         tool(list_reviews, key="reviews"),

@@ -118,7 +118,7 @@ def _read(text: str, earlier: Messages) -> list[Call]:
     if tool == "get_costs":
         runs = [] if re.search(_RULES["all_runs"], text) else _find_runs(text, earlier)
         return [(tool, {"run_id": runs[0]} if runs else {})]
-    return _call(tool, text, earlier) if tool.startswith("get_") else [(tool, {})]
+    return [(tool, {})] if tool.startswith("list_") or tool == "get_planning_facts" else _call(tool, text, earlier)
 
 
 def _call(tool: str, words: str, earlier: Messages, **arguments: str) -> list[Call]:
@@ -144,19 +144,31 @@ def _numbers_in(words: str) -> list[int]:
 
 
 def _report_result(content: str, text: str) -> str:
-    """Return the result of a tool as text; projects as suggestions where the person asked for some."""
+    """Return the result of a tool as text; the planning facts as proposals."""
     try:
         value = json.loads(content)
     except ValueError:
         return shorten(content, 600) or "Done."
     if not isinstance(value, list):
-        return _describe(value) or "No results."
-    if re.search(_RULES["suggestion"], text.lower()):
-        pairs = enumerate(zip(value, SUGGESTIONS, strict=False), 1)
-        lines = [f"{number}. {project.get('project')}: {brief}" for number, (project, brief) in pairs]
-        return "\n".join(["Suggestions (by rule, I am no real model):", *lines, "Say “make the second one”."])
+        return _propose(value) if "today" in value else _describe(value) or "No results."
     head = "There is one:" if len(value) == 1 else f"There are {len(value)}:"
     return head + _describe(value) if value else "No results."
+
+
+def _propose(facts: dict[str, Any]) -> str:
+    """Return three videos for today that no recent run has, for the projects that published least lately."""
+    made = " ".join(run["brief"] for run in facts["runs"]).lower()
+    briefs = [brief for brief in SUGGESTIONS if brief.lower() not in made]
+    projects = [row for row in facts["projects"] if row.get("usd_per_film", row["left_usd"] + 1) <= row["left_usd"]]
+    projects.sort(key=lambda row: row.get("last_published", ""))
+    if not projects:
+        return f"No film fits today: the caps leave {facts['left_usd']:.2f} USD."
+    lines = [f"For today, {facts['today']} (by rule, I am no real model):"]
+    for number, (brief, row) in enumerate(zip(briefs[:3], projects * 3, strict=False), 1):
+        last = row.get("last_published", "never")
+        price = f"{row['usd_per_film']:.2f} USD of the {row['left_usd']:.2f} USD left today"
+        lines += [f"{number}. {row['project']}: {brief}", f"   {price}; last published: {last}."]
+    return "\n".join([*lines, "Say “make the second one”."])
 
 
 def _describe(value: Any) -> str:

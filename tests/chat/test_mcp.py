@@ -451,6 +451,7 @@ async def test_tools_are_annotated(app: App) -> None:
         if tool.annotations
     }
     reading = {"list_projects", "list_runs", "get_run", "list_reviews", "get_review", "get_costs", "get_media_link"}
+    reading |= {"get_planning_facts"}
     assert len(tools) <= 12
     assert {name for name, hints in annotations.items() if hints == (True, None)} == reading
     assert annotations["start_run"] == (False, False)

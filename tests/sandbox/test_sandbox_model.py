@@ -197,7 +197,7 @@ async def test_the_model_calls_a_tool_and_reports_its_result(model: ChatOpenAI, 
 @pytest.mark.parametrize(
     ("text", "choice", "expected"),
     [
-        ("What videos should I make?", "auto", ("list_projects", {})),
+        ("What projects are there?", "auto", ("list_projects", {})),
         ("How is 0e6f1d2c-1111-4222-8333-123456789abc?", "auto", ("get_run", "0e6f1d2c-1111-4222-8333-123456789abc")),
         ("Good morning", "auto", None),
         ("List the projects", "none", None),

@@ -12,7 +12,16 @@ from sandbox.supervisor_dialogue import SUGGESTIONS, build_reply
 
 RAIN, SNOW, OTHER = (f"{n}e6f1d2c-1111-4222-8333-123456789abc" for n in range(3))
 CHANGING = ("start_run", "prepare_decision", "cancel_run")
-READING = ("list_projects", "list_runs", "get_run", "list_reviews", "get_review", "get_costs", "get_media_link")
+READING = (
+    "list_projects",
+    "get_planning_facts",
+    "list_runs",
+    "get_run",
+    "list_reviews",
+    "get_review",
+    "get_costs",
+    "get_media_link",
+)
 TOOLS = [Function(name=name) for name in (*CHANGING, *READING)]
 
 #: The last answers of a conversation, by the state of its runs.
@@ -180,9 +189,9 @@ UTTERANCES: list[tuple[str, str, list[Any] | None]] = [
     ("failed", "start over", NOTHING),
     ("new", "Regen in der Stadt", NOTHING),
     # Ideas.
-    ("new", "What videos should I make today?", listed("list_projects")),
-    ("new", "any ideas?", listed("list_projects")),
-    ("new", "suggest something", listed("list_projects")),
+    ("new", "What videos should I make today?", listed("get_planning_facts")),
+    ("new", "any ideas?", listed("get_planning_facts")),
+    ("new", "suggest something", listed("get_planning_facts")),
     ("ideation", "what are the ideas?", about("get_review")),
     ("ideation", "show me the scenes", about("get_review")),
     ("ideation", "What am I approving?", about("get_review")),
