@@ -88,6 +88,8 @@ class ToolResult:
     started: Sequence[str] = ()
     #: The confirmation that the call prepared, as JSON.
     pending: Mapping[str, object] | None = None
+    #: A text for the person that no model reads.
+    notice: str = ""
     status: Literal["success", "error"] = "success"
 
     @property

@@ -128,7 +128,7 @@ async def _render(state: AppState, session: Session, template: str, turn: TurnRe
     """Return the conversation after this turn, also with an answer that its thread does not keep."""
     messages = await state.chat.read_conversation(session.chat_id)
     is_kept = turn is None or any(text in turn.response for _, text in messages[-1:])
-    answer = None if turn is None or is_kept else turn.response
+    answer = turn and (turn.notice if is_kept else turn.response)
     variables = {"problem": None, "typed": "", "request": uuid4(), "messages": messages, "answer": answer, **more}
     variables["pending"] = await list_pending(state.services.db, session.key.actor.id, session.chat_id)
     return console_page(template, session, path="/chat", **variables)

@@ -72,10 +72,15 @@ class BriefLine:
 
 @router.get("/new")
 async def show_form(
-    state: AppStateDep, session: SessionDep, like: Annotated[UUID | None, Query(alias="from")] = None, project: str = ""
+    state: AppStateDep,
+    session: SessionDep,
+    like: Annotated[UUID | None, Query(alias="from")] = None,
+    project: str = "",
+    brief: str = "",
+    budget_usd: str = "",
 ) -> HTMLResponse:
-    """Show the form of a new run; `from` fills it in with what a run was started with."""
-    form = RunForm({"request": str(uuid4()), "project": project})
+    """Show the form of a new run; `from` fills it in with what a run was started with, and the others a field each."""
+    form = RunForm({"request": str(uuid4()), "project": project, "brief": brief, "budget_usd": budget_usd})
     if like:
         form = RunForm.like(await queries.get_run(state.services.db, like), request=form["request"])
     return await _form_page(state, session, form)

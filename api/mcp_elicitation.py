@@ -18,7 +18,7 @@ from starlette.requests import Request
 from chat import confirmations
 from chat.confirmations import PendingConfirmation
 from chat.questions import quote_text
-from graph.decisions import Verdict
+from graph.decisions import DecisionInput, Verdict
 from runs import queries
 from runs.services import Services
 from storage.actors import RequestContext
@@ -72,9 +72,9 @@ def can_elicit(ctx: Ctx) -> bool:
 async def pending_decision(run_id: str, decision: Verdict, ctx: Ctx, comment: str | None = None) -> PendingConfirmation:
     """Prepare the decision. While its question is open, a repeated call returns the same code."""
     caller = mcp_caller(ctx)
-    db, parsed_id = caller.services.db, queries.parse_run_id(run_id)
+    chosen, parsed_id = DecisionInput(verdict=decision, comment=comment or ""), queries.parse_run_id(run_id)
     return await confirmations.create_pending(
-        db, parsed_id, decision, comment=comment, context=caller.context, base_url=caller.base_url
+        caller.services, parsed_id, chosen, context=caller.context, base_url=caller.base_url
     )
 
 

@@ -26,8 +26,8 @@ from starlette.applications import Starlette
 from api.settings import Settings, read_settings, sandbox_settings
 from api.settings_types import SettingsError
 from api.wiring import AppState, open_app_state
+from chat.changes import STUDIO
 from chat.session import ChatGraph
-from chat.tools import STUDIO
 from graph.chat import ChatContext, ChatDependencies, build_chat_graph
 from graph.decisions import DecisionInput, RecordedDecision
 from graph.dependencies import Dependencies

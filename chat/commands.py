@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from chat.questions import ANY_CODE, CODE, redact_codes
+from chat.questions import ANY_CODE, CODE, REDACTED, redact_codes
 from storage import confirmations as table
 from storage.database import Database
 
@@ -19,6 +19,7 @@ WITHDRAWAL = re.compile(
     rf"(?:never\s?mind|forget (?:it|that|about it)|withdraw(?: it| that| them| all)?)(?:[\W_]+({CODE}))?[\W_]*",
     re.IGNORECASE,
 )
+REVIEW_LINK = re.compile(r"(/review/)[\w.-]+")
 #: A longer message, or one with a question mark, is not an attempt to confirm.
 NEAR_MISS = re.compile(r"[^?]{1,60}")
 
@@ -37,9 +38,9 @@ def parse_command(message: str) -> ConfirmationCommand | None:
 
 
 async def code_redactor(db: Database, actor_id: str) -> Callable[[str], str]:
-    """Return a function that redacts the codes that the actor was shown: no model ever reads them."""
+    """Return a function that redacts what the actor was shown and no model ever reads: codes and reviewers' links."""
     codes = await table.list_codes(db, actor_id)
-    return lambda text: redact_codes(text, codes)
+    return lambda text: REVIEW_LINK.sub(rf"\1{REDACTED}", redact_codes(text, codes))
 
 
 async def answer_about_codes(db: Database, actor_id: str, session_id: str, words: str) -> str | None:

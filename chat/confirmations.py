@@ -13,17 +13,24 @@ from uuid import UUID
 
 from typing_extensions import TypedDict  # pydantic accepts the one of `typing` from Python 3.12 on only
 
-from agents.texts import clean_text
 from chat.commands import ConfirmationCommand
-from chat.questions import MAX_COMMENT_CHARACTERS, SHORTENED, describe_cancellation, describe_decision
+from chat.questions import (
+    MAX_COMMENT_CHARACTERS,
+    MAX_QUESTION_CHARACTERS,
+    SHORTENED,
+    describe_cancellation,
+    describe_decision,
+    describe_retry,
+)
 from graph.decisions import DecisionInput, Gate, Verdict
-from graph.review_content import FilmContent, IdeasContent, Review
+from graph.review_content import FilmContent, edited_content
 from graph.status import TERMINAL_STATUSES
-from runs.decide import check_approval_right, decide
+from runs.decide import check_approval_right, check_decision, decide, price_usd
 from runs.errors import ConfirmationNotFound, InvalidRequest
 from runs.links import artifact_link
 from runs.queries import get_run, no_open_review, open_review_of
-from runs.run_requests import cancel_run, get_cancellable_run
+from runs.retry_quotes import RetryQuote
+from runs.run_requests import cancel_run, retry_run
 from runs.services import Services
 from storage import confirmations as table
 from storage.actors import RequestContext
@@ -45,13 +52,17 @@ class Outcome(NamedTuple):
 
 
 class PendingConfirmation(TypedDict):
-    """A decision, or the end of a run (`cancel`, at no gate), that waits for confirmation, as JSON."""
+    """A decision that waits for confirmation, as JSON; at no gate the end of a run (`cancel`) or a retry (`approve`).
+
+    `shows_review` tells whether `what` shows the whole content of the review, as it is.
+    """
 
     run_id: str
     gate: str | None
     revision: int
     verdict: str
     what: str
+    shows_review: bool
     estimated_usd: float
     digest: str
     code: str
@@ -59,11 +70,10 @@ class PendingConfirmation(TypedDict):
 
 
 async def create_pending(
-    db: Database,
+    services: Services,
     run_id: UUID,
-    verdict: Verdict,
+    decision: DecisionInput,
     *,
-    comment: str | None = None,
     context: RequestContext,
     session_id: str = "",
     base_url: str = "",
@@ -74,28 +84,18 @@ async def create_pending(
     Raises ApprovalNotPermitted, RunNotFound, GateNotOpen or InvalidRequest.
     """
     check_approval_right(context.actor)
-    run = await get_run(db, run_id)
+    run = await get_run(services.db, run_id)
     review = open_review_of(run)
     if review is None:
         raise no_open_review(run.status)
-    comment = clean_text(comment or "")
-    if len(comment) > MAX_COMMENT_CHARACTERS:
+    decision, _ = await check_decision(services, run, review.content, decision)
+    if len(decision.comment) > MAX_COMMENT_CHARACTERS:
         raise InvalidRequest(
             f"A comment that is confirmed by code has at most {MAX_COMMENT_CHARACTERS} characters.", field="comment"
         )
-    if verdict == "revise" and not comment:
-        raise InvalidRequest("Describe the requested changes in `comment`.", field="comment")
-    fields = review.model_dump(include={"gate", "revision", "digest"})
-    new = _new_confirmation(run_id, verdict, context, session_id, **fields, comment=comment or None)
-    return await _store(db, new, run, base_url)
-
-
-async def create_cancellation(
-    db: Database, run_id: UUID, *, context: RequestContext, session_id: str
-) -> PendingConfirmation:
-    """Prepare the end of a run, under a code. Nothing is cancelled. Raises as `get_cancellable_run`."""
-    run = await get_cancellable_run(db, run_id, context.actor)
-    return await _store(db, _new_confirmation(run_id, "cancel", context, session_id), run)
+    fields = {**review.model_dump(include={"gate", "revision", "digest"}), "verdict": decision.verdict}
+    text = decision.model_dump_json(exclude_defaults=True, exclude={"digest"})
+    return await store_pending(services.db, run, context, session_id, base_url, **fields, comment=text)
 
 
 async def list_pending(db: Database, actor_id: str, session_id: str) -> list[PendingConfirmation]:
@@ -111,40 +111,58 @@ async def list_pending(db: Database, actor_id: str, session_id: str) -> list[Pen
 def _is_current(row: PendingConfirmationRow, run: RunRow) -> bool:
     review = open_review_of(run)
     if row.gate is None:
-        return run.status not in TERMINAL_STATUSES
+        return run.status not in (TERMINAL_STATUSES if row.verdict == "cancel" else ("completed",))
     return review is not None and (review.gate, review.digest) == (row.gate, row.digest)
 
 
-def _new_confirmation(
-    run_id: UUID, verdict: str, context: RequestContext, session_id: str, **fields: Any
-) -> NewConfirmation:
+def _decision_of(row: NewConfirmation) -> DecisionInput:
+    """Return the decision that is stored. A row that an earlier version wrote has a comment in place of it."""
+    text = row.comment or ""
+    if text.startswith('{"verdict":'):
+        return DecisionInput.model_validate_json(text)
+    return DecisionInput(verdict=cast("Verdict", row.verdict), comment=text)
+
+
+async def store_pending(
+    db: Database, run: RunRow, context: RequestContext, session_id: str, base_url: str = "", **fields: Any
+) -> PendingConfirmation:
+    """Store what was checked under a code: these fields of `NewConfirmation`. Raises InvalidRequest."""
     sender: dict[str, Any] = {"actor_id": context.actor.id, "channel": context.channel, "session_id": session_id}
-    return NewConfirmation(run_id=run_id, verdict=verdict, **sender, **fields)
-
-
-async def _store(db: Database, new: NewConfirmation, run: RunRow, base_url: str = "") -> PendingConfirmation:
+    new = NewConfirmation(run_id=run.id, **sender, **fields)
+    if len((await _describe_content(db, new, run, base_url))[0]) > MAX_QUESTION_CHARACTERS:
+        raise InvalidRequest("These are too many texts to confirm by code: decide in the console.")
     row = await table.create(db, new)
     if row is None:
         raise InvalidRequest("Too many decisions were prepared in this session within a day: decide in the console.")
     return await _describe(db, row, run, base_url)
 
 
-async def _describe(db: Database, row: PendingConfirmationRow, run: RunRow, base_url: str = "") -> PendingConfirmation:
-    """Return the confirmation with what it is about: the open review of the run, or the run."""
-    usd, review = Decimal(0), open_review_of(run)
-    if row.gate is None or review is None:
-        what = describe_cancellation(run)
-    else:
-        verdict, content = cast("Verdict", row.verdict), review.content
-        usd = _cost_usd(verdict, review)
+async def _describe_content(db: Database, new: NewConfirmation, run: RunRow, base_url: str) -> tuple[str, Decimal]:
+    """Return what the confirmation is about, and its cost in USD: the open review of the run, or the run."""
+    review = open_review_of(run)
+    if new.gate and review:
+        decision, content = _decision_of(new), review.content
+        usd = price_usd(edited_content(content, decision.edits, decision.sample), decision)
         film_url = await artifact_link(db, content.film.digest, base_url) if isinstance(content, FilmContent) else ""
-        what = describe_decision(verdict, content, row.comment or "", usd, film_url)
+        return describe_decision(decision, content, usd, film_url), usd
+    if new.verdict == "cancel":
+        return describe_cancellation(run), Decimal(0)
+    quote = RetryQuote.model_validate_json(new.comment or "")
+    return describe_retry(run, quote), quote.usd
+
+
+async def _describe(db: Database, row: PendingConfirmationRow, run: RunRow, base_url: str = "") -> PendingConfirmation:
+    what, usd = await _describe_content(db, row, run, base_url)
+    is_plain = (
+        row.gate is not None and row.verdict == "approve" and not (_decision_of(row).edits or _decision_of(row).sample)
+    )
     return {
         "run_id": str(row.run_id),
         "gate": row.gate,
         "revision": row.revision,
         "verdict": row.verdict,
         "what": what,
+        "shows_review": is_plain and SHORTENED not in what,
         "estimated_usd": float(usd),
         "digest": row.digest,
         "code": row.code,
@@ -174,24 +192,26 @@ async def confirm(
         raise ConfirmationNotFound(f"The code {code} has expired: prepare the decision again.")
     if command.word not in ("confirm", row.verdict):
         raise ConfirmationNotFound(f"The code {code} is for “{row.verdict}”, not for “{command.word}”.")
-    if row.verdict == "cancel":
-        await cancel_run(services, row.run_id, context)
-    else:
-        chosen = DecisionInput(verdict=cast("Verdict", row.verdict), comment=row.comment or "", digest=row.digest)
-        await decide(services, row.run_id, cast("Gate", row.gate), chosen, context)
+    await _carry_out(services, row, context)
     await table.mark_used(services.db, row)
     return Outcome(row, _describe_outcome(row, context.actor.name), is_new=True)
+
+
+async def _carry_out(services: Services, row: PendingConfirmationRow, context: RequestContext) -> None:
+    if row.verdict == "cancel":
+        await cancel_run(services, row.run_id, context)
+    elif row.gate is None:
+        choices = RetryQuote.model_validate_json(row.comment or "").choices
+        await retry_run(services, row.run_id, confirm=row.digest or None, context=context, **vars(choices))
+    else:
+        chosen = _decision_of(row).model_copy(update={"digest": row.digest})
+        await decide(services, row.run_id, cast("Gate", row.gate), chosen, context)
 
 
 def describe_review(pending: PendingConfirmation) -> str:
     """Return what would be decided, about which review."""
     gate = f", {pending['gate']} gate, revision {pending['revision']}, digest {pending['digest'][:12]}"
     return f"{pending['what']}\nRun {pending['run_id']}{gate if pending['gate'] else ''}."
-
-
-def shows_content(pending: PendingConfirmation) -> bool:
-    """Return whether the question shows the whole content that would be approved."""
-    return pending["verdict"] == "approve" and SHORTENED not in pending["what"]
 
 
 def describe_pending(questions: Sequence[PendingConfirmation]) -> str:
@@ -212,13 +232,8 @@ def _describe_question(pending: PendingConfirmation) -> str:
 
 
 def _describe_outcome(row: PendingConfirmationRow, actor_name: str) -> str:
-    verdict, _, effect = OUTCOMES[row.verdict][row.gate or "none"].partition(":")
+    is_scheduled = row.gate == "publish" and '"publish_at":' in (row.comment or "")
+    place = "scheduled" if is_scheduled and row.verdict == "approve" else row.gate or "none"
+    verdict, _, effect = OUTCOMES[row.verdict][place].partition(":")
     gate = f", {row.gate} gate, revision {row.revision}" if row.gate else ""
     return f"{verdict} by {actor_name}:{effect} (Run {row.run_id}{gate}.)"
-
-
-def _cost_usd(verdict: Verdict, review: Review) -> Decimal:
-    """Return the cost of the decision. A comment orders nothing."""
-    if verdict == "approve" and isinstance(review.content, IdeasContent):
-        return review.content.estimated_usd
-    return Decimal(0)

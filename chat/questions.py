@@ -1,11 +1,16 @@
 """The question that a person confirms: what would be decided, written by the server and never by a model."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
-from graph.decisions import Verdict
-from graph.review_content import FilmContent, IdeasContent, ReviewContent, describe_clips
+from jinja2 import Environment, StrictUndefined
+
+from graph.decisions import DecisionInput
+from graph.review_content import ReviewContent, describe_clips, edited_content
+from runs.retry_quotes import RetryQuote
 from storage.confirmations import DIGITS, LETTERS
 from storage.runs import RunRow
 
@@ -15,7 +20,6 @@ MAX_COMMENT_CHARACTERS = 600
 MAX_QUESTION_CHARACTERS = 8_000
 #: The limits of each text in a question, of which the first that fits is used. No text of a content exceeds the first.
 TEXT_LIMITS = (600, 300, 150, 60)
-MAX_BRIEF_CHARACTERS = 300
 SHORTENED = "Long texts are shortened here; the review of the run contains them in full."
 
 CODE = rf"[{LETTERS}][{DIGITS}][{LETTERS}][{DIGITS}]"
@@ -34,73 +38,60 @@ def quote_text(text: str, limit: int = 80) -> str:
     return f"“{line[:limit]}{'…' if len(line) > limit else ''}”"
 
 
-def describe_decision(verdict: Verdict, content: ReviewContent, comment: str, usd: Decimal, film_url: str = "") -> str:
-    """Return what would be decided; of an approval, everything that is approved. Texts of other people are quoted."""
-    title = quote_text(content.title)
-    quoted_comment = quote_text(comment, MAX_COMMENT_CHARACTERS)
-    if verdict == "revise":
-        return f"Request changes to {title}, which costs nothing before a price is approved: {quoted_comment}"
-    if verdict == "reject":
-        description = f"End the run of {title} permanently."
-    else:
-        description = _describe_approval(content, usd, film_url)
-    separator = "\n" if "\n" in description else " "
-    return f"{description}{separator}Your comment: {quoted_comment}" if comment else description
+def describe_decision(decision: DecisionInput, content: ReviewContent, usd: Decimal, film_url: str = "") -> str:
+    """Return what would be decided, with everything that is approved or changed. Texts of other people are quoted.
+
+    A text that is only in the decision is never shortened.
+    """
+    if decision.verdict == "revise":
+        return "\n".join([*_render("changes", decision=decision, content=content, usd=usd), *_edits(decision, content)])
+    description = f"End the run of {quote_text(content.title)} permanently."
+    if decision.verdict == "approve":
+        description = _describe_approval(decision, content, usd, film_url)
+    separator, comment = "\n" if "\n" in description else " ", quote_text(decision.comment, MAX_COMMENT_CHARACTERS)
+    return f"{description}{separator}Your comment: {comment}" if decision.comment else description
 
 
 def describe_cancellation(run: RunRow) -> str:
     """Return what would be cancelled. Texts of other people are quoted."""
-    subject, status = quote_text(run.brief, MAX_BRIEF_CHARACTERS), run.status.replace("_", " ")
-    return (
-        f"End the run {subject} of project {run.project} permanently; its status is {status}."
-        " Orders that were placed are paid; no more are placed."
-    )
+    return "\n".join(_render("cancellation", run=run))
 
 
-def _describe_approval(content: ReviewContent, usd: Decimal, film_url: str) -> str:
-    """Return everything that is approved, with texts as long as the limit of a question allows."""
-    description = ""
+def describe_retry(run: RunRow, quote: RetryQuote) -> str:
+    """Return what would be retried and ordered again. Texts of other people are quoted."""
+    return "\n".join(_render("retry", run=run, quote=quote))
+
+
+def _edits(decision: DecisionInput, content: ReviewContent) -> list[str]:
+    """Return the lines about a film that its edits change, before and after."""
+    if decision.edits is None:
+        return []
+    before, after = (_render("film", content=each) for each in (content, edited_content(content, decision.edits)))
+    old, new = ([line for line in one if line not in other] for one, other in ((before, after), (after, before)))
+    return [*(f"Before: {line}" for line in old), *(f"New: {line}" for line in new)]
+
+
+def _describe_approval(decision: DecisionInput, content: ReviewContent, usd: Decimal, film_url: str) -> str:
+    """Return everything that is approved, with texts of the review as long as the limit of a question allows."""
+    edited, description = edited_content(content, decision.edits), ""
+    approved = edited_content(edited, None, decision.sample)
+    offer = {"before": content, "edited": edited, "clips": describe_clips(approved)}
     for limit in TEXT_LIMITS:
-        lines = (
-            _idea_lines(content, usd, limit) if isinstance(content, IdeasContent) else _film_lines(content, film_url)
-        )
+        block = "ideas" if content.gate == "ideation" else "film"
+        lines = _render(block, content=approved, usd=usd, film_url=film_url, limit=limit, **offer)
         description = "\n".join([*lines, *([SHORTENED] if limit != TEXT_LIMITS[0] else [])])
         if len(description) <= MAX_QUESTION_CHARACTERS - MAX_COMMENT_CHARACTERS - 100:
             break
     return description
 
 
-def _idea_lines(content: IdeasContent, usd: Decimal, limit: int) -> Iterator[str]:
-    count = len(content.make)
-    clips = f"{count} clip{'' if count == 1 else 's'}"
-    yield f"Generate {clips} of {quote_text(content.title)} for {usd} USD. {describe_clips(content)}".strip()
-    for number, idea in enumerate(content.ideas, start=1):
-        kept = "" if number in content.make else " (generated already; it is kept)"
-        overlay = f" Text over it: {quote_text(idea.overlay)}." if idea.overlay else ""
-        overlay += f" Narration: {quote_text(idea.narration, limit)}." if idea.narration else ""
-        scene, sound = quote_text(idea.scene, limit), quote_text(idea.sound, limit)
-        yield f"{number}. {quote_text(idea.title)}{kept}: {scene} Sound: {sound}.{overlay}"
+def _render(block: str, **variables: Any) -> list[str]:
+    """Return the lines of a block of `questions.jinja`."""
+    context = _TEMPLATE.new_context({"full": TEXT_LIMITS[0], "film_url": "", **variables})
+    lines = "".join(_TEMPLATE.blocks[block](context)).split("\n")
+    return [line.strip() for line in lines if line.strip()]
 
 
-def _describe_platforms(content: FilmContent) -> str:
-    places = {name: f" ({redact_codes(place)})" for name, place in content.destinations.items()}
-    return ", ".join(f"{name}{places.get(name, '')}" for name in content.platforms)
-
-
-def _film_lines(content: FilmContent, film_url: str) -> Iterator[str]:
-    label = " It is labelled as made with AI." if content.labelled_as_ai else ""
-    by = f" by {content.publisher}" if content.publisher else ""
-    subject = f"{quote_text(content.title)}, {content.film.seconds:g} s"
-    yield f"Publish the film {subject}, to {_describe_platforms(content)}{by}.{label}"
-    if content.disclosure:  # absent in a review that an earlier version opened
-        yield content.mark_note
-        yield f"AI labels: {', '.join(f'{name}: {label}' for name, label in content.labels.items())}."
-    yield from map(redact_codes, content.remarks)
-    yield f"Film: {film_url}"
-    yield f"Caption: {quote_text(content.caption, TEXT_LIMITS[0])}"
-    yield f"Hashtags: {redact_codes(' '.join(content.hashtags)) or 'none'}"
-    if content.music:
-        yield f"Music {content.music.digest[:8]}, licence: {quote_text(content.music.licence)}"
-    for clip in content.clips:
-        if clip.overlay:
-            yield f"Text over clip {clip.clip}: {quote_text(clip.overlay)}"
+_ENVIRONMENT = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 - plain text
+_ENVIRONMENT.filters |= {"quote": quote_text, "redact": redact_codes}
+_TEMPLATE = _ENVIRONMENT.from_string(Path(__file__).with_name("questions.jinja").read_text(encoding="utf-8"))

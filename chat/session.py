@@ -155,21 +155,26 @@ async def _answer(chat: ChatServices, request: ChatRequest, words: str) -> TurnE
             await chat.prune_thread(session_id)
     response = str(state["messages"][-1].text)
     pending = cast("list[PendingConfirmation]", state.get("pending", []))
-    if added := await _text_for_person(chat, request, pending):
+    notice = "\n\n".join(state.get("notices", []))
+    if added := await _text_for_person(chat, request, notice, pending):
         yield StreamEvent("token", added)
         response += added
     input_tokens, output_tokens = state.get("tokens", [0, 0])
-    yield TurnResult(session_id, response, state.get("run_ids", []), pending, (input_tokens, output_tokens))
+    tokens = (input_tokens, output_tokens)
+    yield TurnResult(session_id, response, state.get("run_ids", []), pending, tokens, notice)
 
 
-async def _text_for_person(chat: ChatServices, request: ChatRequest, pending: list[PendingConfirmation]) -> str:
-    """Return what the person reads after the answer, in no model's words: the questions, or what the client lacks."""
-    for each in filter(confirmations.shows_content, pending):
+async def _text_for_person(
+    chat: ChatServices, request: ChatRequest, notice: str, pending: list[PendingConfirmation]
+) -> str:
+    """Return what the person reads after the answer, in no model's words: notices, questions, what the client lacks."""
+    for each in [each for each in pending if each["shows_review"]]:
         # The question shows the person the whole content, which serves the review.
         await record_served(chat.services.db, request.context.actor, each["run_id"], [each])
-    if pending:
-        return f"\n\n{confirmations.describe_pending(pending)}"
-    return f"\n\n{NO_CONVERSATION_ID}" if request.session_id is None and not request.history else ""
+    texts = [notice, confirmations.describe_pending(pending) if pending else ""]
+    if request.session_id is None and not request.history:
+        texts.append(NO_CONVERSATION_ID)
+    return "".join(f"\n\n{text}" for text in texts if text)
 
 
 async def _answer_about_codes(

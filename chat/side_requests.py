@@ -1,37 +1,21 @@
 """Tell the words of a person from what a chat client sends in their name: its own requests, and what it quotes."""
 
 import re
+import tomllib
+from pathlib import Path
 
+_TEXTS = tomllib.loads(Path(__file__).with_name("side_requests.toml").read_text(encoding="utf-8"))
 #: The form of a person's message in which Open WebUI quotes files and search results.
 WITH_SOURCES = re.compile(r"\s*### Task:\s*Respond to the user query\b", re.IGNORECASE)
-#: The openings of the clients' own requests: titles, tags, follow-up questions, search queries and the like.
-SIDE_REQUEST = re.compile(
-    r"\s*(?:### Task:"
-    r"|Your task is to reflect the speaker's likely facial expression\b"
-    r"|You have been provided with a set of responses from various models\b"
-    r"|(?:Please )?(?:Provide|Generate|Write) an? (?:extremely )?concise(?:, 5-word-or-less)? title\b"
-    r"[^\n]{0,40}\b(?:the|this|a) conversation"
-    r"|Analyze this conversation and provide:"
-    r"|Detect (?:the|user) language\b)",
-    re.IGNORECASE,
-)
+SIDE_REQUEST = re.compile(rf"\s*(?:{'|'.join(_TEXTS['openings'])})", re.IGNORECASE)
 _TAG = r"(?:chat_history|context|source)\b[^>]*>"
 #: From the first tag to the last one that closes: a quoted text cannot end the quotation.
 QUOTATION = re.compile(rf"<{_TAG}(?:.*</{_TAG}|.*)", re.IGNORECASE | re.DOTALL)
 QUERY_TAG = re.compile(r"</?user_query>", re.IGNORECASE)
 
-#: For the person and the model, where a client names no conversation.
-NO_CONVERSATION_ID = (
-    "This client sends no conversation id, so I can only read here and give links: I start and cancel no run and"
-    " prepare no decision. In Open WebUI set ENABLE_FORWARD_USER_INFO_HEADERS=true, in LibreChat the header"
-    ' X-Conversation-Id: "{{LIBRECHAT_BODY_CONVERSATIONID}}"; any other client sends X-Conversation-Id or'
-    " metadata.conversation_id."
-)
-#: For the model, with a single message in a session that has a history.
-SINGLE_MESSAGE = (
-    "This message came without the conversation before it: it is a request of the client itself, or the edited first"
-    " message. You can only read. If a person asks for more, they write it as the next message."
-)
+#: For the person and the model, where a client names no conversation, and for the model, where it sends no history.
+NO_CONVERSATION_ID: str = _TEXTS["no_conversation_id"]
+SINGLE_MESSAGE: str = _TEXTS["single_message"]
 
 
 def is_side_request(message: str) -> bool:

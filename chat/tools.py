@@ -1,58 +1,50 @@
-"""The tools of the supervisor and of MCP clients: read, start runs, prepare decisions. None decides or cancels.
+"""The tools of the supervisor and of MCP clients: those that read, and the one table of all.
 
-`tool_table` is the one table: the chat graph runs its tools, and `api/mcp_tools.py` serves the read-only ones.
+The chat graph runs the tools of `tool_table`, and `api/mcp_tools.py` serves the read-only ones.
 """
 
-import inspect
-from collections.abc import Awaitable, Callable, Sequence
+import tomllib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from datetime import UTC, datetime, timedelta
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
 from uuid import UUID
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 
 from agents.roles import ToolError, ToolResult
-from chat import confirmations
-from chat.confirmations import PendingConfirmation
+from chat import changes
+from chat.changes import ToolRequest as ToolRequest
 from graph.chat import ChatContext, ChatTool
-from graph.decisions import Verdict
+from graph.decisions import DecisionFields
 from graph.review_content import Review
+from graph.status import Status
 from prompts.project import Project
 from providers.video_models import VideoModels
-from runs import links, planning, queries, start
+from runs import links, planning, queries
+from runs.costs import MAX_DAYS, report_costs
+from runs.decide import quote_clips
 from runs.errors import RunError
+from runs.history import get_history
 from runs.queries import RunView, parse_run_id
+from runs.retry_quotes import RetryFields
 from runs.services import Services
-from storage.actors import Actor, RequestContext
 from storage.database import Database
+from storage.runs import RunFilter
 from storage.spending import day_costs
 
-MAX_LISTED_RUNS, MAX_BRIEF_CHARACTERS, MAX_RUNS_PER_MESSAGE = 10, 300, 6
-#: The actor of what is done in LangGraph Studio, which sends none.
-STUDIO = Actor("studio", "studio", "LangGraph Studio", frozenset({"start", "approve"}))
+#: The description of each tool, for the models that call it.
+DESCRIPTIONS: Mapping[str, str] = tomllib.loads(Path(__file__).with_name("tools.toml").read_text(encoding="utf-8"))
+MAX_BRIEF_CHARACTERS = 300
+#: The entries of a history that a tool shows, and the characters of each.
+MAX_HISTORY_ENTRIES, MAX_ENTRY_CHARACTERS = 20, 200
 REVIEW_STATUSES = ("awaiting_ideation_approval", "awaiting_publish_approval")
 
 
-@dataclass(frozen=True)
-class ToolRequest:
-    """The circumstances of a tool call; `started` are the runs that were started in the session."""
-
-    services: Services
-    context: ChatContext
-    started: Sequence[str] = ()
-    max_runs: int = MAX_LISTED_RUNS
-
-    def request_context(self, suffix: str = "") -> RequestContext:
-        """Return the context of an effect of the message: the same message and `suffix` have one idempotency key."""
-        actor, key = self.context.actor or STUDIO, self.context.message_key
-        return RequestContext(actor, "chat", f"{key}{suffix}" if key else None)
-
-
 async def list_projects(request: ToolRequest) -> ToolResult:
-    """List the projects a video can be produced for, each with its length, its number of clips and its budget.
-
-    A project with `refused` cannot be started, for the reason given there.
-    """
+    """List the projects that are offered."""
     services = request.services
     return ToolResult([_describe_project(services.projects[name], services.video) for name in sorted(services.offered)])
 
@@ -70,25 +62,33 @@ def _describe_project(project: Project, video: VideoModels) -> dict[str, object]
 
 
 async def get_planning_facts(request: ToolRequest) -> ToolResult:
-    """Get what proposals for today's videos are made from.
-
-    Today's date, the projects with the price of a film and what their caps leave, and the runs of the last two weeks
-    with their outcome: what was published and when, what was rejected and why, and what is scheduled.
-    """
+    """Return the facts from which videos for today are proposed."""
     facts = await planning.get_planning_facts(request.services)
     return ToolResult(facts.model_dump(mode="json", exclude_none=True))
 
 
-async def list_runs(request: ToolRequest) -> ToolResult:
-    """List the newest runs: id, project, brief, status and the amount spent."""
-    runs = await queries.list_runs(request.services.db, limit=request.max_runs)
+async def list_runs(
+    request: ToolRequest,
+    status: Status | None = None,
+    project: str | None = None,
+    text: str | None = None,
+    before: str | None = None,
+) -> ToolResult:
+    """List the newest of these runs; `before` is the id of the last run of the page before."""
+    db, last = request.services.db, await queries.get_run(request.services.db, parse_run_id(before)) if before else None
+    position = (last.created_at, last.id) if last else None
+    chosen: RunFilter = {"status": status, "project": project, "text": text, "before": position}
+    runs = await queries.list_runs(db, limit=request.max_runs, **chosen)
     return ToolResult([{**_fields_of(run), "spent_usd": run.cost.spent_usd} for run in runs])
 
 
-async def get_run(request: ToolRequest, run_id: str) -> ToolResult:
-    """Get one run: status, step, costs in USD, a link to its film, and the open gate, if any."""
-    parsed_id = parse_run_id(run_id)
-    details = await describe_run(request.services.db, parsed_id, request.context.base_url)
+async def get_run(request: ToolRequest, run_id: str, include_history: bool = False) -> ToolResult:
+    """Return one run, with the last entries of its history if asked."""
+    parsed_id, services = parse_run_id(run_id), request.services
+    details = await describe_run(services.db, parsed_id, request.context.base_url)
+    if include_history:
+        entries = (await get_history(services.db, services.ledger, parsed_id)).entries[-MAX_HISTORY_ENTRIES:]
+        details["history"] = [f"{each.at:%Y-%m-%d %H:%M}: {each.text[:MAX_ENTRY_CHARACTERS]}" for each in entries]
     return ToolResult(details, run_ids=[str(parsed_id)])
 
 
@@ -119,12 +119,25 @@ async def get_review(request: ToolRequest, run_id: str) -> ToolResult:
     return ToolResult(value, run_ids=[str(run.run_id)])
 
 
-async def get_costs(request: ToolRequest, run_id: str | None = None) -> ToolResult:
-    """Get the costs of one run in USD; without a run, the amount spent today and the day's cap."""
+async def get_costs(
+    request: ToolRequest,
+    run_id: str | None = None,
+    clips: list[int] | None = None,
+    days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = 1,
+    project: str | None = None,
+) -> ToolResult:
+    """Return the costs of a run, of clips of a run, or of the last days."""
     services = request.services
+    if run_id and clips:
+        quote = await quote_clips(services, parse_run_id(run_id), clips)
+        return ToolResult({"run_id": run_id, "clips": clips, **quote.model_dump()}, run_ids=[run_id])
     if run_id:
         run = await queries.get_run_view(services.db, parse_run_id(run_id))
         return ToolResult({"run_id": run.run_id, "status": run.status, **run.cost.model_dump()})
+    if days > 1 or project:
+        first = datetime.now(UTC).date() - timedelta(days=days - 1)
+        report = await report_costs(services, first, project=project)
+        return ToolResult(report.model_dump(mode="json", include={"first", "last", "total", "projects", "caps"}))
     day, cap = await day_costs(services.db), services.ledger.caps.day_usd
     amounts = {"spent_today_usd": day.spent_usd, "reserved_today_usd": day.reserved_usd, "day_cap_usd": cap}
     return ToolResult({name: float(amount) for name, amount in amounts.items()})
@@ -134,52 +147,6 @@ async def get_media_link(request: ToolRequest, run_id: str) -> ToolResult:
     """Get links to the film and the clips of a run. They work for a day, for everyone who has them."""
     base_url = request.context.base_url
     return ToolResult(await links.links_of_run(request.services.db, parse_run_id(run_id), base_url))
-
-
-async def start_run(request: ToolRequest, project: str, brief: str) -> ToolResult:
-    """Start a run: a video for a project from a brief. One call for each video that the person asks for."""
-    number = request.context.call_number
-    if number >= MAX_RUNS_PER_MESSAGE:
-        raise ToolError(f"One message starts at most {MAX_RUNS_PER_MESSAGE} runs; the person asks again for more.")
-    context = request.request_context(f":{number}" if number else "")
-    run = await start.start_run(request.services, project=project, brief=brief, context=context)
-    value = {"run_id": run.id, "status": run.status, "project": run.project, "brief": run.brief}
-    return ToolResult(value, run_ids=[str(run.id)], started=[str(run.id)])
-
-
-async def prepare_decision(
-    request: ToolRequest, run_id: str, verdict: Verdict, comment: str | None = None
-) -> ToolResult:
-    """Prepare a decision at the open gate of a run: approve, revise (with a comment) or reject (ends the run).
-
-    The comment of revise describes the changes. Nothing is decided: the person sees the decision after your answer
-    and confirms it, or not.
-    """
-    session = {"session_id": request.context.session_id or "", "base_url": request.context.base_url}
-    db, parsed_id, context = request.services.db, parse_run_id(run_id), request.request_context()
-    pending = await confirmations.create_pending(db, parsed_id, verdict, comment=comment, context=context, **session)
-    return _prepared(pending)
-
-
-def _prepared(pending: PendingConfirmation) -> ToolResult:
-    # Without the content, which the person is shown in full: a model that repeats it could change it.
-    first_line = pending["what"].partition("\n")[0]
-    value = {"prepared": first_line, "decided": False, "next": "The person confirms it, or not."}
-    return ToolResult(value, run_ids=[pending["run_id"]], pending=pending)
-
-
-async def cancel_run(request: ToolRequest, run_id: str) -> ToolResult:
-    """Prepare the end of a run of this conversation, of the page that is open, or whose id the person just wrote.
-
-    Nothing is cancelled: the person sees the question after your answer and confirms it, or not.
-    """
-    parsed_id = parse_run_id(run_id)
-    known = (*request.started, request.context.page_run_id)
-    if str(parsed_id) not in known and str(parsed_id) not in request.context.message.lower():
-        raise ToolError("Only the person can name a run from outside this conversation: ask for its id.")
-    context, session_id = request.request_context(), request.context.session_id or ""
-    db = request.services.db
-    return _prepared(await confirmations.create_cancellation(db, parsed_id, context=context, session_id=session_id))
 
 
 def _describe_review(run: RunView, review: Review) -> dict[str, Any]:
@@ -221,12 +188,15 @@ class Tool(ChatTool):
 def tool_table(services: Services) -> list[Tool]:
     """Return the tools that work on these services."""
 
-    def tool(function: Callable[..., Awaitable[ToolResult]], **options: Any) -> Tool:
-        """Return a tool with the name, the docstring and the parameters of its function."""
-        hints, (_, *parameters) = get_type_hints(function), inspect.signature(function).parameters.values()
-        fields: Any = {p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in parameters}
-        name, description = function.__name__, inspect.getdoc(function) or ""
-        args = create_model(name, __doc__=description, **fields)
+    def tool(function: Callable[..., Awaitable[ToolResult]], base: Any = None, **options: Any) -> Tool:
+        """Return a tool with the name and the parameters of its function, and the fields of `base`."""
+        hints, (_, *parameters) = get_type_hints(function, include_extras=True), signature(function).parameters.values()
+        named = [each for each in parameters if each.kind is not each.VAR_KEYWORD]
+        fields: Any = {
+            each.name: (hints[each.name], ... if each.default is each.empty else each.default) for each in named
+        }
+        name, description = function.__name__, DESCRIPTIONS[function.__name__]
+        args = create_model(name, __base__=base, __doc__=description, **fields)
         return Tool(name=name, description=description, args=args, function=function, services=services, **options)
 
     return [
@@ -238,7 +208,10 @@ def tool_table(services: Services) -> list[Tool]:
         tool(get_review),
         tool(get_costs),
         tool(get_media_link, key="links", empty_message="There is nothing to see: no clip is finished."),
-        tool(start_run, is_read_only=False),
-        tool(prepare_decision, is_read_only=False),
-        tool(cancel_run, is_read_only=False),
+        tool(changes.start_run, is_read_only=False),
+        tool(changes.fork_run, is_read_only=False),
+        tool(changes.prepare_decision, DecisionFields, is_read_only=False),
+        tool(changes.prepare_retry, RetryFields, is_read_only=False),
+        tool(changes.create_review_link, is_read_only=False),
+        tool(changes.cancel_run, is_read_only=False),
     ]

@@ -42,13 +42,14 @@ class StreamEvent:
 
 @dataclass(frozen=True)
 class TurnResult:
-    """The result of a turn. `tokens` are its input and output tokens."""
+    """The result of a turn. `tokens` are its input and output tokens; its thread does not keep the `notice`."""
 
     session_id: str | None
     response: str
     run_ids: list[str] = field(default_factory=list)
     pending: Sequence[PendingConfirmation] = ()
     tokens: tuple[int, int] = (0, 0)
+    notice: str = ""
 
 
 TurnEvent = StreamEvent | TurnResult

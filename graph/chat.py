@@ -42,7 +42,7 @@ class LastMessage(TypedDict, total=False):
 
 
 class ChatState(TypedDict, total=False):
-    """The channels of a chat thread. `run_ids`, `pending` and `tokens` exist only while a turn runs."""
+    """The channels of a chat thread. `run_ids`, `pending`, `notices` and `tokens` exist only in a turn."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     last_message: LastMessage
@@ -50,6 +50,7 @@ class ChatState(TypedDict, total=False):
     run_ids: Annotated[list[str], UntrackedValue]  # the runs that the turn read or changed
     # The confirmations that the turn prepared. They contain codes, so they are never written to a checkpoint.
     pending: Annotated[list[Mapping[str, object]], UntrackedValue]
+    notices: Annotated[list[str], UntrackedValue]  # texts for the person that no model reads, such as links that decide
     tokens: Annotated[list[int], UntrackedValue]  # input and output
 
 
@@ -138,6 +139,7 @@ async def tools(state: ChatState, runtime: Runtime[ChatContext], *, deps: ChatDe
         "messages": [ToolMessage(text, tool_call_id=str(call["id"]), name=call["name"], status=result.status)],
         "started": _merge(started, result.started)[-MAX_REMEMBERED_RUNS:],
         "run_ids": _merge(state.get("run_ids", []), result.run_ids),
+        "notices": _merge(state.get("notices", []), [result.notice] if result.notice else []),
         "pending": [*pending, result.pending] if result.pending and result.pending not in pending else pending,
     }
 

@@ -43,15 +43,22 @@ class DecisionContent(BaseModel, extra="forbid"):
         return [{"clip": clip} if isinstance(clip, int) else clip for clip in clips] if clips else []
 
 
-class DecisionInput(DecisionContent):
-    """A decision as a request states it.
+class DecisionFields(DecisionContent):
+    """A decision as a person describes it.
 
-    `keep` lists the numbers of the ideas to keep, in their new order. `publish_at` is the time, in ISO form, before
-    which the film is not posted; it is recorded among the edits. `digest` is that of the content the reviewer saw.
+    `keep` lists the numbers of the ideas to keep, in their new order. `idea_edits` are the fields of single ideas to
+    change, by the number of the idea before. `publish_at` is the time, in ISO form, before which the film is not
+    posted. All of them are recorded among the edits.
     """
 
     keep: list[int] | None = None
+    idea_edits: dict[int, dict[str, str]] = {}
     publish_at: str | None = None
+
+
+class DecisionInput(DecisionFields):
+    """A decision as a request states it. `digest` is that of the content the reviewer saw."""
+
     digest: str | None = None
 
 

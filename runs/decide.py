@@ -1,6 +1,6 @@
 """Decide at a gate: one review, one decision, bound to the content that the reviewer saw."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -72,18 +72,30 @@ async def decide(
         return known
     review = await require_open_review(services.db, run, gate)
     await _check_seen(services.db, run_id, review, decision.digest, context.actor)
-    decision = decision.model_copy(update={"comment": clean_text(decision.comment)})
-    if decision.keep is not None:
-        decision = decision.model_copy(update={"edits": _kept_ideas(review.content, decision, decision.keep)})
-    decision = _with_publish_time(decision)
-    approved = await _checked(services, run, review.content, decision)
-    await _check_music(services, decision)
-    await _check_price(services.ledger, run_id, _price_usd(approved, decision))
+    decision, approved = await check_decision(services, run, review.content, decision)
+    await _check_price(services.ledger, run_id, price_usd(approved, decision))
     row = await decisions.record_decision(services.db, run_id, _new_decision(review, decision, approved), context)
     if row is None:
         raise await _gate_not_open(services.db, await get_run(services.db, run_id), gate)
     services.wakeups.advance(str(run_id))
     return row
+
+
+async def check_decision(
+    services: Services, run: RunRow, content: ReviewContent, decision: DecisionInput
+) -> tuple[DecisionInput, ReviewContent]:
+    """Return the decision as it is recorded, with everything it changes among its edits, and the approved content.
+
+    Raises as `decide`, except for a price that exceeds a cap.
+    """
+    decision = decision.model_copy(update={"comment": clean_text(decision.comment)})
+    if decision.keep is not None or decision.idea_edits:
+        edits = _kept_ideas(content, decision)
+        decision = decision.model_copy(update={"edits": edits, "keep": None, "idea_edits": {}})
+    decision = _with_publish_time(decision)
+    approved = await _checked(services, run, content, decision)
+    await _check_music(services, decision)
+    return decision, approved
 
 
 async def _check_seen(db: Database, run_id: UUID, review: Review, digest: str | None, actor: Actor) -> None:
@@ -110,12 +122,22 @@ async def quote(services: Services, run_id: UUID, clips: Collection[int]) -> Quo
     return await _quote(services.ledger, run_id, content.usd_per_clip * len(set(clips)))
 
 
+async def quote_clips(services: Services, run_id: UUID, clips: Collection[int]) -> Quote:
+    """Return the cost of generating only these clips of an offer, or these of a film again. Raises as `quote`."""
+    run = await get_run(services.db, run_id)
+    review = open_review_of(run)
+    if review and isinstance(review.content, IdeasContent):
+        sample = DecisionInput(verdict="approve", sample=list(clips))
+        return (await quote_decision(services, run, review.content, sample))[1]
+    return await quote(services, run_id, clips)
+
+
 async def quote_decision(
     services: Services, run: RunRow, content: ReviewContent, decision: DecisionInput
 ) -> tuple[ReviewContent, Quote]:
     """Return the content that a decision about this content approves, and its cost. Raises as `decide`."""
     approved = await _checked(services, run, content, decision)
-    return approved, await _quote(services.ledger, run.id, _price_usd(approved, decision))
+    return approved, await _quote(services.ledger, run.id, price_usd(approved, decision))
 
 
 async def _quote(ledger: Ledger, run_id: UUID, usd: Decimal) -> Quote:
@@ -191,14 +213,18 @@ def _check_fields(content: ReviewContent, decision: DecisionInput) -> None:
         raise InvalidRequest("Describe the requested changes in a comment.", field="comment")
 
 
-def _kept_ideas(content: ReviewContent, decision: DecisionInput, keep: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the ideas with these numbers, in this order."""
+def _kept_ideas(content: ReviewContent, decision: DecisionInput) -> list[dict[str, Any]]:
+    """Return the ideas to keep, in their new order and with their changed fields."""
+    field = "idea_edits" if decision.keep is None else "keep"
     if not isinstance(content, IdeasContent) or decision.verdict != "approve" or decision.edits is not None:
-        raise InvalidRequest("`keep` requires an approval at the ideation gate without `edits`.", field="keep")
+        raise InvalidRequest(f"`{field}` requires an approval at the ideation gate without `edits`.", field=field)
     ideas = content.ideas
-    if not keep or len(set(keep)) != len(keep) or not all(1 <= number <= len(ideas) for number in keep):
+    keep = decision.keep or list(range(1, len(ideas) + 1))
+    if decision.keep == [] or sorted({*keep} & {*range(1, len(ideas) + 1)}) != sorted(keep):
         raise InvalidRequest(f"`keep` must contain each number once, from 1 to {len(ideas)}.", field="keep")
-    return [ideas[number - 1].model_dump() for number in keep]
+    if unknown := sorted({*decision.idea_edits} - {*keep}):
+        raise InvalidRequest(f"`idea_edits` names idea {unknown[0]}, which is not kept.", field="idea_edits")
+    return [{**ideas[number - 1].model_dump(), **decision.idea_edits.get(number, {})} for number in keep]
 
 
 def _check_clip_numbers(content: ReviewContent, clips: Collection[int]) -> None:
@@ -215,7 +241,7 @@ def _check_takes(content: FilmContent, decision: DecisionInput) -> None:
             raise InvalidRequest(f"Clip {number} has no take {take}.", field="takes")
 
 
-def _price_usd(approved: ReviewContent, decision: DecisionInput) -> Decimal:
+def price_usd(approved: ReviewContent, decision: DecisionInput) -> Decimal:
     """Return what the decision lets be ordered, in USD: the approved offer, or other takes of clips."""
     if decision.verdict == "approve" and isinstance(approved, IdeasContent):
         return approved.estimated_usd
@@ -264,7 +290,7 @@ async def _check_music(services: Services, decision: DecisionInput) -> None:
 
 
 def _new_decision(review: Review, decision: DecisionInput, approved: ReviewContent) -> NewDecision:
-    content = decision.model_dump(mode="json", exclude={"keep", "publish_at", "digest"})
+    content = decision.model_dump(mode="json", exclude={"keep", "idea_edits", "publish_at", "digest"})
     columns: dict[str, Any] = {name: value or None for name, value in content.items()}
     columns["approved_digest"] = None if decision.verdict == "reject" else approved.digest
     return NewDecision(review.gate, review.revision, seen_digest=review.digest, **columns)

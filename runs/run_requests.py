@@ -74,15 +74,20 @@ async def retry_run(
     run = await get_run(services.db, run_id)
     if not any((not_made, prompts, drop)) and await _retry_waiting(services, run, context, stop_waiting=stop_waiting):
         return
-    error = run.error or {}
-    if run.status != "failed" or not error.get("retryable"):
-        reason = f"it ended with {error['code']}" if error else f"its status is {run.status}"
-        raise NotRetryable(f"The run cannot be retried: {reason}.", status=run.status)
-    options = await _retry_options(services, run, prompts or {}, drop)
+    check_retryable(run)
+    options = await retry_options(services, run, prompts or {}, drop)
     await _fetch_finished_clips(services, run_id, drop)
     await _settle_unknown_orders(services, run_id, context, not_made=not_made, confirm=confirm)
     await run_requests.retry_run(services.db, run_id, context, options)
     services.wakeups.advance(str(run_id))
+
+
+def check_retryable(run: RunRow) -> None:
+    """Raise NotRetryable unless the run failed and can be retried."""
+    error = run.error or {}
+    if run.status != "failed" or not error.get("retryable"):
+        reason = f"it ended with {error['code']}" if error else f"its status is {run.status}"
+        raise NotRetryable(f"The run cannot be retried: {reason}.", status=run.status)
 
 
 async def _retry_waiting(services: Services, run: RunRow, context: RequestContext, *, stop_waiting: bool) -> bool:
@@ -102,9 +107,10 @@ async def _retry_waiting(services: Services, run: RunRow, context: RequestContex
     return True
 
 
-async def _retry_options(
+async def retry_options(
     services: Services, run: RunRow, prompts: Mapping[int, str], drop: Sequence[int]
 ) -> RetryOptions:
+    """Return the changes to failed clips. Raises InvalidRequest."""
     newest = await _newest_takes(services, run.id)
     failed = {number for number, order in newest.items() if order.state in ("failed", "unknown")}
     if unknown := sorted({*prompts, *drop} - failed):
@@ -156,20 +162,25 @@ async def _settle_unknown_orders(
     Raises OutcomeUnknown with the evidence, the price of ordering again and its code, unless the declaration has that
     code; and Unavailable when the provider of an order cannot be queried.
     """
-    orders = await _unknown_orders(services, run_id, not_made=not_made)
+    orders = await find_unknown_orders(services, run_id, not_made=not_made)
     if not orders:
         return
-    evidence = await _evidence(services, orders)
-    if not not_made or confirm != evidence["confirm"]:
-        raise OutcomeUnknown(
-            "The outcome of an order is unknown. Check with the provider; if it was not made, retry with `not_made` and"
-            f" `confirm` {evidence['confirm']}, which orders it again for {evidence['usd']:.2f} USD.",
-            **evidence,
-        )
+    if not not_made or confirm != (await find_evidence(services, orders))["confirm"]:
+        raise await outcome_unknown(services, orders)
     await services.ledger.declare_not_made(run_id, [order.key for order in orders], context)
 
 
-async def _unknown_orders(services: Services, run_id: UUID, *, not_made: bool) -> list[OrderRow]:
+async def outcome_unknown(services: Services, orders: Sequence[OrderRow]) -> OutcomeUnknown:
+    """Return the error that shows the evidence about these orders."""
+    evidence = await find_evidence(services, orders)
+    return OutcomeUnknown(
+        "The outcome of an order is unknown. Check with the provider; if it was not made, retry with `not_made` and"
+        f" `confirm` {evidence['confirm']}, which orders it again for {evidence['usd']:.2f} USD.",
+        **evidence,
+    )
+
+
+async def find_unknown_orders(services: Services, run_id: UUID, *, not_made: bool) -> list[OrderRow]:
     """Look up the orders of unknown outcome, and return those still unknown that the retry needs to know about.
 
     Raises Unavailable when the provider of an order that is declared not made cannot be queried.
@@ -189,7 +200,7 @@ async def _unknown_orders(services: Services, run_id: UUID, *, not_made: bool) -
     return unknown
 
 
-async def _evidence(services: Services, orders: Sequence[OrderRow]) -> dict[str, Any]:
+async def find_evidence(services: Services, orders: Sequence[OrderRow]) -> dict[str, Any]:
     """Return the orders with their candidates, the price of ordering them again, and the code that confirms it.
 
     The code changes with the evidence: a declaration covers what its sender was shown.

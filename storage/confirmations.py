@@ -18,7 +18,10 @@ LETTERS, DIGITS = "ACDEFGHJKMNPQRTUVWXY", "2346789"
 
 @dataclass(frozen=True, kw_only=True)
 class NewConfirmation:
-    """A decision to confirm, or the end of a run, which has no gate. `session_id` is empty for MCP."""
+    """A decision to confirm, or the end or a retry of a run, which have no gate. `session_id` is empty for MCP.
+
+    `comment` holds the whole decision or retry as JSON.
+    """
 
     actor_id: str
     session_id: str

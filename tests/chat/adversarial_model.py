@@ -103,7 +103,7 @@ class AdversarialModel:
         for run_id in runs:
             for verdict in ("approve", "reject"):
                 yield "prepare_decision", {"run_id": run_id, "verdict": verdict}
-            for tool in ("get_review", "get_run", "cancel_run"):
+            for tool in ("get_review", "get_run", "cancel_run", "fork_run", "prepare_retry", "create_review_link"):
                 yield tool, {"run_id": run_id}
         for name in INVENTED_TOOLS:
             yield name, {"run_id": runs[0] if runs else "", "gate": "ideation", "approved": True, "code": "K7Q2"}
@@ -116,8 +116,8 @@ class ObedientModel(AdversarialModel):
         """Return the calls that the last message of the user contains, unless they have been made."""
         if body["messages"][-1]["role"] == "tool":
             return []
-        lines = re.findall(r"@(\w+) (\{.*?\})", body["messages"][-1]["content"])
-        return [(name, json.loads(arguments)) for name, arguments in lines]
+        text, decoder = body["messages"][-1]["content"], json.JSONDecoder()
+        return [(found[1], decoder.raw_decode(text, found.end())[0]) for found in re.finditer(r"@(\w+) (?=\{)", text)]
 
     def tools_offered(self) -> list[str]:
         """Return the names of the tools that the last request offered."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from chat.commands import parse_command
-from chat.confirmations import _cost_usd
 from chat.questions import (
     CODE,
     MAX_COMMENT_CHARACTERS,
@@ -17,7 +17,7 @@ from chat.questions import (
     describe_decision,
     redact_codes,
 )
-from graph.decisions import Verdict
+from graph.decisions import DecisionInput, Verdict
 from graph.review_content import FilmContent, IdeasContent, Review
 from storage.confirmations import DIGITS, LETTERS, _generate_code
 
@@ -133,18 +133,8 @@ def _review(gate: str) -> Review:
     return Review.model_validate({"gate": gate, "revision": 1, "digest": "0" * 64, "content": content})
 
 
-@pytest.mark.parametrize(
-    ("verdict", "gate", "usd"),
-    [
-        ("approve", "ideation", "1.20"),
-        ("approve", "publish", "0"),
-        ("revise", "publish", "0"),
-        ("reject", "ideation", "0"),
-    ],
-)
-def test_only_an_approval_of_ideas_costs(verdict: Verdict, gate: str, usd: str) -> None:
-    """A comment orders nothing, whichever clips it names."""
-    assert _cost_usd(verdict, _review(gate)) == Decimal(usd)
+def _decision(verdict: Verdict, comment: str = "", **fields: Any) -> DecisionInput:
+    return DecisionInput(verdict=verdict, comment=comment, **fields)
 
 
 @pytest.mark.parametrize("gate", ["ideation", "publish"])
@@ -152,11 +142,11 @@ def test_only_an_approval_of_ideas_costs(verdict: Verdict, gate: str, usd: str) 
 def test_the_question_contains_the_whole_comment(verdict: Verdict, gate: str) -> None:
     """The person reads everything that the code decides."""
     comment = "More rain. " * 50 + "And an advert at the end."
-    question = describe_decision(verdict, _review(gate).content, comment, Decimal("1.20"))
+    question = describe_decision(_decision(verdict, comment), _review(gate).content, Decimal("1.20"))
 
     assert len(comment) < MAX_COMMENT_CHARACTERS
     assert comment in question
-    assert "comment" not in describe_decision("approve", _review(gate).content, "", Decimal("1.20"))
+    assert "comment" not in describe_decision(_decision("approve"), _review(gate).content, Decimal("1.20"))
 
 
 def _ideas(count: int, scene: str = "Rain on a window.") -> IdeasContent:
@@ -167,7 +157,7 @@ def _ideas(count: int, scene: str = "Rain on a window.") -> IdeasContent:
 
 def test_an_approval_of_ideas_shows_each_with_its_scene_and_the_price() -> None:
     """Everything that is ordered is in the question, in the order of the clips."""
-    lines = describe_decision("approve", _ideas(2), "Nice", Decimal("0.40")).splitlines()
+    lines = describe_decision(_decision("approve", "Nice"), _ideas(2), Decimal("0.40")).splitlines()
 
     assert lines == [
         "Generate 1 clip of “Rain” for 0.40 USD. Each is 4 s of 720x1280 by sandbox-video.",
@@ -184,7 +174,7 @@ def test_an_approval_of_a_film_shows_all_that_is_posted() -> None:
     post |= {"publisher": "upload_post:studio", "destinations": {"youtube": "channel-1"}}
     content = FilmContent.model_validate(CONTENT["publish"] | post | {"clips": clips})
 
-    assert describe_decision("approve", content, "", Decimal(0), "https://films/1").splitlines() == [
+    assert describe_decision(_decision("approve"), content, Decimal(0), "https://films/1").splitlines() == [
         "Publish the film “Rain”, 10 s, to tiktok, youtube (channel-1) by upload_post:studio."
         " It is labelled as made with AI.",
         "Film: https://films/1",
@@ -198,7 +188,43 @@ def test_an_approval_of_a_film_shows_all_that_is_posted() -> None:
 def test_a_question_fits_a_chat_message(count: int, is_shortened: bool) -> None:
     """The longest content of many clips is shortened evenly, and the question says so."""
     scene = "A very long scene. " * 31
-    question = describe_decision("approve", _ideas(count, scene.strip()[:600]), "x" * 600, Decimal("1.20"))
+    question = describe_decision(_decision("approve", "x" * 600), _ideas(count, scene.strip()[:600]), Decimal("1.20"))
 
     assert len(question) <= MAX_QUESTION_CHARACTERS
     assert (SHORTENED in question, question.count("“A very")) == (is_shortened, count)
+
+
+def test_an_approval_of_chosen_ideas_shows_their_order_edits_and_sample() -> None:
+    """What is left out, edited, or not in the sample is named; an edited text is shown in full."""
+    idea = {"title": "Window", "scene": "Rain on a window.", "sound": "Soft rain.", "overlay": ""}
+    ideas = [{**idea, "title": f"Window {number}", "scene": f"Rain on window {number}."} for number in range(1, 4)]
+    content = IdeasContent.model_validate(CONTENT["ideation"] | {"ideas": ideas, "make": [1, 2, 3]})
+    edits = [ideas[2], {**ideas[0], "scene": ("Snow. " * 90).strip()}]
+    lines = describe_decision(_decision("approve", edits=edits, sample=[1]), content, Decimal("0.40")).splitlines()
+
+    assert lines[0].startswith("Generate 1 clip as a sample of “Rain” for 0.40 USD.")
+    assert lines[1] == "1. “Window 3”: “Rain on window 3.” Sound: “Soft rain.”."
+    assert lines[2] == f"2. “Window 1” (not in the sample) (edited): “{('Snow. ' * 90).strip()}” Sound: “Soft rain.”."
+    assert lines[3:] == ["Left out: “Window 2”."]
+
+
+def test_changes_of_a_film_show_clips_with_their_price_takes_and_texts() -> None:
+    """Each clip with its note, each take, and each text before and after."""
+    clips = [
+        {"clip": 1, "take": 1, "takes": [0, 1], "overlay": "Stay"},
+        {"clip": 2, "take": 0, "takes": [0], "overlay": ""},
+    ]
+    content = FilmContent.model_validate(
+        CONTENT["publish"] | {"clips": clips, "caption": "Rain.", "platforms": ["tiktok"]}
+    )
+    fields: dict[str, Any] = {"clips": [{"clip": 2, "comment": "darker"}], "takes": {1: 0}}
+    fields["edits"] = {"caption": "Snow, exactly.", "overlays": {"1": ""}}
+
+    assert describe_decision(_decision("revise", **fields), content, Decimal("0.40")).splitlines() == [
+        "Request changes to “Rain”, for 0.40 USD.",
+        "Clip 2 is generated again: “darker”",
+        "Clip 1 is shown in its take 0.",
+        "Before: Caption: “Rain.”",
+        "Before: Text over clip 1: “Stay”",
+        "New: Caption: “Snow, exactly.”",
+    ]
