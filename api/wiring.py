@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -208,10 +209,10 @@ def _speech_offer(settings: Settings) -> SpeechOffer | None:
     return offer if settings.speech_base_url else None
 
 
-def open_artifacts(settings: Settings, db: Database) -> Artifacts:
-    """Return the store of clips and films. Raises Unavailable for an invalid setting."""
+def open_artifacts(settings: Settings, db: Database, cache: Path | None = None) -> Artifacts:
+    """Return the store of clips and films, with a folder for downloads. Raises Unavailable for an invalid setting."""
     folder = settings.data_dir.absolute()
-    return Artifacts(db, settings.store_url or folder / "artifacts", folder / "cache")
+    return Artifacts(db, settings.store_url or folder / "artifacts", cache or folder / "cache")
 
 
 def open_chat_model(settings: Settings, client: httpx2.AsyncClient) -> ChatOpenAI:

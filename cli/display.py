@@ -99,7 +99,9 @@ def _ideas_table(content: IdeasContent) -> Table:
 def print_unknown_orders(evidence: Mapping[str, Any]) -> None:
     """Print orders of unknown outcome: where to look, and the provider's orders that may be the same."""
     for order in evidence["orders"]:
-        called = f"{order['order']}, called {order['called_at']}, {order['usd']:.2f} USD, at {order['provider']}."
+        since = order["placed_since"]
+        time = f"not called, but perhaps before the restore, since {since}" if since else f"called {order['called_at']}"
+        called = f"{order['order']}, {time}, {order['usd']:.2f} USD, at {order['provider']}."
         proof = f"{order['lookup_proof']} Look: {order['lookup_url']}"
         stderr.print(f"{called}\n  {proof}", soft_wrap=True, markup=False)
         if order["candidates"] is None:

@@ -159,6 +159,25 @@ def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print J
     running.run(checks.examine(as_json=as_json))
 
 
+@app.command("backup")
+def backup_command(file: Path) -> None:
+    """Write the database and all stored files to one file, also while the service runs."""
+    from cli import backups, running
+
+    running.run(backups.back_up(file))
+
+
+@app.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    nothing_since: Annotated[bool, typer.Option(help="For a move: no service ran since the backup began.")] = False,
+) -> None:
+    """Restore a backup into an empty database, and hold what its runs may have ordered since."""
+    from cli import backups, running
+
+    running.run(backups.restore(file, nothing_since=nothing_since))
+
+
 @models.command("check")
 def models_check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Ask the language model the product's own questions, and show what it can do. Exits with 1 if one failed."""

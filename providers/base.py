@@ -133,6 +133,10 @@ class Provider(Protocol):
         """Return the ids of matching orders placed at or after `since`, oldest first. Raises Unavailable."""
         return []  # without a list of orders
 
+    async def find_existing(self, request: Json, *, key: str, since: datetime) -> list[str]:
+        """Return what `lookup` returns, but for an order that may never have been placed. Raises Unavailable."""
+        return await self.lookup(request, key=key, since=since)
+
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return where a person can look up an order of unknown outcome: a URL, or a few words."""
 

@@ -51,6 +51,7 @@ def describe_unknown_order(ledger: Ledger, order: OrderRow) -> dict[str, Any]:
         "kind": order.kind,
         "provider": provider.name,
         "called_at": order.called_at.isoformat() if order.called_at else None,
+        "placed_since": order.lookup_since.isoformat() if order.lookup_since else None,
         "lookup_url": provider.lookup_url(order.request, key=order.key),
         "lookup_proof": provider.lookup_proof,
         "usd": float(order.amount_usd),

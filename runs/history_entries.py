@@ -113,6 +113,7 @@ def _order_text(event: Event, order: OrderRow) -> str:
         small_name=name,
         provider=order.provider,
         message=event.payload.get("message"),
+        since=event.payload.get("since"),
         usd=_format_usd(order.amount_usd),
         percent=100 * event.payload.get("progress", 0),
         verb={"publication": "was published", "render": "was rendered"}.get(order.kind, "was made"),

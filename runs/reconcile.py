@@ -155,8 +155,9 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
     provider, key, called_at = ledger.provider_of(order), order.key, order.called_at
     assert called_at is not None  # noqa: S101 - only orders that were placed get here
     hit("lookup.before")
+    find = provider.find_existing if order.lookup_since else provider.lookup
     with observed(provider.name, "lookup"):
-        task_ids = await provider.lookup(order.request, key=key, since=called_at)
+        task_ids = await find(order.request, key=key, since=order.placed_since)
     hit("lookup.after")
     candidates = await ledger.unbound(provider.name, task_ids)
     for position, task_id in enumerate(candidates, start=1):
@@ -169,6 +170,9 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
         await ledger.reschedule_poll(key, default_pause(order.poll_count))
     else:
         await _wait(ledger, order, default_pause(order.poll_count), is_too_late=is_too_late)
+    if since := order.lookup_since:
+        message = f"The run was restored from a backup of {since:%Y-%m-%d %H:%M} UTC, and may have ordered this since."
+        return NoOutcome("restored", f"{message} {provider.name} does not list it.")
     return NoOutcome("order_not_listed", f"The call had no answer, and {provider.name} does not list the order.")
 
 

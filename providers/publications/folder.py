@@ -42,6 +42,10 @@ class Folder(Provider):
         """Return the id of the publication: `submit` leaves no trace, so every order counts as placed."""
         return [id_of(request, key)]
 
+    async def find_existing(self, request: Json, *, key: str, since: datetime) -> list[str]:
+        """Return the id of the publication if it was written."""
+        return [task_id] if (self._root / (task_id := id_of(request, key))).is_dir() else []
+
     def lookup_url(self, request: Json, *, key: str) -> str:
         """Return the folder of the publication."""
         return str(self._root / id_of(request, key))

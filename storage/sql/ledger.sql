@@ -6,8 +6,11 @@ coalesce(%(publishers)s::jsonb ->> (select project from runs where id = orders.r
 -- Only the process that gets the row back submits the order. The host and account of the provider are those that are
 -- configured now, which may differ from those at the time of the reservation; but a publication is approved for its
 -- publisher, which its project still has to name, and a clip for the provider that has this short name. A scheduled
--- publication waits for its time.
+-- publication waits for its time. An order of a restored run may have been placed after the backup: it counts as called,
+-- and is looked up, unless a person has released it.
 update orders set called_at = now(), next_poll_at = now() + %(poll_in)s,
+    lookup_since = case when kind <> 'render' and released_at is null
+        then (select since from restored_runs where run_id = orders.run_id) end,
     provider = coalesce(%(names)s::jsonb ->> case kind when 'clip' then split_part(provider, ':', 1) else kind end,
                         provider)
 where key = %(key)s and state = 'reserved' and called_at is null
@@ -84,11 +87,17 @@ where key = %(key)s and state in ('reserved', 'submitted') and (kind = 'render' 
 {fail}
 where run_id = %(run_id)s and key = any(%(keys)s) and state = 'unknown' returning key
 
+-- name: release_held
+-- An order of a restored run that was not placed after the backup is placed now, under its own key.
+update orders set state = 'reserved', called_at = null, lookup_since = null, released_at = now(), poll_count = 0,
+    next_poll_at = now()
+where run_id = %(run_id)s and key = any(%(keys)s) and state = 'unknown' and lookup_since is not null returning key
+
 -- name: poll_now
 update orders set next_poll_at = now() where key = %(key)s
 
 -- name: claim_replay
 -- An order that was bound, declared not made or marked unknown since it was read is not submitted again.
 update orders set next_poll_at = now() + interval '1 minute'
-where key = %(key)s and state = 'reserved' and called_at > now() - %(replayable)s and task_id is null
+where key = %(key)s and state = 'reserved' and coalesce(lookup_since, called_at) > now() - %(replayable)s and task_id is null
 returning *
