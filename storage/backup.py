@@ -26,7 +26,7 @@ from pydantic import BaseModel, ValidationError
 from providers.base import ArtifactChanged, ArtifactMissing
 from storage.artifacts import Artifacts, digest_of_file
 from storage.database import Database, read_statements
-from storage.migrate import MIGRATION_LOCK, OWNER, newest_schema
+from storage.migrate import MIGRATION_LOCK, unknown_migrations
 from storage.postgres_binaries import client_program
 from storage.private_folders import make_private
 
@@ -141,8 +141,8 @@ def _opened(file: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
     try:
         with tarfile.open(file, "r:") as tar:
             manifest = Manifest.model_validate_json(cast("IO[bytes]", tar.extractfile(MANIFEST)).read())
-            if newer := {name for name in manifest.migrations if name.startswith(f"{OWNER}/")} - newest_schema():
-                raise BackupError(f"{file} is of MyloWare {manifest.version}: this version does not know {min(newer)}.")
+            if newer := unknown_migrations(manifest.migrations):
+                raise BackupError(f"{file} is of MyloWare {manifest.version}: this version does not know {newer[0]}.")
             yield tar, manifest
     except (tarfile.TarError, KeyError, ValidationError) as error:
         raise BackupError(f"{file} is no complete backup of MyloWare.") from error

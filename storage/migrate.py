@@ -5,6 +5,7 @@ a queue that nothing uses any more.
 """
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,11 @@ def newest_schema() -> set[str]:
     return {f"{OWNER}/{path.name}" for path in MIGRATIONS.glob("*.sql")}
 
 
+def unknown_migrations(names: Iterable[str]) -> list[str]:
+    """Return the names in a `schema_history` that are of a newer version of the product, in order."""
+    return sorted({name for name in names if name.startswith(f"{OWNER}/")} - newest_schema())
+
+
 async def _connect(dsn: str) -> Connection:
     try:
         return await AsyncConnection.connect(
@@ -87,7 +93,7 @@ async def _connect(dsn: str) -> Connection:
 
 
 async def _applied(connection: Connection) -> set[str]:
-    """Return the names in `schema_history`. Raises DatabaseUnusable for a database of version 0.1."""
+    """Return the names in `schema_history`. Raises DatabaseUnusable for one of version 0.1 or of a newer version."""
     if await _value(connection, "select to_regclass('schema_history') is null"):
         return set()
     names = {row["name"] for row in await fetch_all(connection, "select name from schema_history")}
@@ -96,6 +102,9 @@ async def _applied(connection: Connection) -> set[str]:
             "The database was created by MyloWare 0.1, which this version cannot read. "
             "Finish its open runs with 0.1, or use another database or data folder."
         )
+    if newer := unknown_migrations(names):
+        advice = "Use that version, or restore a backup from before it into an empty database."
+        raise DatabaseUnusable(f"A newer version of MyloWare has changed the database ({newer[0]}). {advice}")
     return names
 
 

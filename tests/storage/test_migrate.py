@@ -56,3 +56,12 @@ async def test_database_of_version_0_1_is_refused(empty_database_url: str, funct
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         tables = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
     assert tables == [("schema_history",)]
+
+
+@pytest.mark.parametrize("function", [migrate, is_migrated])
+async def test_a_database_of_a_newer_version_is_refused(database_url: str, function: object) -> None:
+    """A program does not read rows that a newer one has given other columns."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("insert into schema_history (name) values ('myloware/9999_later.sql')")
+    with pytest.raises(DatabaseUnusable, match=r"A newer version of MyloWare .*9999_later\.sql"):
+        await function(database_url)  # type: ignore[operator]  # one of the two functions above

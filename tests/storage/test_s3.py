@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,8 @@ import pytest
 
 from providers.base import Unavailable
 from storage.artifacts import Artifacts
-from storage.database import Database
+from storage.backup import Service, restore_backup, write_backup
+from storage.database import Database, open_pool
 from tests.app import App, SandboxClient, open_app
 from tests.cli.terminals import run_command, settings_of
 
@@ -117,6 +119,29 @@ async def test_files_are_stored_over_plain_http(s3: dict[str, str], db: Database
         listing = (await client.get(f"{s3['AWS_ENDPOINT_URL']}/{BUCKET}")).text
     assert f"productions/sha256/{digest[:2]}/{digest}" in listing
     assert "probe" not in listing
+
+
+async def test_a_backup_moves_files_from_a_bucket_to_a_folder(
+    s3: dict[str, str], database_url: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    """The files are downloaded for the backup, and not kept in the cache."""
+    film = tmp_path / "film.mp4"
+    film.write_bytes(os.urandom(100_000))
+    with environ(s3):
+        async with open_pool(database_url, prepare=False) as pool:
+            open_store = partial(Artifacts, Database(pool), f"s3://{BUCKET}/backup")
+            stored = open_store(tmp_path / "cache")
+            digest = await stored.store(film, kind="clip", media_type="video/mp4", facts={})
+            service = Service(database_url, Database(pool), open_store, tmp_path / "a" / "c2pa.pem")
+            await write_backup(service, tmp_path / "backup.tar", lambda files: files)
+    async with open_pool(empty_database_url, prepare=False) as pool:
+        open_store = partial(Artifacts, Database(pool), tmp_path / "artifacts")
+        service = Service(empty_database_url, Database(pool), open_store, tmp_path / "b" / "c2pa.pem")
+        manifest = await restore_backup(service, tmp_path / "backup.tar", lambda files: files, nothing_since=False)
+        copied = await open_store(tmp_path / "cache").local_path(digest)
+
+    assert (manifest.files, copied.read_bytes()) == (1, film.read_bytes())
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(
