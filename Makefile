@@ -60,7 +60,7 @@ lint: .venv/.with-tools
 serve: .venv/.installed ## Serve the API and run a worker: PORT=8000
 	@$(BIN)/myloware serve --port $(PORT)
 
-studio: studio-setup ## Serve the graphs for LangGraph Studio on port 2024; the threads of the product read-only: THREADS=product
+studio: studio-setup ## Serve the graphs for LangGraph Studio on port 2024; the threads of the product read-only: THREADS=product; a copy of a run, to change: RUN=ID
 	@.ci/studio
 
 studio-setup: $(STUDIO)/.installed

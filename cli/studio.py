@@ -1,7 +1,8 @@
-"""The product's threads in LangGraph Studio, read-only, for `make studio THREADS=product`.
+"""The product's threads in LangGraph Studio: read-only for `make studio THREADS=product`, one as a copy for `RUN=ID`.
 
-It names the checkpointer and the authorization handler to Studio's server, and runs the lister next to it. A write is
-refused by the handler, by the checkpointer and by the database.
+It names the checkpointer and the authorization handler to Studio's server, and runs the lister next to it. A write to
+the product's threads is refused by the handler, by the checkpointer and by the database. The copy is in Studio's own
+database, where its checkpointer keeps all threads, and can be changed.
 """
 
 import asyncio
@@ -10,22 +11,33 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import httpx
 import typer
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph_sdk import Auth, get_client
 from langgraph_sdk.client import LangGraphClient
 
+from api.settings import Settings
 from api.settings_types import SettingsError
+from api.wiring import open_artifacts
+from chat.tools import STUDIO
 from cli.local_services import checked_settings, with_local_services
 from cli.running import run as run_work
+from providers.base import ArtifactChanged, ArtifactMissing
 from storage import chat_sessions, runs
+from storage.actors import RequestContext
 from storage.database import DATABASE_UNAVAILABLE, Database, open_pool
-from storage.migrate import DatabaseUnusable, is_migrated
+from storage.embedded_postgres import EmbeddedPostgres
+from storage.migrate import DatabaseUnusable, is_migrated, migrate
+from storage.private_folders import make_private
+from storage.run_copies import copy_run
 from storage.saver import READ_ONLY, ReadOnlySaver
 
 log = logging.getLogger(__name__)
@@ -43,11 +55,12 @@ LISTER, VIEWER = "lister", "viewer"
 auth = Auth()
 
 
-async def main(server: str) -> None:
+async def main(server: str, run_id: UUID | None, folder: Path) -> None:
     """Print two lines, the database's connection string and the lister's token, then list its threads at `server`.
 
-    Keeps the database running and the list up to date until cancelled. Raises SettingsError if there is no database, or
-    it was never used by this version.
+    With a run, the database is Studio's own in `folder`, with a copy of the run. Keeps the database running and the
+    list up to date until cancelled. Raises SettingsError if there is no database or no such run, or it was never used
+    by this version.
     """
     async with with_local_services(checked_settings(), with_sandbox=False) as settings:
         dsn = settings.session_url
@@ -58,12 +71,41 @@ async def main(server: str) -> None:
         if not migrated:
             raise SettingsError("There are no threads to show: this version has not run with this database.")
         token = secrets.token_urlsafe()
-        print(dsn, token, sep="\n", flush=True)  # noqa: T201 - read by .ci/studio
         async with (
+            _own_database(settings, run_id, folder) if run_id else nullcontext(dsn) as dsn,
             open_pool(dsn, name="myloware-studio", read_only=True) as pool,
             get_client(url=server, headers={TOKEN_HEADER.decode(): token}) as studio,
         ):
+            print(dsn, token, sep="\n", flush=True)  # noqa: T201 - read by .ci/studio
             await _list_threads(Database(pool), studio)
+
+
+@asynccontextmanager
+async def _own_database(settings: Settings, run_id: UUID, folder: Path) -> AsyncIterator[str]:
+    """Copy the run into Studio's own database and store, and yield the database's connection string while it runs."""
+    make_private(folder)
+    server = EmbeddedPostgres(folder / "postgres")
+    await asyncio.to_thread(server.start)
+    try:
+        await migrate(server.dsn)
+        async with (
+            open_pool(settings.session_url, name="myloware-studio", read_only=True) as source,
+            open_pool(server.dsn, name="myloware-studio") as target,
+        ):
+            stored, copies = open_artifacts(settings, Database(source)), Database(target)
+            files = await copy_run(Database(source), copies, run_id, RequestContext(STUDIO, "studio"))
+            own = open_artifacts(settings.model_copy(update={"data_dir": folder, "store_url": None}), copies)
+            for row in files:
+                about = {name: row[name] for name in ("kind", "media_type", "facts")}
+                try:
+                    await own.store(await stored.local_path(row["digest"]), **about)
+                except (ArtifactMissing, ArtifactChanged):
+                    log.warning("The file %s… of the run is missing, and is not copied.", row["digest"][:12])
+        yield server.dsn
+    except LookupError as error:
+        raise SettingsError(f"RUN: {error.args[0]}") from error
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 @dataclass(frozen=True)
@@ -105,10 +147,21 @@ async def _newest_threads(db: Database) -> list[ListedThread]:
     return sorted(threads, key=lambda thread: thread.created_at)
 
 
-def command(server: Annotated[str, typer.Argument(help="URL of Studio's server.")]) -> None:
-    """List the product's threads in LangGraph Studio until stopped."""
+def command(
+    server: Annotated[str, typer.Argument(help="URL of Studio's server.")],
+    run_id: Annotated[UUID | None, typer.Argument(help="Id of a run to copy.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of Studio's own data.")] = Path("studio"),
+) -> None:
+    """List the product's threads in LangGraph Studio, or Studio's own with a copy of a run, until stopped."""
     os.umask(0o077)
-    run_work(main(server))
+    run_work(main(server, run_id, folder))
+
+
+@asynccontextmanager
+async def own_saver() -> AsyncIterator[AsyncPostgresSaver]:
+    """Yield the checkpointer of Studio's server for its own database."""
+    async with open_pool(os.environ[DATABASE], max_size=4, name="myloware-studio") as pool:
+        yield AsyncPostgresSaver(pool)
 
 
 @asynccontextmanager

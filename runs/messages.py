@@ -17,7 +17,6 @@ from providers.messengers import Message
 from runs.links import artifact_link
 from runs.services import Services
 from storage import deliveries
-from storage.spending import nearly_used
 
 BUDGET, RETIRING = "budget.nearly_used", "model.retiring"
 #: The share of a cap that counts as nearly used, and how long before its date the end of a model is announced.
@@ -35,16 +34,12 @@ async def announce_dates_and_budgets(services: Services) -> None:
     targets, today = services.notification_targets, datetime.now(UTC).date()
     if not targets.urls and not targets.messengers:
         return
-    events = []
-    for row in await nearly_used(services.db, services.ledger.caps.day_usd, NEARLY):
-        payload = {"cap": row.cap, "usd": f"{row.usd:.2f}", "cap_usd": f"{row.cap_usd:.2f}"}
-        events.append(deliveries.Announcement(f"budget:{row.run_id or today}", BUDGET, row.run_id, payload))
-    for model in services.video.models:
-        date, name = model.profile.shutdown, model.profile.model
-        if date and today <= date <= today + RETIRING_WITHIN:
-            payload = {"provider": model.provider, "model": name, "shutdown": date.isoformat()}
-            events.append(deliveries.Announcement(f"model:{model.provider}:{name}:{date}", RETIRING, None, payload))
-    await deliveries.announce(services.db, events)
+    models = [
+        {"provider": each.provider, "model": each.profile.model, "shutdown": each.profile.shutdown.isoformat()}
+        for each in services.video.models
+        if each.profile.shutdown and today <= each.profile.shutdown <= today + RETIRING_WITHIN
+    ]
+    await deliveries.announce(services.db, services.ledger.caps.day_usd, NEARLY, models)
 
 
 def compose(services: Services, event: deliveries.OutboxEvent, kind: str, data: Mapping[str, Any]) -> str | None:

@@ -111,17 +111,23 @@ async def find_recorded(db: Database, run_id: UUID, context: RequestContext) -> 
 
 
 async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: RequestContext) -> DecisionRow:
-    await conn.execute(sql["chain_lock"])
-    last = await fetch_one(conn, sql["last"]) or {"number": 0, "hash": GENESIS}
     values = {
         **vars(new),
         **context.columns(),
-        "number": last["number"] + 1,
         "run_id": str(run_id),
         "idempotency_key": context.idempotency_key,
         "decided_at": datetime.now(UTC).isoformat(),
-        "previous_hash": last["hash"],
     }
+    return await append(conn, values)
+
+
+async def append(conn: Connection, columns: Mapping[str, Any]) -> DecisionRow:
+    """Append a decision with these columns to the chain, which gives it its number and hash."""
+    await conn.execute(sql["chain_lock"])
+    last = await fetch_one(conn, sql["last"]) or {"number": 0, "hash": GENESIS}
+    decided_at = datetime.fromisoformat(columns["decided_at"]).astimezone(UTC).isoformat()
+    values = {**columns, "number": last["number"] + 1, "decided_at": decided_at, "previous_hash": last["hash"]}
+    values.pop("hash", None)
     [row] = await fetch_all(conn, sql["insert"], ({**values, "hash": _hash_of_columns(values)},), row=DecisionRow)
     return row
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
 from storage.database import Connection, Database, fetch_all, read_statements
-from storage.events import record_event
 
 DeliveryState = Literal["waiting", "delivered", "abandoned"]
 
@@ -24,16 +26,6 @@ class OutboxEvent:
     project: str
     brief: str
     film: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """An event that is recorded and announced once for its key."""
-
-    key: str
-    kind: str
-    run_id: UUID | None
-    payload: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,15 +53,12 @@ async def take_outbox_events(conn: Connection, *, limit: int = 100) -> list[Outb
     return await fetch_all(conn, sql["take"], (limit,), row=OutboxEvent)
 
 
-async def announce(db: Database, events: Sequence[Announcement]) -> None:
-    """Record those of these events that are new, and add them to the outbox."""
-    # A repeated event would draw a number of its run each time.
-    known = {row["dedup_key"] for row in await db.fetch_all(sql["announced"], ([event.key for event in events],))}
-    for event in events:
-        if event.key not in known:
-            async with db.transaction() as conn:
-                if await record_event(conn, "announce", event.kind, event.run_id, event.payload, dedup_key=event.key):
-                    await conn.execute(sql["announce"], (event.key,))
+async def announce(db: Database, day_usd: Decimal, share: Decimal, models: Sequence[Mapping[str, str]]) -> None:
+    """Record an event, once each, for caps of which this share (0..1) is used, and for models that are shut down soon.
+
+    `day_usd` is the cap of the day, in USD. Each model has `provider`, `model` and `shutdown`.
+    """
+    await db.execute(sql["announce"], {"day_usd": day_usd, "share": share, "models": Jsonb(models)})
 
 
 async def add_delivery(conn: Connection, *, id: str, event: int, url: str, kind: str, body: str) -> None:  # noqa: A002

@@ -25,21 +25,6 @@ async def day_costs(db: Database) -> Costs:
     return row
 
 
-@dataclass(frozen=True)
-class UsedCap:
-    """A cap by its name, and what is reserved and spent of it, in USD. It is the day's if it has no run."""
-
-    run_id: UUID | None
-    cap: str
-    usd: Decimal
-    cap_usd: Decimal
-
-
-async def nearly_used(db: Database, day_usd: Decimal, share: Decimal) -> list[UsedCap]:
-    """Return the cap of the day and those of runs that go on, of which at least this share (0..1) is used."""
-    return await db.fetch_all(sql["nearly_used"], {"day_usd": day_usd, "share": share}, row=UsedCap)
-
-
 async def lock_spending(conn: Connection, run_id: UUID | str | None, *, orders: Sequence[str] = ()) -> None:
     """Lock the run and the sums that an order of it counts in; without a run, those of the chat.
 

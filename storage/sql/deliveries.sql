@@ -6,11 +6,36 @@ select events.id, kind, run_id, payload, events.created_at, coalesce(runs.projec
     coalesce(left(runs.brief, 1000), '') as brief, artifacts -> 'final_video' as film
 from taken join events on events.id = taken.event left join runs on runs.id = events.run_id order by events.id
 
--- name: announced
-select dedup_key from events where source = 'announce' and dedup_key = any(%s)
-
 -- name: announce
-insert into outbox (event) select id from events where source = 'announce' and dedup_key = %s
+-- The day's cap and those of runs that go on, with the share that is reserved and spent, and models with their last day.
+-- Each is announced once; only then a number of its run is drawn.
+with used as (
+    select null::uuid as run_id, day::text as key, 'the day''s cap (UTC)' as cap, reserved_usd + spent_usd as usd,
+        %(day_usd)s::numeric as cap_usd
+    from spending where scope = 'day' and day = (now() at time zone 'utc')::date
+    union all
+    select id, id::text, 'the run''s cap', reserved_usd + spent_usd, cap_usd
+    from runs join spending on scope = 'run' and name = id::text and day = '-infinity'
+    where status in ('pending', 'running', 'awaiting_ideation_approval', 'awaiting_video_generation', 'awaiting_render',
+        'awaiting_publish_approval')
+), due as (
+    select run_id, 'budget:' || key as key, 'budget.nearly_used' as kind, jsonb_build_object(
+        'cap', cap, 'usd', round(usd, 2)::text, 'cap_usd', round(cap_usd, 2)::text) as payload
+    from used where cap_usd > 0 and usd >= %(share)s * cap_usd
+    union all
+    select null, concat_ws(':', 'model', model ->> 'provider', model ->> 'model', model ->> 'shutdown'),
+        'model.retiring', model
+    from jsonb_array_elements(%(models)s::jsonb) as model
+), new as (
+    select * from due where not exists (select from events where source = 'announce' and dedup_key = key)
+), numbered as (
+    update runs set last_seq = last_seq + 1 where id in (select run_id from new) returning id, last_seq
+), recorded as (
+    insert into events (run_id, seq, source, dedup_key, kind, payload)
+    select run_id, last_seq, 'announce', key, kind, payload from new left join numbered on id = run_id
+    on conflict (source, dedup_key) do nothing returning id
+)
+insert into outbox (event) select id from recorded
 
 -- name: add
 -- One delivery per event and URL, however often it is added; none for a disabled endpoint.

@@ -33,17 +33,5 @@ select coalesce(sum(reserved_usd), 0) as reserved_usd, coalesce(sum(spent_usd), 
 -- To be completed with the id of the run, as text.
 {sums} where scope = 'run' and name =
 
--- name: nearly_used
--- The day, and the runs that go on, with a committed share of their cap.
-select null::uuid as run_id, 'the day''s cap (UTC)' as cap, reserved_usd + spent_usd as usd, %(day_usd)s::numeric as cap_usd
-from spending where scope = 'day' and day = (now() at time zone 'utc')::date and %(day_usd)s > 0
-    and reserved_usd + spent_usd >= %(share)s * %(day_usd)s
-union all
-select id, 'the run''s cap', reserved_usd + spent_usd, cap_usd
-from runs join spending on scope = 'run' and name = id::text and day = '-infinity'
-where cap_usd > 0 and reserved_usd + spent_usd >= %(share)s * cap_usd and status in (
-    'pending', 'running', 'awaiting_ideation_approval', 'awaiting_video_generation', 'awaiting_render',
-    'awaiting_publish_approval')
-
 -- name: of_today
 {sums} where scope = 'day' and day = (now() at time zone 'utc')::date
