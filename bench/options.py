@@ -21,8 +21,9 @@ create index runs_newest on runs (created_at desc, id desc);
 
 @dataclass(frozen=True)
 class ProductOptions:
-    """The options of `bench.product`. `clip_seconds` is the time after which a clip can be fetched."""
+    """The options of `bench.product`. A clip can be fetched after `clip_seconds`; metrics are served at their port."""
 
     dsn: str
     folder: str
     clip_seconds: float = 0.0
+    metrics_port: int | None = None

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from api.http_server import run_server
 from api.listening import listen, url_of
+from api.monitoring import serve_metrics
 from api.settings import Settings
 from api.wiring import AppState, open_app_state, reconcile_keys
 from bench.options import API_KEY, WEBHOOK_SECRET, ProductOptions
@@ -48,6 +49,7 @@ async def main(options: ProductOptions) -> None:
         state = await stack.enter_async_context(open_app_state(settings))
         await reconcile_keys(settings, state.services.db)
         state = _with_stubs(state, options.clip_seconds)
+        await stack.enter_async_context(serve_metrics(state))
         await stack.enter_async_context(run_server(state, listening))
         _print({"url": url_of(listening), "pid": os.getpid()})
         while command := await commands.readline():
@@ -63,6 +65,7 @@ def _settings(options: ProductOptions) -> Settings:
     return Settings(
         _env_file=None,
         data_dir=folder,
+        metrics_port=options.metrics_port,
         database_url=SecretStr(options.dsn),
         api_keys=[SecretStr(API_KEY)],
         rate_limit=1_000_000_000,

@@ -1,7 +1,8 @@
 """`python -m bench.soak --minutes 20`: a run per second, and whether anything grows or is lost.
 
 Half of the runs have their clips announced by webhooks, of which 15 % are lost; the clips of the other half are only
-polled. Exits with status 1 if memory, connections, descriptors, the age of the queue or the statements per run grew
+polled. With Prometheus on the PATH, the queries of the alerts are plotted to `bench/soak.svg`.
+Exits with status 1 if memory, connections, descriptors, the age of the queue or the statements per run grew
 from the first third to the last one, or if a run did not complete.
 """
 
@@ -16,7 +17,9 @@ from statistics import median
 
 import uvloop
 
+from bench.alert_plots import MISSING, free_port, prometheus
 from bench.driver import Driver
+from bench.results import ROOT
 from bench.stage import Effort, Observer, Program, open_stage
 
 RUNS_PER_SECOND = 1.0
@@ -83,11 +86,12 @@ class Sampler:
 async def soak(minutes: float) -> bool:
     """Run the soak, print its table, and return whether nothing grew and nothing was lost."""
     async with open_stage(Effort()) as stage:
-        dsn = await stage.database(migrated=True)
+        dsn, metrics_port = await stage.database(migrated=True), free_port()
         async with (
             stage.observer(dsn) as observer,
             stage.observer(dsn) as sampling,
-            stage.product(dsn, working=True) as product,
+            stage.product(dsn, working=True, metrics_port=metrics_port) as product,
+            prometheus(metrics_port, stage.folder / "prometheus") as monitor,
             Driver(product, observer, announces=is_announced) as driver,
         ):
             await driver.run(5, at_once=5)  # warms up
@@ -95,7 +99,9 @@ async def soak(minutes: float) -> bool:
             task = asyncio.create_task(sampler.run())
             await _run_all(driver, minutes * 60)
             task.cancel()
+            await (monitor.plot(ROOT / "bench" / "soak.svg") if monitor else asyncio.sleep(0))
             states = [each.status or "open" for each in driver.timelines.values()]
+    print(f"{MISSING}\n" if monitor is None else "The queries of the alerts are plotted in bench/soak.svg.")
     lost = sum(state != "completed" for state in states)
     print(f"\n{len(states)} runs, {lost} of them not completed")
     return compare(sampler.samples) and not lost

@@ -152,9 +152,11 @@ class Stage:
             yield Observer(connection)
 
     @asynccontextmanager
-    async def product(self, dsn: str, *, working: bool, clip_seconds: float = 0.1) -> AsyncIterator[Program]:
+    async def product(
+        self, dsn: str, *, working: bool, clip_seconds: float = 0.1, metrics_port: int | None = None
+    ) -> AsyncIterator[Program]:
         """Run the product on this database, with its worker if it is `working`."""
-        options = ProductOptions(dsn, str(self.folder / f"data-{uuid4().hex[:8]}"), clip_seconds)
+        options = ProductOptions(dsn, str(self.folder / f"data-{uuid4().hex[:8]}"), clip_seconds, metrics_port)
         async with run_program("bench.product", json.dumps(asdict(options))) as program:
             if working:
                 program.command("work")

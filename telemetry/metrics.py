@@ -28,6 +28,13 @@ ORDERS = Counter("myloware_orders", "Changes of orders.", ["kind", "provider", "
 RUNS_ENDED = Counter("myloware_runs_ended", "Runs that ended.", ["outcome"])
 WEBHOOKS = Counter("myloware_webhooks", "Webhooks received.", ["source", "result"])
 
+# Alerts take the increase of these, which does not count the value that a series begins with: they begin with 0.
+RUNS_ENDED.labels("failed")
+for _error in ("Refused", "FormatRefused"):
+    PROVIDER_ERRORS.labels("model", _error)
+for _source in ("sora", "video", "remotion"):
+    WEBHOOKS.labels(_source, "refused")
+
 #: The gauges, which are read every few seconds.
 GAUGES = {
     "myloware_refreshed_timestamp_seconds": "When the gauges were read.",
