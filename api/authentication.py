@@ -112,8 +112,11 @@ def _check_wait(limit: int, wait: int) -> None:
 async def require_admin(caller: CallerDep) -> ApiKeyRow:
     """Return the API key of the request, which must be one of an administrator. Raises ApiError 401, 403 or 429."""
     if "admin" not in caller.actor.rights:
-        raise ApiError(403, "admin_required", "API key lacks the right admin, which managing keys requires.")
+        raise ApiError(403, "admin_required", "API key lacks the right admin, which this request requires.")
     return caller
+
+
+AdminDep = Annotated[ApiKeyRow, Depends(require_admin)]
 
 
 class IdempotentRequest:

@@ -26,7 +26,9 @@ from storage.actors import RequestContext
 router = APIRouter(prefix="/v1/chat", tags=["chat"], responses=responses(400, 401, 413, 422, 429))
 
 
-@router.post("/supervisor", response_model=ChatResponse, responses={**responses(403, 409, 502, 503), 200: EVENT_STREAM})
+@router.post(
+    "/supervisor", response_model=ChatResponse, responses={**responses(403, 409, 410, 502, 503), 200: EVENT_STREAM}
+)
 async def chat(body: ChatMessageRequest, request: Request, state: AppStateDep, idempotent: IdempotentDep) -> Response:
     """Process one message of a chat session.
 

@@ -31,6 +31,7 @@ STATUS_CODES: dict[type[Exception], int] = {
     errors.ImageRefused: 422,
     errors.ApprovalNotPermitted: 403,
     errors.LinkClosed: 410,
+    errors.RunPruned: 410,
     errors.RunError: 409,
     InvalidSignature: 401,
     InvalidEvent: 400,

@@ -39,7 +39,7 @@ async def position(
 Position = Annotated[int, Depends(position)]
 
 
-@router.get("/{run_id:uuid}/events", response_model=RunEvents, responses={**responses(404), 200: EVENT_STREAM})
+@router.get("/{run_id:uuid}/events", response_model=RunEvents, responses={**responses(404, 410), 200: EVENT_STREAM})
 async def list_run_events(
     run_id: UUID, request: Request, state: AppStateDep, caller: CallerDep, after: Position
 ) -> RunEvents | Response:
@@ -48,7 +48,7 @@ async def list_run_events(
     With `Accept: text/event-stream` they are streamed as they happen, until the run has ended.
     """
     db = state.services.db
-    await queries.get_run(db, run_id)
+    await queries.get_kept_run(db, run_id)
     if "text/event-stream" in request.headers.get("accept", ""):
         return RunStream(state, run_id, after, caller)
     events = await list_events(db, run_id, after=after)

@@ -47,7 +47,7 @@ async def list_reviews(run_id: UUID, state: AppStateDep, caller: CallerDep) -> R
     return ReviewList(reviews=found)
 
 
-@router.get("/{run_id:uuid}/history", responses=responses(404))
+@router.get("/{run_id:uuid}/history", responses=responses(404, 410))
 async def get_history(run_id: UUID, state: AppStateDep, caller: CallerDep) -> History:
     """Return the history of a run: every revision, decision, take, charge and post in order, with time and actor."""
     return await history.get_history(state.services.db, state.services.ledger, run_id, served_to=caller.actor)

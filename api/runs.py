@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from api import schemas
-from api.authentication import AppStateDep, CallerDep, IdempotentDep
+from api.authentication import AdminDep, AppStateDep, CallerDep, IdempotentDep
 from api.errors import ApiError, responses
 from graph.status import Status
-from runs import decide, queries, run_requests, start
+from runs import decide, pruning, queries, run_requests, start
 from runs.decide import Quote
 from runs.queries import RunView
 from storage.database import Database
@@ -58,7 +58,7 @@ async def get_run(run_id: UUID, state: AppStateDep, caller: CallerDep) -> RunVie
     return await queries.get_run_view(state.services.db, run_id, served_to=caller.actor)
 
 
-@router.post("/{run_id:uuid}/approve", response_model=RunView, responses=responses(403, 404, 409))
+@router.post("/{run_id:uuid}/approve", response_model=RunView, responses=responses(403, 404, 409, 410))
 async def approve(
     run_id: UUID, body: schemas.ApproveRequest, state: AppStateDep, idempotent: IdempotentDep
 ) -> JSONResponse:
@@ -71,7 +71,7 @@ async def approve(
     return await idempotent(body, process)
 
 
-@router.post("/{run_id:uuid}/cancel", response_model=RunView, responses=responses(403, 404, 409))
+@router.post("/{run_id:uuid}/cancel", response_model=RunView, responses=responses(403, 404, 409, 410))
 async def cancel_run(run_id: UUID, state: AppStateDep, idempotent: IdempotentDep) -> JSONResponse:
     """End a run. Orders that were placed are charged; no more are placed."""
 
@@ -82,7 +82,7 @@ async def cancel_run(run_id: UUID, state: AppStateDep, idempotent: IdempotentDep
     return await idempotent(None, process)
 
 
-@router.post("/{run_id:uuid}/retry", response_model=RunView, responses=responses(403, 404, 409, 503))
+@router.post("/{run_id:uuid}/retry", response_model=RunView, responses=responses(403, 404, 409, 410, 503))
 async def retry_run(
     run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: schemas.RetryRequest | None = None
 ) -> JSONResponse:
@@ -98,7 +98,7 @@ async def retry_run(
     return await idempotent(body, process)
 
 
-@router.post("/{run_id:uuid}/fork", response_model=schemas.RunStarted, responses=responses(403, 404, 409))
+@router.post("/{run_id:uuid}/fork", response_model=schemas.RunStarted, responses=responses(403, 404, 409, 410))
 async def fork_run(
     run_id: UUID, state: AppStateDep, idempotent: IdempotentDep, body: schemas.ForkRequest | None = None
 ) -> JSONResponse:
@@ -109,6 +109,13 @@ async def fork_run(
         return schemas.RunStarted(run_id=run.id, status="pending")
 
     return await idempotent(body, process)
+
+
+@router.delete("/{run_id:uuid}", responses=responses(403, 404, 409, 503))
+async def delete_run(run_id: UUID, state: AppStateDep, caller: AdminDep) -> RunView:
+    """Delete the words and files of a run that has ended; its costs, orders and decisions are kept. Needs `admin`."""
+    await pruning.delete_run(state.services, run_id, caller.id)
+    return await queries.get_run_view(state.services.db, run_id)
 
 
 @router.get("/{run_id:uuid}/quote", responses=responses(404, 409))

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -16,6 +17,7 @@ from api.settings_types import SettingsError, weakness_of
 from prompts.project import FOLDER, Project, ProjectError, read_projects
 from prompts.validation import describe_errors
 from providers.webhooks import Secret
+from storage.artifacts import DEFAULT_CACHE_BYTES
 
 OPENAI_URL = "https://api.openai.com/v1"
 UPLOAD_POST_URL = "https://api.upload-post.com/api"
@@ -57,6 +59,8 @@ class Settings(BaseSettings):
     publish_folder: Path | None = Field(None, alias="MYLOWARE_PUBLISH_FOLDER")
     day_cap_usd: Decimal = Field(Decimal(100), alias="MYLOWARE_DAY_CAP_USD", ge=0)
     rate_limit: int = Field(60, alias="MYLOWARE_RATE_LIMIT", ge=1)
+    keep_days: int | None = Field(None, alias="MYLOWARE_KEEP_DAYS", ge=1, le=36_500)
+    cache_bytes: int = Field(DEFAULT_CACHE_BYTES, alias="MYLOWARE_CACHE_BYTES", ge=0)
     database_url: types.NonEmptySecret | None = Field(None, alias="DATABASE_URL")
     database_direct_url: types.NonEmptySecret | None = Field(None, alias="MYLOWARE_DATABASE_DIRECT_URL")
 
@@ -167,6 +171,11 @@ class Settings(BaseSettings):
         values = [each for value in dict(self).values() for each in (value if isinstance(value, list) else [value])]
         texts = [each.text for each in values if isinstance(each, Secret)]
         return texts + [each.get_secret_value() for each in values if isinstance(each, SecretStr) and each != NO_KEY]
+
+    @property
+    def keep(self) -> timedelta | None:
+        """Return how long ended runs are kept, or None for ever."""
+        return timedelta(days=self.keep_days) if self.keep_days else None
 
     @property
     def session_url(self) -> str:

@@ -52,7 +52,7 @@ from storage.ledger import Ledger
 from storage.locks import Locks
 from storage.migrate import DatabaseUnusable, migrate
 from storage.orders import open_publishers_of
-from storage.private_folders import make_data_folder_private, make_private
+from storage.private_folders import make_data_folder_private, open_scratch
 from storage.readiness import Readiness
 from storage.saver import Saver
 
@@ -108,8 +108,8 @@ async def open_app_state(
         raise SettingsError(f"{settings.session_variable}: {error}") from error
     folder = settings.data_dir.absolute()
     make_data_folder_private(folder)
-    make_private(folder / "scratch")
     async with AsyncExitStack() as stack:
+        scratch = stack.enter_context(open_scratch(folder / "scratch"))
         locks = await stack.enter_async_context(Locks(session_url))
         opened = open_pool(dsn, min_size=2, max_size=MAX_CONNECTIONS, name=locks.worker_id, prepare=not is_pooled)
         pool = await stack.enter_async_context(opened)
@@ -129,7 +129,7 @@ async def open_app_state(
         store = partial(artifacts.store, kind="speech", media_type="application/octet-stream", facts={})
         makers: Providers = {
             "render": [open_renderer(settings, artifacts, client, signing_key)],
-            "speech": [Speech(settings.speech_base_url, speech_key, client, artifacts, store, folder / "scratch")],
+            "speech": [Speech(settings.speech_base_url, speech_key, client, artifacts, store, scratch)],
         }
         ledger = _open_ledger(settings, checked, db, makers, publishers)
         speech = _speech_offer(settings)
@@ -158,7 +158,8 @@ async def open_app_state(
             run_graph=build_run_graph(deps).compile(name="run"),
             new_saver=lambda: Saver(pool),
             wakeups=queue,
-            scratch=folder / "scratch",
+            scratch=scratch,
+            keep=settings.keep,
             signs_films=True,
             notification_targets=await stack.enter_async_context(_notification_targets(settings)),
         )
@@ -212,7 +213,8 @@ def _speech_offer(settings: Settings) -> SpeechOffer | None:
 def open_artifacts(settings: Settings, db: Database, cache: Path | None = None) -> Artifacts:
     """Return the store of clips and films, with a folder for downloads. Raises Unavailable for an invalid setting."""
     folder = settings.data_dir.absolute()
-    return Artifacts(db, settings.store_url or folder / "artifacts", cache or folder / "cache")
+    store = settings.store_url or folder / "artifacts"
+    return Artifacts(db, store, cache or folder / "cache", settings.cache_bytes)
 
 
 def open_chat_model(settings: Settings, client: httpx2.AsyncClient) -> ChatOpenAI:

@@ -16,6 +16,7 @@ from cli.keys import keys
 from cli.media_checks import clips, films
 from cli.output import exit_with_error
 from cli.providers import providers
+from cli.pruning import prune
 from cli.run_changes import Url
 from cli.runs import runs
 
@@ -34,6 +35,7 @@ app.add_typer(models, name="models")
 app.add_typer(providers, name="providers")
 audits = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
 app.add_typer(audits, name="audit")
+app.command("prune")(prune)
 
 
 def _print_version(is_asked: bool) -> None:

@@ -28,6 +28,8 @@ MYLOWARE_DATA_DIR  Data folder: the embedded database, clips, films and logs.
 DATABASE_URL  Postgres database; without it an embedded server starts in the data folder. $ postgresql://…
 MYLOWARE_DATABASE_DIRECT_URL  Address of the same database without the pooler, if DATABASE_URL is one of PgBouncer. $ postgresql://…
 MYLOWARE_STORE_URL  Store of clips and films; without it a folder in the data folder. $ s3://bucket/films
+MYLOWARE_CACHE_BYTES  Most bytes of files of an object store that a machine keeps at hand, the last used ones.
+MYLOWARE_KEEP_DAYS  Days after which words and files of ended runs and idle chats are removed; by default never. $ 90
 # Logs and metrics
 MYLOWARE_LOG  Form of the log lines of `serve` and `worker`: `text` or `json`. $ json
 MYLOWARE_LOG_LEVEL  `debug`, `info`, `warning` or `error`; by default `info` if JSON, else `warning`. $ info

@@ -89,6 +89,14 @@ class RunEnded(RunError, code="run_ended"):
     """The run has ended."""
 
 
+class RunNotEnded(RunError, code="run_not_ended"):
+    """The run cannot be deleted: it has not ended, or is still needed."""
+
+
+class RunPruned(RunError, code="run_pruned"):
+    """What the request needs of the run was pruned. Its costs, orders and decisions are kept."""
+
+
 class OutcomeUnknown(RunError, code="outcome_unknown"):
     """The outcome of an order is unknown. A person must check with the provider before it is placed again."""
 

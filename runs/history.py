@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from runs.history_entries import HistoryEntry, describe_event, describe_model_charge
-from runs.queries import RunCost, Waiting, get_run_view
+from runs.queries import RunCost, Waiting, get_kept_run, get_run_view
 from storage import decisions, deliveries, events
 from storage.actors import Actor
 from storage.database import Database
@@ -67,10 +67,11 @@ class History(BaseModel):
 
 
 async def get_history(db: Database, ledger: Ledger, run_id: UUID, *, served_to: Actor | None = None) -> History:
-    """Return the history of the run in the order in which it was committed. Raises RunNotFound.
+    """Return the history of the run in the order in which it was committed. Raises RunNotFound or RunPruned.
 
     Record to which actor its opened reviews, which it contains, are served.
     """
+    await get_kept_run(db, run_id)
     run = await get_run_view(db, run_id)
     moments = await list_moments(db, ledger, run_id)
     orders = await ledger.list_for_run(run_id)

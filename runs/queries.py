@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from graph.review_content import Review
 from graph.status import Status
-from runs.errors import GateNotOpen, InvalidRequest, RunNotFound
+from runs.errors import GateNotOpen, InvalidRequest, RunNotFound, RunPruned
 from storage import runs as table, troubles
 from storage.actors import Actor
 from storage.database import Database
@@ -76,6 +76,7 @@ class RunView(BaseModel):
     image: str | None = Field(None, description="Digest of the image that the first clip of new ideas starts from.")
     created_at: datetime
     updated_at: datetime
+    pruned_at: datetime | None = Field(None, description="Since when only its costs, orders and decisions are kept.")
     error: RunFailure | None
     cost: RunCost
     review: Review | None
@@ -117,6 +118,15 @@ async def find_run_id(db: Database, text: str) -> UUID:
 async def get_run(db: Database, run_id: UUID) -> RunRow:
     """Return the row of the run. Raises RunNotFound."""
     return _found(await table.get_run(db, run_id), run_id)
+
+
+async def get_kept_run(db: Database, run_id: UUID) -> RunRow:
+    """Return the row of the run. Raises RunNotFound, or RunPruned if there is only the row."""
+    run = await get_run(db, run_id)
+    if run.pruned_at:
+        message = f"The run was pruned on {run.pruned_at:%Y-%m-%d}: its words and files are gone. Start a new run."
+        raise RunPruned(message, pruned_at=run.pruned_at.isoformat())
+    return run
 
 
 async def get_run_view(db: Database, run_id: UUID, *, served_to: Actor | None = None) -> RunView:

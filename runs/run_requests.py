@@ -13,7 +13,7 @@ from providers.publications.outcome import publication_outcome
 from runs.artifacts import describe_unknown_order
 from runs.decide import check_approval_right
 from runs.errors import ApprovalNotPermitted, InvalidRequest, NotRetryable, OutcomeUnknown, RunEnded
-from runs.queries import get_run
+from runs.queries import get_kept_run, get_run
 from runs.reconcile import check_order, is_overdue
 from runs.services import Services
 from runs.start import resolve_project
@@ -67,11 +67,11 @@ async def retry_run(
     clips to leave out; an earlier take of such a clip, if there is one, stays in the film. `stop_waiting` gives up the
     orders that a run in trouble waits for; it then fails, and can be retried.
 
-    Raises ApprovalNotPermitted, RunNotFound, NotRetryable, OutcomeUnknown, InvalidRequest, and Unavailable when the
-    provider of an order of unknown outcome cannot be polled.
+    Raises ApprovalNotPermitted, RunNotFound, RunPruned, NotRetryable, OutcomeUnknown, InvalidRequest, and Unavailable
+    when the provider of an order of unknown outcome cannot be polled.
     """
     check_approval_right(context.actor, ", which a retry requires because it may cost money.")
-    run = await get_run(services.db, run_id)
+    run = await get_kept_run(services.db, run_id)
     if not any((not_made, prompts, drop)) and await _retry_waiting(services, run, context, stop_waiting=stop_waiting):
         return
     check_retryable(run)

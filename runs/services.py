@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -64,5 +65,7 @@ class Services:
     notification_targets: NotificationTargets = field(default_factory=NotificationTargets)
     #: The offer of the speech server, without a voice.
     speech: SpeechOffer | None = None
+    #: How long ended runs and idle chat sessions are kept; None: for ever.
+    keep: timedelta | None = None
     #: A requested drain stops every drive of this process at its next superstep.
     drain: RunControl = field(default_factory=RunControl)

@@ -15,7 +15,7 @@ from prompts.project import OptionError, Project
 from providers.video_models import VideoModels
 from providers.video_provider import IMAGE_KIND
 from runs import errors
-from runs.queries import get_run
+from runs.queries import get_kept_run
 from runs.services import Services
 from storage import reviews, runs as table
 from storage.actors import Actor, RequestContext
@@ -69,9 +69,10 @@ async def fork_run(
     """Create a run that opens the ideation gate with the ideas of a revision of this run, by default the last one.
 
     `project` gives the ideas another style, `edits` replaces them. A clip whose order would have the same content is
-    reused without cost. Raises RunNotFound, RevisionNotFound, ApprovalNotPermitted, or an error of `resolve_project`.
+    reused without cost. Raises RunNotFound, RunPruned, RevisionNotFound, ApprovalNotPermitted, or an error of
+    `resolve_project`.
     """
-    source = await get_run(services.db, run_id)
+    source = await get_kept_run(services.db, run_id)
     content = await _ideas_at(services.db, run_id, revision)
     content = content.model_copy(update={"make": list(range(1, len(content.ideas) + 1))})
     try:

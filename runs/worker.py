@@ -13,12 +13,14 @@ from runs.decide import decide
 from runs.errors import GateNotOpen, StaleReview
 from runs.messages import announce_dates_and_budgets
 from runs.notifications import enqueue_notifications, send_due_notifications
+from runs.pruning import prune
 from runs.queue import ORDERS, RENDERS, RUNS, Claim, LocalQueue, LocalWorker, Loop, Work, repeating
 from runs.reconcile import reconcile_order
 from runs.renders import Renders
 from runs.services import Services
 from storage import reviews, runs as table, troubles
 from storage.actors import Actor, RequestContext
+from storage.pruning import claim_daily
 from storage.rate_limits import forget_idle
 from storage.wakeups import listen
 
@@ -49,7 +51,7 @@ async def run_worker(services: Services, *, only: str | None = None) -> AsyncIte
     loops: list[Loop] = [
         (partial(sweep, services, local), SWEEP_INTERVAL_SECONDS),
         (partial(listen, locks.session_url, locks.worker_id, local.request_claims), RESTART_PAUSE_SECONDS),
-        (partial(forget_idle, services.db), CLEANUP_INTERVAL_SECONDS),
+        (partial(clean_up, services), CLEANUP_INTERVAL_SECONDS),
         (partial(announce_dates_and_budgets, services), CLEANUP_INTERVAL_SECONDS),
         (partial(send_due_notifications, services), SEND_INTERVAL_SECONDS),
     ]
@@ -88,6 +90,13 @@ async def sweep(services: Services, local: LocalWorker) -> None:
     await enqueue_notifications(services)
     await process_deadlines(services)
     await troubles.request_attention(services.db)
+
+
+async def clean_up(services: Services) -> None:
+    """Forget idle clients of the rate limit, and prune, once a day in one of the workers."""
+    await forget_idle(services.db)
+    if services.keep and await claim_daily(services.db, "prune"):
+        await prune(services, services.keep, "MYLOWARE_KEEP_DAYS")
 
 
 async def process_deadlines(services: Services) -> int:

@@ -5,7 +5,9 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,11 +20,20 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from providers.base import ArtifactChanged, ArtifactMissing, Files, Unavailable
-from storage.database import Database
+from storage.database import Database, fetch_one, read_statements
+from storage.failpoints import hit
 
 CHUNK_BYTES = 1024 * 1024
 PROBE_TIMEOUT_SECONDS = 30.0
 DIGEST = re.compile(r"[0-9a-f]{64}")
+DEFAULT_CACHE_BYTES = 20_000_000_000
+#: A file of the cache stays for so long after its last use: a render may be reading it.
+CACHE_SECONDS = 3600
+#: What a killed download left in the cache is deleted after this time.
+STALE_SECONDS = 86_400
+RELEASED_AT_ONCE = 100
+
+sql = read_statements("artifacts")
 
 
 @dataclass(frozen=True)
@@ -35,14 +46,21 @@ class Artifact:
     size_bytes: int
     facts: dict[str, Any]
     created_at: datetime
+    #: When it was stored for the last time.
+    stored_at: datetime
 
 
 class Artifacts(Files):
     """The files of one store: a folder (a path or `file://`), or S3 and compatible stores by URL (`s3://…`)."""
 
-    def __init__(self, db: Database, store: str | Path, cache_dir: Path) -> None:
-        """Open the store at this path or URL. Files of an object store are downloaded to `cache_dir` and stay there."""
-        self._db = db
+    def __init__(
+        self, db: Database, store: str | Path, cache_dir: Path, cache_bytes: int = DEFAULT_CACHE_BYTES
+    ) -> None:
+        """Open the store at this path or URL. Files of an object store are downloaded to `cache_dir`.
+
+        Those used last stay there, up to `cache_bytes` together.
+        """
+        self._db, self._cache_bytes = db, cache_bytes
         self._cache = cache_dir
         self._folder: Path | None = None
         self._store: ObjectStore
@@ -81,7 +99,10 @@ class Artifacts(Files):
         """
         digest = await self.put(path)
         values = {"digest": digest, "kind": kind, "media_type": media_type, "facts": dict(facts)}
-        await self._db.insert("artifacts", {**values, "size_bytes": path.stat().st_size})
+        await self._db.execute(sql["insert"], {**values, "size_bytes": path.stat().st_size})
+        # The file may have been deleted before its row was there; from now on it is not.
+        if not await self._exists(digest):
+            await self.put(path, digest)
         return digest
 
     async def put(self, path: Path, expected: str | None = None) -> str:
@@ -95,17 +116,57 @@ class Artifacts(Files):
             await asyncio.to_thread(_sync, self._folder / _key(digest))
         return digest
 
+    async def _exists(self, digest: str) -> bool:
+        with self._map_errors():
+            try:
+                await obstore.head_async(self._store, _key(digest))
+            except FileNotFoundError:
+                return False
+        return True
+
+    async def delete_released(self) -> None:
+        """Delete the files whose rows were deleted, unless they were stored again. Raises Unavailable."""
+        while released := await self._db.fetch_all(sql["released"], (RELEASED_AT_ONCE,)):
+            for row in released:
+                await self._delete(row["digest"])
+
+    async def _delete(self, digest: str) -> None:
+        async with self._db.transaction() as conn:
+            await conn.execute(sql["lock"], {"digest": digest})
+            if await fetch_one(conn, sql["has_row"], (digest,)) is None:
+                with self._map_errors(), contextlib.suppress(FileNotFoundError):
+                    await obstore.delete_async(self._store, _key(digest))
+                (self._cache / _key(digest)).unlink(missing_ok=True)
+                hit("file.deleted")
+            await conn.execute(sql["forget"], (digest,))
+
     async def local_path(self, digest: str) -> Path:
         """Return a path in the store or the cache; read it only. See `Files`. Raises Unavailable, too."""
         key = _key(digest)
         path = (self._folder or self._cache) / key
         is_stored = path.exists()
         if is_stored and await asyncio.to_thread(digest_of_file, path) == digest:
+            if self._folder is None:
+                os.utime(path)
             return path
         if self._folder is not None:
             raise ArtifactChanged(digest) if is_stored else ArtifactMissing(digest)
         await self._download(digest, path)
+        await asyncio.to_thread(self._trim_cache)
         return path
+
+    def _trim_cache(self) -> None:
+        """Delete the files of the cache that were used least recently, until the others are within the bound."""
+        kept, now = 0, time.time()
+        for path, state in sorted(_states(self._cache), key=lambda found: found[1].st_mtime, reverse=True):
+            idle = now - state.st_mtime
+            if not DIGEST.fullmatch(path.name):
+                if idle > STALE_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+                continue
+            kept += state.st_size
+            if kept > self._cache_bytes and idle > CACHE_SECONDS:
+                path.unlink(missing_ok=True)
 
     async def find(self, digest: str) -> Artifact | None:
         """Return the row of the file, or None."""
@@ -150,6 +211,13 @@ class Artifacts(Files):
             if actual.hexdigest() != digest:
                 raise ArtifactChanged(digest)
             partial.replace(target)
+
+
+def _states(cache: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the entries of the cache with their states. Another process may delete them meanwhile."""
+    for path in cache.glob("sha256/*/*"):
+        with contextlib.suppress(FileNotFoundError):
+            yield path, path.stat()
 
 
 def _key(digest: str) -> str:

@@ -1,6 +1,7 @@
 """Decisions, append-only: one per review, each row chained to the previous one by its hash."""
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,10 @@ from storage.events import record_event
 from storage.runs import WAKEUP_TIMEOUT
 
 GENESIS = "0" * 64
-NEW_COLUMNS = ("sample", "claimed_user")
+#: The columns that count in a hash only where they have a value, because earlier versions did not have them.
+NEW_COLUMNS = ("sample", "claimed_user", "words_digest", "words_salt")
+#: The columns with words of persons, and their salt. Where a decision has a digest of them, it counts in their place.
+WORDS = ("words_salt", "comment", "edits", "clips", "claimed_user")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ class DecisionRow(NewDecision):
     previous_hash: str
     hash: str
     claimed_user: ClaimedUser | None
+    #: The digest of `WORDS` with the salt; both None in a decision of an earlier version, the salt in a pruned one.
+    words_digest: str | None
+    words_salt: str | None
 
     @property
     def actor_json(self) -> ActorJson:
@@ -61,15 +68,37 @@ class DecisionRow(NewDecision):
 sql = read_statements("decisions")
 
 
-def hash_of(row: DecisionRow) -> str:
-    """Return the hash of a decision: of all its columns, the hash of the previous decision included."""
-    values = asdict(row) | {"run_id": str(row.run_id), "decided_at": row.decided_at.astimezone(UTC).isoformat()}
+@dataclass(frozen=True)
+class Pruning:
+    """A row of `prunings`: the record that the words of a run were removed."""
+
+    number: int
+    run_id: UUID
+    actor_id: str
+    #: By number, the digests of what is left of its decisions of earlier versions, whose hashes contain the words.
+    remains: dict[str, str]
+    pruned_at: datetime
+    previous_hash: str
+    hash: str
+
+
+def _as_json(row: DecisionRow | Pruning) -> dict[str, Any]:
+    values = asdict(row) | {"run_id": str(row.run_id)}
+    return {name: v.astimezone(UTC).isoformat() if isinstance(v, datetime) else v for name, v in values.items()}
+
+
+def hash_of(row: DecisionRow | Pruning) -> str:
+    """Return the hash of a decision or pruning: of its columns, the hash of the previous row of the chain included."""
+    values = _as_json(row)
     del values["hash"]
-    return _hash_of_columns(values)
+    return _hash_of_columns(values) if isinstance(row, DecisionRow) else digest_of(values)
 
 
-def _hash_of_columns(values: dict[str, Any]) -> str:
-    """Return the hash of these columns. One that version 0.2 did not have counts only where it has a value."""
+def _hash_of_columns(values: Mapping[str, Any]) -> str:
+    """Return the hash of these columns of a decision, with the numbers of its clips in the place of its words."""
+    if values["words_digest"]:
+        numbers = values["clips"] and [each["clip"] for each in values["clips"]]
+        values = {**values, **dict.fromkeys(WORDS), "clips": numbers}
     return digest_of({name: value for name, value in values.items() if name not in NEW_COLUMNS or value is not None})
 
 
@@ -117,8 +146,9 @@ async def _append(conn: Connection, run_id: UUID, new: NewDecision, context: Req
         "run_id": str(run_id),
         "idempotency_key": context.idempotency_key,
         "decided_at": datetime.now(UTC).isoformat(),
+        "words_salt": secrets.token_hex(16),
     }
-    return await append(conn, values)
+    return await append(conn, {**values, "words_digest": digest_of([values[name] for name in WORDS])})
 
 
 async def append(conn: Connection, columns: Mapping[str, Any]) -> DecisionRow:
@@ -130,6 +160,24 @@ async def append(conn: Connection, columns: Mapping[str, Any]) -> DecisionRow:
     values.pop("hash", None)
     [row] = await fetch_all(conn, sql["insert"], ({**values, "hash": _hash_of_columns(values)},), row=DecisionRow)
     return row
+
+
+async def prune_decisions(conn: Connection, run_id: UUID, actor_id: str) -> datetime:
+    """Remove the words of a run's decisions in the caller's transaction, record that in the chain, and return the time.
+
+    Raises ValueError if a decision was changed after it was recorded: its words are evidence, and stay.
+    """
+    of_run = "select * from decisions where run_id = %s order by number"
+    for row in await fetch_all(conn, of_run, (run_id,), row=DecisionRow):
+        if fault := _fault(row, None):
+            raise ValueError(fault)
+    stripped = await fetch_all(conn, sql["strip"], (run_id,), row=DecisionRow)
+    remains = {str(row.number): digest_of(_as_json(row)) for row in stripped if row.words_digest is None}
+    await conn.execute(sql["chain_lock"])
+    last = await fetch_one(conn, sql["last"]) or {"number": 0, "hash": GENESIS}
+    pruning = Pruning(last["number"] + 1, run_id, actor_id, remains, datetime.now(UTC), last["hash"], "")
+    await conn.execute(sql["insert_pruning"], ({**_as_json(pruning), "hash": hash_of(pruning)},))
+    return pruning.pruned_at
 
 
 async def list_decisions(db: Database, run_id: UUID | str) -> list[DecisionRow]:
@@ -154,29 +202,50 @@ async def verify_chain(db: Database, head: str = GENESIS) -> list[str]:
     recorded = await db.fetch_all(sql["recorded"])
     unapproved = await db.fetch_all(sql["unapproved"])
     rows = await db.fetch_all("select * from decisions order by number", row=DecisionRow)
-    faults, hashes = _chain_faults(rows), {row.number: row.hash for row in rows}
+    prunings = await db.fetch_all("select * from prunings order by number", row=Pruning)
+    faults, hashes = _chain_faults(rows, prunings), {row.number: row.hash for row in rows}
     for event in recorded:
         if event["number"] not in hashes:
             faults.append(f"Decision {event['number']} is in its run's events, but is missing.")
         elif hashes[event["number"]] != event["hash"]:
             faults.append(f"Decision {event['number']} differs from its run's events.")
     faults += [f"Order {order['key']} was placed under {_named(order)}." for order in unapproved]
-    if head not in (GENESIS, *hashes.values()):
+    if head not in (GENESIS, *hashes.values(), *(row.hash for row in prunings)):
         faults.append(f"No decision has the hash {head}: decisions were changed or removed since it was the head.")
     return faults
 
 
-def _chain_faults(rows: list[DecisionRow]) -> list[str]:
+def _chain_faults(rows: Sequence[DecisionRow], prunings: Sequence[Pruning]) -> list[str]:
     faults, previous, expected = [], GENESIS, 1
-    for row in rows:
+    pruned, chain = {row.run_id: row for row in prunings}, list[DecisionRow | Pruning]([*rows, *prunings])
+    for row in sorted(chain, key=lambda row: row.number):
         if row.number != expected:
             faults.append(f"Decision {expected} is missing before decision {row.number}.")
         if row.previous_hash != previous:
             faults.append(f"Decision {row.number} does not follow the one before it.")
-        if row.hash != hash_of(row):
-            faults.append(f"Decision {row.number} was changed after it was recorded.")
+        if fault := _fault(row, pruned.get(row.run_id)):
+            faults.append(fault)
         previous, expected = row.hash, row.number + 1
     return faults
+
+
+def _fault(row: DecisionRow | Pruning, pruning: Pruning | None) -> str | None:
+    """Return what is wrong with a row of the chain, or None. `pruning` is the record of its run, if it was pruned."""
+    if isinstance(row, Pruning):
+        is_intact = row.hash == hash_of(row)
+    elif pruning and row.words_digest is None:
+        is_intact = pruning.remains.get(str(row.number)) == digest_of(_as_json(row))
+    else:
+        is_intact = row.hash == hash_of(row) and _has_its_words(row, is_pruned=pruning is not None)
+    return None if is_intact else f"Decision {row.number} was changed after it was recorded."
+
+
+def _has_its_words(row: DecisionRow, *, is_pruned: bool) -> bool:
+    """Return whether the words of a decision are those that were recorded, or are all gone from a pruned one."""
+    if is_pruned:
+        notes = [each for each in row.clips or () if len(each) > 1]
+        return not any((row.words_salt, row.comment, row.edits, row.claimed_user, notes))
+    return row.words_digest in (None, digest_of([_as_json(row)[name] for name in WORDS]))
 
 
 def _named(order: Mapping[str, Any]) -> str:

@@ -86,6 +86,8 @@ class RunRow(NewRun, Progress):
     last_seq: int
     created_at: datetime
     updated_at: datetime
+    #: Since when its words, thread and files are gone.
+    pruned_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,10 +26,10 @@ where kind = 'decision.recorded' order by number
 insert into decisions select * from jsonb_populate_record(null::decisions, %s) returning *
 
 -- name: last
-select number, hash from decisions order by number desc limit 1
+select number, hash from decision_chain order by number desc limit 1
 
 -- name: head
-select count(*) as count, (array_agg(hash order by number desc))[1] as hash from decisions
+select (select count(*) from decisions) as count, (select hash from decision_chain order by number desc limit 1) as hash
 
 -- name: by_idempotency_key
 select * from decisions where run_id = %s and actor_id = %s and idempotency_key = %s
@@ -37,3 +37,13 @@ select * from decisions where run_id = %s and actor_id = %s and idempotency_key 
 -- name: chain_lock
 -- Serialises the appends to the chain.
 select pg_advisory_xact_lock(hashtextextended('decisions', 0))
+
+-- name: strip
+-- The numbers of the clips stay: they belong to what was approved.
+update decisions set comment = null, edits = null, claimed_user = null, words_salt = null,
+    clips = case when clips is not null then coalesce(
+        (select jsonb_agg(jsonb_build_object('clip', each -> 'clip')) from jsonb_array_elements(clips) as each), '[]') end
+where run_id = %s returning *
+
+-- name: insert_pruning
+insert into prunings select * from jsonb_populate_record(null::prunings, %s)

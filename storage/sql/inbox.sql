@@ -6,7 +6,7 @@ with reviews as (
     from runs where review is not null and not %(only_troubles)s order by updated_at desc limit %(most)s
 ), failed as (
     select 'failed', id, updated_at, id::text, null, error ->> 'code', error ->> 'message', null::numeric
-    from runs where status = 'failed' and error ->> 'code' not in ('rejected', 'cancelled')
+    from runs where status = 'failed' and error ->> 'code' not in ('rejected', 'cancelled') and pruned_at is null
         and updated_at > now() - interval '7 days'
         and not exists (select from orders where run_id = runs.id and state = 'unknown')
     order by updated_at desc limit %(most)s
