@@ -58,6 +58,19 @@ class RequestedChanges(BaseModel, extra="forbid"):
     changes: list[RequestedChange] = Field(min_length=1, max_length=20)
 
 
+class Rules(BaseModel, extra="forbid"):
+    """The rules of a project, distilled from what people noted about its films."""
+
+    rules: list[Annotated[str, TextLength(80)]] = Field(max_length=8)
+
+
+async def distil_rules(
+    model: BaseChatModel, project: Project, rules: Sequence[str], notes: Sequence[str]
+) -> ModelAnswer[Rules]:
+    """Return rules for a person to approve: the present ones, as the notes change them. Raises as `ask_structured`."""
+    return await ask_structured(model, prompt("rules", project=project, rules=rules, notes=notes), Rules)
+
+
 async def screen_brief(model: BaseChatModel, project: Project, brief: str) -> ModelAnswer[Screening]:
     """Return whether the brief fits the project. Raises as `ask_structured` does."""
     return await ask_structured(model, prompt("screening", project=project, brief=brief), Screening)
@@ -151,13 +164,19 @@ class PreviousReview(TypedDict):
 
 
 async def ideate(
-    model: BaseChatModel, project: Project, brief: str, *, history: Sequence[PreviousReview] = (), comment: str = ""
+    model: BaseChatModel,
+    project: Project,
+    brief: str,
+    *,
+    rules: Sequence[str] = (),
+    history: Sequence[PreviousReview] = (),
+    comment: str = "",
 ) -> ModelAnswer[Ideas]:
-    """Return as many ideas as the project has clips. Raises the errors of `ask_structured`."""
+    """Return as many ideas as the project has clips; they follow its `rules`. Raises the errors of `ask_structured`."""
     count = Field(min_length=project.clips, max_length=project.clips)
     ideas: Any = list[NarratedIdea] if project.voice else list[NewIdea]
     schema = create_model("Ideas", __base__=Ideas, __doc__=Ideas.__doc__, ideas=(ideas, count))
-    request = prompt("ideator", project=project, brief=brief, history=list(history), comment=comment)
+    request = prompt("ideator", project=project, brief=brief, rules=rules, history=list(history), comment=comment)
     return await ask_structured(model, request, schema)
 
 

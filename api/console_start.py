@@ -1,11 +1,11 @@
-"""New runs in the console: one, one for each of several briefs, one like an earlier run, or a fork of it."""
+"""New runs in the console: one, one for each of several briefs, one like an earlier run, or a fork; and their rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
@@ -20,7 +20,7 @@ from console.sessions import Session
 from prompts.validation import describe_errors
 from providers.base import ProviderError
 from providers.orders import digest_of
-from runs import costs, queries, reviews, start
+from runs import costs, queries, reviews, rules, start
 from runs.errors import InvalidRequest, RunError
 from runs.uploads import store_upload
 from storage.actors import RequestContext
@@ -58,6 +58,12 @@ class RunForm:
         """Return the options of the project that were typed."""
         names = [name for name in self.typed if self[name] and name.startswith(f"{self['project']}.")]
         return {name.partition(".")[2]: self[name] for name in names}
+
+
+class RulesForm(rules.RulesChange):
+    """The form of a change of rules."""
+
+    csrf_token: str
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,22 @@ async def start_runs(request: Request, state: AppStateDep, session: SessionDep) 
     more: dict[str, Any] = {"clips_usd": costs.clips_usd(state.services, spec), "cap_usd": cap_usd, "spec": spec}
     more |= {"form": form, "lines": lines, "is_started": is_start, "new_request": uuid4()}
     return HTMLResponse(console_page("new_runs.html", session, path="/runs", **more))
+
+
+@router.get("/projects/{name}/rules")
+async def show_rules(name: str, state: AppStateDep, session: SessionDep) -> HTMLResponse:
+    """Show the rules of a project, and the diff of those that the model proposes."""
+    view = await rules.get_rules(state.services, name)
+    return HTMLResponse(console_page("rules.html", session, path="/runs", view=view))
+
+
+@router.post("/projects/{name}/rules")
+async def change_rules(
+    name: str, state: AppStateDep, session: SessionDep, change: Annotated[RulesForm, Form()]
+) -> Response:
+    """Change the rules of a project."""
+    await rules.change_rules(state.services, name, change, session.context)
+    return RedirectResponse(f"/projects/{name}/rules", 303)
 
 
 @router.get("/runs/{run_id:uuid}/actions/fork")

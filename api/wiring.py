@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 import httpx2
 from langchain_openai import ChatOpenAI
+from langgraph.store.postgres.aio import AsyncPostgresStore
 from pydantic import SecretStr
 
 from api.checked_settings import OPEN_PROVIDER, CheckedSettings, VideoAccount, callback_url, check_settings
@@ -155,7 +156,8 @@ async def open_app_state(
             offered=checked.offered,
             video=checked.video,
             speech=speech,
-            run_graph=build_run_graph(deps).compile(name="run"),
+            run_graph=build_run_graph(deps).compile(name="run", store=AsyncPostgresStore(pool)),
+            model=model,
             new_saver=lambda: Saver(pool),
             wakeups=queue,
             scratch=scratch,

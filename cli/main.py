@@ -15,6 +15,7 @@ import typer
 from cli.keys import keys
 from cli.media_checks import clips, films
 from cli.output import exit_with_error
+from cli.projects import projects
 from cli.providers import providers
 from cli.pruning import prune
 from cli.run_changes import Url
@@ -33,6 +34,7 @@ app.add_typer(webhooks, name="webhooks")
 models = typer.Typer(help="The language model.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(providers, name="providers")
+app.add_typer(projects, name="projects")
 audits = typer.Typer(help="The audit log of decisions.", no_args_is_help=True)
 app.add_typer(audits, name="audit")
 app.command("prune")(prune)

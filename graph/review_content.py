@@ -85,7 +85,8 @@ def _speech_usd(ideas: Sequence[Idea], speech: SpeechOffer | None, narrated: Col
 class IdeasContent(_Content):
     """Content of the ideation gate: the ideas, the clips to order and their cost. Lengths in seconds.
 
-    `speech` is the offer of the narrations, `narrated` are those that are ordered already.
+    `speech` is the offer of the narrations, `narrated` are those that are ordered already. `follows` are the rules of
+    the project that the ideas were made with.
     """
 
     gate: Literal["ideation"] = "ideation"
@@ -102,6 +103,7 @@ class IdeasContent(_Content):
     price_source: PriceSource | None = Field(None, exclude_if=not_)
     speech: SpeechOffer | None = Field(None, exclude_if=not_)
     narrated: list[str] = Field([], exclude_if=not_)
+    follows: list[str] = Field([], exclude_if=not_)
     estimated_usd: Decimal = Field(default_factory=_price_usd)
     notice: str | None = None
 
@@ -373,8 +375,9 @@ def describe_clips(content: ReviewContent) -> str:
     provider = f" at {content.provider}" if content.provider else ""
     price = f", {content.price_note}" if content.price_note else ""
     each = f"Each is {content.seconds} s of {content.size} by {content.model}{provider}{sound}{price}."
+    follows = f"Follows: {'; '.join(content.follows)}." if content.follows else ""
     starts = [f"Clip {n} starts from image {idea.image[:8]}." for n, idea in enumerate(content.ideas, 1) if idea.image]
-    return " ".join([each, *filter(None, [content.speech_note]), *starts, *content.remarks])
+    return " ".join([each, *filter(None, [content.speech_note, follows]), *starts, *content.remarks])
 
 
 def interrupt_payload(review: Review) -> dict[str, Any]:

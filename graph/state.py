@@ -84,6 +84,8 @@ class Offer(TypedDict):
 class IdeasState(Offer):
     """The ideas of the film and the offer for each clip. `make` lists the numbers of the clips to order.
 
+    `follows` are the rules of the project that the ideas were made with.
+
     `notice` is a sentence for the reviewer about the offer; `moderation` is "none" if nothing has moderated them.
     """
 
@@ -92,6 +94,7 @@ class IdeasState(Offer):
     make: list[int]
     notice: NotRequired[str | None]
     moderation: NotRequired[Literal["none"] | None]
+    follows: NotRequired[list[str]]
 
 
 class Clip(TypedDict):
@@ -137,6 +140,7 @@ class RunState(TypedDict, total=False):
     options: dict[str, int]  # supervisor
     image: str  # supervisor: the first clip of new ideas starts from it
     route: Route  # every node that has more than one successor
+    rules: list[str]  # supervisor: those of the project when it sent the run to the ideator
     change: ChangeRequest  # supervisor; plan_clips when the offer changed
     requested: list[ChangeResult]  # supervisor; the nodes that make the changes mark them as done
     ideas: IdeasState  # ideator, supervisor, plan_clips (new offer), the gates (edits)

@@ -57,6 +57,10 @@ class StaleReview(RunError, code="stale_review"):
     """The content that was reviewed differs from the content that the gate shows now, which the details contain."""
 
 
+class RulesChanged(RunError, code="rules_changed"):
+    """The rules of the project differ from those that were shown, or are being changed."""
+
+
 class BudgetExceeded(RunError, code="budget_exceeded"):
     """The cost is higher than the amount that remains under a cap."""
 

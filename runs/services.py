@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import RunControl
@@ -63,6 +64,8 @@ class Services:
     #: Whether the renderer signs films: those of an earlier version are then rendered again at an open gate.
     signs_films: bool = False
     notification_targets: NotificationTargets = field(default_factory=NotificationTargets)
+    #: The language model. The store of the run graph keeps what it distils: see `rules.py`.
+    model: BaseChatModel | None = None
     #: The offer of the speech server, without a voice.
     speech: SpeechOffer | None = None
     #: How long ended runs and idle chat sessions are kept; None: for ever.

@@ -194,6 +194,7 @@ async def _seed(video: VideoModels, spec: Project, content: IdeasContent, orders
         "make": [number for number in content.make if number not in reused],
         "notice": None,
         "moderation": content.moderation,
+        "follows": content.follows,
         **await clip_offer(video, spec.clip_seconds, spec.clip_size, spec.video),
     }
     clips = {str(n): Clip(take=0, digest=order.result["digest"]) for n, order in reused.items() if order.result}

@@ -98,11 +98,18 @@ def _moderate(request: str, schema: Schema) -> dict[str, Any]:
     return {"flagged": bool(found), "categories": sorted({name.partition("/")[0] for name in found})}
 
 
+def _distil_rules(request: str, schema: Schema) -> dict[str, Any]:
+    kept, notes = (extract_section(request, tag).split("\n") for tag in ("rules", "notes"))
+    found = [shorten(note.partition(": ")[2].strip(" .!"), 80) for note in reversed(notes) if note[:7] != "edited "]
+    return {"rules": [*dict.fromkeys(filter(None, [*kept, *found]))][:8]}
+
+
 RULES: dict[str, Callable[[str, Schema], dict[str, Any]]] = {
     "Screening": _screen_brief,
     "Ideas": generate_ideas,
     "RequestedChanges": read_comment,
     "Caption": _write_caption,
     "Shot": _rewrite_prompt,
+    "Rules": _distil_rules,
     "ModerationAnswer": _moderate,
 }

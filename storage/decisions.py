@@ -185,6 +185,11 @@ async def list_decisions(db: Database, run_id: UUID | str) -> list[DecisionRow]:
     return await db.fetch_all(sql["of_run"], (run_id,), row=DecisionRow)
 
 
+async def list_notes(db: Database, project: str, after: int) -> list[tuple[int, str]]:
+    """Return the notes with decisions about films of a project with a number above `after`, newest first."""
+    return [(row["number"], row["note"]) for row in await db.fetch_all(sql["notes"], (project, after))]
+
+
 async def chain_head(db: Database) -> tuple[int, str]:
     """Return the number of all decisions and the hash of the newest one, which commits to every decision before it."""
     [row] = await db.fetch_all(sql["head"])

@@ -50,8 +50,9 @@ async def migrate(dsn: str) -> list[str]:
     `dsn` must not be a pooler's. Raises DatabaseUnusable, and TimeoutError when another process migrates for more than
     five minutes.
     """
-    # Here, because a command that finds its tables up to date does not need this package.
+    # Here, because a command that finds its tables up to date does not need these packages.
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+    from langgraph.store.postgres.aio import AsyncPostgresStore
 
     await check_database(dsn)
     async with await _connect(dsn) as connection, asyncio.timeout(LOCK_TIMEOUT_SECONDS):
@@ -61,6 +62,7 @@ async def migrate(dsn: str) -> list[str]:
             await asyncio.sleep(LOCK_POLL_INTERVAL_SECONDS)
         await _applied(connection)
         await AsyncPostgresSaver(connection).setup()
+        await AsyncPostgresStore(connection).setup()
         return await _apply_migrations(connection)
 
 

@@ -12,6 +12,7 @@ from graph.nodes.clips import clip_offer
 from graph.nodes.narration import speech_offer, with_speech
 from graph.nodes.orders import decision_at, end_run, project_of_run
 from graph.review_content import next_revision
+from graph.rules import approved_rules
 from graph.state import Clip, IdeasState, RunState
 from providers.moderation import ModerationResult
 from providers.orders import OrderKey
@@ -19,9 +20,12 @@ from providers.orders import OrderKey
 
 async def supervisor(state: RunState, config: RunnableConfig, *, deps: Dependencies) -> RunState:
     """Load and screen a new run; after requested changes, select the part of the work they concern."""
-    if "gate" not in state:
-        return await _start(state, config["configurable"]["thread_id"], deps)
-    return await requested_work(state, decision_at(state["gate"], state), deps)
+    if "gate" in state:
+        update = await requested_work(state, decision_at(state["gate"], state), deps)
+    else:
+        update = await _start(state, config["configurable"]["thread_id"], deps)
+    # Read before the step that uses them: it finds the same ones in the checkpoint when it runs again.
+    return {**update, "rules": await approved_rules(state["project"])} if update["route"] == "ideator" else update
 
 
 async def _start(state: RunState, run_id: str, deps: Dependencies) -> RunState:
@@ -44,10 +48,10 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
     """Write the ideas, or other ones after a comment, with the current offer for each clip."""
     run_id, project, revision = state["run_id"], project_of_run(state, deps), next_revision("ideation", state)
     history = await deps.records.review_history(run_id, "ideation") if revision > 1 else []
-    comment = state["change"]["comment"]
+    comment, rules = state["change"]["comment"], state.get("rules", [])
     answer = await deps.ledger.cached_answer(
         OrderKey(run_id, "ideas", revision),
-        lambda: ideate(deps.model, project, state["brief"], history=history, comment=comment),
+        lambda: ideate(deps.model, project, state["brief"], rules=rules, history=history, comment=comment),
     )
     texts = [" ".join([f"{i['scene']} {i['overlay']}", *filter(None, [i.get("narration")])]) for i in answer["ideas"]]
     if categories := await _flagged_categories(deps, OrderKey(run_id, "moderation", revision), texts):
@@ -59,6 +63,7 @@ async def ideator(state: RunState, *, deps: Dependencies) -> RunState:
         "ideas": ideas,
         "make": [number for number in range(1, project.clips + 1) if str(number) not in kept["clips"]],
         "notice": None,
+        "follows": rules,
         "moderation": "none" if deps.moderation == "none" else None,
         **await clip_offer(deps.video, project.clip_seconds, project.clip_size, project.video),
     }

@@ -47,3 +47,30 @@ where run_id = %s returning *
 
 -- name: insert_pruning
 insert into prunings select * from jsonb_populate_record(null::prunings, %s)
+
+-- name: notes
+-- What people wrote and changed when they decided about films of a project, newest first. A text that an idea had before,
+-- at whatever place, was not changed.
+with decided as (
+    select number, gate, comment, clips, jsonb_typeof(edits) = 'array' as of_ideas, edits, (
+        select payload -> 'content' from events where events.run_id = decisions.run_id and kind = 'review.opened'
+            and payload ->> 'digest' = seen_digest limit 1) as content
+    from decisions join runs on runs.id = decisions.run_id
+    where project = %s and number > %s and decisions.actor_kind not in ('deadline', 'upgrade')
+    order by number desc limit 50),
+edited as (
+    select number, case when of_ideas then edits else jsonb_build_array(edits) end as edits,
+           case when of_ideas then content -> 'ideas' else jsonb_build_array(content) end as seen
+    from decided where edits is not null and content is not null)
+select number, left(regexp_replace(note, '\s+', ' ', 'g'), 500) as note from (
+    select number, gate || ': ' || comment as note from decided where comment <> ''
+    union all
+    select number, 'clip again: ' || (clip ->> 'comment') from decided, jsonb_array_elements(clips) as clip
+    where clip ->> 'comment' <> ''
+    union all
+    select number, concat('edited ', name, ': "', seen -> (place::int - 1) ->> name, '" became "', changed, '"')
+    from edited, jsonb_array_elements(edits) with ordinality as item (texts, place),
+         jsonb_each_text(texts) as field (name, changed)
+    where name in ('title', 'scene', 'sound', 'overlay', 'narration', 'caption', 'hashtags', 'overlays')
+      and changed <> '' and not exists (select from jsonb_array_elements(seen) as each where each ->> name = changed)
+) as notes order by number desc limit 100
