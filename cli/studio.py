@@ -27,7 +27,7 @@ from langgraph_sdk.client import LangGraphClient
 from api.settings import Settings
 from api.settings_types import SettingsError
 from api.wiring import open_artifacts
-from chat.tools import STUDIO
+from chat.changes import STUDIO
 from cli.local_services import checked_settings, with_local_services
 from cli.running import run as run_work
 from providers.base import ArtifactChanged, ArtifactMissing
