@@ -44,8 +44,8 @@ async def prune_run(db: Database, run_id: UUID, actor_id: str) -> list[str] | No
         if not await fetch_one(conn, sql["lock"], (run_id,)):
             return None
         at = await prune_decisions(conn, run_id, actor_id)
-        for name in ("strip_orders", "strip_requests"):
-            await conn.execute(sql[name], (run_id,))
+        await conn.execute(sql["strip_orders"], (run_id,))
+        await conn.execute(sql["strip_requests"], (run_id,))
         used = await fetch_all(conn, sql["strip_run"], {"id": run_id, "at": at, "gone": GONE})
     return [row["digest"] for row in used]
 
