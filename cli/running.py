@@ -39,9 +39,7 @@ def run(work: Coroutine[Any, Any, T], settings: Settings | None = None) -> T:
     and 129. Work that handles these signals itself replaces this.
     """
     if settings:
-        is_json = settings.log_format == "json"
-        level = settings.log_level or ("info" if is_json else "warning")
-        configure_logs(is_json=is_json, level=level, secrets=settings.secrets)
+        configure_logs(settings.log_format, settings.log_level, settings.secrets)
     else:
         configure_logs()
     freeze_imports()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from providers.orders import OrderKey
 from storage.database import DATABASE_UNAVAILABLE, Database
+from storage.locks import LockLost
 from storage.runs import WAKEUP_TIMEOUT
 from storage.wakeups import make_due
 from telemetry.logs import identified, log_outage
@@ -166,7 +167,7 @@ class Queue:
 
 def log_failure(error: Exception) -> None:
     """Log the error of background work: without a trace if the database is unavailable."""
-    if isinstance(error, DATABASE_UNAVAILABLE):
+    if isinstance(error, (*DATABASE_UNAVAILABLE, LockLost)):
         log_outage("database", error)
     else:
         log.error("background work failed and is repeated", exc_info=error)

@@ -86,11 +86,11 @@ class LineFormatter(logging.Formatter):
         return self._secrets.sub("[secret]", text)
 
 
-def configure_logs(*, is_json: bool = False, level: str = "warning", secrets: Collection[str] = ()) -> None:
-    """Write log lines of at least this level to standard error."""
+def configure_logs(form: str = "text", level: str | None = None, secrets: Collection[str] = ()) -> None:
+    """Write log lines of at least this level to standard error; `info` is the default of `json`, else `warning`."""
     handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter(is_json=is_json, secrets=secrets))
-    lowest = logging.getLevelNamesMapping()[level.upper()]
+    handler.setFormatter(LineFormatter(is_json=form == "json", secrets=secrets))
+    lowest = logging.getLevelNamesMapping()[(level or ("info" if form == "json" else "warning")).upper()]
     logging.basicConfig(level=max(lowest, logging.WARNING), handlers=[handler])
     for name in PACKAGES:
         logging.getLogger(name).setLevel(lowest)

@@ -1,9 +1,11 @@
 """Metrics: what a process counts, and the gauges that it reads. `docs/operate/watching.md` lists all."""
 
 import time
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from prometheus_client import Counter, Histogram, Metric
 from prometheus_client.registry import Collector
@@ -35,28 +37,8 @@ for _error in ("Refused", "FormatRefused"):
 for _source in ("sora", "video", "remotion"):
     WEBHOOKS.labels(_source, "refused")
 
-#: The gauges, which are read every few seconds.
-GAUGES = {
-    "myloware_refreshed_timestamp_seconds": "When the gauges were read.",
-    "myloware_ready": "Whether database, schema, store and worker can be used (1) or not (0).",
-    "myloware_runs": "Runs by status.",
-    "myloware_oldest_wakeup_seconds": "Time for which the oldest run or order is due.",
-    "myloware_gates_waiting": "Open reviews by gate and time since they opened: hour, day, week, longer.",
-    "myloware_overdue_reviews": "Open reviews that are overdue.",
-    "myloware_open_orders": "Orders without an end, by kind, provider and state.",
-    "myloware_troubles": "Orders and steps without a useful answer, by code and whether a person is needed.",
-    "myloware_undelivered_notifications": "Notifications of the last week that were given up or failed five times.",
-    "myloware_spent_usd": "Spent today (UTC).",
-    "myloware_reserved_usd": "Reserved today (UTC) and not spent.",
-    "myloware_cap_usd": "Cap of today (UTC), of all projects and of each with one.",
-    "myloware_cap_left_usd": "What is left of a cap.",
-    "myloware_pool_connections": "Connections to the database: all, idle, and callers that wait for one.",
-    "myloware_locks": "Locks that this process holds.",
-    "myloware_lock_session": "Whether the session of the locks is connected.",
-    "myloware_streams": "Open event streams.",
-    "myloware_disk_free_bytes": "Free space of the data folder.",
-    "myloware_disk_bytes": "Size of the file system of the data folder.",
-}
+#: The descriptions of the gauges, by name.
+GAUGES: Mapping[str, str] = tomllib.loads(Path(__file__).with_name("gauges.toml").read_text())
 
 
 @dataclass(frozen=True)
