@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, cast
 
@@ -21,10 +22,11 @@ from chat.placement import is_single, messages_without_thread, place_message
 from chat.side_requests import NO_CONVERSATION_ID, SINGLE_MESSAGE, own_words
 from chat.tools import tool_table
 from chat.turns import ChatRequest, StreamEvent, TurnEvents, TurnResult
-from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState, build_chat_graph
+from graph.chat import RECURSION_LIMIT, ChatContext, ChatDependencies, ChatState, LastMessage, build_chat_graph
 from providers.chat_models import estimate_tokens, model_errors, tokens_of
 from providers.orders import digest_of
 from runs.errors import ApprovalNotPermitted, InvalidRequest, RunError
+from runs.gate_news import describe_gate_news
 from runs.services import Services
 from storage.chat_sessions import claim_session, thread_id_of
 from storage.locks import LockBusy
@@ -112,25 +114,38 @@ async def _acquire_lock(stack: AsyncExitStack, services: Services, name: str) ->
         await asyncio.sleep(LOCK_INTERVAL_SECONDS)
 
 
-async def _prepare_turn(chat: ChatServices, request: ChatRequest) -> tuple[ChatGraph, RunnableConfig, ChatState, str]:
-    """Return the graph, its configuration and input, and the reason, if any, why the turn can only read.
+async def _prepare_turn(
+    chat: ChatServices, request: ChatRequest
+) -> tuple[ChatGraph, RunnableConfig, ChatState, str, str]:
+    """Return the graph, its configuration and input, the reason, if any, why the turn can only read, and the news.
 
     A turn that can only read is kept in no thread.
     """
     if request.session_id is None:
         turn = await messages_without_thread(chat.services.db, request)
-        return chat.graph, RunnableConfig(), turn, NO_CONVERSATION_ID
+        return chat.graph, RunnableConfig(), turn, NO_CONVERSATION_ID, ""
     graph, config, before = await chat.open_thread(request.session_id)
     if is_single(request, before):
         turn = await messages_without_thread(chat.services.db, request, before["messages"])
-        return chat.graph, RunnableConfig(), turn, SINGLE_MESSAGE
-    return graph, config, await place_message(chat.services.db, request, before), ""
+        return chat.graph, RunnableConfig(), turn, SINGLE_MESSAGE, ""
+    news = await _gate_news(chat, request, before)
+    return graph, config, await place_message(chat.services.db, request, before), "", news
+
+
+async def _gate_news(chat: ChatServices, request: ChatRequest, before: ChatState) -> str:
+    """Return which gates of runs of the session opened since the person's last message, before the next answer."""
+    last, started = before.get("last_message", LastMessage()), before.get("started", [])
+    since = datetime.fromisoformat(last.get("received_at", datetime.now(UTC).isoformat()))
+    news = await describe_gate_news(chat.services.db, started, since, request.base_url)
+    return f"{news}\n\n" if news else ""
 
 
 async def _answer(chat: ChatServices, request: ChatRequest, words: str) -> TurnEvents:
     """Let the supervisor answer: in the session's thread, or only reading. `words` are the person's own."""
     session_id = request.session_id
-    graph, config, turn, read_only_reason = await _prepare_turn(chat, request)
+    graph, config, turn, read_only_reason, news = await _prepare_turn(chat, request)
+    if news:
+        yield StreamEvent("token", news)
     context = ChatContext(
         session_id=session_id,
         message=words,
@@ -153,7 +168,7 @@ async def _answer(chat: ChatServices, request: ChatRequest, words: str) -> TurnE
     finally:
         if session_id is not None:
             await chat.prune_thread(session_id)
-    response = str(state["messages"][-1].text)
+    response = f"{news}{state['messages'][-1].text}"
     pending = cast("list[PendingConfirmation]", state.get("pending", []))
     notice = "\n\n".join(state.get("notices", []))
     if added := await _text_for_person(chat, request, notice, pending):
@@ -161,7 +176,7 @@ async def _answer(chat: ChatServices, request: ChatRequest, words: str) -> TurnE
         response += added
     input_tokens, output_tokens = state.get("tokens", [0, 0])
     tokens = (input_tokens, output_tokens)
-    yield TurnResult(session_id, response, state.get("run_ids", []), pending, tokens, notice)
+    yield TurnResult(session_id, response, state.get("run_ids", []), pending, tokens, f"{news}{notice}")
 
 
 async def _text_for_person(
@@ -198,16 +213,17 @@ async def _confirm(
         raise
     except RunError as refusal:
         return TurnResult(session_id, f"{refusal.message} Nothing was decided.")
-    row = outcome.row
+    row, text = outcome.row, outcome.text
     if outcome.is_new:
         graph, config, before = await chat.open_thread(session_id)
+        text = f"{await _gate_news(chat, request, before)}{text}"
         place = f"at the {row.gate} gate of run" if row.gate else "run"
         kept_text = f"(I confirmed by code: {row.verdict} {place} {row.run_id}.)"
         turn = await place_message(services.db, request, before, kept_text=kept_text)
         turn["messages"].append(AIMessage(outcome.text))
         await graph.aupdate_state(config, dict(turn), as_node="trim_history")
         await chat.prune_thread(session_id)
-    return TurnResult(session_id, outcome.text, [str(row.run_id)])
+    return TurnResult(session_id, text, [str(row.run_id)])
 
 
 async def answer_side_request(chat: ChatServices, messages: Sequence[tuple[str, str]], actor_id: str) -> TurnEvents:

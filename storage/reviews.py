@@ -6,7 +6,7 @@ carries the digest. A refusal records nothing, although it contains the current 
 request must not decide about what no person has read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,6 +37,21 @@ class ReviewRow:
 
 sql = read_statements("reviews")
 SERVED_FIELDS = ("gate", "revision", "digest")
+
+
+@dataclass(frozen=True)
+class OpenGate:
+    """A gate that is open, with the title of what it presents."""
+
+    run_id: UUID
+    gate: str
+    title: str
+    opened_at: datetime
+
+
+async def list_gates_opened_since(db: Database, run_ids: Sequence[str], since: datetime) -> list[OpenGate]:
+    """Return the gates of these runs that opened after this time and are still open, in their order."""
+    return await db.fetch_all(sql["opened_since"], ([UUID(each) for each in run_ids], since), row=OpenGate)
 
 
 async def list_reviews(db: Database, run_id: UUID | str) -> list[ReviewRow]:

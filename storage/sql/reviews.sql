@@ -22,6 +22,12 @@ from opened left join review_deadlines as d
     on d.run_id = %(run_id)s and d.gate = opened.gate and d.revision = opened.revision
 where newest = 1 order by seq
 
+-- name: opened_since
+select runs.id as run_id, review ->> 'gate' as gate, review #>> '{content,title}' as title, opened_at
+from runs cross join lateral (
+    select max(created_at) as opened_at from events where run_id = runs.id and kind = 'review.opened') as opened
+where runs.id = any(%s) and review is not null and opened_at > %s order by opened_at
+
 -- name: set
 insert into review_deadlines as d (run_id, gate, revision, due_at, repeat_every, on_due, next_at)
 values (%s, %s, %s, %s, %s, %s, %s)
