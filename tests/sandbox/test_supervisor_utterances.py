@@ -11,7 +11,7 @@ from sandbox.completions import Function, Message, ModelReply
 from sandbox.supervisor_dialogue import SUGGESTIONS, build_reply
 
 RAIN, SNOW, OTHER = (f"{n}e6f1d2c-1111-4222-8333-123456789abc" for n in range(3))
-CHANGING = ("start_run", "prepare_decision", "cancel_run")
+CHANGING = ("start_run", "fork_run", "prepare_decision", "prepare_retry", "create_review_link", "cancel_run")
 READING = (
     "list_projects",
     "get_planning_facts",
@@ -227,6 +227,35 @@ UTTERANCES: list[tuple[str, str, list[Any] | None]] = [
     ("completed", "can I watch it?", about("get_media_link")),
     ("completed", "give me the link", about("get_media_link")),
     ("two", "download", listed("list_runs")),
+    # What real models do with the tools, and no rule reads: nothing is prepared in its place.
+    ("ideation", "keep ideas 1 and 3", NOTHING),
+    ("ideation", "keep 3 and 1, in that order, and approve", NOTHING),
+    ("ideation", "approve only the first idea as a sample", NOTHING),
+    ("ideation", "make a sample of clip 1 first", NOTHING),
+    ("ideation", "change the title of idea 2 to Heron", NOTHING),
+    ("ideation", "swap ideas 1 and 2", NOTHING),
+    ("publish", "publish it with the caption: Rain, rain", NOTHING),
+    ("publish", "publish it only on tiktok", NOTHING),
+    ("publish", "publish it tomorrow at 9:00", NOTHING),
+    ("publish", "schedule it for Friday 18:00", NOTHING),
+    ("publish", "use take 1 of clip 2", NOTHING),
+    ("publish", "redo clips 1 and 3", NOTHING),
+    ("publish", "set the hashtags to #rain #ai", NOTHING),
+    ("publish", "the text over clip 1 should be: Stay", NOTHING),
+    ("failed", "retry it without clip 2", NOTHING),
+    ("failed", "retry with another prompt for clip 1: a heron", NOTHING),
+    ("failed", "the order was not made, retry", NOTHING),
+    ("ideation", "fork it for project calm", NOTHING),
+    ("ideation", "invite Ben to decide", listed("list_reviews")),
+    ("suggestions", "approve the second one", listed("list_reviews")),
+    ("suggestions", "make the second one and approve it", NOTHING),
+    ("suggestions", "make the second one tomorrow", NOTHING),
+    # What reads.
+    ("new", "what should we make today?", listed("get_planning_facts")),
+    ("new", "which videos could I make this week?", listed("get_planning_facts")),
+    ("ideation", "what would clips 1 and 2 cost?", about("get_costs")),
+    ("new", "what did we spend this week?", listed("get_costs")),
+    ("new", "what did project tiny cost?", listed("get_costs")),
     # What no tool answers.
     ("new", "why is the sky blue?", NOTHING),
     ("new", "asdf qwertz", NOTHING),
