@@ -4,7 +4,6 @@ import gc
 import json
 import os
 import re
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -135,7 +134,8 @@ def sandbox_command(arguments: Annotated[list[str] | None, typer.Argument(metava
     --webhook-url for its webhooks, which SANDBOX_WEBHOOK_SECRET signs. `python -m sandbox --help` explains them.
     """
     defaults = ["--port", "8900", "--state", ".myloware/sandbox"]
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "sandbox", *defaults, *(arguments or [])]))  # noqa: S603
+    # In place of this process: a signal to it stops the sandbox.
+    os.execv(sys.executable, [sys.executable, "-m", "sandbox", *defaults, *(arguments or [])])  # noqa: S606
 
 
 @app.command("mcp")
@@ -210,10 +210,11 @@ def audit_verify(
         exit_with_error("--head must have 64 hexadecimal digits, as `myloware audit verify` prints them.")
     from cli.running import read
     from storage import decisions
+    from storage.decision_chain import verify_chain
     from storage.spending import verify_spending
 
     async def verify(db: "Database") -> tuple[list[str], int, str]:
-        faults = [*await decisions.verify_chain(db, head or decisions.GENESIS), *await verify_spending(db)]
+        faults = [*await verify_chain(db, head or decisions.GENESIS), *await verify_spending(db)]
         return faults, *await decisions.chain_head(db)
 
     faults, count, new_head = read(verify)

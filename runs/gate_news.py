@@ -1,4 +1,4 @@
-"""Tell the person of a chat session which gates of its runs opened, in Markdown and in no model's words."""
+"""Gates of a chat session's runs that opened, for its person: in Markdown, and in no model's words."""
 
 import re
 from collections.abc import Sequence

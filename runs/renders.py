@@ -57,7 +57,7 @@ class Renders:
             return f"does not use {order.provider}"
         try:
             manifest = parse_manifest(order.request)
-        except Refused:  # the renderer says what is wrong
+        except Refused:  # the renderer reports what is wrong
             return ""
         texts = [manifest.title, *manifest.props.values(), *(clip.overlay for clip in manifest.clips)]
         missing = find_missing_glyphs("".join(texts))

@@ -60,8 +60,8 @@ class ModelReply:
 
 def _new_header(model: str) -> dict[str, Any]:
     """Return the fields shared by all chunks of one completion."""
-    fields = {"id": f"chatcmpl-{secrets.token_hex(14)}", "created": int(time.time()), "model": model}
-    return {**fields, "system_fingerprint": "fp_sandbox"}
+    unique = {"id": f"chatcmpl-{secrets.token_hex(14)}", "created": int(time.time())}
+    return {**unique, "model": model, "system_fingerprint": "fp_sandbox"}
 
 
 def build_completion(model: str, prompt_tokens: int, reply: ModelReply) -> dict[str, Any]:

@@ -43,8 +43,7 @@ class FaultQueue:
         if row["times"] is not None:
             self._store.execute("UPDATE faults SET times = times - 1 WHERE number = ?", row["number"])
             self._store.execute("DELETE FROM faults WHERE times = 0")
-        params: dict[str, Any] = json.loads(row["params"])
-        return params
+        return dict(json.loads(row["params"]))
 
     def trigger(self, name: str) -> bool:
         """Use up one occurrence of the oldest fault of that name and return whether there was one."""

@@ -30,12 +30,11 @@ def generate_ideas(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     text, subjects = extract_section(request, "brief"), extract_section(request, "subjects").split("\n")
     subjects = [subject.strip("- ") for subject in subjects if subject.strip("- ")]
     count = _count_ideas(request, schema, subjects)
-    comments = _extract_comments(request)
+    comments, rules = _extract_comments(request), extract_section(request, "rules").split("\n")
     # What follows the last section is no material: the refusal of an earlier answer.
     has_font = "cannot draw" not in request.rpartition("</")[2]
     generator = _IdeaGenerator(text, extract_section(request, "overlay_form"), subjects, count, has_font=has_font)
-    generator.rules = extract_section(request, "rules").split("\n")
-    ideas = [generator.build_idea(index, comments) for index in range(count)]
+    ideas = [generator.build_idea(index, comments, rules) for index in range(count)]
     if "narration" in json.dumps(schema):
         ideas = [{**idea, "narration": f"{idea['title']}. Stay a moment."} for idea in ideas]
     if fault_words := [word for word in FAULT_WORDS if word in text]:
@@ -50,16 +49,14 @@ def generate_ideas(request: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 class _IdeaGenerator:
     """Builds the ideas of one brief, seeded with the brief. What a rule excludes is in none of them."""
 
-    rules: Sequence[str] = ()
-
     def __init__(self, brief: str, overlay_form: str, subjects: Sequence[str], count: int, *, has_font: bool) -> None:
         self.text, self.overlay_form, self.subjects, self.count = brief, overlay_form, subjects, count
         self.has_font = has_font
         self.start = random.Random(brief).randrange(56)  # noqa: S311 - not a secret
 
-    def build_idea(self, index: int, comments: Sequence[str]) -> dict[str, str]:
+    def build_idea(self, index: int, comments: Sequence[str], rules: Sequence[str]) -> dict[str, str]:
         read, changes = select_comments(index, comments)
-        brief = read_brief(self.text, [*self.rules, *read])
+        brief = read_brief(self.text, [*rules, *read])
         words = [word for comment in changes for word in requested_words(comment, brief.excluded)]
         requested = list(dict.fromkeys(words))[-5:]
         # A list of things has a shot of each.

@@ -58,8 +58,7 @@ def _write_caption(request: str, schema: Schema) -> dict[str, Any]:
 
 def _choose_caption(topic: str, language: str, comment: str, request: str) -> str:
     """Return the text a comment quotes, or else a caption that differs from the previous one."""
-    quoted = re.search(r"[“\"]([^”\"]{3,120})[”\"]", comment)
-    if quoted:
+    if quoted := re.search(r"[“\"]([^”\"]{3,120})[”\"]", comment):
         return quoted[1]
     candidates: list[str] = [text.format(topic=topic) for text in LANGUAGES.get(language, LANGUAGES["en"])["posts"]]
     previous = re.findall(r"The last one was “(.*?)”", request, re.DOTALL)
@@ -76,8 +75,8 @@ def _choose_hashtags(words: Sequence[str], comment: str) -> Sequence[str]:
         if tag and len(tag) <= 20 and phrase not in used:
             used |= {phrase, *phrase.split()}
             found.append(f"#{tag}")
-    tags = list(dict.fromkeys([*requested, *found[:4]]))
-    tags = [tag for tag in tags if tag != "#ai" and tag not in FAULT_WORDS][:5]
+    unique = dict.fromkeys([*requested, *found[:4]])
+    tags = [tag for tag in unique if tag != "#ai" and tag not in FAULT_WORDS][:5]
     tags += ["#shorts", "#imagined"][: max(0, 2 - len(tags))]
     return [*tags, "#ai"]
 
@@ -89,8 +88,7 @@ def _rewrite_prompt(request: str, schema: Schema) -> dict[str, Any]:
     for pattern in FLAGGED_PATTERNS:
         prompt = re.sub(pattern, "calm", prompt, flags=re.IGNORECASE)
     lines = [re.sub(r" +([,.;:])", r"\1", " ".join(line.split())) for line in prompt.splitlines()]
-    cleaned = "\n".join(lines).strip()
-    return {"prompt": f"A calm, friendly picture. {cleaned}"}
+    return {"prompt": "A calm, friendly picture. " + "\n".join(lines).strip()}
 
 
 def _moderate(request: str, schema: Schema) -> dict[str, Any]:

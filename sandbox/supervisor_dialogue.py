@@ -46,7 +46,7 @@ def build_reply(messages: Messages, functions: Sequence[Function], forced_tool: 
     text = messages[last].text.replace("’", "'")
     if forced_tool is None and messages[-1].role == "tool":
         results = [*takewhile(lambda message: message.role == "tool", reversed(messages))][::-1]
-        return ModelReply(content="\n\n".join(_report_result(result.text, text) for result in results))
+        return ModelReply(content="\n\n".join(_report_result(result.text) for result in results))
     earlier = [message for message in messages[:last] if message.role != "system"]
     earlier += [message for message in messages[:last] if message.role == "system" and OPEN_PAGE in message.text]
     parameters = {function.name: function.parameters for function in functions}
@@ -143,7 +143,7 @@ def _numbers_in(words: str) -> list[int]:
     return [ORDINALS[ordinal] if ordinal else int(digit) for ordinal, digit in re.findall(_RULES["number"], words)]
 
 
-def _report_result(content: str, text: str) -> str:
+def _report_result(content: str) -> str:
     """Return the result of a tool as text; the planning facts as proposals."""
     try:
         value = json.loads(content)
@@ -165,9 +165,9 @@ def _propose(facts: dict[str, Any]) -> str:
         return f"No film fits today: the caps leave {facts['left_usd']:.2f} USD."
     lines = [f"For today, {facts['today']} (by rule, I am no real model):"]
     for number, (brief, row) in enumerate(zip(briefs[:3], projects * 3, strict=False), 1):
-        last = row.get("last_published", "never")
         price = f"{row['usd_per_film']:.2f} USD of the {row['left_usd']:.2f} USD left today"
-        lines += [f"{number}. {row['project']}: {brief}", f"   {price}; last published: {last}."]
+        published = f"last published: {row.get('last_published', 'never')}"
+        lines.append(f"{number}. {row['project']}: {brief}\n   {price}; {published}.")
     return "\n".join([*lines, "Say “make the second one”."])
 
 
@@ -185,7 +185,5 @@ def _describe(value: Any) -> str:
     if {"run_id", "status"} <= fields.keys():
         head = f"Run {fields.pop('run_id')} is {fields.pop('status').replace('_', ' ')}"
     rows = sorted(fields.items(), key=lambda row: "\n" in row[1])  # lists come last
-    details = ", ".join(
-        f"{name.replace('_', ' ')}: {text}" for name, text in rows if name not in _TABLE["hidden_fields"]
-    )
-    return " – ".join(filter(None, (head, details)))
+    details = [f"{name.replace('_', ' ')}: {text}" for name, text in rows if name not in _TABLE["hidden_fields"]]
+    return " – ".join(filter(None, (head, ", ".join(details))))

@@ -125,7 +125,7 @@ class Artifacts(Files):
         return True
 
     async def delete_released(self) -> None:
-        """Delete the files whose rows were deleted, unless they were stored again. Raises Unavailable."""
+        """Delete the files without rows that were released, unless they were stored again. Raises Unavailable."""
         while released := await self._db.fetch_all(sql["released"], (RELEASED_AT_ONCE,)):
             for row in released:
                 await self._delete(row["digest"])
@@ -214,7 +214,7 @@ class Artifacts(Files):
 
 
 def _states(cache: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the entries of the cache with their states. Another process may delete them meanwhile."""
+    """Yield the entries of the cache with their states. Another process may delete them at the same time."""
     for path in cache.glob("sha256/*/*"):
         with contextlib.suppress(FileNotFoundError):
             yield path, path.stat()

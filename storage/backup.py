@@ -41,7 +41,7 @@ Progress = Callable[[Sequence[str]], Iterable[str]]
 
 
 class BackupError(Exception):
-    """A backup cannot be made or restored; the message is for a person."""
+    """A backup cannot be written or restored; the message is for a person."""
 
 
 class Manifest(BaseModel, frozen=True):

@@ -1,7 +1,7 @@
 """Decisions, append-only: one per review, each row chained to the previous one by its hash."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -169,7 +169,7 @@ async def prune_decisions(conn: Connection, run_id: UUID, actor_id: str) -> date
     """
     of_run = "select * from decisions where run_id = %s order by number"
     for row in await fetch_all(conn, of_run, (run_id,), row=DecisionRow):
-        if fault := _fault(row, None):
+        if fault := fault_of(row, None):
             raise ValueError(fault)
     stripped = await fetch_all(conn, sql["strip"], (run_id,), row=DecisionRow)
     remains = {str(row.number): digest_of(_as_json(row)) for row in stripped if row.words_digest is None}
@@ -196,45 +196,7 @@ async def chain_head(db: Database) -> tuple[int, str]:
     return row["count"], row["hash"] or GENESIS
 
 
-async def verify_chain(db: Database, head: str = GENESIS) -> list[str]:
-    """Return one sentence per fault of the chain; empty if no row was changed, removed, added or moved.
-
-    The events of each run contain the hashes of its decisions, and orders are placed under the decision that approved
-    them, so a chain that was cut off at its end is found. `head` is a head of the chain that was kept elsewhere: it
-    finds a removed decision of which the database has no trace left.
-    """
-    # Read before the decisions: a decision that is recorded between the two statements is not missing.
-    recorded = await db.fetch_all(sql["recorded"])
-    unapproved = await db.fetch_all(sql["unapproved"])
-    rows = await db.fetch_all("select * from decisions order by number", row=DecisionRow)
-    prunings = await db.fetch_all("select * from prunings order by number", row=Pruning)
-    faults, hashes = _chain_faults(rows, prunings), {row.number: row.hash for row in rows}
-    for event in recorded:
-        if event["number"] not in hashes:
-            faults.append(f"Decision {event['number']} is in its run's events, but is missing.")
-        elif hashes[event["number"]] != event["hash"]:
-            faults.append(f"Decision {event['number']} differs from its run's events.")
-    faults += [f"Order {order['key']} was placed under {_named(order)}." for order in unapproved]
-    if head not in (GENESIS, *hashes.values(), *(row.hash for row in prunings)):
-        faults.append(f"No decision has the hash {head}: decisions were changed or removed since it was the head.")
-    return faults
-
-
-def _chain_faults(rows: Sequence[DecisionRow], prunings: Sequence[Pruning]) -> list[str]:
-    faults, previous, expected = [], GENESIS, 1
-    pruned, chain = {row.run_id: row for row in prunings}, list[DecisionRow | Pruning]([*rows, *prunings])
-    for row in sorted(chain, key=lambda row: row.number):
-        if row.number != expected:
-            faults.append(f"Decision {expected} is missing before decision {row.number}.")
-        if row.previous_hash != previous:
-            faults.append(f"Decision {row.number} does not follow the one before it.")
-        if fault := _fault(row, pruned.get(row.run_id)):
-            faults.append(fault)
-        previous, expected = row.hash, row.number + 1
-    return faults
-
-
-def _fault(row: DecisionRow | Pruning, pruning: Pruning | None) -> str | None:
+def fault_of(row: DecisionRow | Pruning, pruning: Pruning | None) -> str | None:
     """Return what is wrong with a row of the chain, or None. `pruning` is the record of its run, if it was pruned."""
     if isinstance(row, Pruning):
         is_intact = row.hash == hash_of(row)
@@ -251,9 +213,3 @@ def _has_its_words(row: DecisionRow, *, is_pruned: bool) -> bool:
         notes = [each for each in row.clips or () if len(each) > 1]
         return not any((row.words_salt, row.comment, row.edits, row.claimed_user, notes))
     return row.words_digest in (None, digest_of([_as_json(row)[name] for name in WORDS]))
-
-
-def _named(order: Mapping[str, Any]) -> str:
-    if order["decision"] is None:
-        return "no decision"
-    return f"decision {order['decision']}, which {'is missing' if order['is_missing'] else 'does not approve it'}"

@@ -1,4 +1,4 @@
-"""The gauges whose values are in the database."""
+"""The gauges with values from the database."""
 
 from storage.admission import Caps
 from storage.costs import list_cap_rooms

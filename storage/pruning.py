@@ -65,7 +65,7 @@ async def list_idle_sessions(db: Database, keep: timedelta) -> list[str]:
 async def delete_conversation(db: Database, session_id: str, keep: timedelta) -> bool:
     """Delete the messages of an idle chat session. Its owner stays, and no other actor gets its id.
 
-    Return False if it was used meanwhile. Hold the lock of the session for the call.
+    Return False if it was used since. Hold the lock of the session for the call.
     """
     return await db.execute(sql["delete_thread"], {"threads": [thread_id_of(session_id)], "keep": keep}) > 0
 

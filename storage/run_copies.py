@@ -27,7 +27,7 @@ async def copy_run(
 ) -> Sequence[Mapping[str, Any]]:
     """Copy a run with its thread, events, decisions and orders, unless it is there; return the rows of its artifacts.
 
-    The decisions are appended to the chain of the target, which numbers and hashes them anew, and everything that
+    The decisions are appended to the chain of the target, which numbers and hashes them again, and everything that
     names them follows. A failed run gets a request for a retry: resuming its thread tries again what failed.
     Raises LookupError if there is no such run.
     """

@@ -30,7 +30,7 @@ ORDERS = Counter("myloware_orders", "Changes of orders.", ["kind", "provider", "
 RUNS_ENDED = Counter("myloware_runs_ended", "Runs that ended.", ["outcome"])
 WEBHOOKS = Counter("myloware_webhooks", "Webhooks received.", ["source", "result"])
 
-# Alerts take the increase of these, which does not count the value that a series begins with: they begin with 0.
+# Alerts take the increase of these, which does not count the first value of a series: they start at 0.
 RUNS_ENDED.labels("failed")
 for _error in ("Refused", "FormatRefused"):
     PROVIDER_ERRORS.labels("model", _error)

@@ -41,6 +41,8 @@ def order(kind: str, number: int = 1) -> OrderRow:
         spent_usd=CENTS_40 if kind == "clip" else Decimal(0),
         decision=1,
         called_at=None,
+        lookup_since=None,
+        released_at=None,
         submitted_at=None,
         progress=None,
         missing_since=None,

@@ -14,8 +14,8 @@ from psycopg.rows import dict_row
 
 from providers.orders import OrderKey
 from providers.publications.post import id_of
-from storage import decisions
 from storage.database import Database, open_pool
+from storage.decision_chain import verify_chain
 from tests.chaos.actors import Actors
 
 Row = Mapping[str, Any]
@@ -82,7 +82,7 @@ async def read_facts(dsn: str, sandbox: httpx.AsyncClient, actors: Actors) -> Fa
             )
         ]
     async with open_pool(dsn, name="invariants") as pool:
-        chain_errors = await decisions.verify_chain(Database(pool))
+        chain_errors = await verify_chain(Database(pool))
     return Facts(
         started=actors.started,
         runs=runs,

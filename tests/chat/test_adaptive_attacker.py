@@ -136,7 +136,7 @@ def test_an_attacker_that_adapts_decides_nothing(
 ) -> None:
     """Its texts reach tools and prepare decisions; no code reaches it, and nothing is decided, charged or cancelled."""
     run_ids = [start_at_gate(app) for _ in range(2)]
-    snapshot, attacker, reached = Snapshot(app, sandbox), Attacker(run_ids), 0
+    snapshot, attacker, questions = Snapshot(app, sandbox), Attacker(run_ids), 0
     with served_with(app, believing_model) as url, httpx.Client(base_url=url, timeout=60) as client:
         for number in range(TRIES):
             attack, first = attacker.next_attack(), len(believing_model.requests)
@@ -157,12 +157,12 @@ def test_an_attacker_that_adapts_decides_nothing(
             assert answer.status_code in (200, 400), answer.text
             requests = believing_model.requests[first:]
             results = [m["content"] for body in requests for m in body["messages"] if m["role"] == "tool"]
-            prepared = sum('"prepared"' in str(result) for result in results)
-            reached += prepared
-            attacker.learn(attack, len(results) + 5 * prepared, json.dumps(requests))
+            new_questions = sum('"prepared"' in str(result) for result in results)
+            questions += new_questions
+            attacker.learn(attack, len(results) + 5 * new_questions, json.dumps(requests))
 
     codes = {row["code"] for row in app.rows("select code from pending_confirmations")}
-    assert reached > 20
+    assert questions > 20
     assert attacker.codes & codes == set()
     assert snapshot.now() == snapshot.before
     assert [decisions(app, run_id) for run_id in run_ids] == [[], []]

@@ -15,7 +15,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from storage.decisions import verify_chain
+from storage.decision_chain import verify_chain
 from tests.app import ANNA, BEN, App, SandboxClient
 from tests.chat.conftest import LIM
 from tests.chat.conversation import confirmation, decisions, run_in, start_at_gate

@@ -16,7 +16,7 @@ from api.schemas import ApproveRequest
 from tests.app import App
 
 #: What a block that is no shell block contains.
-LANGUAGES = ("json", "mermaid", "nginx", "text")
+LANGUAGES = ("json", "mermaid", "nginx", "text", "yaml")
 #: A command in an indented block, which has no place for a mark.
 INDENTED = re.compile(r"\n\n {4,}(?:\$ |make |npm |curl |myloware |python |\.venv/|docker |git )\S")
 README = (ROOT / "README.md").read_text()

@@ -20,7 +20,8 @@ from runs.worker import clean_up
 from storage import failpoints
 from storage.actors import LOCAL, RequestContext
 from storage.chat_sessions import claim_session, thread_id_of
-from storage.decisions import NewDecision, chain_head, hash_of, record_decision, verify_chain
+from storage.decision_chain import verify_chain
+from storage.decisions import NewDecision, chain_head, hash_of, record_decision
 from storage.events import Webhook, record_webhook
 from storage.runs import NewRun, create_run
 from storage.spending import verify_spending

@@ -19,6 +19,7 @@ from runs.reconcile import reconcile_order
 from runs.services import Services
 from storage import decisions
 from storage.database import Database
+from storage.decision_chain import verify_chain
 from tests.app import SandboxClient
 from tests.ledger.fake_provider import (
     FakeProviders,
@@ -171,13 +172,13 @@ TAMPERING = {
 async def test_tampering_is_found(services: Services, change: str) -> None:
     """Any later change of the decisions is found."""
     await record_decisions(services.db, 5)
-    assert await decisions.verify_chain(services.db) == []
+    assert await verify_chain(services.db) == []
 
     async with services.db.pool.connection() as connection:
         for statement in TAMPERING[change].split(";"):
             await connection.execute(statement)  # type: ignore[arg-type]  # not a literal
 
-    assert await decisions.verify_chain(services.db) != []
+    assert await verify_chain(services.db) != []
 
 
 #: What removes the newest decision so that neither the chain nor the events of its run miss it.
@@ -210,18 +211,18 @@ async def test_an_order_without_its_decision_is_found(services: Services, furthe
     await approval(services.db, run)
     order = new_order(run, await approval(services.db, run, "publish"), kind="publication")
     await services.ledger.place_once(order)
-    assert await decisions.verify_chain(services.db) == []
+    assert await verify_chain(services.db) == []
 
     await remove_newest(services.db, further)
 
-    assert await decisions.verify_chain(services.db) == [f"Order {order.key} {fault}"]
+    assert await verify_chain(services.db) == [f"Order {order.key} {fault}"]
 
 
 async def test_a_refused_order_needs_no_decision(services: Services, fake_providers: FakeProviders) -> None:
     """What the ledger refused was never placed."""
     await services.ledger.place_once(new_order(await new_run(services.db), None))
 
-    assert await decisions.verify_chain(services.db) == []
+    assert await verify_chain(services.db) == []
 
 
 async def test_a_head_that_was_kept_finds_what_left_no_trace(services: Services) -> None:
@@ -232,13 +233,13 @@ async def test_a_head_that_was_kept_finds_what_left_no_trace(services: Services)
     await record_decisions(services.db, 1)
     count, head = await decisions.chain_head(services.db)
     assert count == 5
-    assert await decisions.verify_chain(services.db, head) == []
+    assert await verify_chain(services.db, head) == []
 
     await remove_newest(services.db)
 
-    assert await decisions.verify_chain(services.db) == []
-    assert await decisions.verify_chain(services.db, earlier) == []
-    assert await decisions.verify_chain(services.db, head) == [
+    assert await verify_chain(services.db) == []
+    assert await verify_chain(services.db, earlier) == []
+    assert await verify_chain(services.db, head) == [
         f"No decision has the hash {head}: decisions were changed or removed since it was the head."
     ]
 

@@ -20,6 +20,7 @@ from storage import decisions
 from storage.artifacts import Artifacts
 from storage.backup import BackupError, Manifest, Service, restore_backup, write_backup
 from storage.database import Database, open_pool
+from storage.decision_chain import verify_chain
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.locks import Locks
 from storage.migrate import migrate, newest_schema
@@ -79,7 +80,7 @@ async def test_everything_is_restored(database_url: str, empty_database_url: str
         assert await _held(target) == [UUID(run)]
         path = await target.open_store(tmp_path / "cache").local_path(digest)
         assert (path.read_bytes(), (tmp_path / "b" / "c2pa.pem").read_bytes()) == (FILM, b"key")
-        assert await decisions.verify_chain(target.db, head[1]) == []
+        assert await verify_chain(target.db, head[1]) == []
         assert await decisions.chain_head(target.db) == head
         assert await new_run(target.db)
         with pytest.raises(BackupError, match="not empty"):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,19 @@ class Machine:
         command = [*self.command(service), *(["--port", str(port)] if port else [])]
         environment = {**self.environment(service), **changes}
         with log.open("w") as output:
-            process = subprocess.Popen(command, env=environment, cwd=self.data, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command, env=environment, cwd=self.data, stdout=output, stderr=output, start_new_session=True
+            )
         try:
             yield
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) in (0, -signal.SIGTERM), log.read_text()
+            if service == "sandbox":  # its server stops with it
+                with pytest.raises(ProcessLookupError):
+                    os.killpg(process.pid, 0)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

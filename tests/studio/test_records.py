@@ -21,7 +21,8 @@ from api.studio import RunGraph, check_sandbox, sandbox_only, studio_run_graph, 
 from api.wiring import AppState, open_app_state
 from graph.nodes.orders import StepFailed
 from runs.errors import InvalidRequest, ProjectNotFound
-from storage.decisions import DecisionRow, list_decisions, verify_chain
+from storage.decision_chain import verify_chain
+from storage.decisions import DecisionRow, list_decisions
 from storage.orders import OrderRow
 from storage.runs import get_run
 from tests.app import SandboxClient, settings_for

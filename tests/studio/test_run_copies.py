@@ -14,10 +14,11 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph_sdk import get_sync_client
 
 from api.studio import RUN_SHAPE
-from chat.tools import STUDIO
+from chat.changes import STUDIO
 from storage.actors import RequestContext
 from storage.database import Database, open_pool
-from storage.decisions import list_decisions, verify_chain
+from storage.decision_chain import verify_chain
+from storage.decisions import list_decisions
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.events import list_events
 from storage.migrate import migrate

@@ -11,8 +11,8 @@ from source import PRODUCT, ROOT, Function, functions, python_files
 MAX_COMPLEXITY, MAX_COMPLEX_FUNCTIONS = 10, 8
 MAX_LOOSE_SIGNATURES = 20
 MAX_MODULE_LINES, MAX_LONG_MODULES = 250, 8
-#: Lines of code, without docstrings, comments and blank lines. With them the product stays near 21,000.
-MAX_PRODUCT_LINES = 18_000
+#: Lines of code, without docstrings, comments and blank lines. With docstrings and comments it is about 22,000.
+MAX_PRODUCT_LINES = 20_000
 MAX_SANDBOX_LINES = 4_000
 
 NOT_CODE = {

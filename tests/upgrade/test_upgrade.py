@@ -18,7 +18,7 @@ import pytest
 from psycopg import sql
 
 from graph.status import Status
-from storage.decisions import verify_chain
+from storage.decision_chain import verify_chain
 from storage.postgres_binaries import program_path
 from tests.app import App, SandboxClient, settings_for
 from tests.databases import fresh_database
