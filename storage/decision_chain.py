@@ -6,7 +6,7 @@ from typing import Any
 from storage.database import Database, read_statements
 from storage.decisions import GENESIS, DecisionRow, Pruning, fault_of
 
-sql = read_statements("decisions")
+sql = read_statements("decision_chain")
 
 
 async def verify_chain(db: Database, head: str = GENESIS) -> list[str]:

@@ -3,23 +3,8 @@
 select (jsonb_populate_record(d, jsonb_build_object('actor_id', coalesce(k.id, d.actor_id)))).*
 from decisions as d left join api_keys as k on k.former_id = d.actor_id where run_id = %s order by number
 
--- name: unapproved
--- Orders that need a decision, were not refused by the ledger, and have none that approves such an order of their run.
-select orders.key, orders.decision, decisions.number is null as is_missing
-from orders left join decisions on decisions.number = orders.decision
-where orders.kind in ('clip', 'speech', 'publication') and (orders.state <> 'failed' or orders.called_at is not null)
-  and (decisions.run_id is distinct from orders.run_id or (orders.kind, gate, verdict) not in (
-      ('clip', 'ideation', 'approve'), ('speech', 'ideation', 'approve'), ('clip', 'publish', 'revise'),
-      ('publication', 'publish', 'approve')))
-order by orders.created_at, orders.key
-
 -- name: close_review
 update runs set status = 'running', review = null, updated_at = now(), next_wakeup_at = now() + %s where id = %s
-
--- name: recorded
--- What the events of all runs say about decisions.
-select (payload ->> 'number')::bigint as number, payload ->> 'hash' as hash from events
-where kind = 'decision.recorded' order by number
 
 -- name: insert
 -- JSON nulls become SQL nulls, so one JSON object is both what is hashed and what is stored.
