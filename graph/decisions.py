@@ -10,7 +10,7 @@ from graph.status import Gate as Gate
 
 Verdict = Literal["approve", "revise", "reject"]
 #: What can be edited at the publish gate; at the ideation gate it is the ideas.
-FILM_EDITS = {"caption", "hashtags", "overlays", "publish_at", "music"}
+FILM_EDITS = {"caption", "hashtags", "overlays", "publish_at", "music", "platforms"}
 #: The edits that need another film, which the gate then presents.
 RENDERED = {"overlays", "music"}
 

@@ -226,7 +226,17 @@ class FilmContent(_Content):
         update = {**self._edited_post(changes), "clips": clips, "publish_at": changes.publish_at or self.publish_at}
         if "music" in changes.model_fields_set:
             update["music"] = changes.music
+        if changes.platforms is not None:
+            update |= self._only_on(changes.platforms)
         return self.model_copy(update=update)
+
+    def _only_on(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the fields of the post for these platforms only."""
+        if not names or not set(names) <= set(self.platforms):
+            raise EditError(f"edits.platforms: choose from {', '.join(self.platforms)}.")
+        chosen = {name: None for name in self.platforms if name in names}
+        places, labels = ({n: each[n] for n in chosen if n in each} for each in (self.destinations, self.labels))
+        return {"platforms": [*chosen], "destinations": places, "labels": labels}
 
     def _edited_post(self, changes: "FilmEdits") -> dict[str, Any]:
         """Return the edited fields of the post: a caption as it is, or not at all; hashtags as far as they fit."""
@@ -258,7 +268,7 @@ class Review(BaseModel, frozen=True):
 class FilmEdits(BaseModel, extra="forbid"):
     """Changes to a film that need no new clip. `overlays` are texts by clip number; see `FilmContent.publish_at`.
 
-    `music` is null or empty to remove it.
+    `music` is null or empty to remove it; `platforms` are the only ones to publish on, of those of the film.
     """
 
     caption: CaptionText | None = None
@@ -266,7 +276,11 @@ class FilmEdits(BaseModel, extra="forbid"):
     overlays: dict[int, DrawableText] = {}
     publish_at: PublishTime | None = None
     music: Annotated[Music | None, BeforeValidator(_clean_music)] = None
+    platforms: list[str] | None = None
 
+
+#: The fields of a post that edits change.
+EDITED_POST = {"caption", "hashtags", "notices", "publish_at", "platforms", "destinations", "labels"}
 
 ContentT = TypeVar("ContentT", bound=_Content)
 _CONTENT: TypeAdapter[ReviewContent] = TypeAdapter(ReviewContent)
@@ -319,8 +333,9 @@ def channels_of(content: ReviewContent, state: RunState) -> RunState:
             "ideas": {**state["ideas"], "ideas": [idea.model_dump() for idea in content.ideas], "make": content.make}
         }
     overlays = {clip.clip: clip.overlay for clip in content.clips}
-    post = content.model_dump(mode="json", include={"caption", "hashtags", "notices", "publish_at"})
-    caption = cast("CaptionState", {**state["caption"], "notices": [], **post})
+    post = content.model_dump(mode="json", include=EDITED_POST)
+    kept = {name: value for name, value in state["caption"].items() if name not in EDITED_POST}
+    caption = cast("CaptionState", {**kept, "notices": [], **post})
     update: RunState = {"caption": caption, "ideas": with_overlays(state["ideas"], overlays)}
     # A run that never had music has no channel of it.
     if content.music or "music" in state:

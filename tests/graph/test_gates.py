@@ -139,16 +139,14 @@ async def test_inboxes_edit_ideas(client: type[AgentInbox | AgentChatUI]) -> Non
 
 @CLIENTS
 async def test_inboxes_edit_the_film(client: type[AgentInbox | AgentChatUI]) -> None:
-    """Caption and hashtags are approved, overlays need another film; all else is refused in words."""
+    """Caption, hashtags and platforms are approved, overlays need another film; all else is refused in words."""
     run = RunHarness()
     run.records.next_number = 1
     pending = await run.run_to_publish_gate()
     person, clips = client(pending), pending["content"]["clips"]
     for changes, words in (
-        (
-            {"platforms": '["tiktok", "youtube"]'},
-            "platforms: cannot be edited here. Reject with a comment to request a change",
-        ),
+        ({"platforms": '["nowhere"]'}, "edits.platforms: choose from"),
+        ({"platforms": "[]"}, "edits.platforms: choose from"),
         ({"title": "Another"}, "title: cannot be edited here"),
         ({"clips": typed([{**clips[0], "take": 9}, *clips[1:]])}, "clips: only `overlay` can be edited here"),
         ({"clips": typed(clips[1:])}, "clips: only `overlay` can be edited here"),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from graph.nodes.orders import StepFailed
-from graph.review_content import EditError, IdeasContent, edited_content, parse_content
+from graph.review_content import EditError, IdeasContent, content_at, edited_content, parse_content
 from providers.base import Unavailable
 from providers.orders import Approval, OrderKey
 from tests.graph.fakes import ANSWERS, PROJECT, RunHarness, idea, requested
@@ -80,6 +80,21 @@ async def test_edited_ideas_are_ordered() -> None:
 
     assert [prompts[n].split(" ")[0] for n in (1, 2, 3, 4)] == ["Fog", "Ice", "Sun", "Dew"]
     assert len({order.request["prompt"] for order in run.ledger.orders_of("clip")}) == 4
+
+
+async def test_a_film_is_published_on_the_chosen_platforms_only() -> None:
+    """The order has those of the approval, with their places and labels, and is bound to what was approved."""
+    run = RunHarness(PROJECT.model_copy(update={"platforms": ["tiktok", "youtube"]}))
+    content = (await run.run_to_publish_gate())["content"]
+    chosen = content["platforms"][1]
+    await run.answer({"verdict": "approve", "edits": {"platforms": [chosen]}, "number": 2})
+
+    [publication] = run.ledger.orders_of("publication")
+    state = await run.state()
+    assert (len(content["platforms"]) > 1, publication.request["platforms"]) == (True, [chosen])
+    assert publication.approval is not None
+    assert publication.approval.digest == content_at("publish", state).digest
+    assert [*state["caption"].get("labels", {chosen: ""})] == [chosen]
 
 
 async def test_an_edited_caption_is_published() -> None:
