@@ -17,7 +17,6 @@ from api.settings_types import SettingsError, weakness_of
 from prompts.project import FOLDER, Project, ProjectError, read_projects
 from prompts.validation import describe_errors
 from providers.webhooks import Secret
-from storage.artifacts import DEFAULT_CACHE_BYTES
 
 OPENAI_URL = "https://api.openai.com/v1"
 UPLOAD_POST_URL = "https://api.upload-post.com/api"
@@ -60,7 +59,7 @@ class Settings(BaseSettings):
     day_cap_usd: Decimal = Field(Decimal(100), alias="MYLOWARE_DAY_CAP_USD", ge=0)
     rate_limit: int = Field(60, alias="MYLOWARE_RATE_LIMIT", ge=1)
     keep_days: int | None = Field(None, alias="MYLOWARE_KEEP_DAYS", ge=1, le=36_500)
-    cache_bytes: int = Field(DEFAULT_CACHE_BYTES, alias="MYLOWARE_CACHE_BYTES", ge=0)
+    cache_bytes: int = Field(20_000_000_000, alias="MYLOWARE_CACHE_BYTES", ge=0)
     database_url: types.NonEmptySecret | None = Field(None, alias="DATABASE_URL")
     database_direct_url: types.NonEmptySecret | None = Field(None, alias="MYLOWARE_DATABASE_DIRECT_URL")
 

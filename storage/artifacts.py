@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -26,7 +27,6 @@ from storage.failpoints import hit
 CHUNK_BYTES = 1024 * 1024
 PROBE_TIMEOUT_SECONDS = 30.0
 DIGEST = re.compile(r"[0-9a-f]{64}")
-DEFAULT_CACHE_BYTES = 20_000_000_000
 #: A file of the cache stays for so long after its last use: a render may be reading it.
 CACHE_SECONDS = 3600
 #: What a killed download left in the cache is deleted after this time.
@@ -53,9 +53,7 @@ class Artifact:
 class Artifacts(Files):
     """The files of one store: a folder (a path or `file://`), or S3 and compatible stores by URL (`s3://…`)."""
 
-    def __init__(
-        self, db: Database, store: str | Path, cache_dir: Path, cache_bytes: int = DEFAULT_CACHE_BYTES
-    ) -> None:
+    def __init__(self, db: Database, store: str | Path, cache_dir: Path, cache_bytes: float = math.inf) -> None:
         """Open the store at this path or URL. Files of an object store are downloaded to `cache_dir`.
 
         Those used last stay there, up to `cache_bytes` together.

@@ -87,7 +87,9 @@ class AdversarialModel:
 
     def choose_calls(self, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """Return the calls of the next message, as tool and arguments."""
-        runs = list(dict.fromkeys(re.findall(RUN, json.dumps(body["messages"]))))[:3]
+        # Those that the person names come first: the answers before also name runs that this model started.
+        last = [message for message in body["messages"] if message["role"] == "user"][-1:]
+        runs = list(dict.fromkeys(re.findall(RUN, json.dumps([*last, *body["messages"]]))))[:3]
         calls = list(self._calls([tool["function"]["name"] for tool in body.get("tools") or []], runs))
         # The calls that exceeded the limit of one round come first in the next.
         turns = 8 * sum(bool(message.get("tool_calls")) for message in body["messages"])

@@ -98,7 +98,7 @@ def test_injected_texts_decide_nothing(
             assert app.rows(INSERT_TEXTS, idea, Jsonb(idea), Jsonb(idea), result, error, run_id)
             answer = httpx.post(
                 f"{subverted_url}/v1/chat/supervisor",
-                json={"message": "How are my runs?", "session_id": session},
+                json={"message": f"How is run {run_id}?", "session_id": session},
                 headers={"X-API-Key": ANNA},
                 timeout=60,
             )

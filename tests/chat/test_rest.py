@@ -26,9 +26,9 @@ def test_from_an_idea_to_a_film(app: App, sandbox: SandboxClient) -> None:
     (run_id,) = say(app, "Make the second one", session)["run_ids"]
     run = app.until(run_id, "awaiting_ideation_approval")
 
-    assert re.search(r"^2\. calm: (.+)$", suggested["response"], re.MULTILINE)
-    assert run["project"] == "calm"
-    assert run["brief"] in suggested["response"]
+    proposed = re.search(r"^2\. (\w+): (.+)\n +\d+\.\d\d USD", suggested["response"], re.MULTILINE)
+    assert proposed
+    assert (run["project"], run["brief"]) == proposed.groups()
 
     answer = say(app, "Approve it", session)
     pending = answer["pending_decision"]

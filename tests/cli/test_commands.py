@@ -269,6 +269,7 @@ def test_doctor_shows_settings_and_checks(app: App, tmp_path: Path) -> None:
             "video",
             "renderer",
             "signature",
+            "messengers",
             "publisher",
         )
     ]

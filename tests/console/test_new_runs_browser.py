@@ -89,6 +89,7 @@ def test_the_keyboard_alone(tab: Tab, seeds: Seeds, quiet_app: App) -> None:
     for _ in range(4):
         keys.press("ArrowDown")
     expect(page.locator("#project-tiny")).to_be_checked()
+    keys.press("Tab")  # to the rules of the project
     keys.press("Tab")
     expect(page.locator("[id='tiny.clips']")).to_be_focused()
     keys.press("Tab")

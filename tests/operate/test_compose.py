@@ -75,8 +75,8 @@ class Machine:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) in (0, -signal.SIGTERM), log.read_text()
             if service == "sandbox":  # its server stops with it
-                with pytest.raises(ProcessLookupError):
-                    os.killpg(process.pid, 0)
+                with pytest.raises(httpx.TransportError):
+                    httpx.get(f"{self.addresses['http://sandbox:8900']}/health")
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
