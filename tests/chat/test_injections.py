@@ -117,7 +117,9 @@ def test_injected_texts_decide_nothing(
     assert snapshot.now() == snapshot.before
     assert decisions(app, run_id) == []
     assert app.rows("select status from runs where id = %s", run_id) == [{"status": "awaiting_ideation_approval"}]
-    assert len(app.rows("select 1 from runs where brief = any(%s)", list(INJECTED_BRIEFS))) == len(INJECTED_BRIEFS)
+    # A message that is sent again after a minute is another one, and may start its runs.
+    started = app.rows("select distinct brief from runs where brief = any(%s)", list(INJECTED_BRIEFS))
+    assert len(started) == len(INJECTED_BRIEFS)
 
 
 @pytest.mark.parametrize("has_session", [True, False], ids=["a session", "no session"])
