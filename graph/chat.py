@@ -94,8 +94,7 @@ class ChatDependencies:
 
     model: BaseChatModel
     tools: Sequence[ChatTool]
-    #: Admits a call by its input tokens, and yields the function that records the tokens of the answer (input, output).
-    #: Raises Refused if a cap leaves less than the call may cost.
+    #: Admits a call by its input tokens, and yields what records those of the answer (input, output). Raises Refused.
     admit: Callable[[int], AbstractAsyncContextManager[Callable[[int, int], Awaitable[None]]]]
 
 
