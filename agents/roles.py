@@ -15,7 +15,7 @@ from agents.texts import Hashtags, Idea, NarratedIdea, NewIdea, OverlayText, Tex
 from prompts.project import Project
 from prompts.templates import prompt
 from providers.chat_models import model_errors
-from providers.orders import ModelAnswer
+from providers.orders import ModelAnswer, OrderKey, digest_of
 
 #: Limits of one turn of the chat: rounds of tool calls, and calls per round.
 MAX_TOOL_ROUNDS = 4
@@ -194,8 +194,9 @@ def shot_prompt(project: Project, idea: Idea, note: str = "") -> str:
     return prompt("shot", project=project, idea=idea, note=note).request
 
 
-def with_correlation_tag(words: str, tag: str) -> str:
+def with_correlation_tag(words: str, key: OrderKey) -> str:
     """Return the prompt with a tag in its last line, which identifies the order in the provider's list of tasks."""
+    tag = f"{digest_of(key.run_id)[:8]}-{key.number}-{key.attempt}"
     return prompt("correlation_tag", words=words, tag=tag).request
 
 

@@ -99,7 +99,7 @@ class Prometheus:
 
 def _panel(rule: Rule, series: Sequence[Series], fired: Sequence[Series], start: float, end: float) -> str:
     values = [value for each in series for _, value in each.points] + [rule.threshold or 0.0]
-    top, left, right, low = max(*values, 1e-9) * 1.1, 45, WIDTH - 15, HEIGHT - 22
+    top, left, right, low = (max(values) or 1) * 1.1, 45, WIDTH - 15, HEIGHT - 22
 
     def x(at: float) -> float:
         return left + (at - start) / max(end - start, 1) * (right - left)

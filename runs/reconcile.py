@@ -1,6 +1,7 @@
 """Reconcile an order with its provider: place, look up, poll, store its result; in any process, any number of times."""
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -8,8 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from agents.roles import with_correlation_tag, without_correlation_tag
 from providers.base import Unavailable, Unconfirmed, default_pause, disk_unwritable, short_name
 from providers.media import intake
+from providers.orders import OrderKey
 from providers.results import Failed, FileMissing, NotFound, Pending, Succeeded
 from runs.services import Services
 from storage import troubles
@@ -38,6 +41,8 @@ PROGRESS_POLL_DELAY = timedelta(seconds=5)
 #: How long a provider may not know an order that it has accepted, or not serve the file of a finished one: one of its
 #: servers may be behind the others.
 NOT_FOUND_AFTER = timedelta(minutes=5)
+#: How many attempts of an order are looked up that may have been made after a backup.
+ATTEMPTS_SINCE_BACKUP = 4
 
 
 class NoOutcome(Unavailable):
@@ -155,11 +160,13 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
     provider, key, called_at = ledger.provider_of(order), order.key, order.called_at
     assert called_at is not None  # noqa: S101 - only orders that were placed get here
     hit("lookup.before")
-    find = provider.find_existing if order.lookup_since else provider.lookup
     with observed(provider.name, "lookup"):
-        task_ids = await find(order.request, key=key, since=order.placed_since)
+        if order.lookup_since:
+            candidates = await _find_ordered_since_backup(ledger, order)
+        else:
+            task_ids = await provider.lookup(order.request, key=key, since=order.placed_since)
+            candidates = await ledger.unbound(provider.name, task_ids)
     hit("lookup.after")
-    candidates = await ledger.unbound(provider.name, task_ids)
     for position, task_id in enumerate(candidates, start=1):
         if await ledger.bind(order, task_id):
             # Prompts are unique to their order: any other match is a charge for this order too.
@@ -174,6 +181,24 @@ async def _lookup(ledger: Ledger, order: OrderRow) -> Unavailable | None:
         message = f"The run was restored from a backup of {since:%Y-%m-%d %H:%M} UTC, and may have ordered this since."
         return NoOutcome("restored", f"{message} {provider.name} does not list it.")
     return NoOutcome("order_not_listed", f"The call had no answer, and {provider.name} does not list the order.")
+
+
+async def _find_ordered_since_backup(ledger: Ledger, order: OrderRow) -> list[str]:
+    """Return the provider's ids of what a run ordered after the backup that it was restored from. Raises Unavailable.
+
+    After this order had failed, the next attempt may have been made: its result is used instead of a second one.
+    """
+    provider, first = ledger.provider_of(order), OrderKey.parse(order.key)
+    for attempt in range(first.attempt, first.attempt + ATTEMPTS_SINCE_BACKUP):
+        key = replace(first, attempt=attempt)
+        request = order.request
+        if key.kind == "clip" and key != first:
+            prompt = with_correlation_tag(without_correlation_tag(request["prompt"]), key)
+            request = {**request, "prompt": prompt}
+        found = await provider.find_existing(request, key=str(key), since=order.placed_since)
+        if unbound := await ledger.unbound(provider.name, found):
+            return unbound
+    return []
 
 
 async def _poll(services: Services, order: OrderRow) -> Unavailable | None:

@@ -18,7 +18,7 @@ from graph.review_content import content_at, ideas_of, used_ideas
 from graph.state import Clip, IdeasState, Offer, RunState
 from prompts.project import VideoChoice
 from providers.base import Json, ProviderError
-from providers.orders import NOT_AWAITED, Approval, Order, OrderKey, OrderStatus, digest_of
+from providers.orders import NOT_AWAITED, Approval, Order, OrderKey, OrderStatus
 from providers.video_models import VideoModels, VideoOffer
 
 #: Codes with which the ledger refuses an order. Another attempt would be refused again.
@@ -123,7 +123,8 @@ def _order(number: int, words: str, approval: Approval | None, state: RunState, 
     """Return the order of the next take of a clip, as it was approved."""
     run_id, ideas, last = state["run_id"], state["ideas"], _newest_orders(state).get(number)
     take = last.key.attempt + 1 if last else 1
-    prompt = with_correlation_tag(words, f"{digest_of(run_id)[:8]}-{number}-{take}")
+    key, usd = OrderKey(run_id, "clip", number, take), Decimal(ideas["usd_per_clip"])
+    prompt = with_correlation_tag(words, key)
     request = {"model": ideas["model"], "prompt": prompt, "seconds": ideas["seconds"], "size": ideas["size"]}
     provider = ideas.get("provider", "")
     if ideas.get("sound") is not None:
@@ -132,7 +133,6 @@ def _order(number: int, words: str, approval: Approval | None, state: RunState, 
         request["image"] = image
     if callback := deps.video.callbacks.get(provider):
         request["callback"] = callback
-    key, usd = OrderKey(run_id, "clip", number, take), Decimal(ideas["usd_per_clip"])
     return Order(key, "clip", request, usd, approval, provider)
 
 

@@ -30,6 +30,7 @@ from prompts.project import FOLDER, read_project
 from prompts.templates import Prompt
 from providers.base import ProviderError, Refused, Unavailable
 from providers.chat_models import chat_model
+from providers.orders import OrderKey
 from tests.app import SandboxClient
 
 AISMR, SHORTS = (read_project(FOLDER / f"{name}.md") for name in ("aismr", "shorts"))
@@ -224,10 +225,12 @@ def test_the_prompt_of_a_clip_is_built_without_a_model() -> None:
 
     assert words.startswith("A leaf in the rain.\n\nSound: Rain.\n\nStyle: A vertical short")
     assert "Brighter" in shot_prompt(SHORTS, IDEA, "Brighter")
-    assert with_correlation_tag(words, "abc-1-1").startswith(words)
-    assert with_correlation_tag(words, "abc-1-1") != with_correlation_tag(words, "abc-1-2")
-    assert "abc-1-1" in with_correlation_tag(words, "abc-1-1").splitlines()[-1]
-    assert without_correlation_tag(with_correlation_tag(words, "abc-1-1")) == words
+    assert with_correlation_tag(words, OrderKey("run", "clip", 1, 1)).startswith(words)
+    assert with_correlation_tag(words, OrderKey("run", "clip", 1, 1)) != with_correlation_tag(
+        words, OrderKey("run", "clip", 1, 2)
+    )
+    assert "-1-1," in with_correlation_tag(words, OrderKey("run", "clip", 1, 1)).splitlines()[-1]
+    assert without_correlation_tag(with_correlation_tag(words, OrderKey("run", "clip", 1, 1))) == words
 
 
 async def test_a_refused_prompt_is_rewritten(model: BaseChatModel) -> None:
@@ -236,4 +239,4 @@ async def test_a_refused_prompt_is_rewritten(model: BaseChatModel) -> None:
     again = (await rewrite_shot(model, words, "It was blocked by moderation.")).value.prompt
 
     assert again
-    assert again != with_correlation_tag(words, "abc-1-1")
+    assert again != with_correlation_tag(words, OrderKey("run", "clip", 1, 1))

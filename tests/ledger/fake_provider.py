@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg.types.json import Jsonb
 
+from agents.roles import with_correlation_tag
 from graph.dependencies import Dependencies
 from graph.graph import build_run_graph
 from prompts.project import Project
@@ -283,7 +284,7 @@ def new_order(
 ) -> Order:
     """An order with a unique prompt."""
     key = OrderKey(run_id, kind, number, take)
-    return Order(key, kind, {"prompt": f"Rain ({key})"}, Decimal(usd), approved)
+    return Order(key, kind, {"prompt": with_correlation_tag("Rain", key)}, Decimal(usd), approved)
 
 
 async def retry_not_made(services: Services, run_id: UUID | str, context: RequestContext = ANNA) -> None:

@@ -75,15 +75,33 @@ async def test_order_that_is_not_found_waits_for_a_person(
     assert len(provider.charges) == 1
 
 
+@pytest.mark.parametrize("kind", ["clip", "publication"])
+async def test_a_later_attempt_is_found(services: Services, fake_providers: FakeProviders, kind: str) -> None:
+    """The first attempt failed after the backup, which leaves no trace; the second one was made, and is the result."""
+    order = await _restored_order(services, kind)
+    provider = fake_providers.all()[kind]
+    second = new_order(order.run_id, order.approval, take=2, kind=order.kind, usd="0")
+    request = order.request if kind == "publication" else second.request
+    made = provider.create(request, str(second.key))
+
+    await services.ledger.place_once(order)
+    await reconcile_order(services, str(order.key))
+
+    row = await services.ledger.get(str(order.key))
+    assert row is not None
+    assert (row.state, row.task_id, provider.calls) == ("submitted", made.task_id, 0)
+
+
 async def test_a_released_take_releases_no_other(services: Services, fake_providers: FakeProviders) -> None:
-    """The provider may have refused take 1 after the backup, which leaves no trace, and made take 2."""
+    """The provider lists take 2, which was made after the backup, only after a person has released take 1."""
     order = await _restored_order(services)
     second = new_order(order.run_id, order.approval, take=2)
     made = fake_providers.clip.create(second.request, str(second.key))
+    fake_providers.clip.hidden = {made.task_id}
     await services.ledger.place_once(order)
     await reconcile_order(services, str(order.key))
     await services.ledger.declare_not_made(order.run_id, [str(order.key)], ANNA)
-    fake_providers.clip.behaviours = ["refuse"]
+    fake_providers.clip.hidden, fake_providers.clip.behaviours = set(), ["refuse"]
     await reconcile_order(services, str(order.key))
     assert await state_of(services, order.key) == "failed"
 
