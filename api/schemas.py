@@ -15,6 +15,8 @@ from graph.status import Status
 from runs.queries import RunView
 from storage.events import Event
 
+#: The form of the id of a chat session.
+SESSION_ID = r"^[A-Za-z0-9._:-]{1,128}$"
 #: The declaration of a response that can also be a stream of server-sent events.
 EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 
@@ -173,7 +175,7 @@ class ChatMessageRequest(RequestBody):
     """A message to the supervisor. Without a session a new one is created."""
 
     message: Text = Field(min_length=1, max_length=100_000, examples=["What videos should I make today?"])
-    session_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._:-]{1,128}$")
+    session_id: str | None = Field(None, pattern=SESSION_ID)
 
 
 class ChatResponse(BaseModel):

@@ -37,6 +37,10 @@ class RevisionNotFound(NotFound, code="revision_not_found"):
     """The run has no such revision."""
 
 
+class SessionNotFound(NotFound, code="session_not_found"):
+    """The API key has no chat session of this id."""
+
+
 class ArtifactNotFound(NotFound, code="artifact_not_found"):
     """No stored file has this digest."""
 

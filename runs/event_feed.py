@@ -1,8 +1,8 @@
-"""The feed of the event streams: one query of this process finds the runs that have new events, for all streams."""
+"""The feed of the event streams: one query of this process finds the runs and chats with news, for all streams."""
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -21,23 +21,32 @@ class EventFeed:
         self._db = db
         self._streams: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._streams_of_key: Counter[str] = Counter()
-        self._known: dict[UUID, int] = {}
+        self._known: dict[UUID, str | None] = {}
 
     @contextmanager
     def follow(self, run_id: UUID, key_id: str) -> Iterator[asyncio.Event]:
-        """Yield an event that is set when the run has new events. Raises TooManyStreams beyond the limit of the key."""
+        """Yield an event that is set when the run, or the thread of a chat session, has news.
+
+        Raises TooManyStreams beyond the limit of the key.
+        """
         if self._streams_of_key[key_id] >= MAX_STREAMS_PER_KEY:
             raise TooManyStreams(f"An API key can have {MAX_STREAMS_PER_KEY} event streams open. Close one of them.")
         changed = asyncio.Event()
         self._streams_of_key[key_id] += 1
-        self._streams[run_id].add(changed)
+        self.add_runs(changed, [run_id])
         try:
             yield changed
         finally:
             self._streams_of_key -= Counter([key_id])
-            self._streams[run_id].discard(changed)
-            if not self._streams[run_id]:
-                del self._streams[run_id]
+            for each, streams in [*self._streams.items()]:
+                streams.discard(changed)
+                if not streams:
+                    del self._streams[each]
+
+    def add_runs(self, changed: asyncio.Event, run_ids: Iterable[UUID]) -> None:
+        """Let the event be set also when these runs have new events, until its stream ends."""
+        for run_id in run_ids:
+            self._streams[run_id].add(changed)
 
     @property
     def stream_count(self) -> int:
@@ -46,13 +55,13 @@ class EventFeed:
 
     async def poll(self) -> None:
         """Wake the streams whose runs have new events."""
-        newest: dict[UUID, int] = {}
+        newest: dict[UUID, str | None] = {}
         try:
             if self._streams:
-                newest = await table.last_sequence_numbers(self._db, self._streams)
+                newest = await table.newest_changes(self._db, self._streams)
         except DatabaseError:
             # Each stream queries the database itself, and ends with its error.
-            newest = dict.fromkeys(self._streams, -1)
+            newest = dict.fromkeys(self._streams, "unavailable")
         for run_id, seq in newest.items():
             if self._known.get(run_id) != seq:
                 for changed in self._streams.get(run_id, ()):

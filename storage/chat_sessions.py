@@ -24,6 +24,12 @@ async def claim_session(db: Database, session_id: str, actor_id: str) -> bool:
     return row.actor_id == actor_id
 
 
+async def is_session_of(db: Database, session_id: str, actor_id: str) -> bool:
+    """Return whether the session exists and belongs to this actor."""
+    owned = "select 1 from chat_sessions where id = %s and actor_id = %s"
+    return bool(await db.fetch_all(owned, (session_id, actor_id)))
+
+
 def thread_id_of(session_id: str) -> str:
     """Return the id of the LangGraph thread of a session."""
     return str(uuid5(NAMESPACE_URL, f"myloware:chat:{session_id}"))

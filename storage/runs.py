@@ -116,10 +116,9 @@ async def get_run(db: Database, run_id: UUID | str) -> RunRow | None:
     return await db.fetch_one("select * from runs where id = %s", (run_id,), row=RunRow)
 
 
-async def last_sequence_numbers(db: Database, run_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Return the `seq` of the newest event of each of these runs."""
-    rows = await db.fetch_all("select id, last_seq from runs where id = any(%s)", (list(run_ids),))
-    return {row["id"]: row["last_seq"] for row in rows}
+async def newest_changes(db: Database, ids: Collection[UUID]) -> dict[UUID, str | None]:
+    """Return the `seq` of the newest event of each of these runs, or the newest checkpoint of a chat's thread."""
+    return {row["id"]: row["newest"] for row in await db.fetch_all(sql["newest_changes"], (list(ids),))}
 
 
 sql = read_statements("runs", costs_of_run=COSTS_OF_RUN, numbered_event=NUMBERED_EVENT, waiting=WAITING)

@@ -20,6 +20,12 @@ select distinct on (project) project, film from (
     where status = 'completed' order by created_at desc limit 200
 ) as newest where film is not null order by project, created_at desc
 
+-- name: newest_changes
+-- What is no run is the thread of a chat session.
+select followed.id, coalesce(runs.last_seq::text,
+    (select max(checkpoint_id) from checkpoints where thread_id = followed.id::text)) as newest
+from unnest(%s::uuid[]) as followed (id) left join runs on runs.id = followed.id
+
 -- name: save_projection
 with numbered as (
     update runs set status = %(status)s, current_step = %(current_step)s, revision = %(revision)s, review = %(review)s,
