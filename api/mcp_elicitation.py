@@ -5,12 +5,12 @@ An agent prepares a decision and never records it: the person writes the code th
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp.server.mcpserver.resolve import Elicit
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, Field
 from starlette.requests import Request
@@ -18,7 +18,6 @@ from starlette.requests import Request
 from chat import confirmations
 from chat.confirmations import PendingConfirmation
 from chat.questions import quote_text
-from graph.decisions import DecisionInput, Verdict
 from runs import queries
 from runs.services import Services
 from storage.actors import RequestContext
@@ -69,31 +68,12 @@ def can_elicit(ctx: Ctx) -> bool:
     return elicitation is not None and (elicitation.form is not None or not elicitation.url)
 
 
-async def pending_decision(run_id: str, decision: Verdict, ctx: Ctx, comment: str | None = None) -> PendingConfirmation:
-    """Prepare the decision. While its question is open, a repeated call returns the same code."""
-    caller = mcp_caller(ctx)
-    chosen, parsed_id = DecisionInput(verdict=decision, comment=comment or ""), queries.parse_run_id(run_id)
-    return await confirmations.create_pending(
-        caller.services, parsed_id, chosen, context=caller.context, base_url=caller.base_url
-    )
-
-
-async def pending_changes(run_id: str, comment: str, ctx: Ctx) -> PendingConfirmation:
-    """Prepare a request for changes."""
-    return await pending_decision(run_id, "revise", ctx, comment)
-
-
-async def elicit_decision(pending: Annotated[PendingConfirmation, Resolve(pending_decision)], ctx: Ctx) -> CodeQuestion:
+def elicit_decision(pending: PendingConfirmation, ctx: Ctx) -> CodeQuestion:
     """Return the question whether to decide so; None for a client that cannot put it to the person."""
     if not can_elicit(ctx):
         return None
     question = confirmations.describe_review(pending)
     return Elicit(f"{question}\nTo {pending['verdict']} it yourself, write the code {pending['code']}.", Code)
-
-
-async def elicit_changes(pending: Annotated[PendingConfirmation, Resolve(pending_changes)], ctx: Ctx) -> CodeQuestion:
-    """Return the question whether to request these changes."""
-    return await elicit_decision(pending, ctx)
 
 
 async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> Elicit[Amount] | None:

@@ -39,7 +39,7 @@ class ToolRequest:
     def request_context(self, suffix: str = "") -> RequestContext:
         """Return the context of an effect of the message: the same message and `suffix` have one idempotency key."""
         actor, key = self.context.actor or STUDIO, self.context.message_key
-        return RequestContext(actor, "chat", f"{key}{suffix}" if key else None)
+        return RequestContext(actor, self.context.channel, f"{key}{suffix}" if key else None)
 
     def check_named(self, run_id: UUID) -> None:
         """Raise ToolError unless the run is of this conversation or page, or the person just wrote its id."""

@@ -60,14 +60,15 @@ class ChatContext:
 
     `message` are the person's own words. `message_key` is the idempotency key of what the message causes; `call_number`
     counts the different calls of a tool that it causes, from 0. `actor` is that of the message, for the tools, which
-    define its type. Links start with `base_url`. With `read_only_reason`, which the model is told, all tools called are
-    read-only. `page_run_id` is the run of the page that the person has open.
+    define its type; `channel` is its channel. Links start with `base_url`. With `read_only_reason`, which the model
+    reads, all tools called are read-only. `page_run_id` is the run of the page that the person has open.
     """
 
     session_id: str | None = None
     message: str = ""
     message_key: str = ""
     actor: Any = None
+    channel: Literal["chat", "mcp"] = "chat"
     base_url: str = ""
     read_only_reason: str = ""
     page_run_id: str = ""

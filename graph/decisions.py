@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
-from pydantic import BaseModel, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, model_validator
 
 from graph.status import Gate as Gate
 
@@ -22,6 +22,10 @@ class ClipNote(BaseModel):
     comment: str = ""
 
 
+def _accept_bare_numbers(clips: Any) -> Any:
+    return [{"clip": clip} if isinstance(clip, int) else clip for clip in clips] if clips else []
+
+
 class DecisionContent(BaseModel, extra="forbid"):
     """A verdict and the changes that come with it.
 
@@ -34,13 +38,8 @@ class DecisionContent(BaseModel, extra="forbid"):
     comment: str = ""
     edits: list[dict[str, Any]] | dict[str, Any] | None = None
     sample: list[int] = []
-    clips: list[ClipNote] = []
+    clips: Annotated[list[ClipNote], BeforeValidator(_accept_bare_numbers)] = []
     takes: dict[int, int] = {}
-
-    @field_validator("clips", mode="before")
-    @classmethod
-    def _accept_bare_numbers(cls, clips: Any) -> Any:
-        return [{"clip": clip} if isinstance(clip, int) else clip for clip in clips] if clips else []
 
 
 class DecisionFields(DecisionContent):

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,8 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitRequestParams, ElicitResult, ErrorData
 
+from graph.decisions import DecisionFields
+from runs.retry_quotes import RetryFields
 from tests.app import ANNA, BEN, App, SandboxClient
 from tests.chat.conftest import LIM
 from tests.chat.conversation import decisions, start_at_gate
@@ -271,6 +274,99 @@ async def test_changes_and_a_rejection_are_put_to_the_person(app: App, sandbox: 
     assert [d["verdict"] for d in decisions(app, run_id)] == ["revise", "reject"]
 
 
+async def test_a_decision_has_the_fields_of_the_chats_tools(app: App) -> None:
+    """One definition: those of a decision, of a retry where a run is retried, and the options of a run."""
+    async with agent(app) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    fields = {name: set(tool.input_schema["properties"]) for name, tool in tools.items()}
+    of_decision = {"run_id", *DecisionFields.model_fields} - {"verdict"}
+
+    assert fields["request_changes"] == of_decision
+    assert fields["decide_review"] == {"decision", *of_decision, *RetryFields.model_fields}
+    assert {"options", "budget_usd"} <= fields["start_run"]
+    assert "idea_edits" in str(tools["decide_review"].description)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_edited_ideas_are_decided_as_the_form_showed_them(app: App, sandbox: SandboxClient, mode: str) -> None:
+    """Kept, reordered and edited, with a sample, and the options of the start; the question has all of it."""
+    person = Person(write_code)
+    fields: dict[str, Any] = {"keep": [3, 1], "idea_edits": {"1": {"title": "Edited"}}, "sample": [2]}
+    async with agent(app, person=person, mode=mode) as client:
+        brief = f"Three moths {uuid4().hex[:6]}"
+        run_id = (await use(client, "start_run", project="tiny", brief=brief, options={"clips": 3}))["run_id"]
+        ideas = app.until(run_id, "awaiting_ideation_approval")["review"]["content"]["ideas"]
+        result = await use(client, "decide_review", run_id=run_id, decision="approve", **fields)
+
+    (decision,) = decisions(app, run_id)
+    assert result["decided"] is True
+    assert re.search(r"^2\. “Edited” \(edited\)", person.questions[0], re.MULTILINE)
+    assert f"Left out: “{ideas[1]['title']}”" in person.questions[0]
+    assert [idea["title"] for idea in decision["edits"]] == [ideas[2]["title"], "Edited"]
+    assert (decision["verdict"], decision["sample"], decision["channel"]) == ("approve", [2], "mcp")
+
+
+@pytest.mark.slow
+async def test_a_post_and_clips_are_decided_as_the_form_showed_them(app: App, sandbox: SandboxClient) -> None:
+    """Clips by number with their price; then the exact caption, one platform and a time."""
+    run_id, person = start_at_gate(app), Person(write_code)
+    app.decide(run_id, "ideation")
+    usd = app.until(run_id, "awaiting_publish_approval")["review"]["content"]["usd_per_clip"]
+    at = (datetime.now(UTC) + timedelta(days=2)).replace(microsecond=0)
+    edits = {"caption": "Exactly this.", "hashtags": ["#ai"], "platforms": ["youtube"]}
+    async with agent(app, person=person) as client:
+        await use(client, "request_changes", run_id=run_id, clips=[{"clip": 1, "comment": "darker"}])
+        app.until(run_id, "awaiting_publish_approval", revision=2)
+        await use(client, "decide_review", run_id=run_id, decision="approve", edits=edits, publish_at=at.isoformat())
+
+    assert "Clip 1 is generated again: “darker”" in person.questions[0]
+    assert f"{float(usd):.2f}" in person.questions[0]
+    for text in ("Caption: “Exactly this.”", "to youtube", f"Scheduled for {at:%Y-%m-%d %H:%M} UTC."):
+        assert text in person.questions[1]
+    last = decisions(app, run_id)[-1]
+    assert (last["edits"]["caption"], last["edits"]["platforms"]) == ("Exactly this.", ["youtube"])
+
+
+async def test_a_retry_is_put_to_the_person_with_its_price(app: App, sandbox: SandboxClient) -> None:
+    """With the new prompt of the failed clip; a client without forms gets the address of the run."""
+    run_id, person = start_at_gate(app, "Rain #fail on a window"), Person(write_code)
+    app.decide(run_id, "ideation")
+    app.until(run_id, "failed")
+    arguments = {"run_id": run_id, "decision": "retry", "prompts": {"1": "Snow, softly"}}
+    async with agent(app, person=person) as client, agent(app) as formless:
+        offered = await use(formless, "decide_review", **arguments)
+        assert app.run(run_id)["status"] == "failed"
+        result = await use(client, "decide_review", **arguments)
+
+    assert offered["next"].endswith(f" {app.url}/runs/{run_id}")
+    assert "New prompt of clip 1: “Snow, softly”" in person.questions[0]
+    assert " USD" in person.questions[0]
+    assert result["decided"] is True
+    app.until(run_id, "awaiting_publish_approval")
+
+
+@pytest.mark.parametrize(
+    ("tool", "fields", "sentence"),
+    [
+        ("decide_review", {"decision": "approve", "keep": [9]}, "`keep` must contain each number once"),
+        ("decide_review", {"decision": "approve", "keep": []}, "keep"),
+        ("decide_review", {"decision": "approve", "drop": [1]}, "drop: cannot be part of the decision approve."),
+        ("decide_review", {"decision": "retry", "sample": [1]}, "sample: cannot be part of the decision retry."),
+        ("decide_review", {"decision": "approve", "publish_at": "2030-01-01T10:00:00Z"}, "`publish_at` requires"),
+        ("request_changes", {}, "Describe the requested changes"),
+    ],
+)
+async def test_a_decision_that_does_not_fit_is_not_put_to_the_person(
+    app: App, tool: str, fields: dict[str, Any], sentence: str
+) -> None:
+    """The agent reads why."""
+    run_id, person = start_at_gate(app), Person(write_code)
+    async with agent(app, person=person) as client:
+        assert sentence in await refused(client, tool, run_id=run_id, **fields)
+
+    assert person.questions == decisions(app, run_id) == []
+
+
 async def test_a_key_without_permission_cannot_decide(app: App, sandbox: SandboxClient) -> None:
     """It reads and starts runs; no question is put to the person."""
     person = Person(write_code)
@@ -415,7 +511,11 @@ async def test_an_agent_cancels_its_own_runs_and_others_with_confirmation(app: A
         ),
         ("start_run", {"project": "tiny", "brief": "A budget", "budget_usd": 1e9}, "budget_usd: Input should be less"),
         ("start_run", {}, "project: Field required; brief: Field required."),
-        ("decide_review", {"run_id": "1", "decision": "yes"}, "decision: Input should be 'approve' or 'reject'."),
+        (
+            "decide_review",
+            {"run_id": "1", "decision": "yes"},
+            "decision: Input should be 'approve', 'reject' or 'retry'.",
+        ),
         ("get_run", {"run_id": 7}, "run_id: Input should be a valid string."),
     ],
 )
