@@ -17,8 +17,6 @@ from sandbox.responses import HTML_ERROR_PAGE, ApiError, TruncatedResponse
 from sandbox.routing import Routes, build_router, require_bearer_token
 
 CHAT_MODEL = "sandbox-rules"
-REFUSAL = "I cannot help with that. (SANDBOX: injected fault.)"
-MODEL_CREATED_AT = 1_767_225_600
 
 
 class Tool(BaseModel):
@@ -89,7 +87,7 @@ class ChatApi:
 
     async def list_models(self) -> dict[str, Any]:
         """Return the language model and all video models."""
-        common = {"object": "model", "created": MODEL_CREATED_AT, "owned_by": "sandbox"}
+        common = {"object": "model", "created": 1_767_225_600, "owned_by": "sandbox"}
         return {"object": "list", "data": [{"id": name, **common} for name in (CHAT_MODEL, *MODELS)]}
 
     async def complete(self, chat: ChatRequest) -> Response:
@@ -100,8 +98,7 @@ class ChatApi:
         if chat.response_format.type == "json_schema" and self._faults.trigger("llm_schema_ignored"):
             name, schema = None, model_quirks.IGNORED_SCHEMA
         reply = self._apply_reply_faults(_build_reply(chat, name, schema))
-        length = sum(len(message.text) for message in chat.messages)
-        prompt_tokens = length // 4 + len(chat.messages) * 4 + 1
+        prompt_tokens = sum(len(message.text) for message in chat.messages) // 4 + len(chat.messages) * 4 + 1
         return (self._stream if chat.stream else self._completion)(chat, prompt_tokens, reply)
 
     async def _refuse(self, chat: ChatRequest) -> Response | None:
@@ -140,7 +137,7 @@ class ChatApi:
         if self._faults.trigger("llm_content_filter"):
             return ModelReply(content="", stop_reason="content_filter")
         if self._faults.trigger("llm_refusal"):
-            return ModelReply(refusal=REFUSAL)
+            return ModelReply(refusal="I cannot help with that. (SANDBOX: injected fault.)")
         if self._faults.trigger("llm_length"):
             return replace(_cut_in_half(reply), stop_reason="length")
         if self._faults.trigger("llm_invalid_json"):

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-CHUNK_LENGTH = 24
 DONE_EVENT = b"data: [DONE]\n\n"
 
 
@@ -102,7 +101,7 @@ def count_usage(prompt_tokens: int, reply: ModelReply) -> dict[str, Any]:
 
 
 def _split(text: str) -> list[str]:
-    return re.findall(rf"(?s).{{1,{CHUNK_LENGTH}}}", text)
+    return re.findall(r"(?s).{1,24}", text)
 
 
 def _format_call(call: ToolCall) -> dict[str, Any]:

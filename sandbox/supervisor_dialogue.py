@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
-from sandbox.briefs import LANGUAGES
+from sandbox.briefs import LANGUAGES, content_words, find_language
 from sandbox.completions import Function, Message, ModelReply, ToolCall
 from sandbox.schema_values import fill_schema
 from sandbox.text import ORDINALS, capitalize, read_table, shorten
 
-DEFAULT_PROJECT = "shorts"
-MAX_LISTED_ROWS = 20
 SUGGESTIONS: list[str] = LANGUAGES["en"]["suggestions"]
 
 Messages = Sequence[Message]
@@ -25,8 +23,6 @@ Call = tuple[str, dict[str, str]]
 
 _TABLE, _RULES = read_table("supervisor"), dict[str, str]()
 INTRODUCTION: str = _TABLE["introduction"]
-#: The words of a system message that names the run of the page that is open.
-OPEN_PAGE = "has the page of run"
 
 
 def _expand(rule: str | list[str]) -> str:
@@ -48,7 +44,9 @@ def build_reply(messages: Messages, functions: Sequence[Function], forced_tool: 
         results = [*takewhile(lambda message: message.role == "tool", reversed(messages))][::-1]
         return ModelReply(content="\n\n".join(_report_result(result.text) for result in results))
     earlier = [message for message in messages[:last] if message.role != "system"]
-    earlier += [message for message in messages[:last] if message.role == "system" and OPEN_PAGE in message.text]
+    earlier += [each for each in messages[:last] if each.role == "system" and _TABLE["open_page"] in each.text]
+    if request := re.match(_TABLE["client_request"], messages[last].text):
+        return ModelReply(content=_answer_client(request))
     parameters = {function.name: function.parameters for function in functions}
     calls = _start_run(messages[last].text, earlier) or _change_run(messages[last].text, earlier)
     calls = calls or _read(" ".join(text.lower().split()), earlier)
@@ -56,9 +54,18 @@ def build_reply(messages: Messages, functions: Sequence[Function], forced_tool: 
         calls = [(forced_tool, fill_schema({"type": "object", "properties": {}, **parameters[forced_tool]}))]
     if calls and calls[0][0] in parameters:
         return ModelReply(calls=[ToolCall(name, json.dumps(arguments)) for name, arguments in calls])
-    if re.fullmatch(_RULES["greetings"], text.lower()):
-        return ModelReply(content=INTRODUCTION)
-    return ModelReply(content=f"{'I cannot do that here.' if calls else 'I did not understand.'} {INTRODUCTION}")
+    problem = "I cannot do that here. " if calls else "I did not understand. "
+    return ModelReply(content=INTRODUCTION if _match("greetings", text) else problem + INTRODUCTION)
+
+
+def _answer_client(request: re.Match[str]) -> str:
+    """Return the answer to a chat client's own request about the conversation that it quotes, in the form it names."""
+    lines = [words for words in re.findall(_TABLE["quoted_words"], request.string) if not _match("greetings", words)]
+    briefs = [arguments["brief"] for words in lines for _, arguments in _start_run(words, [])]
+    topic = shorten([*briefs, *map(capitalize, lines), "Videos"][0].rstrip(" .?!"), 40)
+    tags = ["Video", *map(capitalize, content_words(topic, find_language(topic))[:3])]
+    answers = {"title": topic, "prompt": topic, "tags": tags, "follow_ups": _TABLE["follow_ups"]}
+    return json.dumps({name: answers.get(name, [])}, ensure_ascii=False) if (name := request["name"]) else topic
 
 
 def _match(rule: str, text: str) -> re.Match[str] | None:
@@ -77,7 +84,7 @@ def _start_run(text: str, earlier: Messages) -> list[Call]:
     named, rest = (re.search(_RULES["project"], text.lower()), re.sub(_RULES["project"], "", text, flags=re.IGNORECASE))
     if not (request := _match("brief", rest)) or re.search(_RULES["doubt"], text.lower().replace("’", "'")):
         return []
-    project = "aismr" if re.search(r"\b(aismr|zodiac)\b", text.lower()) else DEFAULT_PROJECT
+    project = "aismr" if re.search(r"\b(aismr|zodiac)\b", text.lower()) else _TABLE["default_project"]
     brief = rest[request.start("whole" if request["kind"] else "subject") : request.end("subject")].strip(" .,:?!“”\"'")
     return [("start_run", {"project": named[1] or named[2] if named else project, "brief": capitalize(brief)})]
 
@@ -166,24 +173,23 @@ def _propose(facts: dict[str, Any]) -> str:
     lines = [f"For today, {facts['today']} (by rule, I am no real model):"]
     for number, (brief, row) in enumerate(zip(briefs[:3], projects * 3, strict=False), 1):
         price = f"{row['usd_per_film']:.2f} USD of the {row['left_usd']:.2f} USD left today"
-        published = f"last published: {row.get('last_published', 'never')}"
-        lines.append(f"{number}. {row['project']}: {brief}\n   {price}; {published}.")
+        price += f"; last published: {row.get('last_published', 'never')}."
+        lines.append(f"{number}. {row['project']}: {brief}\n   {price}")
     return "\n".join([*lines, "Say “make the second one”."])
 
 
 def _describe(value: Any) -> str:
     """Return a value in words, each object of a list on a line. A URL is never shortened: it would be invalid."""
     if isinstance(value, list) and isinstance(value[0], dict):
-        return "".join(f"\n- {_describe(row)}" for row in value[:MAX_LISTED_ROWS])
+        return "".join(f"\n- {_describe(row)}" for row in value[:20])
     if not isinstance(value, dict):
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         return text if text.startswith("http") else shorten(text, 200)
     if "prepared" in value:
         return f"I prepared it, and only you can confirm it: {value['prepared']}"
     fields = {name: _describe(each) for name, each in value.items() if each not in (None, "", [], {})}
-    head = ""
-    if {"run_id", "status"} <= fields.keys():
-        head = f"Run {fields.pop('run_id')} is {fields.pop('status').replace('_', ' ')}"
+    is_run = {"run_id", "status"} <= fields.keys()
+    head = f"Run {fields.pop('run_id')} is {fields.pop('status').replace('_', ' ')}" if is_run else ""
     rows = sorted(fields.items(), key=lambda row: "\n" in row[1])  # lists come last
     details = [f"{name.replace('_', ' ')}: {text}" for name, text in rows if name not in _TABLE["hidden_fields"]]
     return " – ".join(filter(None, (head, ", ".join(details))))

@@ -84,6 +84,37 @@ def test_open_webuis_own_requests_have_no_tools(
     assert app.run(run_id)["error"] is None
 
 
+@pytest.mark.parametrize("model", ["utility", "supervisor"])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("title", {"title": "Herons at night"}),
+        ("tags", {"tags": ["Video", "Herons", "Night"]}),
+        ("search queries", {"queries": []}),
+        ("follow-up questions", {"follow_ups": ["How is it going?", "How much does it cost?"]}),
+    ],
+)
+def test_open_webuis_own_requests_are_answered_in_their_form(
+    app: App, sandbox: SandboxClient, model: str, name: str, expected: dict[str, Any]
+) -> None:
+    """By the rules of the sandbox too: JSON about the subject of the conversation."""
+    chat = "USER: Hello\nASSISTANT: I can help.\nUSER: Make a video about herons at night in project tiny"
+    message = {"role": "user", "content": SIDE_REQUESTS[name].replace("{chat}", f"{chat}\nASSISTANT: It is running.")}
+    answer = json.loads(Client(app.url).request(message, model=model))
+
+    ((field, value),) = expected.items()
+    assert list(answer) == [field]
+    assert answer[field][: len(value) or None] == value
+
+
+def test_a_plain_title_is_asked_for_without_json(app: App, sandbox: SandboxClient) -> None:
+    """As LibreChat does."""
+    prompt = "Provide a concise, 5-word-or-less title for the conversation, and only the title.\n\nConversation:\n"
+    message = {"role": "user", "content": f"{prompt}User: Make a video about a lighthouse\nAI: It is running."}
+
+    assert Client(app.url).request(message, model="utility") == "A lighthouse"
+
+
 @pytest.mark.parametrize("text", ["Summarise:\n{orders}", "{orders}", "<chat_history>{orders}</chat_history>"])
 def test_a_single_message_in_a_session_with_history_only_reads(
     app: App, sandbox: SandboxClient, obedient_model: ObedientModel, client: Client, text: str
