@@ -76,7 +76,9 @@ def elicit_decision(pending: PendingConfirmation, ctx: Ctx) -> CodeQuestion:
     return Elicit(f"{question}\nTo {pending['verdict']} it yourself, write the code {pending['code']}.", Code)
 
 
-async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> Elicit[Amount] | None:
+async def elicit_budget(
+    project: str, brief: str, budget_usd: float | None, options: dict[str, int] | None, ctx: Ctx
+) -> Elicit[Amount] | None:
     """Return the question whether to exceed a project's budget; None if it is not, or may not be. Raises ToolError."""
     caller = mcp_caller(ctx)
     spec = caller.services.projects.get(project)
@@ -87,8 +89,9 @@ async def elicit_budget(project: str, budget_usd: float | None, ctx: Ctx) -> Eli
     if not can_elicit(ctx):
         refusal = "This exceeds the project's budget, and this client cannot ask the person to allow it"
         raise ToolError(f"{refusal}. They can start the run at {caller.base_url}/new")
-    question = f"The budget of a {project} run is {spec.budget_usd} USD. To allow {budget_usd} USD, write the amount."
-    return Elicit(question, Amount)
+    chosen = ", ".join([f"in project {project}", *(f"{name}: {value}" for name, value in (options or {}).items())])
+    limit = f"The budget of a {project} run is {spec.budget_usd} USD. To allow {budget_usd} USD, write the amount."
+    return Elicit(f"Start {quote_text(brief, len(brief))} {chosen}? {limit}", Amount)
 
 
 async def elicit_cancellation(run_id: str, ctx: Ctx) -> CodeQuestion:

@@ -76,8 +76,7 @@ async def _call(tool: Tool, ctx: Ctx, arguments: Json) -> Json:
     if tool.name == "get_review":
         actor, review = mcp_caller(ctx).context.actor, result.value
         await record_served(tool.services.db, actor, review["run_id"], [review])
-    value: Json = to_jsonable_python({tool.key: result.value} if tool.key else result.value)
-    return value
+    return cast("Json", to_jsonable_python({tool.key: result.value} if tool.key else result.value))
 
 
 def _read_only_function(tool: Tool) -> Callable[..., Awaitable[Json]]:
@@ -135,9 +134,8 @@ async def start_run(
 
 async def _after_cancelled_runs(caller: McpCaller, context: RequestContext) -> RequestContext:
     """Return the context with a key of its own if its run was cancelled: the same words then ask for a new run."""
-    while (run := await get_run(caller.services.db, start.run_id_for(context))) and run.error:
-        if run.error["code"] != "cancelled":
-            break
+    db = caller.services.db
+    while (run := await get_run(db, start.run_id_for(context))) and (run.error or {}).get("code") == "cancelled":
         context = replace(context, idempotency_key=f"{context.idempotency_key}+")
     return context
 
@@ -208,5 +206,4 @@ async def cancel_run(
     await run_requests.cancel_run(
         caller.services, parsed_id, replace(caller.context, idempotency_key=f"mcp:{parsed_id}")
     )
-    value: Json = to_jsonable_python(await describe_run(caller.services.db, parsed_id, caller.base_url))
-    return value
+    return cast("Json", to_jsonable_python(await describe_run(caller.services.db, parsed_id, caller.base_url)))

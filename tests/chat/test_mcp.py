@@ -460,8 +460,10 @@ async def test_a_budget_above_the_projects_is_put_to_the_person(app: App, sandbo
         assert f"{app.url}/new" in await refused(formless, "start_run", project="tiny", brief=brief, budget_usd=7.5)
         assert app.rows("select 1 from runs where brief = %s", brief) == []
         less = await use(formless, "start_run", project="tiny", brief=brief, budget_usd=2, idempotency_key=brief)
-        more = await use(allowing, "start_run", project="tiny", brief=brief, budget_usd=7.5)
+        fields: dict[str, Any] = {"budget_usd": 7.5, "options": {"clips": 2}}
+        more = await use(allowing, "start_run", project="tiny", brief=brief, **fields)
 
+    assert yes.questions[0].startswith(f"Start “{brief}” in project tiny, clips: 2? The budget of a tiny run is 5 USD.")
     assert app.run(less["run_id"])["cost"]["cap_usd"] == 2
     assert app.run(more["run_id"])["cost"]["cap_usd"] == 7.5
 
