@@ -84,9 +84,9 @@ class Here:
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(folder)
 
-    def run(self, *arguments: str, status: int = 0) -> str:
+    def run(self, *arguments: str, status: int = 0, answer: str = "") -> str:
         """Return the standard output of a command that exits with `status`; for another status, its errors."""
-        result = CliRunner().invoke(program, arguments)
+        result = CliRunner().invoke(program, arguments, input=answer)
         assert result.exit_code == status, result.output
         return result.stdout if status == 0 else result.stderr
 

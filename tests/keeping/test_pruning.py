@@ -196,7 +196,7 @@ def _kill_at(number: int) -> list[str]:
     return passed
 
 
-async def _ended_run(services: Services, name: str, *, with_words_in_hash: bool = False) -> tuple[UUID, str]:
+async def ended_run(services: Services, name: str, *, with_words_in_hash: bool = False) -> tuple[UUID, str]:
     """Write a run that was rejected 40 days ago, with a decision and a file of its own; return its id and the file."""
     db, run_id, context = services.db, uuid4(), RequestContext(LOCAL, "cli")
     path = services.scratch / name
@@ -239,7 +239,7 @@ def test_prune_that_is_killed_anywhere(quiet_app: App) -> None:
     names: set[str] = set()
     while True:
         number += 1
-        run_id, digest = app.in_loop(_ended_run(services, f"film-{number}"))
+        run_id, digest = app.in_loop(ended_run(services, f"film-{number}"))
         passed = _kill_at(number)
         try:
             _prune(app)
@@ -264,7 +264,7 @@ def test_file_that_is_stored_again_while_it_is_deleted(quiet_app: App) -> None:
     """It stays, wherever the prune was killed."""
     app, services = quiet_app, quiet_app.state.services
     for number in range(1, 30):
-        _, digest = app.in_loop(_ended_run(services, "same film"))
+        _, digest = app.in_loop(ended_run(services, "same film"))
         passed = _kill_at(number)
         try:
             _prune(app)
@@ -287,8 +287,8 @@ def test_shared_file_stays_until_the_last_run_goes(quiet_app: App) -> None:
     """Two runs use one file: it goes with the second."""
     app, services = quiet_app, quiet_app.state.services
     _prune(app)
-    _, digest = app.in_loop(_ended_run(services, "shared"))
-    second, _ = app.in_loop(_ended_run(services, "shared"))
+    _, digest = app.in_loop(ended_run(services, "shared"))
+    second, _ = app.in_loop(ended_run(services, "shared"))
     app.rows("update runs set updated_at = now() where id = %s returning 1", second)
 
     assert _prune(app).runs == 1
@@ -302,7 +302,7 @@ def test_shared_file_stays_until_the_last_run_goes(quiet_app: App) -> None:
 def test_chain_verifies_without_the_words(quiet_app: App, with_words_in_hash: bool) -> None:
     """It also finds what is changed after the prune, and words that were removed without a record of it."""
     app, services = quiet_app, quiet_app.state.services
-    run_id, _ = app.in_loop(_ended_run(services, uuid4().hex, with_words_in_hash=with_words_in_hash))
+    run_id, _ = app.in_loop(ended_run(services, uuid4().hex, with_words_in_hash=with_words_in_hash))
     changes = {
         "verdict": "update decisions set verdict = 'approve' where run_id = %s returning 1",
         "words": "update decisions set comment = 'Other words' where run_id = %s returning 1",
@@ -338,9 +338,9 @@ def test_chain_verifies_without_the_words(quiet_app: App, with_words_in_hash: bo
 def test_changed_decision_is_not_pruned(quiet_app: App) -> None:
     """Its words are evidence. Other runs are pruned."""
     app, services = quiet_app, quiet_app.state.services
-    run_id, _ = app.in_loop(_ended_run(services, "changed"))
+    run_id, _ = app.in_loop(ended_run(services, "changed"))
     app.rows("update decisions set comment = 'Other words' where run_id = %s returning 1", run_id)
-    other, _ = app.in_loop(_ended_run(services, "unchanged"))
+    other, _ = app.in_loop(ended_run(services, "unchanged"))
 
     assert _prune(app).runs == 1
     assert app.run(str(run_id))["pruned_at"] is None
@@ -353,7 +353,7 @@ def test_changed_decision_is_not_pruned(quiet_app: App) -> None:
 def test_run_that_is_needed_is_not_deleted(quiet_app: App, reason: str) -> None:
     """The request is refused with the reason, and nothing is changed."""
     app, services = quiet_app, quiet_app.state.services
-    run_id, digest = app.in_loop(_ended_run(services, reason))
+    run_id, digest = app.in_loop(ended_run(services, reason))
     key = f"{run_id}:clip:1:1"
     changes = {
         "open order": "insert into orders (key, run_id, kind, clip, take, provider, request, amount_usd, state) values"
@@ -406,13 +406,13 @@ def test_idle_conversations_are_deleted(quiet_app: App) -> None:
 def test_one_worker_prunes_once_a_day(quiet_app: App) -> None:
     """Only if MYLOWARE_KEEP_DAYS is set."""
     app, services = quiet_app, quiet_app.state.services
-    run_id, _ = app.in_loop(_ended_run(services, "daily"))
+    run_id, _ = app.in_loop(ended_run(services, "daily"))
     app.in_loop(clean_up(services))
     assert app.run(str(run_id))["pruned_at"] is None
     daily = replace(services, keep=timedelta(days=30))
     app.in_loop(clean_up(daily))
     assert app.run(str(run_id))["pruned_at"] is not None
-    other, _ = app.in_loop(_ended_run(services, "next day"))
+    other, _ = app.in_loop(ended_run(services, "next day"))
     app.in_loop(clean_up(daily))
     assert app.run(str(other))["pruned_at"] is None
     app.rows("update daily_work set done_at = now() - interval '25 hours' returning 1")
@@ -423,7 +423,7 @@ def test_one_worker_prunes_once_a_day(quiet_app: App) -> None:
 def test_delete_over_http_needs_admin(quiet_app: App) -> None:
     """The answer is the run that is left; a repeated request has the same one."""
     app, services = quiet_app, quiet_app.state.services
-    run_id, digest = app.in_loop(_ended_run(services, "over http"))
+    run_id, digest = app.in_loop(ended_run(services, "over http"))
     assert app.client.delete(f"/v1/runs/{run_id}").json()["error"]["code"] == "admin_required"
     app.rows("update api_keys set can = 'admin' returning 1")
     answers = [app.client.delete(f"/v1/runs/{run_id}").json() for _ in range(2)]
