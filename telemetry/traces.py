@@ -62,7 +62,7 @@ def record_run(run_id: str, started_at: datetime, outcome: str) -> None:
 def send_traces(endpoint: str) -> None:
     """Send spans to an OpenTelemetry collector (OTLP over HTTP) from now on. Raises ImportError without the extra."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -76,7 +76,8 @@ def send_traces(endpoint: str) -> None:
             root = _root.get()
             return root.span_id if root else super().generate_span_id()
 
-    resource = Resource.create({"service.name": "myloware"})  # OTEL_SERVICE_NAME overrides it
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override it.
+    resource = Resource.create({"service.name": "myloware"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, id_generator=RunIds())
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint}/v1/traces")))
     trace.set_tracer_provider(provider)
