@@ -69,7 +69,8 @@ def console_page(template: str, session: Session | None = None, *, path: str = "
     return _render(template, session=session, current=path, **variables)
 
 
-def _format_time(at: datetime) -> str:
+def _format_time(at: datetime | str) -> str:
+    at = datetime.fromisoformat(at) if isinstance(at, str) else at
     return f"{at.astimezone(UTC):%a %d %b %Y, %H:%M} UTC"
 
 

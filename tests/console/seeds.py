@@ -241,6 +241,17 @@ class Seeds:
             kind = {"settled": "order.settled", "failed": "order.failed"}.get(state, "order.submitted")
             self.event(run_id, kind, source="ledger", subject=key, **result.get(state, {}))
 
+    def note(self, comment: str, **columns: Any) -> None:
+        """Write a completed run whose ideas were sent back with this comment."""
+        run_id = str(self.ideation(**columns))
+        digest = self._app.run(run_id)["review"]["digest"]
+        self._app.decide(run_id, "ideation", approved=False, comment=comment, digest=digest)
+        self._app.rows("update runs set status = 'completed' where id = %s returning 1", run_id)
+
+    def clear_rules(self) -> None:
+        """Delete the rules of all projects."""
+        self._app.in_loop(self._app.state.services.db.execute("delete from store where prefix like 'rules.%'"))
+
     def one_of_each(self, film: str) -> list[UUID]:
         """Write a run of each kind, the oldest first."""
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,6 +74,15 @@ def test_every_page(
     seeds.revision(done, 2, scene="Heavy drops run slowly down a pane.")
     seeds.clips(done, film)
 
+    seeds.clear_rules()
+    for comments in (("No hands in the picture", "Each clip ends in the dark"), ("Show the window in every clip",)):
+        for comment in comments:
+            seeds.note(comment, title="Rain on a quiet window", created_at=datetime.now(UTC) - timedelta(days=9))
+        rules = quiet_app.client.post("/v1/projects/tiny/rules", json={"action": "propose"}).json()
+        if len(comments) > 1:
+            body = {"action": "approve", "digest": rules["digest"]}
+            quiet_app.client.post("/v1/projects/tiny/rules", json=body).raise_for_status()
+
     link = quiet_app.client.post(f"/v1/runs/{publish}/reviews/link", json={"gate": "publish"}).json()["url"]
     tab = Tab(browser_process, quiet_app.url, is_phone=device == "phone", color_scheme=scheme)
     for name, path in {"sign-in": "/sign-in", "sign-in-link": "/sign-in/once", "link": urlsplit(link).path}.items():
@@ -85,7 +95,8 @@ def test_every_page(
         "publish": f"/runs/{publish}/publish", "revisions": f"/runs/{done}/revisions", "costs": "/costs",
         "trouble": "/trouble", "trouble-action": f"/trouble/{stuck}/stop-waiting", "health": "/doctor",
         "keys": "/keys", "start-again": f"/new?from={done}", "chat": f"/chat?run={ideation}",
-        "fork": f"/runs/{done}/actions/fork", "new": "/new?project=shorts",
+        "fork": f"/runs/{done}/actions/fork", "rules": "/projects/tiny/rules",
+        "new": "/new?project=shorts",
     }  # fmt: skip
     tab.page.goto(f"/chat?run={ideation}")
     tab.page.get_by_label("Message").fill("Approve it")
