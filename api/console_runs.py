@@ -79,7 +79,11 @@ async def compare_revisions(
     before: int | None = None,
     after: int | None = None,
 ) -> HTMLResponse:
-    """Show what changed between two revisions of a gate, by default the last two. Raises RevisionNotFound."""
+    """Show what changed between two revisions of a gate, by default the last two.
+
+    Raises RevisionNotFound or RunPruned.
+    """
+    await queries.get_kept_run(state.services.db, run_id)
     run = await queries.get_run_view(state.services.db, run_id)
     found = await reviews.list_reviews(state.services, run_id)
     contents = {each.revision: each.content.model_dump(mode="json") for each in found if each.gate == gate}
@@ -127,10 +131,15 @@ class _PageStream(RunStream):
 
 async def _read_run(state: AppState, run_id: UUID) -> dict[str, Any]:
     """Return what the templates of a run show. Raises RunNotFound."""
-    services = state.services
+    services, db = state.services, state.services.db
+    run = await queries.get_run_view(db, run_id)
+    if run.pruned_at:
+        moments = await history.list_kept_moments(db, run_id)
+    else:
+        moments = await history.list_moments(db, services.ledger, run_id)
     return {
-        "run": await queries.get_run_view(services.db, run_id),
+        "run": run,
         "position": await queries.find_nodes(services, run_id),
-        "moments": await history.list_moments(services.db, services.ledger, run_id),
+        "moments": moments,
         "orders": await services.ledger.list_for_run(run_id),
     }

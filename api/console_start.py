@@ -88,7 +88,7 @@ async def show_form(
     """Show the form of a new run; `from` fills it in with what a run was started with, and the others a field each."""
     form = RunForm({"request": str(uuid4()), "project": project, "brief": brief, "budget_usd": budget_usd})
     if like:
-        form = RunForm.like(await queries.get_run(state.services.db, like), request=form["request"])
+        form = RunForm.like(await queries.get_kept_run(state.services.db, like), request=form["request"])
     return await _form_page(state, session, form)
 
 
@@ -136,7 +136,7 @@ async def change_rules(
 @router.get("/runs/{run_id:uuid}/actions/fork")
 async def show_fork(run_id: UUID, state: AppStateDep, session: SessionDep) -> HTMLResponse:
     """Show what a fork of the run is, with the button that starts it."""
-    source = await queries.get_run(state.services.db, run_id)
+    source = await queries.get_kept_run(state.services.db, run_id)
     return await _form_page(state, session, RunForm.like(source, request=str(uuid4())), source=source)
 
 
@@ -148,7 +148,7 @@ async def fork_run(run_id: UUID, request: Request, state: AppStateDep, session: 
         body = _body(ForkRequest, form, revision=form["revision"] or None)
         run = await start.fork_run(state.services, run_id, **dict(body), context=_context(session, form))
     except RunError as error:
-        source = await queries.get_run(state.services.db, run_id)
+        source = await queries.get_kept_run(state.services.db, run_id)
         return await _form_page(state, session, form, error, source)
     return RedirectResponse(f"/runs/{run.id}", 303)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from runs.history_entries import HistoryEntry, describe_event, describe_model_charge
+from runs.history_entries import HistoryEntry, describe_decision, describe_event, describe_model_charge
 from runs.queries import RunCost, Waiting, get_kept_run, get_run_view
 from storage import decisions, deliveries, events
 from storage.actors import Actor
@@ -107,6 +107,12 @@ async def list_moments(db: Database, ledger: Ledger, run_id: UUID) -> list[Momen
         _add_checkpoint(event, entries[-1].details, checkpoints)
         moments.append(Moment(seq=event.seq, entries=entries))
     return [*moments, Moment(seq=0, entries=list(charges))]
+
+
+async def list_kept_moments(db: Database, run_id: UUID) -> list[Moment]:
+    """Return what is left of the moments of a pruned run: its decisions without their words, in one of number 0."""
+    rows = await decisions.list_decisions(db, run_id)
+    return [Moment(seq=0, entries=[describe_decision(row, 0, row.decided_at) for row in rows])]
 
 
 def _add_checkpoint(event: Event, details: dict[str, Any], checkpoints: dict[tuple[str, int], str | None]) -> None:

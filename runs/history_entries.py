@@ -45,7 +45,7 @@ def describe_event(
     if event.kind in TEXTS["order"]:
         return _describe_order(event, orders[event.subject or ""], decisions)
     if event.kind == "decision.recorded":
-        return [_describe_decision(event, decisions[event.payload["number"]])]
+        return [describe_decision(decisions[event.payload["number"]], event.seq, event.created_at)]
     if event.kind not in TEXTS["run"]:
         source: ActorJson = {"kind": "service", "id": event.source, "name": event.source}
         text = f"{event.kind.replace('.', ' ').replace('_', ' ').capitalize()}."
@@ -62,14 +62,15 @@ def describe_model_charge(order: OrderRow) -> HistoryEntry:
     return _charge(order.settled_at or order.created_at, order, "The language model")
 
 
-def _describe_decision(event: Event, row: DecisionRow) -> HistoryEntry:
+def describe_decision(row: DecisionRow, seq: int, at: datetime) -> HistoryEntry:
+    """Return the entry for a decision, of which the event with this number was recorded at `at`."""
     comment = f": “{row.comment}”" if row.comment else "."
     by = f"by {row.actor_name}{_claim(row.claimed_user)}"
     publish_at = row.edits.get("publish_at") if isinstance(row.edits, dict) else None
     schedule = f", to be published at {publish_at}" if publish_at else ""
     text = f"Revision {row.revision} at the {row.gate} gate was {VERDICTS[row.verdict]} {by}{schedule}{comment}"
     details = {name: value for name, value in vars(row).items() if name not in ("run_id", "decided_at")}
-    return _entry(event, "decision", row.actor_json, text, details)
+    return HistoryEntry(at=at, kind="decision", actor=row.actor_json, text=text, details={"seq": seq, **details})
 
 
 def _claim(user: ClaimedUser | None) -> str:

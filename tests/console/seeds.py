@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from render_service import write_clip
 
 from graph.review_content import FilmContent, IdeasContent
+from runs.pruning import delete_run
 from tests.app import App
 
 HOSTILE = '<script>document.title="taken"</script><img src=x onerror=alert(1)>"\'{{7*7}} ‮\u202eabc'
@@ -251,6 +252,25 @@ class Seeds:
     def clear_rules(self) -> None:
         """Delete the rules of all projects."""
         self._app.in_loop(self._app.state.services.db.execute("delete from store where prefix like 'rules.%'"))
+
+    def pruned(self, film: str, *, code: str = "", **columns: Any) -> UUID:
+        """Write a run that was published, or failed with this code, and prune it."""
+        run_id = self.publish(film, **columns)
+        digest = self._app.run(str(run_id))["review"]["digest"]
+        self._app.decide(str(run_id), "publish", comment="Lovely", digest=digest)
+        clip = {"clip": 1, "take": 1, "amount_usd": 0.3, "spent_usd": 0.3}
+        self.order(run_id, "clip", "videos:127.0.0.1", result={"digest": film, "seconds": 3}, **clip)
+        posts = {"platforms": {"tiktok": {"url": "https://tiktok.example/@rain/1"}}}
+        self.order(run_id, "publication", "folder", result=posts)
+        artifacts = {"final_video": {"digest": film, "seconds": 1}, **({} if code else {"publication": posts})}
+        error = Jsonb({"code": code, "message": "The clip failed.", "retryable": True}) if code else None
+        self._app.rows(
+            "update runs set status = %s, artifacts = %s, error = %s where id = %s returning 1",
+            *("failed" if code else "completed", Jsonb(artifacts), error, run_id),
+        )
+        self._app.rows("delete from outbox returning 1")
+        self._app.in_loop(delete_run(self._app.state.services, run_id, "local"))
+        return run_id
 
     def one_of_each(self, film: str) -> list[UUID]:
         """Write a run of each kind, the oldest first."""

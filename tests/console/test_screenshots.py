@@ -74,6 +74,7 @@ def test_every_page(
     seeds.revision(done, 2, scene="Heavy drops run slowly down a pane.")
     seeds.clips(done, film)
 
+    pruned = seeds.pruned(film, created_at=datetime.now(UTC) - timedelta(days=92))
     seeds.clear_rules()
     for comments in (("No hands in the picture", "Each clip ends in the dark"), ("Show the window in every clip",)):
         for comment in comments:
@@ -95,7 +96,7 @@ def test_every_page(
         "publish": f"/runs/{publish}/publish", "revisions": f"/runs/{done}/revisions", "costs": "/costs",
         "trouble": "/trouble", "trouble-action": f"/trouble/{stuck}/stop-waiting", "health": "/doctor",
         "keys": "/keys", "start-again": f"/new?from={done}", "chat": f"/chat?run={ideation}",
-        "fork": f"/runs/{done}/actions/fork", "rules": "/projects/tiny/rules",
+        "fork": f"/runs/{done}/actions/fork", "pruned": f"/runs/{pruned}", "rules": "/projects/tiny/rules",
         "new": "/new?project=shorts",
     }  # fmt: skip
     tab.page.goto(f"/chat?run={ideation}")
