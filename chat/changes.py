@@ -70,7 +70,7 @@ async def start_run(
         refusal = f"Above {spec.budget_usd} USD, the budget of {project}, only the person starts a run, here"
         raise ToolError(f"{refusal}: {request.context.base_url}/new?{form}")
     chosen: dict[str, Any] = {"project": project, "brief": brief, "options": options, "budget_usd": usd}
-    return _started(await start.start_run(services, **chosen, context=context))
+    return _started(await start.start_run(services, **chosen, context=context), request.context.base_url)
 
 
 async def fork_run(
@@ -79,12 +79,12 @@ async def fork_run(
     """Start a run with the ideas of another."""
     context, source = request.next_context(), parse_run_id(run_id)
     run = await start.fork_run(request.services, source, revision=revision, project=project, context=context)
-    return _started(run)
+    return _started(run, request.context.base_url)
 
 
-def _started(run: RunRow) -> ToolResult:
+def _started(run: RunRow, base_url: str) -> ToolResult:
     value = {"run_id": run.id, "status": run.status, "project": run.project, "brief": run.brief}
-    return ToolResult(value, run_ids=[str(run.id)], started=[str(run.id)])
+    return ToolResult({**value, "page": f"{base_url}/runs/{run.id}"}, run_ids=[str(run.id)], started=[str(run.id)])
 
 
 async def prepare_decision(request: ToolRequest, run_id: str, **fields: Any) -> ToolResult:

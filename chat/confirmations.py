@@ -211,7 +211,7 @@ async def _carry_out(services: Services, row: PendingConfirmationRow, context: R
 def describe_review(pending: PendingConfirmation) -> str:
     """Return what would be decided, about which review."""
     gate = f", {pending['gate']} gate, revision {pending['revision']}, digest {pending['digest'][:12]}"
-    return f"{pending['what']}\nRun {pending['run_id']}{gate if pending['gate'] else ''}."
+    return f"{pending['what']}\n\nRun {pending['run_id']}{gate if pending['gate'] else ''}."
 
 
 def describe_pending(questions: Sequence[PendingConfirmation]) -> str:
@@ -225,7 +225,7 @@ def describe_pending(questions: Sequence[PendingConfirmation]) -> str:
 
 def _describe_question(pending: PendingConfirmation) -> str:
     return (
-        f"{describe_review(pending)}\n"
+        f"{describe_review(pending)}\n\n"
         f"To confirm it yourself, send exactly: {pending['verdict']} {pending['code']} "
         f"(until {datetime.fromisoformat(pending['expires_at']):%H:%M} UTC). Nothing happens before."
     )

@@ -175,7 +175,7 @@ def _propose(facts: dict[str, Any]) -> str:
         price = f"{row['usd_per_film']:.2f} USD of the {row['left_usd']:.2f} USD left today"
         price += f"; last published: {row.get('last_published', 'never')}."
         lines.append(f"{number}. {row['project']}: {brief}\n   {price}")
-    return "\n".join([*lines, "Say “make the second one”."])
+    return "\n".join([*lines, "", "Say “make the second one”."])
 
 
 def _describe(value: Any) -> str:
@@ -186,8 +186,8 @@ def _describe(value: Any) -> str:
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         return text if text.startswith("http") else shorten(text, 200)
     if "prepared" in value:
-        return f"I prepared it, and only you can confirm it: {value['prepared']}"
-    fields = {name: _describe(each) for name, each in value.items() if each not in (None, "", [], {})}
+        return "I prepared it, and only you can confirm it."
+    fields = {name: _describe(each) for name, each in value.items() if each or type(each) in (int, float)}
     is_run = {"run_id", "status"} <= fields.keys()
     head = f"Run {fields.pop('run_id')} is {fields.pop('status').replace('_', ' ')}" if is_run else ""
     rows = sorted(fields.items(), key=lambda row: "\n" in row[1])  # lists come last

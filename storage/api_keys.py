@@ -70,7 +70,7 @@ async def sync_settings_keys(db: Database, keys: Sequence[str], limited: Sequenc
 
 async def generate_first_key(db: Database) -> str | None:
     """Generate a key into an empty table, and return it; it cannot be read again. Return None if there was one."""
-    row = await _add(db, sql["add_first"], ("generated", "approve", "generated", None))
+    row = await _add(db, sql["add_first"], ("generated key", "approve", "generated", None))
     return row and row[0]
 
 

@@ -128,7 +128,7 @@ async def test_first_key_is_generated_once(db: Database) -> None:
     assert re.fullmatch(r"mw_[A-Za-z0-9_-]{32}", generated[0])
     row = await find_key(db, generated[0])
     assert row
-    assert (row.name, row.can, row.origin) == ("generated", "approve", "generated")
+    assert (row.name, row.can, row.origin) == ("generated key", "approve", "generated")
     assert await api_keys.generate_first_key(db) is None
 
 
