@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from cli.output import exit_with_error
-from runs.queries import RunView
+from runs.queries import RunView, get_kept_run
 from runs.services import Services
 
 MAX_TITLE_CHARACTERS = 40
@@ -15,10 +15,11 @@ MAX_TITLE_CHARACTERS = 40
 async def copy_film(services: Services, run: RunView, folder: Path, path: Path | None = None) -> Path:
     """Copy the film to `path`, or to a file in `folder` named after its title, and return the path.
 
-    Its subtitles are copied beside it.
+    Its subtitles are copied beside it. Raises RunPruned.
     """
     film = run.artifacts.get("final_video")
     if film is None:
+        await get_kept_run(services.db, run.run_id)
         exit_with_error(f"The run has no film: its status is {run.status}.")
     title = re.sub(r"[^a-z0-9]+", "-", run.artifacts["ideas"]["title"].lower()).strip("-")[:MAX_TITLE_CHARACTERS]
     path = path or folder / f"{title or run.project}-{str(run.run_id)[:8]}.mp4"

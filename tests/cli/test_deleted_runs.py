@@ -32,17 +32,20 @@ def test_a_run_is_deleted_after_a_question(quiet_app: App, here: Here) -> None:
     assert here.run(*command, "--yes") == "deleted: 0 files, 0.0 MB\n"
     run = app.run(str(run_id))
     assert (run["brief"].startswith("Pruned on "), run["status"], file.exists()) == (True, "failed", False)
+    for name in ("film", "clips", "history", "fork", "retry"):
+        assert here.run("runs", name, str(run_id), status=1).startswith("myloware: The run was pruned on "), name
     assert len(app.rows("select 1 from prunings where run_id = %s and actor_id = 'local'", run_id)) == 1
 
 
 def test_a_run_that_has_not_ended_is_refused(quiet_app: App, here: Here) -> None:
     """One sentence says what to do first, and the run stays as it is."""
     run_id = quiet_app.start("A lamp in fog")
-    before = quiet_app.run(run_id)
+    row = "select * from runs where id = %s"
+    before = quiet_app.rows(row, run_id)
     message = here.run("runs", "delete", run_id, "--yes", status=1)
 
     assert message == "myloware: The run has not ended: its status is pending. Cancel it first.\n"
-    assert quiet_app.run(run_id) == before
+    assert quiet_app.rows(row, run_id) == before
 
 
 def test_a_run_that_is_needed_is_refused(quiet_app: App, here: Here) -> None:
