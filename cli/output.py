@@ -1,5 +1,6 @@
 """Terminal output: the consoles, the name of the program, and the exit with an error message."""
 
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -7,15 +8,27 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from telemetry.logs import writes_json
 
 stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
+log = logging.getLogger(__name__)
+
+
+def print_notice(markup: str, level: int = logging.WARNING) -> None:
+    """Print a line to standard error. Where the log is JSON, for a collector, it is a line of the log."""
+    if writes_json():
+        log.log(level, "%s", Text.from_markup(markup).plain)
+    else:
+        stderr.print(markup, soft_wrap=True)
 
 
 def exit_with_error(message: str) -> NoReturn:
     """Print an error message and exit with status 1."""
-    stderr.print("[red]myloware:[/]", end=" ")
-    stderr.print(message, soft_wrap=True, markup=False)
+    print_notice(f"[red]myloware:[/] {escape(message)}", logging.ERROR)
     raise typer.Exit(1)
 
 

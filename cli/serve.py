@@ -10,6 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import typer
+from rich.markup import escape
 
 from api.app import create_app
 from api.http_server import run_server
@@ -23,7 +24,7 @@ from cli.files import copy_film
 from cli.gate_prompt import GatePrompt
 from cli.lines import LineReader
 from cli.local_services import sandbox_notice, with_local_services
-from cli.output import exit_with_error, stderr, stdout
+from cli.output import exit_with_error, print_notice, stderr, stdout
 from cli.running import LOCAL_CONTEXT, on_stop_signal
 from console.sessions import create_sign_in_link
 from graph.decisions import DecisionInput
@@ -82,9 +83,9 @@ async def serve(
             if new_key:
                 stdout.print(f"Your API key, shown only once: [bold]{new_key}[/]", soft_wrap=True)
             for warning in settings.weak_keys():
-                stderr.print(f"[yellow]Warning:[/] {warning}", soft_wrap=True)
+                print_notice(f"[yellow]Warning:[/] {warning}")
             if notice := sandbox_notice(settings):
-                stderr.print(notice)
+                print_notice(notice)
             page = ""
             if brief is not None:
                 run = await start_run(state.services, project=project, brief=brief, context=LOCAL_CONTEXT)
@@ -105,7 +106,7 @@ async def _report_unreachable(services: Services) -> None:
         try:
             await provider.check()
         except ProviderError as error:
-            stderr.print(f"[yellow]Warning:[/] {error.message} Its clips wait.", soft_wrap=True)
+            print_notice(f"[yellow]Warning:[/] {escape(error.message)} Its clips wait.")
 
 
 async def work(settings: Settings) -> None:
@@ -136,7 +137,7 @@ async def _wait_for_database(settings: Settings) -> None:
             return
         except DatabaseUnreachable as error:
             if not is_waiting:
-                stderr.print(f"{settings.session_variable}: {error} Waiting for it.", soft_wrap=True, markup=False)
+                print_notice(escape(f"{settings.session_variable}: {error} Waiting for it."))
             is_waiting = True
         except DatabaseUnusable as error:
             raise SettingsError(f"{settings.session_variable}: {error}") from error

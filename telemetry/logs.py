@@ -60,7 +60,7 @@ class LineFormatter(logging.Formatter):
 
     def __init__(self, *, is_json: bool, secrets: Collection[str]) -> None:
         super().__init__()
-        self._is_json = is_json
+        self.is_json = is_json
         self._secrets = re.compile(
             "|".join(map(re.escape, sorted(filter(None, secrets), key=len, reverse=True))) or "(?!)"
         )
@@ -76,7 +76,7 @@ class LineFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         trace = self._redact(self.formatException(record.exc_info)) if record.exc_info else ""
-        if self._is_json:
+        if self.is_json:
             return json.dumps({**fields, **({"exception": trace} if trace else {})}, ensure_ascii=False, default=str)
         head = " ".join(str(fields.pop(name)) for name in ("time", "level", "logger"))
         text, ids = fields.pop("message"), " ".join(f"{name}={value}" for name, value in fields.items())
@@ -84,6 +84,12 @@ class LineFormatter(logging.Formatter):
 
     def _redact(self, text: str) -> str:
         return self._secrets.sub("[secret]", text)
+
+
+def writes_json() -> bool:
+    """Return whether the log lines of this process are JSON."""
+    formatters = (handler.formatter for handler in logging.getLogger().handlers)
+    return any(isinstance(each, LineFormatter) and each.is_json for each in formatters)
 
 
 def configure_logs(form: str = "text", level: str | None = None, secrets: Collection[str] = ()) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import time
 
 import httpx
 import pytest
+import typer
 from pydantic import SecretStr
 
 from api.settings import Settings
+from cli.output import exit_with_error, print_notice
 from telemetry import logs
 from telemetry.logs import LineFormatter, identified, log_outage, log_recovery
 from tests.app import ANNA, App
@@ -58,6 +62,25 @@ def test_secrets_of_the_settings_are_replaced() -> None:
         assert "key [secret]" in line
         assert "ValueError: [secret]" in line
     assert "\n" not in LineFormatter(is_json=True, secrets=settings.secrets).format(record)
+
+
+def test_a_notice_is_a_line_of_a_json_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A collector reads what a person would, without its markup."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(LineFormatter(is_json=True, secrets=()))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    monkeypatch.setattr(logging.getLogger("cli"), "level", logging.INFO)
+    print_notice("[yellow]Warning:[/] the key is short.")
+    with pytest.raises(typer.Exit):
+        exit_with_error("Cannot listen on port [80].")
+
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["level"], line["message"]) for line in found] == [
+        ("warning", "Warning: the key is short."),
+        ("error", "myloware: Cannot listen on port [80]."),
+    ]
+    assert capsys.readouterr().err == ""
 
 
 def test_text_ends_with_the_ids() -> None:
