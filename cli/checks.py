@@ -15,7 +15,7 @@ from agents.roles import ideate, moderate, read_comment, respond, screen_brief, 
 from agents.structured import AnswerError, form_of
 from agents.texts import Idea
 from api.checks import BRIEF, SHORTS, Check, run_checks
-from api.settings import Service, Settings, read_settings, variables
+from api.settings import NO_KEY, Service, Settings, read_settings, variables
 from api.settings_types import SettingsError
 from api.wiring import open_chat_model
 from chat.tools import tool_table
@@ -48,7 +48,7 @@ def _visible_settings(settings: Settings) -> dict[str, str | None]:
     for variable, field in sorted(variables().items()):
         value = getattr(settings, field)
         is_secret = any(word in variable for word in SECRET_WORDS)
-        visible[variable] = None if value is None else "set" if is_secret else str(value)
+        visible[variable] = None if value in (None, NO_KEY) else "set" if is_secret else str(value)
     return visible
 
 

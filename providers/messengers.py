@@ -120,10 +120,14 @@ class Telegram(Messenger):
         return (await self._call("sendMessage", {"text": text, "link_preview_options": '{"is_disabled": true}'}))[0]
 
     async def check(self) -> str:
-        """Return the names of the bot and of the chat. Raises ValueError if one of them is refused."""
+        """Return the names of the bot and of the chat. Raises ValueError if one is refused or there is no answer."""
         found = []
         for method in ("getMe", "getChat"):
-            result, answer = await self._call(method, {})
+            try:
+                result, answer = await self._call(method, {})
+            except (OSError, httpx.HTTPError) as error:
+                message = f"Telegram cannot be reached at {httpx.URL(self.url).host}: {error}. Check TELEGRAM_BASE_URL."
+                raise ValueError(message) from error
             if result.outcome != "delivered":
                 raise ValueError(f"Telegram {method}: {result.response}. Check TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID.")
             found.append(answer)

@@ -353,6 +353,8 @@ def test_doctor_sends_nothing(messengers: Messengers) -> None:
     assert (messengers.slack, [method for method, _ in messengers.telegram]) == ([], ["getMe", "getChat"])
     with pytest.raises(ValueError, match=r"^Telegram getMe: HTTP 401: Unauthorized. Check TELEGRAM_BOT_TOKEN, "):
         asyncio.run(check(settings.model_copy(update={"telegram_bot_token": SecretStr("1:wrong")})))
+    with pytest.raises(ValueError, match=r"^Telegram cannot be reached at 127.0.0.1: .*Check TELEGRAM_BASE_URL\.$"):
+        asyncio.run(check(settings.model_copy(update={"telegram_base_url": "http://127.0.0.1:9"})))
     assert asyncio.run(check(Settings.model_construct())) == "neither Slack nor Telegram is set"
 
 
