@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +71,45 @@ def test_an_alert_says_what_to_do(rule: dict[str, dict[str, str]]) -> None:
     """It has a severity, a summary and a description in sentences."""
     assert rule["labels"]["severity"] in ("page", "warn", "info")
     assert all(rule["annotations"][name].endswith(".") for name in ("summary", "description"))
+
+
+def test_probes_of_a_process_that_starts_are_no_failed_requests() -> None:
+    """`/ready` answers 503 until a worker runs, which is no fault."""
+    [expression] = [rule["expr"] for rule in RULES if rule["alert"] == "MyloWareRequestsFail"]
+
+    assert expression.count('route!="/ready"') == expression.count("myloware_http_seconds_count") == 2
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, of the package prometheus, is not installed")
+def test_alerts_end_when_nothing_new_happens(tmp_path: Path) -> None:
+    """Notifications count for a week: their alert ends after six hours. A process that is gone is seen at once."""
+    expressions = {rule["alert"]: rule["expr"] for rule in RULES}
+    counts = [("myloware_undelivered_notifications", "0x5 2x600"), ("up", "1x5 0x600")]
+    expected = [
+        ("MyloWareNotificationsUndelivered", "4m", None, "{}"),
+        ("MyloWareNotificationsUndelivered", "10m", 2, "{}"),
+        ("MyloWareNotificationsUndelivered", "380m", None, "{}"),
+        ("MyloWareProcessGone", "4m", None, ""),
+        ("MyloWareProcessGone", "10m", 0, '{instance="a"}'),
+    ]
+    tests = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f'{name}{{job="myloware",instance="a"}}', "values": values} for name, values in counts
+        ],
+        "promql_expr_test": [
+            {
+                "expr": expressions[alert],
+                "eval_time": time,
+                "exp_samples": [] if value is None else [{"labels": labels, "value": value}],
+            }
+            for alert, time, value, labels in expected
+        ],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [tests]}))
+    for arguments in (["check", "rules", FOLDER / "alerts.yaml"], ["test", "rules", tmp_path / "test.yaml"]):
+        done = subprocess.run(["promtool", *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_gauges_take_two_statements(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
