@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -17,6 +18,8 @@ import httpx
 import pytest
 import yaml
 
+from api.settings import variables
+from api.settings_types import PREFIXES
 from tests.databases import fresh_database
 from tests.storage.test_s3 import free_port, moto_server, s3
 
@@ -40,6 +43,7 @@ class Machine:
             "http://api:8000": f"http://127.0.0.1:{self.port_of['api']}",
         }
         self.url = self.addresses["http://api:8000"]
+        self.metrics_ports: list[int] = []
 
     def here(self, text: str) -> str:
         """Return a text of the file with its defaults and the addresses of this machine."""
@@ -49,9 +53,12 @@ class Machine:
         return text
 
     def environment(self, service: str) -> dict[str, str]:
-        """Return the environment of a service, with a folder of its own in place of its volume."""
-        named = {name: self.here(value) for name, value in SERVICES[service]["environment"].items()}
+        """Return the environment of a service, with a folder in place of its volume, and any port for its metrics."""
+        named = {name: self.here(str(value)) for name, value in SERVICES[service]["environment"].items()}
         folder = self.data / SERVICES[service]["volumes"][0].partition(":")[0]
+        if "MYLOWARE_METRICS_PORT" in named:  # the processes share this machine
+            self.metrics_ports.append(free_port())
+            named["MYLOWARE_METRICS_PORT"] = str(self.metrics_ports[-1])
         return {"PATH": os.environ["PATH"], "MYLOWARE_DATA_DIR": str(folder), **named}
 
     def command(self, service: str) -> list[str]:
@@ -104,6 +111,14 @@ def until(url: str, log: Path) -> None:
         time.sleep(0.2)
 
 
+def test_what_the_file_reads_from_env_does_not_stop_a_service() -> None:
+    """The services get all of `.env`: what looks like a setting there has to be one, or they refuse to start."""
+    read = re.findall(r"\$\{(\w+)", (ROOT / "compose.yaml").read_text())
+
+    assert [name for name in read if name.startswith(PREFIXES) and name not in variables()] == []
+    assert set(read) >= {"API_PORT", "MYLOWARE_LOG"}
+
+
 def test_a_film_is_made_by_the_services(machine: Machine, s3: dict[str, str], tmp_path: Path) -> None:
     """A key is added, the console signed in to, and two workers make a film at the sandbox, stored in the bucket."""
     logs = {name: tmp_path / f"{name}.log" for name in ("sandbox", "api", "worker-1", "worker-2")}
@@ -113,6 +128,7 @@ def test_a_film_is_made_by_the_services(machine: Machine, s3: dict[str, str], tm
         for name in ("api", "worker-1", "worker-2"):
             stack.enter_context(machine.running(name.partition("-")[0], logs[name]))
         until(f"{machine.url}/ready", logs["api"])
+        port = machine.metrics_ports[-1]
         add = [str(MYLOWARE), "keys", "add", "Anna", "--can", "admin"]
         added = subprocess.run(add, env=machine.environment("api"), cwd=tmp_path, capture_output=True, text=True)
         key = added.stdout.split()[-1]
@@ -128,7 +144,9 @@ def test_a_film_is_made_by_the_services(machine: Machine, s3: dict[str, str], tm
         events = client.get(f"/v1/runs/{run_id}/events").json()["events"]
         assert {event["source"] for event in events} >= {"sora"}
         assert httpx.get(f"{s3['AWS_ENDPOINT_URL']}/films").text.count("<Key>") >= 4
-        assert "SANDBOX" in logs["api"].read_text()
+        [notice] = [line for line in logs["api"].read_text().splitlines() if "SANDBOX" in line]
+        assert json.loads(notice)["level"] == "warning"
+        assert "myloware_runs{" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert run["artifacts"]["publication"]
 
 
