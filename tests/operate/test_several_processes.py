@@ -1,4 +1,7 @@
-"""Two API processes and four workers, each with a data folder of its own, share a database, a bucket and a sandbox."""
+"""Two API processes and four workers, each with a data folder of its own, share a database, a bucket and a sandbox.
+
+The server is Debian's PostgreSQL where the package is installed: the names of the tests say which one it is.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.operate.test_compose import MYLOWARE, Machine, approve, machine, until, until_status
+from tests.operate.own_postgres import describe_postgres, own_postgres
+from tests.operate.test_compose import MYLOWARE, Machine, approve, until, until_status
 from tests.storage.test_s3 import free_port, moto_server, s3
 
-__all__ = ["machine", "moto_server", "s3"]
+__all__ = ["moto_server", "s3"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 #: The tests poll.
@@ -67,11 +71,11 @@ class Cluster:
         return response
 
 
-@pytest.fixture
-def cluster(machine: Machine, tmp_path: Path) -> Iterator[Cluster]:
-    """The cluster, without a worker."""
-    with ExitStack() as stack:
-        yield Cluster(machine, tmp_path, stack)
+@pytest.fixture(params=[describe_postgres()])
+def cluster(s3: dict[str, str], tmp_path: Path) -> Iterator[Cluster]:
+    """The cluster, without a worker, on an empty database of a Postgres of its own."""
+    with own_postgres() as dsn, ExitStack() as stack:
+        yield Cluster(Machine(dsn, s3, tmp_path), tmp_path, stack)
 
 
 def test_each_step_of_a_run_and_each_message_is_for_another_process(cluster: Cluster) -> None:
