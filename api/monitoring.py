@@ -27,7 +27,7 @@ def start_traces(settings: Settings) -> None:
         try:
             send_traces(settings.otel_endpoint)
         except ImportError as error:
-            message = "OTEL_EXPORTER_OTLP_ENDPOINT: traces need further packages: pip install 'myloware[otel]'."
+            message = "OTEL_EXPORTER_OTLP_ENDPOINT: traces need further packages: .venv/bin/pip install -e '.[otel]'."
             raise SettingsError(message) from error
 
 

@@ -152,5 +152,7 @@ def test_without_the_extra_a_sentence_says_what_is_missing(tmp_path: Any) -> Non
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
 
     assert ended.returncode != 0
-    assert "OTEL_EXPORTER_OTLP_ENDPOINT: traces need further packages: pip install 'myloware[otel]'." in ended.stderr
+    assert (
+        "OTEL_EXPORTER_OTLP_ENDPOINT: traces need further packages: .venv/bin/pip install -e '.[otel]'." in ended.stderr
+    )
     assert "Traceback" not in ended.stderr
