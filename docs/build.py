@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
+from pydantic import SecretStr
 
 from api.settings import Settings, variables
 from cli.main import app
@@ -35,7 +36,7 @@ MYLOWARE_LOG  Form of the log lines of `serve` and `worker`: `text` or `json`. $
 MYLOWARE_LOG_LEVEL  `debug`, `info`, `warning` or `error`; by default `info` if JSON, else `warning`. $ info
 MYLOWARE_METRICS_PORT  Port of the metrics of `serve` and `worker`, for Prometheus; without it there are none. $ 9464
 MYLOWARE_METRICS_HOST  Address that the metrics listen on.
-OTEL_EXPORTER_OTLP_ENDPOINT  OpenTelemetry collector that traces are sent to; needs `myloware[otel]`. $ http://127.0.0.1:4318
+OTEL_EXPORTER_OTLP_ENDPOINT  OpenTelemetry collector that traces are sent to; needs the extra `otel`. $ http://127.0.0.1:4318
 # Access
 MYLOWARE_API_KEYS  API keys, comma-separated, for `serve`; without any, its first start generates one. $ a-long-secret
 MYLOWARE_LIMITED_API_KEYS  API keys that can read, start runs and cancel those, but not approve. $ another-secret
@@ -119,7 +120,10 @@ def described() -> Iterator[tuple[str, str, str]]:
 
 def _default(variable: str) -> str:
     value: Any = Settings.model_fields[variables()[variable]].default
-    return "" if value is None else format(value, "f") if isinstance(value, Decimal) else str(value)
+    # The stand-in for a missing key is no value to write into a page.
+    if value is None or isinstance(value, SecretStr):
+        return ""
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
 
 
 def settings_table() -> str:
