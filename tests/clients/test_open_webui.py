@@ -157,7 +157,7 @@ def neutral(exchanges: list[Exchange], placeholders: dict[str, str]) -> list[dic
             return value
         for word in sorted(words, key=len, reverse=True):
             value = value.replace(word, words[word])
-        return re.sub("[0-9a-f]{64}", 64 * "0", re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:8900", value))
+        return re.sub("[0-9a-f]{20,}", "0000", re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:8900", value))
 
     for each in exchanges:
         # One of the client's own tools instead of all, which are 25 KB in each request.
