@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -37,6 +38,14 @@ def _age(app: App) -> None:
     """Make everything that has ended 40 days older."""
     app.rows(f"update runs set updated_at = updated_at - {AGE} where status in ('completed', 'failed') returning id")
     app.rows(f"update artifacts set stored_at = stored_at - {AGE} returning digest")
+
+
+def _wait_until_announced(app: App) -> None:
+    """Wait until no event waits to be announced: a run is pruned after its last one was."""
+    deadline = time.monotonic() + 60
+    while app.rows("select event from outbox"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _prune(app: App, days: int = 30, **options: Any) -> Pruned:
@@ -106,6 +115,7 @@ def test_prune_of_a_film(app: App, film: dict[str, Any]) -> None:
     assert _prune(app).runs == 0, "the fork goes on and reads its orders"
     assert superseded not in _files(app)
     app.complete(film["fork"])
+    _wait_until_announced(app)
     counts, costs = app.sandbox.counts(), app.client.get("/v1/costs").json()
     foreseen = _prune(app, dry_run=True)
     assert app.run(run_id)["pruned_at"] is None
