@@ -25,6 +25,7 @@ from api.http_server import run_server
 from api.listening import listen, url_of
 from api.settings import Settings
 from api.wiring import AppState, open_app_state, reconcile_keys
+from prompts.project import FOLDER
 from providers.orders import digest_of
 from providers.webhooks import parse_secret
 from runs.worker import run_worker
@@ -68,6 +69,19 @@ PAIR_PROJECT = TINY_PROJECT.replace("clips: 1\nclip_seconds: 3", "clips: 2\nclip
 FOUR_PROJECT = TINY_PROJECT.replace(
     "clips: 1\nclip_seconds: 3", "clips: 4\nclip_seconds: 1\ncrossfade_seconds: 0.25"
 ).replace("One clip of three", "Four of one")
+
+
+def one_clip_shorts(folder: Path, name: str = "shorts", built_in: Path = FOLDER) -> dict[str, str]:
+    """Write `shorts` with one clip and a small film as the project `name`; return the setting with which it is found.
+
+    For tests of what is around a film: the default one, which `make demo` makes, takes 40 seconds of a processor.
+    """
+    text = (built_in / "shorts.md").read_text()
+    small = text.replace("\nclips: 3\n", "\nclips: 1\nfilm_size: 360x640\n")
+    assert small != text
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.md").write_text(small)
+    return {"MYLOWARE_PROJECTS_DIR": str(folder)}
 
 
 class SandboxClient:

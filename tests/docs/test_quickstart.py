@@ -17,6 +17,8 @@ import httpx
 import pytest
 from shell_blocks import shell_blocks
 
+from tests.app import one_clip_shorts
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,13 +28,13 @@ START_SECONDS = 60
 
 
 @contextmanager
-def running_server(command: str, folder: Path) -> Iterator[str]:
+def running_server(command: str, folder: Path, **settings: str) -> Iterator[str]:
     """Run the command that starts the server, from the root of the repository; yield the URL of the API."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    environment = {**ENVIRONMENT, "PORT": str(port), "MYLOWARE_DATA_DIR": str(folder / "data")}
+    environment = {**ENVIRONMENT, "PORT": str(port), "MYLOWARE_DATA_DIR": str(folder / "data"), **settings}
     log = folder / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(
@@ -71,7 +73,7 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
 def test_quickstart(tmp_path: Path) -> None:
     """All blocks in one shell produce a film and complete the run."""
     serve, *blocks = [block.text for block in shell_blocks("slow", "docs/tutorials/quickstart.md")]
-    with running_server(serve, tmp_path) as url:
+    with running_server(serve, tmp_path, **one_clip_shorts(tmp_path / "projects")) as url:
         result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
             cwd=tmp_path,
