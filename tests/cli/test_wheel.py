@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from terminals import run_command
 
+from tests.app import one_clip_shorts
+
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -30,8 +32,8 @@ def myloware(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.with_name("myloware")
 
 
-def run(program: Path, folder: Path, *arguments: str) -> str:
-    done = run_command(*arguments, cwd=folder, program=program, seconds=280, PYTHONPATH="")
+def run(program: Path, folder: Path, *arguments: str, **settings: str) -> str:
+    done = run_command(*arguments, cwd=folder, program=program, seconds=280, PYTHONPATH="", **settings)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -48,7 +50,9 @@ def test_film(myloware: Path, tmp_path: Path) -> None:
     code = "import cli, prompts, sandbox; print(cli.__file__, prompts.__file__, sandbox.__file__)"
     places = run(myloware.with_name("python"), tmp_path, "-c", code).split()
 
-    run(myloware, tmp_path, "make", "a quiet harbour", "--sandbox", "--yes")
+    # Of the project of the wheel, under another name: --sandbox replaces no built-in one.
+    projects = one_clip_shorts(tmp_path / "projects", "small", built_in=Path(places[1]).with_name("projects"))
+    run(myloware, tmp_path, "make", "a quiet harbour", "--sandbox", "--yes", "--project", "small", **projects)
 
     assert all(Path(place).is_relative_to(myloware.parents[1]) for place in places)
     assert list(tmp_path.rglob("*.mp4"))

@@ -136,7 +136,8 @@ def test_a_film_is_made_by_the_services(machine: Machine, s3: dict[str, str], tm
 
         signed_in = client.post("/sign-in", data={"key": key}, headers={"Origin": machine.url})
         assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/inbox"), added.stderr
-        run_id = client.post("/v1/runs/start", json={"project": "shorts", "brief": "Rain"}).json()["run_id"]
+        body = {"project": "shorts", "brief": "Rain", "options": {"clips": 2}}
+        run_id = client.post("/v1/runs/start", json=body).json()["run_id"]
         for gate, status in (("ideation", "awaiting_publish_approval"), ("publish", "completed")):
             approve(client, run_id, gate)
             run = until_status(client, run_id, status)

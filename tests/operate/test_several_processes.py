@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.app import one_clip_shorts
 from tests.operate.own_postgres import describe_postgres, own_postgres
 from tests.operate.test_compose import MYLOWARE, Machine, approve, until, until_status
 from tests.storage.test_s3 import free_port, moto_server, s3
@@ -34,15 +35,14 @@ class Cluster:
 
     def __init__(self, machine: Machine, folder: Path, stack: ExitStack) -> None:
         self._machine, self._folder = machine, folder
+        self._projects = one_clip_shorts(folder / "projects")
         self.urls = [machine.url, f"http://127.0.0.1:{(second := free_port())}"]
         stack.enter_context(machine.running("sandbox", folder / "sandbox.log"))
         until(f"{machine.addresses['http://sandbox:8900']}/health", folder / "sandbox.log")
-        stack.enter_context(machine.running("api", folder / "api-1.log", **LIMITS))
-        stack.enter_context(
-            machine.running(
-                "api", folder / "api-2.log", port=second, **LIMITS, MYLOWARE_DATA_DIR=str(folder / "data-api-2")
-            )
-        )
+        settings = LIMITS | self._projects
+        stack.enter_context(machine.running("api", folder / "api-1.log", **settings))
+        settings |= {"MYLOWARE_DATA_DIR": str(folder / "data-api-2")}
+        stack.enter_context(machine.running("api", folder / "api-2.log", port=second, **settings))
         for number, url in enumerate(self.urls, start=1):
             until(f"{url}/health", folder / f"api-{number}.log")
         add = [str(MYLOWARE), "keys", "add", "Anna", "--can", "admin"]
@@ -60,7 +60,7 @@ class Cluster:
     def worker(self, number: int) -> AbstractContextManager[None]:
         """Run a worker for a block."""
         log, data = self._folder / f"worker-{number}.log", self._folder / f"data-{number}"
-        return self._machine.running("worker", log, MYLOWARE_DATA_DIR=str(data))
+        return self._machine.running("worker", log, MYLOWARE_DATA_DIR=str(data), **self._projects)
 
     def say(self, message: str, session_id: str | None) -> dict[str, Any]:
         """Send a message of a conversation to the other API process, and return the response."""
@@ -102,7 +102,7 @@ def test_four_workers_share_runs(cluster: Cluster) -> None:
     with ExitStack() as stack:
         for number in range(1, 5):
             stack.enter_context(cluster.worker(number))
-        body = {"project": "shorts", "brief": "Rain", "options": {"clips": 1}}
+        body = {"project": "shorts", "brief": "Rain"}
         started = [cluster.other().post("/v1/runs/start", json=body) for _ in range(4)]
         run_ids = [answer.json()["run_id"] for answer in started]
         for gate in ("ideation", "publish"):
