@@ -21,6 +21,9 @@ from tests.chaos.processes import Process, ProcessPool, kill_tree
 FALLBACK_SECONDS = 12.0
 #: A worker that gets SIGTERM has to exit within so many seconds.
 SHUTDOWN_SECONDS = 40.0
+#: After the last demanded kill processes live, and the database runs, so many times longer: on a busy machine a render
+#: takes longer than both, and no run would get to its end.
+LONGER_AFTER_TARGET = 6
 FAULT_INTERVAL_SECONDS = 3.0
 #: Provider faults of the sandbox, each for one call.
 PROVIDER_FAULTS: tuple[dict[str, Any], ...] = (
@@ -86,7 +89,8 @@ class ProcessKiller:
         """Keep one process of this role running until cancelled; start the next one when it exits."""
         while True:
             choice = self.rng.random()
-            lifetime = 1.0 + self.rng.expovariate(1 / self.options.mean_lifetime_seconds)
+            mean_seconds = self.options.mean_lifetime_seconds * _factor(self.pool, self.options)
+            lifetime = 1.0 + self.rng.expovariate(1 / mean_seconds)
             was_draining = self.pool.environment.is_draining
             stops = [] if was_draining or choice >= 0.8 else self._plan_stops(role, lifetime)
             self._started += 1
@@ -121,10 +125,15 @@ class ProcessKiller:
 
 
 class FaultInjector:
-    """Injects faults of the database, the providers and their webhooks."""
+    """Injects faults of the database, the providers and their webhooks.
 
-    def __init__(self, environment: Environment, options: Options, rng: random.Random) -> None:
-        self.environment, self.options, self.rng = environment, options, rng
+    With a pool, the database is interrupted more rarely after the last demanded kill.
+    """
+
+    def __init__(
+        self, environment: Environment, options: Options, rng: random.Random, pool: ProcessPool | None = None
+    ) -> None:
+        self.environment, self.options, self.rng, self.pool = environment, options, rng, pool
         self.outages = 0
 
     async def run(self) -> None:
@@ -134,7 +143,7 @@ class FaultInjector:
             await asyncio.sleep(FAULT_INTERVAL_SECONDS)
             if self.options.provider_faults and self.rng.random() < 0.5:
                 await self.environment.sandbox.post("/sandbox/faults", json=self.rng.choice(PROVIDER_FAULTS))
-            interval = self.options.outage_interval_seconds
+            interval = self.options.outage_interval_seconds * _factor(self.pool, self.options)
             if interval and time.monotonic() - last_outage > interval:
                 await self._interrupt_database()
                 last_outage = time.monotonic()
@@ -160,6 +169,11 @@ def _crash(server: EmbeddedPostgres) -> None:
     """Kill the database as a power failure does: its next start has to recover."""
     with suppress(OSError, ValueError, psutil.NoSuchProcess):
         kill_tree(int((server.data / "postmaster.pid").read_text().split("\n", 1)[0]))
+
+
+def _factor(pool: ProcessPool | None, options: Options) -> int:
+    """Return how many times longer processes live, and the database runs, now than at the start."""
+    return LONGER_AFTER_TARGET if pool and pool.kills >= options.kills else 1
 
 
 async def _wait_for_exit(process: Process, seconds: float) -> None:

@@ -58,7 +58,7 @@ async def _run(options: Options, folder: Path, log: Callable[[str], None]) -> Re
     started_at = time.monotonic()
     rng = random.Random(options.seed + 1)
     async with open_harness(folder, options.seed) as (environment, pool, actors):
-        killer, injector = ProcessKiller(pool, options, rng), FaultInjector(environment, options, rng)
+        killer, injector = ProcessKiller(pool, options, rng), FaultInjector(environment, options, rng, pool)
 
         def needs_runs() -> bool:
             return not environment.is_draining and not _is_complete(options, pool, actors)
