@@ -38,9 +38,11 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not folder.exists():
             python = folder / "venv/bin/python"
             subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-            # Most of the modules are never imported: they are not compiled.
+            # `moto[server]` has the packages of all services. Most modules are never imported: they are not compiled.
             pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq", "--python", python]
-            subprocess.run([*pip, "install", "--no-compile", "moto[server]>=5"], check=True, capture_output=True)
+            subprocess.run(
+                [*pip, "install", "--no-compile", "moto[s3]>=5", "flask", "flask-cors"], check=True, capture_output=True
+            )
     return folder / "venv/bin/moto_server"
 
 
