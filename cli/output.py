@@ -8,10 +8,6 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.text import Text
-
-from telemetry.logs import writes_json
 
 stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
@@ -20,6 +16,10 @@ log = logging.getLogger(__name__)
 
 def print_notice(markup: str, level: int = logging.WARNING) -> None:
     """Print a line to standard error. Where the log is JSON, for a collector, it is a line of the log."""
+    from rich.text import Text
+
+    from telemetry.logs import writes_json
+
     if writes_json():
         log.log(level, "%s", Text.from_markup(markup).plain)
     else:
@@ -28,6 +28,8 @@ def print_notice(markup: str, level: int = logging.WARNING) -> None:
 
 def exit_with_error(message: str) -> NoReturn:
     """Print an error message and exit with status 1."""
+    from rich.markup import escape
+
     print_notice(f"[red]myloware:[/] {escape(message)}", logging.ERROR)
     raise typer.Exit(1)
 
