@@ -4,7 +4,7 @@ WORKDIR /build
 COPY . .
 RUN python -m venv /opt/myloware
 RUN /opt/myloware/bin/pip install --quiet --no-cache-dir --no-deps -r requirements.lock
-RUN /opt/myloware/bin/pip install --quiet --no-cache-dir --constraint requirements.lock '.[otel]'
+RUN /opt/myloware/bin/pip install --quiet --no-cache-dir --constraint requirements-dev.lock '.[otel]'
 
 FROM python:3.11-slim-bookworm
 # For captions in Arabic, Hebrew, Indic, Chinese, Japanese and Korean scripts, among others.

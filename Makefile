@@ -45,7 +45,7 @@ coverage: .venv/.with-tools ## Run the tests, and print which lines of the produ
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --cov --cov-report=term
 
 slow: .venv/.with-tools ## Run the slow tests: crashes, whole films and conversations, browsers, Studio, Remotion, the quickstart
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m slow --durations=5
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m slow --durations=5
 
 screenshots: .venv/.with-tools ## Write pictures of every page of the console into docs/console (needs Chromium)
 	@mkdir -p docs/console

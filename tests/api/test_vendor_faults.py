@@ -27,6 +27,17 @@ BUSY = {
     "higgsfield": (400, "", "Too many concurrent."),
 }
 
+#: Faults that one code handles for all vendors, each with one of them; `tests/providers` has them for each vendor.
+COMMON: dict[str, Fault] = {
+    **{name: {"name": name} for name in ("status_500", "content_500", "content_html", "content_truncated")},
+    "content_late": {"name": "content_late"},
+    "slow": {"name": "slow", "seconds": 1.0},
+    "unusable file": {"name": "content_wrong_type"},
+    **{f"webhook {name}": {"name": f"webhook_{name}"} for name in ("drop", "delay", "duplicate", "before_response")},
+    **{f"webhook {name}": {"name": f"webhook_{name}"} for name in ("unknown_video", "stale", "forged")},
+    **{f"webhook {form}": {"name": "webhook_form", "form": form} for form in ("unsigned", "two_signatures")},
+}
+
 
 def faults_of(vendor: str) -> Iterator[tuple[str, list[Fault], str, int]]:
     """Yield a name, the faults, the end of the run (or what it waits for), and the number of charges."""
@@ -41,15 +52,11 @@ def faults_of(vendor: str) -> Iterator[tuple[str, list[Fault], str, int]]:
     yield "503", [error], *never_made
     yield "no credit", [{**error, "status": credit_status, "code": credit_code, "times": 2}], NO_CREDIT, 0
     yield "busy", [{**error, "status": busy_status, "code": busy_code, "message": busy_text}], PUBLISHED, 1
-    for name in ("status_500", "content_500", "content_html", "content_truncated", "content_late", "slow"):
-        yield name, [{"name": name, **({"seconds": 1.0} if name == "slow" else {})}], PUBLISHED, 1
-    yield "unusable file", [{"name": "content_wrong_type"}], PUBLISHED, 1
     yield "forgotten", [{"name": "video_not_found"}], "order_not_found", 1
     yield "moderation", [{"name": "fail"}], PUBLISHED, 1
-    for name in ("drop", "delay", "duplicate", "stale", "forged", "unknown_video", "before_response"):
-        yield f"webhook {name}", [{"name": f"webhook_{name}"}], PUBLISHED, 1
-    for form in ("unsigned", "two_signatures"):
-        yield f"webhook {form}", [{"name": "webhook_form", "form": form}], PUBLISHED, 1
+    for place, (name, fault) in enumerate(COMMON.items()):
+        if VENDORS[place % len(VENDORS)] == vendor:
+            yield name, [fault], PUBLISHED, 1
     yield from _own_faults(vendor)
 
 

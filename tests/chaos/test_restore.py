@@ -35,7 +35,7 @@ from tests.databases import fast_folder
 
 OPTIONS = Options(mean_lifetime_seconds=30.0, outage_interval_seconds=0.0)
 #: Runs at a time, and those that are started just before the backup: they order everything after it.
-RUNS, NEW_RUNS = 3, 3
+RUNS, NEW_RUNS = 3, 2
 
 
 def _sandbox_of(environment: Environment) -> httpx.AsyncClient:

@@ -75,7 +75,7 @@ def test_open_webui_from_a_question_to_a_film(app: App, sandbox: SandboxClient) 
         ("publish", "approve", "chat"),
     ]
     run = app.run(run_id)
-    assert len(sandbox.charges(run_id)) == 1
+    assert len(sandbox.charges(run_id)) == len(run["artifacts"]["clip_manifest"]["clips"])
     assert len(sandbox.posts(run["artifacts"]["final_video"]["digest"])) == 1
     assert set(side_requests) == {"title", "tags", "follow_ups"}
     assert side_requests["follow_ups"] == len(answers)
