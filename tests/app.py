@@ -151,10 +151,10 @@ class App:
         self._listening = listen()
         self._ready = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="app")
+        self.thread = threading.Thread(target=self._run, name="app")
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.thread.start()
         self._ready.wait(60)
         if self._error:
             raise self._error
@@ -165,7 +165,7 @@ class App:
     def __exit__(self, *exc: object) -> None:
         self.client.close()
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(60)
+        self.thread.join(60)
         if self._error:
             raise self._error
 

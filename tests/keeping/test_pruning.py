@@ -27,6 +27,7 @@ from storage.events import Webhook, record_webhook
 from storage.runs import NewRun, create_run
 from storage.spending import verify_spending
 from tests.app import App
+from tests.failpoint_hooks import set_hook
 
 WORDS = "mind the seventh window of Anna"
 AGE = "interval '40 days'"
@@ -193,16 +194,16 @@ class Killed(BaseException):
     """Ends the work like a kill: no handler of the product catches it."""
 
 
-def _kill_at(number: int) -> list[str]:
-    """Arrange for a kill at the failpoint with this number, and return the names of those that were passed."""
+def _kill_at(app: App, number: int) -> list[str]:
+    """Arrange for a kill at the app's failpoint with this number, and return the names of those that were passed."""
     passed: list[str] = []
 
-    def hook(point: str) -> None:
+    def kill(point: str) -> None:
         passed.append(point)
         if len(passed) == number:
             raise Killed
 
-    failpoints.hook = hook
+    set_hook(kill, app.thread)
     return passed
 
 
@@ -250,7 +251,7 @@ def test_prune_that_is_killed_anywhere(quiet_app: App) -> None:
     while True:
         number += 1
         run_id, digest = app.in_loop(ended_run(services, f"film-{number}"))
-        passed = _kill_at(number)
+        passed = _kill_at(app, number)
         try:
             _prune(app)
             break
@@ -275,7 +276,7 @@ def test_file_that_is_stored_again_while_it_is_deleted(quiet_app: App) -> None:
     app, services = quiet_app, quiet_app.state.services
     for number in range(1, 30):
         _, digest = app.in_loop(ended_run(services, "same film"))
-        passed = _kill_at(number)
+        passed = _kill_at(app, number)
         try:
             _prune(app)
         except Killed:

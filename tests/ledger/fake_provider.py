@@ -36,6 +36,7 @@ from storage.ledger import Ledger
 from storage.locks import Locks
 from storage.saver import Saver
 from storage.spending import OF_RUN, Costs
+from tests.failpoint_hooks import set_hook
 from tests.graph.fakes import PROJECT, FakeModeration, FakeVideo, QueuedModel
 
 GENEROUS_CAPS = Caps(day_usd=Decimal(1000))
@@ -303,7 +304,7 @@ async def kill_at(point: str) -> AsyncIterator[None]:
         if current == point:
             raise ProcessKilled
 
-    failpoints.hook = kill
+    set_hook(kill)
     try:
         yield
     finally:

@@ -39,6 +39,7 @@ from storage.actors import LOCAL, RequestContext
 from storage.orders import OrderRow
 from tests.chaos.invariants import FORKS
 from tests.databases import fast_folder
+from tests.failpoint_hooks import set_hook
 from tests.graph.fakes import PROJECT
 from tests.ledger.fake_provider import ANNA, Charge, FakeProvider, FakeProviders, ProcessKilled, new_run, open_services
 
@@ -207,7 +208,7 @@ class RunMachine(RuleBasedStateMachine):
                 if left < 0:
                     raise ProcessKilled
 
-        failpoints.hook = kill
+        set_hook(kill)
         self.drive()
         self.reconcile_all_orders()
         failpoints.hook = None
