@@ -40,7 +40,7 @@ def test_a_run_is_deleted_after_a_question(quiet_app: App, here: Here) -> None:
 def test_a_run_that_has_not_ended_is_refused(quiet_app: App, here: Here) -> None:
     """One sentence says what to do first, and the run stays as it is."""
     run_id = quiet_app.start("A lamp in fog")
-    row = "select * from runs where id = %s"
+    row = "select status, brief, review, pruned_at from runs where id = %s"
     before = quiet_app.rows(row, run_id)
     message = here.run("runs", "delete", run_id, "--yes", status=1)
 
