@@ -110,8 +110,8 @@ async def act(run_id: UUID, action: Action, request: Request, state: AppStateDep
 async def _action_page(
     run_id: UUID, action: Action, state: AppState, session: Session, evidence: dict[str, Any] | None = None
 ) -> HTMLResponse:
-    await queries.get_kept_run(state.services.db, run_id)
     run = await queries.get_run_view(state.services.db, run_id)
+    queries.check_kept(run)
     clips = await run_requests.list_failed_clips(state.services, run_id)
     content = console_page("trouble_action.html", session, run=run, clips=clips, action=action, evidence=evidence)
     return HTMLResponse(content, 409 if evidence else 200)

@@ -83,8 +83,8 @@ async def compare_revisions(
 
     Raises RevisionNotFound or RunPruned.
     """
-    await queries.get_kept_run(state.services.db, run_id)
     run = await queries.get_run_view(state.services.db, run_id)
+    queries.check_kept(run)
     found = await reviews.list_reviews(state.services, run_id)
     contents = {each.revision: each.content.model_dump(mode="json") for each in found if each.gate == gate}
     after = max(contents, default=0) if after is None else after

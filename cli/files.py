@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from cli.output import exit_with_error
-from runs.queries import RunView, get_kept_run
+from runs.queries import RunView, check_kept
 from runs.services import Services
 
 MAX_TITLE_CHARACTERS = 40
@@ -19,7 +19,7 @@ async def copy_film(services: Services, run: RunView, folder: Path, path: Path |
     """
     film = run.artifacts.get("final_video")
     if film is None:
-        await get_kept_run(services.db, run.run_id)
+        check_kept(run)
         exit_with_error(f"The run has no film: its status is {run.status}.")
     title = re.sub(r"[^a-z0-9]+", "-", run.artifacts["ideas"]["title"].lower()).strip("-")[:MAX_TITLE_CHARACTERS]
     path = path or folder / f"{title or run.project}-{str(run.run_id)[:8]}.mp4"

@@ -150,11 +150,12 @@ def clips(
     """List every take of the clips of a run, or write them to a folder."""
     from cli import display, running
     from cli.files import copy_file
-    from runs.queries import get_kept_run, get_run_view
+    from runs.queries import check_kept, get_run_view
 
     async def process(services: Services, run_id: UUID) -> list[dict[str, Any]]:
-        await get_kept_run(services.db, run_id)
-        takes = (await get_run_view(services.db, run_id)).artifacts.get("clip_manifest", {}).get("clips", [])
+        run = await get_run_view(services.db, run_id)
+        check_kept(run)
+        takes = run.artifacts.get("clip_manifest", {}).get("clips", [])
         for take in takes:
             if output and "digest" in take:
                 await copy_file(services, take["digest"], output / f"clip-{take['clip']}-take-{take['take']}.mp4")

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from runs.history_entries import HistoryEntry, describe_decision, describe_event, describe_model_charge
-from runs.queries import RunCost, Waiting, get_kept_run, get_run_view
+from runs.queries import RunCost, Waiting, check_kept, get_run_view
 from storage import decisions, deliveries, events
 from storage.actors import Actor
 from storage.database import Database
@@ -71,8 +71,8 @@ async def get_history(db: Database, ledger: Ledger, run_id: UUID, *, served_to: 
 
     Record to which actor its opened reviews, which it contains, are served.
     """
-    await get_kept_run(db, run_id)
     run = await get_run_view(db, run_id)
+    check_kept(run)
     moments = await list_moments(db, ledger, run_id)
     orders = await ledger.list_for_run(run_id)
     entries = [entry for moment in moments for entry in moment.entries if entry.kind not in PROGRESS]

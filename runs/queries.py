@@ -123,10 +123,15 @@ async def get_run(db: Database, run_id: UUID) -> RunRow:
 async def get_kept_run(db: Database, run_id: UUID) -> RunRow:
     """Return the row of the run. Raises RunNotFound, or RunPruned if there is only the row."""
     run = await get_run(db, run_id)
+    check_kept(run)
+    return run
+
+
+def check_kept(run: RunRow | RunView) -> None:
+    """Raise RunPruned if there is only the row of the run."""
     if run.pruned_at:
         message = f"The run was pruned on {run.pruned_at:%Y-%m-%d}: its words and files are gone. Start a new run."
         raise RunPruned(message, pruned_at=run.pruned_at.isoformat())
-    return run
 
 
 async def get_run_view(db: Database, run_id: UUID, *, served_to: Actor | None = None) -> RunView:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -29,6 +28,7 @@ from tests.chat.conversation import confirmation
 from tests.clients.recording_proxy import Exchange, RecordingProxy
 from tests.console.chromium import DESKTOP, chromium
 from tests.docs.test_quickstart import ENVIRONMENT, running_server
+from tests.storage.test_s3 import free_port
 
 PROGRAM = os.environ.get("OPEN_WEBUI", "")
 pytestmark = [
@@ -60,9 +60,7 @@ SETTINGS = {
 def open_webui(api_url: str, key: str, folder: Path) -> Iterator[str]:
     """Run Open WebUI with this service as its only connection; yield its URL."""
     folder.mkdir()
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+    port = free_port()
     connection = {"OPENAI_API_BASE_URL": f"{api_url}/v1", "OPENAI_API_KEY": key, "DATA_DIR": str(folder)}
     url, log = f"http://127.0.0.1:{port}", folder / "open-webui.log"
     with log.open("w") as output:
